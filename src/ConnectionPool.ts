@@ -1,0 +1,264 @@
+/**
+ * A pool of connections: opens them, lends them one caller at a time, checks, ages and closes them.
+ *
+ * `make` gives a pool for a scope, `Service` one as a service with a layer. What a pool promises is in the README; how it
+ * keeps that is in `internal/state.ts`.
+ */
+import { Context, type Duration, Effect, Layer, Result, type Scope, type Stream } from "effect"
+import type { ConnectionInfo } from "./Connection.ts"
+import type { ConnectionFactory } from "./ConnectionFactory.ts"
+import type { ConnectionStats } from "./ConnectionStats.ts"
+import * as internal from "./internal/pool.ts"
+import * as State from "./internal/state.ts"
+import * as PoolConfig from "./PoolConfig.ts"
+import type { ConnectError, Holder, PoolConfigError, PoolError } from "./PoolError.ts"
+import type { PoolEvent } from "./PoolEvent.ts"
+
+/** What one acquire may ask for. */
+export interface AcquireOptions {
+  /**
+   * The deadline of this acquire instead of `acquireTimeout`. Zero or less: what can be had without waiting, or the
+   * timeout error at once.
+   */
+  readonly timeout?: Duration.Input | undefined
+  /** What this caller is called in `holders`, leak reports and timeout errors. Default: the name of the current span. */
+  readonly label?: string | undefined
+}
+
+/** How a shutdown went. */
+export interface ShutdownReport {
+  /** Leases that came back in time. */
+  readonly returned: number
+  /** Leases whose holders had to be interrupted, because they were still out after `drainTimeout`. */
+  readonly interrupted: number
+  /** Connections that would not close within `closeTimeout`. */
+  readonly abandoned: number
+}
+
+/**
+ * A pool of connections of type `C`, whose driver fails to connect with `E`.
+ *
+ * Any number of fibers may use it at once. Those who have to wait are served strictly in the order in which they came.
+ */
+export interface ConnectionPool<in out C, in out E = never> {
+  /** What the pool is called. */
+  readonly name: string
+
+  /**
+   * Runs an effect with a connection, and returns the connection however that ends.
+   *
+   * The one to choose, unless the connection has to outlive one effect (`acquire`) or the work is synchronous
+   * (`useSync`). Waits in line until a connection is free, at most until the deadline; interrupting the wait costs no
+   * connection. Fails with a `PoolError` if there is none, besides the failures of the effect itself.
+   */
+  readonly use: <A, E2, R>(
+    f: (connection: C) => Effect.Effect<A, E2, R>,
+    options?: AcquireOptions | undefined
+  ) => Effect.Effect<A, E2 | PoolError<E>, R>
+
+  /**
+   * Runs a synchronous function with a connection: `use` at about half the price, for drivers that block anyway.
+   *
+   * What the function throws is a defect; with `{ try, catch }`, as in `Effect.try`, it is the failure that `catch` makes
+   * of it. The function cannot be interrupted. It must not keep the connection.
+   */
+  readonly useSync: {
+    <A>(f: (connection: C) => A, options?: AcquireOptions | undefined): Effect.Effect<A, PoolError<E>>
+    <A, E2>(
+      f: { readonly try: (connection: C) => A; readonly catch: (thrown: unknown) => E2 },
+      options?: AcquireOptions | undefined
+    ): Effect.Effect<A, E2 | PoolError<E>>
+  }
+
+  /** A connection for the current scope: leased until that closes. Waits and fails like `use`. */
+  readonly acquire: Effect.Effect<C, PoolError<E>, Scope.Scope>
+
+  /** `acquire` with options. */
+  readonly acquireWith: (options: AcquireOptions) => Effect.Effect<C, PoolError<E>, Scope.Scope>
+
+  /** The numbers of this moment. Cheap enough to ask for as often as one likes. */
+  readonly stats: Effect.Effect<ConnectionStats>
+
+  /** Every connection there is, and what it is doing. */
+  readonly connections: Effect.Effect<ReadonlyArray<ConnectionInfo>>
+
+  /** Who holds connections, and since when; those who hold them longest first. */
+  readonly holders: Effect.Effect<ReadonlyArray<Holder>>
+
+  /**
+   * What happens in the pool, from the moment the stream is run until the pool is closed. A reader that falls too far
+   * behind misses events, and is told how many with a `Missed`; it never slows the pool.
+   */
+  readonly events: Stream.Stream<PoolEvent>
+
+  /**
+   * Has a connection leave the pool: at once if it is idle, else when it comes back. For one that turned out to be
+   * broken. Answers whether the pool has it.
+   */
+  readonly invalidate: (connection: C) => Effect.Effect<boolean>
+
+  /**
+   * Has all present connections leave, idle ones at once and others when they come back, and opens new ones as needed:
+   * after a failover, or a change of credentials. Answers with how many that are. Does not wait for them.
+   */
+  readonly recycle: Effect.Effect<number>
+
+  /**
+   * Stops lending: callers wait in line, under their deadlines, until `resume`. Leases that are out go on and come back;
+   * nothing new is opened.
+   */
+  readonly pause: Effect.Effect<void>
+
+  /** Lends again, to those in line first. */
+  readonly resume: Effect.Effect<void>
+
+  /**
+   * Changes `min` and `max`. Connections beyond the new `max` are closed: idle ones at once, longest idle first, others
+   * when they come back; no lease is cut short. Does not wait for them.
+   */
+  readonly resize: (bounds: {
+    readonly min?: number | undefined
+    readonly max?: number | undefined
+  }) => Effect.Effect<void, PoolConfigError>
+
+  /**
+   * Ends the pool: refuses callers (those in line too) with `PoolClosedError`, waits up to `drainTimeout` for leases,
+   * interrupts the fibers that still hold one, waits up to `closeTimeout` for them to clean up, takes what is still
+   * not back, and closes every connection with up to `closeTimeout` for each.
+   *
+   * Takes `drainTimeout` and twice `closeTimeout` at most. Interrupting it interrupts the wait, not the shutdown; called
+   * again, it waits for the one under way. The end of the pool's scope does the same.
+   */
+  readonly shutdown: (options?: {
+    /** Instead of `drainTimeout`. */
+    readonly drainTimeout?: Duration.Input | undefined
+  }) => Effect.Effect<ShutdownReport>
+}
+
+/** A factory, and the options of the pool over it. */
+export interface Options<C, E, R> extends PoolConfig.PoolConfig {
+  readonly factory: ConnectionFactory<C, E, R>
+}
+
+/**
+ * A pool for the current scope, which shuts it down when it closes.
+ *
+ * Fails with `PoolConfigError` if the options make no sense, before anything is opened. With `start: "eager"`, waits for
+ * `min` connections, at most for `acquireTimeout`, and fails with `ConnectError` if there is no hope of them; nothing is
+ * left open then.
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { ConnectionPool, InMemoryConnection } from "effect-connection-pool"
+ *
+ * export const program = Effect.scoped(Effect.gen(function*() {
+ *   const pool = yield* ConnectionPool.make({ factory: InMemoryConnection.factory(), max: 4 })
+ *   yield* pool.use((connection) => connection.set("greeting", "hello"))
+ *   return yield* pool.use((connection) => connection.get("greeting"), { timeout: "1 second" })
+ * }))
+ * ```
+ */
+export const make = <C, E = never, R = never>(
+  options: Options<C, E, R>
+): Effect.Effect<
+  ConnectionPool<C, E>,
+  PoolConfigError | ConnectError<E>,
+  Exclude<R, Scope.Scope> | Scope.Scope
+> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function*() {
+      const { factory, ...config } = options
+      const settings = PoolConfig.resolve(config, factory.validate !== undefined)
+      if (Result.isFailure(settings)) return yield* settings.failure
+      const context = yield* Effect.context<Exclude<R, Scope.Scope> | Scope.Scope>()
+      const pool = new internal.Pool<C, E>(
+        settings.success,
+        // Its scope is each connection's own; the rest is in the context.
+        factory as ConnectionFactory<C, E, never>,
+        context as Context.Context<never>
+      )
+      const shutdown = pool.shutdown(settings.success.drainTimeout)
+      yield* Effect.addFinalizer(() => shutdown)
+      yield* Effect.onError(restore(pool.start()), () => shutdown)
+      return fromInternal(pool)
+    })
+  )
+
+const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => {
+  const { settings } = pool.state
+  return {
+    name: settings.name,
+    use: (f, options) => options === undefined ? pool.use(f, undefined) : withOptions(options, (_) => pool.use(f, _)),
+    useSync: <A, E2>(
+      f: ((connection: C) => A) | { readonly try: (connection: C) => A; readonly catch: (thrown: unknown) => E2 },
+      options?: AcquireOptions
+    ) => {
+      const [body, onThrow] = typeof f === "function" ? [f, undefined] : [f.try, f.catch]
+      return options === undefined
+        ? pool.useSync(body, onThrow, undefined)
+        : withOptions(options, (_) => pool.useSync(body, onThrow, _))
+    },
+    acquire: pool.acquire(undefined),
+    acquireWith: (options) => withOptions(options, (_) => pool.acquire(_)),
+    stats: Effect.sync(() => State.stats(pool.state)),
+    connections: Effect.sync(() => State.connections(pool.state, pool.now())),
+    holders: Effect.sync(() => State.holders(pool.state, pool.now(), Infinity)),
+    events: pool.eventStream,
+    invalidate: (connection) => Effect.sync(() => pool.invalidate(connection)),
+    recycle: Effect.sync(() => pool.recycle()),
+    pause: Effect.sync(() => pool.pause()),
+    resume: Effect.sync(() => pool.resume()),
+    resize: ({ max = settings.max, min = settings.min }) =>
+      Effect.suspend(() => {
+        const checked = PoolConfig.resolve({ name: settings.name, min, max }, false)
+        if (Result.isFailure(checked)) return Effect.fail(checked.failure)
+        return Effect.sync(() => pool.resize(min, max))
+      }),
+    shutdown: (options) => Effect.suspend(() => pool.shutdown(toMillis(options?.drainTimeout) ?? settings.drainTimeout))
+  }
+}
+
+const withOptions = <A, E, R>(
+  options: AcquireOptions,
+  f: (options: State.LeaseOptions) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> => Effect.suspend(() => f({ label: options.label, timeoutMillis: toMillis(options.timeout) }))
+
+/** What is no duration at all cannot come from code that compiles: a defect. */
+const toMillis = (input: Duration.Input | undefined): number | undefined => {
+  if (input === undefined) return undefined
+  const millis = PoolConfig.toMillis(input)
+  if (millis === undefined) throw new TypeError(`not a duration: ${String(input)}`)
+  return Math.max(millis, 0)
+}
+
+/** A service that is a pool: the class that `Service` makes. */
+export interface ServiceClass<Self, Id extends string, C, E>
+  extends Context.ServiceClass<Self, Id, ConnectionPool<C, E>>
+{
+  /** The pool as a layer: `make` with these options, for as long as the layer lives. */
+  readonly layer: <R = never>(
+    options: Options<C, E, R>
+  ) => Layer.Layer<Self, PoolConfigError | ConnectError<E>, Exclude<R, Scope.Scope>>
+}
+
+/**
+ * A pool as a service, one class for each pool of an application, with a `layer` that provides it.
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { ConnectionPool, InMemoryConnection } from "effect-connection-pool"
+ *
+ * export class Sessions extends ConnectionPool.Service<Sessions, InMemoryConnection.InMemoryConnection>()("app/Sessions") {}
+ *
+ * export const program = Effect.gen(function*() {
+ *   const sessions = yield* Sessions
+ *   return yield* sessions.use((connection) => connection.get("user"))
+ * }).pipe(Effect.provide(Sessions.layer({ factory: InMemoryConnection.factory(), max: 4 })))
+ * ```
+ */
+export const Service = <Self, C, E = never>() => <const Id extends string>(id: Id): ServiceClass<Self, Id, C, E> => {
+  const service = Context.Service<Self, ConnectionPool<C, E>>()(id)
+  return Object.assign(service, {
+    layer: <R = never>(options: Options<C, E, R>) => Layer.effect(service, make(options))
+  }) as unknown as ServiceClass<Self, Id, C, E>
+}

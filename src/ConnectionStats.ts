@@ -1,0 +1,46 @@
+/** The numbers of a pool at one moment. */
+import type { Occupancy } from "./PoolError.ts"
+import type { EvictReason } from "./PoolEvent.ts"
+
+/**
+ * One truthful snapshot: taken in one step, so that the parts add up, at the cost of a few reads.
+ *
+ * The counters only ever grow. Every acquire is counted exactly once when it ends: as one of `checkouts`, `timeouts`,
+ * `refused`, `connectErrors` or `cancelled`.
+ */
+export interface ConnectionStats extends Occupancy {
+  readonly pool: string
+  readonly min: number
+  /** The share of `max` that is in use, from 0 to 1. */
+  readonly utilization: number
+  /** Acquires that got a connection. */
+  readonly checkouts: number
+  /** Leases that have ended. `checkouts - returns` leases are out. */
+  readonly returns: number
+  /** Acquires that failed with `AcquireTimeoutError`. */
+  readonly timeouts: number
+  /** Acquires that failed with `QueueFullError`, `PoolClosedError` or `SelfDeadlockError`. */
+  readonly refused: number
+  /** Acquires that failed with `ConnectError`. */
+  readonly connectErrors: number
+  /** Acquires that were interrupted before they got a connection. */
+  readonly cancelled: number
+  /** Milliseconds that checkouts waited, on average; those that did not wait count as 0. */
+  readonly averageWaitMillis: number
+  /** The longest that a checkout waited, in milliseconds. */
+  readonly maxWaitMillis: number
+  /** Attempts to open a connection: `connects + connectFailures + connecting` of them, given-up ones included. */
+  readonly connectAttempts: number
+  /** Connections that were opened. */
+  readonly connects: number
+  /** Attempts to open a connection that failed, timed out, or were given up by a shutdown. */
+  readonly connectFailures: number
+  /** Connections that were closed. */
+  readonly disconnects: number
+  /** Connections that would not close within `closeTimeout`, and were given up. */
+  readonly abandoned: number
+  /** Why connections left the pool, and how many for each reason. */
+  readonly evictions: Readonly<Record<EvictReason, number>>
+  /** Leases reported as possible leaks. */
+  readonly leaks: number
+}

@@ -1,0 +1,105 @@
+/**
+ * A connection without a database: a key-value store in memory, for tests, for examples, and for trying out a pool.
+ *
+ * It behaves like a real one towards the pool and its users: it is opened and closed, may take its time, and refuses to
+ * work after its lease has ended. To test how code copes with failures, take `effect-connection-pool/testing`.
+ */
+import { type Duration, Effect } from "effect"
+import * as ConnectionFactory from "./ConnectionFactory.ts"
+import { LeaseExpiredError } from "./PoolError.ts"
+
+/** One connection to a store. All connections of one factory see the same store. */
+export interface InMemoryConnection {
+  /** 1 for the first connection that the factory opened, and so on. */
+  readonly id: number
+  /** The value of a key, or `undefined`. */
+  readonly get: (key: string) => Effect.Effect<unknown, LeaseExpiredError>
+  readonly set: (key: string, value: unknown) => Effect.Effect<void, LeaseExpiredError>
+  /** Removes a key, and answers whether there was one. */
+  readonly remove: (key: string) => Effect.Effect<boolean, LeaseExpiredError>
+  /** Any work on the whole store, in one step that nothing else comes between. */
+  readonly update: <A>(f: (store: Map<string, unknown>) => A) => Effect.Effect<A, LeaseExpiredError>
+}
+
+export interface Options {
+  /** The store. Default: a new one for each factory. */
+  readonly store?: Map<string, unknown> | undefined
+  /** How long opening a connection takes. Default 0. */
+  readonly connectLatency?: Duration.Input | undefined
+  /** How long each operation takes before it happens. Default 0. */
+  readonly latency?: Duration.Input | undefined
+}
+
+/**
+ * A factory of connections to one store in memory. Connecting never fails.
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { ConnectionPool, InMemoryConnection } from "effect-connection-pool"
+ *
+ * export const program = Effect.scoped(Effect.gen(function*() {
+ *   const store = new Map([["visits", 0]])
+ *   const pool = yield* ConnectionPool.make({ factory: InMemoryConnection.factory({ store }), max: 2 })
+ *   const visit = pool.use((connection) =>
+ *     connection.update((store) => store.set("visits", Number(store.get("visits")) + 1))
+ *   )
+ *   yield* Effect.all(Array.from({ length: 100 }, () => visit), { concurrency: "unbounded" })
+ *   return store.get("visits") // 100
+ * }))
+ * ```
+ */
+export const factory = (options?: Options): ConnectionFactory.ConnectionFactory<InMemoryConnection> => {
+  const store = options?.store ?? new Map<string, unknown>()
+  const connectLatency = options?.connectLatency ?? 0
+  const latency = options?.latency ?? 0
+  let lastId = 0
+  return ConnectionFactory.make<InMemoryConnection>({
+    connect: Effect.acquireRelease(
+      Effect.delay(Effect.sync(() => new Lent(++lastId, store, latency)), connectLatency),
+      (connection) => Effect.sync(() => connection.expire())
+    ),
+    beginLease: (connection) => new Lent(connection.id, store, latency),
+    endLease: (lent) => (lent as Lent).expire()
+  })
+}
+
+/** What one lease sees of a connection. */
+class Lent implements InMemoryConnection {
+  readonly id: number
+  readonly #store: Map<string, unknown>
+  readonly #latency: Duration.Input
+  #isExpired = false
+
+  constructor(id: number, store: Map<string, unknown>, latency: Duration.Input) {
+    this.id = id
+    this.#store = store
+    this.#latency = latency
+  }
+
+  expire(): void {
+    this.#isExpired = true
+  }
+
+  get(key: string) {
+    return this.#work("get", (store) => store.get(key))
+  }
+
+  set(key: string, value: unknown) {
+    return this.#work("set", (store) => void store.set(key, value))
+  }
+
+  remove(key: string) {
+    return this.#work("remove", (store) => store.delete(key))
+  }
+
+  update<A>(f: (store: Map<string, unknown>) => A) {
+    return this.#work("update", f)
+  }
+
+  #work<A>(operation: string, f: (store: Map<string, unknown>) => A): Effect.Effect<A, LeaseExpiredError> {
+    const step = Effect.suspend(() =>
+      this.#isExpired ? Effect.fail(new LeaseExpiredError({ operation })) : Effect.sync(() => f(this.#store))
+    )
+    return this.#latency === 0 ? step : Effect.delay(step, this.#latency)
+  }
+}

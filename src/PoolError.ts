@@ -1,0 +1,276 @@
+/**
+ * Everything a pool can answer instead of a connection: a closed union of tagged errors, each with the pool's numbers at
+ * that moment and a message that says what to change.
+ *
+ * What a statement does wrong is not here: that is the driver's error, and stays what it was. A bug in the pool is a
+ * defect, and an interrupted caller is interrupted; neither is ever one of these.
+ */
+import { Data, Inspectable, Schema } from "effect"
+
+/** How the connections of a pool are spread over their states at one moment. They add up to `total`. */
+export const Occupancy = Schema.Struct({
+  /** The hard limit on `total`. */
+  max: Schema.Number,
+  /** All connections that count against `max`: connecting, idle, validating, in use, resetting and closing. */
+  total: Schema.Number,
+  connecting: Schema.Number,
+  idle: Schema.Number,
+  validating: Schema.Number,
+  inUse: Schema.Number,
+  resetting: Schema.Number,
+  closing: Schema.Number,
+  /** Callers in line, exactly. */
+  waiting: Schema.Number
+})
+export interface Occupancy extends Schema.Schema.Type<typeof Occupancy> {}
+
+/** One lease that is out: who holds which connection, and for how long already. */
+export const Holder = Schema.Struct({
+  /** The pool's number for the connection. */
+  connection: Schema.Number,
+  /** The `label` given to `use`, `useSync` or `acquire`; else the name of the span it was taken in. */
+  label: Schema.optional(Schema.String),
+  /** The id of the fiber that took the lease. */
+  fiber: Schema.Number,
+  /** Milliseconds since the lease began. */
+  heldMillis: Schema.Number
+})
+export interface Holder extends Schema.Schema.Type<typeof Holder> {}
+
+/**
+ * What a caller was waiting for:
+ *
+ * - `queue`: another caller to return a connection
+ * - `connect`: a connection being opened, or the pause before the next attempt
+ * - `validate`: the check of a connection that had been idle
+ * - `reset`: the cleaning of a connection that had just come back
+ * - `pause`: `resume`, on a pool that was paused
+ */
+export const AcquirePhase = Schema.Literals(["queue", "connect", "validate", "reset", "pause"])
+export type AcquirePhase = typeof AcquirePhase.Type
+
+/**
+ * No connection within the deadline of this acquire (`acquireTimeout`, or the call's own `timeout`).
+ *
+ * One deadline covers the whole acquire: the queue, connecting, validating and resetting together.
+ */
+export class AcquireTimeoutError
+  extends Schema.TaggedError<AcquireTimeoutError>("effect-connection-pool/AcquireTimeoutError")(
+    "AcquireTimeoutError",
+    {
+      pool: Schema.String,
+      phase: AcquirePhase,
+      /** How long this caller waited, in milliseconds. */
+      waitedMillis: Schema.Number,
+      /** The deadline it had, in milliseconds. */
+      timeoutMillis: Schema.Number,
+      occupancy: Occupancy,
+      /** The leases that have been out longest, longest first; at most five. */
+      holders: Schema.Array(Holder),
+      /** Why the last attempt to connect failed, if none has succeeded since. */
+      lastConnectError: Schema.optional(Schema.Defect())
+    }
+  )
+{
+  override get message(): string {
+    const connect = this.lastConnectError === undefined
+      ? ""
+      : `; the last attempt to connect failed: ${describe(this.lastConnectError)}`
+    return `pool "${this.pool}": no connection within ${millis(this.timeoutMillis)}, ${phaseText[this.phase]} (${
+      occupancyText(this.occupancy)
+    })${holdersText(this.holders)}${connect}`
+  }
+}
+
+/** The line was full (`maxWaiting`): refused at once, without waiting. */
+export class QueueFullError extends Schema.TaggedError<QueueFullError>("effect-connection-pool/QueueFullError")(
+  "QueueFullError",
+  {
+    pool: Schema.String,
+    maxWaiting: Schema.Number,
+    occupancy: Occupancy
+  }
+) {
+  override get message(): string {
+    return `pool "${this.pool}": ${this.maxWaiting} callers wait already, which is maxWaiting (${
+      occupancyText(this.occupancy)
+    })`
+  }
+}
+
+/** The pool is shutting down or closed. Callers in line when the shutdown began get this as well. */
+export class PoolClosedError extends Schema.TaggedError<PoolClosedError>("effect-connection-pool/PoolClosedError")(
+  "PoolClosedError",
+  { pool: Schema.String }
+) {
+  override get message(): string {
+    return `pool "${this.pool}" is closed`
+  }
+}
+
+/**
+ * The fiber holds every connection of a full pool and asked for another: it could only wait for itself.
+ *
+ * Return one first, take what is needed in one lease, or raise `max`.
+ */
+export class SelfDeadlockError extends Schema.TaggedError<SelfDeadlockError>(
+  "effect-connection-pool/SelfDeadlockError"
+)("SelfDeadlockError", {
+  pool: Schema.String,
+  fiber: Schema.Number,
+  occupancy: Occupancy
+}) {
+  override get message(): string {
+    return `pool "${this.pool}": fiber ${this.fiber} holds all ${this.occupancy.inUse} connections and asked for another, so it would wait for itself`
+  }
+}
+
+/** The attempt ended with the driver's own error. */
+export interface ConnectFailed<out E> {
+  readonly _tag: "ConnectFailed"
+  readonly error: E
+}
+
+/** The attempt did not end within `connectTimeout`. */
+export interface ConnectTimedOut {
+  readonly _tag: "ConnectTimedOut"
+  readonly afterMillis: number
+}
+
+/** The driver died (threw, or was interrupted from inside) instead of failing. */
+export interface ConnectDied {
+  readonly _tag: "ConnectDied"
+  readonly defect: unknown
+}
+
+/** Why an attempt to connect failed. */
+export type ConnectFailure<E> = ConnectFailed<E> | ConnectTimedOut | ConnectDied
+
+/**
+ * Connecting failed for good, and no live connection could have served this caller.
+ *
+ * `reason` says how; `Effect.catchReason` tells the cases apart. A transient failure (`ConnectionFactory.isTransient`)
+ * is not reported like this: the pool tries again until the caller's deadline, and the `AcquireTimeoutError` names it.
+ */
+export class ConnectError<E = unknown> extends Data.TaggedError("ConnectError")<{
+  readonly pool: string
+  /** Attempts that failed in a row, this one included. */
+  readonly attempts: number
+  readonly reason: ConnectFailure<unknown>
+}> {
+  declare readonly reason: ConnectFailure<E>
+
+  override get cause(): unknown {
+    return failureCause(this.reason)
+  }
+
+  override get message(): string {
+    const after = this.attempts === 1 ? "" : ` after ${this.attempts} attempts`
+    return `pool "${this.pool}": could not connect${after}: ${failureText(this.reason)}`
+  }
+}
+
+/** What an acquire can fail with; `E` is the driver's connect error. */
+export type PoolError<E = never> =
+  | AcquireTimeoutError
+  | QueueFullError
+  | PoolClosedError
+  | ConnectError<E>
+  | SelfDeadlockError
+
+/** One option that cannot be: its name, what was given, and what is allowed instead. */
+export const ConfigProblem = Schema.Struct({
+  field: Schema.String,
+  value: Schema.String,
+  allowed: Schema.String
+})
+export interface ConfigProblem extends Schema.Schema.Type<typeof ConfigProblem> {}
+
+/** The options of a pool contradict each other or make no sense. All problems are listed, not only the first. */
+export class PoolConfigError extends Schema.TaggedError<PoolConfigError>("effect-connection-pool/PoolConfigError")(
+  "PoolConfigError",
+  { pool: Schema.String, problems: Schema.NonEmptyArray(ConfigProblem) }
+) {
+  /** The name of the first option that is wrong. */
+  get field(): string {
+    return this.problems[0].field
+  }
+
+  /** What was given for it. */
+  get value(): string {
+    return this.problems[0].value
+  }
+
+  /** What is allowed instead. */
+  get allowed(): string {
+    return this.problems[0].allowed
+  }
+
+  override get message(): string {
+    const problems = this.problems.map((problem) =>
+      `${problem.field} is ${problem.value}, allowed is ${problem.allowed}`
+    )
+    return `pool "${this.pool}": ${problems.join("; ")}`
+  }
+}
+
+/**
+ * A connection was used after its lease had ended. Nothing was done.
+ *
+ * A connection is lent for the effect given to `use`, or for the scope of `acquire`; whoever keeps it longer, a forked
+ * fiber for instance, gets this instead of another caller's connection.
+ */
+export class LeaseExpiredError extends Schema.TaggedError<LeaseExpiredError>(
+  "effect-connection-pool/LeaseExpiredError"
+)("LeaseExpiredError", {
+  /** What was asked of the connection, such as `query`. */
+  operation: Schema.String
+}) {
+  override get message(): string {
+    return `${this.operation}: the lease on this connection has ended`
+  }
+}
+
+const phaseText: Record<AcquirePhase, string> = {
+  queue: "waiting for one to be returned",
+  connect: "waiting for one to be opened",
+  validate: "waiting for an idle one to be validated",
+  reset: "waiting for a returned one to be reset",
+  pause: "waiting for the paused pool to be resumed"
+}
+
+/** @internal */
+export const failureCause = (reason: ConnectFailure<unknown>): unknown => {
+  switch (reason._tag) {
+    case "ConnectFailed":
+      return reason.error
+    case "ConnectTimedOut":
+      return undefined
+    case "ConnectDied":
+      return reason.defect
+  }
+}
+
+/** @internal */
+export const failureText = (reason: ConnectFailure<unknown>): string =>
+  reason._tag === "ConnectTimedOut" ? `no answer within ${millis(reason.afterMillis)}` : describe(failureCause(reason))
+
+const millis = (value: number): string => `${Math.round(value * 1000) / 1000} ms`
+
+const occupancyText = (occupancy: Occupancy): string => {
+  const parts = [`${occupancy.inUse} of ${occupancy.max} in use`]
+  for (const state of ["idle", "connecting", "validating", "resetting", "closing", "waiting"] as const) {
+    if (occupancy[state] > 0) parts.push(`${occupancy[state]} ${state}`)
+  }
+  return parts.join(", ")
+}
+
+const holdersText = (holders: ReadonlyArray<Holder>): string =>
+  holders.length === 0
+    ? ""
+    : `; held longest by ${
+      holders.map((holder) => `${holder.label ?? "fiber"} #${holder.fiber} for ${millis(holder.heldMillis)}`).join(", ")
+    }`
+
+const describe = (error: unknown): string =>
+  error instanceof Error ? `${error.name}: ${error.message}` : Inspectable.toStringUnknown(error, 0)

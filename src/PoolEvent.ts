@@ -1,0 +1,99 @@
+/** What happened in a pool, as values. */
+import { Data } from "effect"
+import type { ConnectFailure, Holder } from "./PoolError.ts"
+
+/**
+ * Why a connection left the pool:
+ *
+ * - `idle`: it was idle for `idleTimeout`, and `min` others remain
+ * - `lifetime`, `uses`: retired, by `maxLifetime` or `maxUses`
+ * - `dead`: `isAlive` said no
+ * - `invalid`: `validate` said no, failed, or did not answer in time
+ * - `reset`: `reset` failed or did not end in time
+ * - `invalidated`: `invalidate` was called on it
+ * - `recycled`: `recycle` was called
+ * - `excess`: `resize` made the pool smaller
+ * - `driver`: one of the driver's lease hooks threw
+ * - `shutdown`: the pool was shut down
+ */
+export type EvictReason =
+  | "idle"
+  | "lifetime"
+  | "uses"
+  | "dead"
+  | "invalid"
+  | "reset"
+  | "invalidated"
+  | "recycled"
+  | "excess"
+  | "driver"
+  | "shutdown"
+
+/**
+ * What a pool reports through `events`, in the order in which it happened.
+ *
+ * `connection` is the pool's number for a connection; times are in milliseconds.
+ */
+export type PoolEvent = Data.TaggedEnum<{
+  /** A connection was opened. */
+  Connected: { readonly connection: number; readonly tookMillis: number }
+  /** An attempt to open one failed; the pool makes no other of its own accord before `pauseMillis` have passed. */
+  ConnectFailed: {
+    readonly connection: number
+    readonly reason: ConnectFailure<unknown>
+    readonly tookMillis: number
+    readonly pauseMillis: number
+  }
+  /** A lease began. */
+  CheckedOut: { readonly connection: number; readonly fiber: number; readonly waitedMillis: number }
+  /** A lease ended. */
+  Returned: { readonly connection: number; readonly fiber: number; readonly heldMillis: number }
+  /** A caller got no connection before its deadline. */
+  AcquireTimedOut: { readonly fiber: number; readonly waitedMillis: number }
+  /** A caller was refused because the line was full. */
+  Refused: { readonly fiber: number; readonly waiting: number }
+  /** A connection is on its way out of the pool. */
+  Evicted: { readonly connection: number; readonly reason: EvictReason }
+  /** A connection is closed. `error` is what closing it died of, if it did. */
+  Disconnected: { readonly connection: number; readonly error: unknown }
+  /** A connection would not close within `closeTimeout`; the pool does not wait for it any longer. */
+  Abandoned: { readonly connection: number }
+  /** A lease has been out for longer than `leakThreshold`. */
+  LeakSuspected: { readonly holder: Holder }
+  /** A lease reported by `LeakSuspected` has ended after all. */
+  LeakReturned: { readonly holder: Holder }
+  Paused: {}
+  Resumed: {}
+  Resized: { readonly min: number; readonly max: number }
+  /** All connections opened so far are leaving: `connections` of them. */
+  Recycled: { readonly connections: number }
+  /** The pool lends no longer; `leases` are still out. */
+  Draining: { readonly leases: number }
+  /** The shutdown is complete. */
+  Closed: {}
+  /** A reader of `events` was too slow: it missed this many events before this one. */
+  Missed: { readonly events: number }
+}>
+
+export const {
+  $is,
+  $match,
+  Abandoned,
+  AcquireTimedOut,
+  CheckedOut,
+  Closed,
+  ConnectFailed,
+  Connected,
+  Disconnected,
+  Draining,
+  Evicted,
+  LeakReturned,
+  LeakSuspected,
+  Missed,
+  Paused,
+  Recycled,
+  Refused,
+  Resized,
+  Resumed,
+  Returned
+} = Data.taggedEnum<PoolEvent>()

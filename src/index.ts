@@ -1,0 +1,8 @@
+export * as Connection from "./Connection.ts"
+export * as ConnectionFactory from "./ConnectionFactory.ts"
+export * as ConnectionPool from "./ConnectionPool.ts"
+export * as ConnectionStats from "./ConnectionStats.ts"
+export * as InMemoryConnection from "./InMemoryConnection.ts"
+export * as PoolConfig from "./PoolConfig.ts"
+export * as PoolError from "./PoolError.ts"
+export * as PoolEvent from "./PoolEvent.ts"

@@ -1,0 +1,68 @@
+/**
+ * An intrusive doubly linked list: the members carry the links, so joining, leaving from any place and taking either end
+ * are constant time and allocate nothing. A member is in one list at a time, and knows which.
+ */
+export class Linked<N> {
+  previous: N | undefined = undefined
+  next: N | undefined = undefined
+  list: LinkedList<N> | undefined = undefined
+}
+
+export class LinkedList<N> {
+  head: N | undefined = undefined
+  tail: N | undefined = undefined
+  length = 0
+}
+
+type Member<N> = N & Linked<N>
+
+/** Adds at the tail. The member must be in no list. */
+export const push = <N>(list: LinkedList<N>, member: Member<N>): void => {
+  member.list = list
+  member.previous = list.tail
+  if (list.tail === undefined) list.head = member
+  else (list.tail as Member<N>).next = member
+  list.tail = member
+  list.length++
+}
+
+/** Adds at the head. The member must be in no list. */
+export const unshift = <N>(list: LinkedList<N>, member: Member<N>): void => {
+  member.list = list
+  member.next = list.head
+  if (list.head === undefined) list.tail = member
+  else (list.head as Member<N>).previous = member
+  list.head = member
+  list.length++
+}
+
+/** Takes a member out of the list it is in; one that is in no list is left alone. */
+export const remove = <N>(member: Member<N>): void => {
+  const { list, next, previous } = member
+  if (list === undefined) return
+  if (previous === undefined) list.head = next
+  else (previous as Member<N>).next = next
+  if (next === undefined) list.tail = previous
+  else (next as Member<N>).previous = previous
+  list.length--
+  member.list = undefined
+  member.next = undefined
+  member.previous = undefined
+}
+
+/** Takes the head out, if there is one. */
+export const shift = <N>(list: LinkedList<N>): N | undefined => {
+  const head = list.head
+  if (head !== undefined) remove(head as Member<N>)
+  return head
+}
+
+/** The members from head to tail. The one just yielded may be removed while iterating. */
+export function* members<N>(list: LinkedList<N>): Generator<N> {
+  let member = list.head
+  while (member !== undefined) {
+    const next = (member as Member<N>).next
+    yield member
+    member = next
+  }
+}

@@ -1,0 +1,47 @@
+import { Effect, Inspectable } from "effect"
+import { failureText, type Holder } from "../PoolError.ts"
+import type { PoolEvent } from "../PoolEvent.ts"
+
+/** What an operator should read of an event, if anything. */
+export const logOf = (event: PoolEvent): Effect.Effect<void> | undefined => {
+  switch (event._tag) {
+    case "ConnectFailed":
+      return Effect.logWarning(`connection ${event.connection} could not be opened: ${failureText(event.reason)}`)
+    case "Evicted":
+      switch (event.reason) {
+        case "dead":
+        case "invalid":
+        case "reset":
+        case "driver":
+          return Effect.logWarning(`connection ${event.connection} is evicted: ${evictText[event.reason]}`)
+        default:
+          return Effect.logDebug(`connection ${event.connection} is evicted: ${event.reason}`)
+      }
+    case "Disconnected":
+      return event.error === undefined
+        ? undefined
+        : Effect.logWarning(
+          `connection ${event.connection} was closed with an error: ${Inspectable.toStringUnknown(event.error, 0)}`
+        )
+    case "Abandoned":
+      return Effect.logWarning(`connection ${event.connection} did not close in time and was abandoned`)
+    case "LeakSuspected":
+      return Effect.logWarning(`possible leak: ${holderText(event.holder)} and still does`)
+    case "LeakReturned":
+      return Effect.logWarning(`no leak after all: ${holderText(event.holder)} and has returned it`)
+    default:
+      return undefined
+  }
+}
+
+const evictText = {
+  dead: "it is no longer alive",
+  invalid: "it failed its validation",
+  reset: "it could not be reset",
+  driver: "its driver threw when a lease began or ended"
+}
+
+const holderText = (holder: Holder): string =>
+  `${holder.label ?? "a caller"} (fiber #${holder.fiber}) held connection ${holder.connection} for ${
+    Math.round(holder.heldMillis)
+  } ms`

@@ -1,0 +1,607 @@
+/**
+ * Where the state of a pool meets fibers, scopes and the clock: it starts what the state wants started, wakes whom the
+ * state wants woken, and tells the state how it ended. It decides nothing itself.
+ */
+import { Cause, Context, Deferred, Effect, Exit, Fiber, Random, Scheduler, Scope, Tracer } from "effect"
+import type { ConnectionFactory } from "../ConnectionFactory.ts"
+import {
+  AcquireTimeoutError,
+  ConnectError,
+  type ConnectFailure,
+  failureCause,
+  type Holder,
+  type Occupancy,
+  PoolClosedError,
+  type PoolError,
+  QueueFullError,
+  SelfDeadlockError
+} from "../PoolError.ts"
+import * as PoolEvent from "../PoolEvent.ts"
+import * as Alarm from "./alarm.ts"
+import * as Deadlines from "./deadlines.ts"
+import { Events } from "./events.ts"
+import * as Ladder from "./ladder.ts"
+import * as LinkedList from "./linkedList.ts"
+import { logOf } from "./log.ts"
+import type { Settings } from "./settings.ts"
+import * as State from "./state.ts"
+
+export interface ShutdownReport {
+  readonly returned: number
+  readonly interrupted: number
+  readonly abandoned: number
+}
+
+/** Callers woken in one turn of the event loop; others get theirs before the next. */
+const wakesPerTurn = 64
+
+export class Pool<C, E> {
+  readonly state: State.State<C>
+  readonly events = new Events()
+  readonly #factory: ConnectionFactory<C, E, never>
+  readonly #fork: <A, X>(effect: Effect.Effect<A, X>) => Fiber.Fiber<A, X>
+  readonly #dispatcher: Scheduler.SchedulerDispatcher
+  readonly #random: Context.Service.Shape<typeof Random.Random>
+  readonly #alarm: Alarm.Alarm
+  #isRunning = false
+  #isScheduled = false
+  /** Callers woken since the event loop last had its turn. */
+  #wakes = 0
+  #start: Deferred.Deferred<void, ConnectError<E>> | undefined
+  #shutdown: Shutdown | undefined
+
+  /** `context` is what the factory's effects need. */
+  constructor(settings: Settings, factory: ConnectionFactory<C, E, never>, context: Context.Context<never>) {
+    // Spans of the factory's effects belong to the pool, not under the span that happened to build it.
+    const own = Context.omit(Tracer.ParentSpan)(context) as Context.Context<never>
+    this.#factory = factory
+    this.#fork = Effect.runForkWith(own)
+    this.#dispatcher = Context.get(own, Scheduler.Scheduler).makeDispatcher()
+    this.#random = Context.get(own, Random.Random)
+    this.#alarm = Alarm.make(own, this.#ring)
+    this.now = this.#alarm.now
+    this.state = new State.State<C>(settings, {
+      isAlive: factory.isAlive,
+      needsReset: factory.needsReset,
+      beginLease: factory.beginLease,
+      endLease: factory.endLease,
+      isTransient: factory.isTransient as ((error: unknown) => boolean) | undefined,
+      validates: factory.validate !== undefined,
+      resets: factory.reset !== undefined
+    })
+  }
+
+  readonly now: () => number
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Lending
+  // -------------------------------------------------------------------------------------------------------------------
+
+  use<A, X, R>(
+    f: (connection: C) => Effect.Effect<A, X, R>,
+    options: State.LeaseOptions | undefined
+  ): Effect.Effect<A, X | PoolError<E>, R> {
+    // The end of the lease is installed before the lease begins. The other way round there is a step between the two,
+    // where an interrupt, or a fiber that has run for its turn, would lose the connection.
+    return Effect.withFiber((fiber) => {
+      const lease = new State.Lease<C>(fiber, options, false)
+      return Effect.onExitPrimitive(
+        Effect.suspend(() => this.#begin(lease, f)),
+        () => this.end(lease)
+      )
+    })
+  }
+
+  useSync<A, X>(
+    body: (connection: C) => A,
+    onThrow: ((thrown: unknown) => X) | undefined,
+    options: State.LeaseOptions | undefined
+  ): Effect.Effect<A, X | PoolError<E>> {
+    return Effect.withFiber((fiber) => {
+      const { state } = this
+      const lease = new State.Lease<C>(fiber, options, false)
+      const now = this.now()
+      if (!State.take(state, lease, now)) {
+        return Effect.onExitPrimitive(
+          Effect.suspend(() => this.#wait(lease, (connection) => sync(connection, body, onThrow), now)),
+          () => this.end(lease)
+        )
+      }
+      // All in one step, which nothing can interrupt: no finalizer is needed. Nor is another look at the clock, unless
+      // somebody wants to know: the connection counts as idle from when it was taken.
+      try {
+        return sync(lease.entry!.lent!, body, onThrow)
+      } finally {
+        State.end(state, lease, state.waiters.length === 0 && !state.isWatched ? now : this.now())
+        this.#attend()
+      }
+    })
+  }
+
+  acquire(options: State.LeaseOptions | undefined): Effect.Effect<C, PoolError<E>, Scope.Scope> {
+    return Effect.withFiber((fiber) => {
+      const lease = new State.Lease<C>(fiber, options, true)
+      let own: Scope.Closeable | undefined
+      return Effect.onExitPrimitive(
+        Effect.suspend(() => {
+          // A scope of its own, so that an acquire that fails leaves nothing behind in the caller's.
+          own = Scope.forkUnsafe(Context.getUnsafe(fiber.context, Scope.Scope))
+          return Effect.andThen(
+            Scope.addFinalizer(own, Effect.sync(() => this.end(lease))),
+            Effect.suspend(() => this.#begin(lease, Exit.succeed))
+          )
+        }),
+        (exit) => {
+          if (Exit.isSuccess(exit) && own!.state._tag !== "Closed") return undefined
+          this.end(lease)
+          return own === undefined ? undefined : Scope.closeUnsafe(own, exit)
+        }
+      )
+    })
+  }
+
+  /** The end of a lease, or of the attempt to get one; once is enough, and more does no harm. */
+  end(lease: State.Lease<C>): undefined {
+    State.end(this.state, lease, this.now())
+    this.#attend()
+    return undefined
+  }
+
+  #begin<A, X, R>(
+    lease: State.Lease<C>,
+    f: (connection: C) => Effect.Effect<A, X, R>
+  ): Effect.Effect<A, X | PoolError<E>, R> {
+    const now = this.now()
+    if (!State.take(this.state, lease, now)) return this.#wait(lease, f, now)
+    this.#attend()
+    return run(f, lease)
+  }
+
+  #wait<A, X, R>(
+    lease: State.Lease<C>,
+    f: (connection: C) => Effect.Effect<A, X, R>,
+    now: number
+  ): Effect.Effect<A, X | PoolError<E>, R> {
+    const refusal = this.#refusal(lease, now)
+    if (refusal !== undefined) {
+      this.state.counters.refused++
+      this.#attend()
+      return Effect.fail(refusal)
+    }
+    // No cleanup here: an interrupt reaches the end of the lease, which leaves the line.
+    return Effect.callback<A, X | PoolError<E>, R>((resume) => {
+      const { state } = this
+      State.join(state, lease, now, () => resume(this.#outcome(lease, f)))
+      State.settle(state, now)
+      this.#run()
+      // The one who does not want to wait at all.
+      if (lease.options?.timeoutMillis === 0 && lease.stage === "waiting") {
+        this.#timeOut(lease.waiter!, now, this.#numbers(now))
+        this.#run()
+      }
+    })
+  }
+
+  /** How a caller goes on whose wait is over. */
+  #outcome<A, X, R>(
+    lease: State.Lease<C>,
+    f: (connection: C) => Effect.Effect<A, X, R>
+  ): Effect.Effect<A, X | PoolError<E>, R> {
+    if (lease.stage === "granted") {
+      return Effect.suspend(() => {
+        State.hold(this.state, lease)
+        this.#attend()
+        return run(f, lease)
+      })
+    }
+    const error = lease.waiter!.error as PoolError<E> | undefined
+    return Effect.fail(error ?? new PoolClosedError({ pool: this.state.settings.name }))
+  }
+
+  /** Why the caller may not even wait, if it may not. */
+  #refusal(lease: State.Lease<C>, now: number): PoolError<E> | undefined {
+    const { state } = this
+    const pool = state.settings.name
+    if (state.phase !== "open") return new PoolClosedError({ pool })
+    State.endLongestLost(state, now)
+    if (State.isSelfDeadlock(state, lease)) {
+      return new SelfDeadlockError({ pool, fiber: lease.fiber.id, occupancy: State.occupancy(state) })
+    }
+    if (state.waiters.length >= state.settings.maxWaiting) {
+      State.report(state, PoolEvent.Refused({ fiber: lease.fiber.id, waiting: state.waiters.length }))
+      return new QueueFullError({
+        pool,
+        maxWaiting: state.settings.maxWaiting,
+        occupancy: State.occupancy(state)
+      })
+    }
+    return undefined
+  }
+
+  #timeOut(waiter: State.Waiter<C>, now: number, numbers: Numbers): void {
+    const { state } = this
+    const { lease } = waiter
+    const waitedMillis = now - waiter.joinedAt
+    // Made by a timer, an error has no stack worth its price.
+    const error = withoutStack(() =>
+      new AcquireTimeoutError({
+        pool: state.settings.name,
+        phase: State.phaseOf(state, waiter),
+        waitedMillis,
+        timeoutMillis: State.timeoutOf(state, lease),
+        ...numbers
+      })
+    )
+    state.counters.timeouts++
+    State.report(state, PoolEvent.AcquireTimedOut({ fiber: lease.fiber.id, waitedMillis }))
+    State.refuse(state, waiter, error)
+  }
+
+  /** What every timeout of the same moment reports. */
+  #numbers(now: number): Numbers {
+    const { lastFailure } = this.state
+    return {
+      occupancy: State.occupancy(this.state),
+      holders: State.holders(this.state, now, 5),
+      ...(lastFailure === undefined ? undefined : { lastConnectError: failureCause(lastFailure) })
+    }
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Work
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /** After a change of the state that usually leaves nothing to do. */
+  #attend(): void {
+    if (this.state.isPending) this.#run()
+  }
+
+  /**
+   * Does what the state has left to do. What that causes is done by the same loop, never by one inside it: a thousand
+   * callers who each wake the next still need one stack frame. Nor do they keep the event loop: after some of them the
+   * rest wait for its next turn.
+   */
+  #run(): void {
+    if (this.#isRunning) return
+    this.#isRunning = true
+    const { state } = this
+    for (;;) {
+      const entry = state.starting.shift()
+      if (entry !== undefined) {
+        entry.isStarting = false
+        this.#operate(entry)
+        continue
+      }
+      if (state.outbox.length > 0) {
+        this.#publish()
+        continue
+      }
+      if (this.#shutdown !== undefined && this.#descend(this.#shutdown, false)) continue
+      if (state.ready.length === 0) break
+      if (this.#wakes === wakesPerTurn) {
+        this.#runLater()
+        break
+      }
+      this.#wakes++
+      wake(LinkedList.shift(state.ready)!)
+    }
+    this.#isRunning = false
+    state.isPending = false
+    this.#checkStart()
+    this.#setAlarm()
+  }
+
+  #runLater(): void {
+    if (this.#isScheduled) return
+    this.#isScheduled = true
+    this.#dispatcher.scheduleTask(() => {
+      this.#isScheduled = false
+      this.#wakes = 0
+      this.#run()
+    }, 0)
+  }
+
+  #setAlarm(): void {
+    const { closing, connecting, resetting, validating, waiters } = this.state
+    const isAwaited = waiters.length + connecting.length + validating.length + resetting.length + closing.length > 0 ||
+      this.#shutdown !== undefined
+    this.#alarm.set(State.nextDue(this.state, this.now), isAwaited)
+  }
+
+  readonly #ring = (now: number): void => {
+    const { state } = this
+    this.#isRunning = true
+    if (Deadlines.nextDue(state.deadlines) <= now) State.endLost(state, now)
+    let numbers: Numbers | undefined
+    for (;;) {
+      const due = Deadlines.takeDue(state.deadlines, now)
+      if (due === undefined) break
+      if (due instanceof State.Waiter) this.#timeOut(due, now, numbers ??= this.#numbers(now))
+      else if (due instanceof State.Entry) this.#overdue(due, now)
+      else this.#descend(this.#shutdown!, true)
+    }
+    State.upkeep(state, now)
+    State.settle(state, now)
+    this.#isRunning = false
+    this.#run()
+  }
+
+  #publish(): void {
+    const events = this.state.outbox
+    this.state.outbox = []
+    for (const event of events) {
+      this.events.publish(event)
+      const log = logOf(event)
+      if (log !== undefined) this.#fork(Effect.annotateLogs(log, "pool", this.state.settings.name))
+    }
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Operations on connections
+  // -------------------------------------------------------------------------------------------------------------------
+
+  #operate(entry: State.Entry<C>): void {
+    const { settings } = this.state
+    switch (entry.list) {
+      case this.state.connecting: {
+        const scope = Scope.makeUnsafe()
+        entry.scope = scope
+        return this.#perform(
+          entry,
+          settings.connectTimeout,
+          Scope.provide(this.#factory.connect, scope),
+          (exit, now) => {
+            if (Exit.isSuccess(exit)) {
+              State.connected(
+                this.state,
+                entry,
+                exit.value,
+                now,
+                this.#random.nextDoubleUnsafe()
+              )
+            } else this.#connectFailed(entry, failureOf(exit.cause), now)
+          }
+        )
+      }
+      case this.state.validating: {
+        const validate = Effect.suspend(() => this.#factory.validate!(entry.connection as C))
+        return this.#perform(entry, settings.validateTimeout, validate, (exit, now) => {
+          State.wasValidated(this.state, entry, Exit.isSuccess(exit) && exit.value === true, now)
+        })
+      }
+      case this.state.resetting: {
+        const reset = Effect.suspend(() => this.#factory.reset!(entry.connection as C))
+        return this.#perform(entry, settings.resetTimeout, reset, (exit, now) => {
+          State.wasReset(this.state, entry, Exit.isSuccess(exit), now)
+        })
+      }
+      case this.state.closing:
+        return this.#disconnect(entry)
+    }
+  }
+
+  /** Runs an operation on a connection and has `done` tell the state how it ended, unless the pool gave up on it. */
+  #perform<A, X>(
+    entry: State.Entry<C>,
+    timeout: number,
+    effect: Effect.Effect<A, X>,
+    done: (exit: Exit.Exit<A, X>, now: number) => void
+  ): void {
+    const { operation } = entry
+    Deadlines.add(this.state.deadlines, entry, this.now(), timeout)
+    const fiber = this.#fork(effect)
+    entry.fiber = fiber
+    fiber.addObserver((exit) => {
+      if (entry.operation !== operation) return
+      entry.fiber = undefined
+      done(exit, this.now())
+      this.#run()
+    })
+  }
+
+  #connectFailed(entry: State.Entry<C>, reason: ConnectFailure<E>, now: number): void {
+    const { state } = this
+    const isTransient = State.connectFailed(state, entry, reason, now, this.#random.nextDoubleUnsafe())
+    if (!isTransient) {
+      const stranded = State.stranded(state)
+      const error = this.#connectError(reason)
+      state.counters.connectErrors += stranded.length
+      for (const waiter of stranded) State.refuse(state, waiter, error)
+      if (this.#start !== undefined) Deferred.doneUnsafe(this.#start, Effect.fail(error))
+    }
+    State.settle(state, now)
+  }
+
+  #connectError(reason: ConnectFailure<E>): ConnectError<E> {
+    return new ConnectError<E>({ pool: this.state.settings.name, attempts: Math.max(this.state.failures, 1), reason })
+  }
+
+  #overdue(entry: State.Entry<C>, now: number): void {
+    if (entry.list !== this.state.connecting) return State.overdue(this.state, entry, now)
+    this.#connectFailed(entry, { _tag: "ConnectTimedOut", afterMillis: this.state.settings.connectTimeout }, now)
+    // Whatever it has acquired is released now; what it may still acquire, into a closed scope, as soon as it does.
+    entry.fiber?.interruptUnsafe()
+    entry.fiber = undefined
+    this.#fork(Scope.close(entry.scope!, Exit.void))
+  }
+
+  #disconnect(entry: State.Entry<C>): void {
+    const { fiber, scope } = entry
+    fiber?.interruptUnsafe()
+    const close = scope === undefined ? Effect.void : Scope.close(scope, Exit.void)
+    // An attempt that a shutdown cuts short may still be about to acquire something.
+    const all = fiber !== undefined && entry.connectedAt === undefined
+      ? Effect.andThen(close, Fiber.await(fiber))
+      : close
+    this.#perform(entry, this.state.settings.closeTimeout, all, (exit, now) => {
+      State.closed(this.state, entry, Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined, now)
+    })
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Start, operations, end
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /** Opens `min` connections; an eager start waits for them. */
+  start(): Effect.Effect<void, ConnectError<E>> {
+    return Effect.suspend(() => {
+      const { settings } = this.state
+      const started = Deferred.makeUnsafe<void, ConnectError<E>>()
+      if (settings.start === "eager") this.#start = started
+      this.#change((now) => State.settle(this.state, now))
+      if (settings.start === "lazy") return Effect.void
+      const late = Effect.suspend(() => {
+        const reason = this.state.lastFailure as ConnectFailure<E> | undefined
+        return Effect.fail(
+          this.#connectError(reason ?? { _tag: "ConnectTimedOut", afterMillis: settings.acquireTimeout })
+        )
+      })
+      return Effect.timeoutOrElse(Deferred.await(started), { duration: settings.acquireTimeout, orElse: () => late })
+    })
+  }
+
+  #checkStart(): void {
+    if (this.#start === undefined || State.open(this.state) < this.state.settings.min) return
+    Deferred.doneUnsafe(this.#start, Effect.void)
+    this.#start = undefined
+  }
+
+  #change<A>(f: (now: number) => A): A {
+    const result = f(this.now())
+    this.#run()
+    return result
+  }
+
+  invalidate(connection: C): boolean {
+    return this.#change((now) => {
+      const entry = State.find(this.state, connection)
+      if (entry === undefined) return false
+      State.evict(this.state, entry, "invalidated")
+      State.settle(this.state, now)
+      return true
+    })
+  }
+
+  recycle(): number {
+    return this.#change((now) => State.recycle(this.state, now))
+  }
+
+  pause(): void {
+    this.#change(() => State.pause(this.state))
+  }
+
+  resume(): void {
+    this.#change((now) => State.resume(this.state, now))
+  }
+
+  resize(min: number, max: number): void {
+    this.#change((now) => State.resize(this.state, min, max, now))
+  }
+
+  readonly eventStream = this.events.stream(() => {
+    this.state.isWatched = this.events.isWatched
+  })
+
+  /** Begins the shutdown, unless it has begun, and waits for its end. Whoever waits may be interrupted; it goes on. */
+  shutdown(drainMillis: number): Effect.Effect<ShutdownReport> {
+    return Effect.suspend(() => {
+      const { state } = this
+      if (this.#shutdown === undefined) {
+        const ladder = new Ladder.Ladder(state.inUse.length, state.counters.abandoned)
+        this.#shutdown = { ladder, deferred: Deferred.makeUnsafe() }
+        this.#change((now) => {
+          Deadlines.add(state.deadlines, ladder, now, drainMillis)
+          const error = new PoolClosedError({ pool: state.settings.name })
+          for (const waiter of State.drain(state)) {
+            state.counters.refused++
+            State.refuse(state, waiter, error)
+          }
+        })
+      }
+      return Deferred.await(this.#shutdown.deferred)
+    })
+  }
+
+  /** Goes on with the shutdown, and answers whether that changed anything. */
+  #descend(shutdown: Shutdown, isDue: boolean): boolean {
+    const { deferred, ladder } = shutdown
+    const { step } = ladder
+    const interrupted = Ladder.descend(this.state, ladder, this.now(), isDue)
+    for (const fiber of interrupted) fiber.interruptUnsafe()
+    if (ladder.step === step) return false
+    if (ladder.step === "done") {
+      this.#alarm.stop()
+      this.state.outbox.push(PoolEvent.Closed())
+      this.#publish()
+      this.events.end()
+      const abandoned = this.state.counters.abandoned - ladder.abandonedBefore
+      Deferred.doneUnsafe(
+        deferred,
+        Effect.succeed({ returned: ladder.returned, interrupted: ladder.interrupted, abandoned })
+      )
+    }
+    return true
+  }
+}
+
+/** Runs what a caller wants done with its connection. */
+const run = <C, A, X, R>(f: (connection: C) => Effect.Effect<A, X, R>, lease: State.Lease<C>) => {
+  const body = f(lease.entry!.lent!) as Effect.Effect<A, X, R> | undefined
+  // The runtime drops a fiber that evaluates anything else, without running its finalizers. (`Effect.isEffect` would
+  // cost a tenth of the call.)
+  return body?.[Effect.TypeId] === undefined
+    ? Effect.die(new TypeError("the function given to use returned no Effect"))
+    : body
+}
+
+const sync = <C, A, X>(
+  connection: C,
+  body: (connection: C) => A,
+  onThrow: ((thrown: unknown) => X) | undefined
+): Effect.Effect<A, X> => {
+  if (onThrow === undefined) return Exit.succeed(body(connection))
+  try {
+    return Exit.succeed(body(connection))
+  } catch (thrown) {
+    return Exit.fail(onThrow(thrown))
+  }
+}
+
+interface Shutdown {
+  readonly ladder: Ladder.Ladder
+  readonly deferred: Deferred.Deferred<ShutdownReport>
+}
+
+interface Numbers {
+  readonly occupancy: Occupancy
+  readonly holders: ReadonlyArray<Holder>
+  readonly lastConnectError?: unknown
+}
+
+const wake = <C>(waiter: State.Waiter<C>): void => {
+  try {
+    waiter.resume()
+  } catch (thrown) {
+    // Thrown by an observer of that fiber: not the business of the one whose release woke it.
+    queueMicrotask(() => {
+      throw thrown
+    })
+  }
+}
+
+const failureOf = <E>(cause: Cause.Cause<E>): ConnectFailure<E> => {
+  const fail = cause.reasons.find(Cause.isFailReason)
+  return fail === undefined
+    ? { _tag: "ConnectDied", defect: Cause.squash(cause) }
+    : { _tag: "ConnectFailed", error: fail.error }
+}
+
+const withoutStack = <A>(f: () => A): A => {
+  const limit = Error.stackTraceLimit
+  Error.stackTraceLimit = 0
+  try {
+    return f()
+  } finally {
+    Error.stackTraceLimit = limit
+  }
+}

@@ -1,0 +1,966 @@
+/**
+ * The whole state of a pool, and everything that may happen to it.
+ *
+ * All of it is synchronous: a function takes the time, decides, moves connections and callers between lists, and leaves
+ * what is to be done about it in `starting` (connections on which an operation begins) and `ready` (callers to wake).
+ * The coordination above does that, and reports back through the functions here. Nothing in this file is an Effect.
+ *
+ * A connection is an `Entry`, and its state is the list it is in:
+ *
+ *     connecting ──▶ idle ◀──▶ in use          any of them ──▶ closing ──▶ (gone)
+ *                    ▲  ▲       │
+ *                    │  └─ resetting
+ *                    ▼
+ *                 validating
+ *
+ * so the lists add up to all connections by construction, and their lengths are the pool's numbers. A caller is a
+ * `Lease`, from the moment it asks:
+ *
+ *     new ──▶ waiting ──▶ granted ──▶ held ──▶ ended
+ *                  └────▶ refused ──────────────▲
+ */
+import type { Fiber, Scope } from "effect"
+import type { ConnectionInfo, ConnectionState } from "../Connection.ts"
+import type { ConnectionFactory } from "../ConnectionFactory.ts"
+import type { ConnectionStats } from "../ConnectionStats.ts"
+import type { AcquirePhase, ConnectFailure, Holder, Occupancy, PoolError } from "../PoolError.ts"
+import * as PoolEvent from "../PoolEvent.ts"
+import * as Deadlines from "./deadlines.ts"
+import * as LinkedList from "./linkedList.ts"
+import type { Settings } from "./settings.ts"
+
+/** One connection of the pool, from the attempt to open it until it is closed. */
+export class Entry<C> extends Deadlines.Timed<Entry<C>> {
+  readonly id: number
+  readonly generation: number
+  /** When the attempt to open it began. */
+  readonly startedAt: number
+  connection: C | undefined = undefined
+  /** What its last caller got, or its present one. */
+  lent: C | undefined = undefined
+  /** When it was opened; after that the connection exists. */
+  connectedAt: number | undefined = undefined
+  /** Decided once, when it is opened: from then on it is not lent. */
+  expiresAt = Infinity
+  /** When it was last opened or returned. */
+  idleSince = 0
+  /** When it was last known to work: opened, returned or validated. */
+  checkedAt = 0
+  uses = 0
+  lease: Lease<C> | undefined = undefined
+  /** When that lease was granted, and whether it was reported as a possible leak. */
+  lentAt = 0
+  isReported = false
+  /** Why it leaves the pool as soon as nobody uses it. */
+  evicted: PoolEvent.EvictReason | undefined = undefined
+  /** Whether an attempt that began later has already succeeded. */
+  overtaken = false
+  /** Whether the validation under way only keeps it alive. */
+  keepsAlive = false
+  /** Whether it is in `starting`. */
+  isStarting = false
+  /** Counts its operations; one that ends after the pool gave up on it finds another number here, and is ignored. */
+  operation = 0
+  /** What the coordination keeps for it: what closing closes, and the fiber of the operation under way. */
+  scope: Scope.Closeable | undefined = undefined
+  fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
+
+  constructor(id: number, generation: number, startedAt: number) {
+    super()
+    this.id = id
+    this.generation = generation
+    this.startedAt = startedAt
+  }
+}
+
+export type Stage = "new" | "waiting" | "granted" | "refused" | "held" | "ended"
+
+export interface LeaseOptions {
+  readonly label: string | undefined
+  readonly timeoutMillis: number | undefined
+}
+
+/** One caller: what it asked for, how far it got, and what it holds. */
+export class Lease<C> {
+  readonly fiber: Fiber.Fiber<unknown, unknown>
+  readonly options: LeaseOptions | undefined
+  /** Whether the lease belongs to a scope, and may so outlive the fiber that took it. */
+  readonly scoped: boolean
+  stage: Stage = "new"
+  entry: Entry<C> | undefined = undefined
+  /** Its place in line, once it had to wait. */
+  waiter: Waiter<C> | undefined = undefined
+
+  constructor(fiber: Fiber.Fiber<unknown, unknown>, options: LeaseOptions | undefined, scoped: boolean) {
+    this.fiber = fiber
+    this.options = options
+    this.scoped = scoped
+  }
+}
+
+/** A caller in line. Most callers never are, so a lease does not carry this along. */
+export class Waiter<C> extends Deadlines.Timed<Waiter<C>> {
+  readonly lease: Lease<C>
+  readonly joinedAt: number
+  /** Continues the caller's fiber. */
+  readonly resume: () => void
+  error: PoolError<unknown> | undefined = undefined
+
+  constructor(lease: Lease<C>, joinedAt: number, resume: () => void) {
+    super()
+    this.lease = lease
+    this.joinedAt = joinedAt
+    this.resume = resume
+  }
+}
+
+/** What the state may ask of the driver: functions that answer at once. */
+export type Driver<C> =
+  & Pick<ConnectionFactory<C, unknown>, "isAlive" | "needsReset" | "beginLease" | "endLease" | "isTransient">
+  & { readonly validates: boolean; readonly resets: boolean }
+
+type Counters =
+  & { -readonly [K in Counted]: number }
+  & { readonly evictions: Record<PoolEvent.EvictReason, number> }
+type Counted =
+  | "checkouts"
+  | "returns"
+  | "timeouts"
+  | "refused"
+  | "connectErrors"
+  | "cancelled"
+  | "maxWaitMillis"
+  | "connectAttempts"
+  | "connects"
+  | "connectFailures"
+  | "disconnects"
+  | "abandoned"
+  | "leaks"
+
+export class State<C> {
+  readonly settings: Settings
+  readonly driver: Driver<C>
+  phase: "open" | "draining" | "closed" = "open"
+  paused = false
+
+  readonly connecting = new LinkedList.LinkedList<Entry<C>>()
+  /** Longest idle first; lent from the end, so that the warmest connection goes out again. */
+  readonly idle = new LinkedList.LinkedList<Entry<C>>()
+  readonly validating = new LinkedList.LinkedList<Entry<C>>()
+  /** Longest lent first. */
+  readonly inUse = new LinkedList.LinkedList<Entry<C>>()
+  readonly resetting = new LinkedList.LinkedList<Entry<C>>()
+  readonly closing = new LinkedList.LinkedList<Entry<C>>()
+  /** Whether a connection may have to leave for a reason that is not its own. */
+  isSelective: boolean
+  /** Entries outside `closing` that are marked `evicted`. */
+  marked = 0
+  /** Entries in `connecting` that are `overtaken`. */
+  overtaken = 0
+
+  /** Callers in line, in order of arrival. */
+  readonly waiters = new LinkedList.LinkedList<Waiter<C>>()
+  /** Callers whose wait is over, and whose fibers have yet to hear of it. */
+  readonly ready = new LinkedList.LinkedList<Waiter<C>>()
+  /** Entries on which an operation begins: connect, validate, reset or close, by the list they are in. */
+  readonly starting: Array<Entry<C>> = []
+
+  /** Of callers, of operations on connections, and of the steps of a shutdown. */
+  readonly deadlines = new Deadlines.Deadlines<Deadlines.Timed<unknown>>()
+  /** When the next thing that is no deadline of a caller or an operation has to be looked after; never too late. */
+  upkeepAt = Infinity
+  /** How soon an idle connection may need something. */
+  readonly idleUpkeep: number
+  /** Whether anything is left to do: in `starting`, `ready` or `outbox`, for a shutdown, or with the timer. */
+  isPending = false
+
+  nextId = 1
+  generation = 1
+  /** Attempts to connect that failed in a row, and what the last of them failed with. */
+  failures = 0
+  lastFailure: ConnectFailure<unknown> | undefined = undefined
+  failedAt = -Infinity
+  /** No attempt for callers before the first of these, none for `min` before the second. */
+  retryAt = -Infinity
+  refillAt = -Infinity
+
+  readonly counters: Counters = {
+    checkouts: 0,
+    returns: 0,
+    timeouts: 0,
+    refused: 0,
+    connectErrors: 0,
+    cancelled: 0,
+    maxWaitMillis: 0,
+    connectAttempts: 0,
+    connects: 0,
+    connectFailures: 0,
+    disconnects: 0,
+    abandoned: 0,
+    leaks: 0,
+    evictions: {
+      idle: 0,
+      lifetime: 0,
+      uses: 0,
+      dead: 0,
+      invalid: 0,
+      reset: 0,
+      invalidated: 0,
+      recycled: 0,
+      excess: 0,
+      driver: 0,
+      shutdown: 0
+    }
+  }
+  waitedMillis = 0
+
+  /** What happened and has yet to be reported. */
+  outbox: Array<PoolEvent.PoolEvent> = []
+  /** Whether anybody reads events; the two that every lease causes are not made for nobody. */
+  isWatched = false
+
+  constructor(settings: Settings, driver: Driver<C>) {
+    this.settings = settings
+    this.driver = driver
+    this.isSelective = driver.isAlive !== undefined
+    this.idleUpkeep = Math.min(settings.idleTimeout, settings.keepalive)
+  }
+}
+
+export const report = <C>(state: State<C>, event: PoolEvent.PoolEvent): void => {
+  state.outbox.push(event)
+  state.isPending = true
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Callers
+// ---------------------------------------------------------------------------------------------------------------------
+
+// The path of a caller who finds an idle connection, and of its return, is kept so short that it compiles into the one
+// step that calls it; what is seldom needed is in functions of its own.
+
+/** Gives the caller an idle connection at once, if one may be lent and nobody waits who came before. */
+export const take = <C>(state: State<C>, lease: Lease<C>, now: number): boolean => {
+  const entry = state.idle.tail
+  if (entry === undefined || state.waiters.length !== 0 || state.paused) return false
+  if (inspect(state, entry, now) !== "lend" || !grant(state, entry, lease, now)) return false
+  hold(state, lease)
+  return true
+}
+
+/** Puts the caller at the end of the line; `resume` is called once, when its wait is over. */
+export const join = <C>(state: State<C>, lease: Lease<C>, now: number, resume: () => void): void => {
+  const waiter = new Waiter(lease, now, resume)
+  lease.stage = "waiting"
+  lease.waiter = waiter
+  LinkedList.push(state.waiters, waiter)
+  Deadlines.add(state.deadlines, waiter, now, timeoutOf(state, lease))
+}
+
+export const timeoutOf = <C>(state: State<C>, lease: Lease<C>): number =>
+  lease.options?.timeoutMillis ?? state.settings.acquireTimeout
+
+/** Whether the caller could only wait for itself: it holds all there will ever be. */
+export const isSelfDeadlock = <C>(state: State<C>, lease: Lease<C>): boolean => {
+  if (state.inUse.length < state.settings.max || state.inUse.length < total(state)) return false
+  if (state.inUse.head!.lease!.fiber !== lease.fiber) return false
+  for (const entry of LinkedList.members(state.inUse)) {
+    if (entry.lease!.fiber !== lease.fiber) return false
+  }
+  return true
+}
+
+/** The caller has what it was granted in its hands. */
+export const hold = <C>(state: State<C>, lease: Lease<C>): void => {
+  lease.stage = "held"
+  state.counters.checkouts++
+  if (lease.waiter !== undefined || state.isWatched) noteCheckout(state, lease)
+}
+
+const noteCheckout = <C>(state: State<C>, { entry, fiber, waiter }: Lease<C>): void => {
+  const waitedMillis = waiter === undefined ? 0 : entry!.lentAt - waiter.joinedAt
+  state.waitedMillis += waitedMillis
+  if (waitedMillis > state.counters.maxWaitMillis) state.counters.maxWaitMillis = waitedMillis
+  if (state.isWatched) report(state, PoolEvent.CheckedOut({ connection: entry!.id, fiber: fiber.id, waitedMillis }))
+}
+
+/** The end of a caller, however it came and however far it got. Calling it again does nothing. */
+export const end = <C>(state: State<C>, lease: Lease<C>, now: number): void => {
+  if (lease.stage !== "held") return endEarly(state, lease, now)
+  lease.stage = "ended"
+  const entry = lease.entry!
+  entry.uses++
+  state.counters.returns++
+  if (entry.isReported || state.isWatched) noteReturn(state, lease, now)
+  takeBack(state, lease, now, state.driver.resets)
+}
+
+const noteReturn = <C>(state: State<C>, lease: Lease<C>, now: number): void => {
+  const entry = lease.entry!
+  if (entry.isReported) {
+    entry.isReported = false
+    report(state, PoolEvent.LeakReturned({ holder: holderOf(entry, now) }))
+  }
+  if (!state.isWatched) return
+  report(
+    state,
+    PoolEvent.Returned({ connection: entry.id, fiber: lease.fiber.id, heldMillis: now - entry.lentAt })
+  )
+}
+
+/** The end of a caller that was interrupted on the way. What it was granted goes to the next in line, unused. */
+const endEarly = <C>(state: State<C>, lease: Lease<C>, now: number): void => {
+  const { stage, waiter } = lease
+  lease.stage = "ended"
+  if (waiter !== undefined) leaveLine(state, waiter)
+  if (stage === "waiting" || stage === "granted") state.counters.cancelled++
+  if (stage === "granted") takeBack(state, lease, now, false)
+}
+
+/** Ends the wait of a caller with an error. */
+export const refuse = <C>(state: State<C>, waiter: Waiter<C>, error: PoolError<unknown>): void => {
+  waiter.lease.stage = "refused"
+  waiter.error = error
+  finishWait(state, waiter)
+}
+
+const finishWait = <C>(state: State<C>, waiter: Waiter<C>): void => {
+  leaveLine(state, waiter)
+  LinkedList.push(state.ready, waiter)
+  state.isPending = true
+}
+
+const leaveLine = <C>(state: State<C>, waiter: Waiter<C>): void => {
+  LinkedList.remove(waiter)
+  Deadlines.cancel(state.deadlines, waiter)
+}
+
+/** What the caller is waiting for: what is nearest to being lent serves whoever came first. */
+export const phaseOf = <C>(state: State<C>, waiter: Waiter<C>): AcquirePhase => {
+  if (state.paused) return "pause"
+  const { connecting, resetting, validating } = state
+  const soon = validating.length + resetting.length + connecting.length
+  let place = 0
+  for (let ahead = waiter.previous; ahead !== undefined && place <= soon; ahead = ahead.previous) place++
+  if (place < validating.length) return "validate"
+  if (place < validating.length + resetting.length) return "reset"
+  if (place < soon || total(state) < state.settings.max) return "connect"
+  return "queue"
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Lending
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** What may be done with an idle connection now: lend it, validate it first, or evict it. */
+const inspect = <C>(state: State<C>, entry: Entry<C>, now: number): "lend" | "validate" | PoolEvent.EvictReason => {
+  if (now >= entry.expiresAt) return "lifetime"
+  if (state.driver.isAlive !== undefined && !isAlive(state, entry)) return "dead"
+  return now - entry.checkedAt >= state.settings.validateAfterIdle ? "validate" : "lend"
+}
+
+const isAlive = <C>(state: State<C>, entry: Entry<C>): boolean => {
+  try {
+    return state.driver.isAlive!(entry.connection!)
+  } catch {
+    return false
+  }
+}
+
+/** Moves a connection to a caller. Fails if the driver throws: it has lost the connection. */
+const grant = <C>(state: State<C>, entry: Entry<C>, lease: Lease<C>, now: number): boolean => {
+  if (state.driver.beginLease === undefined) entry.lent = entry.connection
+  else if (!beginLease(state, entry)) return false
+  LinkedList.remove(entry)
+  LinkedList.push(state.inUse, entry)
+  entry.lease = lease
+  entry.lentAt = now
+  lease.stage = "granted"
+  lease.entry = entry
+  upkeepBy(state, now + state.settings.leakThreshold)
+  return true
+}
+
+const beginLease = <C>(state: State<C>, entry: Entry<C>): boolean => {
+  try {
+    entry.lent = state.driver.beginLease!(entry.connection!)
+    return true
+  } catch {
+    close(state, entry, "driver")
+    return false
+  }
+}
+
+/** Takes the connection from a lease that has ended, and decides what becomes of it. */
+const takeBack = <C>(state: State<C>, lease: Lease<C>, now: number, mayReset: boolean): void => {
+  const entry = lease.entry!
+  const isDirty = (mayReset || state.driver.endLease !== undefined) && endLease(state, entry, mayReset)
+  lease.entry = undefined
+  entry.lease = undefined
+  entry.idleSince = now
+  entry.checkedAt = now
+  // A connection that leaves need not be clean: closing it ends whatever is open on it.
+  if (isDirty && fate(state, entry, now) === undefined) begin(state, entry, state.resetting)
+  else free(state, entry, now)
+}
+
+/** Tells the driver that the lease has ended, and answers whether the connection has to be reset. */
+const endLease = <C>(state: State<C>, entry: Entry<C>, mayReset: boolean): boolean => {
+  const { driver } = state
+  try {
+    driver.endLease?.(entry.lent!)
+    return mayReset && (driver.needsReset === undefined || driver.needsReset(entry.connection!))
+  } catch {
+    mark(state, entry, "driver")
+    return false
+  }
+}
+
+/** A connection is open and nobody's: it leaves if it has to, else it becomes idle, and serves the first in line. */
+const free = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
+  if (mayLeave(state, entry, now)) {
+    const reason = fate(state, entry, now)
+    if (reason !== undefined) return leaveFor(state, entry, reason, now)
+  }
+  LinkedList.remove(entry)
+  LinkedList.push(state.idle, entry)
+  upkeepBy(state, entry.idleSince + state.idleUpkeep)
+  if (state.waiters.length > 0) settle(state, now)
+}
+
+/** Whether `fate` has to be asked; all that most connections are ever asked. */
+const mayLeave = <C>(state: State<C>, entry: Entry<C>, now: number): boolean =>
+  entry.evicted !== undefined || now >= entry.expiresAt || entry.uses >= state.settings.maxUses || state.isSelective
+
+/** Why a connection cannot stay, if it cannot. */
+const fate = <C>(state: State<C>, entry: Entry<C>, now: number): PoolEvent.EvictReason | undefined => {
+  if (entry.evicted !== undefined) return entry.evicted
+  if (state.phase !== "open") return "shutdown"
+  if (now >= entry.expiresAt) return "lifetime"
+  if (entry.uses >= state.settings.maxUses) return "uses"
+  if (size(state) > state.settings.max) return "excess"
+  return state.driver.isAlive === undefined || isAlive(state, entry) ? undefined : "dead"
+}
+
+/**
+ * Brings demand and supply together: idle connections to those who wait, in order of arrival, and new connections for
+ * what is missing. Whatever frees a connection or a slot, or adds a caller, ends here.
+ */
+export const settle = <C>(state: State<C>, now: number): void => {
+  if (state.phase !== "open" || state.paused) return
+  const { idle, waiters } = state
+  while (waiters.length > 0 && idle.length > 0) {
+    const entry = idle.tail!
+    const verdict = inspect(state, entry, now)
+    if (verdict === "lend") {
+      const waiter = waiters.head!
+      if (!grant(state, entry, waiter.lease, now)) continue
+      finishWait(state, waiter)
+    } else if (verdict !== "validate") close(state, entry, verdict)
+    else if (onTheWay(state, now) < waiters.length) begin(state, entry, state.validating)
+    else break
+  }
+  openMissing(state, now)
+}
+
+const openMissing = <C>(state: State<C>, now: number): void => {
+  const { connecting, settings } = state
+  const wanted = Math.max(
+    now < state.retryAt ? 0 : state.waiters.length - onTheWay(state, now),
+    now < state.refillAt ? 0 : settings.min - size(state)
+  )
+  const possible = Math.min(wanted, settings.max - total(state), settings.maxConnecting - connecting.length)
+  for (let opened = 0; opened < possible; opened++) {
+    state.counters.connectAttempts++
+    begin(state, new Entry<C>(state.nextId++, state.generation, now), connecting)
+  }
+}
+
+/**
+ * How many callers will be served without anybody returning a connection. An attempt that a later one has overtaken
+ * does not count once it has run for a second: it may hang, and nobody should wait for its deadline who can be served.
+ */
+const onTheWay = <C>(state: State<C>, now: number): number => {
+  let coming = state.validating.length + state.resetting.length + state.connecting.length
+  if (state.overtaken > 0) {
+    for (const entry of LinkedList.members(state.connecting)) {
+      if (entry.overtaken && now >= entry.startedAt + patienceMillis) coming--
+    }
+  }
+  return coming
+}
+
+const patienceMillis = 1000
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Connections: what the operations on them report
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** An attempt has succeeded. `random`, from 0 to 1, is this connection's share of the jitter. */
+export const connected = <C>(state: State<C>, entry: Entry<C>, connection: C, now: number, random: number): void => {
+  const { settings } = state
+  state.counters.connects++
+  state.failures = 0
+  state.lastFailure = undefined
+  state.retryAt = -Infinity
+  state.refillAt = -Infinity
+  for (const other of LinkedList.members(state.connecting)) {
+    if (other.id >= entry.id) break
+    if (other.overtaken) continue
+    other.overtaken = true
+    state.overtaken++
+    upkeepBy(state, other.startedAt + patienceMillis)
+  }
+  stopConnecting(state, entry)
+  endOperation(state, entry)
+  entry.connection = connection
+  entry.connectedAt = now
+  entry.idleSince = now
+  entry.checkedAt = now
+  entry.expiresAt = now + settings.maxLifetime * (1 - settings.lifetimeJitter * random)
+  // Connections that were kept for `min` may be more than `min` now.
+  if (state.idle.head !== undefined) upkeepBy(state, state.idle.head.idleSince + settings.idleTimeout)
+  report(state, PoolEvent.Connected({ connection: entry.id, tookMillis: now - entry.startedAt }))
+  free(state, entry, now)
+  settle(state, now)
+}
+
+/**
+ * An attempt has failed; `random`, from 0 to 1, shortens the pause before the next. Answers whether another attempt may
+ * succeed. If not, the callers in `stranded` have nothing to wait for.
+ */
+export const connectFailed = <C>(
+  state: State<C>,
+  entry: Entry<C>,
+  reason: ConnectFailure<unknown>,
+  now: number,
+  random: number
+): boolean => {
+  const { settings } = state
+  state.counters.connectFailures++
+  // Attempts that ran side by side are one failure.
+  if (entry.startedAt >= state.failedAt) state.failures++
+  state.failedAt = now
+  state.lastFailure = reason
+  const pause = Math.min(settings.connectBackoffMax, settings.connectBackoff * 2 ** (state.failures - 1))
+  state.refillAt = now + pause * (1 - random / 5)
+  const isTransient = reason._tag === "ConnectTimedOut" ||
+    (reason._tag === "ConnectFailed" && isTransientError(state, reason.error))
+  if (isTransient) state.retryAt = state.refillAt
+  report(
+    state,
+    PoolEvent.ConnectFailed({
+      connection: entry.id,
+      reason,
+      tookMillis: now - entry.startedAt,
+      pauseMillis: state.refillAt - now
+    })
+  )
+  stopConnecting(state, entry)
+  // An attempt that hangs gives its slot back now. One that ended does so when what it had opened is closed.
+  if (reason._tag === "ConnectTimedOut") leave(state, entry)
+  else begin(state, entry, state.closing)
+  return isTransient
+}
+
+const isTransientError = <C>(state: State<C>, error: unknown): boolean => {
+  try {
+    return state.driver.isTransient?.(error) === true
+  } catch {
+    return false
+  }
+}
+
+/** Everybody in line, if there is no connection left that could serve them. */
+export const stranded = <C>(state: State<C>): ReadonlyArray<Waiter<C>> => {
+  for (const list of [state.idle, state.validating, state.inUse, state.resetting]) {
+    for (const entry of LinkedList.members(list)) if (entry.evicted === undefined) return []
+  }
+  return Array.from(LinkedList.members(state.waiters))
+}
+
+/** `reset` has ended; `isClean` is whether it left a connection that can be lent. */
+export const wasReset = <C>(state: State<C>, entry: Entry<C>, isClean: boolean, now: number): void => {
+  if (!isClean) return leaveFor(state, entry, "reset", now)
+  endOperation(state, entry)
+  entry.checkedAt = now
+  free(state, entry, now)
+}
+
+/** `validate` has ended; `isValid` is what it found. */
+export const wasValidated = <C>(state: State<C>, entry: Entry<C>, isValid: boolean, now: number): void => {
+  const { keepsAlive } = entry
+  entry.keepsAlive = false
+  // Whatever comes of this one, it is the turn of the next to be kept alive.
+  if (keepsAlive) upkeepBy(state, now)
+  if (!isValid) return leaveFor(state, entry, "invalid", now)
+  endOperation(state, entry)
+  entry.checkedAt = now
+  const waiter = state.waiters.head
+  if (waiter !== undefined && !state.paused && fate(state, entry, now) === undefined) {
+    // Straight to the first in line: to ask how long it has been idle could send it back here.
+    if (grant(state, entry, waiter.lease, now)) finishWait(state, waiter)
+    return settle(state, now)
+  }
+  free(state, entry, now)
+  if (!keepsAlive || entry.list !== state.idle) return
+  // It has not become warmer by being kept alive.
+  LinkedList.remove(entry)
+  LinkedList.unshift(state.idle, entry)
+}
+
+const leaveFor = <C>(state: State<C>, entry: Entry<C>, reason: PoolEvent.EvictReason, now: number): void => {
+  close(state, entry, reason)
+  settle(state, now)
+}
+
+/** Closing has ended; `error` is what it died of. */
+export const closed = <C>(state: State<C>, entry: Entry<C>, error: unknown, now: number): void => {
+  if (entry.connectedAt !== undefined) {
+    state.counters.disconnects++
+    report(state, PoolEvent.Disconnected({ connection: entry.id, error }))
+  }
+  leave(state, entry)
+  settle(state, now)
+}
+
+/** The operation under way on the connection has run into its deadline. */
+export const overdue = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
+  if (entry.list === state.closing) {
+    state.counters.abandoned++
+    report(state, PoolEvent.Abandoned({ connection: entry.id }))
+    leave(state, entry)
+    settle(state, now)
+  } else if (entry.list === state.validating) wasValidated(state, entry, false, now)
+  else wasReset(state, entry, false, now)
+}
+
+/** Puts a connection into the state in which its next operation runs, and has that started. */
+const begin = <C>(state: State<C>, entry: Entry<C>, list: LinkedList.LinkedList<Entry<C>>): void => {
+  leave(state, entry)
+  LinkedList.push(list, entry)
+  if (!entry.isStarting) state.starting.push(entry)
+  entry.isStarting = true
+  state.isPending = true
+}
+
+/** Takes a connection out of the list it is in. */
+const leave = <C>(state: State<C>, entry: Entry<C>): void => {
+  LinkedList.remove(entry)
+  endOperation(state, entry)
+}
+
+/** Whatever still runs on the connection no longer counts. */
+const endOperation = <C>(state: State<C>, entry: Entry<C>): void => {
+  Deadlines.cancel(state.deadlines, entry)
+  entry.operation++
+}
+
+const stopConnecting = <C>(state: State<C>, entry: Entry<C>): void => {
+  if (entry.overtaken) state.overtaken--
+  entry.overtaken = false
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Leaving
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** Has a connection leave the pool: now if nobody uses it, else when that ends. */
+export const evict = <C>(state: State<C>, entry: Entry<C>, reason: PoolEvent.EvictReason): void => {
+  if (entry.list === state.idle) close(state, entry, reason)
+  else mark(state, entry, reason)
+}
+
+const mark = <C>(state: State<C>, entry: Entry<C>, reason: PoolEvent.EvictReason): void => {
+  if (entry.evicted !== undefined || entry.list === state.closing) return
+  entry.evicted = reason
+  state.marked++
+}
+
+const close = <C>(state: State<C>, entry: Entry<C>, reason: PoolEvent.EvictReason): void => {
+  if (entry.evicted === undefined) entry.evicted = reason
+  else state.marked--
+  state.counters.evictions[entry.evicted]++
+  report(state, PoolEvent.Evicted({ connection: entry.id, reason: entry.evicted }))
+  begin(state, entry, state.closing)
+}
+
+/** Evicts all connections there are. Answers with how many that concerns. */
+export const recycle = <C>(state: State<C>, now: number): number => {
+  let connections = 0
+  state.generation++
+  for (const list of [state.connecting, state.validating, state.inUse, state.resetting, state.idle]) {
+    for (const entry of LinkedList.members(list)) {
+      connections++
+      evict(state, entry, "recycled")
+    }
+  }
+  report(state, PoolEvent.Recycled({ connections }))
+  settle(state, now)
+  return connections
+}
+
+/** New bounds. Idle connections beyond them leave now, longest idle first; those in use when they come back. */
+export const resize = <C>(state: State<C>, min: number, max: number, now: number): void => {
+  state.settings.min = min
+  state.settings.max = max
+  state.isSelective = true
+  while (size(state) > max && state.idle.head !== undefined) close(state, state.idle.head, "excess")
+  report(state, PoolEvent.Resized({ min, max }))
+  upkeepBy(state, now)
+  settle(state, now)
+}
+
+export const pause = <C>(state: State<C>): void => {
+  if (state.paused) return
+  state.paused = true
+  report(state, PoolEvent.Paused())
+}
+
+export const resume = <C>(state: State<C>, now: number): void => {
+  if (!state.paused) return
+  state.paused = false
+  report(state, PoolEvent.Resumed())
+  settle(state, now)
+}
+
+/** Stops lending and closes all that nobody uses. Answers with the callers in line. */
+export const drain = <C>(state: State<C>): ReadonlyArray<Waiter<C>> => {
+  state.phase = "draining"
+  state.isSelective = true
+  report(state, PoolEvent.Draining({ leases: state.inUse.length }))
+  for (const entry of LinkedList.members(state.connecting)) {
+    state.counters.connectFailures++
+    stopConnecting(state, entry)
+    if (entry.evicted !== undefined) state.marked--
+    begin(state, entry, state.closing)
+  }
+  for (const list of [state.validating, state.resetting, state.idle]) {
+    for (const entry of LinkedList.members(list)) close(state, entry, "shutdown")
+  }
+  return Array.from(LinkedList.members(state.waiters))
+}
+
+/** Takes a connection from a caller who does not give it back. The end of that lease will find nothing to do. */
+export const revoke = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
+  const lease = entry.lease!
+  if (lease.stage === "held") {
+    lease.stage = "ended"
+    state.counters.returns++
+  } else {
+    lease.stage = "refused"
+    state.counters.refused++
+  }
+  takeBack(state, lease, now, true)
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Time
+// ---------------------------------------------------------------------------------------------------------------------
+
+const upkeepBy = <C>(state: State<C>, at: number): void => {
+  if (at >= state.upkeepAt) return
+  state.upkeepAt = at
+  state.isPending = true
+}
+
+/** When the pool has to be looked at again, if nothing happens before. */
+export const nextDue = <C>(state: State<C>, clock: () => number): number => {
+  const deadline = Deadlines.nextDue(state.deadlines)
+  if (state.phase !== "open") return deadline
+  const due = Math.min(deadline, state.upkeepAt)
+  return state.failures === 0 || state.paused ? due : Math.min(due, nextAttempt(state, clock()))
+}
+
+const nextAttempt = <C>(state: State<C>, now: number): number => {
+  if (now < state.retryAt && state.waiters.length > onTheWay(state, now)) return state.retryAt
+  return now < state.refillAt && state.settings.min > size(state) ? state.refillAt : Infinity
+}
+
+/**
+ * Looks after all that only time changes: leases out for too long, connections idle, old or quiet for too long.
+ */
+export const upkeep = <C>(state: State<C>, now: number): void => {
+  if (now < state.upkeepAt) return
+  state.upkeepAt = Infinity
+  endLost(state, now)
+  reportLeaks(state, now)
+  const { idle, settings } = state
+  for (const list of [idle, state.inUse, state.validating, state.resetting]) {
+    for (const entry of LinkedList.members(list)) {
+      if (now < entry.expiresAt) upkeepBy(state, entry.expiresAt)
+      else if (list === idle) close(state, entry, "lifetime")
+    }
+  }
+  while (idle.head !== undefined && size(state) > settings.min) {
+    const due = idle.head.idleSince + settings.idleTimeout
+    if (now < due) {
+      upkeepBy(state, due)
+      break
+    }
+    close(state, idle.head, "idle")
+  }
+  keepAlive(state, now)
+  for (const entry of LinkedList.members(state.connecting)) {
+    const due = entry.startedAt + patienceMillis
+    if (entry.overtaken && now < due) upkeepBy(state, due)
+  }
+  settle(state, now)
+}
+
+/** Validates the idle connection that has been quiet for longest, if it is time: one at a time, for callers come first. */
+const keepAlive = <C>(state: State<C>, now: number): void => {
+  for (const entry of LinkedList.members(state.validating)) if (entry.keepsAlive) return
+  let quietest: Entry<C> | undefined
+  for (const entry of LinkedList.members(state.idle)) {
+    if (quietest === undefined || entry.checkedAt < quietest.checkedAt) quietest = entry
+  }
+  if (quietest === undefined) return
+  const due = quietest.checkedAt + state.settings.keepalive
+  if (now < due) {
+    upkeepBy(state, due)
+    return
+  }
+  quietest.keepsAlive = true
+  begin(state, quietest, state.validating)
+}
+
+const reportLeaks = <C>(state: State<C>, now: number): void => {
+  for (const entry of LinkedList.members(state.inUse)) {
+    if (entry.isReported) continue
+    const due = entry.lentAt + state.settings.leakThreshold
+    if (now < due) {
+      upkeepBy(state, due)
+      return
+    }
+    entry.isReported = true
+    state.counters.leaks++
+    report(state, PoolEvent.LeakSuspected({ holder: holderOf(entry, now) }))
+  }
+}
+
+/**
+ * Ends the leases whose fiber is gone without having returned them. That happens to a fiber that is given something
+ * that is no Effect: its runtime drops it there and then, finalizers and all.
+ */
+export const endLost = <C>(state: State<C>, now: number): void => {
+  for (const entry of LinkedList.members(state.inUse)) {
+    if (isLost(entry.lease!)) end(state, entry.lease!, now)
+  }
+}
+
+const isLost = <C>(lease: Lease<C>): boolean => !lease.scoped && lease.fiber.pollUnsafe() !== undefined
+
+/**
+ * The same at the price of one look, for whoever is about to wait: where connections go round, one that does not come
+ * back is soon the one longest out.
+ */
+export const endLongestLost = <C>(state: State<C>, now: number): void => {
+  while (state.inUse.head !== undefined && isLost(state.inUse.head.lease!)) end(state, state.inUse.head.lease!, now)
+}
+
+/** Gives the operation under way on a connection a deadline. */
+export const limit = <C>(state: State<C>, entry: Entry<C>, now: number, duration: number): void =>
+  Deadlines.add(state.deadlines, entry, now, duration)
+
+// ---------------------------------------------------------------------------------------------------------------------
+// What can be seen from outside
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** All connections, for `max`. */
+export const total = <C>(state: State<C>): number =>
+  state.connecting.length + state.idle.length + state.validating.length + state.inUse.length +
+  state.resetting.length + state.closing.length
+
+/** The connections that are open and not on their way out. */
+export const open = <C>(state: State<C>): number =>
+  state.idle.length + state.validating.length + state.inUse.length + state.resetting.length
+
+/** The connections that stay, for `min`. */
+const size = <C>(state: State<C>): number => total(state) - state.closing.length - state.marked
+
+export const occupancy = <C>(state: State<C>): Occupancy => ({
+  max: state.settings.max,
+  total: total(state),
+  connecting: state.connecting.length,
+  idle: state.idle.length,
+  validating: state.validating.length,
+  inUse: state.inUse.length,
+  resetting: state.resetting.length,
+  closing: state.closing.length,
+  waiting: state.waiters.length
+})
+
+export const stats = <C>(state: State<C>): ConnectionStats => {
+  const { counters, settings } = state
+  return {
+    pool: settings.name,
+    min: settings.min,
+    ...occupancy(state),
+    utilization: state.inUse.length / settings.max,
+    averageWaitMillis: counters.checkouts === 0 ? 0 : state.waitedMillis / counters.checkouts,
+    ...counters,
+    evictions: { ...counters.evictions }
+  }
+}
+
+/** Who holds connections, longest first. */
+export const holders = <C>(state: State<C>, now: number, most: number): ReadonlyArray<Holder> => {
+  const found: Array<Holder> = []
+  for (const entry of LinkedList.members(state.inUse)) {
+    if (found.length === most) break
+    found.push(holderOf(entry, now))
+  }
+  return found
+}
+
+const holderOf = <C>(entry: Entry<C>, now: number): Holder => {
+  const lease = entry.lease!
+  const { span } = lease.fiber.cache
+  const label = lease.options?.label ?? (span?._tag === "Span" ? span.name : undefined)
+  return {
+    connection: entry.id,
+    ...(label === undefined ? undefined : { label }),
+    fiber: lease.fiber.id,
+    heldMillis: now - entry.lentAt
+  }
+}
+
+/** Every connection, in no particular order. */
+export const connections = <C>(state: State<C>, now: number): ReadonlyArray<ConnectionInfo> => {
+  const found: Array<ConnectionInfo> = []
+  const add = (list: LinkedList.LinkedList<Entry<C>>, name: ConnectionState) => {
+    for (const entry of LinkedList.members(list)) {
+      found.push({
+        id: entry.id,
+        state: list === state.closing && isBroken(entry) ? "error" : name,
+        generation: entry.generation,
+        uses: entry.uses,
+        ageMillis: now - (entry.connectedAt ?? entry.startedAt),
+        idleMillis: now - (list === state.inUse ? entry.lentAt : entry.idleSince),
+        evicted: entry.evicted
+      })
+    }
+  }
+  add(state.connecting, "connecting")
+  add(state.idle, "idle")
+  add(state.validating, "validating")
+  add(state.inUse, "in use")
+  add(state.resetting, "resetting")
+  add(state.closing, "closing")
+  return found
+}
+
+const isBroken = <C>(entry: Entry<C>): boolean =>
+  entry.connectedAt === undefined || entry.evicted === "dead" || entry.evicted === "invalid" ||
+  entry.evicted === "reset" || entry.evicted === "driver"
+
+/** The connection that is known to its user as `lent`, also after its last lease. */
+export const find = <C>(state: State<C>, lent: C): Entry<C> | undefined => {
+  for (const list of [state.inUse, state.idle, state.validating, state.resetting]) {
+    for (const entry of LinkedList.members(list)) {
+      if (entry.connection === lent || entry.lent === lent) return entry
+    }
+  }
+  return undefined
+}

@@ -1,0 +1,24 @@
+import { fileURLToPath } from "node:url"
+import { defineConfig } from "vitest/config"
+
+const source = (path: string) => fileURLToPath(new URL(path, import.meta.url))
+
+export default defineConfig({
+  resolve: {
+    alias: [
+      { find: /^effect-connection-pool$/, replacement: source("./src/index.ts") },
+      { find: /^effect-connection-pool\/sqlite$/, replacement: source("./src/sqlite/index.ts") },
+      { find: /^effect-connection-pool\/testing$/, replacement: source("./src/testing/index.ts") }
+    ]
+  },
+  test: {
+    include: ["test/**/*.test.ts"],
+    reporters: ["default", ["json", { outputFile: "coverage/tests.json" }]],
+    coverage: {
+      provider: "v8",
+      include: ["src/**/*.ts"],
+      reporter: ["text", "json-summary"],
+      thresholds: { lines: 95, branches: 95 }
+    }
+  }
+})
