@@ -7,7 +7,7 @@ import type { Effect, Scope } from "effect"
  * Only `connect` is needed. The effects run in fibers of the pool, each with a deadline of its own (`connectTimeout`,
  * `validateTimeout`, `resetTimeout`, `closeTimeout`), never in the fiber of a caller: a caller that is interrupted
  * while its connection is being opened costs no connection. The functions are called in the middle of the pool's own
- * work: they must return at once and do no I/O. One that throws costs the connection, not the pool.
+ * work: they must return at once, do no I/O, and leave the pool alone. One that throws costs the connection, not the pool.
  *
  * ```ts
  * import { Effect } from "effect"

@@ -90,8 +90,8 @@ export const nextDue = <M extends Timed<unknown>>(deadlines: Deadlines<M>): numb
 
 /** Takes out the member that is longest past its deadline, if one is. */
 export const takeDue = <M extends Timed<unknown>>(deadlines: Deadlines<M>, now: number): M | undefined => {
-  if (nextDue(deadlines) > now) return undefined
-  const member = deadlines.heap[0]!.head!
+  const member = deadlines.heap[0]?.head
+  if (member === undefined || member.dueAt > now) return undefined
   cancel(deadlines, member)
   return member
 }

@@ -44,6 +44,8 @@ export class Pool<C, E> {
   readonly #random: Context.Service.Shape<typeof Random.Random>
   readonly #alarm: Alarm.Alarm
   #isRunning = false
+  #isAsking = false
+  readonly #postponed: Array<() => void> = []
   #isScheduled = false
   /** Callers woken since the event loop last had its turn. */
   #wakes = 0
@@ -61,17 +63,45 @@ export class Pool<C, E> {
     this.#alarm = Alarm.make(own, this.#ring)
     this.now = this.#alarm.now
     this.state = new State.State<C>(settings, {
-      isAlive: factory.isAlive,
-      needsReset: factory.needsReset,
-      beginLease: factory.beginLease,
-      endLease: factory.endLease,
-      isTransient: factory.isTransient as ((error: unknown) => boolean) | undefined,
+      isAlive: this.#asked(factory.isAlive),
+      needsReset: this.#asked(factory.needsReset),
+      beginLease: this.#asked(factory.beginLease),
+      endLease: this.#asked(factory.endLease),
+      isTransient: this.#asked(factory.isTransient as ((error: unknown) => boolean) | undefined),
       validates: factory.validate !== undefined,
       resets: factory.reset !== undefined
     })
   }
 
   readonly now: () => number
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Questions to the driver: they are asked in the middle of a change of the state, and nothing may come between
+  // -------------------------------------------------------------------------------------------------------------------
+
+  #asked<A, B>(question: ((value: A) => B) | undefined): ((value: A) => B) | undefined {
+    return question && ((value) => {
+      this.#isAsking = true
+      try {
+        return question(value)
+      } finally {
+        this.#isAsking = false
+      }
+    })
+  }
+
+  /** Whoever uses the pool from inside a question gets a defect. */
+  #checkOutside(): void {
+    if (this.#isAsking) throw new Error("a function of the connection factory used the pool it works for")
+  }
+
+  /** What happens to happen during a question, the end of a lease or of an operation, is heard of after it. */
+  #outside(f: () => void): void {
+    if (this.#isAsking) {
+      this.#postponed.push(f)
+      this.state.isPending = true
+    } else f()
+  }
 
   // -------------------------------------------------------------------------------------------------------------------
   // Lending
@@ -99,6 +129,7 @@ export class Pool<C, E> {
   ): Effect.Effect<A, X | PoolError<E>> {
     return Effect.withFiber((fiber) => {
       const { state } = this
+      this.#checkOutside()
       const lease = new State.Lease<C>(fiber, options, false)
       const now = this.now()
       if (!State.take(state, lease, now)) {
@@ -142,8 +173,11 @@ export class Pool<C, E> {
 
   /** The end of a lease, or of the attempt to get one; once is enough, and more does no harm. */
   end(lease: State.Lease<C>): undefined {
-    State.end(this.state, lease, this.now())
-    this.#attend()
+    if (this.#isAsking) this.#outside(() => this.end(lease))
+    else {
+      State.end(this.state, lease, this.now())
+      this.#attend()
+    }
     return undefined
   }
 
@@ -151,6 +185,7 @@ export class Pool<C, E> {
     lease: State.Lease<C>,
     f: (connection: C) => Effect.Effect<A, X, R>
   ): Effect.Effect<A, X | PoolError<E>, R> {
+    this.#checkOutside()
     const now = this.now()
     if (!State.take(this.state, lease, now)) return this.#wait(lease, f, now)
     this.#attend()
@@ -176,7 +211,7 @@ export class Pool<C, E> {
       this.#run()
       // The one who does not want to wait at all.
       if (lease.options?.timeoutMillis === 0 && lease.stage === "waiting") {
-        this.#timeOut(lease.waiter!, now, this.#numbers(now))
+        this.#timeOut([lease.waiter!], now)
         this.#run()
       }
     })
@@ -203,7 +238,7 @@ export class Pool<C, E> {
     const { state } = this
     const pool = state.settings.name
     if (state.phase !== "open") return new PoolClosedError({ pool })
-    State.endLongestLost(state, now)
+    State.endLostBeforeWait(state, now)
     if (State.isSelfDeadlock(state, lease)) {
       return new SelfDeadlockError({ pool, fiber: lease.fiber.id, occupancy: State.occupancy(state) })
     }
@@ -218,23 +253,33 @@ export class Pool<C, E> {
     return undefined
   }
 
-  #timeOut(waiter: State.Waiter<C>, now: number, numbers: Numbers): void {
+  /** Ends the wait of those whose deadline has passed. Each is told where it stood before any of them left the line. */
+  #timeOut(late: ReadonlyArray<State.Waiter<C>>, now: number): void {
     const { state } = this
-    const { lease } = waiter
-    const waitedMillis = now - waiter.joinedAt
+    const waiting = late.filter((waiter) => waiter.lease.stage === "waiting")
+    if (waiting.length === 0) return
+    const numbers = this.#numbers(now)
     // Made by a timer, an error has no stack worth its price.
-    const error = withoutStack(() =>
-      new AcquireTimeoutError({
-        pool: state.settings.name,
-        phase: State.phaseOf(state, waiter),
-        waitedMillis,
-        timeoutMillis: State.timeoutOf(state, lease),
-        ...numbers
-      })
+    const errors = withoutStack(() =>
+      waiting.map((waiter) =>
+        new AcquireTimeoutError({
+          pool: state.settings.name,
+          phase: State.phaseOf(state, waiter),
+          waitedMillis: now - waiter.joinedAt,
+          timeoutMillis: State.timeoutOf(state, waiter.lease),
+          ...numbers
+        })
+      )
     )
-    state.counters.timeouts++
-    State.report(state, PoolEvent.AcquireTimedOut({ fiber: lease.fiber.id, waitedMillis }))
-    State.refuse(state, waiter, error)
+    state.counters.timeouts += waiting.length
+    for (const [index, waiter] of waiting.entries()) {
+      const error = errors[index]!
+      State.report(
+        state,
+        PoolEvent.AcquireTimedOut({ fiber: waiter.lease.fiber.id, waitedMillis: error.waitedMillis })
+      )
+      State.refuse(state, waiter, error)
+    }
   }
 
   /** What every timeout of the same moment reports. */
@@ -266,6 +311,11 @@ export class Pool<C, E> {
     this.#isRunning = true
     const { state } = this
     for (;;) {
+      const postponed = this.#postponed.shift()
+      if (postponed !== undefined) {
+        postponed()
+        continue
+      }
       const entry = state.starting.shift()
       if (entry !== undefined) {
         entry.isStarting = false
@@ -312,14 +362,15 @@ export class Pool<C, E> {
     const { state } = this
     this.#isRunning = true
     if (Deadlines.nextDue(state.deadlines) <= now) State.endLost(state, now)
-    let numbers: Numbers | undefined
+    const late: Array<State.Waiter<C>> = []
     for (;;) {
       const due = Deadlines.takeDue(state.deadlines, now)
       if (due === undefined) break
-      if (due instanceof State.Waiter) this.#timeOut(due, now, numbers ??= this.#numbers(now))
+      if (due instanceof State.Waiter) late.push(due)
       else if (due instanceof State.Entry) this.#overdue(due, now)
       else this.#descend(this.#shutdown!, true)
     }
+    this.#timeOut(late, now)
     State.upkeep(state, now)
     State.settle(state, now)
     this.#isRunning = false
@@ -391,23 +442,26 @@ export class Pool<C, E> {
     Deadlines.add(this.state.deadlines, entry, this.now(), timeout)
     const fiber = this.#fork(effect)
     entry.fiber = fiber
-    fiber.addObserver((exit) => {
-      if (entry.operation !== operation) return
-      entry.fiber = undefined
-      done(exit, this.now())
-      this.#run()
-    })
+    fiber.addObserver((exit) =>
+      this.#outside(() => {
+        if (entry.operation !== operation) return
+        entry.fiber = undefined
+        done(exit, this.now())
+        this.#run()
+      })
+    )
   }
 
   #connectFailed(entry: State.Entry<C>, reason: ConnectFailure<E>, now: number): void {
     const { state } = this
-    const isTransient = State.connectFailed(state, entry, reason, now, this.#random.nextDoubleUnsafe())
-    if (!isTransient) {
-      const stranded = State.stranded(state)
+    const stranded = State.connectFailed(state, entry, reason, now, this.#random.nextDoubleUnsafe())
+    if (stranded.length > 0) {
       const error = this.#connectError(reason)
       state.counters.connectErrors += stranded.length
       for (const waiter of stranded) State.refuse(state, waiter, error)
-      if (this.#start !== undefined) Deferred.doneUnsafe(this.#start, Effect.fail(error))
+    }
+    if (this.#start !== undefined && !State.isTransient(state, reason)) {
+      Deferred.doneUnsafe(this.#start, Effect.fail(this.#connectError(reason)))
     }
     State.settle(state, now)
   }
@@ -467,9 +521,20 @@ export class Pool<C, E> {
   }
 
   #change<A>(f: (now: number) => A): A {
+    this.#checkOutside()
     const result = f(this.now())
     this.#run()
     return result
+  }
+
+  /** Reads the state, without leases that nobody has any more. */
+  look<A>(f: (now: number) => A): A {
+    const now = this.now()
+    if (!this.#isAsking) {
+      State.endLost(this.state, now)
+      this.#attend()
+    }
+    return f(now)
   }
 
   invalidate(connection: C): boolean {
@@ -507,6 +572,7 @@ export class Pool<C, E> {
     return Effect.suspend(() => {
       const { state } = this
       if (this.#shutdown === undefined) {
+        this.#checkOutside()
         const ladder = new Ladder.Ladder(state.inUse.length, state.counters.abandoned)
         this.#shutdown = { ladder, deferred: Deferred.makeUnsafe() }
         this.#change((now) => {

@@ -33,8 +33,9 @@ import type { Settings } from "./settings.ts"
 export class Entry<C> extends Deadlines.Timed<Entry<C>> {
   readonly id: number
   readonly generation: number
-  /** When the attempt to open it began. */
+  /** When the attempt to open it began, and when the operation that runs on it now did. */
   readonly startedAt: number
+  beganAt: number
   connection: C | undefined = undefined
   /** What its last caller got, or its present one. */
   lent: C | undefined = undefined
@@ -70,6 +71,7 @@ export class Entry<C> extends Deadlines.Timed<Entry<C>> {
     this.id = id
     this.generation = generation
     this.startedAt = startedAt
+    this.beganAt = startedAt
   }
 }
 
@@ -176,10 +178,11 @@ export class State<C> {
 
   nextId = 1
   generation = 1
-  /** Attempts to connect that failed in a row, and what the last of them failed with. */
+  /** Rounds of attempts to connect that failed in a row, and what the last attempt failed with. */
   failures = 0
   lastFailure: ConnectFailure<unknown> | undefined = undefined
-  failedAt = -Infinity
+  /** The first attempt of the next round: those before it ran beside one that has failed. */
+  nextRound = 0
   /** No attempt for callers before the first of these, none for `min` before the second. */
   retryAt = -Infinity
   refillAt = -Infinity
@@ -243,9 +246,16 @@ export const report = <C>(state: State<C>, event: PoolEvent.PoolEvent): void => 
 export const take = <C>(state: State<C>, lease: Lease<C>, now: number): boolean => {
   const entry = state.idle.tail
   if (entry === undefined || state.waiters.length !== 0 || state.paused) return false
-  if (inspect(state, entry, now) !== "lend" || !grant(state, entry, lease, now)) return false
+  const verdict = inspect(state, entry, now)
+  if (verdict !== "lend") return giveUp(state, entry, verdict)
+  if (!grant(state, entry, lease, now)) return false
   hold(state, lease)
   return true
+}
+
+const giveUp = <C>(state: State<C>, entry: Entry<C>, verdict: "validate" | PoolEvent.EvictReason): false => {
+  if (verdict !== "validate") close(state, entry, verdict)
+  return false
 }
 
 /** Puts the caller at the end of the line; `resume` is called once, when its wait is over. */
@@ -400,7 +410,7 @@ const takeBack = <C>(state: State<C>, lease: Lease<C>, now: number, mayReset: bo
   entry.idleSince = now
   entry.checkedAt = now
   // A connection that leaves need not be clean: closing it ends whatever is open on it.
-  if (isDirty && fate(state, entry, now) === undefined) begin(state, entry, state.resetting)
+  if (isDirty && fate(state, entry, now) === undefined) check(state, entry, state.resetting, now)
   else free(state, entry, now)
 }
 
@@ -457,7 +467,7 @@ export const settle = <C>(state: State<C>, now: number): void => {
       if (!grant(state, entry, waiter.lease, now)) continue
       finishWait(state, waiter)
     } else if (verdict !== "validate") close(state, entry, verdict)
-    else if (onTheWay(state, now) < waiters.length) begin(state, entry, state.validating)
+    else if (onTheWay(state, now) < waiters.length) check(state, entry, state.validating, now)
     else break
   }
   openMissing(state, now)
@@ -477,18 +487,26 @@ const openMissing = <C>(state: State<C>, now: number): void => {
 }
 
 /**
- * How many callers will be served without anybody returning a connection. An attempt that a later one has overtaken
- * does not count once it has run for a second: it may hang, and nobody should wait for its deadline who can be served.
+ * How many callers will be served without anybody returning a connection. What may hang does not count for long, for
+ * nobody should wait for its deadline who can be served otherwise: after a second, neither a validation or a reset, nor
+ * an attempt to connect that a later one has overtaken.
  */
 const onTheWay = <C>(state: State<C>, now: number): number => {
-  let coming = state.validating.length + state.resetting.length + state.connecting.length
+  let coming = state.connecting.length
   if (state.overtaken > 0) {
-    for (const entry of LinkedList.members(state.connecting)) {
-      if (entry.overtaken && now >= entry.startedAt + patienceMillis) coming--
-    }
+    for (const entry of LinkedList.members(state.connecting)) if (entry.overtaken && isLate(entry, now)) coming--
   }
-  return coming
+  return coming + prompt(state.validating, now) + prompt(state.resetting, now)
 }
+
+const prompt = <C>(list: LinkedList.LinkedList<Entry<C>>, now: number): number => {
+  let count = list.length
+  // In the order in which they began.
+  for (let entry = list.head; entry !== undefined && isLate(entry, now); entry = entry.next) count--
+  return count
+}
+
+const isLate = <C>(entry: Entry<C>, now: number): boolean => now >= entry.beganAt + patienceMillis
 
 const patienceMillis = 1000
 
@@ -517,7 +535,7 @@ export const connected = <C>(state: State<C>, entry: Entry<C>, connection: C, no
   entry.connectedAt = now
   entry.idleSince = now
   entry.checkedAt = now
-  entry.expiresAt = now + settings.maxLifetime * (1 - settings.lifetimeJitter * random)
+  entry.expiresAt = now + Math.ceil(settings.maxLifetime * (1 - settings.lifetimeJitter * random))
   // Connections that were kept for `min` may be more than `min` now.
   if (state.idle.head !== undefined) upkeepBy(state, state.idle.head.idleSince + settings.idleTimeout)
   report(state, PoolEvent.Connected({ connection: entry.id, tookMillis: now - entry.startedAt }))
@@ -526,8 +544,8 @@ export const connected = <C>(state: State<C>, entry: Entry<C>, connection: C, no
 }
 
 /**
- * An attempt has failed; `random`, from 0 to 1, shortens the pause before the next. Answers whether another attempt may
- * succeed. If not, the callers in `stranded` have nothing to wait for.
+ * An attempt has failed; `random`, from 0 to 1, shortens the pause before the next. Answers with the callers who have
+ * nothing to wait for: all of them, if another attempt is pointless and no connection is left that could serve them.
  */
 export const connectFailed = <C>(
   state: State<C>,
@@ -535,18 +553,16 @@ export const connectFailed = <C>(
   reason: ConnectFailure<unknown>,
   now: number,
   random: number
-): boolean => {
+): ReadonlyArray<Waiter<C>> => {
   const { settings } = state
   state.counters.connectFailures++
-  // Attempts that ran side by side are one failure.
-  if (entry.startedAt >= state.failedAt) state.failures++
-  state.failedAt = now
   state.lastFailure = reason
+  if (entry.id >= state.nextRound) {
+    state.failures++
+    state.nextRound = state.nextId
+  }
   const pause = Math.min(settings.connectBackoffMax, settings.connectBackoff * 2 ** (state.failures - 1))
-  state.refillAt = now + pause * (1 - random / 5)
-  const isTransient = reason._tag === "ConnectTimedOut" ||
-    (reason._tag === "ConnectFailed" && isTransientError(state, reason.error))
-  if (isTransient) state.retryAt = state.refillAt
+  state.refillAt = now + Math.ceil(pause * (1 - random / 5))
   report(
     state,
     PoolEvent.ConnectFailed({
@@ -560,8 +576,16 @@ export const connectFailed = <C>(
   // An attempt that hangs gives its slot back now. One that ended does so when what it had opened is closed.
   if (reason._tag === "ConnectTimedOut") leave(state, entry)
   else begin(state, entry, state.closing)
-  return isTransient
+  if (isTransient(state, reason) || hasLive(state)) {
+    state.retryAt = state.refillAt
+    return []
+  }
+  return Array.from(LinkedList.members(state.waiters))
 }
+
+/** Whether an attempt that failed for this reason may succeed if it is made again. */
+export const isTransient = <C>(state: State<C>, reason: ConnectFailure<unknown>): boolean =>
+  reason._tag === "ConnectTimedOut" || (reason._tag === "ConnectFailed" && isTransientError(state, reason.error))
 
 const isTransientError = <C>(state: State<C>, error: unknown): boolean => {
   try {
@@ -571,12 +595,12 @@ const isTransientError = <C>(state: State<C>, error: unknown): boolean => {
   }
 }
 
-/** Everybody in line, if there is no connection left that could serve them. */
-export const stranded = <C>(state: State<C>): ReadonlyArray<Waiter<C>> => {
+/** Whether there is a connection that may serve a caller again. */
+const hasLive = <C>(state: State<C>): boolean => {
   for (const list of [state.idle, state.validating, state.inUse, state.resetting]) {
-    for (const entry of LinkedList.members(list)) if (entry.evicted === undefined) return []
+    for (const entry of LinkedList.members(list)) if (entry.evicted === undefined) return true
   }
-  return Array.from(LinkedList.members(state.waiters))
+  return false
 }
 
 /** `reset` has ended; `isClean` is whether it left a connection that can be lent. */
@@ -642,6 +666,13 @@ const begin = <C>(state: State<C>, entry: Entry<C>, list: LinkedList.LinkedList<
   if (!entry.isStarting) state.starting.push(entry)
   entry.isStarting = true
   state.isPending = true
+}
+
+/** Has a connection validated or reset. */
+const check = <C>(state: State<C>, entry: Entry<C>, list: LinkedList.LinkedList<Entry<C>>, now: number): void => {
+  entry.beganAt = now
+  begin(state, entry, list)
+  upkeepBy(state, now + patienceMillis)
 }
 
 /** Takes a connection out of the list it is in. */
@@ -801,9 +832,12 @@ export const upkeep = <C>(state: State<C>, now: number): void => {
     close(state, idle.head, "idle")
   }
   keepAlive(state, now)
-  for (const entry of LinkedList.members(state.connecting)) {
-    const due = entry.startedAt + patienceMillis
-    if (entry.overtaken && now < due) upkeepBy(state, due)
+  for (const list of [state.connecting, state.validating, state.resetting]) {
+    for (const entry of LinkedList.members(list)) {
+      if ((entry.overtaken || list !== state.connecting) && !isLate(entry, now)) {
+        upkeepBy(state, entry.beganAt + patienceMillis)
+      }
+    }
   }
   settle(state, now)
 }
@@ -822,7 +856,7 @@ const keepAlive = <C>(state: State<C>, now: number): void => {
     return
   }
   quietest.keepsAlive = true
-  begin(state, quietest, state.validating)
+  check(state, quietest, state.validating, now)
 }
 
 const reportLeaks = <C>(state: State<C>, now: number): void => {
@@ -841,27 +875,26 @@ const reportLeaks = <C>(state: State<C>, now: number): void => {
 
 /**
  * Ends the leases whose fiber is gone without having returned them. That happens to a fiber that is given something
- * that is no Effect: its runtime drops it there and then, finalizers and all.
+ * that is no Effect: its runtime drops it there and then, finalizers and all. Done before anybody waits or gives up
+ * waiting, and before anybody is told who holds what.
  */
 export const endLost = <C>(state: State<C>, now: number): void => {
-  for (const entry of LinkedList.members(state.inUse)) {
-    if (isLost(entry.lease!)) end(state, entry.lease!, now)
+  let entry = state.inUse.head
+  while (entry !== undefined) {
+    const { lease, next } = entry
+    if (isLost(lease!)) end(state, lease!, now)
+    entry = next
   }
 }
 
 const isLost = <C>(lease: Lease<C>): boolean => !lease.scoped && lease.fiber.pollUnsafe() !== undefined
 
-/**
- * The same at the price of one look, for whoever is about to wait: where connections go round, one that does not come
- * back is soon the one longest out.
- */
-export const endLongestLost = <C>(state: State<C>, now: number): void => {
+/** The same for the one who is about to join the line, at the price of one look if it is not the first. */
+export const endLostBeforeWait = <C>(state: State<C>, now: number): void => {
+  if (state.waiters.length === 0) return endLost(state, now)
+  // Where connections go round, one that does not come back is soon the one longest out.
   while (state.inUse.head !== undefined && isLost(state.inUse.head.lease!)) end(state, state.inUse.head.lease!, now)
 }
-
-/** Gives the operation under way on a connection a deadline. */
-export const limit = <C>(state: State<C>, entry: Entry<C>, now: number, duration: number): void =>
-  Deadlines.add(state.deadlines, entry, now, duration)
 
 // ---------------------------------------------------------------------------------------------------------------------
 // What can be seen from outside

@@ -1,0 +1,102 @@
+/**
+ * Assertions about pools, as effects that die with Node's `AssertionError`: they fail a test in any test runner, and say
+ * what they found.
+ */
+import { Cause, Effect, Exit, Fiber } from "effect"
+import * as assert from "node:assert"
+import type { ConnectionPool } from "../ConnectionPool.ts"
+import type { FaultyFactory } from "./FaultyFactory.ts"
+
+/**
+ * Asserts that an effect fails with the error of this tag, and gives that error. Success, another error, a defect or an
+ * interruption are reported as what they are.
+ */
+export const failsWith = <A, E extends { readonly _tag: string }, R, const Tag extends E["_tag"]>(
+  effect: Effect.Effect<A, E, R>,
+  tag: Tag
+): Effect.Effect<Extract<E, { readonly _tag: Tag }>, never, R> =>
+  Effect.flatMap(Effect.exit(effect), (exit) =>
+    Effect.sync(() => {
+      if (Exit.isSuccess(exit)) return assert.fail(`expected ${tag}, but it succeeded`)
+      const reason = exit.cause.reasons.find(Cause.isFailReason)
+      if (reason?.error._tag === tag) return reason.error as Extract<E, { readonly _tag: Tag }>
+      return assert.fail(`expected ${tag}, but got ${Cause.pretty(exit.cause)}`)
+    }))
+
+/**
+ * Asserts that nothing of a pool's was lost, at a moment when nobody uses it: no lease is out, nobody waits, the parts
+ * add up, as many callers as `max` get a connection at once, and after a shutdown (this shuts the pool down) every
+ * connection is closed, each exactly once.
+ *
+ * All gates of the factory have to be open, and no faults left: it waits for turns of the scheduler only, so a
+ * connection that does not come at once counts as lost.
+ */
+export const nothingLeaked = <C, E>(
+  faulty: FaultyFactory,
+  pool: ConnectionPool<C, E>
+): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    const before = yield* settled(pool)
+    const holders = JSON.stringify(yield* pool.holders)
+    assert.strictEqual(before.inUse, 0, `${before.inUse} leases are still out: ${holders}`)
+    assert.strictEqual(before.waiting, 0, `${before.waiting} callers still wait`)
+    yield* addUp(faulty, pool)
+    yield* everyoneGetsIn(pool)
+    yield* pool.shutdown()
+    const after = yield* pool.stats
+    assert.strictEqual(after.total, 0, `${after.total} connections are left after the shutdown`)
+    const { closed, leased, opened } = yield* faulty.counters
+    assert.strictEqual(closed, opened, `${opened} connections were opened, and ${closed} closed`)
+    assert.strictEqual(leased, 0, `${leased} leases have not ended`)
+    assert.deepStrictEqual(yield* faulty.violations, [])
+  })
+
+/** Asserts that the numbers of a pool, at any moment, add up and agree with what its driver has seen. */
+export const addUp = <C, E>(faulty: FaultyFactory, pool: ConnectionPool<C, E>): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    const stats = yield* pool.stats
+    const counters = yield* faulty.counters
+    const text = JSON.stringify({ stats, counters })
+    const { closing, connecting, idle, inUse, max, resetting, total, validating } = stats
+    assert.strictEqual(total, connecting + idle + validating + inUse + resetting + closing, `total: ${text}`)
+    assert.ok(total <= max, `more connections than max: ${text}`)
+    assert.strictEqual(stats.connectAttempts, stats.connects + stats.connectFailures + connecting, `attempts: ${text}`)
+    assert.strictEqual(counters.leased, inUse, `leases: ${text}`)
+    assert.deepStrictEqual(yield* faulty.violations, [])
+  })
+
+/** As many callers as `max` hold a connection at the same time. */
+const everyoneGetsIn = <C, E>(pool: ConnectionPool<C, E>): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    const { max } = yield* pool.stats
+    let inside = 0
+    const fibers: Array<Fiber.Fiber<unknown, unknown>> = []
+    for (let caller = 0; caller < max; caller++) {
+      fibers.push(
+        yield* Effect.forkDetach(pool.use(() =>
+          Effect.suspend(() => {
+            inside++
+            return Effect.never
+          })
+        ))
+      )
+    }
+    for (let turn = 0; turn < patience && inside < max; turn++) yield* Effect.yieldNow
+    const stats = yield* pool.stats
+    yield* Fiber.interruptAll(fibers)
+    assert.strictEqual(inside, max, `only ${inside} of ${max} callers get a connection: ${JSON.stringify(stats)}`)
+    yield* settled(pool)
+  })
+
+/** The numbers once nothing moves any more. */
+const settled = <C, E>(pool: ConnectionPool<C, E>) =>
+  Effect.gen(function*() {
+    let stats = yield* pool.stats
+    for (let turn = 0; turn < patience && stats.resetting + stats.closing + stats.waiting + stats.inUse > 0; turn++) {
+      yield* Effect.yieldNow
+      stats = yield* pool.stats
+    }
+    return stats
+  })
+
+const patience = 1000

@@ -1,0 +1,75 @@
+/**
+ * Interruption at every point: runs a scenario again and again, each time with fibers that yield after another number of
+ * operations, and interrupts it after another number of turns. A race that strikes when an interrupt lands between two
+ * particular steps becomes a case that is always hit.
+ */
+import { Cause, Effect, Exit, Fiber, Scheduler, type Scope } from "effect"
+
+/** One case of a sweep. */
+export interface Cut {
+  /** Operations after which each fiber yields. */
+  readonly budget: number
+  /** Turns of the scheduler after which the scenario is interrupted. */
+  readonly turns: number
+}
+
+export interface Options<World, A, E, R, E2, R2> {
+  /** Makes what the scenario works on, anew for each case. Not interrupted. */
+  readonly setup: Effect.Effect<World, E2, R2>
+  /** What is interrupted. */
+  readonly scenario: (world: World) => Effect.Effect<A, E, R>
+  /** Asserts, after each case, that all is well; told what became of the scenario. */
+  readonly check: (world: World, exit: Exit.Exit<A, E>, cut: Cut) => Effect.Effect<unknown, E2, R2>
+  /** The budgets. Default 3 to 64; with less than 3 nothing gets anywhere. */
+  readonly budgets?: readonly [from: number, to: number] | undefined
+  /** The turns. Default 0 to 12. */
+  readonly turns?: readonly [from: number, to: number] | undefined
+}
+
+/** What a sweep did: a sweep that never interrupts, or always at once, proves nothing. */
+export interface Report {
+  readonly cases: number
+  /** Cases in which the interrupt came before the scenario had ended. */
+  readonly interrupted: number
+}
+
+/**
+ * Runs all cases, one after the other, each in a scope of its own. Fails or dies as soon as one `setup` or `check` does,
+ * with the case in a note on the cause.
+ */
+export const run = <World, A, E, R, E2 = never, R2 = never>(
+  options: Options<World, A, E, R, E2, R2>
+): Effect.Effect<Report, E2, Exclude<R | R2, Scope.Scope>> =>
+  Effect.gen(function*() {
+    const [leastBudget, mostBudget] = options.budgets ?? [3, 64]
+    const [leastTurns, mostTurns] = options.turns ?? [0, 12]
+    let cases = 0
+    let interrupted = 0
+    for (let budget = leastBudget; budget <= mostBudget; budget++) {
+      for (let turns = leastTurns; turns <= mostTurns; turns++) {
+        const cut: Cut = { budget, turns }
+        const exit = yield* runCase(options, cut)
+        cases++
+        if (Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause)) interrupted++
+      }
+    }
+    return { cases, interrupted }
+  })
+
+const runCase = <World, A, E, R, E2, R2>(
+  options: Options<World, A, E, R, E2, R2>,
+  cut: Cut
+): Effect.Effect<Exit.Exit<A, E>, E2, Exclude<R | R2, Scope.Scope>> =>
+  Effect.gen(function*() {
+    const world = yield* options.setup
+    const fiber = yield* Effect.forkDetach(Effect.scoped(options.scenario(world)))
+    for (let turn = 0; turn < cut.turns; turn++) yield* Effect.yieldNow
+    yield* Fiber.interrupt(fiber)
+    const exit = yield* Fiber.await(fiber)
+    yield* options.check(world, exit, cut)
+    return exit
+  }).pipe(
+    Effect.scoped,
+    Effect.provideService(Scheduler.MaxOpsBeforeYield, cut.budget),
+    Effect.tapCause(() => Effect.logError(`sweep: budget ${cut.budget}, ${cut.turns} turns`))
+  ) as Effect.Effect<Exit.Exit<A, E>, E2, Exclude<R | R2, Scope.Scope>>

@@ -1,0 +1,3 @@
+export * as FaultyFactory from "./FaultyFactory.ts"
+export * as PoolAssert from "./PoolAssert.ts"
+export * as Sweep from "./Sweep.ts"

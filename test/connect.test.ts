@@ -1,0 +1,507 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Fiber, Random, Scope } from "effect"
+import { ConnectionFactory, ConnectionPool, PoolError } from "effect-connection-pool"
+import { FaultyFactory, PoolAssert } from "effect-connection-pool/testing"
+import { TestClock } from "effect/testing"
+import { borrow, make, settle, shape } from "./support.ts"
+
+const refused = (connection: number, isTransient: boolean) =>
+  new FaultyFactory.FaultyError({ operation: "connect", connection, isTransient })
+
+describe("connecting", () => {
+  it.effect("opens as many as are asked for, and no more than max", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 3 })
+      yield* faulty.connect.hold
+      for (let caller = 0; caller < 5; caller++) yield* borrow(pool)
+      assert.deepStrictEqual(yield* shape(pool), { connecting: 3, waiting: 5 })
+      yield* faulty.connect.open
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { inUse: 3, waiting: 2 })
+      assert.strictEqual((yield* faulty.counters).mostOpen, 3)
+    }))
+
+  it.effect("opens no more for callers who gave up", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 5, maxConnecting: 1 })
+      yield* faulty.connect.hold
+      for (let caller = 0; caller < 4; caller++) yield* Fiber.interrupt((yield* borrow(pool)).fiber)
+      yield* faulty.connect.open
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { idle: 1 })
+      assert.strictEqual((yield* faulty.counters).attempts, 1)
+    }))
+
+  it.effect("runs at most maxConnecting attempts at once", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 8, maxConnecting: 2 })
+      yield* faulty.connect.hold
+      for (let caller = 0; caller < 5; caller++) yield* borrow(pool)
+      assert.deepStrictEqual(yield* shape(pool), { connecting: 2, waiting: 5 })
+      yield* faulty.connect.pass()
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { connecting: 2, inUse: 1, waiting: 4 })
+      yield* faulty.connect.open
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { inUse: 5 })
+    }))
+
+  it.effect("gives what opens first to whoever came first", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 2 })
+      yield* faulty.connect.hold
+      const [first, second] = [yield* borrow(pool), yield* borrow(pool)]
+      yield* faulty.connect.pass(1)
+      yield* settle
+      assert.deepStrictEqual([first.connection?.id, second.connection?.id], [2, undefined])
+      assert.deepStrictEqual(yield* shape(pool), { connecting: 1, inUse: 1, waiting: 1 })
+      yield* faulty.connect.open
+      yield* settle
+      assert.strictEqual(second.connection?.id, 1)
+    }))
+
+  it.effect("keeps a connection that nobody waits for any more", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 2 })
+      yield* faulty.connect.hold
+      const caller = yield* Effect.forkChild(
+        PoolAssert.failsWith(pool.use(() => Effect.void, { timeout: "1 second" }), "AcquireTimeoutError")
+      )
+      yield* settle
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(caller)
+      yield* faulty.connect.open
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { idle: 1 })
+      assert.strictEqual(yield* pool.use((connection) => Effect.succeed(connection.id)), 1)
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("releases what an attempt had acquired when it fails half-way, and gives the slot back", () =>
+    Effect.gen(function*() {
+      let opened = 0
+      let closed = 0
+      let failing = true
+      const factory = ConnectionFactory.make({
+        connect: Effect.acquireRelease(Effect.sync(() => ++opened), () => Effect.sync(() => void closed++)).pipe(
+          Effect.tap(() => failing ? Effect.fail("the second step failed" as const) : Effect.void)
+        )
+      })
+      const pool = yield* ConnectionPool.make({ factory, max: 1 })
+      for (let attempt = 1; attempt <= 4; attempt++) {
+        const error = yield* PoolAssert.failsWith(pool.use(() => Effect.void), "ConnectError")
+        assert.deepStrictEqual(error.reason, { _tag: "ConnectFailed", error: "the second step failed" })
+        assert.deepStrictEqual([opened, closed], [attempt, attempt])
+      }
+      failing = false
+      assert.strictEqual(yield* pool.use((connection) => Effect.succeed(connection)), 5)
+    }))
+})
+
+describe("a connect that hangs", () => {
+  it.effect("does not stop another", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 2 })
+      yield* faulty.connect.hang(1, { uninterruptible: true })
+      const first = yield* borrow(pool)
+      const second = yield* borrow(pool)
+      assert.deepStrictEqual([first.connection?.id, second.connection?.id], [2, undefined])
+      yield* first.giveBack
+      assert.strictEqual(second.connection?.id, 2)
+      yield* second.giveBack
+      // Given up before the end of the test, whose shutdown would wait for it otherwise.
+      yield* TestClock.adjust("10 seconds")
+    }))
+
+  it.effect("gives its slot back at connectTimeout, and is closed at once should it succeed after all", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 1, connectTimeout: "3 seconds", connectBackoff: "1 second" })
+      yield* faulty.connect.hold
+      const caller = yield* borrow(pool)
+      yield* TestClock.adjust("3 seconds")
+      assert.deepStrictEqual(yield* shape(pool), { waiting: 1 })
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(yield* shape(pool), { connecting: 1, waiting: 1 })
+      assert.strictEqual(yield* faulty.connect.waiting, 2)
+      yield* faulty.connect.pass(1)
+      yield* settle
+      assert.strictEqual(caller.connection?.id, 2)
+      yield* faulty.connect.open
+      yield* settle
+      const counters = yield* faulty.counters
+      assert.deepStrictEqual([counters.opened, counters.closed], [2, 1])
+      assert.deepStrictEqual(yield* shape(pool), { inUse: 1 })
+      yield* caller.giveBack
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("is interrupted at connectTimeout, if it can be", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({
+        max: 1,
+        connectTimeout: "3 seconds",
+        driver: { interruptibleConnect: true }
+      })
+      yield* faulty.connect.hold
+      yield* borrow(pool)
+      yield* TestClock.adjust("3 seconds")
+      assert.strictEqual(yield* faulty.connect.waiting, 0)
+      yield* faulty.connect.open
+    }))
+
+  it.effect("does not delay a caller who could be served by another attempt", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 3, connectTimeout: "1 minute" })
+      yield* faulty.connect.hang()
+      const first = yield* borrow(pool)
+      const second = yield* borrow(pool)
+      assert.deepStrictEqual([first.connection?.id, second.connection?.id], [2, undefined])
+      // The attempt it waits for was overtaken by a later one, and has run for a second.
+      yield* TestClock.adjust("999 millis")
+      assert.deepStrictEqual(yield* shape(pool), { connecting: 1, inUse: 1, waiting: 1 })
+      yield* TestClock.adjust("1 millis")
+      assert.strictEqual(second.connection?.id, 3)
+      yield* TestClock.adjust("1 minute")
+      yield* first.giveBack
+      yield* second.giveBack
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("that is only slow has no other opened beside it", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 5 })
+      yield* faulty.connect.delay("5 seconds")
+      const callers = [yield* borrow(pool), yield* borrow(pool)]
+      yield* TestClock.adjust("5 seconds")
+      assert.deepStrictEqual(callers.map((caller) => caller.connection?.id), [1, 2])
+      assert.strictEqual((yield* faulty.counters).attempts, 2)
+    }))
+
+  it.effect("leaves room for others when all that were allowed at once hang", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 5, maxConnecting: 2, connectTimeout: "3 seconds" })
+      yield* faulty.connect.hang(2)
+      const callers = [yield* borrow(pool), yield* borrow(pool), yield* borrow(pool)]
+      yield* TestClock.adjust("3 seconds")
+      yield* TestClock.adjust("100 millis")
+      assert.deepStrictEqual(callers.map((caller) => caller.connection !== undefined), [true, true, true])
+    }))
+})
+
+describe("a connect that fails for good", () => {
+  it.effect("reaches everybody who waits, at once, with the driver's error", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 1, name: "orders" })
+      yield* faulty.connect.hold
+      yield* faulty.connect.fail(1)
+      const callers: Array<Fiber.Fiber<PoolError.ConnectError<FaultyFactory.FaultyError>>> = []
+      for (let caller = 0; caller < 3; caller++) {
+        callers.push(yield* Effect.forkChild(PoolAssert.failsWith(pool.use(() => Effect.void), "ConnectError")))
+      }
+      yield* settle
+      yield* faulty.connect.open
+      const errors = yield* Fiber.joinAll(callers)
+      for (const error of errors) {
+        assert.deepStrictEqual(error.reason, { _tag: "ConnectFailed", error: refused(1, false) })
+        assert.deepStrictEqual(error.cause, refused(1, false))
+        assert.strictEqual(
+          error.message,
+          `pool "orders": could not connect: FaultyError: connect of connection 1 was made to fail`
+        )
+      }
+      assert.strictEqual((yield* pool.stats).connectErrors, 3)
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("does not reach those whom a live connection can serve", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 2 })
+      const holder = yield* borrow(pool)
+      yield* faulty.connect.fail(1)
+      const caller = yield* borrow(pool)
+      assert.deepStrictEqual(yield* shape(pool), { inUse: 1, waiting: 1 })
+      yield* holder.giveBack
+      assert.strictEqual(caller.connection?.id, 1)
+    }))
+
+  it.effect("reaches those whose only live connection is on its way out", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 2 })
+      const holder = yield* borrow(pool)
+      yield* pool.recycle
+      yield* faulty.connect.fail(1)
+      yield* PoolAssert.failsWith(pool.use(() => Effect.void), "ConnectError")
+      yield* holder.giveBack
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("is one attempt for each caller who asks, and none of them costs a slot", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 2 })
+      yield* faulty.connect.fail(19)
+      yield* Effect.retry(pool.use((connection) => connection.run), { times: 20 })
+      assert.strictEqual((yield* faulty.counters).attempts, 20)
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("may be a defect of the driver, and is then told as one", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make()
+      yield* faulty.connect.die()
+      const error = yield* PoolAssert.failsWith(pool.use(() => Effect.void), "ConnectError")
+      assert.strictEqual(error.reason._tag, "ConnectDied")
+      assert.include(error.message, "could not connect: Error: connect of connection 1 was made to die")
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("can be told apart by its reason", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make()
+      yield* faulty.connect.fail()
+      const caught = yield* pool.use(() => Effect.succeed("connected")).pipe(
+        Effect.catchReason("ConnectError", "ConnectFailed", ({ error }) => Effect.succeed(error.connection))
+      )
+      assert.strictEqual(caught, 1)
+    }))
+
+  it.effect("counts as one with those that ran beside it", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 3 })
+      yield* faulty.connect.hold
+      yield* faulty.connect.fail(3)
+      const callers: Array<Fiber.Fiber<PoolError.ConnectError<FaultyFactory.FaultyError>>> = []
+      for (let caller = 0; caller < 3; caller++) {
+        callers.push(yield* Effect.forkChild(PoolAssert.failsWith(pool.use(() => Effect.void), "ConnectError")))
+      }
+      yield* settle
+      yield* faulty.connect.open
+      const errors = yield* Fiber.joinAll(callers)
+      assert.deepStrictEqual(errors.map((error) => error.attempts), [1, 1, 1])
+      yield* settle
+      yield* faulty.connect.fail()
+      const next = yield* PoolAssert.failsWith(pool.use(() => Effect.void), "ConnectError")
+      assert.strictEqual(next.attempts, 2)
+      assert.include(next.message, "could not connect after 2 attempts")
+    }))
+
+  it.effect("is how one whose isTransient throws is taken", () =>
+    Effect.gen(function*() {
+      const factory = ConnectionFactory.make<number, string>({
+        connect: Effect.fail("no"),
+        isTransient: () => {
+          throw new Error("a bug in the driver")
+        }
+      })
+      const pool = yield* ConnectionPool.make({ factory })
+      yield* PoolAssert.failsWith(pool.use(() => Effect.void), "ConnectError")
+    }))
+})
+
+describe("a connect that fails for now", () => {
+  it.effect("is tried again, after growing pauses, until it succeeds", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 1, connectBackoff: "100 millis", connectBackoffMax: "1 second" })
+      yield* faulty.connect.fail(6, { transient: true })
+      const caller = yield* borrow(pool)
+      const pauses: Array<number> = []
+      let attempts = 1
+      for (let millis = 1; caller.connection === undefined; millis++) {
+        yield* TestClock.adjust("1 millis")
+        const now = (yield* faulty.counters).attempts
+        if (now === attempts) continue
+        assert.strictEqual(now, attempts + 1)
+        attempts = now
+        pauses.push(millis)
+        millis = 0
+      }
+      assert.strictEqual(attempts, 7)
+      const expected = [100, 200, 400, 800, 1000, 1000]
+      for (const [index, pause] of pauses.entries()) {
+        assert.isAtLeast(pause, expected[index]! * 0.8)
+        assert.isAtMost(pause, expected[index]!)
+      }
+      assert.isAbove(new Set(pauses.slice(-2)).size, 1)
+      yield* caller.giveBack
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }).pipe(Random.withSeed("pauses")))
+
+  it.effect("makes a bounded number of attempts until the caller's deadline, and is named by the error", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 4 })
+      yield* faulty.connect.fail(1_000_000, { transient: true })
+      const callers = yield* Effect.forkChild(
+        Effect.forEach(
+          Array.from({ length: 50 }),
+          () => PoolAssert.failsWith(pool.use(() => Effect.void), "AcquireTimeoutError"),
+          { concurrency: "unbounded" }
+        )
+      )
+      yield* settle
+      yield* TestClock.adjust("30 seconds")
+      for (const error of yield* Fiber.join(callers)) {
+        assert.instanceOf(error.lastConnectError, FaultyFactory.FaultyError)
+      }
+      // Twelve rounds fit into half a minute, of four attempts each.
+      assert.isAtMost((yield* faulty.counters).attempts, 48)
+      const { attempts } = yield* faulty.counters
+      yield* TestClock.adjust("1 hour")
+      assert.strictEqual((yield* faulty.counters).attempts, attempts, "nobody waits any more")
+      yield* pool.shutdown()
+    }))
+
+  it.effect("leaves those in line who a returned connection can serve", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 2 })
+      const holder = yield* borrow(pool)
+      yield* faulty.connect.fail(100, { transient: true })
+      const caller = yield* borrow(pool)
+      yield* TestClock.adjust("5 seconds")
+      yield* holder.giveBack
+      assert.strictEqual(caller.connection?.id, 1)
+    }))
+
+  it.effect("starts over with short pauses once an attempt has succeeded", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 2, connectBackoff: "100 millis" })
+      yield* faulty.connect.fail(4, { transient: true })
+      const first = yield* borrow(pool)
+      yield* TestClock.adjust("2 seconds")
+      assert.isDefined(first.connection)
+      yield* faulty.connect.fail(1, { transient: true })
+      const second = yield* borrow(pool)
+      yield* TestClock.adjust("100 millis")
+      assert.isDefined(second.connection)
+    }))
+})
+
+describe("the floor", () => {
+  it.effect("is opened at the start", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ min: 3, max: 5 })
+      assert.deepStrictEqual(yield* shape(pool), { idle: 3 })
+    }))
+
+  it.effect("is opened in the background by a lazy start", () =>
+    Effect.gen(function*() {
+      const faulty = yield* FaultyFactory.make()
+      yield* faulty.connect.hold
+      const pool = yield* ConnectionPool.make({ factory: faulty.factory, min: 2, start: "lazy" })
+      assert.deepStrictEqual(yield* shape(pool), { connecting: 2 })
+      yield* faulty.connect.open
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { idle: 2 })
+    }))
+
+  it.effect("that cannot be opened fails an eager start, and nothing goes on after that", () =>
+    Effect.gen(function*() {
+      const faulty = yield* FaultyFactory.make()
+      yield* faulty.connect.hold
+      yield* faulty.connect.fail(1)
+      const scope = yield* Scope.make()
+      const starting = yield* Effect.forkChild(
+        PoolAssert.failsWith(
+          Scope.provide(ConnectionPool.make({ factory: faulty.factory, min: 2 }), scope),
+          "ConnectError"
+        )
+      )
+      yield* settle
+      yield* faulty.connect.open
+      const error = yield* Fiber.join(starting)
+      assert.deepStrictEqual(error.reason, { _tag: "ConnectFailed", error: refused(1, false) })
+      yield* TestClock.adjust("1 hour")
+      const { attempts, closed, opened } = yield* faulty.counters
+      assert.strictEqual(attempts, 2)
+      assert.strictEqual(closed, opened)
+      yield* Scope.close(scope, Exit.void)
+    }))
+
+  it.effect("that will not come in time fails an eager start at acquireTimeout", () =>
+    Effect.gen(function*() {
+      for (const [plan, reason] of [["fail", "ConnectFailed"], ["hang", "ConnectTimedOut"]] as const) {
+        const faulty = yield* FaultyFactory.make()
+        yield* plan === "fail" ? faulty.connect.fail(100, { transient: true }) : faulty.connect.hang(100)
+        const starting = yield* Effect.forkChild(
+          Effect.scoped(PoolAssert.failsWith(
+            ConnectionPool.make({
+              factory: faulty.factory,
+              min: 1,
+              acquireTimeout: "4 seconds",
+              connectTimeout: "1 minute"
+            }),
+            "ConnectError"
+          ))
+        )
+        yield* settle
+        yield* TestClock.adjust("4 seconds")
+        // The hung attempt is uninterruptible; it is given up.
+        yield* TestClock.adjust("5 seconds")
+        const error = yield* Fiber.join(starting)
+        assert.strictEqual(error.reason._tag, reason)
+      }
+    }))
+
+  it.effect("waits for an eager start that needs another attempt", () =>
+    Effect.gen(function*() {
+      const faulty = yield* FaultyFactory.make()
+      yield* faulty.connect.fail(2, { transient: true })
+      const starting = yield* Effect.forkChild(ConnectionPool.make({ factory: faulty.factory, min: 2 }))
+      yield* settle
+      assert.isUndefined(starting.pollUnsafe())
+      yield* TestClock.adjust("100 millis")
+      assert.deepStrictEqual(yield* shape(yield* Fiber.join(starting)), { idle: 2 })
+    }).pipe(Effect.scoped))
+
+  it.effect("is restored when a connection is lost", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 2, max: 3 })
+      yield* faulty.kill(2)
+      assert.strictEqual(yield* pool.use((connection) => Effect.succeed(connection.id)), 1)
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { idle: 2 })
+      assert.strictEqual((yield* faulty.counters).attempts, 3)
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("is back within one pause after an outage", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 4, max: 4, connectBackoffMax: "5 seconds" })
+      yield* faulty.connect.fail(1_000_000)
+      yield* pool.recycle
+      yield* TestClock.adjust("10 minutes")
+      assert.deepStrictEqual(yield* shape(pool), {})
+      const { attempts } = yield* faulty.counters
+      // Four at once, every four to five seconds.
+      assert.isAtMost(attempts, 4 + 4 * 160)
+      yield* PoolAssert.failsWith(pool.use(() => Effect.void), "ConnectError")
+      yield* faulty.connect.clear
+      yield* TestClock.adjust("5 seconds")
+      assert.deepStrictEqual(yield* shape(pool), { idle: 4 })
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("never lets a failure out of the pool when nobody waits", () =>
+    Effect.gen(function*() {
+      const faulty = yield* FaultyFactory.make()
+      yield* faulty.connect.fail(3)
+      yield* faulty.connect.die(3)
+      const pool = yield* ConnectionPool.make({ factory: faulty.factory, min: 1, start: "lazy" })
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(yield* shape(pool), { idle: 1 })
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("is not opened beyond max by attempts that finish together", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 3, max: 3 })
+      yield* faulty.connect.hold
+      yield* pool.recycle
+      yield* settle
+      yield* borrow(pool)
+      yield* borrow(pool)
+      assert.deepStrictEqual(yield* shape(pool), { connecting: 3, waiting: 2 })
+      yield* faulty.connect.open
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { idle: 1, inUse: 2 })
+      assert.isAtMost((yield* faulty.counters).mostOpen, 3)
+    }))
+})

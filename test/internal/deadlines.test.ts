@@ -1,0 +1,100 @@
+import { assert, describe, it } from "@effect/vitest"
+import fc from "fast-check"
+import * as Deadlines from "../../src/internal/deadlines.ts"
+
+class Member extends Deadlines.Timed<Member> {
+  readonly name: number
+
+  constructor(name: number) {
+    super()
+    this.name = name
+  }
+}
+
+describe("Deadlines", () => {
+  it("takes out what is due, earliest first, whatever joined and left before", () => {
+    const step = fc.oneof(
+      { weight: 3, arbitrary: fc.record({ _tag: fc.constant("add" as const), duration: fc.nat(12) }) },
+      { weight: 2, arbitrary: fc.record({ _tag: fc.constant("cancel" as const), name: fc.nat(40) }) },
+      {
+        weight: 1,
+        arbitrary: fc.record({ _tag: fc.constant("again" as const), name: fc.nat(40), duration: fc.nat(12) })
+      },
+      { weight: 2, arbitrary: fc.record({ _tag: fc.constant("advance" as const), by: fc.nat(6) }) }
+    )
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 120 }), (steps) => {
+        const deadlines = new Deadlines.Deadlines<Member>()
+        const members: Array<Member> = []
+        const model = new Map<Member, number>()
+        let now = 0
+        for (const step of steps) {
+          if (step._tag === "add") {
+            const member = new Member(members.length)
+            members.push(member)
+            Deadlines.add(deadlines, member, now, step.duration)
+            model.set(member, now + step.duration)
+          } else if (step._tag === "cancel") {
+            const member = members[step.name]
+            if (member !== undefined) {
+              Deadlines.cancel(deadlines, member)
+              model.delete(member)
+            }
+          } else if (step._tag === "again") {
+            const member = members[step.name]
+            if (member !== undefined) {
+              Deadlines.add(deadlines, member, now, step.duration)
+              model.set(member, now + step.duration)
+            }
+          } else {
+            now += step.by
+            for (;;) {
+              const due = Deadlines.takeDue(deadlines, now)
+              const earliest = Math.min(...model.values())
+              if (due === undefined) {
+                assert.isTrue(earliest > now)
+                break
+              }
+              assert.strictEqual(model.get(due), earliest)
+              assert.isTrue(earliest <= now)
+              model.delete(due)
+            }
+          }
+          assert.strictEqual(Deadlines.nextDue(deadlines), Math.min(...model.values()))
+        }
+      }),
+      { numRuns: 500 }
+    )
+  })
+
+  it("lets members with the same duration expire in the order in which they joined", () => {
+    const deadlines = new Deadlines.Deadlines<Member>()
+    const members = Array.from({ length: 100 }, (_, name) => new Member(name))
+    for (const member of members) Deadlines.add(deadlines, member, 0, 10)
+    const order: Array<number> = []
+    for (let due = Deadlines.takeDue(deadlines, 10); due !== undefined; due = Deadlines.takeDue(deadlines, 10)) {
+      order.push(due.name)
+    }
+    assert.deepStrictEqual(order, members.map((member) => member.name))
+  })
+
+  it("forgets an infinite duration", () => {
+    const deadlines = new Deadlines.Deadlines<Member>()
+    const member = new Member(1)
+    Deadlines.add(deadlines, member, 0, 10)
+    Deadlines.add(deadlines, member, 0, Infinity)
+    assert.strictEqual(Deadlines.nextDue(deadlines), Infinity)
+    assert.isUndefined(Deadlines.takeDue(deadlines, Infinity))
+  })
+
+  it("keeps no rows for durations that nobody has any more", () => {
+    const deadlines = new Deadlines.Deadlines<Member>()
+    for (let duration = 1; duration <= 10_000; duration++) {
+      const member = new Member(duration)
+      Deadlines.add(deadlines, member, 0, duration)
+      Deadlines.cancel(deadlines, member)
+    }
+    assert.isTrue(deadlines.rows.size < 100, String(deadlines.rows.size))
+    assert.strictEqual(deadlines.heap.length, 0)
+  })
+})

@@ -1,0 +1,84 @@
+import { assert, describe, it } from "@effect/vitest"
+import fc from "fast-check"
+import * as LinkedList from "../../src/internal/linkedList.ts"
+
+class Item extends LinkedList.Linked<Item> {
+  readonly name: number
+
+  constructor(name: number) {
+    super()
+    this.name = name
+  }
+}
+
+const names = (list: LinkedList.LinkedList<Item>) => Array.from(LinkedList.members(list), (item) => item.name)
+
+const backwards = (list: LinkedList.LinkedList<Item>) => {
+  const found: Array<number> = []
+  for (let item = list.tail; item !== undefined; item = item.previous) found.push(item.name)
+  return found
+}
+
+describe("LinkedList", () => {
+  it("holds what an array would hold after the same steps, in both directions", () => {
+    const step = fc.oneof(
+      fc.constant({ _tag: "push" } as const),
+      fc.constant({ _tag: "unshift" } as const),
+      fc.constant({ _tag: "shift" } as const),
+      fc.record({ _tag: fc.constant("remove" as const), place: fc.nat(20) })
+    )
+    fc.assert(fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+      const list = new LinkedList.LinkedList<Item>()
+      const model: Array<Item> = []
+      let name = 0
+      for (const step of steps) {
+        switch (step._tag) {
+          case "push": {
+            const item = new Item(name++)
+            LinkedList.push(list, item)
+            model.push(item)
+            break
+          }
+          case "unshift": {
+            const item = new Item(name++)
+            LinkedList.unshift(list, item)
+            model.unshift(item)
+            break
+          }
+          case "shift":
+            assert.strictEqual(LinkedList.shift(list), model.shift())
+            break
+          case "remove": {
+            const [item] = model.splice(step.place, 1)
+            if (item !== undefined) LinkedList.remove(item)
+          }
+        }
+        assert.deepStrictEqual(names(list), model.map((item) => item.name))
+        assert.deepStrictEqual(backwards(list), model.map((item) => item.name).toReversed())
+        assert.strictEqual(list.length, model.length)
+      }
+    }))
+  })
+
+  it("leaves an item alone that is in no list", () => {
+    const item = new Item(1)
+    LinkedList.remove(item)
+    assert.isUndefined(item.list)
+  })
+
+  it("tells an item which list it is in, until it is removed", () => {
+    const list = new LinkedList.LinkedList<Item>()
+    const item = new Item(1)
+    LinkedList.push(list, item)
+    assert.strictEqual(item.list, list)
+    LinkedList.remove(item)
+    assert.isUndefined(item.list)
+  })
+
+  it("goes on to the next member when the one it is at is removed", () => {
+    const list = new LinkedList.LinkedList<Item>()
+    for (let name = 0; name < 5; name++) LinkedList.push(list, new Item(name))
+    for (const item of LinkedList.members(list)) LinkedList.remove(item)
+    assert.deepStrictEqual(names(list), [])
+  })
+})

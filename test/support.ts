@@ -1,0 +1,54 @@
+import { Effect, Fiber } from "effect"
+import { ConnectionPool, type PoolConfig } from "effect-connection-pool"
+import { FaultyFactory } from "effect-connection-pool/testing"
+
+export type Connection = FaultyFactory.FaultyConnection
+export type Pool = ConnectionPool.ConnectionPool<Connection, FaultyFactory.FaultyError>
+
+/** A pool over a driver whose faults the test controls. What a test leaves behind is not waited for. */
+export const make = Effect.fnUntraced(function*(
+  config?: PoolConfig.PoolConfig & { readonly driver?: FaultyFactory.Options }
+) {
+  const { driver, ...rest } = config ?? {}
+  const faulty = yield* FaultyFactory.make(driver)
+  const pool: Pool = yield* ConnectionPool.make({ factory: faulty.factory, drainTimeout: 0, ...rest })
+  return { faulty, pool }
+})
+
+/** Lets every fiber that can run do so. */
+export const settle = Effect.repeat(Effect.yieldNow, { times: 30 })
+
+/** Leases a connection in a fiber of its own, until it is told to let go. */
+export const borrow = Effect.fnUntraced(function*(pool: Pool, options?: ConnectionPool.AcquireOptions) {
+  let resume: (() => void) | undefined
+  let lent: Connection | undefined
+  const fiber = yield* Effect.forkDetach(
+    pool.use((connection) => {
+      lent = connection
+      return Effect.callback<number>((done) => {
+        resume = () => done(Effect.succeed(connection.id))
+      })
+    }, options)
+  )
+  yield* settle
+  return {
+    fiber,
+    /** The connection, once it has been lent. */
+    get connection() {
+      return lent
+    },
+    giveBack: Effect.suspend(() => {
+      resume?.()
+      return Fiber.join(fiber)
+    })
+  }
+})
+
+/** The names of the states and how many connections are in each, without those that have none. */
+export const shape = (pool: Pool) =>
+  Effect.map(pool.stats, ({ closing, connecting, idle, inUse, resetting, validating, waiting }) =>
+    Object.fromEntries(
+      Object.entries({ connecting, idle, validating, inUse, resetting, closing, waiting }).filter(([, count]) =>
+        count > 0
+      )
+    ))
