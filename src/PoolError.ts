@@ -272,5 +272,6 @@ const holdersText = (holders: ReadonlyArray<Holder>): string =>
       holders.map((holder) => `${holder.label ?? "fiber"} #${holder.fiber} for ${millis(holder.heldMillis)}`).join(", ")
     }`
 
-const describe = (error: unknown): string =>
+/** @internal */
+export const describe = (error: unknown): string =>
   error instanceof Error ? `${error.name}: ${error.message}` : Inspectable.toStringUnknown(error, 0)

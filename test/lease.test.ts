@@ -43,7 +43,7 @@ describe("a lease ends once, however the body ends", () => {
       assert.deepStrictEqual(yield* Effect.exit(pool.use(() => Effect.fail("no"))), Exit.fail("no"))
       assert.deepStrictEqual(yield* Effect.exit(pool.use(() => Effect.die(boom))), Exit.die(boom))
       assert.deepStrictEqual(
-        yield* Effect.exit(pool.use(() => {
+        yield* Effect.exit(pool.use((): Effect.Effect<never> => {
           throw boom
         })),
         Exit.die(boom)

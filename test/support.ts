@@ -12,6 +12,14 @@ export const make = Effect.fnUntraced(function*(
   const { driver, ...rest } = config ?? {}
   const faulty = yield* FaultyFactory.make(driver)
   const pool: Pool = yield* ConnectionPool.make({ factory: faulty.factory, drainTimeout: 0, ...rest })
+  // A test that fails half-way must not wait for what it holds.
+  yield* Effect.addFinalizer(() =>
+    Effect.forEach(
+      [faulty.connect, faulty.validate, faulty.reset, faulty.disconnect],
+      (faults) => Effect.andThen(faults.clear, faults.open),
+      { discard: true }
+    )
+  )
   return { faulty, pool }
 })
 

@@ -1,5 +1,5 @@
-import { Effect, Inspectable } from "effect"
-import { failureText, type Holder } from "../PoolError.ts"
+import { Effect } from "effect"
+import { describe, failureText, type Holder } from "../PoolError.ts"
 import type { PoolEvent } from "../PoolEvent.ts"
 
 /** What an operator should read of an event, if anything. */
@@ -20,9 +20,7 @@ export const logOf = (event: PoolEvent): Effect.Effect<void> | undefined => {
     case "Disconnected":
       return event.error === undefined
         ? undefined
-        : Effect.logWarning(
-          `connection ${event.connection} was closed with an error: ${Inspectable.toStringUnknown(event.error, 0)}`
-        )
+        : Effect.logWarning(`connection ${event.connection} was closed with an error: ${describe(event.error)}`)
     case "Abandoned":
       return Effect.logWarning(`connection ${event.connection} did not close in time and was abandoned`)
     case "LeakSuspected":

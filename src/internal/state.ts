@@ -43,8 +43,8 @@ export class Entry<C> extends Deadlines.Timed<Entry<C>> {
   connectedAt: number | undefined = undefined
   /** Decided once, when it is opened: from then on it is not lent. */
   expiresAt = Infinity
-  /** When it was last opened or returned. */
-  idleSince = 0
+  /** When it was last opened or returned, or the attempt to open it began. */
+  idleSince: number
   /** When it was last known to work: opened, returned or validated. */
   checkedAt = 0
   uses = 0
@@ -72,6 +72,7 @@ export class Entry<C> extends Deadlines.Timed<Entry<C>> {
     this.generation = generation
     this.startedAt = startedAt
     this.beganAt = startedAt
+    this.idleSince = startedAt
   }
 }
 

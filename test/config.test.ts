@@ -1,0 +1,240 @@
+import { assert, describe, it } from "@effect/vitest"
+import { ConfigProvider, Duration, Effect, Option, Result } from "effect"
+import { ConnectionPool, PoolConfig } from "effect-connection-pool"
+import { FaultyFactory, PoolAssert } from "effect-connection-pool/testing"
+import { shape } from "./support.ts"
+
+const start = (config: Record<string, unknown>) =>
+  Effect.gen(function*() {
+    const faulty = yield* FaultyFactory.make({ withoutValidate: config["validate"] === false })
+    const { validate: _, ...rest } = config
+    const error = yield* PoolAssert.failsWith(
+      Effect.scoped(ConnectionPool.make({ factory: faulty.factory, ...rest })),
+      "PoolConfigError"
+    )
+    assert.strictEqual((yield* faulty.counters).attempts, 0)
+    return error
+  })
+
+describe("options that make no sense are refused before anything is opened", () => {
+  const whole = "a whole number of at least 1"
+  const positive = "a duration above zero, or Infinity"
+  const table: ReadonlyArray<
+    readonly [config: Record<string, unknown>, field: string, value: string, allowed: string]
+  > = [
+    [{ max: 0 }, "max", "0", whole],
+    [{ max: -1 }, "max", "-1", whole],
+    [{ max: 1.5 }, "max", "1.5", whole],
+    [{ max: Number.NaN }, "max", "NaN", whole],
+    [{ max: Infinity }, "max", "Infinity", whole],
+    [{ max: "5" }, "max", `"5"`, whole],
+    [{ min: -1 }, "min", "-1", "a whole number of at least 0"],
+    [{ min: Infinity }, "min", "Infinity", "a whole number of at least 0"],
+    [{ min: 5, max: 4 }, "min", "5", "at most max, which is 4"],
+    [{ min: 11 }, "min", "11", "at most max, which is 10"],
+    [{ maxWaiting: 0 }, "maxWaiting", "0", `${whole}, or Infinity`],
+    [{ maxConnecting: 0 }, "maxConnecting", "0", `${whole}, or Infinity`],
+    [{ maxUses: 0 }, "maxUses", "0", `${whole}, or Infinity`],
+    [{ maxUses: 2.5 }, "maxUses", "2.5", `${whole}, or Infinity`],
+    ...[
+      "acquireTimeout",
+      "connectTimeout",
+      "connectBackoff",
+      "connectBackoffMax",
+      "idleTimeout",
+      "maxLifetime",
+      "keepalive",
+      "validateTimeout",
+      "resetTimeout",
+      "closeTimeout",
+      "leakThreshold"
+    ].flatMap((field) => [
+      [{ [field]: 0 }, field, "0", positive] as const,
+      [{ [field]: -5 }, field, "-5", positive] as const,
+      [{ [field]: Number.NaN }, field, "NaN", positive] as const,
+      [{ [field]: "-1 seconds" }, field, `"-1 seconds"`, positive] as const,
+      [{ [field]: "soon" }, field, `"soon"`, positive] as const,
+      [{ [field]: "0 millis" }, field, `"0 millis"`, positive] as const
+    ]),
+    [{ validateAfterIdle: -1 }, "validateAfterIdle", "-1", "a duration of zero or more"],
+    [{ drainTimeout: "-1 millis" }, "drainTimeout", `"-1 millis"`, "a duration of zero or more"],
+    [{ lifetimeJitter: 1 }, "lifetimeJitter", "1", "a number from 0 to below 1"],
+    [{ lifetimeJitter: -0.1 }, "lifetimeJitter", "-0.1", "a number from 0 to below 1"],
+    [{ lifetimeJitter: Number.NaN }, "lifetimeJitter", "NaN", "a number from 0 to below 1"],
+    [
+      { connectBackoff: "2 seconds", connectBackoffMax: "1 second" },
+      "connectBackoffMax",
+      `"1 second"`,
+      "at least connectBackoff, which is 2000 ms"
+    ],
+    [{ name: "" }, "name", `""`, "text that is not empty"],
+    [{ name: 5 }, "name", "5", "text that is not empty"],
+    [{ start: "later" }, "start", `"later"`, `"eager" or "lazy"`],
+    [
+      { validate: false, keepalive: "1 minute" },
+      "keepalive",
+      `"1 minute"`,
+      "only given with a factory that has validate"
+    ],
+    [{ validate: false, validateAfterIdle: 5 }, "validateAfterIdle", "5", "only given with a factory that has validate"]
+  ]
+  for (const [config, field, value, allowed] of table) {
+    it.effect(`${JSON.stringify(config, (_, v) => typeof v === "number" ? String(v) : v)}`, () =>
+      Effect.gen(function*() {
+        const error = yield* start(config)
+        assert.deepStrictEqual([...error.problems], [{ field, value, allowed }])
+        assert.deepStrictEqual([error.field, error.value, error.allowed], [field, value, allowed])
+        assert.include(error.message, `${field} is ${value}, allowed is ${allowed}`)
+      }))
+  }
+
+  it.effect("an option that does not exist", () =>
+    Effect.gen(function*() {
+      const error = yield* start({ maxSize: 5 })
+      assert.deepStrictEqual([error.field, error.value], ["maxSize", "5"])
+      assert.include(error.allowed, "one of name, min, max, acquireTimeout")
+    }))
+
+  it.effect("all of them at once", () =>
+    Effect.gen(function*() {
+      const error = yield* start({ name: "orders", max: 0, idleTimeout: -1, lifetimeJitter: 2 })
+      assert.deepStrictEqual(error.problems.map((problem) => problem.field), ["max", "idleTimeout", "lifetimeJitter"])
+      assert.strictEqual(
+        error.message,
+        `pool "orders": max is 0, allowed is a whole number of at least 1; ` +
+          `idleTimeout is -1, allowed is a duration above zero, or Infinity; ` +
+          `lifetimeJitter is 2, allowed is a number from 0 to below 1`
+      )
+    }))
+})
+
+describe("options that make sense", () => {
+  it.effect("may be as small or as large as they like", () =>
+    Effect.gen(function*() {
+      const faulty = yield* FaultyFactory.make()
+      const pool = yield* ConnectionPool.make({
+        factory: faulty.factory,
+        min: 1,
+        max: 1,
+        acquireTimeout: "0.001 millis",
+        connectTimeout: Duration.days(365 * 100),
+        idleTimeout: "Infinity",
+        maxLifetime: Infinity,
+        maxUses: 1,
+        validateAfterIdle: 0,
+        drainTimeout: 0
+      })
+      assert.deepStrictEqual(yield* shape(pool), { idle: 1 })
+    }))
+
+  it("have the defaults that are documented", () => {
+    assert.deepStrictEqual(Result.getOrThrow(PoolConfig.resolve({}, true)), {
+      name: "pool",
+      start: "eager",
+      min: 0,
+      max: 10,
+      acquireTimeout: 30_000,
+      maxWaiting: Infinity,
+      connectTimeout: 10_000,
+      maxConnecting: Infinity,
+      connectBackoff: 100,
+      connectBackoffMax: 5000,
+      idleTimeout: 600_000,
+      maxLifetime: 1_800_000,
+      lifetimeJitter: 0.1,
+      maxUses: Infinity,
+      keepalive: Infinity,
+      validateAfterIdle: 1000,
+      validateTimeout: 5000,
+      resetTimeout: 5000,
+      closeTimeout: 5000,
+      drainTimeout: 10_000,
+      leakThreshold: 60_000
+    })
+  })
+
+  it("raise the longest pause to the first one if only that is given", () => {
+    const settings = Result.getOrThrow(PoolConfig.resolve({ connectBackoff: "1 minute" }, true))
+    assert.strictEqual(settings.connectBackoffMax, 60_000)
+  })
+})
+
+describe("options from the environment", () => {
+  const read = (env: Record<string, string>, prefix?: string) =>
+    Effect.provideService(
+      PoolConfig.config(prefix),
+      ConfigProvider.ConfigProvider,
+      ConfigProvider.fromEnv({ env })
+    )
+
+  it.effect("are read under a prefix, each of them", () =>
+    Effect.gen(function*() {
+      const config = yield* read({
+        DB_NAME: "orders",
+        DB_MIN: "2",
+        DB_MAX: "20",
+        DB_ACQUIRE_TIMEOUT: "5 seconds",
+        DB_MAX_WAITING: "100",
+        DB_CONNECT_TIMEOUT: "1 second",
+        DB_MAX_CONNECTING: "3",
+        DB_CONNECT_BACKOFF: "50 millis",
+        DB_CONNECT_BACKOFF_MAX: "2 seconds",
+        DB_IDLE_TIMEOUT: "1 minute",
+        DB_MAX_LIFETIME: "1 hour",
+        DB_LIFETIME_JITTER: "0.25",
+        DB_MAX_USES: "1000",
+        DB_KEEPALIVE: "30 seconds",
+        DB_VALIDATE_AFTER_IDLE: "10 seconds",
+        DB_VALIDATE_TIMEOUT: "3 seconds",
+        DB_RESET_TIMEOUT: "4 seconds",
+        DB_CLOSE_TIMEOUT: "6 seconds",
+        DB_DRAIN_TIMEOUT: "7 seconds",
+        DB_LEAK_THRESHOLD: "Infinity",
+        DB_START: "lazy",
+        OTHER_MAX: "1"
+      }, "DB")
+      assert.deepStrictEqual(Result.getOrThrow(PoolConfig.resolve(config, true)), {
+        name: "orders",
+        start: "lazy",
+        min: 2,
+        max: 20,
+        acquireTimeout: 5000,
+        maxWaiting: 100,
+        connectTimeout: 1000,
+        maxConnecting: 3,
+        connectBackoff: 50,
+        connectBackoffMax: 2000,
+        idleTimeout: 60_000,
+        maxLifetime: 3_600_000,
+        lifetimeJitter: 0.25,
+        maxUses: 1000,
+        keepalive: 30_000,
+        validateAfterIdle: 10_000,
+        validateTimeout: 3000,
+        resetTimeout: 4000,
+        closeTimeout: 6000,
+        drainTimeout: 7000,
+        leakThreshold: Infinity
+      })
+    }))
+
+  it.effect("are left out if they are not set", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* read({}), {})
+      assert.deepStrictEqual(yield* read({ MAX: "7" }), { max: 7 })
+    }))
+
+  it.effect("that cannot be read are an error with the name of the variable", () =>
+    Effect.gen(function*() {
+      for (
+        const [name, value] of [
+          ["DB_MAX", "many"],
+          ["DB_ACQUIRE_TIMEOUT", "a while"],
+          ["DB_START", "later"]
+        ] as const
+      ) {
+        const error = Option.getOrThrow(yield* Effect.option(Effect.flip(read({ [name]: value }, "DB"))))
+        assert.include(error.message.replaceAll(/[^A-Za-z]+/g, "_"), name)
+      }
+    }))
+})

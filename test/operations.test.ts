@@ -1,0 +1,454 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber, Logger, References, Stream } from "effect"
+import { ConnectionPool, PoolEvent } from "effect-connection-pool"
+import { FaultyFactory, PoolAssert } from "effect-connection-pool/testing"
+import { TestClock } from "effect/testing"
+import { borrow, make, type Pool, settle, shape } from "./support.ts"
+
+/** The log lines of the effect: level, message and the pool they were annotated with. */
+const logged = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.gen(function*() {
+    const lines: Array<string> = []
+    const logger = Logger.make(({ fiber, logLevel, message }) => {
+      const { pool } = fiber.getRef(References.CurrentLogAnnotations)
+      lines.push(`${logLevel} ${String(pool)}: ${String(message)}`)
+    })
+    const value = yield* Effect.provide(
+      Effect.provideService(effect, References.MinimumLogLevel, "Debug"),
+      Logger.layer([logger])
+    )
+    return { lines, value }
+  })
+
+/** The events from now on, as they come. */
+const record = Effect.fnUntraced(function*(pool: Pool) {
+  const events: Array<PoolEvent.PoolEvent> = []
+  yield* Effect.forkDetach(Stream.runForEach(pool.events, (event) => Effect.sync(() => void events.push(event))))
+  yield* settle
+  return events
+})
+
+describe("invalidate", () => {
+  it.effect("closes an idle connection at once", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make()
+      const kept = yield* pool.use((connection) => Effect.succeed(connection))
+      assert.isTrue(yield* pool.invalidate(kept))
+      assert.deepStrictEqual(yield* shape(pool), {})
+      assert.isFalse(yield* pool.invalidate(kept))
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("closes one in use when it comes back", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 1 })
+      const lease = yield* borrow(pool)
+      const waiting = yield* borrow(pool)
+      assert.isTrue(yield* pool.invalidate(lease.connection!))
+      assert.isTrue(yield* pool.invalidate(lease.connection!))
+      assert.deepStrictEqual(yield* shape(pool), { inUse: 1, waiting: 1 })
+      assert.deepStrictEqual((yield* pool.connections).map((connection) => connection.evicted), ["invalidated"])
+      yield* lease.giveBack
+      assert.strictEqual(waiting.connection?.id, 2)
+      yield* waiting.giveBack
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("does nothing to a connection that is not the pool's", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make()
+      const { pool: other } = yield* make()
+      const foreign = yield* other.use((connection) => Effect.succeed(connection))
+      yield* pool.use(() => Effect.void)
+      assert.isFalse(yield* pool.invalidate(foreign))
+      assert.deepStrictEqual(yield* shape(pool), { idle: 1 })
+    }))
+})
+
+describe("recycle", () => {
+  it.effect("closes the idle now and the others when they come back, and opens new ones", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 2, max: 4 })
+      const leases = [yield* borrow(pool), yield* borrow(pool), yield* borrow(pool)]
+      yield* leases[0]!.giveBack
+      assert.strictEqual(yield* pool.recycle, 3)
+      yield* settle
+      assert.deepStrictEqual(
+        (yield* pool.connections).map(({ evicted, generation, state }) => [state, generation, evicted]),
+        [["idle", 2, undefined], ["idle", 2, undefined], ["in use", 1, "recycled"], ["in use", 1, "recycled"]]
+      )
+      for (const lease of leases.slice(1)) yield* lease.giveBack
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { idle: 2 })
+      assert.strictEqual((yield* pool.stats).evictions.recycled, 3)
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("lends nothing that was being opened, validated or reset before it", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 3 })
+      const leases = [yield* borrow(pool), yield* borrow(pool)]
+      yield* leases[0]!.giveBack
+      yield* TestClock.adjust("10 seconds")
+      yield* Effect.all([faulty.connect.hold, faulty.validate.hold, faulty.reset.hold])
+      yield* leases[1]!.connection!.soil
+      yield* leases[1]!.giveBack
+      const callers = yield* Effect.forEach([1, 2, 3], () => borrow(pool))
+      assert.deepStrictEqual(yield* shape(pool), { connecting: 1, validating: 1, resetting: 1, waiting: 3 })
+      assert.strictEqual(yield* pool.recycle, 3)
+      yield* Effect.all([faulty.connect.open, faulty.validate.open, faulty.reset.open])
+      yield* settle
+      assert.isTrue(callers.every((caller) => caller.connection!.id > 3))
+      for (const caller of callers) yield* caller.giveBack
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+})
+
+describe("pause", () => {
+  it.effect("stops lending and opening, not returning; resume serves those in line first", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 2 })
+      const lease = yield* borrow(pool)
+      yield* pool.pause
+      yield* pool.pause
+      const order: Array<number> = []
+      const callers: Array<Fiber.Fiber<number, unknown>> = []
+      for (let caller = 0; caller < 3; caller++) {
+        callers.push(yield* Effect.forkChild(pool.use(() => Effect.sync(() => order.push(caller)))))
+        yield* settle
+      }
+      yield* lease.giveBack
+      assert.deepStrictEqual(yield* shape(pool), { idle: 1, waiting: 3 })
+      yield* pool.resume
+      yield* pool.resume
+      yield* Fiber.joinAll(callers)
+      assert.deepStrictEqual(order, [0, 1, 2])
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("leaves it to resume to restore the floor", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 2, max: 2 })
+      yield* pool.pause
+      yield* pool.recycle
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(yield* shape(pool), {})
+      yield* pool.resume
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { idle: 2 })
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("keeps what was being opened for those who wait", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 1 })
+      yield* faulty.connect.hold
+      const caller = yield* borrow(pool)
+      yield* pool.pause
+      yield* faulty.connect.open
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { idle: 1, waiting: 1 })
+      yield* pool.resume
+      yield* settle
+      assert.strictEqual(caller.connection?.id, 1)
+    }))
+})
+
+describe("resize", () => {
+  it.effect("up admits those who wait at once", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 1 })
+      const leases = yield* Effect.forEach([1, 2, 3], () => borrow(pool))
+      assert.deepStrictEqual(yield* shape(pool), { inUse: 1, waiting: 2 })
+      yield* pool.resize({ max: 3 })
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { inUse: 3 })
+      for (const lease of leases) yield* lease.giveBack
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("down closes idle connections at once, and those in use as they come back", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 6 })
+      const leases = yield* Effect.forEach([1, 2, 3, 4, 5, 6], () => borrow(pool))
+      yield* leases[0]!.giveBack
+      yield* leases[1]!.giveBack
+      yield* pool.resize({ max: 3 })
+      assert.deepStrictEqual(yield* shape(pool), { inUse: 4 })
+      assert.strictEqual((yield* pool.stats).max, 3)
+      yield* leases[2]!.giveBack
+      assert.deepStrictEqual(yield* shape(pool), { inUse: 3 })
+      yield* leases[3]!.giveBack
+      assert.deepStrictEqual(yield* shape(pool), { idle: 1, inUse: 2 })
+      yield* leases[4]!.giveBack
+      yield* leases[5]!.giveBack
+      assert.strictEqual((yield* pool.stats).evictions.excess, 3)
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("down does not keep what is still being opened", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 3 })
+      yield* faulty.connect.hold
+      const callers = yield* Effect.forEach([1, 2, 3], () => borrow(pool))
+      yield* pool.resize({ max: 1 })
+      yield* faulty.connect.open
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { inUse: 1, waiting: 2 })
+      for (const caller of callers) yield* caller.giveBack
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("of min opens what is missing", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ max: 5 })
+      yield* pool.resize({ min: 3 })
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { idle: 3 })
+      assert.strictEqual((yield* pool.stats).min, 3)
+    }))
+
+  it.effect("to what makes no sense is refused and changes nothing", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ min: 1, max: 2 })
+      for (const bounds of [{ max: 0 }, { min: -1 }, { min: 3 }, { max: 1.5 }, { min: 2, max: 1 }]) {
+        yield* PoolAssert.failsWith(pool.resize(bounds), "PoolConfigError")
+      }
+      const { max, min } = yield* pool.stats
+      assert.deepStrictEqual([min, max], [1, 2])
+    }))
+})
+
+describe("holders", () => {
+  it.effect("are those with a lease, longest first, by label or span", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ max: 3 })
+      const first = yield* borrow(pool, { label: "report" })
+      yield* TestClock.adjust("5 seconds")
+      const second = yield* Effect.forkChild(Effect.withSpan(pool.use(() => Effect.never), "checkout"))
+      yield* settle
+      yield* TestClock.adjust("1 second")
+      const third = yield* borrow(pool)
+      assert.deepStrictEqual(yield* pool.holders, [
+        { connection: 1, label: "report", fiber: first.fiber.id, heldMillis: 6000 },
+        { connection: 2, label: "checkout", fiber: second.id, heldMillis: 1000 },
+        { connection: 3, fiber: third.fiber.id, heldMillis: 0 }
+      ])
+    }))
+})
+
+describe("connections", () => {
+  it.effect("tell what each is doing", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 7 })
+      const leases = yield* Effect.forEach([1, 2, 3, 4, 5], () => borrow(pool))
+      yield* TestClock.adjust("5 seconds")
+      yield* leases[3]!.giveBack
+      yield* TestClock.adjust("2 seconds")
+      yield* Effect.all([faulty.connect.hold, faulty.validate.hold, faulty.reset.hold, faulty.disconnect.hold])
+      const callers = yield* Effect.forEach([1, 2, 3], () => borrow(pool))
+      yield* leases[0]!.connection!.soil
+      yield* leases[0]!.giveBack
+      yield* pool.invalidate(leases[1]!.connection!)
+      yield* leases[1]!.giveBack
+      yield* faulty.kill(3)
+      yield* leases[2]!.giveBack
+      const found = (yield* pool.connections).map(({ ageMillis, id, idleMillis, state, uses }) =>
+        [id, state, uses, ageMillis, idleMillis] as const
+      )
+      assert.deepStrictEqual(found, [
+        [6, "connecting", 0, 0, 0],
+        [7, "connecting", 0, 0, 0],
+        [4, "validating", 1, 7000, 2000],
+        [5, "in use", 0, 7000, 7000],
+        [1, "resetting", 1, 7000, 0],
+        [2, "closing", 1, 7000, 0],
+        [3, "error", 1, 7000, 0]
+      ])
+      yield* Effect.all([faulty.connect.open, faulty.validate.open, faulty.reset.open, faulty.disconnect.open])
+      yield* settle
+      for (const caller of callers) yield* caller.giveBack
+      yield* leases[4]!.giveBack
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+})
+
+describe("leaks", () => {
+  it.effect("are reported once when a lease is out for too long, and again when it comes back", () =>
+    Effect.gen(function*() {
+      const { lines } = yield* logged(Effect.scoped(Effect.gen(function*() {
+        const { pool } = yield* make({ name: "orders", leakThreshold: "30 seconds" })
+        const events = yield* record(pool)
+        const lease = yield* borrow(pool, { label: "report" })
+        const quick = yield* borrow(pool)
+        yield* TestClock.adjust("29 seconds")
+        yield* quick.giveBack
+        yield* TestClock.adjust("1 second")
+        yield* TestClock.adjust("1 minute")
+        const holder = { connection: 1, label: "report", fiber: lease.fiber.id }
+        yield* lease.giveBack
+        yield* settle
+        assert.deepStrictEqual(events.filter((event) => event._tag.startsWith("Leak")), [
+          PoolEvent.LeakSuspected({ holder: { ...holder, heldMillis: 30_000 } }),
+          PoolEvent.LeakReturned({ holder: { ...holder, heldMillis: 90_000 } })
+        ])
+        assert.strictEqual((yield* pool.stats).leaks, 1)
+        yield* borrow(pool)
+        yield* TestClock.adjust("30 seconds")
+        assert.strictEqual((yield* pool.stats).leaks, 2)
+      })))
+      const leaks = lines.filter((line) => line.includes("leak"))
+      assert.deepStrictEqual(leaks.map((line) => line.replace(/#\d+/, "#?")), [
+        "Warn orders: possible leak: report (fiber #?) held connection 1 for 30000 ms and still does",
+        "Warn orders: no leak after all: report (fiber #?) held connection 1 for 90000 ms and has returned it",
+        "Warn orders: possible leak: a caller (fiber #?) held connection 1 for 30000 ms and still does",
+        "Warn orders: no leak after all: a caller (fiber #?) held connection 1 for 30000 ms and has returned it"
+      ])
+    }))
+})
+
+describe("events", () => {
+  it.effect("tell what happens, in order", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 1, maxWaiting: 1, maxUses: 2 })
+      const events = yield* record(pool)
+      const fiber = yield* Effect.fiberId
+      yield* pool.use(() => TestClock.adjust("2 seconds"))
+      const lease = yield* borrow(pool)
+      const waiting = yield* Effect.forkChild(Effect.flip(pool.use(() => Effect.void, { timeout: "1 second" })))
+      yield* settle
+      yield* Effect.flip(pool.use(() => Effect.void))
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(waiting)
+      yield* lease.giveBack
+      yield* faulty.connect.fail()
+      yield* Effect.flip(pool.use(() => Effect.void))
+      yield* pool.pause
+      yield* pool.resume
+      yield* pool.resize({ max: 2 })
+      yield* pool.recycle
+      yield* pool.shutdown()
+      yield* settle
+      assert.deepStrictEqual(events.map(({ _tag }) => _tag), [
+        "Connected",
+        "CheckedOut",
+        "Returned",
+        "CheckedOut",
+        "Refused",
+        "AcquireTimedOut",
+        "Returned",
+        "Evicted",
+        "Disconnected",
+        "ConnectFailed",
+        "Paused",
+        "Resumed",
+        "Resized",
+        "Recycled",
+        "Draining",
+        "Closed"
+      ])
+      assert.deepStrictEqual(events[1], PoolEvent.CheckedOut({ connection: 1, fiber, waitedMillis: 0 }))
+      assert.deepStrictEqual(events[2], PoolEvent.Returned({ connection: 1, fiber, heldMillis: 2000 }))
+      assert.deepStrictEqual(events[5], PoolEvent.AcquireTimedOut({ fiber: waiting.id, waitedMillis: 1000 }))
+      assert.deepStrictEqual(events[7], PoolEvent.Evicted({ connection: 1, reason: "uses" }))
+    }))
+
+  it.effect("end with the pool, also for who comes later", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make()
+      const reading = yield* Effect.forkChild(Stream.runCollect(pool.events))
+      yield* settle
+      yield* pool.shutdown()
+      assert.deepStrictEqual(Array.from(yield* Fiber.join(reading)), [
+        PoolEvent.Draining({ leases: 0 }),
+        PoolEvent.Closed()
+      ])
+      assert.deepStrictEqual(Array.from(yield* Stream.runCollect(pool.events)), [])
+    }))
+
+  it.effect("never slow the pool: a reader that is too slow is told how many it missed", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ max: 1 })
+      const events: Array<PoolEvent.PoolEvent> = []
+      let isSlow = true
+      yield* Effect.forkDetach(
+        Stream.runForEach(
+          pool.events,
+          (event) => isSlow ? Effect.never : Effect.sync(() => void events.push(event))
+        ).pipe(Effect.timeoutOption("1 second"), Effect.repeat({ times: 1 }))
+      )
+      yield* settle
+      for (let use = 0; use < 2000; use++) yield* pool.use(() => Effect.void)
+      assert.strictEqual((yield* pool.stats).checkouts, 2000)
+      isSlow = false
+      yield* TestClock.adjust("1 second")
+      yield* settle
+      yield* pool.use(() => Effect.void)
+      yield* settle
+      assert.deepStrictEqual(events.map(({ _tag }) => _tag), ["CheckedOut", "Returned"])
+    }))
+
+  it.effect("that were missed are counted for the reader", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ max: 1 })
+      let go: (() => void) | undefined
+      const events: Array<PoolEvent.PoolEvent> = []
+      yield* Effect.forkDetach(Stream.runForEach(pool.events, (event) =>
+        events.push(event) === 1
+          ? Effect.callback<void>((resume) => void (go = () => resume(Effect.void)))
+          : Effect.void))
+      yield* settle
+      for (let use = 0; use < 1500; use++) {
+        yield* pool.useSync(() => 1)
+      }
+      yield* settle
+      go!()
+      yield* settle
+      yield* pool.useSync(() => 1)
+      yield* settle
+      const missed = events.filter((event) => event._tag === "Missed")
+      assert.isAbove(missed.length, 0)
+      // A connect, and two events for each use: what was read and what was missed is all there was.
+      const read = events.length - missed.length
+      assert.strictEqual(missed.reduce((sum, event) => sum + event.events, read), 1 + 2 * 1501)
+    }))
+})
+
+describe("the log", () => {
+  it.effect("tells an operator what goes wrong, with the name of the pool", () =>
+    Effect.gen(function*() {
+      const { lines } = yield* logged(Effect.scoped(Effect.gen(function*() {
+        const faulty = yield* FaultyFactory.make()
+        const pool = yield* ConnectionPool.make({
+          factory: faulty.factory,
+          name: "orders",
+          max: 1,
+          closeTimeout: "1 second",
+          connectTimeout: "2 seconds"
+        })
+        yield* faulty.connect.fail()
+        yield* Effect.exit(pool.use(() => Effect.void))
+        yield* faulty.connect.hang()
+        const waiting = yield* borrow(pool)
+        yield* TestClock.adjust("3 seconds")
+        yield* waiting.giveBack
+        yield* faulty.kill(waiting.connection!.id)
+        yield* pool.use(() => Effect.void)
+        yield* faulty.disconnect.die()
+        yield* pool.recycle
+        yield* pool.use(() => Effect.void)
+        yield* faulty.disconnect.hang()
+        yield* pool.recycle
+        yield* TestClock.adjust("1 second")
+      })))
+      assert.deepStrictEqual(lines, [
+        "Warn orders: connection 1 could not be opened: FaultyError: connect of connection 1 was made to fail",
+        "Warn orders: connection 2 could not be opened: no answer within 2000 ms",
+        "Warn orders: connection 3 is evicted: it is no longer alive",
+        "Debug orders: connection 4 is evicted: recycled",
+        "Warn orders: connection 4 was closed with an error: Error: disconnect of connection 4 was made to die",
+        "Debug orders: connection 5 is evicted: recycled",
+        "Warn orders: connection 5 did not close in time and was abandoned"
+      ])
+    }))
+})

@@ -1,0 +1,255 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, Deferred, Effect, Exit, Fiber, Scope } from "effect"
+import { ConnectionPool } from "effect-connection-pool"
+import { FaultyFactory, PoolAssert } from "effect-connection-pool/testing"
+import { TestClock } from "effect/testing"
+import { borrow, make, settle, shape } from "./support.ts"
+
+const nobody = { returned: 0, interrupted: 0, abandoned: 0 }
+
+describe("shutdown", () => {
+  it.effect("of an idle pool closes all connections and is done", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 3, max: 3 })
+      assert.deepStrictEqual(yield* pool.shutdown(), nobody)
+      assert.strictEqual((yield* faulty.counters).closed, 3)
+      assert.deepStrictEqual(yield* shape(pool), {})
+    }))
+
+  it.effect("refuses callers from then on, and those in line at once", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ max: 1, name: "orders" })
+      const lease = yield* borrow(pool)
+      const waiting = yield* Effect.forkChild(
+        Effect.all(
+          [pool.use(() => Effect.void), pool.useSync(() => 1), Effect.scoped(pool.acquire)].map((acquire) =>
+            PoolAssert.failsWith(Effect.asVoid(acquire), "PoolClosedError")
+          ),
+          { concurrency: "unbounded" }
+        )
+      )
+      yield* settle
+      const closing = yield* Effect.forkChild(pool.shutdown({ drainTimeout: "1 minute" }))
+      yield* settle
+      for (const error of yield* Fiber.join(waiting)) assert.strictEqual(error.message, `pool "orders" is closed`)
+      yield* PoolAssert.failsWith(pool.use(() => Effect.void), "PoolClosedError")
+      assert.isUndefined(closing.pollUnsafe())
+      yield* lease.giveBack
+      assert.deepStrictEqual(yield* Fiber.join(closing), { ...nobody, returned: 1 })
+      yield* PoolAssert.failsWith(pool.use(() => Effect.void), "PoolClosedError")
+      assert.strictEqual((yield* pool.stats).refused, 5)
+    }))
+
+  it.effect("waits for leases, then interrupts who holds one, then takes what does not come back", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 4, drainTimeout: "10 seconds", closeTimeout: "5 seconds" })
+      const inTime = yield* borrow(pool)
+      const cleanup: Array<string> = []
+      const interruptible = yield* Effect.forkDetach(
+        pool.use((connection) =>
+          Effect.onInterrupt(Effect.never, () =>
+            Effect.andThen(
+              Effect.sleep("1 second"),
+              Effect.matchEffect(connection.run, {
+                onSuccess: () => Effect.sync(() => void cleanup.push("cleaned up")),
+                onFailure: () => Effect.die("the connection was gone")
+              })
+            ))
+        )
+      )
+      let stubborn: FaultyFactory.FaultyConnection | undefined
+      const release = yield* Deferred.make<void>()
+      const deaf = yield* Effect.forkDetach(
+        Effect.uninterruptible(pool.use((connection) => {
+          stubborn = connection
+          return Deferred.await(release)
+        }))
+      )
+      yield* settle
+      const closing = yield* Effect.forkChild(pool.shutdown())
+      yield* TestClock.adjust("9 seconds")
+      yield* inTime.giveBack
+      assert.deepStrictEqual(yield* shape(pool), { inUse: 2 })
+      assert.isUndefined(interruptible.pollUnsafe())
+      yield* TestClock.adjust("1 second")
+      yield* TestClock.adjust("1 second")
+      const exit = yield* Fiber.await(interruptible)
+      assert.isTrue(Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause))
+      assert.deepStrictEqual(cleanup, ["cleaned up"])
+      assert.deepStrictEqual(yield* shape(pool), { inUse: 1 })
+      yield* stubborn!.run
+      yield* TestClock.adjust("4 seconds")
+      assert.deepStrictEqual(yield* Fiber.join(closing), { returned: 1, interrupted: 2, abandoned: 0 })
+      yield* PoolAssert.failsWith(stubborn!.run, "LeaseExpiredError")
+      assert.strictEqual((yield* faulty.counters).closed, 3)
+      yield* Deferred.succeed(release, undefined)
+      yield* Fiber.await(deaf)
+      assert.deepStrictEqual(yield* faulty.violations, [])
+      const stats = yield* pool.stats
+      assert.deepStrictEqual([stats.checkouts, stats.returns, stats.total], [3, 3, 0])
+    }))
+
+  it.effect("ends in bounded time with everything hanging at once", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({
+        max: 5,
+        drainTimeout: "10 seconds",
+        closeTimeout: "5 seconds",
+        connectTimeout: "1 hour",
+        validateTimeout: "1 hour",
+        resetTimeout: "1 hour"
+      })
+      const leases = yield* Effect.forEach([1, 2, 3, 4], () => borrow(pool))
+      yield* leases[0]!.giveBack
+      yield* TestClock.adjust("2 seconds")
+      yield* Effect.all([
+        faulty.connect.hang(9, { uninterruptible: true }),
+        faulty.validate.hang(9, { uninterruptible: true }),
+        faulty.disconnect.hang(9, { uninterruptible: true })
+      ])
+      yield* borrow(pool)
+      yield* borrow(pool)
+      yield* faulty.reset.hang(9, { uninterruptible: true })
+      yield* leases[1]!.giveBack
+      yield* Effect.forkDetach(Effect.uninterruptible(pool.use(() => Effect.never)))
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), {
+        connecting: 1,
+        validating: 1,
+        inUse: 2,
+        resetting: 1,
+        waiting: 3
+      })
+      const closing = yield* Effect.forkChild(pool.shutdown())
+      yield* TestClock.adjust("10 seconds")
+      yield* TestClock.adjust("5 seconds")
+      yield* TestClock.adjust("5 seconds")
+      const report = yield* Fiber.join(closing)
+      assert.deepStrictEqual(report, { returned: 0, interrupted: 2, abandoned: 5 })
+      assert.deepStrictEqual(yield* shape(pool), {})
+    }))
+
+  it.effect("waits until a connect that cannot be interrupted has ended, and closes what it opened", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 1 })
+      yield* faulty.connect.hold
+      const waiting = yield* borrow(pool)
+      const closing = yield* Effect.forkChild(pool.shutdown())
+      yield* settle
+      assert.isDefined(waiting.fiber.pollUnsafe())
+      assert.deepStrictEqual(yield* shape(pool), { closing: 1 })
+      assert.isUndefined(closing.pollUnsafe())
+      yield* faulty.connect.open
+      assert.deepStrictEqual(yield* Fiber.join(closing), nobody)
+      const { closed, opened } = yield* faulty.counters
+      assert.deepStrictEqual([opened, closed], [1, 1])
+      const stats = yield* pool.stats
+      assert.deepStrictEqual([stats.connectAttempts, stats.connects, stats.connectFailures], [1, 0, 1])
+    }))
+
+  it.effect("reports connections that would not close", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 3, max: 3, closeTimeout: "5 seconds" })
+      yield* faulty.disconnect.hang(2)
+      const closing = yield* Effect.forkChild(pool.shutdown())
+      yield* TestClock.adjust("5 seconds")
+      assert.deepStrictEqual(yield* Fiber.join(closing), { ...nobody, abandoned: 2 })
+      assert.strictEqual((yield* faulty.counters).closed, 1)
+    }))
+
+  it.effect("may be called again, during and after", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 1 })
+      const lease = yield* borrow(pool)
+      const first = yield* Effect.forkChild(pool.shutdown({ drainTimeout: "1 minute" }))
+      yield* settle
+      const second = yield* Effect.forkChild(pool.shutdown())
+      yield* settle
+      yield* lease.giveBack
+      const report = { ...nobody, returned: 1 }
+      assert.deepStrictEqual(
+        [yield* Fiber.join(first), yield* Fiber.join(second), yield* pool.shutdown()],
+        [report, report, report]
+      )
+      assert.strictEqual((yield* faulty.counters).closed, 1)
+    }))
+
+  it.effect("goes on when the one who asked for it is interrupted", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 1 })
+      const lease = yield* borrow(pool)
+      const first = yield* Effect.forkChild(pool.shutdown({ drainTimeout: "1 minute" }))
+      yield* settle
+      yield* Fiber.interrupt(first)
+      yield* PoolAssert.failsWith(pool.use(() => Effect.void), "PoolClosedError")
+      yield* lease.giveBack
+      assert.deepStrictEqual(yield* pool.shutdown(), { ...nobody, returned: 1 })
+      assert.strictEqual((yield* faulty.counters).closed, 1)
+    }))
+
+  it.effect("with a drain timeout of zero interrupts at once", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ max: 2, drainTimeout: "1 hour" })
+      yield* borrow(pool)
+      yield* borrow(pool)
+      const closing = yield* Effect.forkChild(pool.shutdown({ drainTimeout: 0 }))
+      yield* TestClock.adjust(0)
+      assert.deepStrictEqual(yield* Fiber.join(closing), { ...nobody, interrupted: 2 })
+    }))
+
+  it.effect("is what the end of the scope does", () =>
+    Effect.gen(function*() {
+      const faulty = yield* FaultyFactory.make()
+      const scope = yield* Scope.make()
+      const pool = yield* Scope.provide(
+        ConnectionPool.make({ factory: faulty.factory, min: 2, drainTimeout: "3 seconds" }),
+        scope
+      )
+      const lease = yield* borrow(pool)
+      const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void))
+      yield* settle
+      assert.isUndefined(closing.pollUnsafe())
+      yield* TestClock.adjust("3 seconds")
+      yield* Fiber.join(closing)
+      const exit = yield* Fiber.await(lease.fiber)
+      assert.isTrue(Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause))
+      const { closed, opened } = yield* faulty.counters
+      assert.deepStrictEqual([opened, closed], [2, 2])
+      yield* PoolAssert.failsWith(pool.use(() => Effect.void), "PoolClosedError")
+    }))
+
+  it.effect("shows true numbers on its way", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 3 })
+      const leases = yield* Effect.forEach([1, 2, 3], () => borrow(pool))
+      yield* leases[0]!.giveBack
+      yield* faulty.disconnect.hold
+      const closing = yield* Effect.forkChild(pool.shutdown({ drainTimeout: "1 minute" }))
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { inUse: 2, closing: 1 })
+      yield* leases[1]!.giveBack
+      assert.deepStrictEqual(yield* shape(pool), { inUse: 1, closing: 2 })
+      yield* PoolAssert.addUp(faulty, pool)
+      yield* faulty.disconnect.open
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { inUse: 1 })
+      yield* leases[2]!.giveBack
+      assert.deepStrictEqual(yield* Fiber.join(closing), { ...nobody, returned: 3 - 1 })
+      const stats = yield* pool.stats
+      assert.deepStrictEqual([stats.total, stats.connects, stats.disconnects], [0, 3, 3])
+    }))
+
+  it.effect("tells a caller who was granted a connection that never reached it", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 1, closeTimeout: "1 second" })
+      const holder = yield* borrow(pool)
+      const waiting = yield* Effect.forkDetach(Effect.uninterruptible(Effect.exit(pool.use(() => Effect.never))))
+      yield* settle
+      yield* holder.giveBack
+      const closing = yield* Effect.forkChild(pool.shutdown())
+      yield* TestClock.adjust("2 seconds")
+      assert.deepStrictEqual(yield* Fiber.join(closing), { ...nobody, interrupted: 1 })
+      assert.isUndefined(waiting.pollUnsafe())
+      assert.strictEqual((yield* faulty.counters).closed, 1)
+    }))
+})
