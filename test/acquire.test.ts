@@ -492,21 +492,31 @@ describe("an interrupted caller", () => {
 
   it.effect("passes on what it had been granted", () =>
     Effect.gen(function*() {
-      const { faulty, pool } = yield* make({ max: 1 })
-      const order: Array<string> = []
-      const holder = yield* borrow(pool)
-      const first = yield* Effect.forkChild(pool.use(() => Effect.sync(() => order.push("first"))))
+      const { faulty, pool } = yield* make({ max: 100 })
+      const holders = yield* Effect.forEach(Array.from({ length: 100 }), () => borrow(pool))
+      const served: Array<number> = []
+      const callers: Array<Fiber.Fiber<unknown, unknown>> = []
+      for (let caller = 0; caller < 110; caller++) {
+        callers.push(
+          yield* Effect.forkDetach(pool.use(() => Effect.andThen(Effect.sync(() => served.push(caller)), Effect.never)))
+        )
+      }
       yield* settle
-      const second = yield* Effect.forkChild(pool.use(() => Effect.sync(() => order.push("second"))))
-      yield* settle
-      // In one step: the connection is granted to the first, which is interrupted before it runs.
+      // A hundred are granted a connection in one turn, in which only some of them are woken.
       yield* Effect.sync(() => {
-        holder.fiber.interruptUnsafe()
-        first.interruptUnsafe()
+        for (const holder of holders) holder.fiber.interruptUnsafe()
+        assert.isAbove(served.length, 0)
+        assert.isBelow(served.length, 90)
+        for (let caller = 90; caller < 100; caller++) callers[caller]!.interruptUnsafe()
       })
-      yield* Fiber.await(first)
-      yield* Fiber.await(second)
-      assert.include(order, "second")
+      yield* settle
+      const expected = Array.from({ length: 110 }, (_, caller) => caller).filter((caller) =>
+        caller < 90 || caller >= 100
+      )
+      assert.deepStrictEqual(served, expected)
+      const stats = yield* pool.stats
+      assert.deepStrictEqual([stats.cancelled, stats.inUse, stats.waiting], [10, 100, 0])
+      for (const caller of callers) yield* Fiber.interrupt(caller)
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 

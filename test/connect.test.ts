@@ -490,6 +490,32 @@ describe("the floor", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
+  it.effect("is restored although an attempt from before the last success fails late", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 2, max: 2 })
+      yield* faulty.connect.fail(1)
+      yield* faulty.connect.hang(1)
+      yield* pool.recycle
+      yield* settle
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(yield* shape(pool), { idle: 2 })
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("is the same after attempts that were recycled have failed", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 1, max: 4 })
+      yield* faulty.connect.hold
+      yield* pool.recycle
+      yield* faulty.connect.fail(1)
+      yield* pool.recycle
+      yield* faulty.connect.fail(1)
+      yield* faulty.connect.open
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(yield* shape(pool), { idle: 1 })
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
   it.effect("is not opened beyond max by attempts that finish together", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ min: 3, max: 3 })

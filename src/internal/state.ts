@@ -468,7 +468,7 @@ export const settle = <C>(state: State<C>, now: number): void => {
       if (!grant(state, entry, waiter.lease, now)) continue
       finishWait(state, waiter)
     } else if (verdict !== "validate") close(state, entry, verdict)
-    else if (onTheWay(state, now) < waiters.length) check(state, entry, state.validating, now)
+    else if (prompt(state.validating, now) < waiters.length) check(state, entry, state.validating, now)
     else break
   }
   openMissing(state, now)
@@ -556,9 +556,8 @@ export const connectFailed = <C>(
   random: number
 ): ReadonlyArray<Waiter<C>> => {
   const { settings } = state
-  state.counters.connectFailures++
   state.lastFailure = reason
-  if (entry.id >= state.nextRound) {
+  if (entry.id >= state.nextRound || state.failures === 0) {
     state.failures++
     state.nextRound = state.nextId
   }
@@ -573,7 +572,7 @@ export const connectFailed = <C>(
       pauseMillis: state.refillAt - now
     })
   )
-  stopConnecting(state, entry)
+  giveUpConnecting(state, entry)
   // An attempt that hangs gives its slot back now. One that ended does so when what it had opened is closed.
   if (reason._tag === "ConnectTimedOut") leave(state, entry)
   else begin(state, entry, state.closing)
@@ -693,6 +692,13 @@ const stopConnecting = <C>(state: State<C>, entry: Entry<C>): void => {
   entry.overtaken = false
 }
 
+/** The same for an attempt that came to nothing. */
+const giveUpConnecting = <C>(state: State<C>, entry: Entry<C>): void => {
+  stopConnecting(state, entry)
+  state.counters.connectFailures++
+  if (entry.evicted !== undefined) state.marked--
+}
+
 // ---------------------------------------------------------------------------------------------------------------------
 // Leaving
 // ---------------------------------------------------------------------------------------------------------------------
@@ -762,9 +768,7 @@ export const drain = <C>(state: State<C>): ReadonlyArray<Waiter<C>> => {
   state.isSelective = true
   report(state, PoolEvent.Draining({ leases: state.inUse.length }))
   for (const entry of LinkedList.members(state.connecting)) {
-    state.counters.connectFailures++
-    stopConnecting(state, entry)
-    if (entry.evicted !== undefined) state.marked--
+    giveUpConnecting(state, entry)
     begin(state, entry, state.closing)
   }
   for (const list of [state.validating, state.resetting, state.idle]) {
