@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Random, Scope } from "effect"
-import { ConnectionFactory, ConnectionPool, PoolError } from "effect-connection-pool"
+import { ConnectionFactory, ConnectionPool, type PoolError } from "effect-connection-pool"
 import { FaultyFactory, PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
 import { borrow, make, settle, shape } from "./support.ts"

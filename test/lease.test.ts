@@ -262,25 +262,25 @@ describe("a driver's hooks", () => {
 
   it.effect("may use the pool themselves", () =>
     Effect.gen(function*() {
-      let pool: ConnectionPool.ConnectionPool<{ readonly id: number }, never> | undefined
+      const box: { pool?: ConnectionPool.ConnectionPool<{ readonly id: number }> } = {}
       const seen: Array<number> = []
       let resets = 0
       const { factory } = withHooks({
         isAlive: () => {
-          if (pool !== undefined) seen.push(Effect.runSync(pool.stats).total)
+          if (box.pool !== undefined) seen.push(Effect.runSync(box.pool.stats).total)
           return true
         },
         needsReset: () => resets++ === 0,
-        reset: () => Effect.asVoid(pool!.use(() => Effect.void)),
-        validate: () => Effect.as(pool!.pause, true)
+        reset: () => Effect.asVoid(box.pool!.use(() => Effect.void)),
+        validate: () => Effect.as(box.pool!.pause, true)
       })
-      pool = yield* ConnectionPool.make({ factory, max: 2, drainTimeout: 0 })
+      const pool = box.pool = yield* ConnectionPool.make({ factory, max: 2, drainTimeout: 0 })
       yield* pool.use(() => Effect.void)
       yield* settle
       // The reset waits for a connection, and its own might have been that one.
-      assert.deepStrictEqual(yield* shape(pool as never), { resetting: 1, waiting: 1 })
+      assert.deepStrictEqual(yield* shape(pool), { resetting: 1, waiting: 1 })
       yield* TestClock.adjust("1 second")
-      assert.deepStrictEqual(yield* shape(pool as never), { idle: 2 })
+      assert.deepStrictEqual(yield* shape(pool), { idle: 2 })
       assert.include(seen, 1)
       yield* TestClock.adjust("2 seconds")
       const caller = yield* Effect.forkChild(pool.use((connection) => Effect.succeed(connection.id)))
@@ -289,13 +289,12 @@ describe("a driver's hooks", () => {
       yield* pool.resume
       assert.strictEqual(yield* Fiber.join(caller), 1)
       // A shutdown from inside a lease interrupts the one who asked for it, like anybody who holds one.
-      const last = yield* Fiber.await(yield* Effect.forkDetach(pool.use(() => pool!.shutdown())))
+      const last = yield* Fiber.await(yield* Effect.forkDetach(pool.use(() => pool.shutdown())))
       assert.isTrue(Exit.isFailure(last) && Cause.hasInterruptsOnly(last.cause))
     }))
 
   it.effect("that use the pool in the middle of its work get a defect, and harm nothing", () =>
     Effect.gen(function*() {
-      let pool: ConnectionPool.ConnectionPool<{ readonly id: number }, never> | undefined
       let misuse: (() => unknown) | undefined
       const { factory } = withHooks({
         beginLease: (connection) => {
@@ -303,14 +302,13 @@ describe("a driver's hooks", () => {
           return connection
         }
       })
-      pool = yield* ConnectionPool.make({ factory, max: 2, min: 1 })
-      const self = pool
+      const pool = yield* ConnectionPool.make({ factory, max: 2, min: 1 })
       for (
         const use of [
-          () => Effect.runSync(self.use(() => Effect.void)),
-          () => Effect.runSync(self.useSync(() => 1)),
-          () => Effect.runSync(self.recycle),
-          () => Effect.runSync(self.shutdown())
+          () => Effect.runSync(pool.use(() => Effect.void)),
+          () => Effect.runSync(pool.useSync(() => 1)),
+          () => Effect.runSync(pool.recycle),
+          () => Effect.runSync(pool.shutdown())
         ]
       ) {
         let times = 0
@@ -321,7 +319,7 @@ describe("a driver's hooks", () => {
       }
       assert.strictEqual((yield* pool.stats).evictions.driver, 4)
       misuse = undefined
-      assert.deepStrictEqual(yield* shape(pool as never), { idle: 1 })
+      assert.deepStrictEqual(yield* shape(pool), { idle: 1 })
     }))
 
   it.effect("that end another lease in the middle of the pool's work have it end after that", () =>

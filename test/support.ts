@@ -53,7 +53,7 @@ export const borrow = Effect.fnUntraced(function*(pool: Pool, options?: Connecti
 })
 
 /** The names of the states and how many connections are in each, without those that have none. */
-export const shape = (pool: Pool) =>
+export const shape = (pool: Pick<Pool, "stats">) =>
   Effect.map(pool.stats, ({ closing, connecting, idle, inUse, resetting, validating, waiting }) =>
     Object.fromEntries(
       Object.entries({ connecting, idle, validating, inUse, resetting, closing, waiting }).filter(([, count]) =>

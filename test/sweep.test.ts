@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Fiber, Scope, Semaphore } from "effect"
+import { Cause, Effect, Exit, Fiber, type Scope, Semaphore } from "effect"
 import { ConnectionPool, type PoolConfig } from "effect-connection-pool"
 import { FaultyFactory, PoolAssert, Sweep } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import fc from "fast-check"
+import * as fc from "fast-check"
 import * as Deadlines from "../../src/internal/deadlines.ts"
 
 class Member extends Deadlines.Timed<Member> {

@@ -1,7 +1,7 @@
 import { Effect } from "effect"
 import type { FaultyFactory } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
-import fc from "fast-check"
+import * as fc from "fast-check"
 import type { Connection } from "../support.ts"
 import { type Caller, holding, limits, type Model, observe, type Real, waiting } from "./model.ts"
 
