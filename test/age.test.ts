@@ -60,20 +60,28 @@ describe("idleTimeout", () => {
 })
 
 describe("maxLifetime", () => {
-  it.effect("retires an idle connection, and one in use when it comes back", () =>
-    Effect.gen(function*() {
-      const { faulty, pool } = yield* make({ max: 2, maxLifetime: "1 hour", lifetimeJitter: 0, idleTimeout: "1 day" })
-      const leases = [yield* borrow(pool), yield* borrow(pool)]
-      yield* leases[0]!.giveBack
-      yield* TestClock.adjust("59 minutes")
-      assert.deepStrictEqual(yield* shape(pool), { idle: 1, inUse: 1 })
-      yield* TestClock.adjust("1 minute")
-      assert.deepStrictEqual(yield* shape(pool), { inUse: 1 })
-      yield* leases[1]!.giveBack
-      assert.deepStrictEqual(yield* shape(pool), {})
-      assert.strictEqual((yield* pool.stats).evictions.lifetime, 2)
-      yield* PoolAssert.nothingLeaked(faulty, pool)
-    }))
+  for (const withoutIsAlive of [false, true]) {
+    it.effect(`retires an idle connection, and one in use when it comes back${withoutIsAlive ? ", also without isAlive" : ""}`, () =>
+      Effect.gen(function*() {
+        const { faulty, pool } = yield* make({
+          max: 2,
+          maxLifetime: "1 hour",
+          lifetimeJitter: 0,
+          idleTimeout: "1 day",
+          driver: { withoutIsAlive }
+        })
+        const leases = [yield* borrow(pool), yield* borrow(pool)]
+        yield* leases[0]!.giveBack
+        yield* TestClock.adjust("59 minutes")
+        assert.deepStrictEqual(yield* shape(pool), { idle: 1, inUse: 1 })
+        yield* TestClock.adjust("1 minute")
+        assert.deepStrictEqual(yield* shape(pool), { inUse: 1 })
+        yield* leases[1]!.giveBack
+        assert.deepStrictEqual(yield* shape(pool), {})
+        assert.strictEqual((yield* pool.stats).evictions.lifetime, 2)
+        yield* PoolAssert.nothingLeaked(faulty, pool)
+      }))
+  }
 
   it.effect("is kept on a pool that is never idle", () =>
     Effect.gen(function*() {
@@ -160,15 +168,17 @@ describe("maxLifetime", () => {
 })
 
 describe("maxUses", () => {
-  it.effect("retires a connection after that many leases", () =>
-    Effect.gen(function*() {
-      const { faulty, pool } = yield* make({ max: 1, maxUses: 3 })
-      const ids: Array<number> = []
-      for (let use = 0; use < 10; use++) ids.push(yield* pool.use((connection) => Effect.succeed(connection.id)))
-      assert.deepStrictEqual(ids, [1, 1, 1, 2, 2, 2, 3, 3, 3, 4])
-      assert.strictEqual((yield* pool.stats).evictions.uses, 3)
-      yield* PoolAssert.nothingLeaked(faulty, pool)
-    }))
+  for (const withoutIsAlive of [false, true]) {
+    it.effect(`retires a connection after that many leases${withoutIsAlive ? ", also without isAlive" : ""}`, () =>
+      Effect.gen(function*() {
+        const { faulty, pool } = yield* make({ max: 1, maxUses: 3, driver: { withoutIsAlive } })
+        const ids: Array<number> = []
+        for (let use = 0; use < 10; use++) ids.push(yield* pool.use((connection) => Effect.succeed(connection.id)))
+        assert.deepStrictEqual(ids, [1, 1, 1, 2, 2, 2, 3, 3, 3, 4])
+        assert.strictEqual((yield* pool.stats).evictions.uses, 3)
+        yield* PoolAssert.nothingLeaked(faulty, pool)
+      }))
+  }
 
   it.effect("counts leases only: no validation, and none that was never taken up", () =>
     Effect.gen(function*() {

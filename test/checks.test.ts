@@ -219,6 +219,20 @@ describe("reset", () => {
       }))
   }
 
+  it.effect("that fails lets those who counted on it have another connection, before the old one is closed", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 2 })
+      yield* faulty.reset.hold
+      yield* faulty.disconnect.hold
+      yield* pool.use((connection) => connection.soil)
+      yield* faulty.reset.fail()
+      const lease = yield* borrow(pool)
+      assert.deepStrictEqual(yield* shape(pool), { resetting: 1, waiting: 1 })
+      yield* TestClock.adjust("5 seconds")
+      assert.deepStrictEqual(yield* shape(pool), { inUse: 1, closing: 1 })
+      assert.strictEqual(lease.connection?.id, 2)
+    }))
+
   it.effect("is spared a connection that leaves anyway", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1 })

@@ -135,6 +135,25 @@ describe("a connect that hangs", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
+  it.effect("gives its slot back at connectTimeout although what it had acquired will not be released", () =>
+    Effect.gen(function*() {
+      let attempts = 0
+      const factory = ConnectionFactory.make({
+        connect: Effect.suspend(() =>
+          ++attempts > 1
+            ? Effect.succeed(attempts)
+            : Effect.andThen(Effect.acquireRelease(Effect.void, () => Effect.never), Effect.never)
+        )
+      })
+      const pool = yield* ConnectionPool.make({ factory, max: 1, connectTimeout: "3 seconds" })
+      const caller = yield* Effect.forkChild(pool.use((connection) => Effect.succeed(connection)))
+      yield* settle
+      yield* TestClock.adjust("3 seconds")
+      assert.deepStrictEqual(yield* shape(pool), { waiting: 1 })
+      yield* TestClock.adjust("100 millis")
+      assert.strictEqual(yield* Fiber.join(caller), 2)
+    }))
+
   it.effect("is interrupted at connectTimeout, if it can be", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({

@@ -105,6 +105,8 @@ export interface FaultyFactory {
 }
 
 export interface Options {
+  /** Leaves `isAlive` out of the factory. Default: it is there. */
+  readonly withoutIsAlive?: boolean | undefined
   /** Leaves `validate` out of the factory. Default: it is there. */
   readonly withoutValidate?: boolean | undefined
   /** Leaves `reset` out of the factory. Default: it is there. */
@@ -189,7 +191,9 @@ export const makeUnsafe = (options?: Options): FaultyFactory => {
 
   const factory = ConnectionFactory.make<Lent, FaultyError>({
     connect: Effect.acquireRelease(open, close, { interruptible: options?.interruptibleConnect === true }) as never,
-    isAlive: ({ session }) => session.state === "open" || session.state === "severed",
+    isAlive: options?.withoutIsAlive === true
+      ? undefined
+      : ({ session }) => session.state === "open" || session.state === "severed",
     validate: options?.withoutValidate === true ? undefined : ({ session }) => {
       counters.validations++
       return Effect.map(perform("validate", session.id), () => session.state === "open")

@@ -1,0 +1,83 @@
+import { assert, describe, it } from "@effect/vitest"
+import { type Fiber, Result } from "effect"
+import * as Deadlines from "../../src/internal/deadlines.ts"
+import * as State from "../../src/internal/state.ts"
+import * as PoolConfig from "../../src/PoolConfig.ts"
+
+const driver: State.Driver<string> = {
+  isAlive: undefined,
+  needsReset: undefined,
+  beginLease: undefined,
+  endLease: undefined,
+  isTransient: undefined,
+  validates: false,
+  resets: false
+}
+
+const make = (config: PoolConfig.PoolConfig) =>
+  new State.State<string>(Result.getOrThrow(PoolConfig.resolve(config, false)), driver)
+
+const caller = () =>
+  new State.Lease<string>({ id: 1, pollUnsafe: () => undefined } as Fiber.Fiber<unknown, unknown>, undefined, false)
+
+/** Does what the coordination would: connects whatever is being opened, and closes whatever closes. */
+const perform = (state: State.State<string>, now: number) => {
+  for (let entry = state.starting.shift(); entry !== undefined; entry = state.starting.shift()) {
+    entry.isStarting = false
+    if (entry.list === state.connecting) State.connected(state, entry, `connection ${entry.id}`, now, 0)
+    else if (entry.list === state.closing) State.closed(state, entry, undefined, now)
+  }
+}
+
+describe("State", () => {
+  it("keeps no deadline for a caller who was served, refused or has left", () => {
+    const state = make({ max: 1 })
+    const [served, refused, left] = [caller(), caller(), caller()]
+    const resumed: Array<string> = []
+    State.join(state, served, 0, () => resumed.push("served"))
+    State.join(state, refused, 0, () => resumed.push("refused"))
+    State.join(state, left, 0, () => resumed.push("left"))
+    assert.strictEqual(Deadlines.nextDue(state.deadlines), 30_000)
+    State.settle(state, 0)
+    perform(state, 0)
+    State.refuse(state, refused.waiter!, { _tag: "PoolClosedError" } as never)
+    State.end(state, left, 0)
+    assert.strictEqual(Deadlines.nextDue(state.deadlines), Infinity)
+    assert.deepStrictEqual([served.stage, refused.stage, left.stage], ["granted", "refused", "ended"])
+    assert.strictEqual(state.ready.length, 2)
+  })
+
+  it("gives a lease back once, however often it is ended", () => {
+    const state = make({ max: 1 })
+    const lease = caller()
+    State.join(state, lease, 0, () => {})
+    State.settle(state, 0)
+    perform(state, 0)
+    State.hold(state, lease)
+    State.end(state, lease, 1)
+    State.end(state, lease, 2)
+    assert.deepStrictEqual([state.idle.length, state.inUse.length], [1, 0])
+    assert.deepStrictEqual([state.counters.checkouts, state.counters.returns], [1, 1])
+  })
+
+  it("lends an idle connection in one step, without a place in line", () => {
+    const state = make({ max: 1, min: 1 })
+    State.settle(state, 0)
+    perform(state, 0)
+    const lease = caller()
+    assert.isTrue(State.take(state, lease, 0))
+    assert.isUndefined(lease.waiter)
+    assert.isFalse(State.take(state, caller(), 0))
+  })
+
+  it("starts an operation on a connection once, even if it is to be closed before that began", () => {
+    const state = make({ max: 2, min: 2 })
+    State.settle(state, 0)
+    assert.deepStrictEqual(state.starting.map((entry) => entry.id), [1, 2])
+    State.drain(state)
+    assert.deepStrictEqual(state.starting.map((entry) => entry.id), [1, 2])
+    assert.strictEqual(state.closing.length, 2)
+    perform(state, 0)
+    assert.strictEqual(State.total(state), 0)
+  })
+})
