@@ -1,0 +1,25 @@
+import { assert, describe, it } from "@effect/vitest"
+import { execFile } from "node:child_process"
+import { fileURLToPath } from "node:url"
+import { promisify } from "node:util"
+
+/** Runs a program of its own and gives what it wrote; one that does not end by itself fails the test. */
+const run = async (program: string, ...args: ReadonlyArray<string>) => {
+  const path = fileURLToPath(new URL(`./process/${program}.ts`, import.meta.url))
+  const { stdout } = await promisify(execFile)(process.execPath, [path, ...args], { timeout: 30_000 })
+  return stdout
+}
+
+describe("a process with a pool", () => {
+  it("ends by itself after the scope of the pool has closed", async () => {
+    assert.strictEqual(await run("idle", "close"), "[]")
+  }, 40_000)
+
+  it("ends by itself although the pool is open, for an idle one holds no timer that keeps it", async () => {
+    assert.strictEqual(await run("idle"), "[]")
+  }, 40_000)
+
+  it("stays until the deadline of a caller who waits, with nothing else to do", async () => {
+    assert.strictEqual(await run("exhausted"), "AcquireTimeoutError")
+  }, 40_000)
+})
