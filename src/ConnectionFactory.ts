@@ -10,7 +10,7 @@ import type { Effect, Scope } from "effect"
  * work: they must return at once, do no I/O, and leave the pool alone. One that throws costs the connection, not the pool.
  *
  * ```ts
- * import { Effect } from "effect"
+ * import { Data, Effect } from "effect"
  * import { ConnectionFactory } from "effect-connection-pool"
  *
  * declare class Session {
@@ -19,14 +19,11 @@ import type { Effect, Scope } from "effect"
  *   ping(): Promise<void>
  *   close(): Promise<void>
  * }
- * class SessionError {
- *   readonly _tag = "SessionError"
- *   constructor(readonly cause: unknown) {}
- * }
+ * class SessionError extends Data.TaggedError("SessionError")<{ readonly cause: unknown }> {}
  *
  * export const factory = ConnectionFactory.make({
  *   connect: Effect.acquireRelease(
- *     Effect.tryPromise({ try: () => Session.open("db.internal"), catch: (cause) => new SessionError(cause) }),
+ *     Effect.tryPromise({ try: () => Session.open("db.internal"), catch: (cause) => new SessionError({ cause }) }),
  *     (session) => Effect.promise(() => session.close())
  *   ),
  *   isAlive: (session) => !session.closed,

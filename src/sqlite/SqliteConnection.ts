@@ -1,0 +1,298 @@
+/**
+ * One connection to a SQLite database, in this process, through Node's own `node:sqlite`; and how a pool opens them.
+ *
+ * SQLite works while the caller waits: a statement holds up the event loop for as long as it runs. It never waits for
+ * the lock of another process: that is an error at once, and what to do about it is Effect's business.
+ */
+import { type Duration, Effect, Exit, Result, type Scope } from "effect"
+import { SafeIntegers } from "effect/sql/SqlClient"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import * as ConnectionFactory from "../ConnectionFactory.ts"
+import { LeaseExpiredError } from "../PoolError.ts"
+import type { Handle } from "./internal/handle.ts"
+import * as Opening from "./internal/opening.ts"
+import * as Settings from "./internal/settings.ts"
+import * as SqliteError from "./internal/sqlError.ts"
+
+/** What SQLite can be given. */
+export type Param = null | string | number | bigint | boolean | ArrayBufferView | ArrayBuffer
+
+/**
+ * The parameters of a statement: in order for the placeholders `?` and `?1`, or by name for `:name`, `@name` and `$name`,
+ * with or without the prefix.
+ *
+ * All are stored exactly, or refused before anything is run:
+ *
+ * - whole numbers (up to 2^53) and bigints (of 64 bits) as INTEGER, other numbers as REAL, `Infinity` and -0 too
+ * - booleans as the INTEGER 1 or 0
+ * - text as TEXT, but not with half a surrogate pair in it
+ * - bytes as BLOB: any view of an `ArrayBuffer`, or one as a whole
+ * - `null` as NULL
+ *
+ * `undefined`, `NaN`, a `Date` or any other object, and a parameter too many or too few are errors.
+ */
+export type Params = ReadonlyArray<Param> | { readonly [name: string]: Param }
+
+/** What SQLite gives: bytes as `Uint8Array`, integers as `number`, or as `bigint` with `SafeIntegers`. */
+export type Value = null | string | number | bigint | Uint8Array
+
+/**
+ * A row: an object without a prototype, with a property for each column. Of several columns with the same name it has the
+ * last; `values` has them all.
+ */
+export interface Row {
+  readonly [column: string]: Value
+}
+
+/** What a statement did that gives no rows. */
+export interface RunResult {
+  /** Rows that it inserted, updated or deleted; not those that triggers or foreign keys did. 0 for other statements. */
+  readonly changes: number
+  /**
+   * The rowid of the last row this connection has inserted; says something only right after an insert. A `bigint` with
+   * `SafeIntegers`, and beyond 2^53.
+   */
+  readonly lastInsertRowid: number | bigint
+}
+
+export interface SyncOptions {
+  /** Whether integers come as `bigint`. Default false: as `number`, and beyond 2^53 as an error. */
+  readonly safeIntegers?: boolean | undefined
+}
+
+/**
+ * A connection to a SQLite database.
+ *
+ * Every operation is one step that nothing comes between, so several fibers may use it; but a transaction that one of
+ * them has begun is everybody's. Each operation has a synchronous twin, which throws what the other fails with: for
+ * `pool.useSync`, see `failure`.
+ *
+ * Fails with `SqlError` when SQLite refuses, and with `LeaseExpiredError`, without any I/O, when the connection was
+ * leased from a pool and has been returned. Prepared statements are kept, so values belong into parameters.
+ */
+export interface SqliteConnection {
+  /** Runs one statement, and gives the rows that it returns as objects. */
+  readonly query: (sql: string, params?: Params) => Effect.Effect<ReadonlyArray<Row>, SqlError | LeaseExpiredError>
+  /** Runs one statement, and gives the rows that it returns as arrays: faster, and nothing is lost of equal names. */
+  readonly values: (
+    sql: string,
+    params?: Params
+  ) => Effect.Effect<ReadonlyArray<ReadonlyArray<Value>>, SqlError | LeaseExpiredError>
+  /** Runs one statement that changes something, and tells how many rows. Rows that it returns are dropped. */
+  readonly run: (sql: string, params?: Params) => Effect.Effect<RunResult, SqlError | LeaseExpiredError>
+  /**
+   * Runs a script: any number of statements, without parameters. Stops at the first that fails; what those before it
+   * did is done, so a script that changes much belongs into a transaction.
+   */
+  readonly exec: (script: string) => Effect.Effect<void, SqlError | LeaseExpiredError>
+  /** Whether a transaction is open, asked of SQLite, which sometimes ends one by itself. */
+  readonly isTransaction: Effect.Effect<boolean, SqlError | LeaseExpiredError>
+
+  /** `query` at once; throws. */
+  readonly queryUnsafe: (sql: string, params?: Params, options?: SyncOptions) => ReadonlyArray<Row>
+  /** `values` at once; throws. */
+  readonly valuesUnsafe: (sql: string, params?: Params, options?: SyncOptions) => ReadonlyArray<ReadonlyArray<Value>>
+  /** `run` at once; throws. */
+  readonly runUnsafe: (sql: string, params?: Params, options?: SyncOptions) => RunResult
+  /** `exec` at once; throws. */
+  readonly execUnsafe: (script: string) => void
+  /** `isTransaction` at once; throws. */
+  readonly isTransactionUnsafe: () => boolean
+}
+
+/** How to open a database. An option that is unknown or cannot be is a `SqlError` when it is opened. */
+export interface Options {
+  /**
+   * The file, which is created if need be (its folder is not); or `":memory:"`. No URI.
+   *
+   * Each connection to `":memory:"` has a database of its own, which is gone when it is closed: in a pool, `max` has to
+   * be 1, and `idleTimeout`, `maxLifetime` and `maxUses` infinite.
+   */
+  readonly filename: string
+  /**
+   * Whether the file is only read. It has to exist then, and what is said below of writing is of no effect. In WAL mode
+   * even a reader needs a folder that it can write to. Default false.
+   */
+  readonly readOnly?: boolean | undefined
+  /**
+   * How transactions are made safe. Opening fails if the file system does not do what is asked here. Default `"wal"`, in
+   * which readers and a writer do not hinder each other; `":memory:"` only has `"memory"`.
+   */
+  readonly journalMode?: "wal" | "delete" | "truncate" | "persist" | "memory" | undefined
+  /**
+   * When to wait for the disk. Default `"normal"`: in WAL mode a loss of power may cost the last transactions, but never
+   * harms the file; `"full"` loses none, and commits many times slower.
+   */
+  readonly synchronous?: "off" | "normal" | "full" | "extra" | undefined
+  /** Whether foreign keys are enforced. Default true. */
+  readonly foreignKeys?: boolean | undefined
+  /** Bytes to which the log is cut back when it is used from the start again; `Infinity` for never. Default 64 MiB. */
+  readonly journalSizeLimit?: number | undefined
+  /** Pages in the log after which a commit moves them to the file; 0 for never. Default 1000. */
+  readonly walAutocheckpoint?: number | undefined
+  /** Memory for pages of the file, in KiB. Default 8000. */
+  readonly cacheSize?: number | undefined
+  /** Where temporary tables are. Default `"memory"`. */
+  readonly tempStore?: "memory" | "file" | undefined
+  /** Bytes of a page, a power of two from 512 to 65536. Of effect only on a new file. Default: as it is. */
+  readonly pageSize?: number | undefined
+  /** Whether the file shrinks when something is deleted. `"none"` can be left only on a new file. Default: as it is. */
+  readonly autoVacuum?: "none" | "full" | "incremental" | undefined
+  /**
+   * Whether what is in the schema (views, triggers, defaults) may call functions that could do harm. Default false, which
+   * suits files that come from elsewhere.
+   */
+  readonly trustedSchema?: boolean | undefined
+  /**
+   * How long opening goes on trying, every millisecond or so, while another process has a lock on the file. Zero: once.
+   * Statements do not wait for locks. Default 5 seconds.
+   */
+  readonly busyTimeout?: Duration.Input | undefined
+  /** Prepared statements to keep, those used last. 0 for none. Default 200. */
+  readonly statementCacheSize?: number | undefined
+}
+
+/**
+ * A factory for a pool of connections to one database.
+ *
+ * A connection that comes back inside a transaction is rolled back before anybody else gets it. One on which somebody
+ * has changed a setting (`pragma foreign_keys = off`), attached a database or made a temporary table is opened anew; a
+ * connection to `":memory:"` gets back the settings of `Options`. After a failure of the disk it is replaced. There is
+ * no `validate`: a file does not go away as a server does.
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { ConnectionPool } from "effect-connection-pool"
+ * import { SqliteConnection } from "effect-connection-pool/sqlite"
+ *
+ * export const program = Effect.scoped(Effect.gen(function*() {
+ *   const pool = yield* ConnectionPool.make({ factory: SqliteConnection.factory({ filename: "app.db" }), max: 4 })
+ *   yield* pool.use((connection) => connection.exec("create table if not exists users(id integer primary key, name)"))
+ *   yield* pool.use((connection) => connection.run("insert into users(name) values (?)", ["Ada"]))
+ *   return yield* pool.use((connection) => connection.query("select * from users where name = :name", { name: "Ada" }))
+ * }))
+ * ```
+ */
+export const factory = (options: Options): ConnectionFactory.ConnectionFactory<SqliteConnection, SqlError> =>
+  ConnectionFactory.make<SqliteConnection, SqlError>({
+    connect: open(options),
+    isAlive: (connection) => handleOf(connection).isUsable,
+    needsReset: (connection) => handleOf(connection).needsReset,
+    reset: (connection) => Opening.reset(handleOf(connection)),
+    beginLease: (connection) => new Leased(handleOf(connection)),
+    endLease: (lent) => (lent as Leased).expire(),
+    isTransient: (error) => SqliteError.isLock(codeOf(error))
+  })
+
+/**
+ * Opens one connection for the current scope, which closes it.
+ *
+ * Choose it where one is enough, as in a migration; choose a pool over `factory` where fibers share. Fails with a message
+ * that names the file and says what is wrong with it, and leaves nothing open. Waits for the locks of others for
+ * `busyTimeout`.
+ */
+export const open = (options: Options): Effect.Effect<SqliteConnection, SqlError, Scope.Scope> => {
+  const settings = Settings.resolve(options)
+  return Result.isFailure(settings)
+    ? Effect.fail(settings.failure)
+    : Effect.map(Opening.open(settings.success), (handle) => new Leased(handle))
+}
+
+/**
+ * SQLite's extended result code behind a `SqlError`, if it came from SQLite: 5 for a database that is locked, 2067 for a
+ * value that is there already. All are on https://sqlite.org/rescode.html. Nothing for any other error.
+ */
+export const codeOf: (error: unknown) => number | undefined = SqliteError.codeOf
+
+/**
+ * What a synchronous operation threw, as the failure that it is. Anything else it throws again: that is a defect.
+ *
+ * ```ts
+ * import type { ConnectionPool } from "effect-connection-pool"
+ * import { SqliteConnection } from "effect-connection-pool/sqlite"
+ *
+ * declare const pool: ConnectionPool.ConnectionPool<SqliteConnection.SqliteConnection>
+ *
+ * export const users = pool.useSync({
+ *   try: (connection) => connection.queryUnsafe("select * from users"),
+ *   catch: SqliteConnection.failure
+ * })
+ * ```
+ */
+export const failure = (thrown: unknown): SqlError | LeaseExpiredError => {
+  if (isSqlError(thrown) || thrown instanceof LeaseExpiredError) return thrown
+  throw thrown
+}
+
+/** What one lease sees of a handle; what `open` gives sees it for as long as it is open. */
+class Leased implements SqliteConnection {
+  #handle: Handle | undefined
+
+  constructor(handle: Handle) {
+    this.#handle = handle
+  }
+
+  expire(): void {
+    this.#handle = undefined
+  }
+
+  handle(operation: string): Handle {
+    if (this.#handle === undefined) throw new LeaseExpiredError({ operation })
+    return this.#handle
+  }
+
+  query(sql: string, params?: Params) {
+    return attempt((bigInts) => this.handle("query").rows("query", sql, params, false, bigInts) as Array<Row>)
+  }
+
+  values(sql: string, params?: Params) {
+    return attempt((bigInts) => this.handle("values").rows("values", sql, params, true, bigInts) as Array<Array<Value>>)
+  }
+
+  run(sql: string, params?: Params) {
+    return attempt((bigInts) => this.handle("run").run("run", sql, params, bigInts))
+  }
+
+  exec(script: string) {
+    return attempt(() => this.handle("exec").exec("exec", script))
+  }
+
+  get isTransaction() {
+    return attempt(() => this.handle("isTransaction").isTransaction("isTransaction"))
+  }
+
+  queryUnsafe(sql: string, params?: Params, options?: SyncOptions) {
+    return this.handle("queryUnsafe").rows("queryUnsafe", sql, params, false, wantsBigInts(options)) as Array<Row>
+  }
+
+  valuesUnsafe(sql: string, params?: Params, options?: SyncOptions) {
+    const rows = this.handle("valuesUnsafe").rows("valuesUnsafe", sql, params, true, wantsBigInts(options))
+    return rows as Array<Array<Value>>
+  }
+
+  runUnsafe(sql: string, params?: Params, options?: SyncOptions) {
+    return this.handle("runUnsafe").run("runUnsafe", sql, params, wantsBigInts(options))
+  }
+
+  execUnsafe(script: string) {
+    this.handle("execUnsafe").exec("execUnsafe", script)
+  }
+
+  isTransactionUnsafe() {
+    return this.handle("isTransactionUnsafe").isTransaction("isTransactionUnsafe")
+  }
+}
+
+const wantsBigInts = (options: SyncOptions | undefined): boolean => options?.safeIntegers === true
+
+const attempt = <A>(operation: (bigInts: boolean) => A): Effect.Effect<A, SqlError | LeaseExpiredError> =>
+  Effect.withFiber((fiber) => {
+    try {
+      return Exit.succeed(operation(fiber.getRef(SafeIntegers)))
+    } catch (thrown) {
+      return Exit.fail(failure(thrown))
+    }
+  })
+
+/** All connections of the factory are of this class; the one that the pool keeps never expires. */
+const handleOf = (connection: SqliteConnection): Handle => (connection as Leased).handle("lease")

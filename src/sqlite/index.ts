@@ -1,0 +1,1 @@
+export * as SqliteConnection from "./SqliteConnection.ts"

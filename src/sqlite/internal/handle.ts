@@ -1,0 +1,229 @@
+/** One open SQLite database, and everything that is done to it: synchronous, and without an idea of pools. */
+import { Predicate } from "effect"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import { DatabaseSync } from "node:sqlite"
+import { bind, type Params } from "./binding.ts"
+import { nameOf, type Settings } from "./settings.ts"
+import { closed, codeOfThrown, fromSqlite, fromSqliteSaying, primaryOf, refused, sqliteMessage } from "./sqlError.ts"
+import { type Prepared, readSql, Statements } from "./statements.ts"
+
+export interface RunResult {
+  readonly changes: number
+  readonly lastInsertRowid: number | bigint
+}
+
+/** Its operations throw a `SqlError`, and nothing else. To open and to configure it throws more: see there. */
+export class Handle {
+  readonly settings: Settings
+  #database: DatabaseSync
+  #statements: Statements
+  #isOpen = true
+  /** Whether the file turned out to be a database, and the settings are made. */
+  #isReady = false
+  #isBroken = false
+  #isAltered = false
+
+  /** Opens the file. Throws what Node throws. What is wrong with the contents shows only in `configure`. */
+  constructor(settings: Settings) {
+    this.settings = settings
+    this.#database = openDatabase(settings)
+    this.#statements = new Statements(this.#database, settings.statementCacheSize)
+  }
+
+  /** Whether it is open, and no failure of the disk or the memory has left it in doubt. */
+  get isUsable(): boolean {
+    return this.#isOpen && !this.#isBroken
+  }
+
+  /** Whether somebody has changed a setting, attached a database or made a temporary table. */
+  get isAltered(): boolean {
+    return this.#isAltered
+  }
+
+  /** Whether the next user would find anything of the one before. */
+  get needsReset(): boolean {
+    return this.#isOpen && (this.#isAltered || this.#database.isTransaction)
+  }
+
+  get cachedStatements(): number {
+    return this.#statements.size
+  }
+
+  /** The rows: arrays or objects without a prototype. */
+  rows(operation: string, sql: string, params: Params | undefined, arrays: boolean, bigInts: boolean): Array<unknown> {
+    const prepared = this.#prepare(operation, sql)
+    const bound = bind(operation, prepared.text, params)
+    const statement = prepared.giving(arrays, bigInts)
+    try {
+      return statement.all(...bound)
+    } catch (thrown) {
+      throw Predicate.hasProperty(thrown, "code") && thrown.code === "ERR_OUT_OF_RANGE"
+        ? tooBig(thrown, operation, prepared)
+        : this.#failure(thrown, operation)
+    }
+  }
+
+  run(operation: string, sql: string, params: Params | undefined, bigInts: boolean): RunResult {
+    const prepared = this.#prepare(operation, sql)
+    const bound = bind(operation, prepared.text, params)
+    const statement = prepared.giving(false, false)
+    try {
+      const { changes, lastInsertRowid } = statement.run(...bound)
+      return {
+        // Of any other statement, SQLite reports the changes of the one before.
+        changes: prepared.text.isWrite ? changes as number : 0,
+        lastInsertRowid: this.#rowid(lastInsertRowid as number, bigInts)
+      }
+    } catch (thrown) {
+      throw this.#failure(thrown, operation)
+    }
+  }
+
+  /** Runs a script, one statement after the other. */
+  exec(operation: string, script: string): void {
+    if (!this.#isOpen) throw closed(operation)
+    const text = readSql(operation, script)
+    if (text.placeholders.length > 0) throw refused(operation, `${operation}: a script takes no parameters`)
+    if (text.altersSession) this.#isAltered = true
+    this.#exec(operation, script)
+  }
+
+  isTransaction(operation: string): boolean {
+    if (!this.#isOpen) throw closed(operation)
+    return this.#database.isTransaction
+  }
+
+  /** Ends the transaction, if there is one. SQLite may have ended it by itself, so it is asked. */
+  rollback(operation: string): void {
+    if (!this.isTransaction(operation)) return
+    this.#exec(operation, "rollback")
+    if (this.#database.isTransaction) throw refused(operation, `${operation}: the transaction does not end`)
+  }
+
+  /** Makes the settings and has a look at the file. Throws what Node throws, but a `SqlError` if a setting is not taken. */
+  configure(): void {
+    const { autoVacuum, isReadOnly, journalMode, pageSize } = this.settings
+    if (!isReadOnly) {
+      // Of effect as long as the file is empty, which the journal mode ends.
+      if (pageSize !== undefined) this.#database.exec(`pragma page_size = ${pageSize}`)
+      if (autoVacuum !== undefined) this.#database.exec(`pragma auto_vacuum = ${autoVacuum}`)
+      if (journalMode !== undefined) this.#setJournalMode(journalMode)
+    }
+    this.configureSession()
+    // A file that is no database, or a locked one, shows here if it has not before; a damaged schema only in the second.
+    this.#database.exec("pragma schema_version; select 1 from sqlite_schema limit 1")
+    this.#isReady = true
+  }
+
+  /** Makes those settings that belong to the connection alone. */
+  configureSession(): void {
+    this.#database.exec(sessionPragmas(this.settings))
+    this.#isAltered = false
+  }
+
+  /** Closes the file and opens it anew, as nobody has used it yet. Throws what Node throws. */
+  reopen(): void {
+    this.#isReady = false
+    this.#database.close()
+    this.#isOpen = false
+    this.#database = openDatabase(this.settings)
+    this.#isOpen = true
+    this.#isAltered = false
+    this.#statements = new Statements(this.#database, this.settings.statementCacheSize)
+  }
+
+  /** Closes the file, and ends what is open. Once is enough, and more does no harm. */
+  close(): void {
+    if (!this.#isOpen) return
+    this.#isOpen = false
+    const { isMemory, isReadOnly } = this.settings
+    if (this.#isReady && !this.#isBroken && !isReadOnly && !isMemory) this.#optimize()
+    this.#database.close()
+  }
+
+  #prepare(operation: string, sql: string): Prepared {
+    if (!this.#isOpen) throw closed(operation)
+    try {
+      const prepared = this.#statements.get(operation, sql)
+      if (prepared.text.altersSession) this.#isAltered = true
+      return prepared
+    } catch (thrown) {
+      throw this.#failure(thrown, operation)
+    }
+  }
+
+  #exec(operation: string, sql: string): void {
+    try {
+      this.#database.exec(sql)
+    } catch (thrown) {
+      throw this.#failure(thrown, operation)
+    }
+  }
+
+  #failure(thrown: unknown, operation: string): SqlError {
+    if (isSqlError(thrown)) return thrown
+    const code = codeOfThrown(thrown)
+    // What is only in memory would be lost with the connection.
+    if (code !== undefined && doubtful.has(primaryOf(code)) && !this.settings.isMemory) this.#isBroken = true
+    return fromSqlite(thrown, operation)
+  }
+
+  /** What `node:sqlite` said is rounded, beyond 2^53. */
+  #rowid(rounded: number, bigInts: boolean): number | bigint {
+    if (Number.isSafeInteger(rounded)) return bigInts ? BigInt(rounded) : rounded
+    const options = { readBigInts: true, returnArrays: true }
+    const [row] = this.#database.prepare("select last_insert_rowid()", options).all() as unknown as [[bigint]]
+    return row[0]
+  }
+
+  #setJournalMode(wanted: string): void {
+    const [row] = this.#database.prepare(`pragma journal_mode = ${wanted}`).all()
+    const mode = row?.["journal_mode"]
+    if (mode === wanted) return
+    throw refused(
+      "open",
+      `cannot open ${nameOf(this.settings)}: the journal mode stays "${mode}", wanted is "${wanted}"`
+    )
+  }
+
+  /** Has SQLite renew its statistics where they are out of date. If it cannot, because of a lock, somebody else will. */
+  #optimize(): void {
+    try {
+      if (this.#database.isTransaction) this.#database.exec("rollback")
+      this.#database.exec("pragma optimize")
+    } catch {
+      // The file stays as it was.
+    }
+  }
+}
+
+/** The codes of failures after which a connection cannot be trusted: NOMEM and IOERR. */
+const doubtful: ReadonlySet<number> = new Set([7, 10])
+
+const openDatabase = ({ filename, isReadOnly }: Settings): DatabaseSync =>
+  new DatabaseSync(filename, { readOnly: isReadOnly, timeout: 0 })
+
+const sessionPragmas = (settings: Settings): string => {
+  const own = [
+    `cache_size = -${settings.cacheSize}`,
+    `temp_store = ${settings.tempStore}`,
+    `trusted_schema = ${settings.trustedSchema}`,
+    "busy_timeout = 0"
+  ]
+  const writing = [
+    `synchronous = ${settings.synchronous}`,
+    `foreign_keys = ${settings.foreignKeys}`,
+    `journal_size_limit = ${settings.journalSizeLimit === Infinity ? -1 : settings.journalSizeLimit}`,
+    `wal_autocheckpoint = ${settings.walAutocheckpoint}`
+  ]
+  return (settings.isReadOnly ? own : writing.concat(own)).map((pragma) => `pragma ${pragma};`).join("\n")
+}
+
+const tooBig = (thrown: unknown, operation: string, { text }: Prepared): SqlError => {
+  const done = text.isWrite ? " The statement was carried out; only the rows it returns cannot be read." : ""
+  return fromSqliteSaying(
+    thrown,
+    operation,
+    `${sqliteMessage(thrown)}. With SafeIntegers from effect/sql/SqlClient, integers are bigints.${done}`
+  )
+}

@@ -1,0 +1,140 @@
+/** The options of a connection after they were checked. */
+import { Predicate, Result } from "effect"
+import type { SqlError } from "effect/sql/SqlError"
+import { resolve as absolute } from "node:path"
+import * as PoolConfig from "../../PoolConfig.ts"
+import { refused } from "./sqlError.ts"
+
+export interface Settings {
+  /** Absolute, or `:memory:`. */
+  readonly filename: string
+  readonly isMemory: boolean
+  readonly isReadOnly: boolean
+  /** Nothing: as it is. */
+  readonly journalMode: JournalMode | undefined
+  readonly synchronous: typeof synchronousModes[number]
+  readonly foreignKeys: boolean
+  /** In bytes; `Infinity` for none. */
+  readonly journalSizeLimit: number
+  /** In pages. */
+  readonly walAutocheckpoint: number
+  /** In KiB. */
+  readonly cacheSize: number
+  readonly tempStore: typeof tempStores[number]
+  /** In bytes; nothing: as it is. */
+  readonly pageSize: number | undefined
+  /** Nothing: as it is. */
+  readonly autoVacuum: typeof autoVacuumModes[number] | undefined
+  readonly trustedSchema: boolean
+  /** In milliseconds. */
+  readonly busyTimeout: number
+  readonly statementCacheSize: number
+}
+
+/** Not `off`, in which there is no rollback; Node would not let SQLite do it either. */
+const journalModes = ["wal", "delete", "truncate", "persist", "memory"] as const
+const synchronousModes = ["off", "normal", "full", "extra"] as const
+const tempStores = ["memory", "file"] as const
+const autoVacuumModes = ["none", "full", "incremental"] as const
+
+type JournalMode = typeof journalModes[number]
+
+const fields = [
+  "filename",
+  "readOnly",
+  "journalMode",
+  "synchronous",
+  "foreignKeys",
+  "journalSizeLimit",
+  "walAutocheckpoint",
+  "cacheSize",
+  "tempStore",
+  "pageSize",
+  "autoVacuum",
+  "trustedSchema",
+  "busyTimeout",
+  "statementCacheSize"
+]
+
+/** SQLite keeps these numbers in 32 bits. */
+const maxInt = 2 ** 31 - 1
+
+/** Checks the options, all of them, and names what they come to. The file is the one meant now, wherever the process goes. */
+export const resolve = (options: object): Result.Result<Settings, SqlError> => {
+  const given = options as Readonly<Record<string, unknown>>
+  const problems: Array<string> = []
+  const refuse = (field: string, allowed: string) =>
+    problems.push(`${field} is ${show(given[field])}, allowed is ${allowed}`)
+
+  const flag = (field: string, standard: boolean): boolean => {
+    const value = given[field] ?? standard
+    if (Predicate.isBoolean(value)) return value
+    refuse(field, "true or false")
+    return standard
+  }
+  const choice = <const A extends string, B extends A | undefined>(
+    field: string,
+    values: ReadonlyArray<A>,
+    standard: B
+  ): A | B => {
+    const value = given[field] ?? standard
+    if (value === undefined || values.includes(value as A)) return value as A
+    refuse(field, values.map((value) => `"${value}"`).join(", "))
+    return standard
+  }
+  const count = (field: string, standard: number, floor: number, limit: number): number => {
+    const value = given[field] ?? standard
+    if (value === Infinity && limit === Infinity) return value
+    if (Number.isSafeInteger(value) && (value as number) >= floor && (value as number) <= limit) return value as number
+    refuse(
+      field,
+      `a whole number of at least ${floor}${limit === Infinity ? ", or Infinity" : ` and at most ${limit}`}`
+    )
+    return standard
+  }
+
+  for (const field of Object.keys(options)) {
+    if (!fields.includes(field)) refuse(field, `one of ${fields.join(", ")}`)
+  }
+  const name = given["filename"]
+  const filename = Predicate.isString(name) ? name : ""
+  if (filename.trim() === "" || filename.includes("\0")) refuse("filename", "a path or \":memory:\"")
+  // SQLite takes options out of such a name, of which some, as a shared cache, break what a pool relies on.
+  if (filename.startsWith("file:")) refuse("filename", "a path or \":memory:\", not a URI")
+  const isMemory = filename === ":memory:"
+  const isReadOnly = flag("readOnly", false)
+  if (isMemory && isReadOnly) refuse("readOnly", "false for \":memory:\", which nothing else could fill")
+  const { pageSize } = given
+  if (pageSize !== undefined && !pageSizes.has(pageSize)) refuse("pageSize", "a power of two from 512 to 65536")
+  const timeout = PoolConfig.toMillis(given["busyTimeout"] ?? "5 seconds")
+  if (timeout === undefined || timeout < 0) refuse("busyTimeout", "a duration of zero or more, or Infinity")
+
+  const settings: Settings = {
+    filename: isMemory ? filename : absolute(filename),
+    isMemory,
+    isReadOnly,
+    journalMode: isMemory
+      ? choice("journalMode", ["memory"], undefined)
+      : choice("journalMode", journalModes, "wal"),
+    synchronous: choice("synchronous", synchronousModes, "normal"),
+    foreignKeys: flag("foreignKeys", true),
+    journalSizeLimit: count("journalSizeLimit", 64 * 1024 * 1024, 0, Infinity),
+    walAutocheckpoint: count("walAutocheckpoint", 1000, 0, maxInt),
+    cacheSize: count("cacheSize", 8000, 1, maxInt),
+    tempStore: choice("tempStore", tempStores, "memory"),
+    pageSize: pageSize as number | undefined,
+    autoVacuum: choice("autoVacuum", autoVacuumModes, undefined),
+    trustedSchema: flag("trustedSchema", false),
+    busyTimeout: timeout ?? 0,
+    statementCacheSize: count("statementCacheSize", 200, 0, maxInt)
+  }
+  if (problems.length === 0) return Result.succeed(settings)
+  return Result.fail(refused("open", `SQLite database ${show(name)}: ${problems.join("; ")}`))
+}
+
+/** A database as it appears in messages. */
+export const nameOf = (settings: Settings): string => `the SQLite database "${settings.filename}"`
+
+const pageSizes: ReadonlySet<unknown> = new Set([512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536])
+
+const show = (value: unknown): string => Predicate.isString(value) ? JSON.stringify(value) : String(value)

@@ -1,0 +1,293 @@
+/**
+ * What a text of SQL holds, found without asking SQLite: `node:sqlite` neither counts placeholders nor says that it runs
+ * only the first of several statements.
+ *
+ * Follows SQLite's own tokenizer, and for the ends of statements (a trigger has semicolons inside) its
+ * `sqlite3_complete`. What is no SQL is SQLite's to refuse; here it only has to end somewhere.
+ */
+
+export interface SqlText {
+  /** Statements that are more than space and comments. */
+  readonly statements: number
+  /** The placeholders by SQLite's numbers, from the first: the name with its prefix, or nothing for `?` and `?1`. */
+  readonly placeholders: ReadonlyArray<string | undefined>
+  readonly isNamed: boolean
+  readonly isPositional: boolean
+  /** Whether the first statement inserts, updates or deletes: only then SQLite counts the rows that it changed. */
+  readonly isWrite: boolean
+  /** Whether a statement changes what the connection is to the next user of it: a setting, a temporary table. */
+  readonly altersSession: boolean
+}
+
+/** Reads a text once, from start to end. */
+export const read = (sql: string): SqlText => {
+  const statements = new Statements()
+  const placeholders = new Placeholders()
+  const { length } = sql
+  let at = 0
+  while (at < length) {
+    const code = sql.charCodeAt(at)
+    switch (code) {
+      case 9: // tab
+      case 10: // line feed
+      case 12: // form feed
+      case 13: // carriage return
+      case 32: // space
+      case 0xfeff: // byte order mark
+        at++
+        break
+      case 45: // -
+        if (sql.charCodeAt(at + 1) === 45) at = after(sql, "\n", at + 2)
+        else {
+          statements.symbol(code)
+          at++
+        }
+        break
+      case 47: // /
+        // Without anything after it, SQLite does not take it for a comment.
+        if (sql.charCodeAt(at + 1) === 42 && at + 2 < length) at = after(sql, "*/", at + 2)
+        else {
+          statements.symbol(code)
+          at++
+        }
+        break
+      case 34: // "
+      case 39: // '
+      case 96: // `
+        statements.symbol(code)
+        at = afterQuoted(sql, code, at + 1)
+        break
+      case 91: // [
+        statements.symbol(code)
+        at = after(sql, "]", at + 1)
+        break
+      case 59: // ;
+        statements.semicolon()
+        at++
+        break
+      case 63: { // ?
+        let end = at + 1
+        while (isDigit(sql.charCodeAt(end))) end++
+        statements.symbol(code)
+        placeholders.positional(sql.slice(at + 1, end))
+        at = end
+        break
+      }
+      case 35: // #
+      case 36: // $
+      case 58: // :
+      case 64: { // @
+        const end = afterName(sql, at + 1)
+        statements.symbol(code)
+        if (end > at + 1) placeholders.named(sql.slice(at, end))
+        at = end
+        break
+      }
+      default: {
+        if (!isIdentifierPart(code)) {
+          statements.symbol(code)
+          at++
+          break
+        }
+        let end = at + 1
+        while (isIdentifierPart(sql.charCodeAt(end))) end++
+        if (isDigit(code)) statements.symbol(code)
+        else if (statements.needsWord) statements.word(sql.slice(at, end).toLowerCase())
+        at = end
+      }
+    }
+  }
+  return {
+    statements: statements.count,
+    placeholders: placeholders.all,
+    isNamed: placeholders.hasNamed,
+    isPositional: placeholders.hasPositional,
+    isWrite: statements.isWrite,
+    altersSession: statements.altersSession
+  }
+}
+
+const isDigit = (code: number): boolean => code >= 48 && code <= 57
+
+/** Letters, digits, `_`, `$` and all beyond ASCII. */
+const isIdentifierPart = (code: number): boolean =>
+  (code >= 97 && code <= 122) || (code >= 65 && code <= 90) || isDigit(code) || code === 95 || code === 36 ||
+  code >= 128
+
+const after = (sql: string, end: string, from: number): number => {
+  const at = sql.indexOf(end, from)
+  return at < 0 ? sql.length : at + end.length
+}
+
+/** Behind the closing quote; two of them in a row are one inside. */
+const afterQuoted = (sql: string, quote: number, from: number): number => {
+  const mark = String.fromCharCode(quote)
+  let at = from
+  for (;;) {
+    at = after(sql, mark, at)
+    if (sql.charCodeAt(at) !== quote) return at
+    at++
+  }
+}
+
+/** Behind the name of a placeholder: letters, `::` between them, and once, at the end, anything in parentheses. */
+const afterName = (sql: string, from: number): number => {
+  let at = from
+  let isEmpty = true
+  for (;;) {
+    const code = sql.charCodeAt(at)
+    if (isIdentifierPart(code)) {
+      isEmpty = false
+      at++
+    } else if (code === 58 && sql.charCodeAt(at + 1) === 58) at += 2
+    else if (code === 40 && !isEmpty) {
+      const suffix = /[^\s)]*\)?/y
+      suffix.lastIndex = at + 1
+      return at + 1 + suffix.exec(sql)![0].length
+    } else return isEmpty ? from : at
+  }
+}
+
+/** SQLite's highest number of a placeholder. */
+const maxNumber = 32_766
+
+class Placeholders {
+  readonly all: Array<string | undefined> = []
+  readonly #names = new Set<string>()
+  hasPositional = false
+
+  get hasNamed(): boolean {
+    return this.#names.size > 0
+  }
+
+  positional(digits: string): void {
+    this.hasPositional = true
+    const number = digits === "" ? this.all.length + 1 : Number(digits)
+    // Beyond it, SQLite refuses the statement.
+    if (number > maxNumber) return
+    while (this.all.length < number) this.all.push(undefined)
+  }
+
+  named(name: string): void {
+    if (this.#names.has(name)) return
+    this.#names.add(name)
+    this.all.push(name)
+  }
+}
+
+/** Where in a statement the text is: the states of `sqlite3_complete`. */
+type Place = "start" | "inside" | "explain" | "create" | "trigger" | "semicolon" | "end"
+
+/** Follows the statements of a text, token by token. */
+class Statements {
+  count = 0
+  isWrite = false
+  altersSession = false
+  #place: Place = "start"
+  #verb = ""
+  /** The name of a pragma. */
+  #name = ""
+  /** Parentheses that are open. */
+  #depth = 0
+
+  /** Whether it matters what the next word is; mostly it does not. */
+  get needsWord(): boolean {
+    return this.#place !== "inside" || this.#verb === "with" || this.#verb === "create" || this.#verb === "pragma"
+  }
+
+  /** A word that is neither quoted nor part of anything else, in lower case. */
+  word(word: string): void {
+    if (this.#place === "start") {
+      this.count++
+      this.#verb = word
+    }
+    this.#place = placeAfter(this.#place, word)
+    switch (this.#verb) {
+      case "insert":
+      case "update":
+      case "delete":
+      case "replace":
+        return this.#write()
+      case "with":
+        // Before `into` could come a `replace`, which may be the name of a table just as well.
+        if (this.#depth > 0) return
+        if (word === "into" || word === "update" || word === "delete") return this.#write()
+        if (word === "select" || word === "values") this.#verb = word
+        return
+      case "attach":
+      case "detach":
+        this.altersSession = true
+        return
+      case "create":
+        if (word === "temp" || word === "temporary") this.altersSession = true
+        return
+      case "pragma":
+        this.#name = word
+    }
+  }
+
+  /** Anything else that is neither a space nor a semicolon. */
+  symbol(code: number): void {
+    if (this.#place === "start") this.count++
+    this.#place = placeAfter(this.#place, "")
+    if (code === 40) this.#depth++
+    else if (code === 41) this.#depth--
+    // Both `pragma name = value` and `pragma name(value)`.
+    if (this.#verb === "pragma" && (code === 61 || code === 40)) {
+      if (!pragmasForOthers.has(this.#name)) this.altersSession = true
+    }
+  }
+
+  semicolon(): void {
+    if (this.#place === "trigger" || this.#place === "semicolon") this.#place = "semicolon"
+    else {
+      this.#place = "start"
+      this.#verb = ""
+      this.#depth = 0
+    }
+  }
+
+  #write(): void {
+    if (this.count === 1) this.isWrite = true
+    this.#verb = ""
+  }
+}
+
+const placeAfter = (place: Place, word: string): Place => {
+  switch (place) {
+    case "start":
+      return word === "explain" || word === "create" ? word : "inside"
+    case "inside":
+      return "inside"
+    case "explain":
+      return word === "create" ? "create" : "explain"
+    case "create":
+      if (word === "trigger") return "trigger"
+      return word === "temp" || word === "temporary" ? "create" : "inside"
+    case "semicolon":
+      return word === "end" ? "end" : "trigger"
+    case "trigger":
+    case "end":
+      return "trigger"
+  }
+}
+
+/** Pragmas whose argument is a question or a task, or is kept in the file, and not a setting of the connection. */
+const pragmasForOthers: ReadonlySet<string> = new Set([
+  "application_id",
+  "foreign_key_check",
+  "foreign_key_list",
+  "incremental_vacuum",
+  "index_info",
+  "index_list",
+  "index_xinfo",
+  "integrity_check",
+  "optimize",
+  "quick_check",
+  "schema_version",
+  "table_info",
+  "table_list",
+  "table_xinfo",
+  "user_version",
+  "wal_checkpoint"
+])

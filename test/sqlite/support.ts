@@ -1,0 +1,45 @@
+import { Effect } from "effect"
+import { mkdtempSync, readdirSync, readlinkSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { DatabaseSync } from "node:sqlite"
+
+/** A folder for the scope of a test. */
+export const folder = Effect.acquireRelease(
+  Effect.sync(() => mkdtempSync(join(tmpdir(), "effect-connection-pool-"))),
+  (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
+)
+
+/** A file that does not exist yet, in a folder of its own. */
+export const file = Effect.map(folder, (path) => join(path, "test.db"))
+
+/** A plain handle on the same file, to see or to disturb what the tested one does. */
+export const judge = (path: string, setup = "") =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const database = new DatabaseSync(path)
+      database.exec(setup)
+      return database
+    }),
+    (database) =>
+      Effect.sync(() => {
+        if (database.isOpen) database.close()
+      })
+  )
+
+/** How often this process has files open whose names begin like that, as far as the system tells. */
+export const openFiles = (path: string): number => {
+  try {
+    return readdirSync("/proc/self/fd").filter((fd) => target(fd).startsWith(path)).length
+  } catch {
+    return 0
+  }
+}
+
+const target = (fd: string): string => {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`)
+  } catch {
+    return ""
+  }
+}
