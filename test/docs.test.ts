@@ -1,0 +1,109 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Duration, Result } from "effect"
+import { PoolConfig, PoolError } from "effect-connection-pool"
+import { execFile } from "node:child_process"
+import { globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { basename, join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { vi } from "vitest"
+
+const root = fileURLToPath(new URL("..", import.meta.url))
+const generated = join(root, "test/.generated")
+
+/** An example from the documentation: a whole module, and what it prints, if that is shown below it. */
+interface Example {
+  readonly file: string
+  readonly name: string
+  readonly code: string
+  readonly prints: string | undefined
+}
+
+/** The text of the documentation comments of a source file, or all of a page. */
+const prose = (file: string): string => {
+  const text = readFileSync(join(root, file), "utf8")
+  if (file.endsWith(".md")) return text
+  return (text.match(/\/\*\*[\s\S]*?\*\//g) ?? []).join("\n").replaceAll(/^ *\* ?/gm, "")
+}
+
+const examplesOf = (file: string): Array<Example> =>
+  Array.from(prose(file).matchAll(/^```ts\n([\s\S]*?)^```\n(?:\s*Prints:\s*^```text\n([\s\S]*?)^```)?/gm)).map(
+    ([, code, prints], index) => ({
+      file,
+      name: `${basename(file).replace(/\.\w+$/, "")}-${index + 1}.ts`,
+      code: code!,
+      prints
+    })
+  )
+
+const files = [
+  ...globSync("*.md", { cwd: root }),
+  ...globSync("docs/**/*.md", { cwd: root }),
+  ...globSync("src/**/*.ts", { cwd: root })
+]
+const examples = files.toSorted().flatMap(examplesOf)
+
+rmSync(generated, { recursive: true, force: true })
+mkdirSync(generated, { recursive: true })
+for (const { code, name } of examples) writeFileSync(join(generated, name), code)
+writeFileSync(
+  join(generated, "tsconfig.json"),
+  JSON.stringify({
+    extends: "../../tsconfig.json",
+    compilerOptions: { noUnusedLocals: false },
+    include: ["*.ts"]
+  })
+)
+
+describe("the examples in the documentation", () => {
+  it("compile", async () => {
+    assert.isAbove(examples.length, 5)
+    const output = await new Promise<string>((resolve) =>
+      execFile(join(root, "node_modules/.bin/tsc"), ["-p", generated], { cwd: root }, (_, stdout) => resolve(stdout))
+    )
+    assert.strictEqual(output, "")
+  }, 60_000)
+
+  for (const { file, name, prints } of examples) {
+    if (prints === undefined) continue
+    it(`of ${file} print what it says (${name})`, async () => {
+      const lines: Array<string> = []
+      const log = vi.spyOn(console, "log").mockImplementation((...values) => {
+        lines.push(values.map((value) => typeof value === "string" ? value : JSON.stringify(value)).join(" "))
+      })
+      try {
+        await import(join(generated, name))
+      } finally {
+        log.mockRestore()
+      }
+      assert.strictEqual(`${lines.join("\n")}\n`, prints)
+    })
+  }
+
+  it("of the README are run", () => {
+    assert.isAbove(examples.filter(({ file, prints }) => file === "README.md" && prints !== undefined).length, 0)
+  })
+})
+
+describe("the README", () => {
+  const readme = readFileSync(join(root, "README.md"), "utf8")
+
+  it("lists every option, with the default that it has", () => {
+    const settings = Result.getOrThrow(PoolConfig.resolve({}, true))
+    const rows = new Map(
+      Array.from(readme.matchAll(/^\| `(\w+)` +\| ([^|]+?) +\|/gm), ([, name, value]) => [name, value])
+    )
+    for (const [name, value] of Object.entries(settings)) {
+      const documented = rows.get(name)?.replaceAll(/[`"]/g, "") ?? assert.fail(`${name} is missing`)
+      const found = /\d (ms|seconds?|minutes?)$/.test(documented)
+        ? Duration.toMillis(Duration.fromInputUnsafe(documented.replace("ms", "millis") as "1 millis"))
+        : documented
+      assert.strictEqual(String(found), String(value), name)
+    }
+  })
+
+  it("lists every error", () => {
+    for (const name of Object.keys(PoolError).filter((name) => name.endsWith("Error"))) {
+      assert.include(readme, `\`${name}`)
+    }
+  })
+})
