@@ -1,0 +1,56 @@
+/** Who takes part. */
+import type { Libraries } from "../library.ts"
+import type { Contender } from "./contender.ts"
+import { poolGet, poolUse } from "./effectPool.ts"
+import {
+  floorAcquireUseRelease,
+  floorClosures,
+  floorFibers,
+  floorFinalizer,
+  floorLoop,
+  floorPrimitive,
+  floorSync
+} from "./floors.ts"
+import { genericPool } from "./genericPool.ts"
+import { ours } from "./ours.ts"
+import { pgPool } from "./pgPool.ts"
+import { promiseLoop } from "./promiseLoop.ts"
+import { tarn } from "./tarn.ts"
+
+export type Contenders = ReturnType<typeof contenders>
+
+export const contenders = ({ before, library }: Libraries) => {
+  const builds = [ours(library, "ours:"), ...(before === undefined ? [] : [ours(before, "before:")])]
+  const use = builds.map((build) => build.use)
+  const useSync = builds.map((build) => build.useSync)
+  const effects = [poolUse, poolGet]
+  const peers = [tarn, genericPool, pgPool]
+  const floors = [floorClosures, floorPrimitive]
+  return {
+    /** Whoever can serve callers in line. */
+    pools: [...use, ...builds.map((build) => build.hooks), ...effects, ...peers, ...floors],
+    /** Those who can tell a caller that it has waited too long. */
+    withDeadline: [...use, poolUse, ...peers, floorPrimitive],
+    /** Those whose callers can leave the line. */
+    withCancel: [...use, ...effects, tarn, ...floors],
+    /** For work that is synchronous. */
+    synchronous: useSync,
+    /** All that is of interest only when nobody waits. */
+    alone: [
+      ...useSync,
+      ...builds.map((build) => build.acquire),
+      floorAcquireUseRelease,
+      floorSync,
+      floorFinalizer,
+      floorLoop,
+      promiseLoop
+    ],
+    /** What a line costs without a pool. */
+    fibers: floorFibers
+  }
+}
+
+/** Everybody, each once. */
+export const all = (who: Contenders): ReadonlyArray<Contender> => [
+  ...new Set([...who.pools, ...who.withDeadline, ...who.withCancel, ...who.alone, who.fibers])
+]

@@ -1,0 +1,103 @@
+/** This library, with default options: deadlines, numbers and leak reports are on. */
+import { Effect, type Scope } from "effect"
+import type { ConnectionFactory, ConnectionPool } from "effect-connection-pool"
+import type { Library } from "../library.ts"
+import type { Contender, EffectPool } from "./contender.ts"
+import { type Connection, Ledger, type Lent } from "./ledger.ts"
+import { scoped } from "./scoped.ts"
+import { touching } from "./touching.ts"
+
+type Door = (
+  pool: ConnectionPool.ConnectionPool<Lent>,
+  timeout: number | undefined
+) => Pick<EffectPool, "touch" | "use">
+
+/** `prefix` tells two builds of the library apart. */
+export const ours = (library: Library, prefix: string): Record<"use" | "useSync" | "acquire" | "hooks", Contender> => {
+  const contender = (name: string, door: Door, factoryOf: FactoryOf): Contender => ({
+    name: `${prefix} ${name}`,
+    open: async ({ acquireTimeoutMillis, size }) => {
+      const ledger = new Ledger()
+      const { close, value: pool } = await scoped(
+        library.ConnectionPool.make({ factory: factoryOf(ledger), min: size, max: size })
+      )
+      return {
+        style: "effect",
+        ledger,
+        ...door(pool, acquireTimeoutMillis),
+        isTimeout: (error) => error instanceof library.PoolError.AcquireTimeoutError,
+        close: async () => {
+          await close()
+          ledger.check()
+        }
+      }
+    }
+  })
+  return {
+    use: contender("use", use, plain),
+    useSync: contender("useSync", useSync, plain),
+    acquire: contender("acquire", acquire, plain),
+    hooks: contender("use, hooks", use, hooked)
+  }
+}
+
+const use: Door = (pool, timeout) =>
+  timeout === undefined
+    ? { touch: () => pool.use(touching), use: (body) => pool.use(body) }
+    : { touch: () => pool.use(touching, { timeout }), use: (body) => pool.use(body, { timeout }) }
+
+const useSync: Door = (pool, timeout) => ({
+  touch: timeout === undefined ? () => pool.useSync(touch) : () => pool.useSync(touch, { timeout }),
+  use: use(pool, timeout).use
+})
+
+const acquire: Door = (pool, timeout) => {
+  const get = timeout === undefined ? pool.acquire : pool.acquireWith({ timeout })
+  return {
+    touch: () => Effect.scoped(Effect.flatMap(get, touching)),
+    use: (body) => Effect.scoped(Effect.flatMap(get, body))
+  }
+}
+
+const touch = (lent: Lent): void => {
+  lent.enter()
+  lent.leave()
+}
+
+type FactoryOf = (ledger: Ledger) => ConnectionFactory.ConnectionFactory<Lent>
+
+const connect = (ledger: Ledger): Effect.Effect<Connection, never, Scope.Scope> =>
+  Effect.acquireRelease(Effect.sync(ledger.connect), (connection) => Effect.sync(() => connection.close()))
+
+/** No driver has an opinion on anything. */
+const plain: FactoryOf = (ledger) => ({ connect: connect(ledger) })
+
+/** A driver that uses every hook of the path of a lease, and hands out a view that ends with it, as SQLite's does. */
+const hooked: FactoryOf = (ledger) => ({
+  connect: Effect.map(connect(ledger), (connection) => new Guarded(connection)),
+  isAlive: (lent) => !(lent as Guarded).isEnded,
+  beginLease: (lent) => new Guarded(lent),
+  endLease: (lent) => {
+    ;(lent as Guarded).isEnded = true
+  },
+  needsReset: (lent) => (lent as Guarded).isEnded,
+  reset: () => Effect.void
+})
+
+class Guarded implements Lent {
+  isEnded = false
+  readonly #lent: Lent
+
+  constructor(lent: Lent) {
+    this.#lent = lent
+  }
+
+  enter(): void {
+    if (this.isEnded) throw new Error("used after its lease has ended")
+    this.#lent.enter()
+  }
+
+  leave(): void {
+    this.#lent.leave()
+  }
+}

@@ -1,0 +1,56 @@
+/**
+ * The benchmark: this library beside others, told in ratios. See the README beside this file.
+ *
+ *     node bench/main.ts [--short] [--cases <pattern>] [--contenders <pattern>] [--json <file>]
+ *                        [--library <folder>] [--before <folder>]
+ */
+import { fileURLToPath } from "node:url"
+import { parseArgs } from "node:util"
+import { cases } from "./cases/index.ts"
+import { contenders } from "./contenders/index.ts"
+import { goals } from "./goals.ts"
+import { effort } from "./harness/effort.ts"
+import { inProcess } from "./harness/task.ts"
+import { loadAll } from "./library.ts"
+import { surroundings, writeRecord } from "./report/record.ts"
+import { caseTable, goalTable, judge, type Outcome } from "./report/tables.ts"
+
+const { values: flags } = parseArgs({
+  options: {
+    /** Does a hundredth of everything once, to see that it runs; says nothing about time. */
+    short: { type: "boolean", default: false },
+    /** Only cases whose name matches. */
+    cases: { type: "string", default: "" },
+    /** Only contenders whose name matches: for a profile. Goals need both sides. */
+    contenders: { type: "string", default: "" },
+    /** The folder of the build to measure, if it is not `dist`. */
+    library: { type: "string" },
+    /** The folder of an earlier build, which then takes part as well. */
+    before: { type: "string" },
+    /** Where every round is written down. A short run writes nothing unless this is given. */
+    json: { type: "string" }
+  }
+})
+
+const folders = { library: flags.library, before: flags.before }
+const who = contenders(await loadAll(folders))
+const wanted = cases(who, effort(flags.short), folders).filter(({ name }) => new RegExp(flags.cases).test(name))
+console.log(`${surroundings}\n`)
+
+const outcomes: Array<Outcome> = []
+for (const one of wanted) {
+  const task = { case: one.name, contenders: flags.contenders, isShort: flags.short, folders }
+  const outcome = { case: one, measured: await inProcess(task) }
+  outcomes.push(outcome)
+  console.log(flags.short ? `${one.name}: ${outcome.measured.length} contestants did their work` : caseTable(outcome))
+}
+
+const verdicts = flags.short ? [] : judge(goals, outcomes)
+if (verdicts.length > 0) {
+  const reached = verdicts.filter((verdict) => verdict.reached).length
+  console.log(`${goalTable(verdicts)}\n\n${reached} of ${verdicts.length} goals reached\n`)
+}
+
+const file = flags.json ??
+  (flags.short ? undefined : fileURLToPath(new URL("results/latest.json", import.meta.url)))
+if (file !== undefined) writeRecord(file, flags.short, outcomes, verdicts)

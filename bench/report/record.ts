@@ -1,0 +1,60 @@
+/** What was measured, for programs: every round, and on what. */
+import { execFileSync } from "node:child_process"
+import { mkdirSync, writeFileSync } from "node:fs"
+import { createRequire } from "node:module"
+import { cpus, release, totalmem } from "node:os"
+import { dirname } from "node:path"
+import { summarize } from "../harness/summary.ts"
+import type { Outcome, Verdict } from "./tables.ts"
+
+export const writeRecord = (
+  file: string,
+  isShort: boolean,
+  outcomes: ReadonlyArray<Outcome>,
+  verdicts: ReadonlyArray<Verdict>
+): void => {
+  const record = {
+    date: new Date().toISOString(),
+    commit: commit(),
+    isShort,
+    machine,
+    versions,
+    cases: outcomes.map(({ case: { contestants: _, ...about }, measured }) => ({
+      ...about,
+      contestants: measured.map((entry) => ({ ...entry, ...summarize(entry.costs) }))
+    })),
+    goals: verdicts.map(({ goal, ratio, reached }) => ({ ...goal, ...ratio, reached }))
+  }
+  mkdirSync(dirname(file), { recursive: true })
+  writeFileSync(file, `${JSON.stringify(record, undefined, 1)}\n`)
+}
+
+/** What was checked out, and whether it was changed since. */
+const commit = (): string | undefined => {
+  try {
+    return execFileSync("git", ["describe", "--always", "--dirty"], { cwd: import.meta.dirname, encoding: "utf8" })
+      .trim()
+  } catch {
+    return undefined
+  }
+}
+
+const machine = {
+  processor: cpus()[0]?.model,
+  processors: cpus().length,
+  memoryBytes: totalmem(),
+  system: `${process.platform} ${release()} ${process.arch}`
+}
+
+const require = createRequire(import.meta.url)
+
+const versions: Readonly<Record<string, string>> = {
+  node: process.versions.node,
+  v8: process.versions.v8,
+  effect: (require("effect/package.json") as { readonly version: string }).version,
+  ...(require("../package.json") as { readonly dependencies: Readonly<Record<string, string>> }).dependencies
+}
+
+/** On what, in one line. */
+export const surroundings = `node ${versions["node"]}, effect ${versions["effect"]}, ` +
+  `${machine.processors} x ${machine.processor}, ${machine.system}`
