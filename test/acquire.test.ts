@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Fiber, Option, Result, Scope } from "effect"
+import { Cause, Effect, Exit, Fiber, Option, Result, Scheduler, Scope } from "effect"
 import { ConnectionPool, PoolError } from "effect-connection-pool"
 import { FaultyFactory, PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
@@ -598,6 +598,21 @@ describe("the kinds of a lease", () => {
       const connection = yield* Effect.provideService(pool.acquire, Scope.Scope, scope)
       yield* PoolAssert.failsWith(connection.run, "LeaseExpiredError")
       yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("acquire in a scope that ends at any point of it keeps nothing", () =>
+    Effect.gen(function*() {
+      for (let budget = 3; budget < 10; budget++) {
+        const { faulty, pool } = yield* make({ max: 2, min: 1 })
+        for (let turns = 0; turns < 8; turns++) {
+          const scope = yield* Scope.make()
+          const ending = Effect.andThen(Effect.repeat(Effect.yieldNow, { times: turns }), Scope.close(scope, Exit.void))
+          const end = yield* Effect.forkDetach(ending, { startImmediately: true })
+          yield* Effect.provideService(Scope.provide(pool.acquire, scope), Scheduler.MaxOpsBeforeYield, budget)
+          yield* Fiber.join(end)
+        }
+        yield* PoolAssert.nothingLeaked(faulty, pool)
+      }
     }))
 
   it.effect("useSync runs a function, and waits for its turn like use", () =>

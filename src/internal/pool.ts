@@ -151,12 +151,32 @@ export class Pool<C, E> {
 
   acquire(options: State.LeaseOptions | undefined): Effect.Effect<C, PoolError<E>, Scope.Scope> {
     return Effect.withFiber((fiber) => {
+      const { idle, waiters } = this.state
+      const scope = Context.getUnsafe(fiber.context, Scope.Scope)
+      if (idle.length === 0 || waiters.length > 0 || scope.state._tag === "Closed") return this.#acquire(scope, options)
+      const lease = new State.Lease<C>(fiber, options, true)
+      return Effect.andThen(
+        Scope.addFinalizer(scope, Effect.sync(() => this.end(lease))),
+        Effect.suspend(() => {
+          this.#checkOutside()
+          // Others, or the end of the scope, may have come between.
+          if (lease.stage !== "new" || !State.take(this.state, lease, this.now())) return this.#acquire(scope, options)
+          this.#attend()
+          return Exit.succeed(lease.entry!.lent!)
+        })
+      )
+    })
+  }
+
+  /** The same for a caller that will have to wait, or may be refused. */
+  #acquire(scope: Scope.Scope, options: State.LeaseOptions | undefined): Effect.Effect<C, PoolError<E>> {
+    return Effect.withFiber((fiber) => {
       const lease = new State.Lease<C>(fiber, options, true)
       let own: Scope.Closeable | undefined
       return Effect.onExitPrimitive(
         Effect.suspend(() => {
           // A scope of its own, so that an acquire that fails leaves nothing behind in the caller's.
-          own = Scope.forkUnsafe(Context.getUnsafe(fiber.context, Scope.Scope))
+          own = Scope.forkUnsafe(scope)
           return Effect.andThen(
             Scope.addFinalizer(own, Effect.sync(() => this.end(lease))),
             Effect.suspend(() => this.#begin(lease, Exit.succeed))
