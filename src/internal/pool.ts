@@ -25,6 +25,7 @@ import * as LinkedList from "./linkedList.ts"
 import { logOf } from "./log.ts"
 import type { Settings } from "./settings.ts"
 import * as State from "./state.ts"
+import { Step } from "./step.ts"
 
 export interface ShutdownReport {
   readonly returned: number
@@ -111,15 +112,7 @@ export class Pool<C, E> {
     f: (connection: C) => Effect.Effect<A, X, R>,
     options: State.LeaseOptions | undefined
   ): Effect.Effect<A, X | PoolError<E>, R> {
-    // The end of the lease is installed before the lease begins. The other way round there is a step between the two,
-    // where an interrupt, or a fiber that has run for its turn, would lose the connection.
-    return Effect.withFiber((fiber) => {
-      const lease = new State.Lease<C>(fiber, options, false)
-      return Effect.onExitPrimitive(
-        Effect.suspend(() => this.#begin(lease, f)),
-        () => this.end(lease)
-      )
-    })
+    return new Use(this, f, options)
   }
 
   useSync<A, X>(
@@ -179,7 +172,7 @@ export class Pool<C, E> {
           own = Scope.forkUnsafe(scope)
           return Effect.andThen(
             Scope.addFinalizer(own, Effect.sync(() => this.end(lease))),
-            Effect.suspend(() => this.#begin(lease, Exit.succeed))
+            new Begin(this, lease, Exit.succeed)
           )
         }),
         (exit) => {
@@ -201,7 +194,8 @@ export class Pool<C, E> {
     return undefined
   }
 
-  #begin<A, X, R>(
+  /** Takes a connection, or waits for one, and runs what is to be done with it. */
+  begin<A, X, R>(
     lease: State.Lease<C>,
     f: (connection: C) => Effect.Effect<A, X, R>
   ): Effect.Effect<A, X | PoolError<E>, R> {
@@ -627,6 +621,50 @@ export class Pool<C, E> {
       )
     }
     return true
+  }
+}
+
+/**
+ * The end of the lease is installed before the lease begins. The other way round there is a step between the two, where
+ * an interrupt, or a fiber that has run for its turn, would lose the connection.
+ */
+class Use<C, E, A, X, R> extends Step<A, X | PoolError<E>, R> {
+  readonly #pool: Pool<C, E>
+  readonly #f: (connection: C) => Effect.Effect<A, X, R>
+  readonly #options: State.LeaseOptions | undefined
+
+  constructor(
+    pool: Pool<C, E>,
+    f: (connection: C) => Effect.Effect<A, X, R>,
+    options: State.LeaseOptions | undefined
+  ) {
+    super()
+    this.#pool = pool
+    this.#f = f
+    this.#options = options
+  }
+
+  step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<A, X | PoolError<E>, R> {
+    const pool = this.#pool
+    const lease = new State.Lease<C>(fiber, this.#options, false)
+    return Effect.onExitPrimitive(new Begin(pool, lease, this.#f), () => pool.end(lease))
+  }
+}
+
+class Begin<C, E, A, X, R> extends Step<A, X | PoolError<E>, R> {
+  readonly #pool: Pool<C, E>
+  readonly #lease: State.Lease<C>
+  readonly #f: (connection: C) => Effect.Effect<A, X, R>
+
+  constructor(pool: Pool<C, E>, lease: State.Lease<C>, f: (connection: C) => Effect.Effect<A, X, R>) {
+    super()
+    this.#pool = pool
+    this.#lease = lease
+    this.#f = f
+  }
+
+  step(): Effect.Effect<A, X | PoolError<E>, R> {
+    return this.#pool.begin(this.#lease, this.#f)
   }
 }
 
