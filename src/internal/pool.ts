@@ -149,7 +149,7 @@ export class Pool<C, E> {
       if (idle.length === 0 || waiters.length > 0 || scope.state._tag === "Closed") return this.#acquire(scope, options)
       const lease = new State.Lease<C>(fiber, options, true)
       return Effect.andThen(
-        Scope.addFinalizer(scope, Effect.sync(() => this.end(lease))),
+        Scope.addFinalizerExit(scope, () => this.#ended(lease)),
         Effect.suspend(() => {
           this.#checkOutside()
           // Others, or the end of the scope, may have come between.
@@ -171,7 +171,7 @@ export class Pool<C, E> {
           // A scope of its own, so that an acquire that fails leaves nothing behind in the caller's.
           own = Scope.forkUnsafe(scope)
           return Effect.andThen(
-            Scope.addFinalizer(own, Effect.sync(() => this.end(lease))),
+            Scope.addFinalizerExit(own, () => this.#ended(lease)),
             new Begin(this, lease, Exit.succeed)
           )
         }),
@@ -192,6 +192,11 @@ export class Pool<C, E> {
       this.#attend()
     }
     return undefined
+  }
+
+  #ended(lease: State.Lease<C>): Effect.Effect<void> {
+    this.end(lease)
+    return Exit.void
   }
 
   /** Takes a connection, or waits for one, and runs what is to be done with it. */
