@@ -225,7 +225,7 @@ export class Pool<C, E> {
     // No cleanup here: an interrupt reaches the end of the lease, which leaves the line.
     return Effect.callback<A, X | PoolError<E>, R>((resume) => {
       const { state } = this
-      State.join(state, lease, now, () => resume(this.#outcome(lease, f)))
+      State.join(state, new Caller(this, lease, f, resume), now)
       State.settle(state, now)
       this.#run()
       // The one who does not want to wait at all.
@@ -237,7 +237,7 @@ export class Pool<C, E> {
   }
 
   /** How a caller goes on whose wait is over. */
-  #outcome<A, X, R>(
+  outcome<A, X, R>(
     lease: State.Lease<C>,
     f: (connection: C) => Effect.Effect<A, X, R>
   ): Effect.Effect<A, X | PoolError<E>, R> {
@@ -284,7 +284,7 @@ export class Pool<C, E> {
         new AcquireTimeoutError({
           pool: state.settings.name,
           phase: State.phaseOf(state, waiter),
-          waitedMillis: now - waiter.joinedAt,
+          waitedMillis: now - waiter.timedFrom,
           timeoutMillis: State.timeoutOf(state, waiter.lease),
           ...numbers
         })
@@ -670,6 +670,29 @@ class Begin<C, E, A, X, R> extends Step<A, X | PoolError<E>, R> {
 
   step(): Effect.Effect<A, X | PoolError<E>, R> {
     return this.#pool.begin(this.#lease, this.#f)
+  }
+}
+
+/** A caller in line, with what it is to go on with. A line may be long: this holds no closure. */
+class Caller<C, E, A, X, R> extends State.Waiter<C> {
+  readonly #pool: Pool<C, E>
+  readonly #f: (connection: C) => Effect.Effect<A, X, R>
+  readonly #go: (effect: Effect.Effect<A, X | PoolError<E>, R>) => void
+
+  constructor(
+    pool: Pool<C, E>,
+    lease: State.Lease<C>,
+    f: (connection: C) => Effect.Effect<A, X, R>,
+    go: (effect: Effect.Effect<A, X | PoolError<E>, R>) => void
+  ) {
+    super(lease)
+    this.#pool = pool
+    this.#f = f
+    this.#go = go
+  }
+
+  resume(): void {
+    this.#go(this.#pool.outcome(this.lease, this.#f))
   }
 }
 

@@ -102,19 +102,17 @@ export class Lease<C> {
 }
 
 /** A caller in line. Most callers never are, so a lease does not carry this along. */
-export class Waiter<C> extends Deadlines.Timed<Waiter<C>> {
+export abstract class Waiter<C> extends Deadlines.Timed<Waiter<C>> {
   readonly lease: Lease<C>
-  readonly joinedAt: number
-  /** Continues the caller's fiber. */
-  readonly resume: () => void
   error: PoolError<unknown> | undefined = undefined
 
-  constructor(lease: Lease<C>, joinedAt: number, resume: () => void) {
+  constructor(lease: Lease<C>) {
     super()
     this.lease = lease
-    this.joinedAt = joinedAt
-    this.resume = resume
   }
+
+  /** Continues the caller's fiber. */
+  abstract resume(): void
 }
 
 /** What the state may ask of the driver: functions that answer at once. */
@@ -260,8 +258,8 @@ const giveUp = <C>(state: State<C>, entry: Entry<C>, verdict: "validate" | PoolE
 }
 
 /** Puts the caller at the end of the line; `resume` is called once, when its wait is over. */
-export const join = <C>(state: State<C>, lease: Lease<C>, now: number, resume: () => void): void => {
-  const waiter = new Waiter(lease, now, resume)
+export const join = <C>(state: State<C>, waiter: Waiter<C>, now: number): void => {
+  const { lease } = waiter
   lease.stage = "waiting"
   lease.waiter = waiter
   LinkedList.push(state.waiters, waiter)
@@ -289,7 +287,7 @@ export const hold = <C>(state: State<C>, lease: Lease<C>): void => {
 }
 
 const noteCheckout = <C>(state: State<C>, { entry, fiber, waiter }: Lease<C>): void => {
-  const waitedMillis = waiter === undefined ? 0 : entry!.lentAt - waiter.joinedAt
+  const waitedMillis = waiter === undefined ? 0 : entry!.lentAt - waiter.timedFrom
   state.waitedMillis += waitedMillis
   if (waitedMillis > state.counters.maxWaitMillis) state.counters.maxWaitMillis = waitedMillis
   if (state.isWatched) report(state, PoolEvent.CheckedOut({ connection: entry!.id, fiber: fiber.id, waitedMillis }))
