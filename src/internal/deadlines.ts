@@ -9,6 +9,8 @@ import { Linked } from "./linkedList.ts"
  */
 export class Deadlines<M extends Timed<unknown>> {
   readonly rows = new Map<number, Row<M>>()
+  /** The row that a member has joined last: most will join the same. */
+  last: Row<M> | undefined = undefined
   readonly heap: Array<Row<M>> = []
 }
 
@@ -45,11 +47,8 @@ export const add = <M extends Timed<unknown>>(
   cancel(deadlines, member)
   member.timedFrom = now
   if (duration === Infinity) return
-  let row = deadlines.rows.get(duration)
-  if (row === undefined) {
-    row = new Row(duration)
-    deadlines.rows.set(duration, row)
-  }
+  const { last } = deadlines
+  const row = last !== undefined && last.duration === duration ? last : rowFor(deadlines, duration)
   member.row = row as Row<unknown> as Row<Timed<unknown>>
   member.earlier = row.tail
   if (row.tail === undefined) {
@@ -61,6 +60,16 @@ export const add = <M extends Timed<unknown>>(
     row.tail.later = member
     row.tail = member
   }
+}
+
+const rowFor = <M extends Timed<unknown>>(deadlines: Deadlines<M>, duration: number): Row<M> => {
+  let row = deadlines.rows.get(duration)
+  if (row === undefined) {
+    row = new Row(duration)
+    deadlines.rows.set(duration, row)
+  }
+  deadlines.last = row
+  return row
 }
 
 /** Forgets the member's deadline, if it has one. */
@@ -80,7 +89,10 @@ export const cancel = <M extends Timed<unknown>>(deadlines: Deadlines<M>, member
   row.head = later as M | undefined
   if (row.head === undefined) {
     leaveHeap(deadlines.heap, row)
-    if (deadlines.rows.size > rowsKept) deadlines.rows.delete(row.duration)
+    if (deadlines.rows.size > rowsKept) {
+      deadlines.rows.delete(row.duration)
+      if (deadlines.last === row) deadlines.last = undefined
+    }
   } else down(deadlines.heap, row)
 }
 

@@ -227,7 +227,8 @@ export class Pool<C, E> {
       const { state } = this
       State.join(state, new Caller(this, lease, f, resume), now)
       State.settle(state, now)
-      this.#run()
+      if (state.isPending) this.#run()
+      else this.#setAlarm()
       // The one who does not want to wait at all.
       if (lease.options?.timeoutMillis === 0 && lease.stage === "waiting") {
         this.#timeOut([lease.waiter!], now)
@@ -330,13 +331,12 @@ export class Pool<C, E> {
     this.#isRunning = true
     const { state } = this
     for (;;) {
-      const postponed = this.#postponed.shift()
-      if (postponed !== undefined) {
-        postponed()
+      if (this.#postponed.length > 0) {
+        this.#postponed.shift()!()
         continue
       }
-      const entry = state.starting.shift()
-      if (entry !== undefined) {
+      if (state.starting.length > 0) {
+        const entry = state.starting.shift()!
         entry.isStarting = false
         this.#operate(entry)
         continue

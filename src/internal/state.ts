@@ -431,10 +431,22 @@ const free = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
     const reason = fate(state, entry, now)
     if (reason !== undefined) return leaveFor(state, entry, reason, now)
   }
+  if (state.waiters.length > 0) return handOver(state, entry, now)
+  rest(state, entry)
+}
+
+const rest = <C>(state: State<C>, entry: Entry<C>): void => {
   LinkedList.remove(entry)
   LinkedList.push(state.idle, entry)
   upkeepBy(state, entry.idleSince + state.idleUpkeep)
-  if (state.waiters.length > 0) settle(state, now)
+}
+
+/** Gives the first in line a connection that nobody has any more, without a detour. */
+const handOver = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
+  const waiter = state.waiters.head!
+  if (state.phase !== "open" || state.paused || inspect(state, entry, now) !== "lend") rest(state, entry)
+  else if (grant(state, entry, waiter.lease, now)) finishWait(state, waiter)
+  settle(state, now)
 }
 
 /** Whether `fate` has to be asked; all that most connections are ever asked. */
@@ -474,12 +486,13 @@ export const settle = <C>(state: State<C>, now: number): void => {
 
 const openMissing = <C>(state: State<C>, now: number): void => {
   const { connecting, settings } = state
+  const possible = Math.min(settings.max - total(state), settings.maxConnecting - connecting.length)
+  if (possible <= 0) return
   const wanted = Math.max(
     now < state.retryAt ? 0 : state.waiters.length - onTheWay(state, now),
     now < state.refillAt ? 0 : settings.min - size(state)
   )
-  const possible = Math.min(wanted, settings.max - total(state), settings.maxConnecting - connecting.length)
-  for (let opened = 0; opened < possible; opened++) {
+  for (let opened = 0; opened < Math.min(wanted, possible); opened++) {
     state.counters.connectAttempts++
     begin(state, new Entry<C>(state.nextId++, state.generation, now), connecting)
   }
