@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Fiber, Option, Result, Scheduler, Scope } from "effect"
+import { Cause, Effect, Exit, Fiber, Latch, Option, Result, Scheduler, Scope } from "effect"
 import { ConnectionPool, PoolError } from "effect-connection-pool"
 import { FaultyFactory, PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
@@ -336,6 +336,9 @@ describe("the deadline of an acquire", () => {
         const error = yield* PoolAssert.failsWith(pool.use(() => Effect.void, { timeout }), "AcquireTimeoutError")
         assert.deepStrictEqual([error.waitedMillis, error.timeoutMillis], [0, 0])
       }
+      // Not a turn later.
+      const hasty = yield* Effect.forkChild(pool.use(() => Effect.void, { timeout: 0 }), { startImmediately: true })
+      assert.isTrue(Exit.isFailure(hasty.pollUnsafe()!))
       yield* holder.giveBack
       yield* pool.use(() => Effect.void, { timeout: 0 })
       yield* PoolAssert.nothingLeaked(faulty, pool)
@@ -459,6 +462,21 @@ describe("a certain deadlock", () => {
       const { pool } = yield* make({ max: 2 })
       const other = yield* borrow(pool)
       const asking = yield* Effect.forkChild(pool.use(() => pool.use(() => Effect.succeed("got it"))))
+      yield* settle
+      yield* other.giveBack
+      assert.strictEqual(yield* Fiber.join(asking), "got it")
+    }))
+
+  it.effect("is none either if that one has come later", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ max: 2 })
+      const gate = yield* Latch.make()
+      const asking = yield* Effect.forkChild(
+        pool.use(() => Effect.andThen(gate.await, pool.use(() => Effect.succeed("got it"))))
+      )
+      yield* settle
+      const other = yield* borrow(pool)
+      yield* gate.open
       yield* settle
       yield* other.giveBack
       assert.strictEqual(yield* Fiber.join(asking), "got it")
