@@ -306,7 +306,7 @@ describe("a synchronous body", () => {
         monotonicTimeNanosUnsafe: () => test.monotonicTimeNanosUnsafe() + passed
       }
       yield* Effect.gen(function*() {
-        const pool = yield* ConnectionPool.make({ factory: InMemoryConnection.factory(), max: 1 })
+        const pool = yield* ConnectionPool.make({ factory: InMemoryConnection.factory(), max: 1, min: 1 })
         yield* pool.useSync(() => {
           Effect.runFork(pool.use(() => Effect.void))
           passed = 5_000_000n
