@@ -17,8 +17,8 @@ import type { PoolEvent } from "./PoolEvent.ts"
 /** What one acquire may ask for. */
 export interface AcquireOptions {
   /**
-   * The deadline of this acquire instead of `acquireTimeout`. Zero or less: what can be had without waiting, or the
-   * timeout error at once.
+   * The deadline of this acquire instead of `acquireTimeout`. Zero or less: what can be had without waiting, or an error
+   * at once, which is the timeout error if the caller could have waited.
    */
   readonly timeout?: Duration.Input | undefined
   /** What this caller is called in `holders`, leak reports and timeout errors. Default: the name of the current span. */
@@ -40,7 +40,7 @@ export interface ShutdownReport {
  *
  * Any number of fibers may use it at once. Those who have to wait are served strictly in the order in which they came.
  */
-export interface ConnectionPool<in out C, in out E = never> {
+export interface ConnectionPool<in out C, out E = never> {
   /** What the pool is called. */
   readonly name: string
 
@@ -208,11 +208,11 @@ const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => 
     recycle: Effect.sync(() => pool.recycle()),
     pause: Effect.sync(() => pool.pause()),
     resume: Effect.sync(() => pool.resume()),
-    resize: ({ max = settings.max, min = settings.min }) =>
+    resize: (bounds) =>
       Effect.suspend(() => {
-        const checked = PoolConfig.resolve({ name: settings.name, min, max }, false)
+        const checked = PoolConfig.resolveBounds(settings, bounds)
         if (Result.isFailure(checked)) return Effect.fail(checked.failure)
-        return Effect.sync(() => pool.resize(min, max))
+        return Effect.sync(() => pool.resize(checked.success.min, checked.success.max))
       }),
     shutdown: (options) => Effect.suspend(() => pool.shutdown(toMillis(options?.drainTimeout) ?? settings.drainTimeout))
   }
@@ -221,7 +221,15 @@ const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => 
 const withOptions = <A, E, R>(
   options: AcquireOptions,
   f: (options: State.LeaseOptions) => Effect.Effect<A, E, R>
-): Effect.Effect<A, E, R> => Effect.suspend(() => f({ label: options.label, timeoutMillis: toMillis(options.timeout) }))
+): Effect.Effect<A, E, R> =>
+  Effect.suspend(() => f({ label: toLabel(options.label), timeoutMillis: toMillis(options.timeout) }))
+
+/** An empty one says nothing. */
+const toLabel = (label: string | undefined): string | undefined => {
+  if (label === undefined || label === "") return undefined
+  if (typeof label !== "string") throw new TypeError(`not a label: ${String(label)}`)
+  return label
+}
 
 /** What is no duration at all cannot come from code that compiles: a defect. */
 const toMillis = (input: Duration.Input | undefined): number | undefined => {

@@ -231,6 +231,27 @@ export const resolve = (
 }
 
 /**
+ * Checks new bounds for a pool; what is not given stays.
+ *
+ * @internal
+ */
+export const resolveBounds = (
+  { max, min, name }: Pick<Settings, "max" | "min" | "name">,
+  bounds: Pick<PoolConfig, "max" | "min">
+): Result.Result<Settings, PoolConfigError> => {
+  const { max: newMax = max, min: newMin = min, ...others } = bounds
+  const problems = Object.entries(others).map(([field, value]): ConfigProblem => ({
+    field,
+    value: show(value),
+    allowed: "min or max"
+  }))
+  const [first, ...rest] = problems
+  return first === undefined
+    ? resolve({ name, min: newMin, max: newMax }, false)
+    : Result.fail(new PoolConfigError({ pool: name, problems: [first, ...rest] }))
+}
+
+/**
  * Milliseconds, possibly negative, or nothing if this is no duration.
  *
  * @internal

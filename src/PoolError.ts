@@ -272,6 +272,19 @@ const holdersText = (holders: ReadonlyArray<Holder>): string =>
       holders.map((holder) => `${holder.label ?? "fiber"} #${holder.fiber} for ${millis(holder.heldMillis)}`).join(", ")
     }`
 
-/** @internal */
-export const describe = (error: unknown): string =>
-  error instanceof Error ? `${error.name}: ${error.message}` : Inspectable.toStringUnknown(error, 0)
+/** @internal An error of somebody else's in a message of ours: whatever it is, this does not throw. */
+export const describe = (error: unknown): string => {
+  try {
+    return describeError(error, 0)
+  } catch {
+    return "an error that cannot be printed"
+  }
+}
+
+/** An error without a message of its own is told by its cause. */
+const describeError = (error: unknown, depth: number): string => {
+  if (!(error instanceof Error)) return Inspectable.toStringUnknown(error, 0)
+  const { cause, message, name } = error
+  if (message !== "" || cause === undefined || depth === 5) return `${name}: ${message}`
+  return `${name}: ${describeError(cause, depth + 1)}`
+}

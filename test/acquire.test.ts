@@ -363,6 +363,15 @@ describe("the deadline of an acquire", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
+  it.effect("is asked for with a label that is text, or none", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ max: 1 })
+      const exit = yield* Effect.exit(pool.use(() => Effect.void, { label: 42 as never }))
+      assert.deepStrictEqual(exit, Exit.die(new TypeError("not a label: 42")))
+      yield* borrow(pool, { label: "" })
+      assert.notProperty((yield* pool.holders)[0], "label")
+    }))
+
   it.effect("is not spent by those who were served before it", () =>
     Effect.gen(function*() {
       const { pool } = yield* make({ max: 1, acquireTimeout: "2 seconds" })

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Logger, References, Stream } from "effect"
+import { Effect, Fiber, Latch, Logger, References, Stream } from "effect"
 import { ConnectionPool, PoolEvent } from "effect-connection-pool"
 import { FaultyFactory, PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
@@ -208,12 +208,22 @@ describe("resize", () => {
       assert.strictEqual((yield* pool.stats).min, 3)
     }))
 
+  it.effect("changes what it names when it is run, and nothing else", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ min: 1, max: 2 })
+      yield* Effect.all([pool.resize({ max: 20 }), pool.resize({ min: 4 })])
+      const { max, min } = yield* pool.stats
+      assert.deepStrictEqual([min, max], [4, 20])
+    }))
+
   it.effect("to what makes no sense is refused and changes nothing", () =>
     Effect.gen(function*() {
       const { pool } = yield* make({ min: 1, max: 2 })
       for (const bounds of [{ max: 0 }, { min: -1 }, { min: 3 }, { max: 1.5 }, { min: 2, max: 1 }]) {
         yield* PoolAssert.failsWith(pool.resize(bounds), "PoolConfigError")
       }
+      const error = yield* PoolAssert.failsWith(pool.resize({ maxx: 3 } as never), "PoolConfigError")
+      assert.deepStrictEqual(error.problems, [{ field: "maxx", value: "3", allowed: "min or max" }])
       const { max, min } = yield* pool.stats
       assert.deepStrictEqual([min, max], [1, 2])
     }))
@@ -405,6 +415,30 @@ describe("events", () => {
       yield* pool.use(() => Effect.void)
       yield* settle
       assert.deepStrictEqual(events.map(({ _tag }) => _tag), ["CheckedOut", "Returned"])
+    }))
+
+  it.effect("that were missed last are told at the end", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ max: 1 })
+      const gate = yield* Latch.make()
+      const seen: Array<PoolEvent.PoolEvent> = []
+      const reader = yield* Effect.forkChild(Stream.runForEach(pool.events, (event) =>
+        Effect.andThen(
+          Effect.sync(() => {
+            seen.push(event)
+          }),
+          gate.await
+        )))
+      yield* settle
+      for (let use = 0; use < 1000; use++) yield* pool.use(() => Effect.void)
+      yield* pool.shutdown()
+      yield* gate.open
+      yield* Fiber.join(reader)
+      const missed = seen.filter((event) => event._tag === "Missed").map((event) => event.events)
+      const { checkouts, returns } = yield* pool.stats
+      // Besides those of the leases: connected, draining, evicted, disconnected, closed.
+      assert.strictEqual(seen.length - missed.length + missed.reduce((a, b) => a + b, 0), checkouts + returns + 5)
+      assert.strictEqual(seen.at(-1)?._tag, "Missed")
     }))
 
   it.effect("that were missed are counted for the reader", () =>

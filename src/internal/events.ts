@@ -46,7 +46,13 @@ export class Events {
             onChange()
           })
       )
-      return Stream.fromQueue(reader.queue)
+      // What a slow reader missed last was never followed by an event that could have said so.
+      return Stream.concat(
+        Stream.fromQueue(reader.queue),
+        Stream.suspend(() =>
+          reader.missed === 0 ? Stream.empty : Stream.make(PoolEvent.Missed({ events: reader.missed }))
+        )
+      )
     }))
   }
 }
