@@ -23,6 +23,7 @@ import { Events } from "./events.ts"
 import * as Ladder from "./ladder.ts"
 import * as LinkedList from "./linkedList.ts"
 import { logOf } from "./log.ts"
+import * as Metrics from "./metrics.ts"
 import type { Settings } from "./settings.ts"
 import * as State from "./state.ts"
 
@@ -51,6 +52,7 @@ export class Pool<C, E> {
   #wakes = 0
   #start: Deferred.Deferred<void, ConnectError<E>> | undefined
   #shutdown: Shutdown | undefined
+  readonly #hideMetrics: () => void
 
   /** `context` is what the factory's effects need. */
   constructor(settings: Settings, factory: ConnectionFactory<C, E, never>, context: Context.Context<never>) {
@@ -71,6 +73,7 @@ export class Pool<C, E> {
       validates: factory.validate !== undefined,
       resets: factory.reset !== undefined
     })
+    this.#hideMetrics = settings.metrics ? Metrics.register(this.state, own) : () => {}
   }
 
   readonly now: () => number
@@ -143,7 +146,8 @@ export class Pool<C, E> {
       try {
         return sync(lease.entry!.lent!, body, onThrow)
       } finally {
-        State.end(state, lease, state.waiters.length === 0 && !state.isWatched ? now : this.now())
+        const isTimed = state.isMeasured || state.isWatched
+        State.end(state, lease, state.waiters.length === 0 && !isTimed ? now : this.now())
         this.#attend()
       }
     })
@@ -600,6 +604,7 @@ export class Pool<C, E> {
       this.state.outbox.push(PoolEvent.Closed())
       this.#publish()
       this.events.end()
+      this.#hideMetrics()
       const abandoned = this.state.counters.abandoned - ladder.abandonedBefore
       Deferred.doneUnsafe(
         deferred,

@@ -26,6 +26,7 @@ import type { ConnectionStats } from "../ConnectionStats.ts"
 import type { AcquirePhase, ConnectFailure, Holder, Occupancy, PoolError } from "../PoolError.ts"
 import * as PoolEvent from "../PoolEvent.ts"
 import * as Deadlines from "./deadlines.ts"
+import * as Histogram from "./histogram.ts"
 import * as LinkedList from "./linkedList.ts"
 import type { Settings } from "./settings.ts"
 
@@ -136,6 +137,11 @@ type Counted =
   | "connectAttempts"
   | "connects"
   | "connectFailures"
+  | "connectTimeouts"
+  | "validations"
+  | "validationFailures"
+  | "resets"
+  | "resetFailures"
   | "disconnects"
   | "abandoned"
   | "leaks"
@@ -199,6 +205,11 @@ export class State<C> {
     connectAttempts: 0,
     connects: 0,
     connectFailures: 0,
+    connectTimeouts: 0,
+    validations: 0,
+    validationFailures: 0,
+    resets: 0,
+    resetFailures: 0,
     disconnects: 0,
     abandoned: 0,
     leaks: 0,
@@ -218,6 +229,13 @@ export class State<C> {
   }
   waitedMillis = 0
 
+  /** Whether the times below are recorded. */
+  readonly isMeasured: boolean
+  /** How long it took to open connections, how long callers in line waited who got one, how long leases lasted. */
+  readonly connectTimes = new Histogram.Histogram()
+  readonly waitTimes = new Histogram.Histogram()
+  readonly useTimes = new Histogram.Histogram()
+
   /** What happened and has yet to be reported. */
   outbox: Array<PoolEvent.PoolEvent> = []
   /** Whether anybody reads events; the two that every lease causes are not made for nobody. */
@@ -227,6 +245,7 @@ export class State<C> {
     this.settings = settings
     this.driver = driver
     this.isSelective = driver.isAlive !== undefined
+    this.isMeasured = settings.metrics
     this.idleUpkeep = Math.min(settings.idleTimeout, settings.keepalive)
   }
 }
@@ -290,8 +309,11 @@ export const hold = <C>(state: State<C>, lease: Lease<C>): void => {
 
 const noteCheckout = <C>(state: State<C>, { entry, fiber, waiter }: Lease<C>): void => {
   const waitedMillis = waiter === undefined ? 0 : entry!.lentAt - waiter.joinedAt
-  state.waitedMillis += waitedMillis
-  if (waitedMillis > state.counters.maxWaitMillis) state.counters.maxWaitMillis = waitedMillis
+  if (waiter !== undefined) {
+    state.waitedMillis += waitedMillis
+    if (waitedMillis > state.counters.maxWaitMillis) state.counters.maxWaitMillis = waitedMillis
+    if (state.isMeasured) Histogram.record(state.waitTimes, waitedMillis)
+  }
   if (state.isWatched) report(state, PoolEvent.CheckedOut({ connection: entry!.id, fiber: fiber.id, waitedMillis }))
 }
 
@@ -302,6 +324,7 @@ export const end = <C>(state: State<C>, lease: Lease<C>, now: number): void => {
   const entry = lease.entry!
   entry.uses++
   state.counters.returns++
+  if (state.isMeasured) Histogram.record(state.useTimes, now - entry.lentAt)
   if (entry.isReported || state.isWatched) noteReturn(state, lease, now)
   takeBack(state, lease, now, state.driver.resets)
 }
@@ -519,6 +542,7 @@ const patienceMillis = 1000
 export const connected = <C>(state: State<C>, entry: Entry<C>, connection: C, now: number, random: number): void => {
   const { settings } = state
   state.counters.connects++
+  if (state.isMeasured) Histogram.record(state.connectTimes, now - entry.startedAt)
   state.failures = 0
   state.lastFailure = undefined
   state.retryAt = -Infinity
@@ -557,6 +581,7 @@ export const connectFailed = <C>(
 ): ReadonlyArray<Waiter<C>> => {
   const { settings } = state
   state.lastFailure = reason
+  if (reason._tag === "ConnectTimedOut") state.counters.connectTimeouts++
   if (entry.id >= state.nextRound || state.failures === 0) {
     state.failures++
     state.nextRound = state.nextId
@@ -605,7 +630,11 @@ const hasLive = <C>(state: State<C>): boolean => {
 
 /** `reset` has ended; `isClean` is whether it left a connection that can be lent. */
 export const wasReset = <C>(state: State<C>, entry: Entry<C>, isClean: boolean, now: number): void => {
-  if (!isClean) return leaveFor(state, entry, "reset", now)
+  state.counters.resets++
+  if (!isClean) {
+    state.counters.resetFailures++
+    return leaveFor(state, entry, "reset", now)
+  }
   endOperation(state, entry)
   entry.checkedAt = now
   free(state, entry, now)
@@ -613,6 +642,8 @@ export const wasReset = <C>(state: State<C>, entry: Entry<C>, isClean: boolean, 
 
 /** `validate` has ended; `isValid` is what it found. */
 export const wasValidated = <C>(state: State<C>, entry: Entry<C>, isValid: boolean, now: number): void => {
+  state.counters.validations++
+  if (!isValid) state.counters.validationFailures++
   const { keepsAlive } = entry
   entry.keepsAlive = false
   // Whatever comes of this one, it is the turn of the next to be kept alive.
@@ -783,6 +814,7 @@ export const revoke = <C>(state: State<C>, entry: Entry<C>, now: number): void =
   if (lease.stage === "held") {
     lease.stage = "ended"
     state.counters.returns++
+    if (state.isMeasured) Histogram.record(state.useTimes, now - entry.lentAt)
   } else {
     lease.stage = "refused"
     state.counters.refused++
