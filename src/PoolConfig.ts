@@ -2,6 +2,7 @@
 import { type Config, type Duration, Result } from "effect"
 import * as Options from "./internal/options.ts"
 import type { Settings } from "./internal/settings.ts"
+import type { RoundOptions } from "./internal/state.ts"
 import { PoolConfigError } from "./PoolError.ts"
 
 /**
@@ -149,3 +150,29 @@ export const resolve = (
 
 /** @internal */
 export const toMillis = Options.toMillis
+
+const checkRules = {
+  concurrency: { kind: "count", default: 1, floor: 1, finite: true },
+  timeout: { kind: "duration", default: "Infinity" },
+  connect: { kind: "flag", default: true }
+} as const satisfies Options.Rules
+
+/**
+ * The same for the options of a check.
+ *
+ * @internal
+ */
+export const resolveCheck = (
+  pool: string,
+  options: { readonly timeout?: Duration.Input | undefined }
+): Result.Result<RoundOptions, PoolConfigError> => {
+  const { checked, problems } = Options.check(checkRules, options)
+  const [first, ...rest] = problems
+  if (first !== undefined) return Result.fail(new PoolConfigError({ pool, problems: [first, ...rest] }))
+  const { concurrency, connect, timeout } = checked
+  return Result.succeed({
+    concurrency,
+    timeoutMillis: options.timeout === undefined ? undefined : timeout,
+    mayConnect: connect
+  })
+}

@@ -4,6 +4,7 @@
  */
 import { Cause, Context, Deferred, Effect, Exit, Fiber, Random, Scheduler, Scope, Tracer } from "effect"
 import type { ConnectionFactory } from "../ConnectionFactory.ts"
+import type { CheckReport } from "../HealthReport.ts"
 import {
   AcquireTimeoutError,
   ConnectError,
@@ -330,6 +331,11 @@ export class Pool<C, E> {
         this.#publish()
         continue
       }
+      const round = state.finished.shift()
+      if (round !== undefined) {
+        wake(round.done)
+        continue
+      }
       if (this.#shutdown !== undefined && this.#descend(this.#shutdown, false)) continue
       if (state.ready.length === 0) break
       if (this.#wakes === wakesPerTurn) {
@@ -337,7 +343,7 @@ export class Pool<C, E> {
         break
       }
       this.#wakes++
-      wake(LinkedList.shift(state.ready)!)
+      wake(LinkedList.shift(state.ready)!.resume)
     }
     this.#isRunning = false
     state.isPending = false
@@ -420,7 +426,8 @@ export class Pool<C, E> {
       }
       case this.state.validating: {
         const validate = Effect.suspend(() => this.#factory.validate!(entry.connection as C))
-        return this.#perform(entry, settings.validateTimeout, validate, (exit, now) => {
+        const timeout = entry.round?.timeoutMillis ?? settings.validateTimeout
+        return this.#perform(entry, timeout, validate, (exit, now) => {
           State.wasValidated(this.state, entry, Exit.isSuccess(exit) && exit.value === true, now)
         })
       }
@@ -567,6 +574,46 @@ export class Pool<C, E> {
     this.#change((now) => State.resize(this.state, min, max, now))
   }
 
+  /** Has all idle connections checked. The answer comes when all have answered. */
+  check(options: State.RoundOptions): Effect.Effect<CheckReport> {
+    return Effect.callback<CheckReport>((resume) => {
+      const { state } = this
+      const round = new State.Round<C>(options, () => resume(Effect.succeed(this.#checkReport(round))))
+      this.#change((now) => {
+        if (state.phase === "open") State.beginRound(state, round, now)
+        else state.finished.push(round)
+      })
+      return Effect.sync(() =>
+        this.#outside(() => {
+          State.cancelRound(state, round, this.now())
+          this.#run()
+        })
+      )
+    })
+  }
+
+  #checkReport({ busy, connected, failed, passed }: State.Round<C>): CheckReport {
+    const { state } = this
+    const { lastFailure } = state
+    return {
+      passed,
+      failed,
+      busy,
+      connected,
+      isOpen: state.phase === "open",
+      isPaused: state.paused,
+      connectFailures: lastFailure === undefined ? 0 : state.failures,
+      lastConnectFailure: lastFailure,
+      stats: State.stats(state)
+    }
+  }
+
+  /** Reports what was found out elsewhere. */
+  announce(event: PoolEvent.PoolEvent): void {
+    if (this.state.phase === "closed") return
+    this.#change(() => State.report(this.state, event))
+  }
+
   readonly eventStream = this.events.stream(() => {
     this.state.isWatched = this.events.isWatched
   })
@@ -649,9 +696,9 @@ interface Numbers {
   readonly lastConnectError?: unknown
 }
 
-const wake = <C>(waiter: State.Waiter<C>): void => {
+const wake = (resume: () => void): void => {
   try {
-    waiter.resume()
+    resume()
   } catch (thrown) {
     // Thrown by an observer of that fiber: not the business of the one whose release woke it.
     queueMicrotask(() => {
