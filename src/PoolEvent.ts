@@ -74,6 +74,8 @@ export type PoolEvent = Data.TaggedEnum<{
   Recycled: { readonly connections: number }
   /** The pool lends no longer; `leases` are still out. */
   Draining: { readonly leases: number }
+  /** A shutdown has waited for `drainTimeout`, and interrupts those who still hold a connection. */
+  Interrupting: { readonly holders: ReadonlyArray<Holder> }
   /** The shutdown is complete. */
   Closed: {}
   /** A reader of `events` was too slow: it missed this many events before this one. */
@@ -94,6 +96,7 @@ export const {
   Draining,
   Evicted,
   HealthChanged,
+  Interrupting,
   LeakReturned,
   LeakSuspected,
   Missed,

@@ -30,6 +30,24 @@ export const logOf = (event: PoolEvent): Effect.Effect<void> | undefined => {
       return Effect.logWarning(`possible leak: ${holderText(event.holder)} and still does`)
     case "LeakReturned":
       return Effect.logWarning(`no leak after all: ${holderText(event.holder)} and has returned it`)
+    case "Connected":
+      return Effect.logDebug(`connection ${event.connection} is open, after ${Math.round(event.tookMillis)} ms`)
+    case "Paused":
+      return Effect.logInfo("paused: callers wait")
+    case "Resumed":
+      return Effect.logInfo("resumed")
+    case "Resized":
+      return Effect.logInfo(`resized: min is ${event.min}, max is ${event.max}`)
+    case "Recycled":
+      return Effect.logInfo(`recycled: ${event.connections} connections leave`)
+    case "Draining":
+      return Effect.logDebug(`shutting down: ${event.leases} leases are out`)
+    case "Interrupting":
+      return Effect.logWarning(
+        `shutting down: interrupting those who still hold a connection: ${event.holders.map(holderText).join("; ")}`
+      )
+    case "Closed":
+      return Effect.logDebug("closed")
     default:
       return undefined
   }
@@ -57,6 +75,6 @@ const evictText = {
 }
 
 const holderText = (holder: Holder): string =>
-  `${holder.label ?? "a caller"} (fiber #${holder.fiber}) held connection ${holder.connection} for ${
-    Math.round(holder.heldMillis)
-  } ms`
+  `${holder.label ?? "a caller"} (fiber #${holder.fiber}${
+    holder.span === undefined ? "" : `, span ${holder.span.spanId} of trace ${holder.span.traceId}`
+  }) held connection ${holder.connection} for ${Math.round(holder.heldMillis)} ms`

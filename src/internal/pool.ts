@@ -26,6 +26,7 @@ import * as LinkedList from "./linkedList.ts"
 import { logOf } from "./log.ts"
 import * as Metrics from "./metrics.ts"
 import type { Settings } from "./settings.ts"
+import * as Spans from "./spans.ts"
 import * as State from "./state.ts"
 
 export interface ShutdownReport {
@@ -194,7 +195,7 @@ export class Pool<C, E> {
     const now = this.now()
     if (!State.take(this.state, lease, now)) return this.#wait(lease, f, now)
     this.#attend()
-    return run(f, lease)
+    return run(f, lease.entry!.lent!)
   }
 
   #wait<A, X, R>(
@@ -208,10 +209,17 @@ export class Pool<C, E> {
       this.#attend()
       return Effect.fail(refusal)
     }
+    if (!Spans.isTraced(lease.fiber)) return this.#inLine(lease, now, () => this.#outcome(lease, f))
+    const wait = this.#inLine(lease, now, () => this.#outcome(lease, Exit.succeed))
+    return Effect.flatMap(Spans.acquire(this.state.settings.name, wait), (connection) => run(f, connection))
+  }
+
+  /** Waits for the lease to be granted or refused, and goes on as `outcome` says. */
+  #inLine<A, X, R>(lease: State.Lease<C>, now: number, outcome: () => Effect.Effect<A, X, R>): Effect.Effect<A, X, R> {
     // No cleanup here: an interrupt reaches the end of the lease, which leaves the line.
-    return Effect.callback<A, X | PoolError<E>, R>((resume) => {
+    return Effect.callback<A, X, R>((resume) => {
       const { state } = this
-      State.join(state, lease, now, () => resume(this.#outcome(lease, f)))
+      State.join(state, lease, now, () => resume(outcome()))
       State.settle(state, now)
       this.#run()
       // The one who does not want to wait at all.
@@ -231,7 +239,7 @@ export class Pool<C, E> {
       return Effect.suspend(() => {
         State.hold(this.state, lease)
         this.#attend()
-        return run(f, lease)
+        return run(f, lease.entry!.lent!)
       })
     }
     const error = lease.waiter!.error as PoolError<E> | undefined
@@ -410,7 +418,7 @@ export class Pool<C, E> {
         return this.#perform(
           entry,
           settings.connectTimeout,
-          Scope.provide(this.#factory.connect, scope),
+          Spans.connect(settings.name, entry.id, Scope.provide(this.#factory.connect, scope)),
           (exit, now) => {
             if (Exit.isSuccess(exit)) {
               State.connected(
@@ -663,8 +671,8 @@ export class Pool<C, E> {
 }
 
 /** Runs what a caller wants done with its connection. */
-const run = <C, A, X, R>(f: (connection: C) => Effect.Effect<A, X, R>, lease: State.Lease<C>) => {
-  const body = f(lease.entry!.lent!) as Effect.Effect<A, X, R> | undefined
+const run = <C, A, X, R>(f: (connection: C) => Effect.Effect<A, X, R>, connection: C) => {
+  const body = f(connection) as Effect.Effect<A, X, R> | undefined
   // The runtime drops a fiber that evaluates anything else, without running its finalizers. (`Effect.isEffect` would
   // cost a tenth of the call.)
   return body?.[Effect.TypeId] === undefined

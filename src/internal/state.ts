@@ -1155,6 +1155,7 @@ const holderOf = <C>(entry: Entry<C>, now: number): Holder => {
   return {
     connection: entry.id,
     ...(label === undefined ? undefined : { label }),
+    ...(span === undefined ? undefined : { span: { traceId: span.traceId, spanId: span.spanId } }),
     fiber: lease.fiber.id,
     heldMillis: now - entry.lentAt
   }
