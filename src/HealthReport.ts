@@ -27,6 +27,9 @@ export interface CheckReport {
   /** Rounds of attempts to connect that have failed since one succeeded, and why the last did. */
   readonly connectFailures: number
   readonly lastConnectFailure: ConnectFailure<unknown> | undefined
+  /** How long the first in line has waited, in milliseconds; 0 if nobody waits. And how long it may. */
+  readonly longestWaitMillis: number
+  readonly acquireTimeoutMillis: number
   /** The pool's numbers at the end of the round. */
   readonly stats: ConnectionStats
 }
@@ -50,7 +53,9 @@ export const HealthReason = Schema.Union([
   /** Connections cannot be opened: so many attempts have failed in a row, the last with this error. */
   Schema.TaggedStruct("CannotConnect", { attempts: Schema.Number, error: Schema.String }),
   /** Since the check before, so many callers ran into their deadline, and so many were refused at once. */
-  Schema.TaggedStruct("CallersTurnedAway", { timeouts: Schema.Number, refused: Schema.Number })
+  Schema.TaggedStruct("CallersTurnedAway", { timeouts: Schema.Number, refused: Schema.Number }),
+  /** So many callers are in line, and the first has waited for more than half of `acquireTimeout` already. */
+  Schema.TaggedStruct("CallersWaiting", { waiting: Schema.Number, longestMillis: Schema.Number })
 ])
 export type HealthReason = typeof HealthReason.Type
 
@@ -75,8 +80,16 @@ export const HealthReport = Schema.Struct({
   lastSuccessAt: Schema.optional(Schema.DateTimeUtcFromString),
   /** What the checker last found wrong with the database, and when; it stays when all is well again. */
   lastError: Schema.optional(Schema.Struct({ at: Schema.DateTimeUtcFromString, error: Schema.String })),
-  /** What the check has found: idle connections that work, and that do not, and connections in use, which it left alone. */
-  connections: Schema.Struct({ passed: Schema.Number, failed: Schema.Number, inUse: Schema.Number })
+  /**
+   * What the check has found: idle connections that work, and that do not; those it has opened to find out, which is one
+   * at most; and connections in use, which it left alone.
+   */
+  connections: Schema.Struct({
+    passed: Schema.Number,
+    failed: Schema.Number,
+    opened: Schema.Number,
+    inUse: Schema.Number
+  })
 })
 export interface HealthReport extends Schema.Schema.Type<typeof HealthReport> {}
 
@@ -93,5 +106,7 @@ export const reasonText = (reason: HealthReason): string => {
       return `no connection can be opened, ${reason.attempts} attempts failed: ${reason.error}`
     case "CallersTurnedAway":
       return `${reason.timeouts} callers timed out and ${reason.refused} were refused since the check before`
+    case "CallersWaiting":
+      return `${reason.waiting} callers wait, the first for ${Math.round(reason.longestMillis)} ms already`
   }
 }

@@ -33,7 +33,7 @@ describe("a health checker", () => {
         failed: [{ connection: 2, reason: "invalid" }, { connection: 3, reason: "dead" }]
       }])
       assert.strictEqual(report.status, "degraded")
-      assert.deepStrictEqual(report.connections, { passed: 2, failed: 2, inUse: 0 })
+      assert.deepStrictEqual(report.connections, { passed: 2, failed: 2, opened: 0, inUse: 0 })
       assert.deepStrictEqual(yield* shape(pool), { idle: 4 })
       // Every caller gets one that works.
       yield* Effect.all(Array.from({ length: 4 }, () => pool.use((connection) => connection.run)), {
@@ -142,7 +142,7 @@ describe("a health checker", () => {
       const report = yield* health.check
       assert.deepStrictEqual([summary(report), report.connections], [
         ["healthy"],
-        { passed: 0, failed: 0, inUse: 2 }
+        { passed: 0, failed: 0, opened: 0, inUse: 2 }
       ])
       assert.strictEqual((yield* faulty.counters).validations, 0)
       yield* Effect.forkChild(Effect.flip(pool.use(() => Effect.void, { timeout: "1 second" })))
@@ -158,6 +158,24 @@ describe("a health checker", () => {
       assert.deepStrictEqual(summary(yield* health.check), ["unhealthy", "CannotConnect", "ConnectionsFailed"])
       yield* faulty.connect.fail(1, { transient: true })
       assert.deepStrictEqual(summary(yield* health.check), ["degraded", "CannotConnect"])
+    }))
+
+  it.effect("says that callers wait, once the first has waited for half of its time", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ max: 1, acquireTimeout: "10 seconds" })
+      const health = yield* HealthChecker.make(pool)
+      yield* health.report
+      const holder = yield* borrow(pool)
+      const waiting = yield* borrow(pool)
+      yield* TestClock.adjust("5 seconds")
+      assert.deepStrictEqual(summary(yield* health.check), ["healthy"])
+      yield* TestClock.adjust("2 seconds")
+      const report = yield* health.check
+      assert.strictEqual(report.status, "degraded")
+      assert.deepStrictEqual(report.reasons, [{ _tag: "CallersWaiting", waiting: 1, longestMillis: 7000 }])
+      yield* holder.giveBack
+      yield* waiting.giveBack
+      assert.deepStrictEqual(summary(yield* health.check), ["healthy"])
     }))
 
   it.effect("asks one connection at a time, and never the last one while another is asked", () =>
@@ -178,7 +196,7 @@ describe("a health checker", () => {
           rounds++
         }
         assert.strictEqual(rounds, 5)
-        assert.deepStrictEqual((yield* health.report).connections, { passed: 5, failed: 0, inUse: 0 })
+        assert.deepStrictEqual((yield* health.report).connections, { passed: 5, failed: 0, opened: 0, inUse: 0 })
         yield* faulty.validate.open
         yield* PoolAssert.nothingLeaked(faulty, pool)
       }
@@ -194,7 +212,7 @@ describe("a health checker", () => {
       yield* faulty.validate.open
       yield* settle
       assert.strictEqual(caller.connection?.id, 1)
-      assert.deepStrictEqual((yield* health.report).connections, { passed: 1, failed: 0, inUse: 1 })
+      assert.deepStrictEqual((yield* health.report).connections, { passed: 1, failed: 0, opened: 0, inUse: 1 })
       const stats = yield* pool.stats
       // What it did is not a lease.
       assert.deepStrictEqual([stats.checkouts, stats.validations], [1, 1])
@@ -281,7 +299,7 @@ describe("a health checker", () => {
       assert.deepStrictEqual(yield* shape(pool), { idle: 1, validating: 1 })
       yield* faulty.validate.open
       yield* settle
-      assert.deepStrictEqual((yield* health.report).connections, { passed: 2, failed: 0, inUse: 0 })
+      assert.deepStrictEqual((yield* health.report).connections, { passed: 2, failed: 0, opened: 0, inUse: 0 })
       yield* pool.resize({ max: 8 })
       assert.deepStrictEqual(summary(yield* health.check), ["healthy"])
       yield* PoolAssert.nothingLeaked(faulty, pool)
@@ -397,7 +415,7 @@ describe("a health checker", () => {
         checkedAt: "1970-01-01T00:00:03.000Z",
         lastSuccessAt: "1970-01-01T00:00:03.000Z",
         lastError: { at: "1970-01-01T00:00:03.000Z", error: "connection 1 failed its validation" },
-        connections: { passed: 0, failed: 1, inUse: 0 }
+        connections: { passed: 0, failed: 1, opened: 1, inUse: 0 }
       })
       assert.deepStrictEqual(Schema.decodeUnknownSync(HealthReport.HealthReport)(encoded), report)
     }))

@@ -21,7 +21,12 @@ export const judge = (
     checkedAt: now,
     ...(lastSuccessAt === undefined ? undefined : { lastSuccessAt }),
     ...(lastError === undefined ? undefined : { lastError }),
-    connections: { passed: check.passed, failed: check.failed.length, inUse: check.stats.inUse }
+    connections: {
+      passed: check.passed,
+      failed: check.failed.length,
+      opened: check.connected === true ? 1 : 0,
+      inUse: check.stats.inUse
+    }
   }
 }
 
@@ -47,6 +52,9 @@ const reasonsOf = (check: CheckReport, before: CheckReport | undefined): Readonl
     const timeouts = stats.timeouts - before.stats.timeouts
     const refused = stats.refused - before.stats.refused
     if (timeouts + refused > 0) reasons.push({ _tag: "CallersTurnedAway", timeouts, refused })
+  }
+  if (check.longestWaitMillis > check.acquireTimeoutMillis / 2) {
+    reasons.push({ _tag: "CallersWaiting", waiting: stats.waiting, longestMillis: check.longestWaitMillis })
   }
   return reasons
 }

@@ -603,6 +603,7 @@ export class Pool<C, E> {
   #checkReport({ busy, connected, failed, passed }: State.Round<C>): CheckReport {
     const { state } = this
     const { lastFailure } = state
+    const first = state.waiters.head
     return {
       passed,
       failed,
@@ -612,6 +613,8 @@ export class Pool<C, E> {
       isPaused: state.paused,
       connectFailures: lastFailure === undefined ? 0 : state.failures,
       lastConnectFailure: lastFailure,
+      longestWaitMillis: first === undefined ? 0 : this.now() - first.joinedAt,
+      acquireTimeoutMillis: state.settings.acquireTimeout,
       stats: State.stats(state)
     }
   }
