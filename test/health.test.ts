@@ -238,6 +238,20 @@ describe("a health checker", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
+  it.effect("leaves the order as it is in the middle of a check as well", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 3, max: 3, validateAfterIdle: "Infinity" })
+      yield* faulty.validate.hold
+      yield* HealthChecker.make(pool)
+      yield* settle
+      yield* faulty.validate.pass()
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { idle: 2, validating: 1 })
+      const leases = [yield* borrow(pool), yield* borrow(pool)]
+      // The second is being asked; the first, which has answered, goes out after the third.
+      assert.deepStrictEqual(leases.map(({ connection }) => connection?.id), [3, 1])
+    }))
+
   it.effect("shares a check with everybody who asks for one", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ min: 2, max: 2 })
@@ -320,7 +334,7 @@ describe("a health checker", () => {
 
   it.effect("stops with its scope, and leaves nothing behind", () =>
     Effect.gen(function*() {
-      const { faulty, pool } = yield* make({ min: 2, max: 2 })
+      const { faulty, pool } = yield* make({ name: "stopping", min: 2, max: 2 })
       const scope = yield* Scope.make()
       const health = yield* Scope.provide(HealthChecker.make(pool), scope)
       yield* health.report
@@ -333,6 +347,10 @@ describe("a health checker", () => {
       // Whoever had asked is answered all the same.
       assert.deepStrictEqual(summary(yield* Fiber.join(waiting)), ["healthy"])
       assert.deepStrictEqual((yield* Fiber.join(changes)).map(summary), [["healthy"]])
+      const gauges = (yield* Metric.snapshot).filter(({ attributes, id }) =>
+        id === "effect_connection_pool.health" && attributes?.["db.client.connection.pool.name"] === "stopping"
+      )
+      assert.deepStrictEqual(gauges, [])
       const { validations } = yield* faulty.counters
       yield* TestClock.adjust("1 hour")
       assert.strictEqual((yield* faulty.counters).validations, validations)
@@ -509,6 +527,27 @@ describe("a check", () => {
       // Kept alive again after it.
       assert.isAtLeast((yield* faulty.counters).validations, 20)
       yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("that nobody waits for any more lets keepalive have its turn", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({
+        max: 3,
+        keepalive: "1 minute",
+        validateTimeout: "1 hour",
+        idleTimeout: "1 hour"
+      })
+      yield* open(pool, 3)
+      yield* faulty.validate.hold
+      const check = yield* Effect.forkChild(pool.check())
+      yield* TestClock.adjust("5 minutes")
+      yield* Fiber.interrupt(check)
+      yield* faulty.validate.fail(1)
+      yield* faulty.kill(1)
+      yield* faulty.validate.pass()
+      yield* settle
+      assert.deepStrictEqual((yield* pool.stats).evictions.invalid, 1)
+      assert.deepStrictEqual(yield* shape(pool), { idle: 1, validating: 1 })
     }))
 
   it.effect("passes over those that were lent before their turn came", () =>

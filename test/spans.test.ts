@@ -147,6 +147,9 @@ describe("spans", () => {
       const hold = yield* Effect.forkChild(pool.use(() => Effect.sleep("1 second")))
       yield* settle
       const waiting = yield* Effect.forkChild(Effect.withSpan(pool.use(() => name), "request"))
+      yield* settle
+      const span = waiting.cache.span
+      assert.strictEqual(span?._tag === "Span" ? span.name : undefined, "request")
       yield* TestClock.adjust("1 second")
       yield* Fiber.join(hold)
       yield* Fiber.join(waiting)

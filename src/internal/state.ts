@@ -725,11 +725,14 @@ const passValidation = <C>(state: State<C>, entry: Entry<C>, wasIdle: boolean, n
   // It has not become warmer by being asked: back to its place among those that are idle.
   LinkedList.remove(entry)
   let colder = state.idle.tail
-  while (colder !== undefined && colder.idleSince > entry.idleSince) colder = colder.previous
+  while (colder !== undefined && isWarmer(colder, entry)) colder = colder.previous
   if (colder === undefined) LinkedList.unshift(state.idle, entry)
   else if (colder.next === undefined) LinkedList.push(state.idle, entry)
   else LinkedList.insertBefore(colder.next, entry)
 }
+
+const isWarmer = <C>(one: Entry<C>, other: Entry<C>): boolean =>
+  one.idleSince === other.idleSince ? one.id > other.id : one.idleSince > other.idleSince
 
 const ask = <C>(state: State<C>, entry: Entry<C>, round: Round<C>, now: number): void => {
   check(state, entry, state.validating, now)
