@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Effect, Exit, Fiber, Layer, Metric, Schedule, Schema, Scope, Stream } from "effect"
 import { ConnectionPool, HealthChecker, HealthReport, PoolMetrics } from "effect-connection-pool"
-import { FaultyFactory, PoolAssert } from "effect-connection-pool/testing"
+import { FaultyFactory, PoolAssert, Sweep } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
 import { borrow, make, type Pool, settle, shape } from "./support.ts"
 
@@ -603,4 +603,44 @@ describe("a check", () => {
       yield* caller.giveBack
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
+})
+
+describe("a checker that is interrupted", () => {
+  it.effect(
+    "anywhere, together with those who use the pool, loses nothing and answers again",
+    () =>
+      Effect.gen(function*() {
+        const report = yield* Sweep.run({
+          setup: Effect.gen(function*() {
+            const world = yield* make({ min: 1, max: 2, validateAfterIdle: "Infinity" })
+            yield* world.faulty.sever(1)
+            return world
+          }),
+          scenario: ({ pool }) =>
+            Effect.gen(function*() {
+              const health = yield* HealthChecker.make(pool, { concurrency: 2 })
+              yield* Effect.all([
+                health.check,
+                Effect.ignore(pool.use((connection) => connection.run)),
+                Effect.asVoid(pool.check()),
+                Effect.ignore(pool.use((connection) => Effect.andThen(Effect.yieldNow, connection.run))),
+                health.check
+              ], { concurrency: "unbounded" })
+            }),
+          check: ({ faulty, pool }) =>
+            Effect.gen(function*() {
+              yield* settle
+              // A round that was given up does not hold up the next. That may find the broken one still.
+              yield* pool.check()
+              const { failed, passed } = yield* pool.check()
+              assert.deepStrictEqual([failed.length, passed > 0], [0, true])
+              yield* PoolAssert.nothingLeaked(faulty, pool)
+            }),
+          budgets: [3, 32],
+          turns: [0, 16]
+        })
+        assert.isAbove(report.interrupted, report.cases / 4)
+      }),
+    60_000
+  )
 })

@@ -209,17 +209,21 @@ export class Pool<C, E> {
       this.#attend()
       return Effect.fail(refusal)
     }
-    if (!Spans.isTraced(lease.fiber)) return this.#inLine(lease, now, () => this.#outcome(lease, f))
-    const wait = this.#inLine(lease, now, () => this.#outcome(lease, Exit.succeed))
+    if (!Spans.isTraced(lease.fiber)) return this.#inLine(lease, f, now)
+    const wait = this.#inLine(lease, Exit.succeed, now)
     return Effect.flatMap(Spans.acquire(this.state.settings.name, wait), (connection) => run(f, connection))
   }
 
-  /** Waits for the lease to be granted or refused, and goes on as `outcome` says. */
-  #inLine<A, X, R>(lease: State.Lease<C>, now: number, outcome: () => Effect.Effect<A, X, R>): Effect.Effect<A, X, R> {
+  /** Waits in line, and goes on with the connection. */
+  #inLine<A, X, R>(
+    lease: State.Lease<C>,
+    f: (connection: C) => Effect.Effect<A, X, R>,
+    now: number
+  ): Effect.Effect<A, X | PoolError<E>, R> {
     // No cleanup here: an interrupt reaches the end of the lease, which leaves the line.
-    return Effect.callback<A, X, R>((resume) => {
+    return Effect.callback<A, X | PoolError<E>, R>((resume) => {
       const { state } = this
-      State.join(state, lease, now, () => resume(outcome()))
+      State.join(state, lease, now, () => resume(this.#outcome(lease, f)))
       State.settle(state, now)
       this.#run()
       // The one who does not want to wait at all.
