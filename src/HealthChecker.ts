@@ -22,8 +22,8 @@ import {
   type Take
 } from "effect"
 import type { ConnectionPool } from "./ConnectionPool.ts"
-import type { CheckReport, HealthReport, HealthStatus } from "./HealthReport.ts"
-import { judge } from "./internal/health.ts"
+import type { HealthReport, HealthStatus } from "./HealthReport.ts"
+import { judge, type Judgement } from "./internal/health.ts"
 import * as Options from "./internal/options.ts"
 import { PoolConfigError } from "./PoolError.ts"
 import * as PoolEvent from "./PoolEvent.ts"
@@ -96,7 +96,8 @@ export const config = (prefix?: string): Config.Config<HealthConfig> => Options.
  * in use are left alone. What fails is evicted, and replaced if somebody waits or `min` asks for it. What the checks come
  * to is also an event of the pool (`HealthChanged`), a line in the log, and a metric (`PoolMetrics.health`).
  *
- * Fails with `PoolConfigError` if the options make no sense.
+ * Fails with `PoolConfigError` if the options make no sense. Unlike an idle pool, a checker keeps the process alive until
+ * its scope closes, as everything does that waits for the clock.
  *
  * ```ts
  * import { Effect, Schedule, Stream } from "effect"
@@ -118,7 +119,7 @@ export const make = Effect.fnUntraced(function*<C, E>(
   const settings = yield* resolve(pool.name, config, schedule !== undefined)
   const scope = yield* Effect.scope
   const changes = yield* PubSub.sliding<Take.Take<HealthReport>>({ capacity: 16, replay: 1 })
-  let last: { readonly check: CheckReport; readonly report: HealthReport } | undefined
+  let last: Judgement | undefined
   let underWay: Deferred.Deferred<HealthReport> | undefined
 
   const once = Effect.gen(function*() {
@@ -126,8 +127,8 @@ export const make = Effect.fnUntraced(function*<C, E>(
       pool.check({ concurrency: settings.concurrency, timeout: settings.timeout, connect: settings.connect })
     )
     const before = last
-    const report = judge(check, before, yield* DateTime.now)
-    last = { check, report }
+    last = judge(check, before, yield* DateTime.now)
+    const { report } = last
     if (before !== undefined && isSame(before.report, report)) return report
     pool["~announce"]?.(PoolEvent.HealthChanged({ from: before?.report.status, report }))
     yield* PubSub.publish(changes, [report])
@@ -163,7 +164,11 @@ export const make = Effect.fnUntraced(function*<C, E>(
     })
   )
   yield* Effect.repeat(check, schedule ?? Schedule.spaced(settings.interval)).pipe(
-    Effect.tapCause((cause) => Effect.logError(`the health checks of pool "${pool.name}" have stopped`, cause)),
+    Effect.tapCause((cause) =>
+      Cause.hasInterruptsOnly(cause)
+        ? Effect.void
+        : Effect.logError(`the health checks of pool "${pool.name}" have stopped`, cause)
+    ),
     Effect.forkIn(scope, { startImmediately: true })
   )
   return {

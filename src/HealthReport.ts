@@ -52,7 +52,10 @@ export const HealthReason = Schema.Union([
   Schema.TaggedStruct("ConnectionsFailed", { checked: Schema.Number, failed: Schema.Array(FailedCheck) }),
   /** Connections cannot be opened: so many attempts have failed in a row, the last with this error. */
   Schema.TaggedStruct("CannotConnect", { attempts: Schema.Number, error: Schema.String }),
-  /** Since the check before, so many callers ran into their deadline, and so many were refused at once. */
+  /**
+   * So many callers ran into their deadline, and so many were refused at once. It is over when for as long as
+   * `acquireTimeout`, or for 30 seconds, nobody was.
+   */
   Schema.TaggedStruct("CallersTurnedAway", { timeouts: Schema.Number, refused: Schema.Number }),
   /** So many callers are in line, and the first has waited for more than half of `acquireTimeout` already. */
   Schema.TaggedStruct("CallersWaiting", { waiting: Schema.Number, longestMillis: Schema.Number })
@@ -105,7 +108,7 @@ export const reasonText = (reason: HealthReason): string => {
     case "CannotConnect":
       return `no connection can be opened, ${reason.attempts} attempts failed: ${reason.error}`
     case "CallersTurnedAway":
-      return `${reason.timeouts} callers timed out and ${reason.refused} were refused since the check before`
+      return `${reason.timeouts} callers timed out and ${reason.refused} were refused lately`
     case "CallersWaiting":
       return `${reason.waiting} callers wait, the first for ${Math.round(reason.longestMillis)} ms already`
   }

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Effect, Exit, Fiber, Layer, Metric, Schedule, Schema, Scope, Stream } from "effect"
+import { ConfigProvider, Effect, Exit, Fiber, Layer, Logger, Metric, Schedule, Schema, Scope, Stream } from "effect"
 import { ConnectionPool, HealthChecker, HealthReport, PoolMetrics } from "effect-connection-pool"
 import { FaultyFactory, PoolAssert, Sweep } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
@@ -149,7 +149,15 @@ describe("a health checker", () => {
       yield* settle
       yield* PoolAssert.failsWith(pool.use(() => Effect.void), "QueueFullError")
       yield* TestClock.adjust("5 seconds")
-      assert.deepStrictEqual((yield* health.check).reasons, [{ _tag: "CallersTurnedAway", timeouts: 1, refused: 1 }])
+      const turnedAway = { _tag: "CallersTurnedAway", timeouts: 1, refused: 1 } as const
+      assert.deepStrictEqual((yield* health.check).reasons, [turnedAway])
+      // It is not over as soon as nobody is turned away for a moment: callers who came together time out together.
+      yield* TestClock.adjust("20 seconds")
+      yield* PoolAssert.failsWith(pool.use(() => Effect.void, { timeout: 0 }), "AcquireTimeoutError")
+      assert.deepStrictEqual((yield* health.check).reasons, [{ ...turnedAway, timeouts: 2 }])
+      yield* TestClock.adjust("29 seconds")
+      assert.deepStrictEqual((yield* health.check).reasons, [{ ...turnedAway, timeouts: 2 }])
+      yield* TestClock.adjust("1 second")
       assert.deepStrictEqual(summary(yield* health.check), ["healthy"])
       // Somebody holds one that works; that no other can be opened is bad, but not the end.
       yield* second.giveBack
@@ -370,6 +378,20 @@ describe("a health checker", () => {
       assert.strictEqual((yield* faulty.counters).validations, 3)
       yield* health.check
       assert.strictEqual((yield* faulty.counters).validations, 4)
+    }))
+
+  it.effect("whose schedule dies says so, and still checks on demand", () =>
+    Effect.gen(function*() {
+      const lines: Array<string> = []
+      const logger = Logger.make(({ logLevel, message }) => {
+        lines.push(`${logLevel} ${String((message as ReadonlyArray<unknown>)[0])}`)
+      })
+      const { pool } = yield* make({ name: "orders", min: 1, max: 1 })
+      const schedule = Schedule.fromStep(Effect.succeed(() => Effect.die(new Error("no schedule"))))
+      const health = yield* HealthChecker.make(pool, { schedule }).pipe(Effect.provide(Logger.layer([logger])))
+      yield* settle
+      assert.deepStrictEqual(lines, [`Error the health checks of pool "orders" have stopped`])
+      assert.deepStrictEqual(summary(yield* health.check), ["healthy"])
     }))
 
   it.effect("tells the readers of events, and an exporter", () =>

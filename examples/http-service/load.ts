@@ -3,8 +3,8 @@
  * fares: answers by status, health and connections, twice a second. In the end every request must have had an answer,
  * the service must have said that it was not well while the database was locked, and that it was well again after.
  *
- *     NOTES_FILE=./notes.db node examples/http-service/server.ts &
- *     node examples/http-service/load.ts --file ./notes.db
+ *     NOTES_FILE=./notes.db npm run http-service &
+ *     npm run http-load -- --file ./notes.db
  */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Clock, Console, Effect, Fiber, Result, Schedule, Schema, Stream } from "effect"

@@ -10,7 +10,7 @@
  * On SIGTERM it says on /health that it is going, and goes on answering for a moment; then it accepts nothing new,
  * answers what it has accepted, shuts the pool down, and prints how that went.
  *
- *     npm run build && PORT=3000 NOTES_FILE=./notes.db DB_MAX=8 DB_HEALTH_INTERVAL=2s node examples/http-service/server.ts
+ *     PORT=3000 NOTES_FILE=./notes.db DB_MAX=8 DB_HEALTH_INTERVAL=2s npm run http-service
  */
 import { NodeHttpServer, NodeRuntime } from "@effect/platform-node"
 import { Cause, Config, Console, Context, Effect, Exit, Layer, Schedule, Schema } from "effect"
