@@ -528,6 +528,18 @@ describe("a check", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
+  it.effect("answers ten thousand who have waited for the one before, at once", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 1, driver: { withoutValidate: true } })
+      yield* faulty.connect.hold
+      const checks = yield* Effect.forEach(Array.from({ length: 10_000 }), () => Effect.forkChild(pool.check()))
+      yield* settle
+      yield* faulty.connect.open
+      const reports = yield* Effect.forEach(checks, (check) => Fiber.join(check))
+      assert.deepStrictEqual([reports[0]!.connected, reports.at(-1)!.passed], [true, 1])
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
   it.effect("takes turns with keepalive", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ min: 3, max: 3, keepalive: "1 minute", validateTimeout: "1 hour" })

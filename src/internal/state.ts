@@ -133,8 +133,8 @@ export class Round<C> {
   isCancelled = false
   /** Called once, when all have answered. */
   readonly done: () => void
-  /** Those that have yet to be asked, and the number of those that are being asked. */
-  left: ReadonlyArray<Entry<C>> = []
+  /** Those that have yet to be asked, once it has begun, and the number of those that are being asked. */
+  left: ReadonlyArray<Entry<C>> | undefined = undefined
   running = 0
   passed = 0
   readonly failed: Array<{ readonly connection: number; readonly reason: "dead" | "invalid" }> = []
@@ -708,7 +708,7 @@ export const wasValidated = <C>(state: State<C>, entry: Entry<C>, isValid: boole
   if (round === state.keepalive) upkeepBy(state, now)
   else if (isValid) round.passed++
   else round.failed.push({ connection: entry.id, reason: "invalid" })
-  goOnWithRound(state, now)
+  goOn(state, now)
 }
 
 const passValidation = <C>(state: State<C>, entry: Entry<C>, wasIdle: boolean, now: number): void => {
@@ -743,16 +743,23 @@ const ask = <C>(state: State<C>, entry: Entry<C>, round: Round<C>, now: number):
 /** Has all that are idle asked, once it is the turn of this round. */
 export const beginRound = <C>(state: State<C>, round: Round<C>, now: number): void => {
   state.rounds.push(round)
-  if (state.rounds.length === 1) startRound(state, round, now)
+  goOn(state, now)
 }
 
-const startRound = <C>(state: State<C>, round: Round<C>, now: number): void => {
-  round.left = Array.from(LinkedList.members(state.idle))
-  goOn(state, round, now)
+/** Goes on with the first round, and with the next whenever one is over: something has changed that it may wait for. */
+const goOn = <C>(state: State<C>, now: number): void => {
+  for (let round = state.rounds[0]; round !== undefined && isOver(state, round, now); round = state.rounds[0]) {
+    state.rounds.shift()
+    state.finished.push(round)
+    state.isPending = true
+    report(state, PoolEvent.Checked({ passed: round.passed, failed: round.failed.length, busy: round.busy }))
+    upkeepBy(state, now)
+  }
 }
 
-/** Asks as many as may be asked now. When all have answered, the round is over. */
-const goOn = <C>(state: State<C>, round: Round<C>, now: number): void => {
+/** Asks as many as may be asked now. The round is over when all have answered. */
+const isOver = <C>(state: State<C>, round: Round<C>, now: number): boolean => {
+  round.left ??= Array.from(LinkedList.members(state.idle))
   let asked = 0
   for (const entry of round.left) {
     // One is left to callers, unless there is only one.
@@ -764,9 +771,7 @@ const goOn = <C>(state: State<C>, round: Round<C>, now: number): void => {
   }
   round.left = round.left.slice(asked)
   settle(state, now)
-  if (round.left.length === 0 && round.running === 0 && !awaitsConnection(state, round, now)) {
-    finishRound(state, round, now)
-  }
+  return round.left.length === 0 && round.running === 0 && !awaitsConnection(state, round, now)
 }
 
 const askOrJudge = <C>(state: State<C>, entry: Entry<C>, round: Round<C>, now: number): void => {
@@ -803,23 +808,7 @@ const noteAttempt = <C>(state: State<C>, entry: Entry<C>, succeeded: boolean, no
   const round = state.rounds[0]
   if (round === undefined || round.attempt !== entry) return
   round.connected = succeeded
-  goOn(state, round, now)
-}
-
-/** A connection has answered, or a slot is free again. */
-const goOnWithRound = <C>(state: State<C>, now: number): void => {
-  const round = state.rounds[0]
-  if (round !== undefined) goOn(state, round, now)
-}
-
-const finishRound = <C>(state: State<C>, round: Round<C>, now: number): void => {
-  state.rounds.shift()
-  state.finished.push(round)
-  state.isPending = true
-  report(state, PoolEvent.Checked({ passed: round.passed, failed: round.failed.length, busy: round.busy }))
-  upkeepBy(state, now)
-  const next = state.rounds[0]
-  if (next !== undefined) startRound(state, next, now)
+  goOn(state, now)
 }
 
 /** Nobody wants to know any more. Those that are being asked may answer; no others are. */
@@ -828,7 +817,7 @@ export const cancelRound = <C>(state: State<C>, round: Round<C>, now: number): v
   round.isCancelled = true
   round.left = []
   if (place > 0) state.rounds.splice(place, 1)
-  else if (place === 0) goOn(state, round, now)
+  else if (place === 0) goOn(state, now)
 }
 
 const leaveFor = <C>(state: State<C>, entry: Entry<C>, reason: PoolEvent.EvictReason, now: number): void => {
@@ -844,7 +833,7 @@ export const closed = <C>(state: State<C>, entry: Entry<C>, error: unknown, now:
   }
   leave(state, entry)
   settle(state, now)
-  goOnWithRound(state, now)
+  goOn(state, now)
 }
 
 /** The operation under way on the connection has run into its deadline. */
@@ -854,7 +843,7 @@ export const overdue = <C>(state: State<C>, entry: Entry<C>, now: number): void 
     report(state, PoolEvent.Abandoned({ connection: entry.id }))
     leave(state, entry)
     settle(state, now)
-    goOnWithRound(state, now)
+    goOn(state, now)
   } else if (entry.list === state.validating) wasValidated(state, entry, false, now)
   else wasReset(state, entry, false, now)
 }
