@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Fiber, Option, Result, Scope } from "effect"
+import { Cause, Effect, Exit, Fiber, Latch, Option, Result, Scheduler, Scope } from "effect"
 import { ConnectionPool, PoolError } from "effect-connection-pool"
 import { FaultyFactory, PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
@@ -336,6 +336,9 @@ describe("the deadline of an acquire", () => {
         const error = yield* PoolAssert.failsWith(pool.use(() => Effect.void, { timeout }), "AcquireTimeoutError")
         assert.deepStrictEqual([error.waitedMillis, error.timeoutMillis], [0, 0])
       }
+      // Not a turn later.
+      const hasty = yield* Effect.forkChild(pool.use(() => Effect.void, { timeout: 0 }), { startImmediately: true })
+      assert.isTrue(Exit.isFailure(hasty.pollUnsafe()!))
       yield* holder.giveBack
       yield* pool.use(() => Effect.void, { timeout: 0 })
       yield* PoolAssert.nothingLeaked(faulty, pool)
@@ -459,6 +462,21 @@ describe("a certain deadlock", () => {
       const { pool } = yield* make({ max: 2 })
       const other = yield* borrow(pool)
       const asking = yield* Effect.forkChild(pool.use(() => pool.use(() => Effect.succeed("got it"))))
+      yield* settle
+      yield* other.giveBack
+      assert.strictEqual(yield* Fiber.join(asking), "got it")
+    }))
+
+  it.effect("is none either if that one has come later", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ max: 2 })
+      const gate = yield* Latch.make()
+      const asking = yield* Effect.forkChild(
+        pool.use(() => Effect.andThen(gate.await, pool.use(() => Effect.succeed("got it"))))
+      )
+      yield* settle
+      const other = yield* borrow(pool)
+      yield* gate.open
       yield* settle
       yield* other.giveBack
       assert.strictEqual(yield* Fiber.join(asking), "got it")
@@ -598,6 +616,21 @@ describe("the kinds of a lease", () => {
       const connection = yield* Effect.provideService(pool.acquire, Scope.Scope, scope)
       yield* PoolAssert.failsWith(connection.run, "LeaseExpiredError")
       yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("acquire in a scope that ends at any point of it keeps nothing", () =>
+    Effect.gen(function*() {
+      for (let budget = 3; budget < 10; budget++) {
+        const { faulty, pool } = yield* make({ max: 2, min: 1 })
+        for (let turns = 0; turns < 8; turns++) {
+          const scope = yield* Scope.make()
+          const ending = Effect.andThen(Effect.repeat(Effect.yieldNow, { times: turns }), Scope.close(scope, Exit.void))
+          const end = yield* Effect.forkDetach(ending, { startImmediately: true })
+          yield* Effect.provideService(Scope.provide(pool.acquire, scope), Scheduler.MaxOpsBeforeYield, budget)
+          yield* Fiber.join(end)
+        }
+        yield* PoolAssert.nothingLeaked(faulty, pool)
+      }
     }))
 
   it.effect("useSync runs a function, and waits for its turn like use", () =>

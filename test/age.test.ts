@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Random } from "effect"
-import { ConnectionPool } from "effect-connection-pool"
+import { ConnectionPool, InMemoryConnection } from "effect-connection-pool"
 import { FaultyFactory, PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
 import { borrow, make, settle, shape } from "./support.ts"
@@ -215,7 +215,9 @@ describe("keepalive", () => {
       yield* faulty.validate.delay("5 seconds")
       yield* TestClock.adjust("1 minute")
       assert.deepStrictEqual(yield* shape(pool), { idle: 1, validating: 1, inUse: 1 })
-      yield* TestClock.adjust("5 seconds")
+      yield* TestClock.adjust("4 seconds")
+      assert.deepStrictEqual(yield* shape(pool), { idle: 1, validating: 1, inUse: 1 })
+      yield* TestClock.adjust("1 second")
       assert.deepStrictEqual(yield* shape(pool), { idle: 1, validating: 1, inUse: 1 })
       yield* TestClock.adjust("5 seconds")
       assert.deepStrictEqual(yield* shape(pool), { idle: 2, inUse: 1 })
@@ -294,13 +296,9 @@ describe("the wall clock", () => {
       const test = yield* TestClock.testClockWith(Effect.succeed)
       let jump = 0
       const clock: Clock.Clock = {
+        ...likeClock(test),
         currentTimeMillisUnsafe: () => test.currentTimeMillisUnsafe() + jump,
-        currentTimeMillis: Effect.sync(() => test.currentTimeMillisUnsafe() + jump),
-        currentTimeNanosUnsafe: () => test.currentTimeNanosUnsafe(),
-        currentTimeNanos: test.currentTimeNanos,
-        monotonicTimeNanosUnsafe: () => test.monotonicTimeNanosUnsafe(),
-        monotonicTimeNanos: test.monotonicTimeNanos,
-        sleep: (duration) => test.sleep(duration)
+        currentTimeMillis: Effect.sync(() => test.currentTimeMillisUnsafe() + jump)
       }
       yield* Effect.gen(function*() {
         const faulty = yield* FaultyFactory.make()
@@ -313,4 +311,36 @@ describe("the wall clock", () => {
         assert.strictEqual((yield* faulty.counters).validations, 0)
       }).pipe(Effect.scoped, Effect.provideService(Clock.Clock, clock))
     }))
+})
+
+describe("a synchronous body", () => {
+  it.effect("that takes its time keeps those in line waiting until its end", () =>
+    Effect.gen(function*() {
+      const test = yield* TestClock.testClockWith(Effect.succeed)
+      let passed = 0n
+      const clock: Clock.Clock = {
+        ...likeClock(test),
+        monotonicTimeNanosUnsafe: () => test.monotonicTimeNanosUnsafe() + passed
+      }
+      yield* Effect.gen(function*() {
+        const pool = yield* ConnectionPool.make({ factory: InMemoryConnection.factory(), max: 1, min: 1 })
+        yield* pool.useSync(() => {
+          Effect.runFork(pool.use(() => Effect.void))
+          passed = 5_000_000n
+        })
+        const { averageWaitMillis, checkouts, maxWaitMillis } = yield* pool.stats
+        assert.deepStrictEqual([checkouts, averageWaitMillis, maxWaitMillis], [2, 2.5, 5])
+      }).pipe(Effect.scoped, Effect.provideService(Clock.Clock, clock))
+    }))
+})
+
+/** The clock of the test, to be changed in parts. */
+const likeClock = (clock: Clock.Clock): Clock.Clock => ({
+  currentTimeMillisUnsafe: () => clock.currentTimeMillisUnsafe(),
+  currentTimeMillis: clock.currentTimeMillis,
+  currentTimeNanosUnsafe: () => clock.currentTimeNanosUnsafe(),
+  currentTimeNanos: clock.currentTimeNanos,
+  monotonicTimeNanosUnsafe: () => clock.monotonicTimeNanosUnsafe(),
+  monotonicTimeNanos: clock.monotonicTimeNanos,
+  sleep: (duration) => clock.sleep(duration)
 })

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Random, Scope } from "effect"
+import { Deferred, Effect, Exit, Fiber, Random, Scope } from "effect"
 import { ConnectionFactory, ConnectionPool, type PoolError } from "effect-connection-pool"
 import { FaultyFactory, PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
@@ -521,18 +521,23 @@ describe("the floor", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("is the same after attempts that were recycled have failed", () =>
+  it.effect("is the same after an attempt that was recycled has failed", () =>
     Effect.gen(function*() {
-      const { faulty, pool } = yield* make({ min: 1, max: 4 })
-      yield* faulty.connect.hold
+      const attempts = [yield* Deferred.make<number, string>(), yield* Deferred.make<number, string>()]
+      let begun = 0
+      const factory = ConnectionFactory.make<number, string>({
+        connect: Effect.suspend(() => Deferred.await(attempts[begun++] ?? attempts[1]!))
+      })
+      const pool = yield* ConnectionPool.make({ factory, min: 1, max: 4, start: "lazy" })
+      yield* settle
       yield* pool.recycle
-      yield* faulty.connect.fail(1)
-      yield* pool.recycle
-      yield* faulty.connect.fail(1)
-      yield* faulty.connect.open
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { connecting: 2 })
+      yield* Deferred.fail(attempts[0]!, "no")
+      yield* Deferred.succeed(attempts[1]!, 1)
       yield* TestClock.adjust("1 minute")
       assert.deepStrictEqual(yield* shape(pool), { idle: 1 })
-      yield* PoolAssert.nothingLeaked(faulty, pool)
+      assert.strictEqual(begun, 2)
     }))
 
   it.effect("is not opened beyond max by attempts that finish together", () =>

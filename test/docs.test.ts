@@ -6,6 +6,7 @@ import { globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { basename, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { vi } from "vitest"
+import vitest from "../vitest.config.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 const generated = join(root, "test/.generated")
@@ -105,5 +106,30 @@ describe("the README", () => {
     for (const name of Object.keys(PoolError).filter((name) => name.endsWith("Error"))) {
       assert.include(readme, `\`${name}`)
     }
+  })
+
+  it("names tests that exist in its table of features", () => {
+    const rows = Array.from(readme.matchAll(/^\| ([SAN]\d+) +\| .+? +\| (.+?) +\|$/gm))
+    assert.strictEqual(rows.length, 46)
+    for (const [, id, proof] of rows) {
+      if (proof === "not yet") continue
+      const [, file, name] = /^`([\w/.]+)`: (.+)$/.exec(proof!) ?? assert.fail(`${id} names no test`)
+      const tests = readFileSync(join(root, `test/${file}.test.ts`), "utf8")
+      assert.include(tests, name!, id)
+    }
+  })
+})
+
+describe("the package", () => {
+  it("asks for Effect, and nothing else", () => {
+    const { dependencies, peerDependencies } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
+    assert.deepStrictEqual([dependencies, Object.keys(peerDependencies)], [undefined, ["effect"]])
+  })
+
+  it("is tested with at least 95 % of its lines and branches", () => {
+    const coverage = vitest.test?.coverage?.thresholds as
+      | { readonly branches: number; readonly lines: number }
+      | undefined
+    assert.isAtLeast(Math.min(coverage?.branches ?? 0, coverage?.lines ?? 0), 95)
   })
 })

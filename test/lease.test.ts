@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Deferred, Effect, Exit, Fiber } from "effect"
+import { Cause, Deferred, Effect, Exit, Fiber, Latch } from "effect"
 import { ConnectionFactory, ConnectionPool, InMemoryConnection } from "effect-connection-pool"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
@@ -326,18 +326,26 @@ describe("a driver's hooks", () => {
     Effect.gen(function*() {
       let interrupt: (() => void) | undefined
       const { factory } = withHooks({
-        endLease: () => {
+        beginLease: (connection) => {
           interrupt?.()
           interrupt = undefined
+          return connection
         }
       })
       const pool = yield* ConnectionPool.make({ factory, max: 2 })
+      const gate = yield* Latch.make()
+      const first = yield* Effect.forkDetach(pool.use(() => gate.await))
       const other = yield* Effect.forkDetach(pool.use(() => Effect.never))
       yield* settle
+      const next = yield* Effect.forkDetach(pool.use((connection) => Effect.succeed(connection.id)))
+      yield* settle
+      // While the next is given what the first returns, it could be given what the other loses as well.
       interrupt = () => other.interruptUnsafe()
-      yield* pool.use(() => Effect.void)
+      yield* gate.open
+      yield* Fiber.join(first)
+      assert.strictEqual(yield* Fiber.join(next), 1)
       assert.isTrue(Exit.isFailure(yield* Fiber.await(other)))
       const stats = yield* pool.stats
-      assert.deepStrictEqual([stats.idle, stats.inUse, stats.returns], [2, 0, 2])
+      assert.deepStrictEqual([stats.idle, stats.inUse, stats.returns], [2, 0, 3])
     }))
 })

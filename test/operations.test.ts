@@ -310,6 +310,25 @@ describe("leaks", () => {
     }))
 })
 
+describe("several leaks", () => {
+  it.effect("are reported once each, when it is time for each", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ leakThreshold: "30 seconds" })
+      const events = yield* record(pool)
+      const lease = yield* borrow(pool)
+      yield* TestClock.adjust("10 seconds")
+      const later = yield* borrow(pool)
+      yield* TestClock.adjust("2 minutes")
+      assert.deepStrictEqual(
+        events.flatMap((event) => event._tag === "LeakSuspected" ? [event.holder.connection] : []),
+        [1, 2]
+      )
+      assert.strictEqual((yield* pool.stats).leaks, 2)
+      yield* lease.giveBack
+      yield* later.giveBack
+    }))
+})
+
 describe("events", () => {
   it.effect("tell what happens, in order", () =>
     Effect.gen(function*() {

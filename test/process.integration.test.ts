@@ -22,4 +22,8 @@ describe("a process with a pool", () => {
   it("stays until the deadline of a caller who waits, with nothing else to do", async () => {
     assert.strictEqual(await run("exhausted"), "AcquireTimeoutError")
   }, 40_000)
+
+  it("has one timer for a thousand deadlines, however they differ", async () => {
+    assert.strictEqual(await run("deadlines"), "1000 waiting, 1 timer; 1000 timed out, 0 timers")
+  }, 40_000)
 })

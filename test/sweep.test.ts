@@ -55,6 +55,12 @@ const scenarios: Record<string, (world: World) => Effect.Effect<unknown, unknown
       yield* body(yield* pool.acquire)
       yield* body(yield* pool.acquireWith({ timeout: 0 }))
     }),
+  "acquire of what others take": ({ pool }) =>
+    Effect.gen(function*() {
+      yield* pool.use(body)
+      yield* Effect.forkDetach(pool.use(body))
+      yield* Effect.scoped(Effect.flatMap(pool.acquire, body))
+    }),
   "a deadline in a line": ({ pool }) =>
     Effect.gen(function*() {
       yield* Effect.forkDetach(pool.use(() => Effect.sleep("2 seconds")))

@@ -9,12 +9,15 @@ import { Linked } from "./linkedList.ts"
  */
 export class Deadlines<M extends Timed<unknown>> {
   readonly rows = new Map<number, Row<M>>()
+  /** The row that a member has joined last: most will join the same. */
+  last: Row<M> | undefined = undefined
   readonly heap: Array<Row<M>> = []
 }
 
 /** What can have a deadline: one at a time, beside the list it may be in. */
 export class Timed<N> extends Linked<N> {
-  dueAt = Infinity
+  /** When the time began to run. */
+  timedFrom = 0
   row: Row<Timed<unknown>> | undefined = undefined
   earlier: Timed<unknown> | undefined = undefined
   later: Timed<unknown> | undefined = undefined
@@ -42,13 +45,10 @@ export const add = <M extends Timed<unknown>>(
   duration: number
 ): void => {
   cancel(deadlines, member)
+  member.timedFrom = now
   if (duration === Infinity) return
-  let row = deadlines.rows.get(duration)
-  if (row === undefined) {
-    row = new Row(duration)
-    deadlines.rows.set(duration, row)
-  }
-  member.dueAt = now + duration
+  const { last } = deadlines
+  const row = last !== undefined && last.duration === duration ? last : rowFor(deadlines, duration)
   member.row = row as Row<unknown> as Row<Timed<unknown>>
   member.earlier = row.tail
   if (row.tail === undefined) {
@@ -62,6 +62,16 @@ export const add = <M extends Timed<unknown>>(
   }
 }
 
+const rowFor = <M extends Timed<unknown>>(deadlines: Deadlines<M>, duration: number): Row<M> => {
+  let row = deadlines.rows.get(duration)
+  if (row === undefined) {
+    row = new Row(duration)
+    deadlines.rows.set(duration, row)
+  }
+  deadlines.last = row
+  return row
+}
+
 /** Forgets the member's deadline, if it has one. */
 export const cancel = <M extends Timed<unknown>>(deadlines: Deadlines<M>, member: M): void => {
   const row = member.row as Row<unknown> as Row<M> | undefined
@@ -70,7 +80,6 @@ export const cancel = <M extends Timed<unknown>>(deadlines: Deadlines<M>, member
   member.row = undefined
   member.earlier = undefined
   member.later = undefined
-  member.dueAt = Infinity
   if (later === undefined) row.tail = earlier as M | undefined
   else later.earlier = earlier
   if (earlier !== undefined) {
@@ -80,23 +89,30 @@ export const cancel = <M extends Timed<unknown>>(deadlines: Deadlines<M>, member
   row.head = later as M | undefined
   if (row.head === undefined) {
     leaveHeap(deadlines.heap, row)
-    if (deadlines.rows.size > rowsKept) deadlines.rows.delete(row.duration)
+    if (deadlines.rows.size > rowsKept) {
+      deadlines.rows.delete(row.duration)
+      if (deadlines.last === row) deadlines.last = undefined
+    }
   } else down(deadlines.heap, row)
 }
 
 /** When the next member expires; `Infinity` if none ever will. */
 export const nextDue = <M extends Timed<unknown>>(deadlines: Deadlines<M>): number =>
-  deadlines.heap.length === 0 ? Infinity : deadlines.heap[0]!.head!.dueAt
+  deadlines.heap.length === 0 ? Infinity : dueAt(deadlines.heap[0]!)
 
 /** Takes out the member that is longest past its deadline, if one is. */
 export const takeDue = <M extends Timed<unknown>>(deadlines: Deadlines<M>, now: number): M | undefined => {
-  const member = deadlines.heap[0]?.head
-  if (member === undefined || member.dueAt > now) return undefined
+  const row = deadlines.heap[0]
+  if (row === undefined || dueAt(row) > now) return undefined
+  const member = row.head!
   cancel(deadlines, member)
   return member
 }
 
-const before = <M extends Timed<unknown>>(a: Row<M>, b: Row<M>): boolean => a.head!.dueAt < b.head!.dueAt
+/** When the head of a row expires, which is never empty while it competes. */
+const dueAt = <M extends Timed<unknown>>(row: Row<M>): number => row.head!.timedFrom + row.duration
+
+const before = <M extends Timed<unknown>>(a: Row<M>, b: Row<M>): boolean => dueAt(a) < dueAt(b)
 
 const place = <M>(heap: Array<Row<M>>, row: Row<M>, position: number): void => {
   heap[position] = row

@@ -28,6 +28,7 @@ import * as Metrics from "./metrics.ts"
 import type { Settings } from "./settings.ts"
 import * as Spans from "./spans.ts"
 import * as State from "./state.ts"
+import { Step } from "./step.ts"
 
 export interface ShutdownReport {
   readonly returned: number
@@ -116,15 +117,7 @@ export class Pool<C, E> {
     f: (connection: C) => Effect.Effect<A, X, R>,
     options: State.LeaseOptions | undefined
   ): Effect.Effect<A, X | PoolError<E>, R> {
-    // The end of the lease is installed before the lease begins. The other way round there is a step between the two,
-    // where an interrupt, or a fiber that has run for its turn, would lose the connection.
-    return Effect.withFiber((fiber) => {
-      const lease = new State.Lease<C>(fiber, options, false)
-      return Effect.onExitPrimitive(
-        Effect.suspend(() => this.#begin(lease, f)),
-        () => this.end(lease)
-      )
-    })
+    return new Use(this, f, options)
   }
 
   useSync<A, X>(
@@ -157,15 +150,35 @@ export class Pool<C, E> {
 
   acquire(options: State.LeaseOptions | undefined): Effect.Effect<C, PoolError<E>, Scope.Scope> {
     return Effect.withFiber((fiber) => {
+      const { idle, waiters } = this.state
+      const scope = Context.getUnsafe(fiber.context, Scope.Scope)
+      if (idle.length === 0 || waiters.length > 0 || scope.state._tag === "Closed") return this.#acquire(scope, options)
+      const lease = new State.Lease<C>(fiber, options, true)
+      return Effect.andThen(
+        Scope.addFinalizerExit(scope, () => this.#ended(lease)),
+        Effect.suspend(() => {
+          this.#checkOutside()
+          // Others, or the end of the scope, may have come between.
+          if (lease.stage !== "new" || !State.take(this.state, lease, this.now())) return this.#acquire(scope, options)
+          this.#attend()
+          return Exit.succeed(lease.entry!.lent!)
+        })
+      )
+    })
+  }
+
+  /** The same for a caller that will have to wait, or may be refused. */
+  #acquire(scope: Scope.Scope, options: State.LeaseOptions | undefined): Effect.Effect<C, PoolError<E>> {
+    return Effect.withFiber((fiber) => {
       const lease = new State.Lease<C>(fiber, options, true)
       let own: Scope.Closeable | undefined
       return Effect.onExitPrimitive(
         Effect.suspend(() => {
           // A scope of its own, so that an acquire that fails leaves nothing behind in the caller's.
-          own = Scope.forkUnsafe(Context.getUnsafe(fiber.context, Scope.Scope))
+          own = Scope.forkUnsafe(scope)
           return Effect.andThen(
-            Scope.addFinalizer(own, Effect.sync(() => this.end(lease))),
-            Effect.suspend(() => this.#begin(lease, Exit.succeed))
+            Scope.addFinalizerExit(own, () => this.#ended(lease)),
+            new Begin(this, lease, Exit.succeed)
           )
         }),
         (exit) => {
@@ -187,7 +200,13 @@ export class Pool<C, E> {
     return undefined
   }
 
-  #begin<A, X, R>(
+  #ended(lease: State.Lease<C>): Effect.Effect<void> {
+    this.end(lease)
+    return Exit.void
+  }
+
+  /** Takes a connection, or waits for one, and runs what is to be done with it. */
+  begin<A, X, R>(
     lease: State.Lease<C>,
     f: (connection: C) => Effect.Effect<A, X, R>
   ): Effect.Effect<A, X | PoolError<E>, R> {
@@ -223,9 +242,10 @@ export class Pool<C, E> {
     // No cleanup here: an interrupt reaches the end of the lease, which leaves the line.
     return Effect.callback<A, X | PoolError<E>, R>((resume) => {
       const { state } = this
-      State.join(state, lease, now, () => resume(this.#outcome(lease, f)))
+      State.join(state, new Caller(this, lease, f, resume), now)
       State.settle(state, now)
-      this.#run()
+      if (state.isPending) this.#run()
+      else this.#setAlarm()
       // The one who does not want to wait at all.
       if (lease.options?.timeoutMillis === 0 && lease.stage === "waiting") {
         this.#timeOut([lease.waiter!], now)
@@ -235,7 +255,7 @@ export class Pool<C, E> {
   }
 
   /** How a caller goes on whose wait is over. */
-  #outcome<A, X, R>(
+  outcome<A, X, R>(
     lease: State.Lease<C>,
     f: (connection: C) => Effect.Effect<A, X, R>
   ): Effect.Effect<A, X | PoolError<E>, R> {
@@ -282,7 +302,7 @@ export class Pool<C, E> {
         new AcquireTimeoutError({
           pool: state.settings.name,
           phase: State.phaseOf(state, waiter),
-          waitedMillis: now - waiter.joinedAt,
+          waitedMillis: now - waiter.timedFrom,
           timeoutMillis: State.timeoutOf(state, waiter.lease),
           ...numbers
         })
@@ -328,13 +348,12 @@ export class Pool<C, E> {
     this.#isRunning = true
     const { state } = this
     for (;;) {
-      const postponed = this.#postponed.shift()
-      if (postponed !== undefined) {
-        postponed()
+      if (this.#postponed.length > 0) {
+        this.#postponed.shift()!()
         continue
       }
-      const entry = state.starting.shift()
-      if (entry !== undefined) {
+      if (state.starting.length > 0) {
+        const entry = state.starting.shift()!
         entry.isStarting = false
         this.#operate(entry)
         continue
@@ -343,9 +362,8 @@ export class Pool<C, E> {
         this.#publish()
         continue
       }
-      const round = state.finished.shift()
-      if (round !== undefined) {
-        wake(round.done)
+      if (state.finished.length > 0) {
+        wake(state.finished.shift()!)
         continue
       }
       if (this.#shutdown !== undefined && this.#descend(this.#shutdown, false)) continue
@@ -355,7 +373,7 @@ export class Pool<C, E> {
         break
       }
       this.#wakes++
-      wake(LinkedList.shift(state.ready)!.resume)
+      wake(LinkedList.shift(state.ready)!)
     }
     this.#isRunning = false
     state.isPending = false
@@ -617,7 +635,7 @@ export class Pool<C, E> {
       isPaused: state.paused,
       connectFailures: lastFailure === undefined ? 0 : state.failures,
       lastConnectFailure: lastFailure,
-      longestWaitMillis: first === undefined ? 0 : this.now() - first.joinedAt,
+      longestWaitMillis: first === undefined ? 0 : this.now() - first.timedFrom,
       acquireTimeoutMillis: state.settings.acquireTimeout,
       stats: State.stats(state)
     }
@@ -677,6 +695,73 @@ export class Pool<C, E> {
   }
 }
 
+/**
+ * The end of the lease is installed before the lease begins. The other way round there is a step between the two, where
+ * an interrupt, or a fiber that has run for its turn, would lose the connection.
+ */
+class Use<C, E, A, X, R> extends Step<A, X | PoolError<E>, R> {
+  readonly #pool: Pool<C, E>
+  readonly #f: (connection: C) => Effect.Effect<A, X, R>
+  readonly #options: State.LeaseOptions | undefined
+
+  constructor(
+    pool: Pool<C, E>,
+    f: (connection: C) => Effect.Effect<A, X, R>,
+    options: State.LeaseOptions | undefined
+  ) {
+    super()
+    this.#pool = pool
+    this.#f = f
+    this.#options = options
+  }
+
+  step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<A, X | PoolError<E>, R> {
+    const pool = this.#pool
+    const lease = new State.Lease<C>(fiber, this.#options, false)
+    return Effect.onExitPrimitive(new Begin(pool, lease, this.#f), () => pool.end(lease))
+  }
+}
+
+class Begin<C, E, A, X, R> extends Step<A, X | PoolError<E>, R> {
+  readonly #pool: Pool<C, E>
+  readonly #lease: State.Lease<C>
+  readonly #f: (connection: C) => Effect.Effect<A, X, R>
+
+  constructor(pool: Pool<C, E>, lease: State.Lease<C>, f: (connection: C) => Effect.Effect<A, X, R>) {
+    super()
+    this.#pool = pool
+    this.#lease = lease
+    this.#f = f
+  }
+
+  step(): Effect.Effect<A, X | PoolError<E>, R> {
+    return this.#pool.begin(this.#lease, this.#f)
+  }
+}
+
+/** A caller in line, with what it is to go on with. A line may be long: this holds no closure. */
+class Caller<C, E, A, X, R> extends State.Waiter<C> {
+  readonly #pool: Pool<C, E>
+  readonly #f: (connection: C) => Effect.Effect<A, X, R>
+  readonly #go: (effect: Effect.Effect<A, X | PoolError<E>, R>) => void
+
+  constructor(
+    pool: Pool<C, E>,
+    lease: State.Lease<C>,
+    f: (connection: C) => Effect.Effect<A, X, R>,
+    go: (effect: Effect.Effect<A, X | PoolError<E>, R>) => void
+  ) {
+    super(lease)
+    this.#pool = pool
+    this.#f = f
+    this.#go = go
+  }
+
+  resume(): void {
+    this.#go(this.#pool.outcome(this.lease, this.#f))
+  }
+}
+
 /** Runs what a caller wants done with its connection. */
 const run = <C, A, X, R>(f: (connection: C) => Effect.Effect<A, X, R>, connection: C) => {
   const body = f(connection) as Effect.Effect<A, X, R> | undefined
@@ -711,9 +796,9 @@ interface Numbers {
   readonly lastConnectError?: unknown
 }
 
-const wake = (resume: () => void): void => {
+const wake = (waiting: { resume(): void }): void => {
   try {
-    resume()
+    waiting.resume()
   } catch (thrown) {
     // Thrown by an observer of that fiber: not the business of the one whose release woke it.
     queueMicrotask(() => {

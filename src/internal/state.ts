@@ -103,19 +103,17 @@ export class Lease<C> {
 }
 
 /** A caller in line. Most callers never are, so a lease does not carry this along. */
-export class Waiter<C> extends Deadlines.Timed<Waiter<C>> {
+export abstract class Waiter<C> extends Deadlines.Timed<Waiter<C>> {
   readonly lease: Lease<C>
-  readonly joinedAt: number
-  /** Continues the caller's fiber. */
-  readonly resume: () => void
   error: PoolError<unknown> | undefined = undefined
 
-  constructor(lease: Lease<C>, joinedAt: number, resume: () => void) {
+  constructor(lease: Lease<C>) {
     super()
     this.lease = lease
-    this.joinedAt = joinedAt
-    this.resume = resume
   }
+
+  /** Continues the caller's fiber. */
+  abstract resume(): void
 }
 
 /**
@@ -132,7 +130,7 @@ export class Round<C> {
   /** Whether nobody wants to know any more. */
   isCancelled = false
   /** Called once, when all have answered. */
-  readonly done: () => void
+  readonly resume: () => void
   /** Those that have yet to be asked, once it has begun, and the number of those that are being asked. */
   left: ReadonlyArray<Entry<C>> | undefined = undefined
   running = 0
@@ -144,11 +142,11 @@ export class Round<C> {
   attempt: Entry<C> | undefined = undefined
   connected: boolean | undefined = undefined
 
-  constructor(options: RoundOptions, done: () => void) {
+  constructor(options: RoundOptions, resume: () => void) {
     this.concurrency = options.concurrency
     this.timeoutMillis = options.timeoutMillis
     this.mayConnect = options.mayConnect
-    this.done = done
+    this.resume = resume
   }
 }
 
@@ -326,8 +324,8 @@ const giveUp = <C>(state: State<C>, entry: Entry<C>, verdict: "validate" | PoolE
 }
 
 /** Puts the caller at the end of the line; `resume` is called once, when its wait is over. */
-export const join = <C>(state: State<C>, lease: Lease<C>, now: number, resume: () => void): void => {
-  const waiter = new Waiter(lease, now, resume)
+export const join = <C>(state: State<C>, waiter: Waiter<C>, now: number): void => {
+  const { lease } = waiter
   lease.stage = "waiting"
   lease.waiter = waiter
   LinkedList.push(state.waiters, waiter)
@@ -355,7 +353,7 @@ export const hold = <C>(state: State<C>, lease: Lease<C>): void => {
 }
 
 const noteCheckout = <C>(state: State<C>, { entry, fiber, waiter }: Lease<C>): void => {
-  const waitedMillis = waiter === undefined ? 0 : entry!.lentAt - waiter.joinedAt
+  const waitedMillis = waiter === undefined ? 0 : entry!.lentAt - waiter.timedFrom
   if (waiter !== undefined) {
     state.waitedMillis += waitedMillis
     if (waitedMillis > state.counters.maxWaitMillis) state.counters.maxWaitMillis = waitedMillis
@@ -503,10 +501,22 @@ const free = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
     const reason = fate(state, entry, now)
     if (reason !== undefined) return leaveFor(state, entry, reason, now)
   }
+  if (state.waiters.length > 0) return handOver(state, entry, now)
+  rest(state, entry)
+}
+
+const rest = <C>(state: State<C>, entry: Entry<C>): void => {
   LinkedList.remove(entry)
   LinkedList.push(state.idle, entry)
   upkeepBy(state, entry.idleSince + state.idleUpkeep)
-  if (state.waiters.length > 0) settle(state, now)
+}
+
+/** Gives the first in line a connection that nobody has any more, without a detour. */
+const handOver = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
+  const waiter = state.waiters.head!
+  if (state.phase !== "open" || state.paused || inspect(state, entry, now) !== "lend") rest(state, entry)
+  else if (grant(state, entry, waiter.lease, now)) finishWait(state, waiter)
+  settle(state, now)
 }
 
 /** Whether `fate` has to be asked; all that most connections are ever asked. */
@@ -546,12 +556,13 @@ export const settle = <C>(state: State<C>, now: number): void => {
 
 const openMissing = <C>(state: State<C>, now: number): void => {
   const { connecting, settings } = state
+  const possible = Math.min(settings.max - total(state), settings.maxConnecting - connecting.length)
+  if (possible <= 0) return
   const wanted = Math.max(
     now < state.retryAt ? 0 : state.waiters.length - onTheWay(state, now),
     now < state.refillAt ? 0 : settings.min - size(state)
   )
-  const possible = Math.min(wanted, settings.max - total(state), settings.maxConnecting - connecting.length)
-  for (let opened = 0; opened < possible; opened++) connect(state, now)
+  for (let opened = 0; opened < Math.min(wanted, possible); opened++) connect(state, now)
 }
 
 const connect = <C>(state: State<C>, now: number): void => {

@@ -20,6 +20,10 @@ const make = (config: PoolConfig.PoolConfig) =>
 const caller = () =>
   new State.Lease<string>({ id: 1, pollUnsafe: () => undefined } as Fiber.Fiber<unknown, unknown>, undefined, false)
 
+class Waiter extends State.Waiter<string> {
+  resume() {}
+}
+
 /** Does what the coordination would: connects whatever is being opened, and closes whatever closes. */
 const perform = (state: State.State<string>, now: number) => {
   for (let entry = state.starting.shift(); entry !== undefined; entry = state.starting.shift()) {
@@ -33,10 +37,9 @@ describe("State", () => {
   it("keeps no deadline for a caller who was served, refused or has left", () => {
     const state = make({ max: 1 })
     const [served, refused, left] = [caller(), caller(), caller()]
-    const resumed: Array<string> = []
-    State.join(state, served, 0, () => resumed.push("served"))
-    State.join(state, refused, 0, () => resumed.push("refused"))
-    State.join(state, left, 0, () => resumed.push("left"))
+    State.join(state, new Waiter(served), 0)
+    State.join(state, new Waiter(refused), 0)
+    State.join(state, new Waiter(left), 0)
     assert.strictEqual(Deadlines.nextDue(state.deadlines), 30_000)
     State.settle(state, 0)
     perform(state, 0)
@@ -50,7 +53,7 @@ describe("State", () => {
   it("gives a lease back once, however often it is ended", () => {
     const state = make({ max: 1 })
     const lease = caller()
-    State.join(state, lease, 0, () => {})
+    State.join(state, new Waiter(lease), 0)
     State.settle(state, 0)
     perform(state, 0)
     State.hold(state, lease)
