@@ -106,6 +106,7 @@ export const goals: ReadonlyArray<Goal> = [
     "generic-pool": 1,
     "floor: primitive": 1.25
   }),
+  ...row("what metrics cost", "alone", use, { "ours: use, no metrics": 1.15 }),
   // Not in the table of goals: what is less than a quarter apart counts as equal there.
   {
     name: "flat as the pool grows",

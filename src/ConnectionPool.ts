@@ -8,6 +8,7 @@ import { Context, type Duration, Effect, Layer, Result, type Scope, type Stream 
 import type { ConnectionInfo } from "./Connection.ts"
 import type { ConnectionFactory } from "./ConnectionFactory.ts"
 import type { ConnectionStats } from "./ConnectionStats.ts"
+import type { CheckReport } from "./HealthReport.ts"
 import * as internal from "./internal/pool.ts"
 import * as State from "./internal/state.ts"
 import * as PoolConfig from "./PoolConfig.ts"
@@ -23,6 +24,16 @@ export interface AcquireOptions {
   readonly timeout?: Duration.Input | undefined
   /** What this caller is called in `holders`, leak reports and timeout errors. Default: the name of the current span. */
   readonly label?: string | undefined
+}
+
+/** How idle connections are to be checked. */
+export interface CheckOptions {
+  /** Connections asked at the same time, at most. Default 1, floor 1. */
+  readonly concurrency?: number | undefined
+  /** How long each may take to answer. Default: `validateTimeout`. */
+  readonly timeout?: Duration.Input | undefined
+  /** Whether to open a connection if no other works. Default `true`. */
+  readonly connect?: boolean | undefined
 }
 
 /** How a shutdown went. */
@@ -92,6 +103,17 @@ export interface ConnectionPool<in out C, out E = never> {
   readonly events: Stream.Stream<PoolEvent>
 
   /**
+   * Has every idle connection asked now whether it still works, one after the other; those that do not are evicted, and
+   * replaced if somebody waits or `min` asks for it. Connections in use are left alone.
+   *
+   * Callers come first: they take those that are not being asked, and one that has answered goes to the first in line.
+   * Checks of one pool wait for each other. If no connection works, or there is none, it opens one to find out whether
+   * the database can be reached, and waits for that attempt. Interrupting it ends the round. For checks on a schedule,
+   * and for what they mean, choose `HealthChecker`. Fails with `PoolConfigError` if the options make no sense.
+   */
+  readonly check: (options?: CheckOptions | undefined) => Effect.Effect<CheckReport, PoolConfigError>
+
+  /**
    * Has a connection leave the pool: at once if it is idle, else when it comes back. For one that turned out to be
    * broken. Answers whether the pool has it.
    */
@@ -133,6 +155,13 @@ export interface ConnectionPool<in out C, out E = never> {
     /** Instead of `drainTimeout`. */
     readonly drainTimeout?: Duration.Input | undefined
   }) => Effect.Effect<ShutdownReport>
+
+  /**
+   * Puts an event of a module beside the pool among those of the pool.
+   *
+   * @internal
+   */
+  readonly "~announce"?: (event: PoolEvent) => void
 }
 
 /** A factory, and the options of the pool over it. */
@@ -204,6 +233,11 @@ const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => 
     connections: Effect.sync(() => pool.look((now) => State.connections(pool.state, now))),
     holders: Effect.sync(() => pool.look((now) => State.holders(pool.state, now, Infinity))),
     events: pool.eventStream,
+    check: (options) =>
+      Effect.suspend(() => {
+        const checked = PoolConfig.resolveCheck(settings.name, options ?? {})
+        return Result.isFailure(checked) ? Effect.fail(checked.failure) : pool.check(checked.success)
+      }),
     invalidate: (connection) => Effect.sync(() => pool.invalidate(connection)),
     recycle: Effect.sync(() => pool.recycle()),
     pause: Effect.sync(() => pool.pause()),
@@ -214,7 +248,9 @@ const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => 
         if (Result.isFailure(checked)) return Effect.fail(checked.failure)
         return Effect.sync(() => pool.resize(checked.success.min, checked.success.max))
       }),
-    shutdown: (options) => Effect.suspend(() => pool.shutdown(toMillis(options?.drainTimeout) ?? settings.drainTimeout))
+    shutdown: (options) =>
+      Effect.suspend(() => pool.shutdown(toMillis(options?.drainTimeout) ?? settings.drainTimeout)),
+    "~announce": (event) => pool.announce(event)
   }
 }
 

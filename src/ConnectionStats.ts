@@ -35,6 +35,14 @@ export interface ConnectionStats extends Occupancy {
   readonly connects: number
   /** Attempts to open a connection that failed, timed out, or were given up by a shutdown. */
   readonly connectFailures: number
+  /** Those of them that ran into `connectTimeout`. */
+  readonly connectTimeouts: number
+  /** Validations that have ended, and those that found the connection broken. */
+  readonly validations: number
+  readonly validationFailures: number
+  /** Resets that have ended, and those that did not leave a clean connection. */
+  readonly resets: number
+  readonly resetFailures: number
   /** Connections that were closed. */
   readonly disconnects: number
   /** Connections that would not close within `closeTimeout`, and were given up. */

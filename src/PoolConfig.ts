@@ -1,7 +1,9 @@
 /** The options of a pool: what they mean, what they are if not given, and what they may be. */
-import { Config, Duration, Option, Predicate, Result } from "effect"
+import { type Config, type Duration, Result } from "effect"
+import * as Options from "./internal/options.ts"
 import type { Settings } from "./internal/settings.ts"
-import { type ConfigProblem, PoolConfigError } from "./PoolError.ts"
+import type { RoundOptions } from "./internal/state.ts"
+import { PoolConfigError } from "./PoolError.ts"
 
 /**
  * Options of a pool, apart from its factory. All have defaults; what contradicts itself is refused with a
@@ -68,25 +70,23 @@ export interface PoolConfig {
    * opens them in the background (`"lazy"`). Default `"eager"`.
    */
   readonly start?: "eager" | "lazy" | undefined
+  /**
+   * Whether the pool shows its metrics (see `PoolMetrics`). Default `true`; switch it off for pools that are made under
+   * ever new names, for what they have counted stays.
+   */
+  readonly metrics?: boolean | undefined
 }
 
-type Rule =
-  | { readonly kind: "name" }
-  | { readonly kind: "start" }
-  | { readonly kind: "fraction"; readonly default: number }
-  | { readonly kind: "count"; readonly default: number; readonly floor: number; readonly finite?: true }
-  | { readonly kind: "duration"; readonly default: Duration.Input; readonly zero?: true }
-
 const rules = {
-  name: { kind: "name" },
+  name: { kind: "name", default: "pool" },
   min: { kind: "count", default: 0, floor: 0, finite: true },
   max: { kind: "count", default: 10, floor: 1, finite: true },
   acquireTimeout: { kind: "duration", default: "30 seconds" },
   maxWaiting: { kind: "count", default: Infinity, floor: 1 },
   connectTimeout: { kind: "duration", default: "10 seconds" },
   maxConnecting: { kind: "count", default: Infinity, floor: 1 },
-  connectBackoff: { kind: "duration", default: "100 millis" },
-  connectBackoffMax: { kind: "duration", default: "5 seconds" },
+  connectBackoff: { kind: "duration", default: "100 millis", finite: true },
+  connectBackoffMax: { kind: "duration", default: "5 seconds", finite: true },
   idleTimeout: { kind: "duration", default: "10 minutes" },
   maxLifetime: { kind: "duration", default: "30 minutes" },
   lifetimeJitter: { kind: "fraction", default: 0.1 },
@@ -98,15 +98,14 @@ const rules = {
   closeTimeout: { kind: "duration", default: "5 seconds" },
   drainTimeout: { kind: "duration", default: "10 seconds", zero: true },
   leakThreshold: { kind: "duration", default: "1 minute" },
-  start: { kind: "start" }
-} as const satisfies { readonly [K in keyof Required<PoolConfig>]: Rule }
-
-const fields = Object.keys(rules) as ReadonlyArray<keyof PoolConfig>
+  start: { kind: "choice", of: ["eager", "lazy"] },
+  metrics: { kind: "flag", default: true }
+} as const satisfies { readonly [K in keyof Required<PoolConfig>]: Options.Rule }
 
 /**
  * Every option from the configuration, under a prefix: with `PoolConfig.config("DB")`, `DB_MAX=20`,
- * `DB_ACQUIRE_TIMEOUT=5 seconds`, `DB_START=lazy`. What is not set keeps its default; a value that cannot be parsed is a
- * `ConfigError`, one that is not allowed a `PoolConfigError` from the pool.
+ * `DB_ACQUIRE_TIMEOUT=5 seconds` (or `5s`), `DB_START=lazy`. What is not set keeps its default. All variables that
+ * cannot be are listed in one `ConfigError`; what only contradicts another option, in the `PoolConfigError` of the pool.
  *
  * ```ts
  * import { Effect } from "effect"
@@ -118,37 +117,7 @@ const fields = Object.keys(rules) as ReadonlyArray<keyof PoolConfig>
  * })
  * ```
  */
-export const config = (prefix?: string): Config.Config<PoolConfig> => {
-  const options: Record<string, Config.Config<Option.Option<unknown>>> = {}
-  for (const field of fields) {
-    options[field] = Config.option(fromEnvironment(rules[field], variable(field)))
-  }
-  const all = Config.map(Config.all(options), (values) => {
-    const given: Record<string, unknown> = {}
-    for (const field of fields) {
-      const value = values[field]
-      if (value !== undefined && Option.isSome(value)) given[field] = value.value
-    }
-    return given as PoolConfig
-  })
-  return prefix === undefined ? all : Config.nested(all, prefix)
-}
-
-const variable = (field: string): string => field.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()
-
-const fromEnvironment = (rule: Rule, name: string): Config.Config<unknown> => {
-  switch (rule.kind) {
-    case "name":
-      return Config.String(name)
-    case "start":
-      return Config.Literals(["eager", "lazy"], name)
-    case "duration":
-      return Config.Duration(name)
-    case "count":
-    case "fraction":
-      return Config.Number(name)
-  }
-}
+export const config = (prefix?: string): Config.Config<PoolConfig> => Options.fromEnvironment(rules, prefix)
 
 /**
  * Checks the options, all of them, and turns them into the numbers the pool works with.
@@ -159,69 +128,18 @@ export const resolve = (
   options: PoolConfig,
   canValidate: boolean
 ): Result.Result<Settings, PoolConfigError> => {
-  const given = options as Readonly<Record<string, unknown>>
-  const problems: Array<ConfigProblem> = []
-  const refuse = (field: string, allowed: string) => problems.push({ field, value: show(given[field]), allowed })
-
-  for (const field of Object.keys(options)) {
-    if (!Object.hasOwn(rules, field)) refuse(field, `one of ${fields.join(", ")}`)
-  }
-  const name = options.name ?? "pool"
-  if (!Predicate.isString(name) || name.trim() === "") refuse("name", "text that is not empty")
-  const start = options.start ?? "eager"
-  if (start !== "eager" && start !== "lazy") refuse("start", `"eager" or "lazy"`)
-
-  const count = (field: keyof PoolConfig, rule: Rule & { readonly kind: "count" }): number => {
-    const value = given[field] ?? rule.default
-    const whole = Number.isSafeInteger(value) || (value === Infinity && rule.finite !== true)
-    if (whole && (value as number) >= rule.floor) return value as number
-    refuse(field, `a whole number of at least ${rule.floor}${rule.finite === true ? "" : ", or Infinity"}`)
-    return rule.default
-  }
-  const millis = (field: keyof PoolConfig, rule: Rule & { readonly kind: "duration" }): number => {
-    const value = toMillis(given[field] ?? rule.default)
-    if (value !== undefined && (value > 0 || (value === 0 && rule.zero === true))) return value
-    refuse(field, rule.zero === true ? "a duration of zero or more" : "a duration above zero, or Infinity")
-    return toMillis(rule.default)!
-  }
-  const fraction = (field: keyof PoolConfig, rule: Rule & { readonly kind: "fraction" }): number => {
-    const value = given[field] ?? rule.default
-    if (Predicate.isNumber(value) && value >= 0 && value < 1) return value
-    refuse(field, "a number from 0 to below 1")
-    return rule.default
-  }
-
-  const settings: Settings = {
-    name: String(name),
-    start: start === "lazy" ? "lazy" : "eager",
-    min: count("min", rules.min),
-    max: count("max", rules.max),
-    acquireTimeout: millis("acquireTimeout", rules.acquireTimeout),
-    maxWaiting: count("maxWaiting", rules.maxWaiting),
-    connectTimeout: millis("connectTimeout", rules.connectTimeout),
-    maxConnecting: count("maxConnecting", rules.maxConnecting),
-    connectBackoff: millis("connectBackoff", rules.connectBackoff),
-    connectBackoffMax: millis("connectBackoffMax", rules.connectBackoffMax),
-    idleTimeout: millis("idleTimeout", rules.idleTimeout),
-    maxLifetime: millis("maxLifetime", rules.maxLifetime),
-    lifetimeJitter: fraction("lifetimeJitter", rules.lifetimeJitter),
-    maxUses: count("maxUses", rules.maxUses),
-    keepalive: millis("keepalive", rules.keepalive),
-    validateAfterIdle: canValidate ? millis("validateAfterIdle", rules.validateAfterIdle) : Infinity,
-    validateTimeout: millis("validateTimeout", rules.validateTimeout),
-    resetTimeout: millis("resetTimeout", rules.resetTimeout),
-    closeTimeout: millis("closeTimeout", rules.closeTimeout),
-    drainTimeout: millis("drainTimeout", rules.drainTimeout),
-    leakThreshold: millis("leakThreshold", rules.leakThreshold)
-  }
+  const { checked, problems } = Options.check(rules, options)
+  const settings: Settings = canValidate ? checked : { ...checked, validateAfterIdle: Infinity }
+  const refuse = (field: keyof PoolConfig, allowed: string) =>
+    problems.push({ field, value: Options.show(options[field]), allowed })
   if (problems.length === 0) {
     if (settings.min > settings.max) refuse("min", `at most max, which is ${settings.max}`)
     if (settings.connectBackoffMax < settings.connectBackoff) {
-      if (given["connectBackoffMax"] === undefined) settings.connectBackoffMax = settings.connectBackoff
+      if (options.connectBackoffMax === undefined) settings.connectBackoffMax = settings.connectBackoff
       else refuse("connectBackoffMax", `at least connectBackoff, which is ${settings.connectBackoff} ms`)
     }
     for (const field of ["keepalive", "validateAfterIdle"] as const) {
-      if (!canValidate && given[field] !== undefined) refuse(field, "only given with a factory that has validate")
+      if (!canValidate && options[field] !== undefined) refuse(field, "only given with a factory that has validate")
     }
   }
   const [first, ...rest] = problems
@@ -229,6 +147,15 @@ export const resolve = (
     ? Result.succeed(settings)
     : Result.fail(new PoolConfigError({ pool: settings.name, problems: [first, ...rest] }))
 }
+
+/** @internal */
+export const toMillis = Options.toMillis
+
+const checkRules = {
+  concurrency: { kind: "count", default: 1, floor: 1, finite: true },
+  timeout: { kind: "duration", default: "Infinity" },
+  connect: { kind: "flag", default: true }
+} as const satisfies Options.Rules
 
 /**
  * Checks new bounds for a pool; what is not given stays.
@@ -239,27 +166,28 @@ export const resolveBounds = (
   { max, min, name }: Pick<Settings, "max" | "min" | "name">,
   bounds: Pick<PoolConfig, "max" | "min">
 ): Result.Result<Settings, PoolConfigError> => {
-  const { max: newMax = max, min: newMin = min, ...others } = bounds
-  const problems = Object.entries(others).map(([field, value]): ConfigProblem => ({
-    field,
-    value: show(value),
-    allowed: "min or max"
-  }))
-  const [first, ...rest] = problems
+  const { problems: [first, ...rest] } = Options.check({ min: rules.min, max: rules.max }, bounds)
   return first === undefined
-    ? resolve({ name, min: newMin, max: newMax }, false)
+    ? resolve({ name, min: bounds.min ?? min, max: bounds.max ?? max }, false)
     : Result.fail(new PoolConfigError({ pool: name, problems: [first, ...rest] }))
 }
 
 /**
- * Milliseconds, possibly negative, or nothing if this is no duration.
+ * The same for the options of a check.
  *
  * @internal
  */
-export const toMillis = (input: unknown): number | undefined => {
-  if (Number.isNaN(input)) return undefined
-  const duration = Duration.fromInput(input as Duration.Input)
-  return Option.isSome(duration) ? Duration.toMillis(duration.value) : undefined
+export const resolveCheck = (
+  pool: string,
+  options: { readonly timeout?: Duration.Input | undefined }
+): Result.Result<RoundOptions, PoolConfigError> => {
+  const { checked, problems } = Options.check(checkRules, options)
+  const [first, ...rest] = problems
+  if (first !== undefined) return Result.fail(new PoolConfigError({ pool, problems: [first, ...rest] }))
+  const { concurrency, connect, timeout } = checked
+  return Result.succeed({
+    concurrency,
+    timeoutMillis: options.timeout === undefined ? undefined : timeout,
+    mayConnect: connect
+  })
 }
-
-const show = (value: unknown): string => Predicate.isString(value) ? `"${value}"` : String(value)

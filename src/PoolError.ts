@@ -28,8 +28,10 @@ export interface Occupancy extends Schema.Schema.Type<typeof Occupancy> {}
 export const Holder = Schema.Struct({
   /** The pool's number for the connection. */
   connection: Schema.Number,
-  /** The `label` given to `use`, `useSync` or `acquire`; else the name of the span it was taken in. */
+  /** The `label` given to `use`, `useSync` or `acquire`; else the name of the span that the fiber is in. */
   label: Schema.optional(Schema.String),
+  /** That span, to be found in a trace, if the fiber is in one. */
+  span: Schema.optional(Schema.Struct({ traceId: Schema.String, spanId: Schema.String })),
   /** The id of the fiber that took the lease. */
   fiber: Schema.Number,
   /** Milliseconds since the lease began. */

@@ -1,5 +1,6 @@
 /** What happened in a pool, as values. */
 import { Data } from "effect"
+import type { HealthReport, HealthStatus } from "./HealthReport.ts"
 import type { ConnectFailure, Holder } from "./PoolError.ts"
 
 /**
@@ -62,6 +63,10 @@ export type PoolEvent = Data.TaggedEnum<{
   LeakSuspected: { readonly holder: Holder }
   /** A lease reported by `LeakSuspected` has ended after all. */
   LeakReturned: { readonly holder: Holder }
+  /** A round of checks has ended: idle connections that still work, that do not, and that were lent before their turn. */
+  Checked: { readonly passed: number; readonly failed: number; readonly busy: number }
+  /** A `HealthChecker` has come to another conclusion, or to its first. */
+  HealthChanged: { readonly from: HealthStatus | undefined; readonly report: HealthReport }
   Paused: {}
   Resumed: {}
   Resized: { readonly min: number; readonly max: number }
@@ -69,6 +74,8 @@ export type PoolEvent = Data.TaggedEnum<{
   Recycled: { readonly connections: number }
   /** The pool lends no longer; `leases` are still out. */
   Draining: { readonly leases: number }
+  /** A shutdown has waited for `drainTimeout`, and interrupts those who still hold a connection. */
+  Interrupting: { readonly holders: ReadonlyArray<Holder> }
   /** The shutdown is complete. */
   Closed: {}
   /** A reader of `events` was too slow: it missed this many events before this one. */
@@ -80,6 +87,7 @@ export const {
   $match,
   Abandoned,
   AcquireTimedOut,
+  Checked,
   CheckedOut,
   Closed,
   ConnectFailed,
@@ -87,6 +95,8 @@ export const {
   Disconnected,
   Draining,
   Evicted,
+  HealthChanged,
+  Interrupting,
   LeakReturned,
   LeakSuspected,
   Missed,

@@ -157,6 +157,23 @@ describe("maxLifetime", () => {
       assert.deepStrictEqual(yield* shape(pool), {})
     }).pipe(Random.withSeed("jitter")))
 
+  it.effect("retires an idle connection when it is time, with no other timer to look after it", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({
+        min: 1,
+        maxLifetime: "30 minutes",
+        lifetimeJitter: 0,
+        idleTimeout: "Infinity",
+        leakThreshold: "Infinity"
+      })
+      yield* TestClock.adjust("29 minutes")
+      assert.strictEqual((yield* pool.stats).evictions.lifetime, 0)
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual((yield* pool.stats).evictions.lifetime, 1)
+      assert.deepStrictEqual(yield* shape(pool), { idle: 1 })
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
   it.effect("opens another for min as soon as one has retired", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ min: 2, max: 2, maxLifetime: "1 hour", lifetimeJitter: 0 })

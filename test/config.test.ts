@@ -18,7 +18,9 @@ const start = (config: Record<string, unknown>) =>
 
 describe("options that make no sense are refused before anything is opened", () => {
   const whole = "a whole number of at least 1"
-  const positive = "a duration above zero, or Infinity"
+  // After an endless pause it would never connect again.
+  const duration = (field: string) =>
+    field.startsWith("connectBackoff") ? "a duration above zero" : "a duration above zero, or Infinity"
   const table: ReadonlyArray<
     readonly [config: Record<string, unknown>, field: string, value: string, allowed: string]
   > = [
@@ -49,13 +51,16 @@ describe("options that make no sense are refused before anything is opened", () 
       "closeTimeout",
       "leakThreshold"
     ].flatMap((field) => [
-      [{ [field]: 0 }, field, "0", positive] as const,
-      [{ [field]: -5 }, field, "-5", positive] as const,
-      [{ [field]: Number.NaN }, field, "NaN", positive] as const,
-      [{ [field]: "-1 seconds" }, field, `"-1 seconds"`, positive] as const,
-      [{ [field]: "soon" }, field, `"soon"`, positive] as const,
-      [{ [field]: "0 millis" }, field, `"0 millis"`, positive] as const
+      [{ [field]: 0 }, field, "0", duration(field)] as const,
+      [{ [field]: -5 }, field, "-5", duration(field)] as const,
+      [{ [field]: null }, field, "null", duration(field)] as const,
+      [{ [field]: Number.NaN }, field, "NaN", duration(field)] as const,
+      [{ [field]: "-1 seconds" }, field, `"-1 seconds"`, duration(field)] as const,
+      [{ [field]: "soon" }, field, `"soon"`, duration(field)] as const,
+      [{ [field]: "0 millis" }, field, `"0 millis"`, duration(field)] as const
     ]),
+    [{ connectBackoff: Infinity }, "connectBackoff", "Infinity", "a duration above zero"],
+    [{ connectBackoffMax: "Infinity" }, "connectBackoffMax", `"Infinity"`, "a duration above zero"],
     [{ validateAfterIdle: -1 }, "validateAfterIdle", "-1", "a duration of zero or more"],
     [{ drainTimeout: "-1 millis" }, "drainTimeout", `"-1 millis"`, "a duration of zero or more"],
     [{ lifetimeJitter: 1 }, "lifetimeJitter", "1", "a number from 0 to below 1"],
@@ -149,7 +154,8 @@ describe("options that make sense", () => {
       resetTimeout: 5000,
       closeTimeout: 5000,
       drainTimeout: 10_000,
-      leakThreshold: 60_000
+      leakThreshold: 60_000,
+      metrics: true
     })
   })
 
@@ -191,6 +197,7 @@ describe("options from the environment", () => {
         DB_DRAIN_TIMEOUT: "7 seconds",
         DB_LEAK_THRESHOLD: "Infinity",
         DB_START: "lazy",
+        DB_METRICS: "off",
         OTHER_MAX: "1"
       }, "DB")
       assert.deepStrictEqual(Result.getOrThrow(PoolConfig.resolve(config, true)), {
@@ -214,7 +221,8 @@ describe("options from the environment", () => {
         resetTimeout: 4000,
         closeTimeout: 6000,
         drainTimeout: 7000,
-        leakThreshold: Infinity
+        leakThreshold: Infinity,
+        metrics: false
       })
     }))
 
@@ -236,5 +244,52 @@ describe("options from the environment", () => {
         const error = Option.getOrThrow(yield* Effect.option(Effect.flip(read({ [name]: value }, "DB"))))
         assert.include(error.message.replaceAll(/[^A-Za-z]+/g, "_"), name)
       }
+    }))
+
+  it.effect("that cannot be are all in one error, each with its name, its value and what is allowed", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(read({
+        DB_MAX: "0",
+        DB_MIN: "two",
+        DB_NAME: "  ",
+        DB_ACQUIRE_TIMEOUT: "a while",
+        DB_IDLE_TIMEOUT: "0 seconds",
+        DB_LIFETIME_JITTER: "1.5",
+        DB_METRICS: "maybe",
+        DB_START: "later",
+        DB_MAX_USES: "100"
+      }, "DB"))
+      assert.strictEqual(error._tag, "ConfigError")
+      assert.deepStrictEqual(error.cause.message.split("\n"), [
+        `DB_NAME is "", allowed is text that is not empty`,
+        `DB_MIN is "two", allowed is a whole number of at least 0`,
+        `DB_MAX is 0, allowed is a whole number of at least 1`,
+        `DB_ACQUIRE_TIMEOUT is "a while", allowed is a duration above zero, or Infinity`,
+        `DB_IDLE_TIMEOUT is "0 seconds", allowed is a duration above zero, or Infinity`,
+        `DB_LIFETIME_JITTER is 1.5, allowed is a number from 0 to below 1`,
+        `DB_START is "later", allowed is "eager" or "lazy"`,
+        `DB_METRICS is "maybe", allowed is true or false`
+      ])
+    }))
+
+  it.effect("may be written the way people write them", () =>
+    Effect.gen(function*() {
+      const config = yield* read({
+        ACQUIRE_TIMEOUT: "500ms",
+        IDLE_TIMEOUT: " 1.5 m ",
+        MAX_LIFETIME: "2h",
+        LEAK_THRESHOLD: "90 s",
+        CONNECT_TIMEOUT: "3 seconds",
+        KEEPALIVE: "1d",
+        MAX_WAITING: "Infinity",
+        METRICS: "TRUE"
+      })
+      const settings = Result.getOrThrow(PoolConfig.resolve(config, true))
+      const { acquireTimeout, connectTimeout, idleTimeout, keepalive, leakThreshold, maxLifetime, maxWaiting } =
+        settings
+      assert.deepStrictEqual(
+        [acquireTimeout, idleTimeout, maxLifetime, leakThreshold, connectTimeout, keepalive, maxWaiting],
+        [500, 90_000, 7_200_000, 90_000, 3000, 86_400_000, Infinity]
+      )
     }))
 })

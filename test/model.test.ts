@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Layer, Logger, Scope } from "effect"
+import { Effect, Exit, Layer, Logger, Metric, Scope } from "effect"
+import { PoolMetrics } from "effect-connection-pool"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
 import * as fc from "fast-check"
@@ -30,6 +31,8 @@ const finish = (model: Model, real: Real) =>
       yield* observe(model, real)
     }
     assert.deepStrictEqual([waiting(model).length, holding(model).length], [0, 0], "somebody was never served")
+    const unanswered = model.checks.filter((check) => check.pollUnsafe() === undefined)
+    assert.strictEqual(unanswered.length, 0, "a check has never ended")
     const stats = yield* pool.stats
     if (model.closedAt === Infinity) assert.isAtLeast(stats.idle, model.min, "the floor was never restored")
     else assert.strictEqual(stats.total, 0, "the shutdown has not ended")
@@ -37,7 +40,11 @@ const finish = (model: Model, real: Real) =>
     else yield* PoolAssert.allClosed(faulty, pool, { hung: model.hung })
   })
 
-const world = Layer.merge(TestClock.layer(), Logger.layer([]))
+const world = Layer.mergeAll(
+  TestClock.layer(),
+  Logger.layer([]),
+  Layer.sync(Metric.MetricRegistry, () => new Map())
+)
 
 const property = (sizes: fc.Arbitrary<number>) =>
   fc.asyncProperty(
@@ -52,7 +59,7 @@ const property = (sizes: fc.Arbitrary<number>) =>
       try {
         const { faulty, pool } = await run(Scope.provide(make({ min, max, ...limits }), scope))
         const model = initial(min, max)
-        const real: Real = { faulty, pool, run, log: [] }
+        const real: Real = { faulty, pool, metrics: PoolMetrics.of(pool.name), run, log: [] }
         await fc.asyncModelRun(() => ({ model, real }), commands)
         await run(finish(model, real))
       } finally {

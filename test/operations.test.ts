@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Latch, Logger, References, Stream } from "effect"
+import { Effect, Fiber, Latch, Logger, References, Stream, type Tracer } from "effect"
 import { ConnectionPool, PoolEvent } from "effect-connection-pool"
 import { FaultyFactory, PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
@@ -223,7 +223,7 @@ describe("resize", () => {
         yield* PoolAssert.failsWith(pool.resize(bounds), "PoolConfigError")
       }
       const error = yield* PoolAssert.failsWith(pool.resize({ maxx: 3 } as never), "PoolConfigError")
-      assert.deepStrictEqual(error.problems, [{ field: "maxx", value: "3", allowed: "min or max" }])
+      assert.deepStrictEqual(error.problems, [{ field: "maxx", value: "3", allowed: "one of min, max" }])
       const { max, min } = yield* pool.stats
       assert.deepStrictEqual([min, max], [1, 2])
     }))
@@ -235,13 +235,16 @@ describe("holders", () => {
       const { pool } = yield* make({ max: 3 })
       const first = yield* borrow(pool, { label: "report" })
       yield* TestClock.adjust("5 seconds")
-      const second = yield* Effect.forkChild(Effect.withSpan(pool.use(() => Effect.never), "checkout"))
+      const spans: Array<Tracer.Span> = []
+      const noted = Effect.andThen(Effect.map(Effect.currentSpan, (span) => spans.push(span)), Effect.never)
+      const second = yield* Effect.forkChild(Effect.withSpan(pool.use(() => noted), "checkout"))
       yield* settle
+      const { spanId, traceId } = spans[0]!
       yield* TestClock.adjust("1 second")
       const third = yield* borrow(pool)
       assert.deepStrictEqual(yield* pool.holders, [
         { connection: 1, label: "report", fiber: first.fiber.id, heldMillis: 6000 },
-        { connection: 2, label: "checkout", fiber: second.id, heldMillis: 1000 },
+        { connection: 2, label: "checkout", span: { traceId, spanId }, fiber: second.id, heldMillis: 1000 },
         { connection: 3, fiber: third.fiber.id, heldMillis: 0 }
       ])
     }))
@@ -493,15 +496,35 @@ describe("the log", () => {
         yield* faulty.disconnect.hang()
         yield* pool.recycle
         yield* TestClock.adjust("1 second")
+        yield* pool.pause
+        yield* pool.resize({ min: 0, max: 2 })
+        yield* pool.resume
+        yield* borrow(pool, { label: "report" })
+        yield* Effect.forkChild(pool.shutdown({ drainTimeout: "2 seconds" }))
+        yield* TestClock.adjust("2 seconds")
       })))
-      assert.deepStrictEqual(lines, [
+      assert.deepStrictEqual(lines.map((line) => line.replace(/#\d+/, "#?")), [
         "Warn orders: connection 1 could not be opened: FaultyError: connect of connection 1 was made to fail",
         "Warn orders: connection 2 could not be opened: no answer within 2000 ms",
+        "Debug orders: connection 3 is open, after 0 ms",
         "Warn orders: connection 3 is evicted: it is no longer alive",
+        "Debug orders: connection 4 is open, after 0 ms",
         "Debug orders: connection 4 is evicted: recycled",
+        "Info orders: recycled: 1 connections leave",
         "Warn orders: connection 4 was closed with an error: Error: disconnect of connection 4 was made to die",
+        "Debug orders: connection 5 is open, after 0 ms",
         "Debug orders: connection 5 is evicted: recycled",
-        "Warn orders: connection 5 did not close in time and was abandoned"
+        "Info orders: recycled: 1 connections leave",
+        "Warn orders: connection 5 did not close in time and was abandoned",
+        "Info orders: paused: callers wait",
+        "Info orders: resized: min is 0, max is 2",
+        "Info orders: resumed",
+        "Debug orders: connection 6 is open, after 0 ms",
+        "Debug orders: shutting down: 1 leases are out",
+        "Warn orders: shutting down: interrupting those who still hold a connection: " +
+        "report (fiber #?) held connection 6 for 2000 ms",
+        "Debug orders: connection 6 is evicted: shutdown",
+        "Debug orders: closed"
       ])
     }))
 })

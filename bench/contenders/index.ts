@@ -39,6 +39,7 @@ export const contenders = ({ before, library }: Libraries) => {
     alone: [
       ...useSync,
       ...builds.map((build) => build.acquire),
+      ...[builds[0]!].flatMap((build) => [build.useUnmeasured, build.useSyncUnmeasured, build.useWatched]),
       floorAcquireUseRelease,
       floorSync,
       floorFinalizer,

@@ -1,6 +1,6 @@
-/** This library, with default options: deadlines, numbers and leak reports are on. */
-import { Effect, type Scope } from "effect"
-import type { ConnectionFactory, ConnectionPool } from "effect-connection-pool"
+/** This library, with default options: deadlines, numbers, metrics and leak reports are on. */
+import { Effect, type Scope, Stream } from "effect"
+import type { ConnectionFactory, ConnectionPool, PoolConfig } from "effect-connection-pool"
 import type { Library } from "../library.ts"
 import type { Contender, EffectPool } from "./contender.ts"
 import { type Connection, Ledger, type Lent } from "./ledger.ts"
@@ -12,15 +12,23 @@ type Door = (
   timeout: number | undefined
 ) => Pick<EffectPool, "touch" | "use">
 
+type Name = "use" | "useSync" | "acquire" | "hooks" | "useUnmeasured" | "useSyncUnmeasured" | "useWatched"
+
 /** `prefix` tells two builds of the library apart. */
-export const ours = (library: Library, prefix: string): Record<"use" | "useSync" | "acquire" | "hooks", Contender> => {
-  const contender = (name: string, door: Door, factoryOf: FactoryOf): Contender => ({
+export const ours = (library: Library, prefix: string): Record<Name, Contender> => {
+  const contender = (
+    name: string,
+    door: Door,
+    factoryOf: FactoryOf,
+    { isWatched, ...config }: PoolConfig.PoolConfig & { readonly isWatched?: boolean } = {}
+  ): Contender => ({
     name: `${prefix} ${name}`,
     open: async ({ acquireTimeoutMillis, size }) => {
       const ledger = new Ledger()
       const { close, value: pool } = await scoped(
-        library.ConnectionPool.make({ factory: factoryOf(ledger), min: size, max: size })
+        library.ConnectionPool.make({ factory: factoryOf(ledger), min: size, max: size, ...config })
       )
+      if (isWatched === true) Effect.runFork(Stream.runDrain(pool.events))
       return {
         style: "effect",
         ledger,
@@ -37,7 +45,10 @@ export const ours = (library: Library, prefix: string): Record<"use" | "useSync"
     use: contender("use", use, plain),
     useSync: contender("useSync", useSync, plain),
     acquire: contender("acquire", acquire, plain),
-    hooks: contender("use, hooks", use, hooked)
+    hooks: contender("use, hooks", use, hooked),
+    useUnmeasured: contender("use, no metrics", use, plain, { metrics: false }),
+    useSyncUnmeasured: contender("useSync, no metrics", useSync, plain, { metrics: false }),
+    useWatched: contender("use, events read", use, plain, { isWatched: true })
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Fiber } from "effect"
+import * as PoolEvent from "../PoolEvent.ts"
 import * as Deadlines from "./deadlines.ts"
 import * as LinkedList from "./linkedList.ts"
 import * as State from "./state.ts"
@@ -38,6 +39,9 @@ export const descend = <C>(
     ladder.step = "interrupting"
     ladder.interrupted = inUse.length
     ladder.returned = ladder.leases - inUse.length
+    if (inUse.length > 0) {
+      State.report(state, PoolEvent.Interrupting({ holders: State.holders(state, now, Infinity) }))
+    }
     for (const entry of LinkedList.members(inUse)) interrupted.push(entry.lease!.fiber)
     Deadlines.add(state.deadlines, ladder, now, settings.closeTimeout)
   } else if (ladder.step === "interrupting" && isDue) {

@@ -36,6 +36,17 @@ export const unshift = <N>(list: LinkedList<N>, member: Member<N>): void => {
   list.length++
 }
 
+/** Adds right before another that is in the list. The member must be in no list. */
+export const insertBefore = <N>(other: Member<N>, member: Member<N>): void => {
+  if (other.previous === undefined) return unshift(other.list!, member)
+  member.list = other.list
+  member.previous = other.previous
+  member.next = other
+  ;(other.previous as Member<N>).next = member
+  other.previous = member
+  other.list!.length++
+}
+
 /** Takes a member out of the list it is in; one that is in no list is left alone. */
 export const remove = <N>(member: Member<N>): void => {
   const { list, next, previous } = member

@@ -1,4 +1,5 @@
 import { Effect } from "effect"
+import { type HealthReport, type HealthStatus, reasonText } from "../HealthReport.ts"
 import { describe, failureText, type Holder } from "../PoolError.ts"
 import type { PoolEvent } from "../PoolEvent.ts"
 
@@ -23,12 +24,46 @@ export const logOf = (event: PoolEvent): Effect.Effect<void> | undefined => {
         : Effect.logWarning(`connection ${event.connection} was closed with an error: ${describe(event.error)}`)
     case "Abandoned":
       return Effect.logWarning(`connection ${event.connection} did not close in time and was abandoned`)
+    case "HealthChanged":
+      return healthLog(event.from, event.report)
     case "LeakSuspected":
       return Effect.logWarning(`possible leak: ${holderText(event.holder)} and still does`)
     case "LeakReturned":
       return Effect.logWarning(`no leak after all: ${holderText(event.holder)} and has returned it`)
+    case "Connected":
+      return Effect.logDebug(`connection ${event.connection} is open, after ${Math.round(event.tookMillis)} ms`)
+    case "Paused":
+      return Effect.logInfo("paused: callers wait")
+    case "Resumed":
+      return Effect.logInfo("resumed")
+    case "Resized":
+      return Effect.logInfo(`resized: min is ${event.min}, max is ${event.max}`)
+    case "Recycled":
+      return Effect.logInfo(`recycled: ${event.connections} connections leave`)
+    case "Draining":
+      return Effect.logDebug(`shutting down: ${event.leases} leases are out`)
+    case "Interrupting":
+      return Effect.logWarning(
+        `shutting down: interrupting those who still hold a connection: ${event.holders.map(holderText).join("; ")}`
+      )
+    case "Closed":
+      return Effect.logDebug("closed")
     default:
       return undefined
+  }
+}
+
+const healthLog = (from: HealthStatus | undefined, { reasons, status }: HealthReport): Effect.Effect<void> => {
+  const was = from === undefined || from === status ? "" : `, was ${from}`
+  const why = reasons.length === 0 ? "" : `: ${reasons.map(reasonText).join("; ")}`
+  const text = `health: ${status}${was}${why}`
+  switch (status) {
+    case "healthy":
+      return from === undefined ? Effect.logDebug(text) : Effect.logInfo(text)
+    case "degraded":
+      return Effect.logWarning(text)
+    case "unhealthy":
+      return Effect.logError(text)
   }
 }
 
@@ -40,6 +75,6 @@ const evictText = {
 }
 
 const holderText = (holder: Holder): string =>
-  `${holder.label ?? "a caller"} (fiber #${holder.fiber}) held connection ${holder.connection} for ${
-    Math.round(holder.heldMillis)
-  } ms`
+  `${holder.label ?? "a caller"} (fiber #${holder.fiber}${
+    holder.span === undefined ? "" : `, span ${holder.span.spanId} of trace ${holder.span.traceId}`
+  }) held connection ${holder.connection} for ${Math.round(holder.heldMillis)} ms`

@@ -4,6 +4,7 @@
  */
 import { Cause, Context, Deferred, Effect, Exit, Fiber, Random, Scheduler, Scope, Tracer } from "effect"
 import type { ConnectionFactory } from "../ConnectionFactory.ts"
+import type { CheckReport } from "../HealthReport.ts"
 import {
   AcquireTimeoutError,
   ConnectError,
@@ -23,7 +24,9 @@ import { Events } from "./events.ts"
 import * as Ladder from "./ladder.ts"
 import * as LinkedList from "./linkedList.ts"
 import { logOf } from "./log.ts"
+import * as Metrics from "./metrics.ts"
 import type { Settings } from "./settings.ts"
+import * as Spans from "./spans.ts"
 import * as State from "./state.ts"
 import { Step } from "./step.ts"
 
@@ -52,6 +55,7 @@ export class Pool<C, E> {
   #wakes = 0
   #start: Deferred.Deferred<void, ConnectError<E>> | undefined
   #shutdown: Shutdown | undefined
+  readonly #hideMetrics: () => void
 
   /** `context` is what the factory's effects need. */
   constructor(settings: Settings, factory: ConnectionFactory<C, E, never>, context: Context.Context<never>) {
@@ -72,6 +76,7 @@ export class Pool<C, E> {
       validates: factory.validate !== undefined,
       resets: factory.reset !== undefined
     })
+    this.#hideMetrics = settings.metrics ? Metrics.register(this.state, own) : () => {}
   }
 
   readonly now: () => number
@@ -136,7 +141,8 @@ export class Pool<C, E> {
       try {
         return sync(lease.entry!.lent!, body, onThrow)
       } finally {
-        State.end(state, lease, state.waiters.length === 0 && !state.isWatched ? now : this.now())
+        const isTimed = state.isMeasured || state.isWatched
+        State.end(state, lease, state.waiters.length === 0 && !isTimed ? now : this.now())
         this.#attend()
       }
     })
@@ -208,7 +214,7 @@ export class Pool<C, E> {
     const now = this.now()
     if (!State.take(this.state, lease, now)) return this.#wait(lease, f, now)
     this.#attend()
-    return run(f, lease)
+    return run(f, lease.entry!.lent!)
   }
 
   #wait<A, X, R>(
@@ -222,6 +228,17 @@ export class Pool<C, E> {
       this.#attend()
       return Effect.fail(refusal)
     }
+    if (!Spans.isTraced(lease.fiber)) return this.#inLine(lease, f, now)
+    const wait = this.#inLine(lease, Exit.succeed, now)
+    return Effect.flatMap(Spans.acquire(this.state.settings.name, wait), (connection) => run(f, connection))
+  }
+
+  /** Waits in line, and goes on with the connection. */
+  #inLine<A, X, R>(
+    lease: State.Lease<C>,
+    f: (connection: C) => Effect.Effect<A, X, R>,
+    now: number
+  ): Effect.Effect<A, X | PoolError<E>, R> {
     // No cleanup here: an interrupt reaches the end of the lease, which leaves the line.
     return Effect.callback<A, X | PoolError<E>, R>((resume) => {
       const { state } = this
@@ -246,7 +263,7 @@ export class Pool<C, E> {
       return Effect.suspend(() => {
         State.hold(this.state, lease)
         this.#attend()
-        return run(f, lease)
+        return run(f, lease.entry!.lent!)
       })
     }
     const error = lease.waiter!.error as PoolError<E> | undefined
@@ -345,6 +362,10 @@ export class Pool<C, E> {
         this.#publish()
         continue
       }
+      if (state.finished.length > 0) {
+        wake(state.finished.shift()!)
+        continue
+      }
       if (this.#shutdown !== undefined && this.#descend(this.#shutdown, false)) continue
       if (state.ready.length === 0) break
       if (this.#wakes === wakesPerTurn) {
@@ -419,7 +440,7 @@ export class Pool<C, E> {
         return this.#perform(
           entry,
           settings.connectTimeout,
-          Scope.provide(this.#factory.connect, scope),
+          Spans.connect(settings.name, entry.id, Scope.provide(this.#factory.connect, scope)),
           (exit, now) => {
             if (Exit.isSuccess(exit)) {
               State.connected(
@@ -435,7 +456,8 @@ export class Pool<C, E> {
       }
       case this.state.validating: {
         const validate = Effect.suspend(() => this.#factory.validate!(entry.connection as C))
-        return this.#perform(entry, settings.validateTimeout, validate, (exit, now) => {
+        const timeout = entry.round?.timeoutMillis ?? settings.validateTimeout
+        return this.#perform(entry, timeout, validate, (exit, now) => {
           State.wasValidated(this.state, entry, Exit.isSuccess(exit) && exit.value === true, now)
         })
       }
@@ -582,6 +604,49 @@ export class Pool<C, E> {
     this.#change((now) => State.resize(this.state, min, max, now))
   }
 
+  /** Has all idle connections checked. The answer comes when all have answered. */
+  check(options: State.RoundOptions): Effect.Effect<CheckReport> {
+    return Effect.callback<CheckReport>((resume) => {
+      const { state } = this
+      const round = new State.Round<C>(options, () => resume(Effect.succeed(this.#checkReport(round))))
+      this.#change((now) => {
+        if (state.phase === "open") State.beginRound(state, round, now)
+        else state.finished.push(round)
+      })
+      return Effect.sync(() =>
+        this.#outside(() => {
+          State.cancelRound(state, round, this.now())
+          this.#run()
+        })
+      )
+    })
+  }
+
+  #checkReport({ busy, connected, failed, passed }: State.Round<C>): CheckReport {
+    const { state } = this
+    const { lastFailure } = state
+    const first = state.waiters.head
+    return {
+      passed,
+      failed,
+      busy,
+      connected,
+      isOpen: state.phase === "open",
+      isPaused: state.paused,
+      connectFailures: lastFailure === undefined ? 0 : state.failures,
+      lastConnectFailure: lastFailure,
+      longestWaitMillis: first === undefined ? 0 : this.now() - first.timedFrom,
+      acquireTimeoutMillis: state.settings.acquireTimeout,
+      stats: State.stats(state)
+    }
+  }
+
+  /** Reports what was found out elsewhere. */
+  announce(event: PoolEvent.PoolEvent): void {
+    if (this.state.phase === "closed") return
+    this.#change(() => State.report(this.state, event))
+  }
+
   readonly eventStream = this.events.stream(() => {
     this.state.isWatched = this.events.isWatched
   })
@@ -619,6 +684,7 @@ export class Pool<C, E> {
       this.state.outbox.push(PoolEvent.Closed())
       this.#publish()
       this.events.end()
+      this.#hideMetrics()
       const abandoned = this.state.counters.abandoned - ladder.abandonedBefore
       Deferred.doneUnsafe(
         deferred,
@@ -697,8 +763,8 @@ class Caller<C, E, A, X, R> extends State.Waiter<C> {
 }
 
 /** Runs what a caller wants done with its connection. */
-const run = <C, A, X, R>(f: (connection: C) => Effect.Effect<A, X, R>, lease: State.Lease<C>) => {
-  const body = f(lease.entry!.lent!) as Effect.Effect<A, X, R> | undefined
+const run = <C, A, X, R>(f: (connection: C) => Effect.Effect<A, X, R>, connection: C) => {
+  const body = f(connection) as Effect.Effect<A, X, R> | undefined
   // The runtime drops a fiber that evaluates anything else, without running its finalizers. (`Effect.isEffect` would
   // cost a tenth of the call.)
   return body?.[Effect.TypeId] === undefined
@@ -730,9 +796,9 @@ interface Numbers {
   readonly lastConnectError?: unknown
 }
 
-const wake = <C>(waiter: State.Waiter<C>): void => {
+const wake = (waiting: { resume(): void }): void => {
   try {
-    waiter.resume()
+    waiting.resume()
   } catch (thrown) {
     // Thrown by an observer of that fiber: not the business of the one whose release woke it.
     queueMicrotask(() => {

@@ -21,4 +21,5 @@ export interface Settings {
   readonly closeTimeout: number
   readonly drainTimeout: number
   readonly leakThreshold: number
+  readonly metrics: boolean
 }

@@ -26,6 +26,7 @@ import type { ConnectionStats } from "../ConnectionStats.ts"
 import type { AcquirePhase, ConnectFailure, Holder, Occupancy, PoolError } from "../PoolError.ts"
 import * as PoolEvent from "../PoolEvent.ts"
 import * as Deadlines from "./deadlines.ts"
+import * as Histogram from "./histogram.ts"
 import * as LinkedList from "./linkedList.ts"
 import type { Settings } from "./settings.ts"
 
@@ -56,8 +57,8 @@ export class Entry<C> extends Deadlines.Timed<Entry<C>> {
   evicted: PoolEvent.EvictReason | undefined = undefined
   /** Whether an attempt that began later has already succeeded. */
   overtaken = false
-  /** Whether the validation under way only keeps it alive. */
-  keepsAlive = false
+  /** The round that the validation under way belongs to, if it is not for a caller. */
+  round: Round<C> | undefined = undefined
   /** Whether it is in `starting`. */
   isStarting = false
   /** Counts its operations; one that ends after the pool gave up on it finds another number here, and is ignored. */
@@ -115,6 +116,46 @@ export abstract class Waiter<C> extends Deadlines.Timed<Waiter<C>> {
   abstract resume(): void
 }
 
+/**
+ * Connections that are asked whether they still work while nobody wants them, a few at a time, for callers come first.
+ * While it is asked, a connection counts like any other that is validated; callers take those that are left, and the
+ * first in line gets it when it has answered.
+ */
+export class Round<C> {
+  /** How many may be asked at the same time, and how long each may take if not `validateTimeout`. */
+  readonly concurrency: number
+  readonly timeoutMillis: number | undefined
+  /** Whether to open a connection if none is found that works. */
+  readonly mayConnect: boolean
+  /** Whether nobody wants to know any more. */
+  isCancelled = false
+  /** Called once, when all have answered. */
+  readonly resume: () => void
+  /** Those that have yet to be asked, once it has begun, and the number of those that are being asked. */
+  left: ReadonlyArray<Entry<C>> | undefined = undefined
+  running = 0
+  passed = 0
+  readonly failed: Array<{ readonly connection: number; readonly reason: "dead" | "invalid" }> = []
+  /** Those that were lent, or left, before their turn came. */
+  busy = 0
+  /** The attempt to open a connection that is awaited, and whether it succeeded. */
+  attempt: Entry<C> | undefined = undefined
+  connected: boolean | undefined = undefined
+
+  constructor(options: RoundOptions, resume: () => void) {
+    this.concurrency = options.concurrency
+    this.timeoutMillis = options.timeoutMillis
+    this.mayConnect = options.mayConnect
+    this.resume = resume
+  }
+}
+
+export interface RoundOptions {
+  readonly concurrency: number
+  readonly timeoutMillis: number | undefined
+  readonly mayConnect: boolean
+}
+
 /** What the state may ask of the driver: functions that answer at once. */
 export type Driver<C> =
   & Pick<ConnectionFactory<C, unknown>, "isAlive" | "needsReset" | "beginLease" | "endLease" | "isTransient">
@@ -134,6 +175,11 @@ type Counted =
   | "connectAttempts"
   | "connects"
   | "connectFailures"
+  | "connectTimeouts"
+  | "validations"
+  | "validationFailures"
+  | "resets"
+  | "resetFailures"
   | "disconnects"
   | "abandoned"
   | "leaks"
@@ -166,13 +212,20 @@ export class State<C> {
   /** Entries on which an operation begins: connect, validate, reset or close, by the list they are in. */
   readonly starting: Array<Entry<C>> = []
 
+  /** Rounds of checks that were asked for. Only the first runs; the others wait for their turn. */
+  readonly rounds: Array<Round<C>> = []
+  /** Those that are over, and of which somebody has yet to hear. */
+  readonly finished: Array<Round<C>> = []
+  /** The round that never ends: it keeps idle connections alive. */
+  readonly keepalive = new Round<C>({ concurrency: 1, timeoutMillis: undefined, mayConnect: false }, () => {})
+
   /** Of callers, of operations on connections, and of the steps of a shutdown. */
   readonly deadlines = new Deadlines.Deadlines<Deadlines.Timed<unknown>>()
   /** When the next thing that is no deadline of a caller or an operation has to be looked after; never too late. */
   upkeepAt = Infinity
   /** How soon an idle connection may need something. */
   readonly idleUpkeep: number
-  /** Whether anything is left to do: in `starting`, `ready` or `outbox`, for a shutdown, or with the timer. */
+  /** Whether anything is left to do: in `starting`, `ready`, `finished` or `outbox`, for a shutdown, or with the timer. */
   isPending = false
 
   nextId = 1
@@ -197,6 +250,11 @@ export class State<C> {
     connectAttempts: 0,
     connects: 0,
     connectFailures: 0,
+    connectTimeouts: 0,
+    validations: 0,
+    validationFailures: 0,
+    resets: 0,
+    resetFailures: 0,
     disconnects: 0,
     abandoned: 0,
     leaks: 0,
@@ -216,6 +274,13 @@ export class State<C> {
   }
   waitedMillis = 0
 
+  /** Whether the times below are recorded. */
+  readonly isMeasured: boolean
+  /** How long it took to open connections, how long callers in line waited who got one, how long leases lasted. */
+  readonly connectTimes = new Histogram.Histogram()
+  readonly waitTimes = new Histogram.Histogram()
+  readonly useTimes = new Histogram.Histogram()
+
   /** What happened and has yet to be reported. */
   outbox: Array<PoolEvent.PoolEvent> = []
   /** Whether anybody reads events; the two that every lease causes are not made for nobody. */
@@ -225,6 +290,7 @@ export class State<C> {
     this.settings = settings
     this.driver = driver
     this.isSelective = driver.isAlive !== undefined
+    this.isMeasured = settings.metrics
     this.idleUpkeep = Math.min(settings.idleTimeout, settings.keepalive)
   }
 }
@@ -288,8 +354,11 @@ export const hold = <C>(state: State<C>, lease: Lease<C>): void => {
 
 const noteCheckout = <C>(state: State<C>, { entry, fiber, waiter }: Lease<C>): void => {
   const waitedMillis = waiter === undefined ? 0 : entry!.lentAt - waiter.timedFrom
-  state.waitedMillis += waitedMillis
-  if (waitedMillis > state.counters.maxWaitMillis) state.counters.maxWaitMillis = waitedMillis
+  if (waiter !== undefined) {
+    state.waitedMillis += waitedMillis
+    if (waitedMillis > state.counters.maxWaitMillis) state.counters.maxWaitMillis = waitedMillis
+    if (state.isMeasured) Histogram.record(state.waitTimes, waitedMillis)
+  }
   if (state.isWatched) report(state, PoolEvent.CheckedOut({ connection: entry!.id, fiber: fiber.id, waitedMillis }))
 }
 
@@ -300,6 +369,7 @@ export const end = <C>(state: State<C>, lease: Lease<C>, now: number): void => {
   const entry = lease.entry!
   entry.uses++
   state.counters.returns++
+  if (state.isMeasured) Histogram.record(state.useTimes, now - entry.lentAt)
   if (entry.isReported || state.isWatched) noteReturn(state, lease, now)
   takeBack(state, lease, now, state.driver.resets)
 }
@@ -492,10 +562,12 @@ const openMissing = <C>(state: State<C>, now: number): void => {
     now < state.retryAt ? 0 : state.waiters.length - onTheWay(state, now),
     now < state.refillAt ? 0 : settings.min - size(state)
   )
-  for (let opened = 0; opened < Math.min(wanted, possible); opened++) {
-    state.counters.connectAttempts++
-    begin(state, new Entry<C>(state.nextId++, state.generation, now), connecting)
-  }
+  for (let opened = 0; opened < Math.min(wanted, possible); opened++) connect(state, now)
+}
+
+const connect = <C>(state: State<C>, now: number): void => {
+  state.counters.connectAttempts++
+  begin(state, new Entry<C>(state.nextId++, state.generation, now), state.connecting)
 }
 
 /**
@@ -530,6 +602,7 @@ const patienceMillis = 1000
 export const connected = <C>(state: State<C>, entry: Entry<C>, connection: C, now: number, random: number): void => {
   const { settings } = state
   state.counters.connects++
+  if (state.isMeasured) Histogram.record(state.connectTimes, now - entry.startedAt)
   state.failures = 0
   state.lastFailure = undefined
   state.retryAt = -Infinity
@@ -548,11 +621,13 @@ export const connected = <C>(state: State<C>, entry: Entry<C>, connection: C, no
   entry.idleSince = now
   entry.checkedAt = now
   entry.expiresAt = now + Math.ceil(settings.maxLifetime * (1 - settings.lifetimeJitter * random))
+  upkeepBy(state, entry.expiresAt)
   // Connections that were kept for `min` may be more than `min` now.
   if (state.idle.head !== undefined) upkeepBy(state, state.idle.head.idleSince + settings.idleTimeout)
   report(state, PoolEvent.Connected({ connection: entry.id, tookMillis: now - entry.startedAt }))
   free(state, entry, now)
   settle(state, now)
+  noteAttempt(state, entry, true, now)
 }
 
 /**
@@ -568,6 +643,7 @@ export const connectFailed = <C>(
 ): ReadonlyArray<Waiter<C>> => {
   const { settings } = state
   state.lastFailure = reason
+  if (reason._tag === "ConnectTimedOut") state.counters.connectTimeouts++
   if (entry.id >= state.nextRound || state.failures === 0) {
     state.failures++
     state.nextRound = state.nextId
@@ -587,6 +663,7 @@ export const connectFailed = <C>(
   // An attempt that hangs gives its slot back now. One that ended does so when what it had opened is closed.
   if (reason._tag === "ConnectTimedOut") leave(state, entry)
   else begin(state, entry, state.closing)
+  noteAttempt(state, entry, false, now)
   if (isTransient(state, reason) || hasLive(state)) {
     state.retryAt = state.refillAt
     return []
@@ -616,7 +693,11 @@ const hasLive = <C>(state: State<C>): boolean => {
 
 /** `reset` has ended; `isClean` is whether it left a connection that can be lent. */
 export const wasReset = <C>(state: State<C>, entry: Entry<C>, isClean: boolean, now: number): void => {
-  if (!isClean) return leaveFor(state, entry, "reset", now)
+  state.counters.resets++
+  if (!isClean) {
+    state.counters.resetFailures++
+    return leaveFor(state, entry, "reset", now)
+  }
   endOperation(state, entry)
   entry.checkedAt = now
   free(state, entry, now)
@@ -624,11 +705,24 @@ export const wasReset = <C>(state: State<C>, entry: Entry<C>, isClean: boolean, 
 
 /** `validate` has ended; `isValid` is what it found. */
 export const wasValidated = <C>(state: State<C>, entry: Entry<C>, isValid: boolean, now: number): void => {
-  const { keepsAlive } = entry
-  entry.keepsAlive = false
+  const { round } = entry
+  entry.round = undefined
+  state.counters.validations++
+  if (isValid) passValidation(state, entry, round !== undefined, now)
+  else {
+    state.counters.validationFailures++
+    leaveFor(state, entry, "invalid", now)
+  }
+  if (round === undefined) return
+  round.running--
   // Whatever comes of this one, it is the turn of the next to be kept alive.
-  if (keepsAlive) upkeepBy(state, now)
-  if (!isValid) return leaveFor(state, entry, "invalid", now)
+  if (round === state.keepalive) upkeepBy(state, now)
+  else if (isValid) round.passed++
+  else round.failed.push({ connection: entry.id, reason: "invalid" })
+  goOn(state, now)
+}
+
+const passValidation = <C>(state: State<C>, entry: Entry<C>, wasIdle: boolean, now: number): void => {
   endOperation(state, entry)
   entry.checkedAt = now
   const waiter = state.waiters.head
@@ -638,10 +732,103 @@ export const wasValidated = <C>(state: State<C>, entry: Entry<C>, isValid: boole
     return settle(state, now)
   }
   free(state, entry, now)
-  if (!keepsAlive || entry.list !== state.idle) return
-  // It has not become warmer by being kept alive.
+  if (!wasIdle || entry.list !== state.idle) return
+  // It has not become warmer by being asked: back to its place among those that are idle.
   LinkedList.remove(entry)
-  LinkedList.unshift(state.idle, entry)
+  let colder = state.idle.tail
+  while (colder !== undefined && isWarmer(colder, entry)) colder = colder.previous
+  if (colder === undefined) LinkedList.unshift(state.idle, entry)
+  else if (colder.next === undefined) LinkedList.push(state.idle, entry)
+  else LinkedList.insertBefore(colder.next, entry)
+}
+
+const isWarmer = <C>(one: Entry<C>, other: Entry<C>): boolean =>
+  one.idleSince === other.idleSince ? one.id > other.id : one.idleSince > other.idleSince
+
+const ask = <C>(state: State<C>, entry: Entry<C>, round: Round<C>, now: number): void => {
+  check(state, entry, state.validating, now)
+  entry.round = round
+  round.running++
+}
+
+/** Has all that are idle asked, once it is the turn of this round. */
+export const beginRound = <C>(state: State<C>, round: Round<C>, now: number): void => {
+  state.rounds.push(round)
+  goOn(state, now)
+}
+
+/** Goes on with the first round, and with the next whenever one is over: something has changed that it may wait for. */
+const goOn = <C>(state: State<C>, now: number): void => {
+  for (let round = state.rounds[0]; round !== undefined && isOver(state, round, now); round = state.rounds[0]) {
+    state.rounds.shift()
+    state.finished.push(round)
+    state.isPending = true
+    report(state, PoolEvent.Checked({ passed: round.passed, failed: round.failed.length, busy: round.busy }))
+    upkeepBy(state, now)
+  }
+}
+
+/** Asks as many as may be asked now. The round is over when all have answered. */
+const isOver = <C>(state: State<C>, round: Round<C>, now: number): boolean => {
+  round.left ??= Array.from(LinkedList.members(state.idle))
+  let asked = 0
+  for (const entry of round.left) {
+    // One is left to callers, unless there is only one.
+    const running = round.running + state.keepalive.running
+    if (running >= round.concurrency || (running > 0 && state.idle.length === 1)) break
+    asked++
+    if (entry.list === state.idle) askOrJudge(state, entry, round, now)
+    else round.busy++
+  }
+  round.left = round.left.slice(asked)
+  settle(state, now)
+  return round.left.length === 0 && round.running === 0 && !awaitsConnection(state, round, now)
+}
+
+const askOrJudge = <C>(state: State<C>, entry: Entry<C>, round: Round<C>, now: number): void => {
+  if (now >= entry.expiresAt) close(state, entry, "lifetime")
+  else if (state.driver.isAlive !== undefined && !isAlive(state, entry)) {
+    round.failed.push({ connection: entry.id, reason: "dead" })
+    close(state, entry, "dead")
+  } else if (state.driver.validates) ask(state, entry, round, now)
+  else round.passed++
+}
+
+/**
+ * Whether the round has to wait for a connection that is being opened, to know whether the database can be reached at
+ * all: if none was found that works, or there is none.
+ */
+const awaitsConnection = <C>(state: State<C>, round: Round<C>, now: number): boolean => {
+  if (round.isCancelled) return false
+  if (round.attempt !== undefined) return round.connected === undefined
+  if (!round.mayConnect || state.paused || round.passed > 0) return false
+  if (round.failed.length === 0 && open(state) > 0) return false
+  const { closing, connecting, settings } = state
+  if (connecting.tail === undefined) {
+    // During a pause after failed attempts, those say enough.
+    if (now < state.refillAt) return false
+    if (total(state) >= settings.max) return total(state) - closing.length < settings.max
+    connect(state, now)
+  }
+  round.attempt = connecting.tail
+  return true
+}
+
+/** An attempt to open a connection has ended. */
+const noteAttempt = <C>(state: State<C>, entry: Entry<C>, succeeded: boolean, now: number): void => {
+  const round = state.rounds[0]
+  if (round === undefined || round.attempt !== entry) return
+  round.connected = succeeded
+  goOn(state, now)
+}
+
+/** Nobody wants to know any more. Those that are being asked may answer; no others are. */
+export const cancelRound = <C>(state: State<C>, round: Round<C>, now: number): void => {
+  const place = state.rounds.indexOf(round)
+  round.isCancelled = true
+  round.left = []
+  if (place > 0) state.rounds.splice(place, 1)
+  else if (place === 0) goOn(state, now)
 }
 
 const leaveFor = <C>(state: State<C>, entry: Entry<C>, reason: PoolEvent.EvictReason, now: number): void => {
@@ -657,6 +844,7 @@ export const closed = <C>(state: State<C>, entry: Entry<C>, error: unknown, now:
   }
   leave(state, entry)
   settle(state, now)
+  goOn(state, now)
 }
 
 /** The operation under way on the connection has run into its deadline. */
@@ -666,6 +854,7 @@ export const overdue = <C>(state: State<C>, entry: Entry<C>, now: number): void 
     report(state, PoolEvent.Abandoned({ connection: entry.id }))
     leave(state, entry)
     settle(state, now)
+    goOn(state, now)
   } else if (entry.list === state.validating) wasValidated(state, entry, false, now)
   else wasReset(state, entry, false, now)
 }
@@ -785,6 +974,7 @@ export const drain = <C>(state: State<C>): ReadonlyArray<Waiter<C>> => {
   for (const list of [state.validating, state.resetting, state.idle]) {
     for (const entry of LinkedList.members(list)) close(state, entry, "shutdown")
   }
+  for (const round of state.rounds.splice(0)) state.finished.push(round)
   return Array.from(LinkedList.members(state.waiters))
 }
 
@@ -794,6 +984,7 @@ export const revoke = <C>(state: State<C>, entry: Entry<C>, now: number): void =
   if (lease.stage === "held") {
     lease.stage = "ended"
     state.counters.returns++
+    if (state.isMeasured) Histogram.record(state.useTimes, now - entry.lentAt)
   } else {
     lease.stage = "refused"
     state.counters.refused++
@@ -858,21 +1049,18 @@ export const upkeep = <C>(state: State<C>, now: number): void => {
   settle(state, now)
 }
 
-/** Validates the idle connection that has been quiet for longest, if it is time: one at a time, for callers come first. */
+/** Validates the idle connection that has been quiet for longest, if it is time. */
 const keepAlive = <C>(state: State<C>, now: number): void => {
-  for (const entry of LinkedList.members(state.validating)) if (entry.keepsAlive) return
+  // A round asks them all, and looks after this when it is over.
+  if (state.keepalive.running > 0 || state.rounds.length > 0) return
   let quietest: Entry<C> | undefined
   for (const entry of LinkedList.members(state.idle)) {
     if (quietest === undefined || entry.checkedAt < quietest.checkedAt) quietest = entry
   }
   if (quietest === undefined) return
   const due = quietest.checkedAt + state.settings.keepalive
-  if (now < due) {
-    upkeepBy(state, due)
-    return
-  }
-  quietest.keepsAlive = true
-  check(state, quietest, state.validating, now)
+  if (now < due) upkeepBy(state, due)
+  else ask(state, quietest, state.keepalive, now)
 }
 
 const reportLeaks = <C>(state: State<C>, now: number): void => {
@@ -970,6 +1158,7 @@ const holderOf = <C>(entry: Entry<C>, now: number): Holder => {
   return {
     connection: entry.id,
     ...(label === undefined ? undefined : { label }),
+    ...(span === undefined ? undefined : { span: { traceId: span.traceId, spanId: span.spanId } }),
     fiber: lease.fiber.id,
     heldMillis: now - entry.lentAt
   }

@@ -1,5 +1,6 @@
 import { assert } from "@effect/vitest"
-import { Effect, type Exit, type Fiber } from "effect"
+import { Effect, type Exit, type Fiber, type Metric } from "effect"
+import type { PoolMetrics } from "effect-connection-pool"
 import type { FaultyFactory } from "effect-connection-pool/testing"
 import { type Connection, type Pool, settle } from "../support.ts"
 
@@ -22,6 +23,8 @@ export interface Model {
   readonly invalidated: Set<number>
   /** Whether attempts to connect may have failed, for now or for good. */
   mayFail: boolean
+  /** Checks that were asked for. */
+  readonly checks: Array<Fiber.Fiber<unknown, unknown>>
   /** Connections that may hang while they are closed. */
   hung: number
   readonly counts: {
@@ -49,6 +52,7 @@ export interface Caller {
 export interface Real {
   readonly pool: Pool
   readonly faulty: FaultyFactory.FaultyFactory
+  readonly metrics: PoolMetrics.PoolMetrics
   readonly run: <A, E>(effect: Effect.Effect<A, E>) => Promise<A>
   /** What became of callers since the last look, in the order in which it did. */
   readonly log: Array<{ readonly caller: Caller; readonly exit: Exit.Exit<unknown, unknown> | "served" }>
@@ -73,6 +77,7 @@ export const initial = (min: number, max: number): Model => ({
   retired: 0,
   invalidated: new Set(),
   mayFail: false,
+  checks: [],
   hung: 0,
   counts: { checkouts: 0, returns: 0, timeouts: 0, cancelled: 0, refused: 0, connectErrors: 0 }
 })
@@ -103,6 +108,7 @@ export const observe = (model: Model, real: Real): Effect.Effect<void> =>
       assert.isBelow(model.now, model.closedAt, "waits for a closed pool")
     }
     yield* compare(model, real)
+    yield* compareMetrics(model, real)
   })
 
 /** Somebody was served: it was its turn, and it got a connection that it may have. */
@@ -148,6 +154,64 @@ const giveUp = (model: Model, caller: Caller, exit: Exit.Exit<unknown, unknown>)
     default:
       assert.fail(`a caller that waited ended with ${JSON.stringify(exit)}`)
   }
+}
+
+/** The metrics are those of the model, and of the numbers. */
+const compareMetrics = (model: Model, { metrics, pool }: Real) =>
+  Effect.gen(function*() {
+    const stats = yield* pool.stats
+    if (stats.total === 0 && model.closedAt < Infinity) return
+    const context = yield* Effect.context<never>()
+    const gauge = (metric: Metric.Gauge<number>) => metric.valueUnsafe(context).value
+    const counter = (metric: Metric.Counter<number>) => metric.valueUnsafe(context).count
+    const waits = metrics.waitTime.valueUnsafe(context)
+    const uses = metrics.useTime.valueUnsafe(context)
+    const connects = metrics.createTime.valueUnsafe(context)
+    assert.deepStrictEqual({
+      total: sum(Object.values(metrics.count).map(gauge)),
+      used: gauge(metrics.count.used),
+      pending: gauge(metrics.pendingRequests),
+      bounds: [gauge(metrics.idleMin), gauge(metrics.idleMax), gauge(metrics.max)],
+      timeouts: counter(metrics.timeouts),
+      opened: counter(metrics.connects.succeeded),
+      failed: counter(metrics.connects.failed) + counter(metrics.connects.timed_out),
+      evictions: sum(Object.values(metrics.evictions).map(counter)),
+      waits: waits.count,
+      uses: uses.count,
+      connects: connects.count
+    }, {
+      total: stats.total,
+      used: holding(model).length,
+      pending: waiting(model).length,
+      bounds: [model.min, model.max, model.max],
+      timeouts: model.counts.timeouts,
+      opened: stats.connects,
+      failed: stats.connectFailures,
+      evictions: sum(Object.values(stats.evictions)),
+      waits: model.counts.checkouts,
+      uses: model.counts.returns,
+      connects: stats.connects
+    })
+    assert.closeTo(waits.sum * 1000, stats.averageWaitMillis * stats.checkouts, 0.001)
+    for (const histogram of [waits, uses, connects]) {
+      assert.isAtMost(histogram.max, model.now / 1000, "longer than there was time: not in seconds")
+      assert.isAtLeast(histogram.sum + 1e-6, leastSum(histogram))
+    }
+  })
+
+const sum = (values: ReadonlyArray<number>) => values.reduce((sum, value) => sum + value, 0)
+
+/** What the durations must add up to at least, going by their buckets. */
+const leastSum = ({ buckets, count }: Metric.HistogramState) => {
+  let least = 0
+  let below = 0
+  let bound = 0
+  for (const [upper, upTo] of [...buckets, [Infinity, count] as const]) {
+    least += (upTo - below) * bound
+    below = upTo
+    bound = upper
+  }
+  return least
 }
 
 /** The numbers are those of the model, they add up, and nothing that could be done is left undone. */

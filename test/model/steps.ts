@@ -174,6 +174,22 @@ export const steps = (sizes: fc.Arbitrary<number>): Array<fc.Arbitrary<Step>> =>
         model.retired = (yield* real.pool.stats).connectAttempts
         yield* real.pool.recycle
       }))),
+    fc.tuple(fc.integer({ min: 1, max: 3 }), fc.boolean()).map(([concurrency, connect]) =>
+      operate(
+        `check ${concurrency} at a time${connect ? "" : ", opening none"}`,
+        (model, real) =>
+          Effect.map(Effect.forkDetach(real.pool.check({ concurrency, connect, timeout: 2000 })), (fiber) => {
+            model.checks.push(fiber)
+          })
+      )
+    ),
+    fc.constant(
+      new Step(
+        "interrupt the first check",
+        (model) => Effect.sync(() => model.checks.shift()!.interruptUnsafe()),
+        (model) => model.checks.length > 0
+      )
+    ),
     fc.constant(operate("pause", (model, real) => {
       model.isPaused = true
       return real.pool.pause

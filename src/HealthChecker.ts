@@ -1,0 +1,232 @@
+/**
+ * Watches over a pool: has its idle connections checked on a schedule, and says how it is.
+ *
+ * A pool evicts what turns out to be broken without anybody watching. A checker finds it before a caller does, knows
+ * whether the database can be reached when nobody asks, and gives a load balancer or an operator an answer.
+ */
+import {
+  Cause,
+  type Config,
+  Context,
+  DateTime,
+  Deferred,
+  type Duration,
+  Effect,
+  Exit,
+  Layer,
+  Metric,
+  PubSub,
+  Schedule,
+  type Scope,
+  Stream,
+  type Take
+} from "effect"
+import type { ConnectionPool } from "./ConnectionPool.ts"
+import type { HealthReport, HealthStatus } from "./HealthReport.ts"
+import { judge, type Judgement } from "./internal/health.ts"
+import * as Options from "./internal/options.ts"
+import { PoolConfigError } from "./PoolError.ts"
+import * as PoolEvent from "./PoolEvent.ts"
+import * as PoolMetrics from "./PoolMetrics.ts"
+
+/** Options of a checker that can be read from the environment. All have defaults. */
+export interface HealthConfig {
+  /** The pause between the end of a check and the next. Default 10 seconds. */
+  readonly interval?: Duration.Input | undefined
+  /**
+   * How long one connection may take to answer; after that it has failed. A caller who needs a connection that is being
+   * asked waits no longer than this for it. Default 5 seconds.
+   */
+  readonly timeout?: Duration.Input | undefined
+  /** Connections asked at the same time, at most. One idle connection is always left to callers. Default 1, floor 1. */
+  readonly concurrency?: number | undefined
+  /**
+   * Whether a check that finds no connection at all opens one (within `max`), to know whether the database can be
+   * reached. Without that, an empty pool counts as healthy until an attempt to connect has failed. Default `true`.
+   */
+  readonly connect?: boolean | undefined
+}
+
+/** Options of a checker. */
+export interface HealthOptions extends HealthConfig {
+  /**
+   * When to check again after a check; it is given the report. The first check comes at once, and when the schedule
+   * ends, so do the checks. Instead of `interval`. Default: `Schedule.spaced(interval)`.
+   */
+  readonly schedule?: Schedule.Schedule<unknown, HealthReport> | undefined
+}
+
+/** What a checker knows of its pool. */
+export interface HealthChecker {
+  /** What the pool is called. */
+  readonly pool: string
+  /** The last report. Before the first check has ended it waits for that, which its deadlines bound. */
+  readonly report: Effect.Effect<HealthReport>
+  /**
+   * Checks now, and gives the report. A check that is under way already is shared. It takes at most `timeout` for each
+   * idle connection, divided by `concurrency`, and `connectTimeout`. Interrupting it interrupts the wait only.
+   */
+  readonly check: Effect.Effect<HealthReport>
+  /**
+   * The report of each check that came to another conclusion than the one before: another status, or other reasons. A
+   * reader gets the last one first, and the stream ends with the checker. One that is too slow misses some of them.
+   */
+  readonly changes: Stream.Stream<HealthReport>
+}
+
+const rules = {
+  interval: { kind: "duration", default: "10 seconds" },
+  timeout: { kind: "duration", default: "5 seconds" },
+  concurrency: { kind: "count", default: 1, floor: 1, finite: true },
+  connect: { kind: "flag", default: true }
+} as const satisfies { readonly [K in keyof Required<HealthConfig>]: Options.Rule }
+
+/**
+ * The options from the configuration: with `HealthChecker.config("DB_HEALTH")`, `DB_HEALTH_INTERVAL=30s`,
+ * `DB_HEALTH_TIMEOUT=2 seconds`, `DB_HEALTH_CONCURRENCY=2`, `DB_HEALTH_CONNECT=off`. All variables that cannot be are
+ * listed in one `ConfigError`.
+ */
+export const config = (prefix?: string): Config.Config<HealthConfig> => Options.fromEnvironment(rules, prefix)
+
+/**
+ * A checker for a pool, which checks until the current scope closes.
+ *
+ * The first check begins at once; nothing waits for it. Each check asks every connection that is idle when it begins,
+ * one after the other, whether it still works: `validate` of the factory, or `isAlive` where there is none. Connections
+ * in use are left alone. What fails is evicted, and replaced if somebody waits or `min` asks for it. What the checks come
+ * to is also an event of the pool (`HealthChanged`), a line in the log, and a metric (`PoolMetrics.health`).
+ *
+ * Fails with `PoolConfigError` if the options make no sense. Unlike an idle pool, a checker keeps the process alive until
+ * its scope closes, as everything does that waits for the clock.
+ *
+ * ```ts
+ * import { Effect, Schedule, Stream } from "effect"
+ * import { ConnectionPool, HealthChecker, InMemoryConnection } from "effect-connection-pool"
+ *
+ * export const program = Effect.scoped(Effect.gen(function*() {
+ *   const pool = yield* ConnectionPool.make({ factory: InMemoryConnection.factory(), max: 4 })
+ *   const health = yield* HealthChecker.make(pool, { schedule: Schedule.jittered(Schedule.spaced("10 seconds")) })
+ *   yield* Effect.forkScoped(Stream.runForEach(health.changes, (report) => Effect.log(report.status, report.reasons)))
+ *   return yield* health.check
+ * }))
+ * ```
+ */
+export const make = Effect.fnUntraced(function*<C, E>(
+  pool: ConnectionPool<C, E>,
+  options: HealthOptions = {}
+): Effect.fn.Return<HealthChecker, PoolConfigError, Scope.Scope> {
+  const { schedule, ...config } = options
+  const settings = yield* resolve(pool.name, config, schedule !== undefined)
+  const scope = yield* Effect.scope
+  const changes = yield* PubSub.sliding<Take.Take<HealthReport>>({ capacity: 16, replay: 1 })
+  let last: Judgement | undefined
+  let underWay: Deferred.Deferred<HealthReport> | undefined
+
+  const once = Effect.gen(function*() {
+    const check = yield* Effect.orDie(
+      pool.check({ concurrency: settings.concurrency, timeout: settings.timeout, connect: settings.connect })
+    )
+    const before = last
+    last = judge(check, before, yield* DateTime.now)
+    const { report } = last
+    if (before !== undefined && isSame(before.report, report)) return report
+    pool["~announce"]?.(PoolEvent.HealthChanged({ from: before?.report.status, report }))
+    yield* PubSub.publish(changes, [report])
+    return report
+  })
+
+  const check: Effect.Effect<HealthReport> = Effect.suspend(() => {
+    if (underWay !== undefined) return Deferred.await(underWay)
+    const deferred = Deferred.makeUnsafe<HealthReport>()
+    underWay = deferred
+    const begun = Effect.map(Effect.forkIn(once, scope, { startImmediately: true }), (fiber) => {
+      fiber.addObserver((exit) => {
+        underWay = undefined
+        // The checker was stopped in the middle of it: whoever waits finds out for himself.
+        Deferred.doneUnsafe(deferred, Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause) ? once : exit)
+      })
+    })
+    return Effect.andThen(Effect.uninterruptible(begun), Deferred.await(deferred))
+  })
+
+  const services = yield* Effect.context<never>()
+  const shown = statuses.map((status) =>
+    Metric.registerUnsafe(PoolMetrics.health(pool.name, status), services, {
+      get: () => ({ value: last?.report.status === status ? 1 : 0 }),
+      update: () => {},
+      modify: () => {}
+    })
+  )
+  yield* Effect.addFinalizer(() =>
+    Effect.suspend(() => {
+      for (const gauge of shown) gauge.remove()
+      return PubSub.end(changes, Exit.void)
+    })
+  )
+  yield* Effect.repeat(check, schedule ?? Schedule.spaced(settings.interval)).pipe(
+    Effect.tapCause((cause) =>
+      Cause.hasInterruptsOnly(cause)
+        ? Effect.void
+        : Effect.logError(`the health checks of pool "${pool.name}" have stopped`, cause)
+    ),
+    Effect.forkIn(scope, { startImmediately: true })
+  )
+  return {
+    pool: pool.name,
+    report: Effect.suspend(() => last === undefined ? check : Effect.succeed(last.report)),
+    check,
+    changes: Stream.fromPubSubTake(changes)
+  }
+})
+
+const statuses: ReadonlyArray<HealthStatus> = ["healthy", "degraded", "unhealthy"]
+
+const resolve = Effect.fnUntraced(function*(pool: string, config: HealthConfig, hasSchedule: boolean) {
+  const { checked, problems } = Options.check(rules, config)
+  if (hasSchedule && config.interval !== undefined) {
+    problems.push({ field: "interval", value: Options.show(config.interval), allowed: "only given without schedule" })
+  }
+  const [first, ...rest] = problems
+  return first === undefined ? checked : yield* new PoolConfigError({ pool, problems: [first, ...rest] })
+})
+
+const isSame = (a: HealthReport, b: HealthReport): boolean =>
+  a.status === b.status && a.reasons.length === b.reasons.length &&
+  a.reasons.every(({ _tag }, place) => _tag === b.reasons[place]!._tag)
+
+/** A service that is a checker: the class that `Service` makes. */
+export interface ServiceClass<Self, Id extends string> extends Context.ServiceClass<Self, Id, HealthChecker> {
+  /** The checker of a pool as a layer: it checks for as long as the layer lives. */
+  readonly layer: <PoolId, C, E>(
+    pool: Context.Key<PoolId, ConnectionPool<C, E>>,
+    options?: HealthOptions | undefined
+  ) => Layer.Layer<Self, PoolConfigError, PoolId>
+}
+
+/**
+ * A checker as a service, one class for each pool that is watched, with a `layer` beside that of the pool.
+ *
+ * ```ts
+ * import { Effect, Layer } from "effect"
+ * import { ConnectionPool, HealthChecker, InMemoryConnection } from "effect-connection-pool"
+ *
+ * class Sessions extends ConnectionPool.Service<Sessions, InMemoryConnection.InMemoryConnection>()("app/Sessions") {}
+ * class SessionsHealth extends HealthChecker.Service<SessionsHealth>()("app/SessionsHealth") {}
+ *
+ * export const layer = SessionsHealth.layer(Sessions, { interval: "30 seconds" }).pipe(
+ *   Layer.provideMerge(Sessions.layer({ factory: InMemoryConnection.factory(), name: "sessions" }))
+ * )
+ *
+ * export const isReady = Effect.gen(function*() {
+ *   const health = yield* SessionsHealth
+ *   return (yield* health.report).status !== "unhealthy"
+ * })
+ * ```
+ */
+export const Service = <Self>() => <const Id extends string>(id: Id): ServiceClass<Self, Id> => {
+  const service = Context.Service<Self, HealthChecker>()(id)
+  return Object.assign(service, {
+    layer: <PoolId, C, E>(pool: Context.Key<PoolId, ConnectionPool<C, E>>, options?: HealthOptions) =>
+      Layer.effect(service, Effect.flatMap(pool, (pool) => make(pool, options)))
+  }) as unknown as ServiceClass<Self, Id>
+}

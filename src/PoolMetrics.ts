@@ -1,0 +1,183 @@
+/**
+ * What a pool measures, under the names that OpenTelemetry gives to such things, as metrics of Effect.
+ *
+ * Every pool reports by itself, unless its option `metrics` is `false`: whatever exports the metrics of the application
+ * (`OtlpMetrics`, `PrometheusMetrics`, `Metric.snapshot`) exports these as well. They are read from the pool when an
+ * exporter asks, so that they cost `use` a few percent. `useSync` pays more, a second look at the clock, for otherwise
+ * nobody would know how long it took.
+ *
+ * All have the attribute `db.client.connection.pool.name`. Give each pool of an application a name of its own: pools of
+ * one name are added up. When a pool is closed its gauges go, while its counters and histograms stay as they are, so
+ * that the last export has them, and a later pool of the same name goes on from there.
+ *
+ * What OpenTelemetry calls an UpDownCounter is a gauge here. Effect has none, and its exporters would tell Prometheus
+ * that a counter which goes down as well is one that only grows.
+ */
+import { Metric } from "effect"
+import type { HealthStatus } from "./HealthReport.ts"
+import { bounds } from "./internal/histogram.ts"
+import type { EvictReason } from "./PoolEvent.ts"
+
+/** The states told apart by `db.client.connection.count`: the two of OpenTelemetry, and those that are neither. */
+export type CountedState = "idle" | "used" | "connecting" | "validating" | "resetting" | "closing"
+
+/** How something that may fail has ended. */
+export type Result = "succeeded" | "failed"
+
+/** The metrics of one pool. Times are in seconds. */
+export interface PoolMetrics {
+  /**
+   * `db.client.connection.count`: connections, by `db.client.connection.state`. All of them together are what counts
+   * against `max`.
+   */
+  readonly count: { readonly [State in CountedState]: Metric.Gauge<number> }
+  /** `db.client.connection.idle.max`: idle connections at most, which is `max`. */
+  readonly idleMax: Metric.Gauge<number>
+  /** `db.client.connection.idle.min`: `min`. */
+  readonly idleMin: Metric.Gauge<number>
+  /** `db.client.connection.max`: `max`. */
+  readonly max: Metric.Gauge<number>
+  /** `db.client.connection.pending_requests`: callers in line. */
+  readonly pendingRequests: Metric.Gauge<number>
+  /** `db.client.connection.timeouts`: acquires that ran into their deadline. */
+  readonly timeouts: Metric.Counter<number>
+  /** `db.client.connection.create_time`: how long it took to open each connection that was opened. */
+  readonly createTime: Metric.Histogram<number>
+  /** `db.client.connection.wait_time`: how long each caller waited who got a connection; 0 for most. */
+  readonly waitTime: Metric.Histogram<number>
+  /** `db.client.connection.use_time`: how long each lease lasted. */
+  readonly useTime: Metric.Histogram<number>
+
+  /** `effect_connection_pool.connects`: attempts to open a connection that have ended, by `result`. */
+  readonly connects: { readonly [How in Result | "timed_out"]: Metric.Counter<number> }
+  /** `effect_connection_pool.validations`: validations that have ended, by `result`. */
+  readonly validations: { readonly [How in Result]: Metric.Counter<number> }
+  /** `effect_connection_pool.resets`: resets that have ended, by `result`. */
+  readonly resets: { readonly [How in Result]: Metric.Counter<number> }
+  /** `effect_connection_pool.evictions`: connections that left the pool, by `reason`. */
+  readonly evictions: { readonly [Reason in EvictReason]: Metric.Counter<number> }
+  /** `effect_connection_pool.leaks`: leases reported as possible leaks. */
+  readonly leaks: Metric.Counter<number>
+  /** `effect_connection_pool.refusals`: acquires refused at once. */
+  readonly refusals: Metric.Counter<number>
+  /** `effect_connection_pool.abandoned`: connections that would not close in time. */
+  readonly abandoned: Metric.Counter<number>
+}
+
+/** Upper bounds of the histograms' buckets, in seconds. */
+export const boundaries: ReadonlyArray<number> = bounds.map((millis) => millis / 1000)
+
+/**
+ * The metrics of the pool of this name, to be read with `Metric.value`.
+ *
+ * ```ts
+ * import { Effect, Metric } from "effect"
+ * import { ConnectionPool, InMemoryConnection, PoolMetrics } from "effect-connection-pool"
+ *
+ * export const program = Effect.scoped(Effect.gen(function*() {
+ *   const pool = yield* ConnectionPool.make({ factory: InMemoryConnection.factory(), name: "sessions" })
+ *   yield* pool.use((connection) => connection.get("user"))
+ *   const { count, sum } = yield* Metric.value(PoolMetrics.of("sessions").useTime)
+ *   yield* Effect.log(`${count} leases, ${sum} seconds`)
+ * }))
+ * ```
+ */
+export const of = (pool: string): PoolMetrics => {
+  const named = { "db.client.connection.pool.name": pool }
+  const gauge = (name: string, unit: string, description: string, more?: Record<string, string>) =>
+    Metric.gauge(name, { description, attributes: { ...named, ...more, unit } })
+  const counter = (name: string, unit: string, description: string, more?: Record<string, string>) =>
+    Metric.counter(name, { description, attributes: { ...named, ...more, unit }, incremental: true })
+  const histogram = (name: string, description: string) =>
+    Metric.histogram(name, { description, attributes: { ...named, unit: "s" }, boundaries })
+
+  const count = (state: CountedState) =>
+    gauge(
+      "db.client.connection.count",
+      "{connection}",
+      "The number of connections that are currently in the state described by the state attribute",
+      { "db.client.connection.state": state }
+    )
+  const connects = (result: string) =>
+    counter("effect_connection_pool.connects", "{attempt}", "Attempts to open a connection that have ended", { result })
+  const validations = (result: Result) =>
+    counter("effect_connection_pool.validations", "{validation}", "Validations that have ended", { result })
+  const resets = (result: Result) =>
+    counter("effect_connection_pool.resets", "{reset}", "Resets that have ended", { result })
+  const evictions = (reason: EvictReason) =>
+    counter("effect_connection_pool.evictions", "{connection}", "Connections that left the pool", { reason })
+
+  return {
+    count: {
+      idle: count("idle"),
+      used: count("used"),
+      connecting: count("connecting"),
+      validating: count("validating"),
+      resetting: count("resetting"),
+      closing: count("closing")
+    },
+    idleMax: gauge(
+      "db.client.connection.idle.max",
+      "{connection}",
+      "The maximum number of idle open connections allowed"
+    ),
+    idleMin: gauge(
+      "db.client.connection.idle.min",
+      "{connection}",
+      "The minimum number of idle open connections allowed"
+    ),
+    max: gauge("db.client.connection.max", "{connection}", "The maximum number of open connections allowed"),
+    pendingRequests: gauge(
+      "db.client.connection.pending_requests",
+      "{request}",
+      "The number of current pending requests for an open connection"
+    ),
+    timeouts: counter(
+      "db.client.connection.timeouts",
+      "{timeout}",
+      "The number of connection timeouts that have occurred trying to obtain a connection from the pool"
+    ),
+    createTime: histogram("db.client.connection.create_time", "The time it took to create a new connection"),
+    waitTime: histogram(
+      "db.client.connection.wait_time",
+      "The time it took to obtain an open connection from the pool"
+    ),
+    useTime: histogram(
+      "db.client.connection.use_time",
+      "The time between borrowing a connection and returning it to the pool"
+    ),
+    connects: { succeeded: connects("succeeded"), failed: connects("failed"), timed_out: connects("timed_out") },
+    validations: { succeeded: validations("succeeded"), failed: validations("failed") },
+    resets: { succeeded: resets("succeeded"), failed: resets("failed") },
+    evictions: {
+      idle: evictions("idle"),
+      lifetime: evictions("lifetime"),
+      uses: evictions("uses"),
+      dead: evictions("dead"),
+      invalid: evictions("invalid"),
+      reset: evictions("reset"),
+      invalidated: evictions("invalidated"),
+      recycled: evictions("recycled"),
+      excess: evictions("excess"),
+      driver: evictions("driver"),
+      shutdown: evictions("shutdown")
+    },
+    leaks: counter("effect_connection_pool.leaks", "{lease}", "Leases reported as possible leaks"),
+    refusals: counter(
+      "effect_connection_pool.refusals",
+      "{request}",
+      "Requests for a connection that were refused at once"
+    ),
+    abandoned: counter("effect_connection_pool.abandoned", "{connection}", "Connections that would not close in time")
+  }
+}
+
+/**
+ * `effect_connection_pool.health`: 1 for the status (`status`) that a `HealthChecker` gave the pool last, 0 for the
+ * others.
+ */
+export const health = (pool: string, status: HealthStatus): Metric.Gauge<number> =>
+  Metric.gauge("effect_connection_pool.health", {
+    description: "1 for the present health status of the pool, 0 for the others",
+    attributes: { "db.client.connection.pool.name": pool, status, unit: "1" }
+  })

@@ -1,0 +1,680 @@
+import { assert, describe, it } from "@effect/vitest"
+import { ConfigProvider, Effect, Exit, Fiber, Layer, Logger, Metric, Schedule, Schema, Scope, Stream } from "effect"
+import { ConnectionPool, HealthChecker, HealthReport, PoolMetrics } from "effect-connection-pool"
+import { FaultyFactory, PoolAssert, Sweep } from "effect-connection-pool/testing"
+import { TestClock } from "effect/testing"
+import { borrow, make, type Pool, settle, shape } from "./support.ts"
+
+/** The tags of the reasons, after the status. */
+const summary = ({ reasons, status }: HealthReport.HealthReport) => [status, ...reasons.map(({ _tag }) => _tag)]
+
+const open = (pool: Pool, count: number) =>
+  Effect.gen(function*() {
+    const leases = yield* Effect.forEach(Array.from({ length: count }), () => borrow(pool))
+    for (const lease of leases) yield* lease.giveBack
+  })
+
+describe("a health checker", () => {
+  it.effect("finds connections that died while idle before a caller does, and has them replaced", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 4, max: 4, validateAfterIdle: "Infinity" })
+      const health = yield* HealthChecker.make(pool)
+      assert.deepStrictEqual(summary(yield* health.report), ["healthy"])
+      yield* faulty.sever(2)
+      yield* faulty.kill(3)
+      yield* TestClock.adjust("9 seconds")
+      assert.deepStrictEqual((yield* pool.stats).evictions.invalid, 0)
+      yield* TestClock.adjust("1 second")
+      yield* settle
+      const report = yield* health.report
+      assert.deepStrictEqual(report.reasons, [{
+        _tag: "ConnectionsFailed",
+        checked: 4,
+        failed: [{ connection: 2, reason: "invalid" }, { connection: 3, reason: "dead" }]
+      }])
+      assert.strictEqual(report.status, "degraded")
+      assert.deepStrictEqual(report.connections, { passed: 2, failed: 2, opened: 0, inUse: 0 })
+      assert.deepStrictEqual(yield* shape(pool), { idle: 4 })
+      // Every caller gets one that works.
+      yield* Effect.all(Array.from({ length: 4 }, () => pool.use((connection) => connection.run)), {
+        concurrency: "unbounded"
+      })
+      yield* TestClock.adjust("10 seconds")
+      assert.deepStrictEqual(summary(yield* health.report), ["healthy"])
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("tells an outage from its end, by itself, and says what it was", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 2, max: 4 })
+      const health = yield* HealthChecker.make(pool)
+      const seen: Array<readonly [millis: number, ReadonlyArray<string>]> = []
+      yield* Effect.forkScoped(Stream.runForEach(health.changes, (report) =>
+        Effect.sync(() =>
+          seen.push([report.checkedAt.epochMilliseconds, summary(report)])
+        )))
+      yield* settle
+      yield* faulty.connect.fail(10_000, { transient: true })
+      yield* faulty.sever(1)
+      yield* faulty.kill(2)
+      yield* TestClock.adjust("1 minute")
+      const outage = yield* health.report
+      assert.deepStrictEqual(summary(outage), ["unhealthy", "CannotConnect"])
+      const [reason] = outage.reasons
+      assert.strictEqual(reason?._tag === "CannotConnect" && reason.error.includes("was made to fail"), true)
+      assert.strictEqual(outage.lastSuccessAt?.epochMilliseconds, 0)
+      assert.include(outage.lastError?.error ?? "", "FaultyError")
+      yield* faulty.connect.clear
+      yield* TestClock.adjust("20 seconds")
+      const after = yield* health.report
+      assert.deepStrictEqual(summary(after), ["healthy"])
+      // What it was is still there for who comes late.
+      assert.isAtMost(after.lastError?.at.epochMilliseconds ?? Infinity, 70_000)
+      assert.deepStrictEqual(seen, [
+        [0, ["healthy"]],
+        [10_000, ["unhealthy", "CannotConnect", "ConnectionsFailed"]],
+        [20_000, ["unhealthy", "CannotConnect"]],
+        [70_000, ["healthy"]]
+      ])
+      assert.deepStrictEqual(yield* shape(pool), { idle: 2 })
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  for (const how of ["hangs", "fails", "dies"] as const) {
+    it.effect(`outlives a validation that ${how}`, () =>
+      Effect.gen(function*() {
+        const { faulty, pool } = yield* make({ min: 2, max: 2 })
+        const health = yield* HealthChecker.make(pool, { interval: "10 seconds", timeout: "3 seconds" })
+        yield* health.report
+        yield* ({
+          hangs: faulty.validate.hang(1, { uninterruptible: true }),
+          fails: faulty.validate.fail(),
+          dies: faulty.validate.die()
+        })[how]
+        yield* TestClock.adjust("10 seconds")
+        if (how === "hangs") {
+          assert.deepStrictEqual(yield* shape(pool), { idle: 1, validating: 1 })
+          yield* TestClock.adjust("3 seconds")
+        }
+        yield* settle
+        assert.deepStrictEqual(summary(yield* health.report), ["degraded", "ConnectionsFailed"])
+        assert.deepStrictEqual(yield* shape(pool), { idle: 2 })
+        yield* TestClock.adjust("10 seconds")
+        assert.deepStrictEqual(summary(yield* health.report), ["healthy"])
+        yield* PoolAssert.nothingLeaked(faulty, pool)
+      }))
+  }
+
+  it.effect("opens a connection to know whether the database can be reached, if there is none", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 2 })
+      const health = yield* HealthChecker.make(pool)
+      assert.deepStrictEqual(summary(yield* health.report), ["healthy"])
+      assert.deepStrictEqual(yield* shape(pool), { idle: 1 })
+      yield* faulty.kill(1)
+      yield* faulty.connect.fail(1)
+      assert.deepStrictEqual(summary(yield* health.check), ["unhealthy", "CannotConnect", "ConnectionsFailed"])
+      // During the pause after it, that attempt says enough.
+      yield* health.check
+      assert.strictEqual((yield* faulty.counters).attempts, 2)
+      yield* TestClock.adjust("10 seconds")
+      assert.deepStrictEqual(summary(yield* health.report), ["healthy"])
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("opens none if it may not, and says what it knows", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 2 })
+      const health = yield* HealthChecker.make(pool, { connect: false })
+      const report = yield* health.report
+      assert.deepStrictEqual(summary(report), ["healthy"])
+      assert.isUndefined(report.lastSuccessAt)
+      assert.strictEqual((yield* faulty.counters).attempts, 0)
+    }))
+
+  it.effect("leaves connections in use alone, and judges a pool that is all in use by its numbers", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 2, maxWaiting: 1 })
+      const health = yield* HealthChecker.make(pool)
+      yield* health.report
+      yield* borrow(pool)
+      const second = yield* borrow(pool)
+      const report = yield* health.check
+      assert.deepStrictEqual([summary(report), report.connections], [
+        ["healthy"],
+        { passed: 0, failed: 0, opened: 0, inUse: 2 }
+      ])
+      assert.strictEqual((yield* faulty.counters).validations, 0)
+      yield* Effect.forkChild(Effect.flip(pool.use(() => Effect.void, { timeout: "1 second" })))
+      yield* settle
+      yield* PoolAssert.failsWith(pool.use(() => Effect.void), "QueueFullError")
+      yield* TestClock.adjust("5 seconds")
+      const turnedAway = { _tag: "CallersTurnedAway", timeouts: 1, refused: 1 } as const
+      assert.deepStrictEqual((yield* health.check).reasons, [turnedAway])
+      // It is not over as soon as nobody is turned away for a moment: callers who came together time out together.
+      yield* TestClock.adjust("20 seconds")
+      yield* PoolAssert.failsWith(pool.use(() => Effect.void, { timeout: 0 }), "AcquireTimeoutError")
+      assert.deepStrictEqual((yield* health.check).reasons, [{ ...turnedAway, timeouts: 2 }])
+      yield* TestClock.adjust("29 seconds")
+      assert.deepStrictEqual((yield* health.check).reasons, [{ ...turnedAway, timeouts: 2 }])
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(summary(yield* health.check), ["healthy"])
+      // Somebody holds one that works; that no other can be opened is bad, but not the end.
+      yield* second.giveBack
+      yield* faulty.kill(2)
+      yield* faulty.connect.fail(1, { transient: true })
+      assert.deepStrictEqual(summary(yield* health.check), ["unhealthy", "CannotConnect", "ConnectionsFailed"])
+      yield* faulty.connect.fail(1, { transient: true })
+      assert.deepStrictEqual(summary(yield* health.check), ["degraded", "CannotConnect"])
+    }))
+
+  it.effect("says that callers wait, once the first has waited for half of its time", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ max: 1, acquireTimeout: "10 seconds" })
+      const health = yield* HealthChecker.make(pool)
+      yield* health.report
+      const holder = yield* borrow(pool)
+      const waiting = yield* borrow(pool)
+      yield* TestClock.adjust("5 seconds")
+      assert.deepStrictEqual(summary(yield* health.check), ["healthy"])
+      yield* TestClock.adjust("2 seconds")
+      const report = yield* health.check
+      assert.strictEqual(report.status, "degraded")
+      assert.deepStrictEqual(report.reasons, [{ _tag: "CallersWaiting", waiting: 1, longestMillis: 7000 }])
+      yield* holder.giveBack
+      yield* waiting.giveBack
+      assert.deepStrictEqual(summary(yield* health.check), ["healthy"])
+    }))
+
+  it.effect("asks one connection at a time, and never the last one while another is asked", () =>
+    Effect.gen(function*() {
+      for (const [concurrency, most] of [[1, 1], [3, 3], [9, 4]] as const) {
+        const { faulty, pool } = yield* make({ min: 5, max: 5 })
+        yield* faulty.validate.hold
+        const health = yield* HealthChecker.make(pool, { concurrency, timeout: "1 minute" })
+        yield* settle
+        assert.deepStrictEqual(yield* shape(pool), { idle: 5 - most, validating: most })
+        // A caller is served at once.
+        yield* pool.use(() => Effect.void, { timeout: 0 })
+        let rounds = 0
+        while ((yield* faulty.validate.waiting) > 0) {
+          assert.isAtMost(yield* faulty.validate.waiting, most)
+          yield* faulty.validate.pass()
+          yield* settle
+          rounds++
+        }
+        assert.strictEqual(rounds, 5)
+        assert.deepStrictEqual((yield* health.report).connections, { passed: 5, failed: 0, opened: 0, inUse: 0 })
+        yield* faulty.validate.open
+        yield* PoolAssert.nothingLeaked(faulty, pool)
+      }
+    }))
+
+  it.effect("gives the one connection there is to a caller as soon as it has answered", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 1, max: 1 })
+      yield* faulty.validate.hold
+      const health = yield* HealthChecker.make(pool)
+      const caller = yield* borrow(pool)
+      assert.deepStrictEqual(yield* shape(pool), { validating: 1, waiting: 1 })
+      yield* faulty.validate.open
+      yield* settle
+      assert.strictEqual(caller.connection?.id, 1)
+      assert.deepStrictEqual((yield* health.report).connections, { passed: 1, failed: 0, opened: 0, inUse: 1 })
+      const stats = yield* pool.stats
+      // What it did is not a lease.
+      assert.deepStrictEqual([stats.checkouts, stats.validations], [1, 1])
+      yield* caller.giveBack
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("leaves the order of idle connections, and their age, as they were", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 4, idleTimeout: "1 minute", validateAfterIdle: "Infinity" })
+      const leases = yield* Effect.forEach(Array.from({ length: 4 }), () => borrow(pool))
+      for (const lease of leases) {
+        yield* lease.giveBack
+        yield* TestClock.adjust("1 second")
+      }
+      yield* HealthChecker.make(pool, { interval: "5 seconds" })
+      yield* TestClock.adjust("20 seconds")
+      assert.strictEqual(yield* pool.use((connection) => Effect.succeed(connection.id)), 4)
+      yield* TestClock.adjust("36 seconds")
+      const idle = (yield* pool.connections).filter(({ state }) => state === "idle").map(({ id }) => id)
+      // At 60 seconds the first has been idle for a minute, however often it was asked.
+      assert.deepStrictEqual(idle, [2, 3, 4])
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("leaves the order as it is in the middle of a check as well", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 3, max: 3, validateAfterIdle: "Infinity" })
+      yield* faulty.validate.hold
+      yield* HealthChecker.make(pool)
+      yield* settle
+      yield* faulty.validate.pass()
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { idle: 2, validating: 1 })
+      const leases = [yield* borrow(pool), yield* borrow(pool)]
+      // The second is being asked; the first, which has answered, goes out after the third.
+      assert.deepStrictEqual(leases.map(({ connection }) => connection?.id), [3, 1])
+    }))
+
+  it.effect("shares a check with everybody who asks for one", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 2, max: 2 })
+      yield* faulty.validate.hold
+      const health = yield* HealthChecker.make(pool)
+      const waiting = yield* Effect.forEach(Array.from({ length: 100 }), () => Effect.forkChild(health.check))
+      yield* settle
+      yield* Fiber.interrupt(waiting[0]!)
+      yield* faulty.validate.open
+      const reports = yield* Effect.forEach(waiting.slice(1), (fiber) => Fiber.join(fiber))
+      assert.strictEqual(new Set(reports).size, 1)
+      assert.strictEqual((yield* faulty.counters).validations, 2)
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("checks a factory without validate through isAlive, and one without either not at all", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 2, max: 2, driver: { withoutValidate: true } })
+      const health = yield* HealthChecker.make(pool)
+      yield* health.report
+      yield* faulty.kill(2)
+      assert.deepStrictEqual((yield* health.check).reasons, [{
+        _tag: "ConnectionsFailed",
+        checked: 2,
+        failed: [{ connection: 2, reason: "dead" }]
+      }])
+      assert.deepStrictEqual(yield* shape(pool), { idle: 2 })
+      const silent = yield* make({ min: 1, driver: { withoutValidate: true, withoutIsAlive: true } })
+      yield* silent.faulty.kill(1)
+      assert.deepStrictEqual(summary(yield* (yield* HealthChecker.make(silent.pool)).check), ["healthy"])
+    }))
+
+  it.effect("goes on during a pause, and says that it is one", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 2, max: 2 })
+      const health = yield* HealthChecker.make(pool)
+      yield* health.report
+      yield* pool.pause
+      yield* faulty.kill(1)
+      assert.deepStrictEqual(summary(yield* health.check), ["degraded", "ConnectionsFailed", "Paused"])
+      assert.deepStrictEqual(yield* shape(pool), { idle: 1 })
+      yield* faulty.kill(2)
+      // Nothing is opened during a pause, not to find out either.
+      assert.deepStrictEqual(summary(yield* health.check), ["unhealthy", "ConnectionsFailed", "Paused"])
+      yield* pool.resume
+      yield* settle
+      assert.deepStrictEqual(summary(yield* health.check), ["healthy"])
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("meets a resize in the middle of a check", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 4 })
+      yield* open(pool, 4)
+      yield* faulty.validate.hold
+      const health = yield* HealthChecker.make(pool)
+      yield* settle
+      yield* pool.resize({ max: 2 })
+      assert.deepStrictEqual(yield* shape(pool), { idle: 1, validating: 1 })
+      yield* faulty.validate.open
+      yield* settle
+      assert.deepStrictEqual((yield* health.report).connections, { passed: 2, failed: 0, opened: 0, inUse: 0 })
+      yield* pool.resize({ max: 8 })
+      assert.deepStrictEqual(summary(yield* health.check), ["healthy"])
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("does not hold up a shutdown, and says that the pool is closed", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 3, max: 3 })
+      yield* faulty.validate.hang(9)
+      const health = yield* HealthChecker.make(pool, { timeout: "1 hour" })
+      const waiting = yield* Effect.forkChild(health.check)
+      yield* settle
+      yield* pool.shutdown()
+      assert.deepStrictEqual(summary(yield* Fiber.join(waiting)), ["unhealthy", "Closed"])
+      assert.deepStrictEqual(summary(yield* health.check), ["unhealthy", "Closed"])
+      yield* PoolAssert.allClosed(faulty, pool)
+    }))
+
+  it.effect("stops with its scope, and leaves nothing behind", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ name: "stopping", min: 2, max: 2 })
+      const scope = yield* Scope.make()
+      const health = yield* Scope.provide(HealthChecker.make(pool), scope)
+      yield* health.report
+      const changes = yield* Effect.forkChild(Stream.runCollect(health.changes))
+      yield* faulty.validate.hold
+      const waiting = yield* Effect.forkChild(health.check)
+      yield* settle
+      yield* Scope.close(scope, Exit.void)
+      yield* faulty.validate.open
+      // Whoever had asked is answered all the same.
+      assert.deepStrictEqual(summary(yield* Fiber.join(waiting)), ["healthy"])
+      assert.deepStrictEqual((yield* Fiber.join(changes)).map(summary), [["healthy"]])
+      const gauges = (yield* Metric.snapshot).filter(({ attributes, id }) =>
+        id === "effect_connection_pool.health" && attributes?.["db.client.connection.pool.name"] === "stopping"
+      )
+      assert.deepStrictEqual(gauges, [])
+      const { validations } = yield* faulty.counters
+      yield* TestClock.adjust("1 hour")
+      assert.strictEqual((yield* faulty.counters).validations, validations)
+      assert.deepStrictEqual((yield* Stream.runCollect(health.changes)).map(summary), [["healthy"]])
+      assert.deepStrictEqual(summary(yield* health.check), ["healthy"])
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("runs on any schedule, and after its end only on demand", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 1, max: 1, idleTimeout: "Infinity" })
+      const schedule = Schedule.max([Schedule.spaced("1 minute"), Schedule.recurs(2)])
+      const health = yield* HealthChecker.make(pool, { schedule })
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual((yield* faulty.counters).validations, 1)
+      yield* TestClock.adjust("1 hour")
+      assert.strictEqual((yield* faulty.counters).validations, 3)
+      yield* health.check
+      assert.strictEqual((yield* faulty.counters).validations, 4)
+    }))
+
+  it.effect("whose schedule dies says so, and still checks on demand", () =>
+    Effect.gen(function*() {
+      const lines: Array<string> = []
+      const logger = Logger.make(({ logLevel, message }) => {
+        lines.push(`${logLevel} ${String((message as ReadonlyArray<unknown>)[0])}`)
+      })
+      const { pool } = yield* make({ name: "orders", min: 1, max: 1 })
+      const schedule = Schedule.fromStep(Effect.succeed(() => Effect.die(new Error("no schedule"))))
+      const health = yield* HealthChecker.make(pool, { schedule }).pipe(Effect.provide(Logger.layer([logger])))
+      yield* settle
+      assert.deepStrictEqual(lines, [`Error the health checks of pool "orders" have stopped`])
+      assert.deepStrictEqual(summary(yield* health.check), ["healthy"])
+    }))
+
+  it.effect("tells the readers of events, and an exporter", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ name: "orders", min: 1, max: 1 })
+      const events: Array<unknown> = []
+      yield* Effect.forkScoped(Stream.runForEach(pool.events, (event) =>
+        Effect.sync(() => {
+          if (event._tag === "HealthChanged") events.push([event.from, event.report.status])
+          if (event._tag === "Checked") events.push([event.passed, event.failed, event.busy])
+        })))
+      yield* settle
+      const health = yield* HealthChecker.make(pool)
+      yield* health.report
+      yield* faulty.kill(1)
+      yield* faulty.connect.fail()
+      yield* health.check
+      yield* settle
+      assert.deepStrictEqual(events, [[1, 0, 0], [undefined, "healthy"], [0, 1, 0], ["healthy", "unhealthy"]])
+      const shown = yield* Effect.forEach(["healthy", "degraded", "unhealthy"] as const, (status) =>
+        Metric.value(PoolMetrics.health("orders", status)))
+      assert.deepStrictEqual(
+        shown.map(({ value }) =>
+          value
+        ),
+        [0, 0, 1]
+      )
+    }))
+
+  it.effect("is a layer beside the layer of any pool", () =>
+    Effect.gen(function*() {
+      const faulty = yield* FaultyFactory.make()
+      class Db extends ConnectionPool.Service<Db, FaultyFactory.FaultyConnection, FaultyFactory.FaultyError>()("Db") {}
+      class DbHealth extends HealthChecker.Service<DbHealth>()("DbHealth") {}
+      const layer = DbHealth.layer(Db, { interval: "1 second" }).pipe(
+        Layer.provideMerge(Db.layer({ factory: faulty.factory, min: 1, name: "layered" }))
+      )
+      yield* Effect.gen(function*() {
+        const health = yield* DbHealth
+        assert.strictEqual(health.pool, "layered")
+        yield* TestClock.adjust("10 seconds")
+        assert.strictEqual((yield* health.report).checkedAt.epochMilliseconds, 10_000)
+      }).pipe(Effect.provide(layer))
+      const { closed, opened } = yield* faulty.counters
+      assert.deepStrictEqual([opened, closed], [1, 1])
+    }))
+
+  it.effect("reports what JSON can carry", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ name: "orders", min: 1, max: 1 })
+      const health = yield* HealthChecker.make(pool)
+      yield* health.report
+      yield* TestClock.adjust("3 seconds")
+      yield* faulty.sever(1)
+      const report = yield* health.check
+      const encoded = Schema.encodeSync(HealthReport.HealthReport)(report)
+      assert.deepStrictEqual(JSON.parse(JSON.stringify(encoded)), {
+        pool: "orders",
+        status: "degraded",
+        reasons: [{ _tag: "ConnectionsFailed", checked: 1, failed: [{ connection: 1, reason: "invalid" }] }],
+        checkedAt: "1970-01-01T00:00:03.000Z",
+        lastSuccessAt: "1970-01-01T00:00:03.000Z",
+        lastError: { at: "1970-01-01T00:00:03.000Z", error: "connection 1 failed its validation" },
+        connections: { passed: 0, failed: 1, opened: 1, inUse: 0 }
+      })
+      assert.deepStrictEqual(Schema.decodeUnknownSync(HealthReport.HealthReport)(encoded), report)
+    }))
+
+  it.effect("reads its options from the environment, and lists all that cannot be", () =>
+    Effect.gen(function*() {
+      const read = (env: Record<string, string>) =>
+        Effect.provideService(
+          HealthChecker.config("DB_HEALTH"),
+          ConfigProvider.ConfigProvider,
+          ConfigProvider.fromEnv({ env })
+        )
+      const config = yield* read({
+        DB_HEALTH_INTERVAL: "30s",
+        DB_HEALTH_TIMEOUT: "2 seconds",
+        DB_HEALTH_CONCURRENCY: "2",
+        DB_HEALTH_CONNECT: "off"
+      })
+      assert.deepStrictEqual(Object.keys(config), ["interval", "timeout", "concurrency", "connect"])
+      const { faulty, pool } = yield* make({ max: 1 })
+      yield* HealthChecker.make(pool, config)
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual((yield* faulty.counters).attempts, 0)
+      const error = yield* Effect.flip(read({ DB_HEALTH_INTERVAL: "often", DB_HEALTH_CONCURRENCY: "0" }))
+      assert.deepStrictEqual(error.cause.message.split("\n"), [
+        `DB_HEALTH_INTERVAL is "often", allowed is a duration above zero, or Infinity`,
+        `DB_HEALTH_CONCURRENCY is 0, allowed is a whole number of at least 1`
+      ])
+    }))
+
+  it.effect("refuses options that make no sense", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ max: 1 })
+      const options: HealthChecker.HealthOptions = {
+        interval: "1 second",
+        schedule: Schedule.forever,
+        concurrency: 1.5,
+        timeout: 0
+      }
+      const error = yield* PoolAssert.failsWith(HealthChecker.make(pool, options), "PoolConfigError")
+      assert.deepStrictEqual(error.problems.map(({ field }) => field), ["timeout", "concurrency", "interval"])
+      const second = yield* PoolAssert.failsWith(pool.check({ concurrency: 0, timeout: -1 }), "PoolConfigError")
+      assert.deepStrictEqual(second.problems.map(({ field }) => field), ["concurrency", "timeout"])
+    }))
+})
+
+describe("a check", () => {
+  it.effect("waits for the one before, so that never more are asked than may be", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 4, max: 4 })
+      yield* faulty.validate.hold
+      const first = yield* Effect.forkChild(pool.check())
+      yield* settle
+      const second = yield* Effect.forkChild(pool.check())
+      const third = yield* Effect.forkChild(pool.check({ concurrency: 2 }))
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { idle: 3, validating: 1 })
+      // One that nobody waits for any more asks no others, and the next begins when it has its answer.
+      yield* Fiber.interrupt(first)
+      yield* Fiber.interrupt(second)
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { idle: 3, validating: 1 })
+      yield* faulty.validate.pass()
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { idle: 2, validating: 2 })
+      yield* faulty.validate.open
+      const { busy, failed, passed } = yield* Fiber.join(third)
+      assert.deepStrictEqual({ busy, failed, passed }, { busy: 0, failed: [], passed: 4 })
+      assert.strictEqual((yield* faulty.counters).validations, 5)
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("answers ten thousand who have waited for the one before, at once", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 1, driver: { withoutValidate: true } })
+      yield* faulty.connect.hold
+      const checks = yield* Effect.forEach(Array.from({ length: 10_000 }), () => Effect.forkChild(pool.check()))
+      yield* settle
+      yield* faulty.connect.open
+      const reports = yield* Effect.forEach(checks, (check) => Fiber.join(check))
+      assert.deepStrictEqual([reports[0]!.connected, reports.at(-1)!.passed], [true, 1])
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("takes turns with keepalive", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 3, max: 3, keepalive: "1 minute", validateTimeout: "1 hour" })
+      yield* faulty.validate.hold
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(yield* shape(pool), { idle: 2, validating: 1 })
+      const check = yield* Effect.forkChild(pool.check())
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { idle: 2, validating: 1 })
+      for (let answers = 0; answers < 3; answers++) {
+        assert.deepStrictEqual(yield* shape(pool), { idle: 2, validating: 1 })
+        yield* faulty.validate.pass()
+        yield* settle
+      }
+      const { passed } = yield* Fiber.join(check)
+      assert.strictEqual(passed, 2)
+      yield* faulty.validate.open
+      yield* TestClock.adjust("10 minutes")
+      // Kept alive again after it.
+      assert.isAtLeast((yield* faulty.counters).validations, 20)
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("that nobody waits for any more lets keepalive have its turn", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({
+        max: 3,
+        keepalive: "1 minute",
+        validateTimeout: "1 hour",
+        idleTimeout: "1 hour"
+      })
+      yield* open(pool, 3)
+      yield* faulty.validate.hold
+      const check = yield* Effect.forkChild(pool.check())
+      yield* TestClock.adjust("5 minutes")
+      yield* Fiber.interrupt(check)
+      yield* faulty.validate.fail(1)
+      yield* faulty.kill(1)
+      yield* faulty.validate.pass()
+      yield* settle
+      assert.deepStrictEqual((yield* pool.stats).evictions.invalid, 1)
+      assert.deepStrictEqual(yield* shape(pool), { idle: 1, validating: 1 })
+    }))
+
+  it.effect("passes over those that were lent before their turn came", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 3, max: 3, validateAfterIdle: "Infinity" })
+      yield* faulty.validate.hold
+      const check = yield* Effect.forkChild(pool.check())
+      yield* settle
+      const lease = yield* borrow(pool)
+      yield* faulty.validate.open
+      const { busy, passed } = yield* Fiber.join(check)
+      assert.deepStrictEqual({ busy, passed }, { busy: 1, passed: 2 })
+      yield* lease.giveBack
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("retires what has lived too long, and does not hold that against anybody", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 1, max: 1, maxLifetime: "1 minute", lifetimeJitter: 0 })
+      yield* TestClock.adjust("59 seconds")
+      yield* pool.pause
+      const { failed, passed } = yield* pool.check()
+      assert.deepStrictEqual({ failed, passed }, { failed: [], passed: 1 })
+      yield* pool.resume
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("of a database that hangs ends at the deadline of its attempt", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 1, connectTimeout: "2 seconds" })
+      yield* faulty.connect.hang()
+      const check = yield* Effect.forkChild(pool.check())
+      yield* TestClock.adjust("2 seconds")
+      const { connected, lastConnectFailure } = yield* Fiber.join(check)
+      assert.deepStrictEqual([connected, lastConnectFailure?._tag], [false, "ConnectTimedOut"])
+      assert.deepStrictEqual(yield* pool.connections, [])
+      yield* TestClock.adjust("1 second")
+      yield* PoolAssert.nothingLeaked(faulty, pool, { hung: 1 })
+    }))
+
+  it.effect("that opens a connection leaves it to the first caller", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 1 })
+      yield* faulty.connect.hold
+      const check = yield* Effect.forkChild(pool.check())
+      yield* settle
+      const caller = yield* borrow(pool)
+      assert.deepStrictEqual(yield* shape(pool), { connecting: 1, waiting: 1 })
+      yield* faulty.connect.open
+      yield* settle
+      assert.strictEqual(caller.connection?.id, 1)
+      assert.strictEqual((yield* Fiber.join(check)).connected, true)
+      yield* caller.giveBack
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+})
+
+describe("a checker that is interrupted", () => {
+  it.effect(
+    "anywhere, together with those who use the pool, loses nothing and answers again",
+    () =>
+      Effect.gen(function*() {
+        const report = yield* Sweep.run({
+          setup: Effect.gen(function*() {
+            const world = yield* make({ min: 1, max: 2, validateAfterIdle: "Infinity" })
+            yield* world.faulty.sever(1)
+            return world
+          }),
+          scenario: ({ pool }) =>
+            Effect.gen(function*() {
+              const health = yield* HealthChecker.make(pool, { concurrency: 2 })
+              yield* Effect.all([
+                health.check,
+                Effect.ignore(pool.use((connection) => connection.run)),
+                Effect.asVoid(pool.check()),
+                Effect.ignore(pool.use((connection) => Effect.andThen(Effect.yieldNow, connection.run))),
+                health.check
+              ], { concurrency: "unbounded" })
+            }),
+          check: ({ faulty, pool }) =>
+            Effect.gen(function*() {
+              yield* settle
+              // A round that was given up does not hold up the next. That may find the broken one still.
+              yield* pool.check()
+              const { failed, passed } = yield* pool.check()
+              assert.deepStrictEqual([failed.length, passed > 0], [0, true])
+              yield* PoolAssert.nothingLeaked(faulty, pool)
+            }),
+          budgets: [3, 32],
+          turns: [0, 16]
+        })
+        assert.isAbove(report.interrupted, report.cases / 4)
+      }),
+    60_000
+  )
+})
