@@ -642,6 +642,23 @@ describe("the kinds of a lease", () => {
       }
     }))
 
+  it.effect("acquire whose scope ends while it waits keeps its place, and returns what it gets at once", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 1 })
+      const holder = yield* borrow(pool)
+      const scope = yield* Scope.make()
+      const waiting = yield* Effect.forkChild(Scope.provide(pool.acquire, scope))
+      const late = yield* Effect.forkChild(Effect.flip(Scope.provide(pool.acquireWith({ timeout: "1 second" }), scope)))
+      yield* settle
+      yield* Scope.close(scope, Exit.void)
+      assert.deepStrictEqual(yield* shape(pool), { inUse: 1, waiting: 2 })
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual((yield* Fiber.join(late))._tag, "AcquireTimeoutError")
+      yield* holder.giveBack
+      yield* PoolAssert.failsWith((yield* Fiber.join(waiting)).run, "LeaseExpiredError")
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
   it.effect("useSync runs a function, and waits for its turn like use", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1 })

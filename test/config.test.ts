@@ -16,11 +16,12 @@ const start = (config: Record<string, unknown>) =>
     return error
   })
 
+// After an endless pause it would never connect again.
+const duration = (field: string) =>
+  field.startsWith("connectBackoff") ? "a duration above zero" : "a duration above zero, or Infinity"
+
 describe("options that make no sense are refused before anything is opened", () => {
   const whole = "a whole number of at least 1"
-  // After an endless pause it would never connect again.
-  const duration = (field: string) =>
-    field.startsWith("connectBackoff") ? "a duration above zero" : "a duration above zero, or Infinity"
   const table: ReadonlyArray<
     readonly [config: Record<string, unknown>, field: string, value: string, allowed: string]
   > = [

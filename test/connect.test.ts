@@ -299,8 +299,8 @@ describe("a connect that fails for good", () => {
       yield* settle
       yield* faulty.connect.fail()
       const next = yield* PoolAssert.failsWith(pool.use(() => Effect.void), "ConnectError")
-      assert.strictEqual(next.attempts, 2)
-      assert.include(next.message, "could not connect after 2 attempts")
+      assert.strictEqual(next.attempts, 4)
+      assert.include(next.message, "could not connect after 4 attempts")
     }))
 
   it.effect("is how one whose isTransient throws is taken", () =>
@@ -313,6 +313,70 @@ describe("a connect that fails for good", () => {
       })
       const pool = yield* ConnectionPool.make({ factory })
       yield* PoolAssert.failsWith(pool.use(() => Effect.void), "ConnectError")
+    }))
+})
+
+describe("a connection that is no good as soon as it is open", () => {
+  /** A driver that connects at once, to something that is of no use until it is `cured`. */
+  const faults: Readonly<
+    Record<string, (isCured: () => boolean) => Partial<ConnectionFactory.ConnectionFactory<object>>>
+  > = {
+    "is dead": (isCured) => ({ isAlive: isCured }),
+    "is not valid": (isCured) => ({ validate: () => Effect.sync(isCured) }),
+    "is refused by beginLease": (isCured) => ({
+      beginLease: (connection) => {
+        if (!isCured()) throw new Error("no")
+        return connection
+      }
+    })
+  }
+  for (const [how, hooks] of Object.entries(faults)) {
+    it.effect(`because it ${how} is a failure to connect, with a pause before the next attempt`, () =>
+      Effect.gen(function*() {
+        let isCured = false
+        const factory = ConnectionFactory.make<object>({ connect: Effect.sync(() => ({})), ...hooks(() => isCured) })
+        const pool = yield* ConnectionPool.make({
+          factory,
+          max: 2,
+          acquireTimeout: "1 minute",
+          ...(factory.validate === undefined ? undefined : { validateAfterIdle: 0 })
+        })
+        const failing = yield* Effect.forkChild(
+          PoolAssert.failsWith(pool.use(() => Effect.void), "AcquireTimeoutError")
+        )
+        yield* TestClock.adjust("1 minute")
+        const error = yield* Fiber.join(failing)
+        assert.include(String(error.lastConnectError), "no good as soon as they are open")
+        const { connects } = yield* pool.stats
+        // 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, and then 5 seconds apart, less up to a fifth.
+        assert.isAtLeast(connects, 10)
+        assert.isAtMost(connects, 30)
+        isCured = true
+        const served = yield* Effect.forkChild(pool.use(() => Effect.succeed("served")))
+        yield* TestClock.adjust("5 seconds")
+        assert.strictEqual(yield* Fiber.join(served), "served")
+        assert.deepStrictEqual(yield* shape(pool), { idle: 1 })
+      }))
+  }
+
+  it.effect("makes no storm for the floor either", () =>
+    Effect.gen(function*() {
+      const factory = ConnectionFactory.make<object>({ connect: Effect.sync(() => ({})), isAlive: () => false })
+      const pool = yield* ConnectionPool.make({ factory, min: 2, start: "lazy" })
+      yield* TestClock.adjust("1 minute")
+      assert.isAtMost((yield* pool.stats).connects, 60)
+    }))
+})
+
+describe("a connect that fails for good in a fiber that holds a connection", () => {
+  it.effect("reaches it at once, if nothing but its own connection is left", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 2 })
+      const nested = pool.use(() =>
+        Effect.andThen(faulty.connect.fail(), PoolAssert.failsWith(pool.use(() => Effect.void), "ConnectError"))
+      )
+      assert.strictEqual((yield* nested).attempts, 1)
+      yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 })
 

@@ -3,6 +3,7 @@ import { Cause, Deferred, Effect, Exit, Fiber, Scope } from "effect"
 import { ConnectionPool } from "effect-connection-pool"
 import { FaultyFactory, PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
+import { vi } from "vitest"
 import { borrow, make, settle, shape } from "./support.ts"
 
 const nobody = { returned: 0, interrupted: 0, abandoned: 0 }
@@ -195,6 +196,49 @@ describe("shutdown", () => {
       const closing = yield* Effect.forkChild(pool.shutdown({ drainTimeout: 0 }))
       yield* TestClock.adjust(0)
       assert.deepStrictEqual(yield* Fiber.join(closing), { ...nobody, interrupted: 2 })
+    }))
+
+  it.effect("ends although an observer of a fiber that it interrupts throws", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 1 })
+      const thrown = yield* Effect.sync(() => {
+        const seen: Array<unknown> = []
+        const later = vi.spyOn(globalThis, "queueMicrotask").mockImplementation((f) => {
+          try {
+            f()
+          } catch (error) {
+            seen.push(error)
+          }
+        })
+        return { seen, restore: () => later.mockRestore() }
+      })
+      yield* Effect.addFinalizer(() => Effect.sync(thrown.restore))
+      const boom = new Error("boom")
+      const holder = yield* Effect.forkDetach(pool.use(() => Effect.never))
+      yield* settle
+      holder.addObserver(() => {
+        throw boom
+      })
+      assert.deepStrictEqual(yield* pool.shutdown(), { returned: 0, interrupted: 1, abandoned: 0 })
+      assert.deepStrictEqual(thrown.seen, [boom])
+      assert.deepStrictEqual(yield* shape(pool), {})
+      assert.strictEqual((yield* faulty.counters).closed, 1)
+    }))
+
+  it.effect("of a pool that is still starting ends the start", () =>
+    Effect.gen(function*() {
+      const faulty = yield* FaultyFactory.make({ interruptibleConnect: true })
+      yield* faulty.connect.hold
+      const scope = yield* Scope.make()
+      const starting = yield* Effect.forkDetach(
+        Scope.provide(ConnectionPool.make({ factory: faulty.factory, min: 1, acquireTimeout: "Infinity" }), scope)
+      )
+      yield* settle
+      yield* Scope.close(scope, Exit.void)
+      const exit = yield* Fiber.await(starting)
+      assert.isTrue(Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause))
+      const { closed, opened } = yield* faulty.counters
+      assert.strictEqual(closed, opened)
     }))
 
   it.effect("is what the end of the scope does", () =>

@@ -10,7 +10,7 @@ describe("under stress", () => {
       () =>
         Effect.gen(function*() {
           const { faulty, pool } = yield* make({ max: 4, maxUses: 50, validateAfterIdle: 0 })
-          yield* faulty.validate.fail(callers / 50)
+          yield* faulty.validate.fail(4)
           const ends = { succeeded: 0, failed: 0, died: 0, interrupted: 0 }
           const inside = new Set<number>()
           let most = 0

@@ -45,7 +45,6 @@ export class Pool<C, E> {
   readonly #factory: ConnectionFactory<C, E, never>
   readonly #fork: <A, X>(effect: Effect.Effect<A, X>) => Fiber.Fiber<A, X>
   readonly #dispatcher: Scheduler.SchedulerDispatcher
-  readonly #random: Context.Service.Shape<typeof Random.Random>
   readonly #alarm: Alarm.Alarm
   #isRunning = false
   #isAsking = false
@@ -64,7 +63,7 @@ export class Pool<C, E> {
     this.#factory = factory
     this.#fork = Effect.runForkWith(own)
     this.#dispatcher = Context.get(own, Scheduler.Scheduler).makeDispatcher()
-    this.#random = Context.get(own, Random.Random)
+    const random = Context.get(own, Random.Random)
     this.#alarm = Alarm.make(own, this.#ring)
     this.now = this.#alarm.now
     this.state = new State.State<C>(settings, {
@@ -75,7 +74,7 @@ export class Pool<C, E> {
       isTransient: this.#asked(factory.isTransient as ((error: unknown) => boolean) | undefined),
       validates: factory.validate !== undefined,
       resets: factory.reset !== undefined
-    })
+    }, () => random.nextDoubleUnsafe())
     this.#hideMetrics = settings.metrics ? Metrics.register(this.state, own) : () => {}
   }
 
@@ -177,7 +176,8 @@ export class Pool<C, E> {
           // A scope of its own, so that an acquire that fails leaves nothing behind in the caller's.
           own = Scope.forkUnsafe(scope)
           return Effect.andThen(
-            Scope.addFinalizerExit(own, () => this.#ended(lease)),
+            // One that still waits goes on waiting, and returns what it gets at once.
+            Scope.addFinalizerExit(own, () => lease.stage === "held" ? this.#ended(lease) : Exit.void),
             new Begin(this, lease, Exit.succeed)
           )
         }),
@@ -346,6 +346,17 @@ export class Pool<C, E> {
   #run(): void {
     if (this.#isRunning) return
     this.#isRunning = true
+    try {
+      this.#work()
+    } finally {
+      this.#isRunning = false
+    }
+    this.state.isPending = false
+    this.#checkStart()
+    this.#setAlarm()
+  }
+
+  #work(): void {
     const { state } = this
     for (;;) {
       if (this.#postponed.length > 0) {
@@ -363,7 +374,8 @@ export class Pool<C, E> {
         continue
       }
       if (state.finished.length > 0) {
-        wake(state.finished.shift()!)
+        const round = state.finished.shift()!
+        guarded(() => round.resume())
         continue
       }
       if (this.#shutdown !== undefined && this.#descend(this.#shutdown, false)) continue
@@ -373,12 +385,9 @@ export class Pool<C, E> {
         break
       }
       this.#wakes++
-      wake(LinkedList.shift(state.ready)!)
+      const waiter = LinkedList.shift(state.ready)!
+      guarded(() => waiter.resume())
     }
-    this.#isRunning = false
-    state.isPending = false
-    this.#checkStart()
-    this.#setAlarm()
   }
 
   #runLater(): void {
@@ -399,8 +408,18 @@ export class Pool<C, E> {
   }
 
   readonly #ring = (now: number): void => {
-    const { state } = this
     this.#isRunning = true
+    try {
+      this.#lookAfter(now)
+    } finally {
+      this.#isRunning = false
+    }
+    this.#run()
+  }
+
+  /** Does what it is time for. */
+  #lookAfter(now: number): void {
+    const { state } = this
     if (Deadlines.nextDue(state.deadlines) <= now) State.endLost(state, now)
     const late: Array<State.Waiter<C>> = []
     for (;;) {
@@ -413,8 +432,6 @@ export class Pool<C, E> {
     this.#timeOut(late, now)
     State.upkeep(state, now)
     State.settle(state, now)
-    this.#isRunning = false
-    this.#run()
   }
 
   #publish(): void {
@@ -443,13 +460,7 @@ export class Pool<C, E> {
           Spans.connect(settings.name, entry.id, Scope.provide(this.#factory.connect, scope)),
           (exit, now) => {
             if (Exit.isSuccess(exit)) {
-              State.connected(
-                this.state,
-                entry,
-                exit.value,
-                now,
-                this.#random.nextDoubleUnsafe()
-              )
+              State.connected(this.state, entry, exit.value, now)
             } else this.#connectFailed(entry, failureOf(exit.cause), now)
           }
         )
@@ -495,7 +506,7 @@ export class Pool<C, E> {
 
   #connectFailed(entry: State.Entry<C>, reason: ConnectFailure<E>, now: number): void {
     const { state } = this
-    const stranded = State.connectFailed(state, entry, reason, now, this.#random.nextDoubleUnsafe())
+    const stranded = State.connectFailed(state, entry, reason, now)
     if (stranded.length > 0) {
       const error = this.#connectError(reason)
       state.counters.connectErrors += stranded.length
@@ -508,7 +519,11 @@ export class Pool<C, E> {
   }
 
   #connectError(reason: ConnectFailure<E>): ConnectError<E> {
-    return new ConnectError<E>({ pool: this.state.settings.name, attempts: Math.max(this.state.failures, 1), reason })
+    return new ConnectError<E>({
+      pool: this.state.settings.name,
+      attempts: Math.max(this.state.failedAttempts, 1),
+      reason
+    })
   }
 
   #overdue(entry: State.Entry<C>, now: number): void {
@@ -659,6 +674,8 @@ export class Pool<C, E> {
         this.#checkOutside()
         const ladder = new Ladder.Ladder(state.inUse.length, state.counters.abandoned)
         this.#shutdown = { ladder, deferred: Deferred.makeUnsafe() }
+        // Whoever still waits for the start has lost the scope that the pool was to live in.
+        if (this.#start !== undefined) Deferred.doneUnsafe(this.#start, Effect.interrupt)
         this.#change((now) => {
           Deadlines.add(state.deadlines, ladder, now, drainMillis)
           const error = new PoolClosedError({ pool: state.settings.name })
@@ -677,7 +694,7 @@ export class Pool<C, E> {
     const { deferred, ladder } = shutdown
     const { step } = ladder
     const interrupted = Ladder.descend(this.state, ladder, this.now(), isDue)
-    for (const fiber of interrupted) fiber.interruptUnsafe()
+    for (const fiber of interrupted) guarded(() => fiber.interruptUnsafe())
     if (ladder.step === step) return false
     if (ladder.step === "done") {
       this.#alarm.stop()
@@ -796,11 +813,11 @@ interface Numbers {
   readonly lastConnectError?: unknown
 }
 
-const wake = (waiting: { resume(): void }): void => {
+/** Continues or interrupts a fiber that is not the pool's. What its observers throw is not the business of the pool. */
+const guarded = (f: () => void): void => {
   try {
-    waiting.resume()
+    f()
   } catch (thrown) {
-    // Thrown by an observer of that fiber: not the business of the one whose release woke it.
     queueMicrotask(() => {
       throw thrown
     })

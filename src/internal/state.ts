@@ -19,7 +19,7 @@
  *     new ──▶ waiting ──▶ granted ──▶ held ──▶ ended
  *                  └────▶ refused ──────────────▲
  */
-import type { Fiber, Scope } from "effect"
+import type { Fiber, Scope, Tracer } from "effect"
 import type { ConnectionInfo, ConnectionState } from "../Connection.ts"
 import type { ConnectionFactory } from "../ConnectionFactory.ts"
 import type { ConnectionStats } from "../ConnectionStats.ts"
@@ -49,6 +49,8 @@ export class Entry<C> extends Deadlines.Timed<Entry<C>> {
   /** When it was last known to work: opened, returned or validated. */
   checkedAt = 0
   uses = 0
+  /** Whether it was neither lent nor left idle yet. */
+  isFresh = true
   lease: Lease<C> | undefined = undefined
   /** When that lease was granted, and whether it was reported as a possible leak. */
   lentAt = 0
@@ -90,6 +92,8 @@ export class Lease<C> {
   readonly options: LeaseOptions | undefined
   /** Whether the lease belongs to a scope, and may so outlive the fiber that took it. */
   readonly scoped: boolean
+  /** In which the fiber was when it asked. */
+  readonly span: Tracer.AnySpan | undefined
   stage: Stage = "new"
   entry: Entry<C> | undefined = undefined
   /** Its place in line, once it had to wait. */
@@ -99,6 +103,7 @@ export class Lease<C> {
     this.fiber = fiber
     this.options = options
     this.scoped = scoped
+    this.span = fiber.cache.span
   }
 }
 
@@ -232,6 +237,9 @@ export class State<C> {
   generation = 1
   /** Rounds of attempts to connect that failed in a row, and what the last attempt failed with. */
   failures = 0
+  /** Attempts that failed in a row, and connections in a row that were no good as soon as they were open. */
+  failedAttempts = 0
+  badStarts = 0
   lastFailure: ConnectFailure<unknown> | undefined = undefined
   /** The first attempt of the next round: those before it ran beside one that has failed. */
   nextRound = 0
@@ -286,9 +294,13 @@ export class State<C> {
   /** Whether anybody reads events; the two that every lease causes are not made for nobody. */
   isWatched = false
 
-  constructor(settings: Settings, driver: Driver<C>) {
+  /** From 0 to 1; what is decided by it is how much shorter a pause is, or a lifetime. */
+  readonly random: () => number
+
+  constructor(settings: Settings, driver: Driver<C>, random: () => number) {
     this.settings = settings
     this.driver = driver
+    this.random = random
     this.isSelective = driver.isAlive !== undefined
     this.isMeasured = settings.metrics
     this.idleUpkeep = Math.min(settings.idleTimeout, settings.keepalive)
@@ -312,14 +324,19 @@ export const take = <C>(state: State<C>, lease: Lease<C>, now: number): boolean 
   const entry = state.idle.tail
   if (entry === undefined || state.waiters.length !== 0 || state.paused) return false
   const verdict = inspect(state, entry, now)
-  if (verdict !== "lend") return giveUp(state, entry, verdict)
+  if (verdict !== "lend") return giveUp(state, entry, verdict, now)
   if (!grant(state, entry, lease, now)) return false
   hold(state, lease)
   return true
 }
 
-const giveUp = <C>(state: State<C>, entry: Entry<C>, verdict: "validate" | PoolEvent.EvictReason): false => {
-  if (verdict !== "validate") close(state, entry, verdict)
+const giveUp = <C>(
+  state: State<C>,
+  entry: Entry<C>,
+  verdict: "validate" | PoolEvent.EvictReason,
+  now: number
+): false => {
+  if (verdict !== "validate") closeFor(state, entry, verdict, now)
   return false
 }
 
@@ -449,23 +466,24 @@ const isAlive = <C>(state: State<C>, entry: Entry<C>): boolean => {
 /** Moves a connection to a caller. Fails if the driver throws: it has lost the connection. */
 const grant = <C>(state: State<C>, entry: Entry<C>, lease: Lease<C>, now: number): boolean => {
   if (state.driver.beginLease === undefined) entry.lent = entry.connection
-  else if (!beginLease(state, entry)) return false
+  else if (!beginLease(state, entry, now)) return false
   LinkedList.remove(entry)
   LinkedList.push(state.inUse, entry)
   entry.lease = lease
   entry.lentAt = now
   lease.stage = "granted"
   lease.entry = entry
+  if (state.badStarts > 0) state.badStarts = 0
   upkeepBy(state, now + state.settings.leakThreshold)
   return true
 }
 
-const beginLease = <C>(state: State<C>, entry: Entry<C>): boolean => {
+const beginLease = <C>(state: State<C>, entry: Entry<C>, now: number): boolean => {
   try {
     entry.lent = state.driver.beginLease!(entry.connection!)
     return true
   } catch {
-    close(state, entry, "driver")
+    closeFor(state, entry, "driver", now)
     return false
   }
 }
@@ -547,7 +565,7 @@ export const settle = <C>(state: State<C>, now: number): void => {
       const waiter = waiters.head!
       if (!grant(state, entry, waiter.lease, now)) continue
       finishWait(state, waiter)
-    } else if (verdict !== "validate") close(state, entry, verdict)
+    } else if (verdict !== "validate") closeFor(state, entry, verdict, now)
     else if (prompt(state.validating, now) < waiters.length) check(state, entry, state.validating, now)
     else break
   }
@@ -598,12 +616,13 @@ const patienceMillis = 1000
 // Connections: what the operations on them report
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** An attempt has succeeded. `random`, from 0 to 1, is this connection's share of the jitter. */
-export const connected = <C>(state: State<C>, entry: Entry<C>, connection: C, now: number, random: number): void => {
+/** An attempt has succeeded. */
+export const connected = <C>(state: State<C>, entry: Entry<C>, connection: C, now: number): void => {
   const { settings } = state
   state.counters.connects++
   if (state.isMeasured) Histogram.record(state.connectTimes, now - entry.startedAt)
   state.failures = 0
+  state.failedAttempts = 0
   state.lastFailure = undefined
   state.retryAt = -Infinity
   state.refillAt = -Infinity
@@ -620,36 +639,35 @@ export const connected = <C>(state: State<C>, entry: Entry<C>, connection: C, no
   entry.connectedAt = now
   entry.idleSince = now
   entry.checkedAt = now
-  entry.expiresAt = now + Math.ceil(settings.maxLifetime * (1 - settings.lifetimeJitter * random))
+  entry.expiresAt = now + Math.ceil(settings.maxLifetime * (1 - settings.lifetimeJitter * state.random()))
   upkeepBy(state, entry.expiresAt)
   // Connections that were kept for `min` may be more than `min` now.
   if (state.idle.head !== undefined) upkeepBy(state, state.idle.head.idleSince + settings.idleTimeout)
   report(state, PoolEvent.Connected({ connection: entry.id, tookMillis: now - entry.startedAt }))
   free(state, entry, now)
   settle(state, now)
+  entry.isFresh = entry.list === state.validating
   noteAttempt(state, entry, true, now)
 }
 
 /**
- * An attempt has failed; `random`, from 0 to 1, shortens the pause before the next. Answers with the callers who have
- * nothing to wait for: all of them, if another attempt is pointless and no connection is left that could serve them.
+ * An attempt has failed. Answers with the callers who have nothing to wait for: those whom, if another attempt is
+ * pointless, no connection is left to serve.
  */
 export const connectFailed = <C>(
   state: State<C>,
   entry: Entry<C>,
   reason: ConnectFailure<unknown>,
-  now: number,
-  random: number
+  now: number
 ): ReadonlyArray<Waiter<C>> => {
-  const { settings } = state
   state.lastFailure = reason
+  state.failedAttempts++
   if (reason._tag === "ConnectTimedOut") state.counters.connectTimeouts++
   if (entry.id >= state.nextRound || state.failures === 0) {
     state.failures++
     state.nextRound = state.nextId
   }
-  const pause = Math.min(settings.connectBackoffMax, settings.connectBackoff * 2 ** (state.failures - 1))
-  state.refillAt = now + Math.ceil(pause * (1 - random / 5))
+  state.refillAt = now + pauseAfter(state, state.failures)
   report(
     state,
     PoolEvent.ConnectFailed({
@@ -664,12 +682,18 @@ export const connectFailed = <C>(
   if (reason._tag === "ConnectTimedOut") leave(state, entry)
   else begin(state, entry, state.closing)
   noteAttempt(state, entry, false, now)
-  if (isTransient(state, reason) || hasLive(state)) {
-    state.retryAt = state.refillAt
-    return []
-  }
-  return Array.from(LinkedList.members(state.waiters))
+  const waiting = Array.from(LinkedList.members(state.waiters))
+  const isFinal = !isTransient(state, reason)
+  if (isFinal && !hasLive(state)) return waiting
+  state.retryAt = state.refillAt
+  return isFinal ? waiting.filter((waiter) => holdsAllLive(state, waiter.lease)) : []
 }
+
+/** The pause after so many failures in a row. */
+const pauseAfter = <C>({ random, settings }: State<C>, failures: number): number =>
+  Math.ceil(
+    Math.min(settings.connectBackoffMax, settings.connectBackoff * 2 ** (failures - 1)) * (1 - random() / 5)
+  )
 
 /** Whether an attempt that failed for this reason may succeed if it is made again. */
 export const isTransient = <C>(state: State<C>, reason: ConnectFailure<unknown>): boolean =>
@@ -684,11 +708,21 @@ const isTransientError = <C>(state: State<C>, error: unknown): boolean => {
 }
 
 /** Whether there is a connection that may serve a caller again. */
-const hasLive = <C>(state: State<C>): boolean => {
-  for (const list of [state.idle, state.validating, state.inUse, state.resetting]) {
-    for (const entry of LinkedList.members(list)) if (entry.evicted === undefined) return true
-  }
+const hasLive = <C>(state: State<C>): boolean =>
+  hasStaying(state.idle) || hasStaying(state.validating) || hasStaying(state.resetting) || hasStaying(state.inUse)
+
+const hasStaying = <C>(list: LinkedList.LinkedList<Entry<C>>): boolean => {
+  for (const entry of LinkedList.members(list)) if (entry.evicted === undefined) return true
   return false
+}
+
+/** Whether the caller itself holds all that could serve it. */
+const holdsAllLive = <C>(state: State<C>, lease: Lease<C>): boolean => {
+  if (hasStaying(state.idle) || hasStaying(state.validating) || hasStaying(state.resetting)) return false
+  for (const entry of LinkedList.members(state.inUse)) {
+    if (entry.evicted === undefined && entry.lease!.fiber !== lease.fiber) return false
+  }
+  return true
 }
 
 /** `reset` has ended; `isClean` is whether it left a connection that can be lent. */
@@ -699,6 +733,8 @@ export const wasReset = <C>(state: State<C>, entry: Entry<C>, isClean: boolean, 
     return leaveFor(state, entry, "reset", now)
   }
   endOperation(state, entry)
+  // Only now is it idle.
+  entry.idleSince = now
   entry.checkedAt = now
   free(state, entry, now)
 }
@@ -725,6 +761,8 @@ export const wasValidated = <C>(state: State<C>, entry: Entry<C>, isValid: boole
 const passValidation = <C>(state: State<C>, entry: Entry<C>, wasIdle: boolean, now: number): void => {
   endOperation(state, entry)
   entry.checkedAt = now
+  entry.isFresh = false
+  state.badStarts = 0
   const waiter = state.waiters.head
   if (waiter !== undefined && !state.paused && fate(state, entry, now) === undefined) {
     // Straight to the first in line: to ask how long it has been idle could send it back here.
@@ -789,7 +827,7 @@ const askOrJudge = <C>(state: State<C>, entry: Entry<C>, round: Round<C>, now: n
   if (now >= entry.expiresAt) close(state, entry, "lifetime")
   else if (state.driver.isAlive !== undefined && !isAlive(state, entry)) {
     round.failed.push({ connection: entry.id, reason: "dead" })
-    close(state, entry, "dead")
+    closeFor(state, entry, "dead", now)
   } else if (state.driver.validates) ask(state, entry, round, now)
   else round.passed++
 }
@@ -832,7 +870,7 @@ export const cancelRound = <C>(state: State<C>, round: Round<C>, now: number): v
 }
 
 const leaveFor = <C>(state: State<C>, entry: Entry<C>, reason: PoolEvent.EvictReason, now: number): void => {
-  close(state, entry, reason)
+  closeFor(state, entry, reason, now)
   settle(state, now)
 }
 
@@ -923,6 +961,32 @@ const close = <C>(state: State<C>, entry: Entry<C>, reason: PoolEvent.EvictReaso
   begin(state, entry, state.closing)
 }
 
+/** The same for what was found out about the connection itself, which may never have been any good. */
+const closeFor = <C>(state: State<C>, entry: Entry<C>, reason: PoolEvent.EvictReason, now: number): void => {
+  if (entry.isFresh && isFault(reason)) noteBadStart(state, reason, now)
+  close(state, entry, reason)
+}
+
+const isFault = (reason: PoolEvent.EvictReason | undefined): boolean =>
+  reason === "dead" || reason === "invalid" || reason === "reset" || reason === "driver"
+
+/**
+ * A connection that was opened just now is no good. A few times may be chance; after that it is a failure to connect
+ * like any other, with a pause before the next attempt, or the pool would open one after the other without end.
+ */
+const noteBadStart = <C>(state: State<C>, reason: PoolEvent.EvictReason, now: number): void => {
+  state.badStarts++
+  state.lastFailure = {
+    _tag: "ConnectDied",
+    defect: new Error(`connections are no good as soon as they are open (${reason})`)
+  }
+  if (state.badStarts < badStartsForgiven) return
+  state.refillAt = now + pauseAfter(state, state.badStarts - badStartsForgiven + 1)
+  state.retryAt = state.refillAt
+}
+
+const badStartsForgiven = 5
+
 /** Evicts all connections there are. Answers with how many that concerns. */
 export const recycle = <C>(state: State<C>, now: number): number => {
   let connections = 0
@@ -1007,7 +1071,9 @@ export const nextDue = <C>(state: State<C>, clock: () => number): number => {
   const deadline = Deadlines.nextDue(state.deadlines)
   if (state.phase !== "open") return deadline
   const due = Math.min(deadline, state.upkeepAt)
-  return state.failures === 0 || state.paused ? due : Math.min(due, nextAttempt(state, clock()))
+  return (state.failures === 0 && state.badStarts === 0) || state.paused
+    ? due
+    : Math.min(due, nextAttempt(state, clock()))
 }
 
 const nextAttempt = <C>(state: State<C>, now: number): number => {
@@ -1153,7 +1219,7 @@ export const holders = <C>(state: State<C>, now: number, most: number): Readonly
 
 const holderOf = <C>(entry: Entry<C>, now: number): Holder => {
   const lease = entry.lease!
-  const { span } = lease.fiber.cache
+  const { span } = lease
   const label = lease.options?.label ?? (span?._tag === "Span" ? span.name : undefined)
   return {
     connection: entry.id,
@@ -1189,15 +1255,13 @@ export const connections = <C>(state: State<C>, now: number): ReadonlyArray<Conn
   return found
 }
 
-const isBroken = <C>(entry: Entry<C>): boolean =>
-  entry.connectedAt === undefined || entry.evicted === "dead" || entry.evicted === "invalid" ||
-  entry.evicted === "reset" || entry.evicted === "driver"
+const isBroken = <C>(entry: Entry<C>): boolean => entry.connectedAt === undefined || isFault(entry.evicted)
 
 /** The connection that is known to its user as `lent`, also after its last lease. */
 export const find = <C>(state: State<C>, lent: C): Entry<C> | undefined => {
   for (const list of [state.inUse, state.idle, state.validating, state.resetting]) {
     for (const entry of LinkedList.members(list)) {
-      if (entry.connection === lent || entry.lent === lent) return entry
+      if (entry.connection === lent || (lent !== undefined && entry.lent === lent)) return entry
     }
   }
   return undefined

@@ -15,10 +15,14 @@ const driver: State.Driver<string> = {
 }
 
 const make = (config: PoolConfig.PoolConfig) =>
-  new State.State<string>(Result.getOrThrow(PoolConfig.resolve(config, false)), driver)
+  new State.State<string>(Result.getOrThrow(PoolConfig.resolve(config, false)), driver, () => 0)
 
 const caller = () =>
-  new State.Lease<string>({ id: 1, pollUnsafe: () => undefined } as Fiber.Fiber<unknown, unknown>, undefined, false)
+  new State.Lease<string>(
+    { id: 1, cache: {}, pollUnsafe: () => undefined } as Fiber.Fiber<unknown, unknown>,
+    undefined,
+    false
+  )
 
 class Waiter extends State.Waiter<string> {
   resume() {}
@@ -28,7 +32,7 @@ class Waiter extends State.Waiter<string> {
 const perform = (state: State.State<string>, now: number) => {
   for (let entry = state.starting.shift(); entry !== undefined; entry = state.starting.shift()) {
     entry.isStarting = false
-    if (entry.list === state.connecting) State.connected(state, entry, `connection ${entry.id}`, now, 0)
+    if (entry.list === state.connecting) State.connected(state, entry, `connection ${entry.id}`, now)
     else if (entry.list === state.closing) State.closed(state, entry, undefined, now)
   }
 }
