@@ -285,12 +285,15 @@ export class State<C> {
   outbox: Array<PoolEvent.PoolEvent> = []
   /** Whether anybody reads events; the two that every lease causes are not made for nobody. */
   isWatched = false
+  /** Whether it matters how long a lease lasts: to who reads events, or to the metrics. */
+  isNoted: boolean
 
   constructor(settings: Settings, driver: Driver<C>) {
     this.settings = settings
     this.driver = driver
     this.isSelective = driver.isAlive !== undefined
     this.isMeasured = settings.metrics
+    this.isNoted = settings.metrics
     this.idleUpkeep = Math.min(settings.idleTimeout, settings.keepalive)
   }
 }
@@ -369,13 +372,13 @@ export const end = <C>(state: State<C>, lease: Lease<C>, now: number): void => {
   const entry = lease.entry!
   entry.uses++
   state.counters.returns++
-  if (state.isMeasured) Histogram.record(state.useTimes, now - entry.lentAt)
-  if (entry.isReported || state.isWatched) noteReturn(state, lease, now)
+  if (state.isNoted || entry.isReported) noteReturn(state, lease, now)
   takeBack(state, lease, now, state.driver.resets)
 }
 
 const noteReturn = <C>(state: State<C>, lease: Lease<C>, now: number): void => {
   const entry = lease.entry!
+  if (state.isMeasured) Histogram.record(state.useTimes, now - entry.lentAt)
   if (entry.isReported) {
     entry.isReported = false
     report(state, PoolEvent.LeakReturned({ holder: holderOf(entry, now) }))
