@@ -1,4 +1,4 @@
-/** Counts durations by how long they were. Recording one is a few comparisons and additions, and allocates nothing. */
+/** Counts durations by how long they were. Recording one is a few comparisons and additions. */
 export class Histogram {
   /** One for each bound, and one for what is above the last. */
   readonly counts = new Float64Array(bounds.length + 1)

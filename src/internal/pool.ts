@@ -140,8 +140,7 @@ export class Pool<C, E> {
       try {
         return sync(lease.entry!.lent!, body, onThrow)
       } finally {
-        const isTimed = state.isMeasured || state.isWatched
-        State.end(state, lease, state.waiters.length === 0 && !isTimed ? now : this.now())
+        State.end(state, lease, state.waiters.length === 0 && !state.isNoted ? now : this.now())
         this.#attend()
       }
     })
@@ -664,6 +663,7 @@ export class Pool<C, E> {
 
   readonly eventStream = this.events.stream(() => {
     this.state.isWatched = this.events.isWatched
+    this.state.isNoted = this.state.isMeasured || this.state.isWatched
   })
 
   /** Begins the shutdown, unless it has begun, and waits for its end. Whoever waits may be interrupted; it goes on. */

@@ -293,6 +293,8 @@ export class State<C> {
   outbox: Array<PoolEvent.PoolEvent> = []
   /** Whether anybody reads events; the two that every lease causes are not made for nobody. */
   isWatched = false
+  /** Whether it matters how long a lease lasts: to who reads events, or to the metrics. */
+  isNoted: boolean
 
   /** From 0 to 1; what is decided by it is how much shorter a pause is, or a lifetime. */
   readonly random: () => number
@@ -303,6 +305,7 @@ export class State<C> {
     this.random = random
     this.isSelective = driver.isAlive !== undefined
     this.isMeasured = settings.metrics
+    this.isNoted = settings.metrics
     this.idleUpkeep = Math.min(settings.idleTimeout, settings.keepalive)
   }
 }
@@ -386,13 +389,13 @@ export const end = <C>(state: State<C>, lease: Lease<C>, now: number): void => {
   const entry = lease.entry!
   entry.uses++
   state.counters.returns++
-  if (state.isMeasured) Histogram.record(state.useTimes, now - entry.lentAt)
-  if (entry.isReported || state.isWatched) noteReturn(state, lease, now)
+  if (state.isNoted || entry.isReported) noteReturn(state, lease, now)
   takeBack(state, lease, now, state.driver.resets)
 }
 
 const noteReturn = <C>(state: State<C>, lease: Lease<C>, now: number): void => {
   const entry = lease.entry!
+  if (state.isMeasured) Histogram.record(state.useTimes, now - entry.lentAt)
   if (entry.isReported) {
     entry.isReported = false
     report(state, PoolEvent.LeakReturned({ holder: holderOf(entry, now) }))
