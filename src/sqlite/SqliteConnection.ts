@@ -10,6 +10,7 @@ import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import * as ConnectionFactory from "../ConnectionFactory.ts"
 import { LeaseExpiredError } from "../PoolError.ts"
 import type { Handle } from "./internal/handle.ts"
+import { retryWhileLocked } from "./internal/locks.ts"
 import * as Opening from "./internal/opening.ts"
 import * as Settings from "./internal/settings.ts"
 import * as SqliteError from "./internal/sqlError.ts"
@@ -174,12 +175,24 @@ export interface Options {
  * ```
  */
 export const factory = (options: Options): ConnectionFactory.ConnectionFactory<SqliteConnection, SqlError> =>
+  factoryOf(open(options), false)
+
+/**
+ * A factory over a way to open connections. With `waits`, a statement outside a transaction that meets the lock of
+ * another process is tried again for `busyTimeout`; for those that throw there is no waiting.
+ *
+ * @internal
+ */
+export const factoryOf = (
+  connect: Effect.Effect<SqliteConnection, SqlError, Scope.Scope>,
+  waits: boolean
+): ConnectionFactory.ConnectionFactory<SqliteConnection, SqlError> =>
   ConnectionFactory.make<SqliteConnection, SqlError>({
-    connect: open(options),
+    connect,
     isAlive: (connection) => handleOf(connection).isUsable,
     needsReset: (connection) => handleOf(connection).needsReset,
     reset: (connection) => Opening.reset(handleOf(connection)),
-    beginLease: (connection) => new Leased(handleOf(connection)),
+    beginLease: (connection) => new Leased(handleOf(connection), waits),
     endLease: (lent) => (lent as Leased).expire(),
     isTransient: (error) => SqliteError.isLock(codeOf(error))
   })
@@ -195,8 +208,16 @@ export const open = (options: Options): Effect.Effect<SqliteConnection, SqlError
   const settings = Settings.resolve(options)
   return Result.isFailure(settings)
     ? Effect.fail(settings.failure)
-    : Effect.map(Opening.open(settings.success), (handle) => new Leased(handle))
+    : openWith(settings.success)
 }
+
+/**
+ * `open` with options that were checked.
+ *
+ * @internal
+ */
+export const openWith = (settings: Settings.Settings): Effect.Effect<SqliteConnection, SqlError, Scope.Scope> =>
+  Effect.map(Opening.open(settings), (handle) => new Leased(handle, false))
 
 /**
  * SQLite's extended result code behind a `SqlError`, if it came from SQLite: 5 for a database that is locked, 2067 for a
@@ -227,34 +248,60 @@ export const failure = (thrown: unknown): SqlError | LeaseExpiredError => {
 /** What one lease sees of a handle; what `open` gives sees it for as long as it is open. */
 class Leased implements SqliteConnection {
   #handle: Handle | undefined
+  readonly #waits: boolean
+  /** Why it was ended, if it was ended from outside. */
+  #reason: string | undefined
 
-  constructor(handle: Handle) {
+  constructor(handle: Handle, waits: boolean) {
     this.#handle = handle
+    this.#waits = waits
   }
 
-  expire(): void {
+  expire(reason?: string): void {
     this.#handle = undefined
+    this.#reason ??= reason
   }
 
   handle(operation: string): Handle {
-    if (this.#handle === undefined) throw new LeaseExpiredError({ operation })
+    if (this.#handle === undefined) throw this.#expired(operation)
     return this.#handle
   }
 
+  /** For how long to try again what met a lock, if it may be tried again: not in a transaction, where it would not help. */
+  patience(thrown: unknown): number {
+    if (!this.#waits || this.#handle === undefined || !SqliteError.isLock(codeOf(thrown))) return 0
+    return this.#handle.isTransaction("wait") ? 0 : this.#handle.settings.busyTimeout
+  }
+
+  #expired(operation: string): LeaseExpiredError {
+    return new LeaseExpiredError(this.#reason === undefined ? { operation } : { operation, reason: this.#reason })
+  }
+
   query(sql: string, params?: Params) {
-    return attempt((bigInts) => this.handle("query").rows("query", sql, params, false, bigInts) as Array<Row>)
+    return attempt(
+      (bigInts) => this.handle("query").rows("query", sql, params, false, bigInts) as Array<Row>,
+      this
+    )
   }
 
   values(sql: string, params?: Params) {
-    return attempt((bigInts) => this.handle("values").rows("values", sql, params, true, bigInts) as Array<Array<Value>>)
+    return attempt(
+      (bigInts) => this.handle("values").rows("values", sql, params, true, bigInts) as Array<Array<Value>>,
+      this
+    )
   }
 
   run(sql: string, params?: Params) {
-    return attempt((bigInts) => this.handle("run").run("run", sql, params, bigInts))
+    return attempt((bigInts) => this.handle("run").run("run", sql, params, bigInts), this)
   }
 
   exec(script: string) {
-    return attempt(() => this.handle("exec").exec("exec", script))
+    if (!this.#waits) return attempt(() => this.handle("exec").exec("exec", script))
+    // What of the script is done is not done again.
+    return Effect.suspend(() => {
+      const progress = { done: 0 }
+      return attempt(() => this.handle("exec").exec("exec", script, progress), this)
+    })
   }
 
   get isTransaction() {
@@ -285,14 +332,40 @@ class Leased implements SqliteConnection {
 
 const wantsBigInts = (options: SyncOptions | undefined): boolean => options?.safeIntegers === true
 
-const attempt = <A>(operation: (bigInts: boolean) => A): Effect.Effect<A, SqlError | LeaseExpiredError> =>
+/** Runs an operation in one step. If that meets a lock, `lent` knows whether to try again. */
+const attempt = <A>(
+  operation: (bigInts: boolean) => A,
+  lent?: Leased
+): Effect.Effect<A, SqlError | LeaseExpiredError> =>
   Effect.withFiber((fiber) => {
+    const bigInts = fiber.getRef(SafeIntegers)
     try {
-      return Exit.succeed(operation(fiber.getRef(SafeIntegers)))
+      return Exit.succeed(operation(bigInts))
     } catch (thrown) {
-      return Exit.fail(failure(thrown))
+      const patience = lent === undefined ? 0 : lent.patience(thrown)
+      return patience === 0
+        ? Exit.fail(failure(thrown))
+        : retryWhileLocked(Effect.try({ try: () => operation(bigInts), catch: failure }), patience)
     }
   })
 
 /** All connections of the factory are of this class; the one that the pool keeps never expires. */
 const handleOf = (connection: SqliteConnection): Handle => (connection as Leased).handle("lease")
+
+/**
+ * The handle of a connection as long as its lease goes on.
+ *
+ * @internal
+ */
+export const liveHandleOf = handleOf
+
+/**
+ * Ends a lease from outside, and with it what is open on the connection. Whoever uses the lease on is told why.
+ *
+ * @internal
+ */
+export const revoke = (lent: SqliteConnection, reason: string): void => {
+  const handle = handleOf(lent)
+  ;(lent as Leased).expire(reason)
+  handle.rollback("revoke")
+}

@@ -12,6 +12,11 @@ export interface RunResult {
   readonly lastInsertRowid: number | bigint
 }
 
+/** How many characters of a script are done. */
+export interface Progress {
+  done: number
+}
+
 /** Its operations throw a `SqlError`, and nothing else. To open and to configure it throws more: see there. */
 export class Handle {
   readonly settings: Settings
@@ -79,13 +84,18 @@ export class Handle {
     }
   }
 
-  /** Runs a script, one statement after the other. */
-  exec(operation: string, script: string): void {
+  /** Runs a script, one statement after the other. With `progress`, it goes on behind what is done, and notes it. */
+  exec(operation: string, script: string, progress?: Progress): void {
     if (!this.#isOpen) throw closed(operation)
     const text = readSql(operation, script)
     if (text.placeholders.length > 0) throw refused(operation, `${operation}: a script takes no parameters`)
     if (text.altersSession) this.#isAltered = true
-    this.#exec(operation, script)
+    if (progress === undefined || text.statements === 1) return this.#exec(operation, script)
+    for (const end of text.ends) {
+      if (end <= progress.done) continue
+      this.#exec(operation, script.slice(progress.done, end))
+      progress.done = end
+    }
   }
 
   isTransaction(operation: string): boolean {

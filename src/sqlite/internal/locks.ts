@@ -1,6 +1,5 @@
 /** Waiting for the locks of other processes without holding up this one. */
 import { Clock, Effect, Random } from "effect"
-import type { SqlError } from "effect/sql/SqlError"
 import { codeOf, isLock } from "./sqlError.ts"
 
 /**
@@ -9,17 +8,17 @@ import { codeOf, isLock } from "./sqlError.ts"
  *
  * The pause does not grow: the longer others wait, the less often they would ask, and those who come last would win.
  */
-export const retryWhileLocked = Effect.fnUntraced(function*<A, R>(
-  attempt: Effect.Effect<A, SqlError, R>,
+export const retryWhileLocked = Effect.fnUntraced(function*<A, E, R>(
+  attempt: Effect.Effect<A, E, R>,
   timeoutMillis: number
-): Effect.fn.Return<A, SqlError, R> {
+): Effect.fn.Return<A, E, R> {
   const clock = yield* Clock.Clock
   const startedAt = clock.monotonicTimeNanosUnsafe()
   for (;;) {
     const exit = yield* Effect.result(attempt)
     if (exit._tag === "Success") return exit.success
     const waitedMillis = Number(clock.monotonicTimeNanosUnsafe() - startedAt) / 1e6
-    if (!isLock(codeOf(exit.failure)) || waitedMillis >= timeoutMillis) return yield* exit.failure
+    if (!isLock(codeOf(exit.failure)) || waitedMillis >= timeoutMillis) return yield* Effect.fail(exit.failure)
     yield* Effect.sleep(0.5 + (yield* Random.next))
   }
 })

@@ -9,6 +9,8 @@
 export interface SqlText {
   /** Statements that are more than space and comments. */
   readonly statements: number
+  /** Where each of them ends, behind its semicolon; the last may have none. */
+  readonly ends: ReadonlyArray<number>
   /** The placeholders by SQLite's numbers, from the first: the name with its prefix, or nothing for `?` and `?1`. */
   readonly placeholders: ReadonlyArray<string | undefined>
   readonly isNamed: boolean
@@ -62,8 +64,8 @@ export const read = (sql: string): SqlText => {
         at = after(sql, "]", at + 1)
         break
       case 59: // ;
-        statements.semicolon()
         at++
+        statements.semicolon(at)
         break
       case 63: { // ?
         let end = at + 1
@@ -97,8 +99,10 @@ export const read = (sql: string): SqlText => {
       }
     }
   }
+  if (statements.ends.length < statements.count) statements.ends.push(length)
   return {
     statements: statements.count,
+    ends: statements.ends,
     placeholders: placeholders.all,
     isNamed: placeholders.hasNamed,
     isPositional: placeholders.hasPositional,
@@ -181,6 +185,7 @@ type Place = "start" | "inside" | "explain" | "create" | "trigger" | "semicolon"
 /** Follows the statements of a text, token by token. */
 class Statements {
   count = 0
+  readonly ends: Array<number> = []
   isWrite = false
   altersSession = false
   #place: Place = "start"
@@ -238,9 +243,10 @@ class Statements {
     }
   }
 
-  semicolon(): void {
+  semicolon(end: number): void {
     if (this.#place === "trigger" || this.#place === "semicolon") this.#place = "semicolon"
     else {
+      if (this.#place !== "start") this.ends.push(end)
       this.#place = "start"
       this.#verb = ""
       this.#depth = 0
