@@ -4,11 +4,12 @@
  * SQLite works while the caller waits: a statement holds up the event loop for as long as it runs. It never waits for
  * the lock of another process: that is an error at once, and what to do about it is Effect's business.
  */
-import { type Duration, Effect, Exit, Result, type Scope } from "effect"
+import { Array as Arr, Cause, Channel, type Duration, Effect, Exit, Result, Scope, Stream } from "effect"
 import { SafeIntegers } from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import * as ConnectionFactory from "../ConnectionFactory.ts"
 import { LeaseExpiredError } from "../PoolError.ts"
+import type { Cursor } from "./internal/cursor.ts"
 import type { Handle } from "./internal/handle.ts"
 import { retryWhileLocked } from "./internal/locks.ts"
 import * as Opening from "./internal/opening.ts"
@@ -86,6 +87,15 @@ export interface SqliteConnection {
    * did is done, so a script that changes much belongs into a transaction.
    */
   readonly exec: (script: string) => Effect.Effect<void, SqlError | LeaseExpiredError>
+  /**
+   * Runs one statement, and gives its rows one after the other. Choose it where there may be more of them than belong in
+   * memory, or than anybody will read; `query` is faster.
+   *
+   * Reads 256 rows at a time, when they are asked for, and lets the event loop have its turn in between. As long as the
+   * stream runs, it sees the database as it was when it began, and in WAL mode the log cannot be cut back. It ends,
+   * however it ends, by ending the statement. One that runs on after the lease has ended, or its transaction, fails.
+   */
+  readonly stream: (sql: string, params?: Params) => Stream.Stream<Row, SqlError | LeaseExpiredError>
   /** Whether a transaction is open, asked of SQLite, which sometimes ends one by itself. */
   readonly isTransaction: Effect.Effect<boolean, SqlError | LeaseExpiredError>
 
@@ -304,6 +314,28 @@ class Leased implements SqliteConnection {
     })
   }
 
+  stream(sql: string, params?: Params) {
+    return Stream.fromChannel(Channel.fromTransformBracket((_, __, scope) => {
+      let cursor: Cursor | undefined
+      const read = attempt(() => {
+        this.handle("stream")
+        return cursor!.read(rowsAtATime) as Array<Row>
+      }).pipe(Effect.flatMap((rows) => Arr.isArrayNonEmpty(rows) ? Exit.succeed(rows) : Cause.done()))
+      const open = attempt((bigInts) => {
+        const opened = this.handle("stream").cursor("stream", sql, params, bigInts)
+        cursor = opened
+        let isFirst = true
+        return Effect.suspend(() => {
+          if (!isFirst && opened.isOpen) return Effect.andThen(Effect.yieldNow, read)
+          isFirst = false
+          return read
+        })
+      })
+      // The other way round there would be a step between the two, in which an interrupt leaves the cursor open.
+      return Effect.andThen(Scope.addFinalizer(scope, Effect.sync(() => cursor?.close())), open)
+    }))
+  }
+
   get isTransaction() {
     return attempt(() => this.handle("isTransaction").isTransaction("isTransaction"))
   }
@@ -329,6 +361,8 @@ class Leased implements SqliteConnection {
     return this.handle("isTransactionUnsafe").isTransaction("isTransactionUnsafe")
   }
 }
+
+const rowsAtATime = 256
 
 const wantsBigInts = (options: SyncOptions | undefined): boolean => options?.safeIntegers === true
 

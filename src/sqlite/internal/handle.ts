@@ -3,6 +3,7 @@ import { Predicate } from "effect"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { DatabaseSync } from "node:sqlite"
 import { bind, type Params } from "./binding.ts"
+import { Cursor } from "./cursor.ts"
 import { nameOf, type Settings } from "./settings.ts"
 import { closed, codeOfThrown, fromSqlite, fromSqliteSaying, primaryOf, refused, sqliteMessage } from "./sqlError.ts"
 import { type Prepared, readSql, Statements } from "./statements.ts"
@@ -27,6 +28,7 @@ export class Handle {
   #isReady = false
   #isBroken = false
   #isAltered = false
+  readonly #cursors = new Set<Cursor>()
 
   /** Opens the file. Throws what Node throws. What is wrong with the contents shows only in `configure`. */
   constructor(settings: Settings) {
@@ -47,7 +49,7 @@ export class Handle {
 
   /** Whether the next user would find anything of the one before. */
   get needsReset(): boolean {
-    return this.#isOpen && (this.#isAltered || this.#database.isTransaction)
+    return this.#isOpen && (this.#isAltered || this.#cursors.size > 0 || this.#database.isTransaction)
   }
 
   get cachedStatements(): number {
@@ -62,10 +64,31 @@ export class Handle {
     try {
       return statement.all(...bound)
     } catch (thrown) {
-      throw Predicate.hasProperty(thrown, "code") && thrown.code === "ERR_OUT_OF_RANGE"
-        ? tooBig(thrown, operation, prepared)
-        : this.#failure(thrown, operation)
+      throw this.#failureOf(prepared, thrown, operation)
     }
+  }
+
+  /** The rows as objects without a prototype, for a caller who takes its time. The cursor is theirs to close. */
+  cursor(operation: string, sql: string, params: Params | undefined, bigInts: boolean): Cursor {
+    const prepared = this.#prepare(operation, sql, "fresh")
+    const bound = bind(operation, prepared.text, params)
+    const statement = prepared.giving(false, bigInts)
+    try {
+      const cursor = new Cursor(
+        statement.iterate(...bound),
+        (thrown) => this.#failureOf(prepared, thrown, operation),
+        (closed) => this.#cursors.delete(closed)
+      )
+      this.#cursors.add(cursor)
+      return cursor
+    } catch (thrown) {
+      throw this.#failure(thrown, operation)
+    }
+  }
+
+  /** Closes the cursors that are open; whoever reads on gets the error, if there is one. */
+  closeCursors(error?: SqlError): void {
+    for (const cursor of this.#cursors) cursor.close(error)
   }
 
   run(operation: string, sql: string, params: Params | undefined, bigInts: boolean): RunResult {
@@ -145,16 +168,17 @@ export class Handle {
   /** Closes the file, and ends what is open. Once is enough, and more does no harm. */
   close(): void {
     if (!this.#isOpen) return
+    this.closeCursors(closed("stream"))
     this.#isOpen = false
     const { isMemory, isReadOnly } = this.settings
     if (this.#isReady && !this.#isBroken && !isReadOnly && !isMemory) this.#optimize()
     this.#database.close()
   }
 
-  #prepare(operation: string, sql: string): Prepared {
+  #prepare(operation: string, sql: string, which: "get" | "fresh" = "get"): Prepared {
     if (!this.#isOpen) throw closed(operation)
     try {
-      const prepared = this.#statements.get(operation, sql)
+      const prepared = this.#statements[which](operation, sql)
       if (prepared.text.altersSession) this.#isAltered = true
       return prepared
     } catch (thrown) {
@@ -168,6 +192,12 @@ export class Handle {
     } catch (thrown) {
       throw this.#failure(thrown, operation)
     }
+  }
+
+  #failureOf(prepared: Prepared, thrown: unknown, operation: string): SqlError {
+    return Predicate.hasProperty(thrown, "code") && thrown.code === "ERR_OUT_OF_RANGE"
+      ? tooBig(thrown, operation, prepared)
+      : this.#failure(thrown, operation)
   }
 
   #failure(thrown: unknown, operation: string): SqlError {
