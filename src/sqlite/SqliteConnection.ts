@@ -277,6 +277,10 @@ class Leased implements SqliteConnection {
     return this.#handle
   }
 
+  get isReadOnly(): boolean {
+    return this.#handle?.settings.isReadOnly ?? true
+  }
+
   /** For how long to try again what met a lock, if it may be tried again: not in a transaction, where it would not help. */
   patience(thrown: unknown): number {
     if (!this.#waits || this.#handle === undefined || !SqliteError.isLock(codeOf(thrown))) return 0
@@ -383,15 +387,20 @@ const attempt = <A>(
     }
   })
 
-/** All connections of the factory are of this class; the one that the pool keeps never expires. */
-const handleOf = (connection: SqliteConnection): Handle => (connection as Leased).handle("lease")
-
 /**
- * The handle of a connection as long as its lease goes on.
+ * The handle behind a connection. All are of this class. The connection that a pool keeps never expires; with one that
+ * was lent, this throws when its lease has ended.
  *
  * @internal
  */
-export const liveHandleOf = handleOf
+export const handleOf = (connection: SqliteConnection): Handle => (connection as Leased).handle("lease")
+
+/**
+ * Whether the connection was opened to read; of one whose lease has ended, that it does nothing any more.
+ *
+ * @internal
+ */
+export const isReadOnly = (connection: SqliteConnection): boolean => (connection as Leased).isReadOnly
 
 /**
  * Ends a lease from outside, and with it what is open on the connection. Whoever uses the lease on is told why.
@@ -401,5 +410,6 @@ export const liveHandleOf = handleOf
 export const revoke = (lent: SqliteConnection, reason: string): void => {
   const handle = handleOf(lent)
   ;(lent as Leased).expire(reason)
+  handle.closeCursors()
   handle.rollback("revoke")
 }

@@ -1,7 +1,7 @@
 /** One open SQLite database, and everything that is done to it: synchronous, and without an idea of pools. */
 import { Predicate } from "effect"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
-import { DatabaseSync } from "node:sqlite"
+import { backup, DatabaseSync } from "node:sqlite"
 import { bind, type Params } from "./binding.ts"
 import { Cursor } from "./cursor.ts"
 import { nameOf, type Settings } from "./settings.ts"
@@ -11,6 +11,12 @@ import { type Prepared, readSql, Statements } from "./statements.ts"
 export interface RunResult {
   readonly changes: number
   readonly lastInsertRowid: number | bigint
+}
+
+/** Pages in all, and how many of them are still to be copied. */
+export interface BackupProgress {
+  readonly totalPages: number
+  readonly remainingPages: number
 }
 
 /** How many characters of a script are done. */
@@ -50,6 +56,16 @@ export class Handle {
   /** Whether the next user would find anything of the one before. */
   get needsReset(): boolean {
     return this.#isOpen && (this.#isAltered || this.#cursors.size > 0 || this.#database.isTransaction)
+  }
+
+  /** Whether it holds on to the database as it was: in a transaction, or with rows still to be read. */
+  get pins(): boolean {
+    return this.#isOpen && (this.#cursors.size > 0 || this.#database.isTransaction)
+  }
+
+  /** From now on it is not usable: its file is not the one it should be. */
+  distrust(): void {
+    this.#isBroken = true
   }
 
   get cachedStatements(): number {
@@ -131,6 +147,14 @@ export class Handle {
     if (!this.isTransaction(operation)) return
     this.#exec(operation, "rollback")
     if (this.#database.isTransaction) throw refused(operation, `${operation}: the transaction does not end`)
+  }
+
+  /**
+   * Copies the database to a file, some pages at a time in another thread. What `onProgress` throws ends it. Until it has
+   * ended, nothing else may be done here. Throws, and rejects with, what Node does.
+   */
+  backup(target: string, pagesAtATime: number, onProgress: (progress: BackupProgress) => void): Promise<number> {
+    return backup(this.#database, target, { rate: pagesAtATime, progress: onProgress })
   }
 
   /** Makes the settings and has a look at the file. Throws what Node throws, but a `SqlError` if a setting is not taken. */

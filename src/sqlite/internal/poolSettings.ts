@@ -83,19 +83,20 @@ export const resolve = (options: object): Result.Result<PoolSettings, PoolConfig
 const pick = (given: Readonly<Record<string, unknown>>, names: ReadonlyArray<string>): Record<string, unknown> =>
   Object.fromEntries(names.filter((name) => given[name] !== undefined).map((name) => [name, given[name]]))
 
-/** Every option from the configuration. What is not set is left out. */
-export const config = (prefix: string | undefined): Config.Config<Record<string, unknown>> => {
+/** Every option from the configuration. What is not set is left out, but there is no database without a file. */
+export const config = (prefix: string | undefined): Config.Config<{ readonly filename: string }> => {
   const own: Record<string, Config.Config<Option.Option<unknown>>> = {}
-  for (const field of fields) {
-    const source = sources[field]
-    if (source !== undefined) own[field] = Config.option(source(PoolConfig.variable(field)))
+  for (const [field, source] of Object.entries(sources)) {
+    own[field] = Config.option(source(PoolConfig.variable(field)))
   }
   const ours = Config.map(Config.all(own), (values) => {
     const given: Record<string, unknown> = {}
     for (const [field, value] of Object.entries(values)) if (Option.isSome(value)) given[field] = value.value
     return given
   })
-  const all = Config.map(Config.all([ours, PoolConfig.config()]), ([given, pool]) => ({
+  const parts = Config.all([Config.String("FILENAME"), ours, PoolConfig.config()])
+  const all = Config.map(parts, ([filename, given, pool]) => ({
+    filename,
     ...given,
     ...pick(pool as Record<string, unknown>, shared)
   }))
@@ -104,7 +105,6 @@ export const config = (prefix: string | undefined): Config.Config<Record<string,
 
 /** How the options that `PoolConfig` does not know are read. */
 const sources: Readonly<Record<string, (name: string) => Config.Config<unknown>>> = {
-  filename: Config.String,
   synchronous: (name) => Config.Literals(Settings.synchronousModes, name),
   foreignKeys: Config.Boolean,
   journalSizeLimit: Config.Number,

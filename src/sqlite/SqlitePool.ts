@@ -1,0 +1,440 @@
+/**
+ * A SQLite database for many fibers: one connection that writes, and others that read beside it.
+ *
+ * SQLite lets one write at a time, and in WAL mode any number read meanwhile. Here those who write wait in line, in the
+ * order in which they came, where they can be seen, interrupted and timed out, and never inside SQLite, where they would
+ * hold up everything. Those who read do not wait for them at all.
+ */
+import { type Config, Context, type Duration, Effect, Layer, Result, type Scope, Stream } from "effect"
+import type { SqlError } from "effect/sql/SqlError"
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import type { AcquireOptions, ConnectionPool, ShutdownReport } from "../ConnectionPool.ts"
+import type { ConnectionStats } from "../ConnectionStats.ts"
+import type { ConnectError, LeaseExpiredError, PoolConfigError, PoolError } from "../PoolError.ts"
+import * as Backup from "./internal/backup.ts"
+import * as Checkpoint from "./internal/checkpoint.ts"
+import * as FileCare from "./internal/fileCare.ts"
+import * as PoolSettings from "./internal/poolSettings.ts"
+import { ReaderView } from "./internal/readerView.ts"
+import * as Snapshot from "./internal/snapshot.ts"
+import * as TwoPools from "./internal/twoPools.ts"
+import * as SqliteConnection from "./SqliteConnection.ts"
+import type { BackupError, SnapshotExpiredError } from "./SqlitePoolError.ts"
+import type { SqliteReader } from "./SqliteReader.ts"
+
+/**
+ * The options of a database. All but `filename` have defaults; what makes no sense is refused with a `PoolConfigError`
+ * that lists every problem, before anything is opened.
+ */
+export interface Options extends
+  Pick<
+    SqliteConnection.Options,
+    | "filename"
+    | "synchronous"
+    | "foreignKeys"
+    | "journalSizeLimit"
+    | "walAutocheckpoint"
+    | "cacheSize"
+    | "tempStore"
+    | "pageSize"
+    | "autoVacuum"
+    | "trustedSchema"
+    | "statementCacheSize"
+  >
+{
+  /** What the database is called in errors, events, logs and metrics. Default `"sqlite"`. */
+  readonly name?: string | undefined
+  /**
+   * Connections that read, at most. They are opened as they are needed. As SQLite reads while the caller waits, more do
+   * not read faster; they let more hold a snapshot or a stream at the same time. Default 4, floor 1. Of no effect in
+   * memory, where there is one connection.
+   */
+  readonly readers?: number | undefined
+  /**
+   * How long a statement outside a transaction, and opening a connection, goes on trying while another process has a lock
+   * on the file. Other fibers run meanwhile. Default 5 seconds, floor 0: tried once.
+   */
+  readonly busyTimeout?: Duration.Input | undefined
+  /** The deadline for a connection: the line and opening one together. Default 30 seconds. */
+  readonly acquireTimeout?: Duration.Input | undefined
+  /** Callers in line at most, for the writer and for the readers; one more is refused at once. Default `Infinity`, floor 1. */
+  readonly maxWaiting?: number | undefined
+  /** How long a reader may be idle before it is closed. Default 10 minutes. */
+  readonly idleTimeout?: Duration.Input | undefined
+  /** A connection held for longer than this is reported as a possible leak. Default 1 minute. */
+  readonly leakThreshold?: Duration.Input | undefined
+  /** How long a shutdown waits for those who have a connection before it interrupts them. Default 10 seconds, floor 0. */
+  readonly drainTimeout?: Duration.Input | undefined
+  /** The deadline of closing one connection. Default 5 seconds. */
+  readonly closeTimeout?: Duration.Input | undefined
+  /**
+   * How long a reader may hold on to one state of the database: in a snapshot, or with a stream. After that it is ended,
+   * and fails, because the log grows as long as it goes on. Default 5 minutes, or `Infinity`. Of no effect in memory.
+   */
+  readonly maxReadAge?: Duration.Input | undefined
+  /**
+   * The size of the log, in bytes, that it should not pass. From half of that on it is cut back to nothing as soon as
+   * nobody reads in it; if that moment does not come by itself, those who want to write or begin to read are held up for
+   * it, for a quarter of a second at most. Default 64 MiB, floor 1 MiB, or `Infinity`. Of no effect in memory.
+   */
+  readonly walLimit?: number | undefined
+}
+
+/** What `read`, `write` and the others fail with besides the failures of their bodies: there is no connection. */
+export type NoConnection = PoolError<SqlError>
+
+/** The numbers of both sides at one moment. */
+export interface Stats {
+  readonly writer: ConnectionStats
+  /** In memory the same as `writer`. */
+  readonly readers: ConnectionStats
+  /** The size of the log, in bytes. */
+  readonly walBytes: number
+}
+
+/** What one side of the database lets be seen. */
+export type Side = Pick<
+  ConnectionPool<SqliteConnection.SqliteConnection, SqlError>,
+  "name" | "stats" | "connections" | "holders" | "events"
+>
+
+export type CheckpointMode = Checkpoint.Mode
+export type CheckpointResult = Checkpoint.Checkpoint
+
+/** How far a backup is. */
+export interface BackupProgress {
+  readonly totalPages: number
+  /** 0 when all is copied. */
+  readonly remainingPages: number
+}
+
+export interface BackupOptions {
+  /** Pages that are copied in one step. Fewer let it be interrupted sooner; more are faster. Default 1000, floor 1. */
+  readonly pagesPerStep?: number | undefined
+}
+
+/**
+ * A SQLite database, open.
+ *
+ * Any number of fibers may use it at once. `read` and `write` lend a connection for an effect; the rest is made of that.
+ */
+export interface SqlitePool {
+  /** What the database is called. */
+  readonly name: string
+  /** The file, absolute; or `":memory:"`. */
+  readonly filename: string
+
+  /**
+   * Runs an effect with a connection that reads. It sees everything that was committed before it asks; each statement
+   * sees the newest state. For several statements that are to see the same, see `snapshot`.
+   *
+   * Waits if all readers are lent, but never for those who write, and never gets the writer. Within a `snapshot`, it
+   * reads in that, and does not wait.
+   */
+  readonly read: <A, E, R>(
+    f: (reader: SqliteReader) => Effect.Effect<A, E, R>,
+    options?: AcquireOptions
+  ) => Effect.Effect<A, E | NoConnection, R>
+
+  /**
+   * Runs a synchronous function with a connection that reads: `read` for a statement or two, at a lower price. What the
+   * connection throws is a failure; what else the function throws is a defect. Nothing waits for the locks of others.
+   */
+  readonly readSync: <A>(
+    f: (reader: SqliteReader) => A,
+    options?: AcquireOptions
+  ) => Effect.Effect<A, SqlError | LeaseExpiredError | NoConnection>
+
+  /**
+   * Runs an effect with the connection that writes, while nobody else has it. Each statement is committed by itself.
+   *
+   * Waits for those who came before, in order. A statement that meets the lock of another process waits for that, for
+   * `busyTimeout`. A fiber that writes within its own `write` would wait for itself: that is a `SelfDeadlockError`.
+   */
+  readonly write: <A, E, R>(
+    f: (connection: SqliteConnection.SqliteConnection) => Effect.Effect<A, E, R>,
+    options?: AcquireOptions
+  ) => Effect.Effect<A, E | NoConnection, R>
+
+  /** Runs a synchronous function with the connection that writes: `write` at a lower price. See `readSync`. */
+  readonly writeSync: <A>(
+    f: (connection: SqliteConnection.SqliteConnection) => A,
+    options?: AcquireOptions
+  ) => Effect.Effect<A, SqlError | LeaseExpiredError | NoConnection>
+
+  /**
+   * Runs an effect in which every `read` and `stream` sees the same state of the database: that of its beginning, with
+   * all that was committed by then. Others go on writing meanwhile; so may the effect itself, but what it writes it does
+   * not see (in memory, where there is one connection, it would wait for itself).
+   *
+   * Holds one reader. The log of the database grows until it ends, so it fails with `SnapshotExpiredError` after
+   * `maxReadAge`. Within another snapshot it is part of that.
+   */
+  readonly snapshot: <A, E, R>(
+    effect: Effect.Effect<A, E, R>,
+    options?: AcquireOptions
+  ) => Effect.Effect<A, E | SqlError | LeaseExpiredError | SnapshotExpiredError | NoConnection, R>
+
+  /**
+   * The rows of one statement that reads, as a stream: for more rows than belong in memory.
+   *
+   * Holds one reader from its first row to its end, and sees one state of the database; `maxReadAge` is a limit here too,
+   * after which it fails. Reads on only when rows are asked for. For a few rows, `read` is faster.
+   */
+  readonly stream: (
+    sql: string,
+    params?: SqliteConnection.Params,
+    options?: AcquireOptions
+  ) => Stream.Stream<SqliteConnection.Row, SqlError | LeaseExpiredError | NoConnection>
+
+  /**
+   * Copies the database, in the state of this moment, to a file, while it goes on being used; the stream tells how far
+   * it is, and the copy is complete when it ends: `Stream.runDrain`. The work is done in another thread.
+   *
+   * The file appears when it is complete, and replaces one that was there; it must not be in use. Interrupting the stream
+   * ends the copy after its next step, and leaves nothing behind.
+   */
+  readonly backup: (
+    filename: string,
+    options?: BackupOptions
+  ) => Stream.Stream<BackupProgress, BackupError | SqlError | LeaseExpiredError | NoConnection>
+
+  /**
+   * Moves the log to the file, which SQLite does by itself every thousand pages or so; `"truncate"`, the default, cuts it
+   * back to nothing as well. What cannot be done because somebody reads in the log, the result says. Holds up the event
+   * loop while it writes.
+   */
+  readonly checkpoint: (
+    mode?: CheckpointMode
+  ) => Effect.Effect<CheckpointResult, SqlError | LeaseExpiredError | NoConnection>
+
+  /** The numbers of this moment. */
+  readonly stats: Effect.Effect<Stats>
+
+  /** The side that writes, to be watched. */
+  readonly writer: Side
+
+  /** The side that reads, to be watched. In memory the same as `writer`. */
+  readonly readers: Side
+
+  /**
+   * Ends the database: first the readers, then the writer, so that the log is moved to the file and deleted. Each goes
+   * down as `ConnectionPool.shutdown` says. The end of the scope or the layer does the same.
+   */
+  readonly shutdown: Effect.Effect<{ readonly readers: ShutdownReport; readonly writer: ShutdownReport }>
+}
+
+/** The database of an application that has one. For several, see `Service`. */
+export const SqlitePool: Context.Service<SqlitePool, SqlitePool> = Context.Service<SqlitePool>(
+  "effect-connection-pool/SqlitePool"
+)
+
+/**
+ * A database for the current scope, which closes it.
+ *
+ * Opens the connection that writes, which creates the file if need be (but not its folder), and fails with a
+ * `ConnectError` that says what is wrong with the file; nothing is left open then. While another process has a lock on
+ * it, tries until `acquireTimeout`.
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { SqlitePool } from "effect-connection-pool/sqlite"
+ *
+ * export const program = Effect.scoped(Effect.gen(function*() {
+ *   const pool = yield* SqlitePool.make({ filename: "app.db" })
+ *   yield* pool.write((connection) => connection.exec("create table if not exists users(id integer primary key, name)"))
+ *   yield* pool.write((connection) => connection.run("insert into users(name) values (?)", ["Ada"]))
+ *   return yield* pool.read((reader) => reader.query("select * from users where name = ?", ["Ada"]))
+ * }))
+ * ```
+ */
+export const make = (
+  options: Options
+): Effect.Effect<SqlitePool, PoolConfigError | ConnectError<SqlError>, Scope.Scope> =>
+  Effect.suspend(() => {
+    const settings = PoolSettings.resolve(options)
+    if (Result.isFailure(settings)) return Effect.fail(settings.failure)
+    return Effect.gen(function*() {
+      const pools = yield* TwoPools.make(settings.success)
+      if (pools.file !== undefined) yield* Effect.forkScoped(FileCare.run(pools, pools.file))
+      return fromPools(pools)
+    })
+  })
+
+/**
+ * A database as a layer: `make` for as long as the layer lives.
+ *
+ * ```ts
+ * import { Effect, Layer } from "effect"
+ * import { SqlitePool } from "effect-connection-pool/sqlite"
+ *
+ * export const users = Effect.gen(function*() {
+ *   const pool = yield* SqlitePool.SqlitePool
+ *   return yield* pool.read((reader) => reader.query("select * from users"))
+ * })
+ *
+ * export const Database = SqlitePool.layer({ filename: "app.db", readers: 8 })
+ *
+ * // Every option from the environment: DB_FILENAME, DB_READERS, DB_BUSY_TIMEOUT and so on.
+ * export const Configured = Layer.unwrap(Effect.map(SqlitePool.config("DB"), SqlitePool.layer))
+ * ```
+ */
+export const layer = (options: Options): Layer.Layer<SqlitePool, PoolConfigError | ConnectError<SqlError>> =>
+  Layer.effect(SqlitePool, make(options))
+
+/** The options of a database whose file is nobody's business. */
+export type TemporaryOptions = Omit<Options, "filename">
+
+/**
+ * A new, empty database in a temporary folder, which is deleted with the current scope: everything a database in a file
+ * does, for tests. Does not wait for the disk.
+ */
+export const makeTemporary = (
+  options?: TemporaryOptions
+): Effect.Effect<SqlitePool, PoolConfigError | ConnectError<SqlError>, Scope.Scope> =>
+  Effect.flatMap(
+    Effect.acquireRelease(
+      Effect.sync(() => mkdtempSync(join(tmpdir(), "effect-connection-pool-"))),
+      (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true }))
+    ),
+    (folder) => make({ synchronous: "off", ...options, filename: join(folder, "temporary.db") })
+  )
+
+/**
+ * `makeTemporary` as a layer.
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { SqlitePool } from "effect-connection-pool/sqlite"
+ *
+ * export const test = Effect.gen(function*() {
+ *   const pool = yield* SqlitePool.SqlitePool
+ *   yield* pool.write((connection) => connection.exec("create table t(a); insert into t values (1)"))
+ *   return yield* pool.read((reader) => reader.values("select a from t"))
+ * }).pipe(Effect.provide(SqlitePool.layerTemporary()))
+ * ```
+ */
+export const layerTemporary = (
+  options?: TemporaryOptions
+): Layer.Layer<SqlitePool, PoolConfigError | ConnectError<SqlError>> => Layer.effect(SqlitePool, makeTemporary(options))
+
+/**
+ * Every option from the configuration, under a prefix: with `SqlitePool.config("DB")`, `DB_FILENAME=app.db`,
+ * `DB_READERS=8`, `DB_BUSY_TIMEOUT=2 seconds`. `FILENAME` has to be set; what else is not keeps its default. A value that
+ * cannot be parsed is a `ConfigError`, one that is not allowed a `PoolConfigError` from the pool.
+ */
+export const config = (prefix?: string): Config.Config<Options> => PoolSettings.config(prefix) as Config.Config<Options>
+
+/** A service that is a database: the class that `Service` makes. */
+export interface ServiceClass<Self, Id extends string> extends Context.ServiceClass<Self, Id, SqlitePool> {
+  /** The database as a layer: `make` with these options. */
+  readonly layer: (options: Options) => Layer.Layer<Self, PoolConfigError | ConnectError<SqlError>>
+  /** An empty database as a layer, for tests: see `makeTemporary`. */
+  readonly layerTemporary: (options?: TemporaryOptions) => Layer.Layer<Self, PoolConfigError | ConnectError<SqlError>>
+}
+
+/**
+ * A database as a service of its own: one class for each, in an application that has several.
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { SqlitePool } from "effect-connection-pool/sqlite"
+ *
+ * export class Orders extends SqlitePool.Service<Orders>()("app/Orders") {}
+ * export class Archive extends SqlitePool.Service<Archive>()("app/Archive") {}
+ *
+ * export const program = Effect.gen(function*() {
+ *   const orders = yield* Orders
+ *   return yield* orders.read((reader) => reader.query("select * from orders"))
+ * }).pipe(Effect.provide([Orders.layer({ filename: "orders.db" }), Archive.layer({ filename: "archive.db" })]))
+ * ```
+ */
+export const Service = <Self>() => <const Id extends string>(id: Id): ServiceClass<Self, Id> => {
+  const service = Context.Service<Self, SqlitePool>()(id)
+  return Object.assign(service, {
+    layer: (options: Options) => Layer.effect(service, make(options)),
+    layerTemporary: (options?: TemporaryOptions) => Layer.effect(service, makeTemporary(options))
+  }) as unknown as ServiceClass<Self, Id>
+}
+
+const fromPools = (pools: TwoPools.TwoPools): SqlitePool => {
+  const { file, readers, settings, writer } = pools
+  const isMemory = file === undefined
+
+  const read: SqlitePool["read"] = (f, options) =>
+    Effect.withFiber((fiber) => {
+      const connection = TwoPools.ambient(pools, fiber)
+      if (connection !== undefined) return f(asReader(connection))
+      return isMemory ? readers.use((connection) => sharing(pools, connection, f), options) : readers.use(f, options)
+    })
+
+  const write: SqlitePool["write"] = (f, options) =>
+    isMemory
+      ? writer.use((connection) => Effect.provideService(f(connection), pools.pinned, connection), options)
+      : writer.use(f, options)
+
+  const checkpoint: SqlitePool["checkpoint"] = (mode = "truncate") =>
+    write((connection) => Checkpoint.checkpoint(connection, mode), { label: "checkpoint" })
+
+  return {
+    name: settings.name,
+    filename: settings.connection.filename,
+    read,
+    readSync: (f, options) =>
+      Effect.withFiber((fiber) => {
+        const connection = TwoPools.ambient(pools, fiber)
+        if (connection !== undefined) return Effect.try({ try: () => f(asReader(connection)), catch: failure })
+        return readers.useSync({ try: isMemory ? (connection) => f(asReader(connection)) : f, catch: failure }, options)
+      }),
+    write,
+    writeSync: (f, options) => writer.useSync({ try: f, catch: failure }, options),
+    snapshot: (effect, options) => Snapshot.snapshot(pools, effect, options),
+    stream: (sql, params, options = {}) =>
+      Stream.unwrap(
+        Effect.withFiber((fiber) => {
+          const connection = TwoPools.ambient(pools, fiber)
+          return connection === undefined
+            ? Effect.map(readers.acquireWith(options), (connection) => asReader(connection).stream(sql, params))
+            : Effect.succeed(asReader(connection).stream(sql, params))
+        })
+      ),
+    backup: (filename, { pagesPerStep = 1000 } = {}) => Backup.backup(pools, filename, pagesPerStep),
+    checkpoint,
+    stats: Effect.gen(function*() {
+      return {
+        writer: yield* writer.stats,
+        readers: yield* readers.stats,
+        walBytes: file === undefined ? 0 : file.file.walBytes
+      }
+    }),
+    writer: side(writer),
+    readers: side(readers),
+    shutdown: Effect.gen(function*() {
+      const ofReaders = yield* readers.shutdown()
+      return { readers: ofReaders, writer: yield* writer.shutdown() }
+    })
+  }
+}
+
+const { failure } = SqliteConnection
+
+/** In memory there is no other connection: whatever is read within has to be read on this one. */
+const sharing = <A, E, R>(
+  pools: TwoPools.TwoPools,
+  connection: SqliteConnection.SqliteConnection,
+  f: (reader: SqliteReader) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> => Effect.provideService(f(asReader(connection)), pools.pinned, connection)
+
+/** A connection as somebody gets it who only reads. */
+const asReader = (connection: SqliteConnection.SqliteConnection): SqliteReader =>
+  SqliteConnection.isReadOnly(connection) ? connection : new ReaderView(connection)
+
+const side = ({ connections, events, holders, name, stats }: Side): Side => ({
+  name,
+  stats,
+  connections,
+  holders,
+  events
+})

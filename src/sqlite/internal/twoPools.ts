@@ -1,0 +1,229 @@
+/**
+ * The pools behind a SQLite database: one connection that writes, and some that read. In memory they are the same pool
+ * of one connection.
+ *
+ * Everything that works on the database has its connections from here, and finds here the connection that a fiber works
+ * on already.
+ */
+import { Context, Effect, type Fiber, Latch, type Scope } from "effect"
+import type { SqlError } from "effect/sql/SqlError"
+import * as ConnectionPool from "../../ConnectionPool.ts"
+import type { ConnectError, PoolConfigError } from "../../PoolError.ts"
+import * as SqliteConnection from "../SqliteConnection.ts"
+import { DatabaseFile } from "./databaseFile.ts"
+import type { Handle } from "./handle.ts"
+import type { PoolSettings } from "./poolSettings.ts"
+import { ReadAges, revoke } from "./readAges.ts"
+import { nameOf, type Settings } from "./settings.ts"
+import { unconnected } from "./sqlError.ts"
+
+type Connection = SqliteConnection.SqliteConnection
+type Pool = ConnectionPool.ConnectionPool<Connection, SqlError>
+
+export interface TwoPools {
+  readonly settings: PoolSettings
+  readonly writer: Pool
+  readonly readers: Pool
+  /** Nothing in memory. */
+  readonly file: SharedFile | undefined
+  /** The connection on which a fiber sees one state of the database, for whatever it does within. */
+  readonly pinned: Context.Service<Connection, Connection>
+}
+
+/** What a fiber works on already, so that whatever it asks for is to happen there. */
+export const ambient = (pools: TwoPools, fiber: Fiber.Fiber<unknown, unknown>): Connection | undefined =>
+  Context.getOrUndefined(fiber.context, pools.pinned)
+
+let nextId = 1
+
+/** Opens the pools for the current scope, which closes the readers first: who closes last can tidy up the log. */
+export const make = Effect.fnUntraced(function*(
+  settings: PoolSettings
+): Effect.fn.Return<TwoPools, PoolConfigError | ConnectError<SqlError>, Scope.Scope> {
+  const pinned = Context.Service<Connection, Connection>(`effect-connection-pool/sqlite/pinned/${nextId++}`)
+  const lasting = { ...settings.pool, maxLifetime: Infinity, connectTimeout: settings.connection.busyTimeout + 10_000 }
+  if (settings.connection.isMemory) {
+    const pool = yield* ConnectionPool.make({
+      ...lasting,
+      factory: inMemory(settings.connection),
+      name: settings.name,
+      min: 1,
+      max: 1,
+      idleTimeout: Infinity
+    })
+    return { settings, writer: pool, readers: pool, file: undefined, pinned }
+  }
+  const file = new SharedFile(settings, yield* Effect.context<never>())
+  yield* Effect.addFinalizer(() => Effect.sync(() => file.ages.stop()))
+  const writer = yield* ConnectionPool.make({
+    ...lasting,
+    factory: file.writing,
+    name: `${settings.name}/writer`,
+    min: 1,
+    max: 1
+  })
+  const readers = yield* ConnectionPool.make({
+    ...lasting,
+    factory: file.reading,
+    name: `${settings.name}/readers`,
+    min: 0,
+    max: settings.readers,
+    idleTimeout: settings.idleTimeout
+  })
+  return { settings, writer, readers, file, pinned }
+})
+
+/** Opens the database once: another connection would have another database, and an empty one. */
+const inMemory = (settings: Settings) => {
+  let wasOpened = false
+  const open = Effect.suspend(() => {
+    if (wasOpened) return Effect.fail(unconnected("open", `${nameOf(settings)} is gone with its connection`))
+    return Effect.tap(
+      SqliteConnection.openWith(settings),
+      Effect.sync(() => {
+        wasOpened = true
+      })
+    )
+  })
+  return SqliteConnection.factoryOf(open, true)
+}
+
+/** One file, and all connections to it. */
+export class SharedFile {
+  readonly settings: PoolSettings
+  readonly file: DatabaseFile
+  readonly ages: ReadAges
+  readonly writing
+  readonly reading
+  /** Opened when somebody should see to the file: its log has grown, or it is not at its place. */
+  readonly attention = Latch.makeUnsafe(false)
+  readonly #writers = new Set<Connection>()
+  readonly #handles = new Map<Handle, "reads" | "writes">()
+  #measuredAt = -Infinity
+  #writesSinceMeasured = 0
+  #isMisplaced = false
+
+  constructor(settings: PoolSettings, context: Context.Context<never>) {
+    const { connection } = settings
+    this.settings = settings
+    this.file = new DatabaseFile(connection.filename)
+    const warn = Effect.runForkWith(context)
+    this.ages = new ReadAges(settings.maxReadAge, context, (heldMillis) => {
+      warn(Effect.annotateLogs(
+        Effect.logWarning(
+          `a read was ended that had held on to its state of the database for ${Math.round(heldMillis)} ms (maxReadAge)`
+        ),
+        "pool",
+        `${settings.name}/readers`
+      ))
+    })
+    const writing = SqliteConnection.factoryOf(this.#connect(connection), true)
+    this.writing = {
+      ...writing,
+      beginLease: (kept: Connection) => {
+        this.#look(this.ages.now())
+        const lent = writing.beginLease!(kept)
+        this.#writers.add(lent)
+        return lent
+      },
+      endLease: (lent: Connection) => {
+        this.#writers.delete(lent)
+        this.#measure(this.ages.now())
+        writing.endLease!(lent)
+      }
+    }
+    const reading = SqliteConnection.factoryOf(this.#connect({ ...connection, isReadOnly: true }), true)
+    this.reading = {
+      ...reading,
+      beginLease: (kept: Connection) => {
+        const now = this.ages.now()
+        this.#look(now)
+        const lent = reading.beginLease!(kept)
+        this.ages.begin(lent, now)
+        return lent
+      },
+      endLease: (lent: Connection) => {
+        this.ages.end(lent)
+        reading.endLease!(lent)
+      }
+    }
+  }
+
+  /** Whether the log is so long that it should be cut back: early, for it goes on growing until it is. */
+  get isWalLong(): boolean {
+    return this.file.walBytes > this.settings.walLimit / 2
+  }
+
+  /** Whether a reader holds on to a state of the database, so that the log is needed. */
+  get isPinned(): boolean {
+    for (const [handle, kind] of this.#handles) if (kind === "reads" && handle.pins) return true
+    return false
+  }
+
+  /** Whether the file turned out to be another, or none; asking forgets it. */
+  takeMisplaced(): boolean {
+    const was = this.#isMisplaced
+    this.#isMisplaced = false
+    return was
+  }
+
+  /** Opens a connection, once those to a file that is not at its place any more are closed: they would tidy up its log. */
+  #connect(settings: Settings): Effect.Effect<Connection, SqlError, Scope.Scope> {
+    const gone = unconnectedFile(settings)
+    const open = Effect.suspend(() => this.file.mayBeOpened ? SqliteConnection.openWith(settings) : Effect.fail(gone()))
+    const registered = Effect.suspend(() => {
+      let handle: Handle | undefined
+      // Runs when it is closed: what is registered last is released first.
+      const forget = Effect.sync(() => {
+        if (handle !== undefined) this.#handles.delete(handle)
+      })
+      const register = (connection: Connection) =>
+        Effect.sync(() => {
+          handle = SqliteConnection.handleOf(connection)
+          this.#handles.set(handle, settings.isReadOnly ? "reads" : "writes")
+          if (!settings.isReadOnly) this.file.note()
+        })
+      return Effect.andThen(Effect.addFinalizer(() => forget), Effect.tap(open, register))
+    })
+    return Effect.andThen(this.#staleClosed, registered)
+  }
+
+  readonly #staleClosed: Effect.Effect<void> = Effect.suspend(() =>
+    this.#isStale ? Effect.andThen(Effect.sleep("1 millis"), this.#staleClosed) : Effect.void
+  )
+
+  get #isStale(): boolean {
+    for (const handle of this.#handles.keys()) if (!handle.isUsable) return true
+    return false
+  }
+
+  /** Throws if the file is not at its place, and gives up all connections to it. */
+  #look(now: number): void {
+    if (this.file.isInPlace(now)) return
+    const reason = `${nameOf(this.settings.connection)} was moved, replaced or deleted`
+    for (const handle of this.#handles.keys()) handle.distrust()
+    this.ages.revokeAll(reason)
+    for (const lent of this.#writers) revoke(lent, reason)
+    this.#writers.clear()
+    this.#isMisplaced = true
+    this.attention.openUnsafe()
+    throw new Error(reason)
+  }
+
+  /** Has a look at the log now and then. */
+  #measure(now: number): void {
+    if (this.settings.walLimit === Infinity) return
+    if (++this.#writesSinceMeasured < writesPerMeasure && now - this.#measuredAt < measurePause) return
+    this.#writesSinceMeasured = 0
+    this.#measuredAt = now
+    if (this.isWalLong) this.attention.openUnsafe()
+  }
+}
+
+const unconnectedFile = (settings: Settings) => () =>
+  unconnected("open", `cannot open ${nameOf(settings)}: the file was there and is gone`)
+
+/** Looking at the log costs a third of a small write. */
+const writesPerMeasure = 32
+/** In milliseconds. */
+const measurePause = 100
