@@ -61,8 +61,11 @@ const shrinkWal = (pools: TwoPools, file: SharedFile): Effect.Effect<boolean> =>
     const age = file.ages.oldestPin(file.ages.now())
     // One that has read for so long will not end just now.
     if (age === undefined || age > patience) return false
-    yield* Effect.acquireUseRelease(readers.pause, () => onceUnpinned, () => readers.resume)
-    return yield* cut(connection)
+    return yield* Effect.acquireUseRelease(
+      readers.pause,
+      () => Effect.andThen(onceUnpinned, cut(connection)),
+      () => readers.resume
+    )
   })
   return Effect.catch(writer.use(body, { label: "checkpoint" }), () => Effect.succeed(false))
 }

@@ -97,6 +97,7 @@ export class SharedFile {
   readonly reading
   /** Opened when somebody should see to the file: its log has grown, or it is not at its place. */
   readonly attention = Latch.makeUnsafe(false)
+  readonly #staleClosed = Latch.makeUnsafe(true)
   readonly #writers = new Set<Connection>()
   readonly #handles = new Map<Handle, "reads" | "writes">()
   #measuredAt = -Infinity
@@ -169,45 +170,52 @@ export class SharedFile {
 
   /** Opens a connection, once those to a file that is not at its place any more are closed: they would tidy up its log. */
   #connect(settings: Settings): Effect.Effect<Connection, SqlError, Scope.Scope> {
-    const gone = unconnectedFile(settings)
-    const open = Effect.suspend(() => this.file.mayBeOpened ? SqliteConnection.openWith(settings) : Effect.fail(gone()))
+    const open = Effect.suspend(() =>
+      this.file.isGone ? Effect.fail(gone(settings)) : SqliteConnection.openWith(settings)
+    )
     const registered = Effect.suspend(() => {
       let handle: Handle | undefined
       // Runs when it is closed: what is registered last is released first.
       const forget = Effect.sync(() => {
         if (handle !== undefined) this.#handles.delete(handle)
+        if (!this.#isStale) this.#staleClosed.openUnsafe()
       })
       const register = (connection: Connection) =>
         Effect.sync(() => {
           handle = SqliteConnection.handleOf(connection)
           this.#handles.set(handle, settings.isReadOnly ? "reads" : "writes")
-          if (!settings.isReadOnly) this.file.note()
+          this.file.note()
         })
       return Effect.andThen(Effect.addFinalizer(() => forget), Effect.tap(open, register))
     })
-    return Effect.andThen(this.#staleClosed, registered)
+    return Effect.suspend(() => {
+      if (!this.file.isInPlace) this.#leave()
+      return Effect.andThen(this.#staleClosed.await, registered)
+    })
   }
-
-  readonly #staleClosed: Effect.Effect<void> = Effect.suspend(() =>
-    this.#isStale ? Effect.andThen(Effect.sleep("1 millis"), this.#staleClosed) : Effect.void
-  )
 
   get #isStale(): boolean {
     for (const handle of this.#handles.keys()) if (!handle.isUsable) return true
     return false
   }
 
-  /** Throws if the file is not at its place, and gives up all connections to it. */
+  /** Throws if the file is not at its place. */
   #look(now: number): void {
-    if (this.file.isInPlace(now)) return
+    if (!this.file.wasInPlace(now)) throw new Error(this.#leave())
+  }
+
+  /** Gives up all connections to a file that is not at its place, and those who work with them. Says why. */
+  #leave(): string {
     const reason = `${nameOf(this.settings.connection)} was moved, replaced or deleted`
     for (const handle of this.#handles.keys()) handle.distrust()
+    this.file.forget()
+    if (this.#isStale) this.#staleClosed.closeUnsafe()
     this.ages.revokeAll(reason)
     for (const lent of this.#writers) revoke(lent, reason)
     this.#writers.clear()
     this.#isMisplaced = true
     this.attention.openUnsafe()
-    throw new Error(reason)
+    return reason
   }
 
   /** Has a look at the log now and then. */
@@ -220,7 +228,7 @@ export class SharedFile {
   }
 }
 
-const unconnectedFile = (settings: Settings) => () =>
+const gone = (settings: Settings): SqlError =>
   unconnected("open", `cannot open ${nameOf(settings)}: the file was there and is gone`)
 
 /** Looking at the log costs a third of a small write. */
