@@ -125,6 +125,11 @@ export interface Session<out C> {
     f: (connection: C, fiber: Fiber.Fiber<unknown, unknown>) => A,
     failure: (thrown: unknown) => E
   ) => Effect.Effect<A, E | TransactionEndedError | TransactionLostError>
+  /**
+   * The same outside of Effect, for the fiber that runs: throws. It cannot wait: where `step` would, it throws what
+   * `busy` makes.
+   */
+  readonly stepUnsafe: <A>(statement: string, f: (connection: C) => A, busy: () => unknown) => A
   /** Runs a statement that takes more than a step. Others at the same level wait until it is over. */
   readonly steps: <A, E, R>(
     statement: string,

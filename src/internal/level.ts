@@ -5,7 +5,7 @@
  * A fiber is at the level whose body it was started in. What it runs there is refused once that level has ended, and waits
  * as long as another fiber has a savepoint open above it, whose rollback would undo it.
  */
-import { Cause, Effect, Exit, type Fiber } from "effect"
+import { Cause, Effect, Exit, Fiber } from "effect"
 import { isSqlError } from "effect/sql/SqlError"
 import type { Mode, Session } from "../Transaction.ts"
 import { TransactionEndedError, TransactionLostError } from "../TransactionError.ts"
@@ -101,7 +101,7 @@ export class Level<C> {
 /** What a fiber may do at a level. `levelOf` finds that of the fiber that runs a statement. */
 export const sessionOf = <C>(
   mode: Mode,
-  levelOf: (fiber: Fiber.Fiber<unknown, unknown>) => Level<C>
+  levelOf: (fiber: Fiber.Fiber<unknown, unknown> | undefined) => Level<C>
 ): Session<C> => ({
   mode,
   step: (statement, f, failure) =>
@@ -111,6 +111,12 @@ export const sessionOf = <C>(
         ? step(level, statement, fiber, f, failure)
         : level.turn.take(Effect.suspend(() => step(level, statement, fiber, f, failure)))
     }),
+  stepUnsafe: (statement, f, busy) => {
+    const fiber = Fiber.getCurrent()
+    const level = levelOf(fiber)
+    if (!level.turn.isFree && (fiber === undefined || !level.isBelow(fiber))) throw busy()
+    return stepUnsafe(level, statement, f)
+  },
   steps: (statement, f) =>
     Effect.withFiber((fiber) => {
       const level = levelOf(fiber)
@@ -131,16 +137,25 @@ const step = <C, A, E>(
   f: (connection: C, fiber: Fiber.Fiber<unknown, unknown>) => A,
   failure: (thrown: unknown) => E
 ): Exit.Exit<A, E | TransactionEndedError | TransactionLostError> => {
+  try {
+    return Exit.succeed(stepUnsafe(level, statement, (connection) => f(connection, fiber)))
+  } catch (thrown) {
+    const isOurs = thrown instanceof TransactionEndedError || thrown instanceof TransactionLostError
+    return Exit.fail(isOurs ? thrown : failure(thrown))
+  }
+}
+
+const stepUnsafe = <C, A>(level: Level<C>, statement: string, f: (connection: C) => A): A => {
   const refusal = level.refusal(statement)
-  if (refusal !== undefined) return Exit.fail(refusal)
+  if (refusal !== undefined) throw refusal
   const { running } = level
   try {
-    const value = f(running.connection, fiber)
+    const value = f(running.connection)
     running.notice(statement)
-    return Exit.succeed(value)
+    return value
   } catch (thrown) {
     running.notice(statement, thrown)
-    return Exit.fail(failure(thrown))
+    throw thrown
   }
 }
 

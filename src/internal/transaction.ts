@@ -97,7 +97,7 @@ export const make = <C, Isolation extends string, E>(
             attempt.level = level
             // A fiber may have got hold of it that is not in the transaction, or in another one by now.
             const session = sessionOf(attempt.plan.mode, (fiber) => {
-              const own = levelOf(fiber)
+              const own = fiber && levelOf(fiber)
               return own?.running === running ? own : level
             })
             return Effect.succeed(toSql(session))

@@ -328,5 +328,11 @@ const attempt = <A>(operation: (bigInts: boolean) => A): Effect.Effect<A, SqlErr
     }
   })
 
-/** All connections of the factory are of this class; the one that the pool keeps never expires. */
-const handleOf = (connection: SqliteConnection): Handle => (connection as Leased).handle("lease")
+/**
+ * What is below a connection: all of the factory's are of this class. Throws once the lease has ended; the connection that
+ * the pool keeps never expires.
+ *
+ * @internal
+ */
+export const handleOf = (connection: SqliteConnection, operation = "lease"): Handle =>
+  (connection as Leased).handle(operation)
