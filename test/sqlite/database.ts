@@ -17,7 +17,7 @@ export interface Options {
 
 const setup = "create table t(n integer unique on conflict abort)"
 
-export const make = Effect.fnUntraced(function*(options?: Options) {
+const makeWith = Effect.fnUntraced(function*(options: Options | undefined) {
   const filename = yield* file
   const writer = yield* ConnectionPool.make<SqliteConnection.SqliteConnection, SqlError>({
     factory: SqliteConnection.factory({ filename, journalMode: options?.journalMode }),
@@ -54,6 +54,8 @@ export const make = Effect.fnUntraced(function*(options?: Options) {
     }
   }
 }, Effect.provide(Reactivity.layer))
+
+export const make = (options?: Options) => makeWith(options)
 
 export type Database = Effect.Success<ReturnType<typeof make>>
 
