@@ -11,7 +11,7 @@ import * as ConnectionFactory from "../ConnectionFactory.ts"
 import { LeaseExpiredError } from "../PoolError.ts"
 import type { Cursor } from "./internal/cursor.ts"
 import type { Handle } from "./internal/handle.ts"
-import { retryWhileLocked } from "./internal/locks.ts"
+import { mayStartLater, retryWhileLocked } from "./internal/locks.ts"
 import * as Opening from "./internal/opening.ts"
 import * as Settings from "./internal/settings.ts"
 import * as SqliteError from "./internal/sqlError.ts"
@@ -283,7 +283,7 @@ class Leased implements SqliteConnection {
 
   /** For how long to try again what met a lock, if it may be tried again: not in a transaction, where it would not help. */
   patience(thrown: unknown): number {
-    if (!this.#waits || this.#handle === undefined || !SqliteError.isLock(codeOf(thrown))) return 0
+    if (!this.#waits || this.#handle === undefined || !mayStartLater(codeOf(thrown))) return 0
     return this.#handle.isTransaction("wait") ? 0 : this.#handle.settings.busyTimeout
   }
 
@@ -383,17 +383,20 @@ const attempt = <A>(
       const patience = lent === undefined ? 0 : lent.patience(thrown)
       return patience === 0
         ? Exit.fail(failure(thrown))
-        : retryWhileLocked(Effect.try({ try: () => operation(bigInts), catch: failure }), patience)
+        : retryWhileLocked(Effect.try({ try: () => operation(bigInts), catch: failure }), patience, {
+          isWorthwhile: mayStartLater
+        })
     }
   })
 
 /**
- * The handle behind a connection. All are of this class. The connection that a pool keeps never expires; with one that
- * was lent, this throws when its lease has ended.
+ * What is below a connection: all of the factory's are of this class. Throws once the lease has ended; the connection that
+ * the pool keeps never expires.
  *
  * @internal
  */
-export const handleOf = (connection: SqliteConnection): Handle => (connection as Leased).handle("lease")
+export const handleOf = (connection: SqliteConnection, operation = "lease"): Handle =>
+  (connection as Leased).handle(operation)
 
 /**
  * Whether the connection was opened to read; of one whose lease has ended, that it does nothing any more.

@@ -34,6 +34,7 @@ export class Handle {
   #isReady = false
   #isBroken = false
   #isAltered = false
+  #isQueryOnly = false
   readonly #cursors = new Set<Cursor>()
 
   /** Opens the file. Throws what Node throws. What is wrong with the contents shows only in `configure`. */
@@ -55,7 +56,8 @@ export class Handle {
 
   /** Whether the next user would find anything of the one before. */
   get needsReset(): boolean {
-    return this.#isOpen && (this.#isAltered || this.#cursors.size > 0 || this.#database.isTransaction)
+    return this.#isOpen &&
+      (this.#isAltered || this.#isQueryOnly || this.#cursors.size > 0 || this.#database.isTransaction)
   }
 
   /** Whether it holds on to the database as it was: in a transaction, or with rows still to be read. */
@@ -107,6 +109,19 @@ export class Handle {
     for (const cursor of this.#cursors) cursor.close(error)
   }
 
+  /** What a statement gives: rows, or if it has none to give, what it did. */
+  rowsOrResult(
+    operation: string,
+    sql: string,
+    params: Params | undefined,
+    bigInts: boolean
+  ): Array<unknown> | RunResult {
+    const { statement } = this.#prepare(operation, sql)
+    return statement.columns().length > 0
+      ? this.rows(operation, sql, params, false, bigInts)
+      : this.run(operation, sql, params, bigInts)
+  }
+
   run(operation: string, sql: string, params: Params | undefined, bigInts: boolean): RunResult {
     const prepared = this.#prepare(operation, sql)
     const bound = bind(operation, prepared.text, params)
@@ -142,8 +157,16 @@ export class Handle {
     return this.#database.isTransaction
   }
 
+  /** Has SQLite refuse whatever writes, for a while. */
+  setQueryOnly(operation: string, isQueryOnly: boolean): void {
+    if (this.#isQueryOnly === isQueryOnly) return
+    this.#exec(operation, `pragma query_only = ${isQueryOnly}`)
+    this.#isQueryOnly = isQueryOnly
+  }
+
   /** Ends the transaction, if there is one. SQLite may have ended it by itself, so it is asked. */
   rollback(operation: string): void {
+    this.setQueryOnly(operation, false)
     if (!this.isTransaction(operation)) return
     this.#exec(operation, "rollback")
     if (this.#database.isTransaction) throw refused(operation, `${operation}: the transaction does not end`)
@@ -272,7 +295,8 @@ const sessionPragmas = (settings: Settings): string => {
     `cache_size = -${settings.cacheSize}`,
     `temp_store = ${settings.tempStore}`,
     `trusted_schema = ${settings.trustedSchema}`,
-    "busy_timeout = 0"
+    "busy_timeout = 0",
+    "query_only = off"
   ]
   const writing = [
     `synchronous = ${settings.synchronous}`,
