@@ -6,6 +6,7 @@
  * hold up everything. Those who read do not wait for them at all.
  */
 import { type Config, Context, type Duration, Effect, Layer, Result, type Scope, Stream } from "effect"
+import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -13,8 +14,11 @@ import { join } from "node:path"
 import type { AcquireOptions, ConnectionPool, ShutdownReport } from "../ConnectionPool.ts"
 import type { ConnectionStats } from "../ConnectionStats.ts"
 import type { ConnectError, LeaseExpiredError, PoolConfigError, PoolError } from "../PoolError.ts"
+import type * as Transaction from "../Transaction.ts"
+import type { TransactionError } from "../TransactionError.ts"
 import * as Backup from "./internal/backup.ts"
 import * as Checkpoint from "./internal/checkpoint.ts"
+import type * as Dialect from "./internal/dialect.ts"
 import * as FileCare from "./internal/fileCare.ts"
 import * as PoolSettings from "./internal/poolSettings.ts"
 import { ReaderView } from "./internal/readerView.ts"
@@ -80,6 +84,12 @@ export interface Options extends
    * it, for a quarter of a second at most. Default 64 MiB, floor 1 MiB, or `Infinity`. Of no effect in memory.
    */
   readonly walLimit?: number | undefined
+  /** For `sql`: names of columns as they are to appear in rows. Default: as they are. */
+  readonly transformResultNames?: ((name: string) => string) | undefined
+  /** For `sql`: identifiers as they are to appear in SQL. Default: as they are. */
+  readonly transformQueryNames?: ((name: string) => string) | undefined
+  /** For `sql`: more attributes of its spans. */
+  readonly spanAttributes?: Readonly<Record<string, unknown>> | undefined
 }
 
 /** What `read`, `write` and the others fail with besides the failures of their bodies: there is no connection. */
@@ -103,6 +113,15 @@ export type Side = Pick<
 export type CheckpointMode = Checkpoint.Mode
 export type CheckpointResult = Checkpoint.Checkpoint
 
+/** What one transaction may ask for. */
+export interface TransactionOptions extends Transaction.Options<Isolation>, AcquireOptions {}
+
+/**
+ * When a transaction takes the right to write: `"immediate"`, the default, as it begins; `"deferred"` with its first write,
+ * which fails if another has written since its first read; `"exclusive"` as `"immediate"`, in WAL mode.
+ */
+export type Isolation = Dialect.Isolation
+
 /** How far a backup is. */
 export interface BackupProgress {
   readonly totalPages: number
@@ -123,6 +142,11 @@ export interface BackupOptions {
 export interface SqlitePool {
   /** What the database is called. */
   readonly name: string
+  /**
+   * Effect's client on this database, for all that is made for one: statements from templates, schemas, resolvers,
+   * models, migrations. What only reads runs on a reader, the rest on the writer, and within a transaction on that one's.
+   */
+  readonly sql: SqlClient.SqlClient
   /** The file, absolute; or `":memory:"`. */
   readonly filename: string
 
@@ -130,8 +154,8 @@ export interface SqlitePool {
    * Runs an effect with a connection that reads. It sees everything that was committed before it asks; each statement
    * sees the newest state. For several statements that are to see the same, see `snapshot`.
    *
-   * Waits if all readers are lent, but never for those who write, and never gets the writer. Within a `snapshot`, it
-   * reads in that, and does not wait.
+   * Waits if all readers are lent, but never for those who write, and never gets the writer. Within a transaction or a
+   * `snapshot`, it reads in that, and does not wait.
    */
   readonly read: <A, E, R>(
     f: (reader: SqliteReader) => Effect.Effect<A, E, R>,
@@ -151,7 +175,8 @@ export interface SqlitePool {
    * Runs an effect with the connection that writes, while nobody else has it. Each statement is committed by itself.
    *
    * Waits for those who came before, in order. A statement that meets the lock of another process waits for that, for
-   * `busyTimeout`. A fiber that writes within its own `write` would wait for itself: that is a `SelfDeadlockError`.
+   * `busyTimeout`. Within a transaction, it writes in that. A fiber that writes within its own `write` would wait for
+   * itself: that is a `SelfDeadlockError`.
    */
   readonly write: <A, E, R>(
     f: (connection: SqliteConnection.SqliteConnection) => Effect.Effect<A, E, R>,
@@ -165,17 +190,30 @@ export interface SqlitePool {
   ) => Effect.Effect<A, SqlError | LeaseExpiredError | NoConnection>
 
   /**
-   * Runs an effect in which every `read` and `stream` sees the same state of the database: that of its beginning, with
-   * all that was committed by then. Others go on writing meanwhile; so may the effect itself, but what it writes it does
-   * not see (in memory, where there is one connection, it would wait for itself).
+   * Runs an effect as a transaction: commits when it succeeds, and rolls back when it fails, dies or is interrupted.
+   * Everything in it that uses this database, be it `read`, `write`, `sql` or a service that knows no more than that, is
+   * part of it, without a connection being passed around. Inside another transaction it is a savepoint.
    *
-   * Holds one reader. The log of the database grows until it ends, so it fails with `SnapshotExpiredError` after
-   * `maxReadAge`. Within another snapshot it is part of that.
+   * Has the connection that writes until it ends; with `readOnly`, a reader. What else there is to know of transactions
+   * is in `Transaction`, and how they end in `TransactionError`.
+   */
+  readonly transaction: <A, E, R>(
+    effect: Effect.Effect<A, E, R>,
+    options?: TransactionOptions
+  ) => Effect.Effect<A, E | TransactionError | NoConnection, R>
+
+  /**
+   * Runs an effect in which everything that reads sees the same state of the database: that of its beginning, with all
+   * that was committed by then. Others go on writing meanwhile; so may the effect itself with `write`, but what it writes
+   * it does not see (in memory, where there is one connection, it would wait for itself).
+   *
+   * It is a transaction that only reads, with a limit: the log of the database grows until it ends, so it fails with
+   * `SnapshotExpiredError` after `maxReadAge`. Holds one reader. Within a transaction it is part of that.
    */
   readonly snapshot: <A, E, R>(
     effect: Effect.Effect<A, E, R>,
     options?: AcquireOptions
-  ) => Effect.Effect<A, E | SqlError | LeaseExpiredError | SnapshotExpiredError | NoConnection, R>
+  ) => Effect.Effect<A, E | TransactionError | SnapshotExpiredError | NoConnection, R>
 
   /**
    * The rows of one statement that reads, as a stream: for more rows than belong in memory.
@@ -264,7 +302,7 @@ export const make = (
   })
 
 /**
- * A database as a layer: `make` for as long as the layer lives.
+ * A database as a layer: `make` for as long as the layer lives. Provides Effect's `SqlClient` as well.
  *
  * ```ts
  * import { Effect, Layer } from "effect"
@@ -281,8 +319,14 @@ export const make = (
  * export const Configured = Layer.unwrap(Effect.map(SqlitePool.config("DB"), SqlitePool.layer))
  * ```
  */
-export const layer = (options: Options): Layer.Layer<SqlitePool, PoolConfigError | ConnectError<SqlError>> =>
-  Layer.effect(SqlitePool, make(options))
+export const layer = (
+  options: Options
+): Layer.Layer<SqlitePool | SqlClient.SqlClient, PoolConfigError | ConnectError<SqlError>> =>
+  Layer.effectContext(Effect.map(make(options), withClient))
+
+/** The pool, and its client for all that asks for one. */
+const withClient = (pool: SqlitePool): Context.Context<SqlitePool | SqlClient.SqlClient> =>
+  Context.make(SqlitePool, pool).pipe(Context.add(SqlClient.SqlClient, pool.sql))
 
 /** The options of a database whose file is nobody's business. */
 export type TemporaryOptions = Omit<Options, "filename">
@@ -360,48 +404,70 @@ export const Service = <Self>() => <const Id extends string>(id: Id): ServiceCla
 }
 
 const fromPools = (pools: TwoPools.TwoPools): SqlitePool => {
-  const { file, readers, settings, writer } = pools
-  const isMemory = file === undefined
+  const { client, file, readers, settings, writer } = pools
 
-  const read: SqlitePool["read"] = (f, options) =>
-    Effect.withFiber((fiber) => {
-      const connection = TwoPools.ambient(pools, fiber)
-      if (connection !== undefined) return f(asReader(connection))
-      return isMemory ? readers.use((connection) => sharing(pools, connection, f), options) : readers.use(f, options)
-    })
+  /** In memory there is no other connection: whatever is read within has to be read on this one. */
+  const holding = <A, E, R>(connection: SqliteConnection.SqliteConnection, effect: Effect.Effect<A, E, R>) =>
+    Effect.provideService(effect, pools.held, connection)
 
-  const write: SqlitePool["write"] = (f, options) =>
-    isMemory
-      ? writer.use((connection) => Effect.provideService(f(connection), pools.pinned, connection), options)
-      : writer.use(f, options)
-
-  const checkpoint: SqlitePool["checkpoint"] = (mode = "truncate") =>
-    write((connection) => Checkpoint.checkpoint(connection, mode), { label: "checkpoint" })
+  const [use, useSync]: [SqlitePool["read"], SqlitePool["readSync"]] = file === undefined
+    ? [
+      (f, options) => readers.use((connection) => holding(connection, f(new ReaderView(connection))), options),
+      (f, options) => readers.useSync({ try: (connection) => f(new ReaderView(connection)), catch: failure }, options)
+    ]
+    : [readers.use, (f, options) => readers.useSync({ try: f, catch: failure }, options)]
 
   return {
     name: settings.name,
     filename: settings.connection.filename,
-    read,
+    sql: client.sql,
+    read: (f, options) =>
+      Effect.withFiber((fiber) => {
+        const reader = TwoPools.readerOf(pools, fiber)
+        return reader === undefined ? use(f, options) : f(reader)
+      }),
     readSync: (f, options) =>
       Effect.withFiber((fiber) => {
-        const connection = TwoPools.ambient(pools, fiber)
-        if (connection !== undefined) return Effect.try({ try: () => f(asReader(connection)), catch: failure })
-        return readers.useSync({ try: isMemory ? (connection) => f(asReader(connection)) : f, catch: failure }, options)
+        const reader = TwoPools.readerOf(pools, fiber)
+        return reader === undefined ? useSync(f, options) : Effect.try({ try: () => f(reader), catch: failure })
       }),
-    write,
-    writeSync: (f, options) => writer.useSync({ try: f, catch: failure }, options),
+    write: (f, options) =>
+      Effect.withFiber((fiber) => {
+        const connection = TwoPools.writerOf(pools, fiber)
+        if (connection !== undefined) return f(connection)
+        return file === undefined
+          ? writer.use((connection) => holding(connection, f(connection)), options)
+          : writer.use(f, options)
+      }),
+    writeSync: (f, options) =>
+      Effect.withFiber((fiber) => {
+        const connection = TwoPools.writerOf(pools, fiber)
+        return connection === undefined
+          ? writer.useSync({ try: f, catch: failure }, options)
+          : Effect.try({ try: () => f(connection), catch: failure })
+      }),
+    transaction: (effect, { label, timeout, ...mode } = {}) =>
+      Snapshot.transaction(
+        pools,
+        effect,
+        mode,
+        label === undefined && timeout === undefined ? undefined : { label, timeout }
+      ),
     snapshot: (effect, options) => Snapshot.snapshot(pools, effect, options),
     stream: (sql, params, options = {}) =>
       Stream.unwrap(
         Effect.withFiber((fiber) => {
-          const connection = TwoPools.ambient(pools, fiber)
-          return connection === undefined
-            ? Effect.map(readers.acquireWith(options), (connection) => asReader(connection).stream(sql, params))
-            : Effect.succeed(asReader(connection).stream(sql, params))
+          const reader = TwoPools.readerOf(pools, fiber)
+          if (reader !== undefined) return Effect.succeed(reader.stream(sql, params))
+          return Effect.map(
+            readers.acquireWith(options),
+            (connection) => (file === undefined ? new ReaderView(connection) : connection).stream(sql, params)
+          )
         })
       ),
     backup: (filename, { pagesPerStep = 1000 } = {}) => Backup.backup(pools, filename, pagesPerStep),
-    checkpoint,
+    checkpoint: (mode = "truncate") =>
+      writer.use((connection) => Checkpoint.checkpoint(connection, mode), { label: "checkpoint" }),
     stats: Effect.gen(function*() {
       return {
         writer: yield* writer.stats,
@@ -419,17 +485,6 @@ const fromPools = (pools: TwoPools.TwoPools): SqlitePool => {
 }
 
 const { failure } = SqliteConnection
-
-/** In memory there is no other connection: whatever is read within has to be read on this one. */
-const sharing = <A, E, R>(
-  pools: TwoPools.TwoPools,
-  connection: SqliteConnection.SqliteConnection,
-  f: (reader: SqliteReader) => Effect.Effect<A, E, R>
-): Effect.Effect<A, E, R> => Effect.provideService(f(asReader(connection)), pools.pinned, connection)
-
-/** A connection as somebody gets it who only reads. */
-const asReader = (connection: SqliteConnection.SqliteConnection): SqliteReader =>
-  SqliteConnection.isReadOnly(connection) ? connection : new ReaderView(connection)
 
 const side = ({ connections, events, holders, name, stats }: Side): Side => ({
   name,

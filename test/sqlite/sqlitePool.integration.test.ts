@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Deferred, Effect, Exit, Fiber, Layer, Scope } from "effect"
+import { TransactionError } from "effect-connection-pool"
 import { SqliteConnection, SqlitePool, type SqliteReader } from "effect-connection-pool/sqlite"
 import { PoolAssert, Sweep } from "effect-connection-pool/testing"
 import { SqlError } from "effect/sql/SqlError"
@@ -377,7 +378,8 @@ describe("a snapshot", () => {
       const gate = yield* Deferred.make<void>()
       const late = yield* pool.snapshot(Effect.forkDetach(Effect.andThen(Deferred.await(gate), pool.read(count))))
       yield* Deferred.succeed(gate, undefined)
-      yield* PoolAssert.failsWith(Fiber.join(late), "LeaseExpiredError")
+      const error = yield* PoolAssert.failsWith(Fiber.join(late), "SqlError")
+      assert.instanceOf(error.reason.cause, TransactionError.TransactionEndedError)
     }))
 
   it.effect("loses nothing wherever it is interrupted", () =>

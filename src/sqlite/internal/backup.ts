@@ -8,7 +8,7 @@ import type { LeaseExpiredError, PoolError } from "../../PoolError.ts"
 import * as SqliteConnection from "../SqliteConnection.ts"
 import { BackupError } from "../SqlitePoolError.ts"
 import type { BackupProgress } from "./handle.ts"
-import { pin } from "./snapshot.ts"
+import { retryWhileLocked } from "./locks.ts"
 import type { TwoPools } from "./twoPools.ts"
 
 type Failure = BackupError | SqlError | LeaseExpiredError | PoolError<SqlError>
@@ -44,6 +44,26 @@ export const backup = (
       Effect.andThen(Queue.end(queue))
     )
   }, { bufferSize: 16, strategy: "sliding" })
+
+/** Begins a transaction, and has SQLite decide which state it sees: by itself that would be at the first read. */
+const pin = (
+  connection: SqliteConnection.SqliteConnection,
+  busyTimeout: number
+): Effect.Effect<void, SqlError | LeaseExpiredError> => {
+  const once = Effect.try({
+    try: () => {
+      connection.execUnsafe("begin")
+      try {
+        connection.valuesUnsafe("pragma schema_version")
+      } catch (thrown) {
+        connection.execUnsafe("rollback")
+        throw thrown
+      }
+    },
+    catch: SqliteConnection.failure
+  })
+  return retryWhileLocked(once, busyTimeout)
+}
 
 /** An interrupt stops the copy after its next step, and waits for that: another thread works on the connection. */
 const write = (

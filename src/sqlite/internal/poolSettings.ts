@@ -1,5 +1,5 @@
 /** The options of a SQLite pool: from the environment, and after they were checked. */
-import { Config, Option, Result } from "effect"
+import { Config, Option, Predicate, Result } from "effect"
 import * as PoolConfig from "../../PoolConfig.ts"
 import { type ConfigProblem, PoolConfigError } from "../../PoolError.ts"
 import * as Settings from "./settings.ts"
@@ -18,6 +18,14 @@ export interface PoolSettings {
   readonly walLimit: number
   /** In milliseconds; `Infinity` for none. */
   readonly maxReadAge: number
+  /** For Effect's client. */
+  readonly client: ClientSettings
+}
+
+export interface ClientSettings {
+  readonly transformResultNames?: ((name: string) => string) | undefined
+  readonly transformQueryNames?: ((name: string) => string) | undefined
+  readonly spanAttributes?: Readonly<Record<string, unknown>> | undefined
 }
 
 /** Options of `PoolConfig` that are options here as well. */
@@ -34,7 +42,11 @@ const shared = [
 /** Those of the connections that are not the pool's own business. */
 const ofConnections = Settings.fields.filter((field) => field !== "readOnly" && field !== "journalMode")
 
-const fields: ReadonlyArray<string> = [...ofConnections, ...shared, "readers", "walLimit", "maxReadAge"]
+const transforms = ["transformResultNames", "transformQueryNames"] as const
+
+const ofClient = [...transforms, "spanAttributes"] as const satisfies ReadonlyArray<keyof ClientSettings>
+
+const fields: ReadonlyArray<string> = [...ofConnections, ...shared, "readers", "walLimit", "maxReadAge", ...ofClient]
 
 /** Less would be checkpointed all the time. */
 const leastWalLimit = 1024 * 1024
@@ -62,6 +74,12 @@ export const resolve = (options: object): Result.Result<PoolSettings, PoolConfig
   const maxReadAge = PoolConfig.toMillis(given["maxReadAge"] ?? "5 minutes")
   if (maxReadAge === undefined || maxReadAge <= 0) refuse("maxReadAge", "a duration above zero, or Infinity")
 
+  for (const field of transforms) {
+    if (given[field] !== undefined && typeof given[field] !== "function") refuse(field, "a function from name to name")
+  }
+  const attributes = given["spanAttributes"]
+  if (attributes !== undefined && !Predicate.isObject(attributes)) refuse("spanAttributes", "a record")
+
   const name = typeof given["name"] === "string" && given["name"].trim() !== "" ? given["name"] : "sqlite"
   const [first, ...rest] = problems
   if (first !== undefined || Result.isFailure(checked)) {
@@ -76,7 +94,8 @@ export const resolve = (options: object): Result.Result<PoolSettings, PoolConfig
     idleTimeout,
     readers: readers as number,
     walLimit: walLimit as number,
-    maxReadAge: maxReadAge ?? 0
+    maxReadAge: maxReadAge ?? 0,
+    client: pick(given, ofClient)
   })
 }
 

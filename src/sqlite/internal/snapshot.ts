@@ -1,84 +1,67 @@
-/** One state of the database, for as long as an effect runs. */
+/** One state of the database, for as long as an effect runs: a transaction that only reads, and that has a limit. */
 import { Deferred, Effect, Exit } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { AcquireOptions } from "../../ConnectionPool.ts"
-import type { LeaseExpiredError, PoolError } from "../../PoolError.ts"
-import * as SqliteConnection from "../SqliteConnection.ts"
+import type { PoolError } from "../../PoolError.ts"
+import type { Options } from "../../Transaction.ts"
+import type { TransactionError } from "../../TransactionError.ts"
+import { failure, type SqliteConnection } from "../SqliteConnection.ts"
 import { SnapshotExpiredError } from "../SqlitePoolError.ts"
-import { retryWhileLocked } from "./locks.ts"
-import { ambient, type TwoPools } from "./twoPools.ts"
+import type { Isolation } from "./dialect.ts"
+import type { TwoPools } from "./twoPools.ts"
 
-export type SnapshotError = SqlError | LeaseExpiredError | SnapshotExpiredError | PoolError<SqlError>
+export type SnapshotError = TransactionError | SnapshotExpiredError | PoolError<SqlError>
 
-/** Runs an effect in a read transaction. Within one, or within a transaction, there is one state already. */
+/** Within a transaction there is one state already. */
 export const snapshot = <A, E, R>(
   pools: TwoPools,
   effect: Effect.Effect<A, E, R>,
   options: AcquireOptions | undefined
 ): Effect.Effect<A, E | SnapshotError, R> =>
   Effect.withFiber((fiber) =>
-    ambient(pools, fiber) === undefined
-      ? pools.readers.use((connection) => within(pools, connection, effect), options)
+    pools.client.transactor.session(fiber) === undefined
+      ? transaction(pools, endedByAge(pools, effect), { readOnly: true }, options)
       : effect
   )
 
-const within = <A, E, R>(
+/** `transaction` of the client, on a connection that is acquired with these options. */
+export const transaction = <A, E, R>(
   pools: TwoPools,
-  connection: SqliteConnection.SqliteConnection,
-  effect: Effect.Effect<A, E, R>
-): Effect.Effect<A, E | SnapshotError, R> => {
-  const body = Effect.provideService(effect, pools.pinned, connection)
-  const bounded = pools.file === undefined ? body : endedByAge(pools, connection, body)
-  // What is open when this is interrupted before its end, the pool ends.
-  return Effect.andThen(
-    pin(connection, pools.settings.connection.busyTimeout),
-    Effect.onExitPrimitive(bounded, () => {
-      end(connection)
-      return undefined
-    })
-  )
-}
-
-/** Begins a transaction, and has SQLite decide which state it sees: by itself that would be at the first read. */
-export const pin = (
-  connection: SqliteConnection.SqliteConnection,
-  busyTimeout: number
-): Effect.Effect<void, SqlError | LeaseExpiredError> => {
-  const once = Effect.try({
-    try: () => {
-      connection.execUnsafe("begin")
-      try {
-        connection.valuesUnsafe("pragma schema_version")
-      } catch (thrown) {
-        connection.execUnsafe("rollback")
-        throw thrown
-      }
-    },
-    catch: SqliteConnection.failure
-  })
-  return retryWhileLocked(once, busyTimeout)
-}
-
-const end = (connection: SqliteConnection.SqliteConnection): void => {
-  try {
-    connection.execUnsafe("commit")
-  } catch {
-    // It is over already, or the pool ends it.
-  }
+  effect: Effect.Effect<A, E, R>,
+  mode: Options<Isolation>,
+  options: AcquireOptions | undefined
+): Effect.Effect<A, E | TransactionError | PoolError<SqlError>, R> => {
+  const { transactor } = pools.client
+  if (options === undefined) return transactor.transaction(effect, mode)
+  // They are for this transaction, and not for what is done in it.
+  const body = Effect.provideService(effect, pools.wanted, undefined)
+  return Effect.provideService(transactor.transaction(body, mode), pools.wanted, options)
 }
 
 const endedByAge = <A, E, R>(
   pools: TwoPools,
-  connection: SqliteConnection.SqliteConnection,
-  body: Effect.Effect<A, E, R>
+  effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | SnapshotExpiredError, R> => {
-  const reading = pools.file?.ages.get(connection)
-  const { maxReadAge } = pools.settings
-  if (reading === undefined || maxReadAge === Infinity) return body
-  const expired = Deferred.makeUnsafe<never, SnapshotExpiredError>()
-  reading.onExpiry = (heldMillis) => {
-    const error = new SnapshotExpiredError({ pool: pools.settings.name, heldMillis, maxReadAgeMillis: maxReadAge })
-    Deferred.doneUnsafe(expired, Exit.fail(error))
-  }
-  return Effect.raceFirst(body, Deferred.await(expired))
+  const { file, settings } = pools
+  if (file === undefined || settings.maxReadAge === Infinity) return effect
+  return Effect.withFiber((fiber) => {
+    const expired = Deferred.makeUnsafe<never, SnapshotExpiredError>()
+    const onExpiry = (heldMillis: number) => {
+      const error = new SnapshotExpiredError({
+        pool: settings.name,
+        heldMillis,
+        maxReadAgeMillis: settings.maxReadAge
+      })
+      Deferred.doneUnsafe(expired, Exit.fail(error))
+    }
+    const watch = (connection: SqliteConnection) => {
+      const reading = file.ages.get(connection)
+      if (reading !== undefined) reading.onExpiry = onExpiry
+    }
+    const session = pools.client.transactor.session(fiber)!
+    return Effect.andThen(
+      Effect.ignore(session.step("snapshot", watch, failure)),
+      Effect.raceFirst(effect, Deferred.await(expired))
+    )
+  })
 }

@@ -5,15 +5,19 @@
  * Everything that works on the database has its connections from here, and finds here the connection that a fiber works
  * on already.
  */
-import { Context, Effect, type Fiber, Latch, type Scope } from "effect"
+import { Context, Effect, type Fiber, Latch, Option, type Scope } from "effect"
+import * as Reactivity from "effect/reactivity/Reactivity"
 import type { SqlError } from "effect/sql/SqlError"
 import * as ConnectionPool from "../../ConnectionPool.ts"
 import type { ConnectError, PoolConfigError } from "../../PoolError.ts"
 import * as SqliteConnection from "../SqliteConnection.ts"
+import type { SqliteReader } from "../SqliteReader.ts"
+import * as Client from "./client.ts"
 import { DatabaseFile } from "./databaseFile.ts"
 import type { Handle } from "./handle.ts"
 import type { PoolSettings } from "./poolSettings.ts"
 import { ReadAges, revoke } from "./readAges.ts"
+import { ReaderView } from "./readerView.ts"
 import { nameOf, type Settings } from "./settings.ts"
 import { unconnected } from "./sqlError.ts"
 
@@ -26,13 +30,24 @@ export interface TwoPools {
   readonly readers: Pool
   /** Nothing in memory. */
   readonly file: SharedFile | undefined
-  /** The connection on which a fiber sees one state of the database, for whatever it does within. */
-  readonly pinned: Context.Service<Connection, Connection>
+  /** Effect's client, and the transactions, over both. */
+  readonly client: Client.Client
+  /** In memory, the connection that a fiber has for other reasons than a transaction: there is no other. */
+  readonly held: Context.Service<Connection, Connection>
+  /** What a transaction asks for when it takes its connection. */
+  readonly wanted: Context.Reference<ConnectionPool.AcquireOptions | undefined>
 }
 
-/** What a fiber works on already, so that whatever it asks for is to happen there. */
-export const ambient = (pools: TwoPools, fiber: Fiber.Fiber<unknown, unknown>): Connection | undefined =>
-  Context.getOrUndefined(fiber.context, pools.pinned)
+/** What a fiber works on already, so that what it reads has to be read there. */
+export const readerOf = (pools: TwoPools, fiber: Fiber.Fiber<unknown, unknown>): SqliteReader | undefined => {
+  const connection = pools.client.joined(fiber) ??
+    (pools.file === undefined ? Context.getOrUndefined(fiber.context, pools.held) : undefined)
+  return connection && new ReaderView(connection)
+}
+
+/** The connection of the transaction that a fiber is in, if that one may write. */
+export const writerOf = (pools: TwoPools, fiber: Fiber.Fiber<unknown, unknown>): Connection | undefined =>
+  pools.client.transactor.session(fiber)?.mode.readOnly === false ? pools.client.joined(fiber) : undefined
 
 let nextId = 1
 
@@ -40,7 +55,39 @@ let nextId = 1
 export const make = Effect.fnUntraced(function*(
   settings: PoolSettings
 ): Effect.fn.Return<TwoPools, PoolConfigError | ConnectError<SqlError>, Scope.Scope> {
-  const pinned = Context.Service<Connection, Connection>(`effect-connection-pool/sqlite/pinned/${nextId++}`)
+  const id = nextId++
+  const sides = yield* open(settings)
+  const wanted = Context.Reference<ConnectionPool.AcquireOptions | undefined>(
+    `effect-connection-pool/sqlite/wanted/${id}`,
+    { defaultValue: () => undefined }
+  )
+  const asWanted = (pool: Pool): Pool => ({
+    ...pool,
+    acquire: Effect.withFiber((fiber) => {
+      const options = fiber.getRef(wanted)
+      return options === undefined ? pool.acquire : pool.acquireWith(options)
+    })
+  })
+  const writer = asWanted(sides.writer)
+  const client = yield* Client.make({
+    name: settings.name,
+    writer,
+    // There, it has to be seen that they are the same.
+    reader: sides.file === undefined ? writer : asWanted(sides.readers),
+    busyTimeout: settings.connection.busyTimeout,
+    ...settings.client
+  }).pipe(Effect.provideService(Reactivity.Reactivity, yield* reactivity))
+  const held = Context.Service<Connection, Connection>(`effect-connection-pool/sqlite/held/${id}`)
+  return { settings, ...sides, client, held, wanted }
+})
+
+/** That of the application, so that others hear of what is written here. */
+const reactivity = Effect.flatMap(
+  Effect.serviceOption(Reactivity.Reactivity),
+  Option.match({ onNone: () => Reactivity.make, onSome: Effect.succeed })
+)
+
+const open = Effect.fnUntraced(function*(settings: PoolSettings) {
   const lasting = { ...settings.pool, maxLifetime: Infinity, connectTimeout: settings.connection.busyTimeout + 10_000 }
   if (settings.connection.isMemory) {
     const pool = yield* ConnectionPool.make({
@@ -51,7 +98,7 @@ export const make = Effect.fnUntraced(function*(
       max: 1,
       idleTimeout: Infinity
     })
-    return { settings, writer: pool, readers: pool, file: undefined, pinned }
+    return { writer: pool, readers: pool, file: undefined }
   }
   const file = new SharedFile(settings, yield* Effect.context<never>())
   yield* Effect.addFinalizer(() => Effect.sync(() => file.ages.stop()))
@@ -70,7 +117,7 @@ export const make = Effect.fnUntraced(function*(
     max: settings.readers,
     idleTimeout: settings.idleTimeout
   })
-  return { settings, writer, readers, file, pinned }
+  return { writer, readers, file }
 })
 
 /** Opens the database once: another connection would have another database, and an empty one. */
