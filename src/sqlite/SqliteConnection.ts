@@ -277,10 +277,6 @@ class Leased implements SqliteConnection {
     return this.#handle
   }
 
-  get isReadOnly(): boolean {
-    return this.#handle?.settings.isReadOnly ?? true
-  }
-
   /** For how long to try again what met a lock, if it may be tried again: not in a transaction, where it would not help. */
   patience(thrown: unknown): number {
     if (!this.#waits || this.#handle === undefined || !mayStartLater(codeOf(thrown))) return 0
@@ -397,13 +393,6 @@ const attempt = <A>(
  */
 export const handleOf = (connection: SqliteConnection, operation = "lease"): Handle =>
   (connection as Leased).handle(operation)
-
-/**
- * Whether the connection was opened to read; of one whose lease has ended, that it does nothing any more.
- *
- * @internal
- */
-export const isReadOnly = (connection: SqliteConnection): boolean => (connection as Leased).isReadOnly
 
 /**
  * Ends a lease from outside, and with it what is open on the connection. Whoever uses the lease on is told why.

@@ -362,7 +362,8 @@ export const makeTemporary = (
  */
 export const layerTemporary = (
   options?: TemporaryOptions
-): Layer.Layer<SqlitePool, PoolConfigError | ConnectError<SqlError>> => Layer.effect(SqlitePool, makeTemporary(options))
+): Layer.Layer<SqlitePool | SqlClient.SqlClient, PoolConfigError | ConnectError<SqlError>> =>
+  Layer.effectContext(Effect.map(makeTemporary(options), withClient))
 
 /**
  * Every option from the configuration, under a prefix: with `SqlitePool.config("DB")`, `DB_FILENAME=app.db`,
