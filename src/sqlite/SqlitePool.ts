@@ -175,7 +175,7 @@ export interface SqlitePool {
    * Runs an effect with the connection that writes, while nobody else has it. Each statement is committed by itself.
    *
    * Waits for those who came before, in order. A statement that meets the lock of another process waits for that, for
-   * `busyTimeout`. Within a transaction, it writes in that. A fiber that writes within its own `write` would wait for
+   * `busyTimeout`. Within a transaction, it writes in that; one that only reads refuses it. A fiber that writes within its own `write` would wait for
    * itself: that is a `SelfDeadlockError`.
    */
   readonly write: <A, E, R>(
@@ -204,8 +204,7 @@ export interface SqlitePool {
 
   /**
    * Runs an effect in which everything that reads sees the same state of the database: that of its beginning, with all
-   * that was committed by then. Others go on writing meanwhile; so may the effect itself with `write`, but what it writes
-   * it does not see (in memory, where there is one connection, it would wait for itself).
+   * that was committed by then. Others go on writing meanwhile; what is written in the effect itself is refused.
    *
    * It is a transaction that only reads, with a limit: the log of the database grows until it ends, so it fails with
    * `SnapshotExpiredError` after `maxReadAge`. Holds one reader. Within a transaction it is part of that.

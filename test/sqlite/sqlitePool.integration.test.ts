@@ -8,7 +8,7 @@ import { TestClock } from "effect/testing"
 import { existsSync } from "node:fs"
 import { dirname } from "node:path"
 import { settle } from "../support.ts"
-import { file, judge, openFiles } from "./support.ts"
+import { elsewhere, file, judge, openFiles } from "./support.ts"
 
 const table = (pool: SqlitePool.SqlitePool) =>
   pool.write((connection) => connection.exec("create table t(a); insert into t values (1)"))
@@ -319,10 +319,9 @@ describe("a snapshot", () => {
       const { pool } = yield* make()
       const seen = yield* pool.snapshot(Effect.gen(function*() {
         const before = yield* pool.read(count)
-        // By others, and by itself.
-        yield* Fiber.join(yield* Effect.forkChild(pool.write(insert)))
-        yield* pool.write(insert)
-        const outside = yield* Effect.promise(() => Effect.runPromise(pool.read(count)))
+        yield* elsewhere(pool.write(insert))
+        yield* elsewhere(pool.write(insert))
+        const outside = yield* elsewhere(pool.read(count))
         const inside = yield* Effect.forEach([1, 2, 3], () => pool.read(count), { concurrency: "unbounded" })
         const sync = yield* pool.readSync((reader) => reader.valuesUnsafe("select count(*) from t")[0]![0])
         const nested = yield* pool.snapshot(pool.read(count))
@@ -335,8 +334,27 @@ describe("a snapshot", () => {
   it.effect("sees the state of its beginning, also where its body reads only later", () =>
     Effect.gen(function*() {
       const { pool } = yield* make()
-      const seen = yield* pool.snapshot(Effect.andThen(pool.write(insert), pool.read(count)))
+      const seen = yield* pool.snapshot(Effect.andThen(elsewhere(pool.write(insert)), pool.read(count)))
       assert.strictEqual(seen, 1)
+    }))
+
+  it.effect("refuses to write, by whatever way: it would be seen by others, and not be undone", () =>
+    Effect.gen(function*() {
+      const { filename, pool } = yield* make()
+      const ways: Record<string, Effect.Effect<unknown, unknown>> = {
+        write: pool.write(insert),
+        exec: pool.write((connection) => connection.exec("insert into t values (1)")),
+        writeSync: pool.writeSync((connection) => connection.runUnsafe("insert into t values (1)")),
+        transaction: pool.transaction(pool.write(insert)),
+        sql: pool.sql`insert into t values (1)`
+      }
+      for (const [name, way] of Object.entries(ways)) {
+        assert.strictEqual(SqliteConnection.codeOf(yield* Effect.flip(pool.snapshot(way))), 8, name)
+      }
+      const asked = pool.transaction(Effect.void, { readOnly: false })
+      yield* PoolAssert.failsWith(pool.snapshot(asked), "TransactionOptionsError")
+      const other = yield* judge(filename)
+      assert.strictEqual(other.prepare("select count(*) as n from t").get()!["n"], 1)
     }))
 
   it.effect("is of one pool, and no other", () =>
@@ -410,7 +428,7 @@ describe("a temporary database", () => {
       const scope = yield* Scope.make()
       const pool = yield* Scope.provide(SqlitePool.makeTemporary(), scope)
       yield* table(pool)
-      assert.strictEqual(yield* pool.snapshot(Effect.andThen(pool.write(insert), pool.read(count))), 1)
+      assert.strictEqual(yield* pool.snapshot(Effect.andThen(elsewhere(pool.write(insert)), pool.read(count))), 1)
       assert.isTrue(existsSync(pool.filename))
       assert.deepStrictEqual(yield* pool.write((connection) => connection.values("pragma synchronous")), [[0]])
       yield* Scope.close(scope, Exit.void)

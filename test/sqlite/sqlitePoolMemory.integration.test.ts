@@ -152,7 +152,8 @@ describe("a database in memory", () => {
       assert.deepStrictEqual(inWrite, [[[2]], [[2]], [[2]], 2])
       assert.deepStrictEqual(yield* pool.snapshot(Effect.all([read, pool.snapshot(read), sync])), [[[1]], [[1]], [[1]]])
       yield* PoolAssert.failsWith(pool.write(() => pool.write(insert)), "SelfDeadlockError")
-      yield* PoolAssert.failsWith(pool.snapshot(pool.write(insert)), "SelfDeadlockError")
+      assert.strictEqual(SqliteConnection.codeOf(yield* Effect.flip(pool.snapshot(pool.write(insert)))), 8)
+      assert.deepStrictEqual(yield* pool.transaction(Effect.andThen(pool.write(insert), read)), [[2]])
     }))
 
   it.effect("keeps those who write out of a snapshot, and has them wait", () =>

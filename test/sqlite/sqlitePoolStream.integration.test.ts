@@ -7,7 +7,7 @@ import { TestClock } from "effect/testing"
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { settle } from "../support.ts"
-import { file, folder, judge } from "./support.ts"
+import { elsewhere, file, folder, judge } from "./support.ts"
 
 const rows = 5000
 
@@ -131,7 +131,7 @@ describe("a stream of rows", () => {
     Effect.gen(function*() {
       const { pool } = yield* make({ readers: 1 })
       const counted = yield* pool.snapshot(Effect.gen(function*() {
-        yield* pool.write((connection) => connection.run("delete from t"))
+        yield* elsewhere(pool.write((connection) => connection.run("delete from t")))
         const together = Stream.zip(pool.stream(all), pool.stream(all))
         return yield* Stream.runCount(together)
       }))

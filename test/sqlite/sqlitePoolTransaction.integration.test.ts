@@ -5,7 +5,7 @@ import { PoolAssert } from "effect-connection-pool/testing"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import { SqlClient } from "effect/sql/SqlClient"
 import { settle } from "../support.ts"
-import { file, judge } from "./support.ts"
+import { elsewhere, file, judge } from "./support.ts"
 
 const make = Effect.fnUntraced(function*(options?: Partial<SqlitePool.Options>) {
   const filename = yield* file
@@ -85,15 +85,19 @@ describe("a transaction of a pool", () => {
         pool.transaction(Effect.void, { timeout: "0 millis", label: "late" }),
         "AcquireTimeoutError"
       )
-      // A snapshot has options of its own, and within it the writer is waited for as always.
-      const within = yield* Effect.forkChild(pool.snapshot(pool.transaction(Effect.void), { timeout: "1 second" }))
-      yield* Fiber.join(within)
-      const patient = yield* Effect.forkChild(pool.snapshot(insert(pool, 2), { timeout: 0, label: "reading" }))
+      // Not even what is to be done when it has committed, which is no part of it.
+      const other = yield* make()
+      let patient: Fiber.Fiber<unknown, unknown> | undefined
+      const later = Effect.gen(function*() {
+        patient = yield* Effect.forkDetach(pool.transaction(insert(pool, 2)))
+      })
+      yield* other.pool.transaction(other.pool.sql.afterCommit(later), { timeout: 0 })
+      yield* pool.snapshot(Effect.void, { timeout: 0, label: "reading" })
       yield* settle
-      assert.isUndefined(patient.pollUnsafe())
+      assert.isUndefined(patient!.pollUnsafe())
       yield* Deferred.succeed(gate, undefined)
       yield* Fiber.join(fiber)
-      yield* Fiber.join(patient)
+      yield* Fiber.join(patient!)
       const readOnly = pool.transaction(Effect.void, { readOnly: true, timeout: 0 })
       yield* readOnly
       assert.deepStrictEqual(
@@ -114,7 +118,7 @@ describe("a snapshot of a pool", () => {
       const { pool } = yield* make()
       const { sql } = pool
       const seen = yield* pool.snapshot(Effect.gen(function*() {
-        yield* insert(pool, 2)
+        yield* elsewhere(insert(pool, 2))
         const [row] = yield* sql<{ readonly n: number }>`select count(*) as n from t`
         const refused = yield* Effect.isFailure(sql`insert into t values (3)`)
         return [row?.n, refused]

@@ -5,7 +5,7 @@ import { PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
 import { statSync } from "node:fs"
 import { settle } from "../support.ts"
-import { file, judge } from "./support.ts"
+import { elsewhere, file, judge } from "./support.ts"
 
 const make = Effect.fnUntraced(function*(options?: Partial<SqlitePool.Options>) {
   const filename = yield* file
@@ -342,7 +342,7 @@ describe("checkpoint", () => {
       assert.deepStrictEqual(yield* pool.checkpoint(), { isComplete: true, walPages: 0, movedPages: 0 })
       assert.strictEqual(wal(), 0)
       const found = yield* pool.snapshot(
-        Effect.andThen(count(pool), Effect.andThen(pool.write(insert), pool.checkpoint()))
+        Effect.andThen(count(pool), elsewhere(Effect.andThen(pool.write(insert), pool.checkpoint())))
       )
       assert.isFalse(found.isComplete)
     }))

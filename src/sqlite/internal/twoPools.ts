@@ -45,9 +45,12 @@ export const readerOf = (pools: TwoPools, fiber: Fiber.Fiber<unknown, unknown>):
   return connection && new ReaderView(connection)
 }
 
-/** The connection of the transaction that a fiber is in, if that one may write. */
+/**
+ * The connection of the transaction that a fiber is in, so that what it writes has to be written there. One that only reads
+ * refuses that: written elsewhere, it would neither be seen in the transaction nor be undone with it.
+ */
 export const writerOf = (pools: TwoPools, fiber: Fiber.Fiber<unknown, unknown>): Connection | undefined =>
-  pools.client.transactor.session(fiber)?.mode.readOnly === false ? pools.client.joined(fiber) : undefined
+  pools.client.joined(fiber)
 
 let nextId = 1
 
