@@ -30,6 +30,7 @@ const makeWith = Effect.fnUntraced(function*(options: Options | undefined) {
   const reader = yield* ConnectionPool.make<SqliteConnection.SqliteConnection, SqlError>({
     factory: SqliteConnection.factory({ filename, readOnly: true }),
     name: "reader",
+    min: 1,
     max: options?.readers ?? 2,
     drainTimeout: 0
   })
@@ -58,6 +59,12 @@ const makeWith = Effect.fnUntraced(function*(options: Options | undefined) {
 export const make = (options?: Options) => makeWith(options)
 
 export type Database = Effect.Success<ReturnType<typeof make>>
+
+/** A client over other pools. */
+export const over = (options: Omit<Client.Options, "busyTimeout">) =>
+  Effect.map(Client.make({ busyTimeout: 0, ...options }), (client) => ({ ...client, ...client.transactor })).pipe(
+    Effect.provide(Reactivity.layer)
+  )
 
 /** The same in memory, where all share one connection. */
 export const makeInMemory = Effect.fnUntraced(function*() {
