@@ -62,13 +62,13 @@ export const make = (options?: Options) => makeWith(options)
 export type Database = Effect.Success<ReturnType<typeof make>>
 
 /** Has SQLite refuse to compile a statement, for the current scope: each time, or the first times. */
-export const refusing = (refused: string, times = Infinity) =>
+export const refusing = (refused: string, times = Infinity, errcode = 1) =>
   Effect.acquireRelease(
     Effect.sync(() => {
       const real = DatabaseSync.prototype.prepare
       let left = times
       DatabaseSync.prototype.prepare = function(sql, options) {
-        if (sql === refused && left-- > 0) throw Object.assign(new Error(`no ${sql}`), { errcode: 1 })
+        if (sql === refused && left-- > 0) throw Object.assign(new Error(`no ${sql}`), { errcode })
         return real.call(this, sql, options)
       }
       return real
