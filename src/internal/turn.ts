@@ -4,7 +4,8 @@ import * as LinkedList from "./linkedList.ts"
 
 class Place extends LinkedList.Linked<Place> {
   isHolding = false
-  wake: () => void = () => {}
+  /** Continues the one who waits, once they do. */
+  wake: (() => void) | undefined = undefined
 }
 
 export class Turn {
@@ -31,10 +32,12 @@ export class Turn {
             this.#hold(place)
             return effect
           }
+          LinkedList.push(this.#line, place)
           const wait = Effect.callback<void>((resume) => {
+            // It may be its turn already: between joining the line and this, the fiber may have let others go first.
+            if (place.list === undefined) return resume(Effect.void)
             // Woken inline, each would run on the stack of the one before: a thousand overflow it.
             place.wake = () => fiber.currentDispatcher.scheduleTask(() => resume(Effect.void), 0)
-            LinkedList.push(this.#line, place)
           })
           return Effect.andThen(wait, effect)
         }),
@@ -51,7 +54,7 @@ export class Turn {
     this.#hasEnded = true
     for (const place of LinkedList.members(this.#line)) {
       LinkedList.remove(place)
-      place.wake()
+      place.wake?.()
     }
   }
 
@@ -67,6 +70,6 @@ export class Turn {
     this.#isTaken = false
     if (next === undefined) return
     this.#hold(next)
-    next.wake()
+    next.wake?.()
   }
 }

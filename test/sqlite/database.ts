@@ -4,6 +4,7 @@ import { ConnectionPool } from "effect-connection-pool"
 import { SqliteConnection } from "effect-connection-pool/sqlite"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import type { SqlError } from "effect/sql/SqlError"
+import { DatabaseSync } from "node:sqlite"
 import * as Client from "../../src/sqlite/internal/client.ts"
 import { file, judge } from "./support.ts"
 
@@ -59,6 +60,24 @@ const makeWith = Effect.fnUntraced(function*(options: Options | undefined) {
 export const make = (options?: Options) => makeWith(options)
 
 export type Database = Effect.Success<ReturnType<typeof make>>
+
+/** Has SQLite refuse to compile a statement, for the current scope: each time, or the first times. */
+export const refusing = (refused: string, times = Infinity, errcode = 1) =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const real = DatabaseSync.prototype.prepare
+      let left = times
+      DatabaseSync.prototype.prepare = function(sql, options) {
+        if (sql === refused && left-- > 0) throw Object.assign(new Error(`no ${sql}`), { errcode })
+        return real.call(this, sql, options)
+      }
+      return real
+    }),
+    (real) =>
+      Effect.sync(() => {
+        DatabaseSync.prototype.prepare = real
+      })
+  )
 
 /** A client over other pools. */
 export const over = (options: Omit<Client.Options, "busyTimeout">) =>

@@ -327,15 +327,15 @@ describe("a statement on its own", () => {
   it.effect("waits for the locks of others as well, and in its place", () =>
     Effect.gen(function*() {
       const db = yield* Database.make({ busyTimeout: 200 })
-      const insert = (n: number) => Effect.forkChild(db.sql`insert into t values (${n}) returning n, rowid`)
+      const insert = (n: number) => Effect.forkChild(db.sql`insert into t values (${n}) returning n, rowid`.values)
       db.other.exec("begin immediate")
       const first = yield* insert(2)
       const second = yield* insert(1)
       yield* TestClock.adjust("100 millis")
       db.other.exec("commit")
       yield* TestClock.adjust("10 millis")
-      assert.deepStrictEqual((yield* Fiber.join(first)).map((row) => ({ ...row })), [{ n: 2, rowid: 1 }])
-      assert.deepStrictEqual((yield* Fiber.join(second)).map((row) => ({ ...row })), [{ n: 1, rowid: 2 }])
+      assert.deepStrictEqual(yield* Fiber.join(first), [[2, 1]])
+      assert.deepStrictEqual(yield* Fiber.join(second), [[1, 2]])
       db.other.exec("begin immediate")
       const late = yield* Effect.forkChild(failsWith(db.sql`insert into t values (3)`, "SqlError"))
       yield* TestClock.adjust("210 millis")

@@ -4,7 +4,6 @@ import { TransactionError } from "effect-connection-pool"
 import { SqliteConnection } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { SqlError } from "effect/sql/SqlError"
-import { DatabaseSync } from "node:sqlite"
 import { settle } from "../support.ts"
 import * as Database from "./database.ts"
 
@@ -20,23 +19,6 @@ const failureOf = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<unkno
 
 /** The error behind what a statement of a client failed with. */
 const behind = (error: unknown) => error instanceof SqlError ? error.reason.cause : undefined
-
-/** Has SQLite refuse to compile this statement, for the scope of a test: it fails each time it is to be run. */
-const refusing = (refused: string) =>
-  Effect.acquireRelease(
-    Effect.sync(() => {
-      const real = DatabaseSync.prototype.prepare
-      DatabaseSync.prototype.prepare = function(sql, options) {
-        if (sql === refused) throw Object.assign(new Error(`no ${sql}`), { errcode: 1 })
-        return real.call(this, sql, options)
-      }
-      return real
-    }),
-    (real) =>
-      Effect.sync(() => {
-        DatabaseSync.prototype.prepare = real
-      })
-  )
 
 /** The next to write finds nothing of the one before, and can write. */
 const isClean = (db: Database.Database) =>
@@ -187,7 +169,7 @@ describe("a transaction that cannot be committed", () => {
   it.effect("nor rolled back fails with the first, has the second attached, and loses the connection", () =>
     Effect.gen(function*() {
       const db = yield* Database.make({ setup })
-      yield* refusing("rollback")
+      yield* Database.refusing("rollback")
       const exit = yield* Effect.exit(db.transaction(db.sql`insert into t values (1)`))
       assert.isTrue(Exit.isFailure(exit))
       if (!Exit.isFailure(exit)) return
@@ -208,7 +190,7 @@ describe("a transaction that cannot be rolled back", () => {
   it.effect("fails as its body did, with that attached; and an interruption stays one", () =>
     Effect.gen(function*() {
       const db = yield* Database.make()
-      yield* refusing("rollback")
+      yield* Database.refusing("rollback")
       const insert = db.sql`insert into t values (1)`
       const shapes: Array<ReadonlyArray<string>> = []
       for (const end of [Effect.fail("no"), Effect.die("no"), Effect.interrupt]) {
@@ -223,7 +205,7 @@ describe("a transaction that cannot be rolled back", () => {
   it.effect("inside another keeps that from being committed", () =>
     Effect.gen(function*() {
       const db = yield* Database.make()
-      yield* refusing("rollback to effect_pool_1")
+      yield* Database.refusing("rollback to effect_pool_1")
       const inner = db.transaction(Effect.andThen(db.sql`insert into t values (1)`, Effect.fail("no")))
       const exits: Array<Exit.Exit<unknown, unknown>> = []
       const outer = db.transaction(Effect.gen(function*() {
