@@ -459,10 +459,11 @@ const fromPools = (pools: TwoPools.TwoPools): SqlitePool => {
         Effect.withFiber((fiber) => {
           const reader = TwoPools.readerOf(pools, fiber)
           if (reader !== undefined) return Effect.succeed(reader.stream(sql, params))
-          return Effect.map(
-            readers.acquireWith(options),
-            (connection) => (file === undefined ? new ReaderView(connection) : connection).stream(sql, params)
-          )
+          return Effect.flatMap(readers.acquireWith(options), (connection) => {
+            const reader: SqliteReader = file === undefined ? new ReaderView(connection) : connection
+            // A stream does not wait for locks; this does, and after it there is none any more.
+            return Effect.as(reader.values("select 1 from sqlite_schema limit 1"), reader.stream(sql, params))
+          })
         })
       ),
     backup: (filename, { pagesPerStep = 1000 } = {}) => Backup.backup(pools, filename, pagesPerStep),

@@ -65,9 +65,10 @@ export class Handle {
     return this.#isOpen && (this.#cursors.size > 0 || this.#database.isTransaction)
   }
 
-  /** From now on it is not usable: its file is not the one it should be. */
-  distrust(): void {
+  /** Closes the file, because it is not the one it should be: nothing is done to it on the way. */
+  abandon(): void {
     this.#isBroken = true
+    this.close()
   }
 
   get cachedStatements(): number {

@@ -147,7 +147,6 @@ export class SharedFile {
   readonly reading
   /** Opened when somebody should see to the file: its log has grown, or it is not at its place. */
   readonly attention = Latch.makeUnsafe(false)
-  readonly #staleClosed = Latch.makeUnsafe(true)
   readonly #writers = new Set<Connection>()
   readonly #handles = new Map<Handle, "reads" | "writes">()
   #measuredAt = -Infinity
@@ -218,17 +217,17 @@ export class SharedFile {
     return was
   }
 
-  /** Opens a connection, once those to a file that is not at its place any more are closed: they would tidy up its log. */
+  /** Opens a connection. Those to a file that is not at its place any more are closed first. */
   #connect(settings: Settings): Effect.Effect<Connection, SqlError, Scope.Scope> {
     const open = Effect.suspend(() =>
       this.file.isGone ? Effect.fail(gone(settings)) : SqliteConnection.openWith(settings)
     )
-    const registered = Effect.suspend(() => {
+    return Effect.suspend(() => {
+      if (!this.file.isInPlace) this.#leave()
       let handle: Handle | undefined
       // Runs when it is closed: what is registered last is released first.
       const forget = Effect.sync(() => {
         if (handle !== undefined) this.#handles.delete(handle)
-        if (!this.#isStale) this.#staleClosed.openUnsafe()
       })
       const register = (connection: Connection) =>
         Effect.sync(() => {
@@ -238,15 +237,6 @@ export class SharedFile {
         })
       return Effect.andThen(Effect.addFinalizer(() => forget), Effect.tap(open, register))
     })
-    return Effect.suspend(() => {
-      if (!this.file.isInPlace) this.#leave()
-      return Effect.andThen(this.#staleClosed.await, registered)
-    })
-  }
-
-  get #isStale(): boolean {
-    for (const handle of this.#handles.keys()) if (!handle.isUsable) return true
-    return false
   }
 
   /** Throws if the file is not at its place. */
@@ -254,15 +244,20 @@ export class SharedFile {
     if (!this.file.wasInPlace(now)) throw new Error(this.#leave())
   }
 
-  /** Gives up all connections to a file that is not at its place, and those who work with them. Says why. */
+  /**
+   * Closes all connections to a file that is not at its place, and ends the leases of those who work with them. Says why.
+   *
+   * All at once: what is left open when another file is there would take the log of that one for its own.
+   */
   #leave(): string {
     const reason = `${nameOf(this.settings.connection)} was moved, replaced or deleted`
-    for (const handle of this.#handles.keys()) handle.distrust()
-    this.file.forget()
-    if (this.#isStale) this.#staleClosed.closeUnsafe()
     this.ages.revokeAll(reason)
     for (const lent of this.#writers) revoke(lent, reason)
     this.#writers.clear()
+    for (const kind of ["reads", "writes"]) {
+      for (const [handle, its] of this.#handles) if (its === kind) handle.abandon()
+    }
+    this.file.forget()
     this.#isMisplaced = true
     this.attention.openUnsafe()
     return reason
