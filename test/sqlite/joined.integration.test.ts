@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Latch, Stream } from "effect"
 import { TransactionError } from "effect-connection-pool"
-import { SqliteConnection } from "effect-connection-pool/sqlite"
+import type { SqliteConnection } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { SafeIntegers } from "effect/sql/SqlClient"
 import { SqlError } from "effect/sql/SqlError"
