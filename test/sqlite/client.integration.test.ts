@@ -288,6 +288,31 @@ describe("a stream of the client", () => {
       assert.strictEqual(db.rows.length, 1000)
       assert.isBelow(Number(db.rows[0]), 0)
     }))
+
+  it.effect("that others still read does not keep its transaction from being committed", () =>
+    Effect.gen(function*() {
+      const db = yield* Database.make()
+      for (const statement of [`${many} returning n`, "select n from t"]) {
+        const started = yield* Latch.make()
+        const over = yield* Latch.make()
+        const reading = yield* db.transaction(Effect.gen(function*() {
+          const rows = Stream.tap(
+            db.sql.unsafe<{ readonly n: number }>(statement).stream,
+            ({ n }) => n === 1 ? Effect.andThen(started.open, over.await) : Effect.void
+          )
+          const fiber = yield* Effect.forkDetach(Effect.exit(Stream.runDrain(rows)))
+          yield* started.await
+          return fiber
+        }))
+        // SQLite commits nothing while a statement that writes is under way, which it is until its last row is read.
+        assert.strictEqual(db.rows.length, 1000)
+        assert.strictEqual(db.other.prepare("pragma wal_checkpoint(truncate)").get()!["busy"], 0)
+        yield* over.open
+        assert.isTrue(Exit.isFailure(yield* Fiber.join(reading)))
+        // Nor had the pool to clean up: the lease ended with nothing open.
+        assert.strictEqual((yield* db.writer.stats).resetting, 0)
+      }
+    }))
 })
 
 describe("a reserved connection", () => {
