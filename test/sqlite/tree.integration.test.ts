@@ -61,7 +61,7 @@ describe("a tree of transactions", () => {
             ).pipe(
               Effect.andThen(end === "fails" ? Effect.fail("no") : end === "dies" ? Effect.die("no") : Effect.void)
             )
-            return Effect.exit(how === "transaction" ? db.transaction(body) : db.withTransaction(body))
+            return how === "transaction" ? Effect.exit(db.transaction(body)) : Effect.exit(db.withTransaction(body))
           }
           yield* run(root, true)
           assert.deepStrictEqual(db.rows, expected)
