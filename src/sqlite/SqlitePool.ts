@@ -104,11 +104,8 @@ export interface Stats {
   readonly walBytes: number
 }
 
-/** What one side of the database lets be seen. */
-export type Side = Pick<
-  ConnectionPool<SqliteConnection.SqliteConnection, SqlError>,
-  "name" | "stats" | "connections" | "holders" | "events"
->
+/** The pool of one side of the database. */
+export type Side = ConnectionPool<SqliteConnection.SqliteConnection, SqlError>
 
 export type CheckpointMode = Checkpoint.Mode
 export type CheckpointResult = Checkpoint.Checkpoint
@@ -250,10 +247,14 @@ export interface SqlitePool {
   /** The numbers of this moment. */
   readonly stats: Effect.Effect<Stats>
 
-  /** The side that writes, to be watched. */
+  /**
+   * The pool of the connection that writes, for whatever works on a `ConnectionPool`: health checks, metrics, events, who
+   * holds what. Statements belong into `write`, which knows of transactions. In memory, its connection is not replaced:
+   * `recycle` and `invalidate` do nothing.
+   */
   readonly writer: Side
 
-  /** The side that reads, to be watched. In memory the same as `writer`. */
+  /** The pool of the connections that read, likewise. In memory the same as `writer`. */
   readonly readers: Side
 
   /**
@@ -476,8 +477,8 @@ const fromPools = (pools: TwoPools.TwoPools): SqlitePool => {
         walBytes: file === undefined ? 0 : file.file.walBytes
       }
     }),
-    writer: side(writer),
-    readers: side(readers),
+    writer,
+    readers,
     shutdown: Effect.gen(function*() {
       const ofReaders = yield* readers.shutdown()
       return { readers: ofReaders, writer: yield* writer.shutdown() }
@@ -486,11 +487,3 @@ const fromPools = (pools: TwoPools.TwoPools): SqlitePool => {
 }
 
 const { failure } = SqliteConnection
-
-const side = ({ connections, events, holders, name, stats }: Side): Side => ({
-  name,
-  stats,
-  connections,
-  holders,
-  events
-})

@@ -15,6 +15,7 @@ import type { SqliteReader } from "../SqliteReader.ts"
 import * as Client from "./client.ts"
 import { DatabaseFile } from "./databaseFile.ts"
 import type { Handle } from "./handle.ts"
+import { mayStartLater } from "./locks.ts"
 import type { PoolSettings } from "./poolSettings.ts"
 import { ReadAges, revoke } from "./readAges.ts"
 import { ReaderView } from "./readerView.ts"
@@ -92,6 +93,8 @@ const reactivity = Effect.flatMap(
 
 const open = Effect.fnUntraced(function*(settings: PoolSettings) {
   const lasting = { ...settings.pool, maxLifetime: Infinity, connectTimeout: settings.connection.busyTimeout + 10_000 }
+  // Only those who look after the health of a pool ask: a file does not go away as a server does.
+  const unasked = { ...lasting, validateAfterIdle: Infinity }
   if (settings.connection.isMemory) {
     const pool = yield* ConnectionPool.make({
       ...lasting,
@@ -101,19 +104,21 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
       max: 1,
       idleTimeout: Infinity
     })
-    return { writer: pool, readers: pool, file: undefined }
+    // What is in it would be gone with its connection.
+    const kept: Pool = { ...pool, invalidate: () => Effect.succeed(false), recycle: Effect.succeed(0) }
+    return { writer: kept, readers: kept, file: undefined }
   }
   const file = new SharedFile(settings, yield* Effect.context<never>())
   yield* Effect.addFinalizer(() => Effect.sync(() => file.ages.stop()))
   const writer = yield* ConnectionPool.make({
-    ...lasting,
+    ...unasked,
     factory: file.writing,
     name: `${settings.name}/writer`,
     min: 1,
     max: 1
   })
   const readers = yield* ConnectionPool.make({
-    ...lasting,
+    ...unasked,
     factory: file.reading,
     name: `${settings.name}/readers`,
     min: 0,
@@ -170,6 +175,7 @@ export class SharedFile {
     const writing = SqliteConnection.factoryOf(this.#connect(connection), true)
     this.writing = {
       ...writing,
+      validate: (kept: Connection) => Effect.sync(() => this.#answers(kept)),
       beginLease: (kept: Connection) => {
         this.#look(this.ages.now())
         const lent = writing.beginLease!(kept)
@@ -185,6 +191,7 @@ export class SharedFile {
     const reading = SqliteConnection.factoryOf(this.#connect({ ...connection, isReadOnly: true }), true)
     this.reading = {
       ...reading,
+      validate: (kept: Connection) => Effect.sync(() => this.#answers(kept)),
       beginLease: (kept: Connection) => {
         const now = this.ages.now()
         this.#look(now)
@@ -237,6 +244,17 @@ export class SharedFile {
         })
       return Effect.andThen(Effect.addFinalizer(() => forget), Effect.tap(open, register))
     })
+  }
+
+  /** Whether a connection can read the file that is at its place. One that others have locked it can read later. */
+  #answers(kept: Connection): boolean {
+    if (!this.file.isInPlace) return false
+    try {
+      kept.valuesUnsafe("select 1 from sqlite_schema limit 1")
+      return true
+    } catch (thrown) {
+      return mayStartLater(SqliteConnection.codeOf(thrown))
+    }
   }
 
   /** Throws if the file is not at its place. */
