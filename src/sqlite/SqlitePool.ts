@@ -74,8 +74,9 @@ export interface Options extends
   /** The deadline of closing one connection. Default 5 seconds. */
   readonly closeTimeout?: Duration.Input | undefined
   /**
-   * How long a reader may hold on to one state of the database: in a snapshot, or with a stream. After that it is ended,
-   * and fails, because the log grows as long as it goes on. Default 5 minutes, or `Infinity`. Of no effect in memory.
+   * How long a reader may hold on to one state of the database: in a snapshot, in another transaction that only reads, or
+   * with a stream. After that it is ended, and fails, because the log grows as long as it goes on. Default 5 minutes, or
+   * `Infinity`. Of no effect in memory.
    */
   readonly maxReadAge?: Duration.Input | undefined
   /**

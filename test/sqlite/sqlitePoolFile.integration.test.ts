@@ -9,7 +9,7 @@ import { basename, dirname, join } from "node:path"
 import { DatabaseSync, StatementSync } from "node:sqlite"
 import { fileURLToPath } from "node:url"
 import * as PoolSettings from "../../src/sqlite/internal/poolSettings.ts"
-import { SharedFile } from "../../src/sqlite/internal/twoPools.ts"
+import { SharedFile } from "../../src/sqlite/internal/sharedFile.ts"
 import { settle } from "../support.ts"
 import { file, folder, judge, openFiles } from "./support.ts"
 

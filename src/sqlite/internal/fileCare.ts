@@ -10,7 +10,8 @@ import type { SqlError } from "effect/sql/SqlError"
 import type { LeaseExpiredError } from "../../PoolError.ts"
 import type * as SqliteConnection from "../SqliteConnection.ts"
 import { truncate } from "./checkpoint.ts"
-import type { SharedFile, TwoPools } from "./twoPools.ts"
+import type { SharedFile } from "./sharedFile.ts"
+import type { TwoPools } from "./twoPools.ts"
 
 /** For how long writers and new readers are held up, at most, for those that read to end. In milliseconds. */
 const patience = 250
