@@ -81,8 +81,8 @@ describe("a lock of another process", () => {
       let times = 0
       yield* Effect.acquireRelease(
         Effect.sync(() => {
-          StatementSync.prototype.all = function(...args: Parameters<typeof real>) {
-            if (++times > 5) return real.apply(this, args)
+          StatementSync.prototype.all = function(this: StatementSync, ...args: ReadonlyArray<unknown>) {
+            if (++times > 5) return Reflect.apply(real, this, args)
             throw Object.assign(new Error("database is locked"), { errcode: 261 })
           }
         }),
