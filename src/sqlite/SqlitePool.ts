@@ -81,8 +81,9 @@ export interface Options extends
   readonly maxReadAge?: Duration.Input | undefined
   /**
    * The size of the log, in bytes, that it should not pass. From half of that on it is cut back to nothing as soon as
-   * nobody reads in it; if that moment does not come by itself, those who want to write or begin to read are held up for
-   * it, for a quarter of a second at most. Default 64 MiB, floor 1 MiB, or `Infinity`. Of no effect in memory.
+   * nobody reads in it; if that moment does not come by itself, those who want to write, or to begin a snapshot or a
+   * stream, are held up for it, for a quarter of a second at most. Default 64 MiB, floor 1 MiB, or `Infinity`. Of no
+   * effect in memory.
    */
   readonly walLimit?: number | undefined
   /** For `sql`: names of columns as they are to appear in rows. Default: as they are. */
@@ -461,7 +462,7 @@ const fromPools = (pools: TwoPools.TwoPools): SqlitePool => {
         Effect.withFiber((fiber) => {
           const reader = TwoPools.readerOf(pools, fiber)
           if (reader !== undefined) return Effect.succeed(reader.stream(sql, params))
-          return Effect.flatMap(readers.acquireWith(options), (connection) => {
+          return Effect.flatMap(pools.acquireReader(options), (connection) => {
             const reader: SqliteReader = file === undefined ? new ReaderView(connection) : connection
             // A stream does not wait for locks; this does, and after it there is none any more.
             return Effect.as(reader.values("select 1 from sqlite_schema limit 1"), reader.stream(sql, params))

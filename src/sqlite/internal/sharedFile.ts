@@ -27,6 +27,8 @@ export class SharedFile {
   readonly ages: ReadAges
   readonly writing: Factory
   readonly reading: Factory
+  /** Closed while nobody is to begin to hold on to a state of the database: whoever wants to waits here. */
+  readonly gate = Latch.makeUnsafe(true)
   /** Opened when somebody should see to the file: its log has grown, or it is not at its place. */
   readonly attention = Latch.makeUnsafe(false)
   readonly #writers = new Set<Connection>()

@@ -9,7 +9,7 @@ import { Context, Effect, type Fiber, Option, type Scope } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import type { SqlError } from "effect/sql/SqlError"
 import * as ConnectionPool from "../../ConnectionPool.ts"
-import type { ConnectError, PoolConfigError } from "../../PoolError.ts"
+import type { ConnectError, PoolConfigError, PoolError } from "../../PoolError.ts"
 import * as SqliteConnection from "../SqliteConnection.ts"
 import type { SqliteReader } from "../SqliteReader.ts"
 import * as Client from "./client.ts"
@@ -26,6 +26,10 @@ export interface TwoPools {
   readonly settings: PoolSettings
   readonly writer: Pool
   readonly readers: Pool
+  /** For those who will hold on to a state of the database: sometimes they have to wait, for the sake of the log. */
+  readonly acquireReader: (
+    options: ConnectionPool.AcquireOptions
+  ) => Effect.Effect<Connection, PoolError<SqlError>, Scope.Scope>
   /** Nothing in memory. */
   readonly file: SharedFile | undefined
   /** Effect's client, and the transactions, over both. */
@@ -62,24 +66,25 @@ export const make = Effect.fnUntraced(function*(
     `effect-connection-pool/sqlite/wanted/${id}`,
     { defaultValue: () => undefined }
   )
-  const asWanted = (pool: Pool): Pool => ({
+  const asWanted = (pool: Pool, acquire: TwoPools["acquireReader"]): Pool => ({
     ...pool,
-    acquire: Effect.withFiber((fiber) => {
-      const options = fiber.getRef(wanted)
-      return options === undefined ? pool.acquire : pool.acquireWith(options)
-    })
+    acquire: Effect.withFiber((fiber) => acquire(fiber.getRef(wanted) ?? {}))
   })
-  const writer = asWanted(sides.writer)
+  const writer = asWanted(sides.writer, sides.writer.acquireWith)
+  const acquireReader: TwoPools["acquireReader"] = (options) =>
+    sides.file === undefined
+      ? writer.acquireWith(options)
+      : Effect.andThen(sides.file.gate.await, sides.readers.acquireWith(options))
   const client = yield* Client.make({
     name: settings.name,
     writer,
     // There, it has to be seen that they are the same.
-    reader: sides.file === undefined ? writer : asWanted(sides.readers),
+    reader: sides.file === undefined ? writer : asWanted(sides.readers, acquireReader),
     busyTimeout: settings.connection.busyTimeout,
     ...settings.client
   }).pipe(Effect.provideService(Reactivity.Reactivity, yield* reactivity))
   const held = Context.Service<Connection, Connection>(`effect-connection-pool/sqlite/held/${id}`)
-  return { settings, ...sides, client, held, wanted }
+  return { settings, ...sides, acquireReader, client, held, wanted }
 })
 
 /** That of the application, so that others hear of what is written here. */
