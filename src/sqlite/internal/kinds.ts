@@ -5,9 +5,13 @@ import * as SqlText from "./sqlText.ts"
 
 type Kind = "read" | "write" | "control"
 
-/** What statements do, as far as their text tells; remembered for those used lately. */
+/** What statements do, as far as their text tells; remembered for those seen last. */
 export class Kinds {
   readonly #bySql = new Map<string, Kind>()
+
+  get size(): number {
+    return this.#bySql.size
+  }
 
   of(sql: string): Kind {
     const known = this.#bySql.get(sql)
