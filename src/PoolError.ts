@@ -226,10 +226,13 @@ export class LeaseExpiredError extends Schema.TaggedError<LeaseExpiredError>(
   "effect-connection-pool/LeaseExpiredError"
 )("LeaseExpiredError", {
   /** What was asked of the connection, such as `query`. */
-  operation: Schema.String
+  operation: Schema.String,
+  /** Why the lease has ended, if that was not the doing of its holder. */
+  reason: Schema.optional(Schema.String)
 }) {
   override get message(): string {
-    return `${this.operation}: the lease on this connection has ended`
+    const why = this.reason === undefined ? "" : `: ${this.reason}`
+    return `${this.operation}: the lease on this connection has ended${why}`
   }
 }
 

@@ -4,12 +4,14 @@
  * SQLite works while the caller waits: a statement holds up the event loop for as long as it runs. It never waits for
  * the lock of another process: that is an error at once, and what to do about it is Effect's business.
  */
-import { type Duration, Effect, Exit, Result, type Scope } from "effect"
+import { Array as Arr, Cause, Channel, type Duration, Effect, Exit, Result, Scope, Stream } from "effect"
 import { SafeIntegers } from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import * as ConnectionFactory from "../ConnectionFactory.ts"
 import { LeaseExpiredError } from "../PoolError.ts"
+import type { Cursor } from "./internal/cursor.ts"
 import type { Handle } from "./internal/handle.ts"
+import { mayStartLater, retryWhileLocked } from "./internal/locks.ts"
 import * as Opening from "./internal/opening.ts"
 import * as Settings from "./internal/settings.ts"
 import * as SqliteError from "./internal/sqlError.ts"
@@ -85,6 +87,15 @@ export interface SqliteConnection {
    * did is done, so a script that changes much belongs into a transaction.
    */
   readonly exec: (script: string) => Effect.Effect<void, SqlError | LeaseExpiredError>
+  /**
+   * Runs one statement, and gives its rows one after the other. Choose it where there may be more of them than belong in
+   * memory, or than anybody will read; `query` is faster.
+   *
+   * Reads 256 rows at a time, when they are asked for, and lets the event loop have its turn in between. As long as the
+   * stream runs, it sees the database as it was when it began, and in WAL mode the log cannot be cut back. It ends,
+   * however it ends, by ending the statement. One that runs on after the lease has ended, or its transaction, fails.
+   */
+  readonly stream: (sql: string, params?: Params) => Stream.Stream<Row, SqlError | LeaseExpiredError>
   /** Whether a transaction is open, asked of SQLite, which sometimes ends one by itself. */
   readonly isTransaction: Effect.Effect<boolean, SqlError | LeaseExpiredError>
 
@@ -145,7 +156,7 @@ export interface Options {
   readonly trustedSchema?: boolean | undefined
   /**
    * How long opening goes on trying, every millisecond or so, while another process has a lock on the file. Zero: once.
-   * Statements do not wait for locks. Default 5 seconds.
+   * Statements do not wait for locks; those of a `SqlitePool` do. Default 5 seconds.
    */
   readonly busyTimeout?: Duration.Input | undefined
   /** Prepared statements to keep, those used last. 0 for none. Default 200. */
@@ -153,7 +164,8 @@ export interface Options {
 }
 
 /**
- * A factory for a pool of connections to one database.
+ * A factory for a pool of connections to one database, all of which may write. Where many fibers use one file, choose
+ * `SqlitePool`: there, those who write do not meet in SQLite's lock.
  *
  * A connection that comes back inside a transaction is rolled back before anybody else gets it. One on which somebody
  * has changed a setting (`pragma foreign_keys = off`), attached a database or made a temporary table is opened anew; a
@@ -174,12 +186,24 @@ export interface Options {
  * ```
  */
 export const factory = (options: Options): ConnectionFactory.ConnectionFactory<SqliteConnection, SqlError> =>
+  factoryOf(open(options), false)
+
+/**
+ * A factory over a way to open connections. With `waits`, a statement outside a transaction that meets the lock of
+ * another process is tried again for `busyTimeout`; for those that throw there is no waiting.
+ *
+ * @internal
+ */
+export const factoryOf = (
+  connect: Effect.Effect<SqliteConnection, SqlError, Scope.Scope>,
+  waits: boolean
+): ConnectionFactory.ConnectionFactory<SqliteConnection, SqlError> =>
   ConnectionFactory.make<SqliteConnection, SqlError>({
-    connect: open(options),
+    connect,
     isAlive: (connection) => handleOf(connection).isUsable,
     needsReset: (connection) => handleOf(connection).needsReset,
     reset: (connection) => Opening.reset(handleOf(connection)),
-    beginLease: (connection) => new Leased(handleOf(connection)),
+    beginLease: (connection) => new Leased(handleOf(connection), waits),
     endLease: (lent) => (lent as Leased).expire(),
     isTransient: (error) => SqliteError.isLock(codeOf(error))
   })
@@ -195,8 +219,16 @@ export const open = (options: Options): Effect.Effect<SqliteConnection, SqlError
   const settings = Settings.resolve(options)
   return Result.isFailure(settings)
     ? Effect.fail(settings.failure)
-    : Effect.map(Opening.open(settings.success), (handle) => new Leased(handle))
+    : openWith(settings.success)
 }
+
+/**
+ * `open` with options that were checked.
+ *
+ * @internal
+ */
+export const openWith = (settings: Settings.Settings): Effect.Effect<SqliteConnection, SqlError, Scope.Scope> =>
+  Effect.map(Opening.open(settings), (handle) => new Leased(handle, false))
 
 /**
  * SQLite's extended result code behind a `SqlError`, if it came from SQLite: 5 for a database that is locked, 2067 for a
@@ -227,34 +259,82 @@ export const failure = (thrown: unknown): SqlError | LeaseExpiredError => {
 /** What one lease sees of a handle; what `open` gives sees it for as long as it is open. */
 class Leased implements SqliteConnection {
   #handle: Handle | undefined
+  readonly #waits: boolean
+  /** Why it was ended, if it was ended from outside. */
+  #reason: string | undefined
 
-  constructor(handle: Handle) {
+  constructor(handle: Handle, waits: boolean) {
     this.#handle = handle
+    this.#waits = waits
   }
 
-  expire(): void {
+  expire(reason?: string): void {
     this.#handle = undefined
+    this.#reason ??= reason
   }
 
   handle(operation: string): Handle {
-    if (this.#handle === undefined) throw new LeaseExpiredError({ operation })
+    if (this.#handle === undefined) throw this.#expired(operation)
     return this.#handle
   }
 
+  /** For how long to try again what met a lock, if it may be tried again: not in a transaction, where it would not help. */
+  patience(thrown: unknown): number {
+    if (!this.#waits || this.#handle === undefined || !mayStartLater(codeOf(thrown))) return 0
+    return this.#handle.isTransaction("wait") ? 0 : this.#handle.settings.busyTimeout
+  }
+
+  #expired(operation: string): LeaseExpiredError {
+    return new LeaseExpiredError(this.#reason === undefined ? { operation } : { operation, reason: this.#reason })
+  }
+
   query(sql: string, params?: Params) {
-    return attempt((bigInts) => this.handle("query").rows("query", sql, params, false, bigInts) as Array<Row>)
+    return attempt(
+      (bigInts) => this.handle("query").rows("query", sql, params, false, bigInts) as Array<Row>,
+      this
+    )
   }
 
   values(sql: string, params?: Params) {
-    return attempt((bigInts) => this.handle("values").rows("values", sql, params, true, bigInts) as Array<Array<Value>>)
+    return attempt(
+      (bigInts) => this.handle("values").rows("values", sql, params, true, bigInts) as Array<Array<Value>>,
+      this
+    )
   }
 
   run(sql: string, params?: Params) {
-    return attempt((bigInts) => this.handle("run").run("run", sql, params, bigInts))
+    return attempt((bigInts) => this.handle("run").run("run", sql, params, bigInts), this)
   }
 
   exec(script: string) {
-    return attempt(() => this.handle("exec").exec("exec", script))
+    if (!this.#waits) return attempt(() => this.handle("exec").exec("exec", script))
+    // What of the script is done is not done again.
+    return Effect.suspend(() => {
+      const progress = { done: 0 }
+      return attempt(() => this.handle("exec").exec("exec", script, progress), this)
+    })
+  }
+
+  stream(sql: string, params?: Params) {
+    return Stream.fromChannel(Channel.fromTransformBracket((_, __, scope) => {
+      let cursor: Cursor | undefined
+      const read = attempt(() => {
+        this.handle("stream")
+        return cursor!.read(rowsAtATime) as Array<Row>
+      }).pipe(Effect.flatMap((rows) => Arr.isArrayNonEmpty(rows) ? Exit.succeed(rows) : Cause.done()))
+      const open = attempt((bigInts) => {
+        const opened = this.handle("stream").cursor("stream", sql, params, bigInts)
+        cursor = opened
+        let isFirst = true
+        return Effect.suspend(() => {
+          if (!isFirst && opened.isOpen) return Effect.andThen(Effect.yieldNow, read)
+          isFirst = false
+          return read
+        })
+      })
+      // The other way round there would be a step between the two, in which an interrupt leaves the cursor open.
+      return Effect.andThen(Scope.addFinalizer(scope, Effect.sync(() => cursor?.close())), open)
+    }))
   }
 
   get isTransaction() {
@@ -283,16 +363,46 @@ class Leased implements SqliteConnection {
   }
 }
 
+const rowsAtATime = 256
+
 const wantsBigInts = (options: SyncOptions | undefined): boolean => options?.safeIntegers === true
 
-const attempt = <A>(operation: (bigInts: boolean) => A): Effect.Effect<A, SqlError | LeaseExpiredError> =>
+/** Runs an operation in one step. If that meets a lock, `lent` knows whether to try again. */
+const attempt = <A>(
+  operation: (bigInts: boolean) => A,
+  lent?: Leased
+): Effect.Effect<A, SqlError | LeaseExpiredError> =>
   Effect.withFiber((fiber) => {
+    const bigInts = fiber.getRef(SafeIntegers)
     try {
-      return Exit.succeed(operation(fiber.getRef(SafeIntegers)))
+      return Exit.succeed(operation(bigInts))
     } catch (thrown) {
-      return Exit.fail(failure(thrown))
+      const patience = lent === undefined ? 0 : lent.patience(thrown)
+      return patience === 0
+        ? Exit.fail(failure(thrown))
+        : retryWhileLocked(Effect.try({ try: () => operation(bigInts), catch: failure }), patience, {
+          isWorthwhile: mayStartLater
+        })
     }
   })
 
-/** All connections of the factory are of this class; the one that the pool keeps never expires. */
-const handleOf = (connection: SqliteConnection): Handle => (connection as Leased).handle("lease")
+/**
+ * What is below a connection: all of the factory's are of this class. Throws once the lease has ended; the connection that
+ * the pool keeps never expires.
+ *
+ * @internal
+ */
+export const handleOf = (connection: SqliteConnection, operation = "lease"): Handle =>
+  (connection as Leased).handle(operation)
+
+/**
+ * Ends a lease from outside, and with it what is open on the connection. Whoever uses the lease on is told why.
+ *
+ * @internal
+ */
+export const revoke = (lent: SqliteConnection, reason: string): void => {
+  const handle = handleOf(lent)
+  ;(lent as Leased).expire(reason)
+  handle.closeCursors()
+  handle.rollback("revoke")
+}

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Scope } from "effect"
+import { Deferred, Effect, Exit, Fiber, Scope, Stream } from "effect"
 import { ConnectionPool, PoolError } from "effect-connection-pool"
 import { SqliteConnection } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
@@ -139,6 +139,7 @@ describe("a lease", () => {
         values: lent.values(insert),
         run: lent.run(insert),
         exec: lent.exec(insert),
+        stream: Stream.runDrain(lent.stream(insert)),
         isTransaction: lent.isTransaction,
         queryUnsafe: attempt(() => lent.queryUnsafe(insert)),
         valuesUnsafe: attempt(() => lent.valuesUnsafe(insert)),

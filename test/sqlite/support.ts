@@ -43,3 +43,7 @@ const target = (fd: string): string => {
     return ""
   }
 }
+
+/** Runs an effect as somebody else does, who is not in the transaction that the caller may be in. */
+export const elsewhere = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A> =>
+  Effect.promise(() => Effect.runPromise(effect))

@@ -1,15 +1,36 @@
 /** One open SQLite database, and everything that is done to it: synchronous, and without an idea of pools. */
 import { Predicate } from "effect"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
-import { DatabaseSync } from "node:sqlite"
+import { backup, DatabaseSync } from "node:sqlite"
 import { bind, type Params } from "./binding.ts"
+import { Cursor } from "./cursor.ts"
 import { nameOf, type Settings } from "./settings.ts"
-import { closed, codeOfThrown, fromSqlite, fromSqliteSaying, primaryOf, refused, sqliteMessage } from "./sqlError.ts"
+import {
+  closed,
+  codeOfThrown,
+  fromSqlite,
+  fromSqliteSaying,
+  primaryOf,
+  refused,
+  refusedWrite,
+  sqliteMessage
+} from "./sqlError.ts"
 import { type Prepared, readSql, Statements } from "./statements.ts"
 
 export interface RunResult {
   readonly changes: number
   readonly lastInsertRowid: number | bigint
+}
+
+/** Pages in all, and how many of them are still to be copied. */
+export interface BackupProgress {
+  readonly totalPages: number
+  readonly remainingPages: number
+}
+
+/** How many characters of a script are done. */
+export interface Progress {
+  done: number
 }
 
 /** Its operations throw a `SqlError`, and nothing else. To open and to configure it throws more: see there. */
@@ -22,6 +43,8 @@ export class Handle {
   #isReady = false
   #isBroken = false
   #isAltered = false
+  #isQueryOnly = false
+  readonly #cursors = new Set<Cursor>()
 
   /** Opens the file. Throws what Node throws. What is wrong with the contents shows only in `configure`. */
   constructor(settings: Settings) {
@@ -42,7 +65,19 @@ export class Handle {
 
   /** Whether the next user would find anything of the one before. */
   get needsReset(): boolean {
-    return this.#isOpen && (this.#isAltered || this.#database.isTransaction)
+    return this.#isOpen &&
+      (this.#isAltered || this.#isQueryOnly || this.#cursors.size > 0 || this.#database.isTransaction)
+  }
+
+  /** Whether it holds on to the database as it was: in a transaction, or with rows still to be read. */
+  get pins(): boolean {
+    return this.#isOpen && (this.#cursors.size > 0 || this.#database.isTransaction)
+  }
+
+  /** Closes the file, because it is not the one it should be: nothing is done to it on the way. */
+  abandon(): void {
+    this.#isBroken = true
+    this.close()
   }
 
   get cachedStatements(): number {
@@ -57,10 +92,44 @@ export class Handle {
     try {
       return statement.all(...bound)
     } catch (thrown) {
-      throw Predicate.hasProperty(thrown, "code") && thrown.code === "ERR_OUT_OF_RANGE"
-        ? tooBig(thrown, operation, prepared)
-        : this.#failure(thrown, operation)
+      throw this.#failureOf(prepared, thrown, operation)
     }
+  }
+
+  /** The rows as objects without a prototype, for a caller who takes its time. The cursor is theirs to close. */
+  cursor(operation: string, sql: string, params: Params | undefined, bigInts: boolean): Cursor {
+    const prepared = this.#prepare(operation, sql, "fresh")
+    const bound = bind(operation, prepared.text, params)
+    const statement = prepared.giving(false, bigInts)
+    try {
+      const cursor = new Cursor(
+        statement.iterate(...bound),
+        (thrown) => this.#failureOf(prepared, thrown, operation),
+        (closed) => this.#cursors.delete(closed)
+      )
+      this.#cursors.add(cursor)
+      return cursor
+    } catch (thrown) {
+      throw this.#failure(thrown, operation)
+    }
+  }
+
+  /** Closes the cursors that are open; whoever reads on gets the error, if there is one. */
+  closeCursors(error?: SqlError): void {
+    for (const cursor of this.#cursors) cursor.close(error)
+  }
+
+  /** What a statement gives: rows, or if it has none to give, what it did. */
+  rowsOrResult(
+    operation: string,
+    sql: string,
+    params: Params | undefined,
+    bigInts: boolean
+  ): Array<unknown> | RunResult {
+    const { statement } = this.#prepare(operation, sql)
+    return statement.columns().length > 0
+      ? this.rows(operation, sql, params, false, bigInts)
+      : this.run(operation, sql, params, bigInts)
   }
 
   run(operation: string, sql: string, params: Params | undefined, bigInts: boolean): RunResult {
@@ -79,13 +148,19 @@ export class Handle {
     }
   }
 
-  /** Runs a script, one statement after the other. */
-  exec(operation: string, script: string): void {
+  /** Runs a script, one statement after the other. With `progress`, it goes on behind what is done, and notes it. */
+  exec(operation: string, script: string, progress?: Progress): void {
     if (!this.#isOpen) throw closed(operation)
     const text = readSql(operation, script)
     if (text.placeholders.length > 0) throw refused(operation, `${operation}: a script takes no parameters`)
     if (text.altersSession) this.#isAltered = true
-    this.#exec(operation, script)
+    if (text.controlsTransaction) this.#refuseLock(operation, script)
+    if (progress === undefined || text.statements === 1) return this.#exec(operation, script)
+    for (const end of text.ends) {
+      if (end <= progress.done) continue
+      this.#exec(operation, script.slice(progress.done, end))
+      progress.done = end
+    }
   }
 
   isTransaction(operation: string): boolean {
@@ -93,11 +168,27 @@ export class Handle {
     return this.#database.isTransaction
   }
 
+  /** Has SQLite refuse whatever writes, for a while. */
+  setQueryOnly(operation: string, isQueryOnly: boolean): void {
+    if (this.#isQueryOnly === isQueryOnly) return
+    this.#exec(operation, `pragma query_only = ${isQueryOnly}`)
+    this.#isQueryOnly = isQueryOnly
+  }
+
   /** Ends the transaction, if there is one. SQLite may have ended it by itself, so it is asked. */
   rollback(operation: string): void {
+    this.setQueryOnly(operation, false)
     if (!this.isTransaction(operation)) return
     this.#exec(operation, "rollback")
     if (this.#database.isTransaction) throw refused(operation, `${operation}: the transaction does not end`)
+  }
+
+  /**
+   * Copies the database to a file, some pages at a time in another thread. What `onProgress` throws ends it. Until it has
+   * ended, nothing else may be done here. Throws, and rejects with, what Node does.
+   */
+  backup(target: string, pagesAtATime: number, onProgress: (progress: BackupProgress) => void): Promise<number> {
+    return backup(this.#database, target, { rate: pagesAtATime, progress: onProgress })
   }
 
   /** Makes the settings and has a look at the file. Throws what Node throws, but a `SqlError` if a setting is not taken. */
@@ -135,21 +226,28 @@ export class Handle {
   /** Closes the file, and ends what is open. Once is enough, and more does no harm. */
   close(): void {
     if (!this.#isOpen) return
+    this.closeCursors(closed("stream"))
     this.#isOpen = false
     const { isMemory, isReadOnly } = this.settings
     if (this.#isReady && !this.#isBroken && !isReadOnly && !isMemory) this.#optimize()
     this.#database.close()
   }
 
-  #prepare(operation: string, sql: string): Prepared {
+  #prepare(operation: string, sql: string, which: "get" | "fresh" = "get"): Prepared {
     if (!this.#isOpen) throw closed(operation)
     try {
-      const prepared = this.#statements.get(operation, sql)
+      const prepared = this.#statements[which](operation, sql)
       if (prepared.text.altersSession) this.#isAltered = true
+      if (prepared.text.controlsTransaction) this.#refuseLock(operation, sql)
       return prepared
     } catch (thrown) {
       throw this.#failure(thrown, operation)
     }
+  }
+
+  /** Where it can only read, SQLite would begin a transaction that reads, and not say that it is no other. */
+  #refuseLock(operation: string, sql: string): void {
+    if (this.settings.isReadOnly && /\bbegin\s+(?:immediate|exclusive)\b/i.test(sql)) throw refusedWrite(operation)
   }
 
   #exec(operation: string, sql: string): void {
@@ -158,6 +256,12 @@ export class Handle {
     } catch (thrown) {
       throw this.#failure(thrown, operation)
     }
+  }
+
+  #failureOf(prepared: Prepared, thrown: unknown, operation: string): SqlError {
+    return Predicate.hasProperty(thrown, "code") && thrown.code === "ERR_OUT_OF_RANGE"
+      ? tooBig(thrown, operation, prepared)
+      : this.#failure(thrown, operation)
   }
 
   #failure(thrown: unknown, operation: string): SqlError {
@@ -208,7 +312,8 @@ const sessionPragmas = (settings: Settings): string => {
     `cache_size = -${settings.cacheSize}`,
     `temp_store = ${settings.tempStore}`,
     `trusted_schema = ${settings.trustedSchema}`,
-    "busy_timeout = 0"
+    "busy_timeout = 0",
+    "query_only = off"
   ]
   const writing = [
     `synchronous = ${settings.synchronous}`,

@@ -1,7 +1,13 @@
 /** Waiting for the locks of other processes without holding up this one. */
-import { Clock, Effect, Random } from "effect"
-import type { SqlError } from "effect/sql/SqlError"
+import { Clock, Effect, identity, Random } from "effect"
 import { codeOf, isLock } from "./sqlError.ts"
+
+export interface LockOptions {
+  /** Which failures another attempt may cure. Default: the locks of others. */
+  readonly isWorthwhile?: ((code: number | undefined) => boolean) | undefined
+  /** Where all is uninterruptible, what makes the pauses interruptible. */
+  readonly restore?: (<A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>) | undefined
+}
 
 /**
  * Runs an attempt again while it meets a lock, a millisecond or so after each, until it has done so for `timeoutMillis`;
@@ -9,17 +15,41 @@ import { codeOf, isLock } from "./sqlError.ts"
  *
  * The pause does not grow: the longer others wait, the less often they would ask, and those who come last would win.
  */
-export const retryWhileLocked = Effect.fnUntraced(function*<A, R>(
-  attempt: Effect.Effect<A, SqlError, R>,
-  timeoutMillis: number
-): Effect.fn.Return<A, SqlError, R> {
+export const retryWhileLocked = <A, E, R>(
+  attempt: Effect.Effect<A, E, R>,
+  timeoutMillis: number,
+  options?: LockOptions
+): Effect.Effect<A, E, R> => {
+  const { isWorthwhile = isLock, restore = identity } = options ?? {}
+  return Effect.catch(
+    attempt,
+    (error) =>
+      isWorthwhile(codeOf(error)) ? goOn(error, attempt, timeoutMillis, isWorthwhile, restore) : Effect.fail(error)
+  )
+}
+
+const goOn = Effect.fnUntraced(function*<A, E, R>(
+  met: E,
+  attempt: Effect.Effect<A, E, R>,
+  timeoutMillis: number,
+  isWorthwhile: (code: number | undefined) => boolean,
+  restore: (pause: Effect.Effect<void>) => Effect.Effect<void>
+): Effect.fn.Return<A, E, R> {
   const clock = yield* Clock.Clock
   const startedAt = clock.monotonicTimeNanosUnsafe()
+  let error = met
   for (;;) {
+    const waitedMillis = Number(clock.monotonicTimeNanosUnsafe() - startedAt) / 1e6
+    if (!isWorthwhile(codeOf(error)) || waitedMillis >= timeoutMillis) return yield* Effect.fail(error)
+    yield* restore(Effect.sleep(0.5 + (yield* Random.next)))
     const exit = yield* Effect.result(attempt)
     if (exit._tag === "Success") return exit.success
-    const waitedMillis = Number(clock.monotonicTimeNanosUnsafe() - startedAt) / 1e6
-    if (!isLock(codeOf(exit.failure)) || waitedMillis >= timeoutMillis) return yield* exit.failure
-    yield* Effect.sleep(0.5 + (yield* Random.next))
+    error = exit.failure
   }
 })
+
+/**
+ * Whether what starts work, a transaction or a statement on its own, may succeed a moment later: it met a lock, or another
+ * was quicker between its look at the file and its taking the lock.
+ */
+export const mayStartLater = (code: number | undefined): boolean => isLock(code) || code === 517

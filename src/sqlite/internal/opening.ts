@@ -19,9 +19,11 @@ export const open = (settings: Settings): Effect.Effect<Handle, SqlError, Scope.
     })
   )
 
-/** Ends the transaction that was left open, if one was, and undoes what an earlier user has set. */
+/** Ends the statements and the transaction that were left open, if any were, and undoes what an earlier user has set. */
 export const reset = Effect.fnUntraced(function*(handle: Handle): Effect.fn.Return<void, SqlError> {
   const { settings } = handle
+  // A rollback would not end them, and they would hold on to what they see.
+  handle.closeCursors()
   yield* attempt(settings, () => handle.rollback("reset"))
   if (!handle.isAltered) return
   // What is in memory would be gone.

@@ -3,6 +3,7 @@ import { Predicate, Result } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import { resolve as absolute } from "node:path"
 import * as PoolConfig from "../../PoolConfig.ts"
+import type { ConfigProblem } from "../../PoolError.ts"
 import { refused } from "./sqlError.ts"
 
 export interface Settings {
@@ -33,13 +34,14 @@ export interface Settings {
 
 /** Not `off`, in which there is no rollback; Node would not let SQLite do it either. */
 const journalModes = ["wal", "delete", "truncate", "persist", "memory"] as const
-const synchronousModes = ["off", "normal", "full", "extra"] as const
-const tempStores = ["memory", "file"] as const
-const autoVacuumModes = ["none", "full", "incremental"] as const
+export const synchronousModes = ["off", "normal", "full", "extra"] as const
+export const tempStores = ["memory", "file"] as const
+export const autoVacuumModes = ["none", "full", "incremental"] as const
 
 type JournalMode = typeof journalModes[number]
 
-const fields = [
+/** The names of the options. */
+export const fields: ReadonlyArray<string> = [
   "filename",
   "readOnly",
   "journalMode",
@@ -61,10 +63,28 @@ const maxInt = 2 ** 31 - 1
 
 /** Checks the options, all of them, and names what they come to. The file is the one meant now, wherever the process goes. */
 export const resolve = (options: object): Result.Result<Settings, SqlError> => {
+  const checked = check(options)
+  const { settings } = checked
+  const problems = [...unknownFields(options, fields), ...checked.problems]
+  if (problems.length === 0) return Result.succeed(settings)
+  const text = problems.map(({ allowed, field, value }) => `${field} is ${value}, allowed is ${allowed}`).join("; ")
+  const name = (options as { readonly filename?: unknown }).filename
+  return Result.fail(refused("open", `SQLite database ${show(name)}: ${text}`))
+}
+
+/** The options that there are not. */
+export const unknownFields = (options: object, known: ReadonlyArray<string>): Array<ConfigProblem> =>
+  Object.entries(options).filter(([field]) => !known.includes(field)).map(([field, value]) => ({
+    field,
+    value: show(value),
+    allowed: `one of ${known.join(", ")}`
+  }))
+
+/** What the options come to, and what is wrong with them. Options that it does not know are left to the caller. */
+export const check = (options: object): { readonly settings: Settings; readonly problems: Array<ConfigProblem> } => {
   const given = options as Readonly<Record<string, unknown>>
-  const problems: Array<string> = []
-  const refuse = (field: string, allowed: string) =>
-    problems.push(`${field} is ${show(given[field])}, allowed is ${allowed}`)
+  const problems: Array<ConfigProblem> = []
+  const refuse = (field: string, allowed: string) => problems.push({ field, value: show(given[field]), allowed })
 
   const flag = (field: string, standard: boolean): boolean => {
     const value = given[field] ?? standard
@@ -93,9 +113,6 @@ export const resolve = (options: object): Result.Result<Settings, SqlError> => {
     return standard
   }
 
-  for (const field of Object.keys(options)) {
-    if (!fields.includes(field)) refuse(field, `one of ${fields.join(", ")}`)
-  }
   const name = given["filename"]
   const filename = Predicate.isString(name) ? name : ""
   if (filename.trim() === "" || filename.includes("\0")) refuse("filename", "a path or \":memory:\"")
@@ -128,8 +145,7 @@ export const resolve = (options: object): Result.Result<Settings, SqlError> => {
     busyTimeout: timeout ?? 0,
     statementCacheSize: count("statementCacheSize", 200, 0, maxInt)
   }
-  if (problems.length === 0) return Result.succeed(settings)
-  return Result.fail(refused("open", `SQLite database ${show(name)}: ${problems.join("; ")}`))
+  return { settings, problems }
 }
 
 /** A database as it appears in messages. */
@@ -137,4 +153,5 @@ export const nameOf = (settings: Settings): string => `the SQLite database "${se
 
 const pageSizes: ReadonlySet<unknown> = new Set([512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536])
 
-const show = (value: unknown): string => Predicate.isString(value) ? JSON.stringify(value) : String(value)
+/** A value as it appears in messages. */
+export const show = (value: unknown): string => Predicate.isString(value) ? JSON.stringify(value) : String(value)

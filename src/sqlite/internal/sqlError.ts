@@ -46,9 +46,16 @@ export const refused = (operation: string, message: string): SqlError =>
 export const refusedSql = (operation: string, message: string): SqlError =>
   new SqlError({ reason: new SqlSyntaxError({ cause: new SyntaxError(message), message, operation }) })
 
-export const closed = (operation: string): SqlError => {
-  const message = `${operation}: the connection is closed`
-  return new SqlError({ reason: new ConnectionError({ cause: new Error(message), message, operation }) })
+export const closed = (operation: string): SqlError => unconnected(operation, `${operation}: the connection is closed`)
+
+/** There is no database where one should be. */
+export const unconnected = (operation: string, message: string): SqlError =>
+  new SqlError({ reason: new ConnectionError({ cause: new Error(message), message, operation }) })
+
+/** A statement that writes, given to somebody who only reads. Has the code that SQLite has for that. */
+export const refusedWrite = (operation: string): SqlError => {
+  const cause = Object.assign(new Error("attempt to write a readonly database"), { errcode: 8 })
+  return fromSqliteSaying(cause, operation, `${operation}: this statement does more than read: see write`)
 }
 
 const reasonOf = (cause: unknown, operation: string, message: string): SqlErrorReason => {

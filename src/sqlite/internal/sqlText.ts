@@ -9,12 +9,18 @@
 export interface SqlText {
   /** Statements that are more than space and comments. */
   readonly statements: number
+  /** Where each of them ends, behind its semicolon; the last may have none. */
+  readonly ends: ReadonlyArray<number>
   /** The placeholders by SQLite's numbers, from the first: the name with its prefix, or nothing for `?` and `?1`. */
   readonly placeholders: ReadonlyArray<string | undefined>
   readonly isNamed: boolean
   readonly isPositional: boolean
   /** Whether the first statement inserts, updates or deletes: only then SQLite counts the rows that it changed. */
   readonly isWrite: boolean
+  /** Whether the first statement only reads, as far as its text tells: a function that it calls may still write. */
+  readonly isRead: boolean
+  /** Whether a statement begins or ends a transaction or a savepoint. */
+  readonly controlsTransaction: boolean
   /** Whether a statement changes what the connection is to the next user of it: a setting, a temporary table. */
   readonly altersSession: boolean
 }
@@ -62,8 +68,8 @@ export const read = (sql: string): SqlText => {
         at = after(sql, "]", at + 1)
         break
       case 59: // ;
-        statements.semicolon()
         at++
+        statements.semicolon(at)
         break
       case 63: { // ?
         let end = at + 1
@@ -97,12 +103,16 @@ export const read = (sql: string): SqlText => {
       }
     }
   }
+  if (statements.ends.length < statements.count) statements.ends.push(length)
   return {
     statements: statements.count,
+    ends: statements.ends,
     placeholders: placeholders.all,
     isNamed: placeholders.hasNamed,
     isPositional: placeholders.hasPositional,
     isWrite: statements.isWrite,
+    isRead: statements.isRead,
+    controlsTransaction: statements.controlsTransaction,
     altersSession: statements.altersSession
   }
 }
@@ -181,7 +191,10 @@ type Place = "start" | "inside" | "explain" | "create" | "trigger" | "semicolon"
 /** Follows the statements of a text, token by token. */
 class Statements {
   count = 0
+  readonly ends: Array<number> = []
   isWrite = false
+  isRead = false
+  controlsTransaction = false
   altersSession = false
   #place: Place = "start"
   #verb = ""
@@ -203,6 +216,18 @@ class Statements {
     }
     this.#place = placeAfter(this.#place, word)
     switch (this.#verb) {
+      case "select":
+      case "values":
+      case "explain":
+        return this.#read(true)
+      case "begin":
+      case "commit":
+      case "end":
+      case "rollback":
+      case "savepoint":
+      case "release":
+        this.controlsTransaction = true
+        return
       case "insert":
       case "update":
       case "delete":
@@ -212,8 +237,9 @@ class Statements {
         // Before `into` could come a `replace`, which may be the name of a table just as well.
         if (this.#depth > 0) return
         if (word === "into" || word === "update" || word === "delete") return this.#write()
-        if (word === "select" || word === "values") this.#verb = word
-        return
+        if (word !== "select" && word !== "values") return
+        this.#verb = word
+        return this.#read(true)
       case "attach":
       case "detach":
         this.altersSession = true
@@ -222,7 +248,9 @@ class Statements {
         if (word === "temp" || word === "temporary") this.altersSession = true
         return
       case "pragma":
+        if (this.#depth > 0) return
         this.#name = word
+        this.#read(readingPragmas.has(word) || readingPragmasWithArgument.has(word))
     }
   }
 
@@ -235,12 +263,16 @@ class Statements {
     // Both `pragma name = value` and `pragma name(value)`.
     if (this.#verb === "pragma" && (code === 61 || code === 40)) {
       if (!pragmasForOthers.has(this.#name)) this.altersSession = true
+      this.#read(readingPragmasWithArgument.has(this.#name))
+      // What follows is its value.
+      this.#verb = ""
     }
   }
 
-  semicolon(): void {
+  semicolon(end: number): void {
     if (this.#place === "trigger" || this.#place === "semicolon") this.#place = "semicolon"
     else {
+      if (this.#place !== "start") this.ends.push(end)
       this.#place = "start"
       this.#verb = ""
       this.#depth = 0
@@ -250,6 +282,10 @@ class Statements {
   #write(): void {
     if (this.count === 1) this.isWrite = true
     this.#verb = ""
+  }
+
+  #read(isRead: boolean): void {
+    if (this.count === 1) this.isRead = isRead
   }
 }
 
@@ -290,4 +326,35 @@ const pragmasForOthers: ReadonlySet<string> = new Set([
   "table_xinfo",
   "user_version",
   "wal_checkpoint"
+])
+
+/** Pragmas that tell what is in the file, unless they are given a value. Settings of a connection are not among them. */
+const readingPragmas: ReadonlySet<string> = new Set([
+  "application_id",
+  "collation_list",
+  "compile_options",
+  "data_version",
+  "encoding",
+  "freelist_count",
+  "function_list",
+  "module_list",
+  "page_count",
+  "page_size",
+  "pragma_list",
+  "schema_version",
+  "user_version"
+])
+
+/** Pragmas that do so with an argument as well. */
+const readingPragmasWithArgument: ReadonlySet<string> = new Set([
+  "foreign_key_check",
+  "foreign_key_list",
+  "index_info",
+  "index_list",
+  "index_xinfo",
+  "integrity_check",
+  "quick_check",
+  "table_info",
+  "table_list",
+  "table_xinfo"
 ])

@@ -66,12 +66,17 @@ export class Statements {
     return known
   }
 
-  #prepare(operation: string, sql: string): Prepared {
+  /** A statement for the caller alone, which may take its time with it: a kept one that is run again would start over. */
+  fresh(operation: string, sql: string): Prepared {
     const text = readSql(operation, sql)
     if (text.statements > 1) {
       throw refusedSql(operation, `${operation}: the SQL holds ${text.statements} statements, allowed is one: see exec`)
     }
-    const prepared = new Prepared(sql, text, this.#database.prepare(sql))
+    return new Prepared(sql, text, this.#database.prepare(sql))
+  }
+
+  #prepare(operation: string, sql: string): Prepared {
+    const prepared = this.fresh(operation, sql)
     if (this.#capacity > 0) {
       this.#bySql.set(sql, prepared)
       LinkedList.push(this.#byUse, prepared)

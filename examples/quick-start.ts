@@ -1,0 +1,45 @@
+/**
+ * How do I open a SQLite database, write to it and read from it?
+ *
+ *     npm run examples -- quick-start
+ */
+import { NodeRuntime } from "@effect/platform-node"
+import { Console, Effect, Stream } from "effect"
+import { SqlitePool } from "effect-connection-pool/sqlite"
+
+const program = Effect.gen(function*() {
+  const pool = yield* SqlitePool.SqlitePool
+
+  // One connection writes; whoever wants it waits in line.
+  yield* pool.write((connection) =>
+    connection.exec("create table planet(name text primary key, moons integer not null)")
+  )
+  const planets = [["Earth", 1], ["Mars", 2], ["Jupiter", 97]] as const
+  yield* Effect.forEach(
+    planets,
+    ([name, moons]) =>
+      pool.write((connection) => connection.run("insert into planet(name, moons) values (?, ?)", [name, moons])),
+    { concurrency: "unbounded" }
+  )
+
+  // Others read, and wait for nobody who writes.
+  const rows = yield* pool.read((reader) =>
+    reader.query("select name, moons from planet where moons >= :least order by moons", { least: 2 })
+  )
+  for (const row of rows) yield* Console.log(`${row["name"]} has ${row["moons"]} moons`)
+
+  // Many rows come as a stream, a few at a time.
+  const moons = yield* pool.stream("select moons from planet").pipe(
+    Stream.runFold(() => 0, (sum, row) => sum + Number(row["moons"]))
+  )
+  yield* Console.log(`${moons} moons in all`)
+
+  // What goes wrong is a value, with a type.
+  const error = yield* Effect.flip(
+    pool.write((connection) => connection.run("insert into planet(name, moons) values ('Mars', 2)"))
+  )
+  yield* Console.log(`${error._tag}: ${error.message}`)
+})
+
+// The layer opens the file and closes it. `SqlitePool.layer({ filename: "app.db" })` is for a file that stays.
+program.pipe(Effect.provide(SqlitePool.layerTemporary()), NodeRuntime.runMain)

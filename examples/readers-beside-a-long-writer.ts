@@ -1,0 +1,52 @@
+/**
+ * Do my readers stall while a transaction takes its time?
+ *
+ * A transaction that waits for something between its statements is the usual reason why an application with SQLite
+ * becomes slow: with one connection, everybody waits for it. Here it is done both ways.
+ *
+ *     npm run examples -- readers-beside-a-long-writer
+ */
+import { NodeRuntime } from "@effect/platform-node"
+import { Clock, Console, Effect, Fiber } from "effect"
+import { SqlitePool } from "effect-connection-pool/sqlite"
+
+const transactions = 10
+
+/** 10 transactions that wait 50 ms each for somebody else's answer; 20 fibers that read all the while. */
+const measure = Effect.fnUntraced(function*(pool: SqlitePool.SqlitePool) {
+  yield* pool.write((connection) => connection.exec("create table stock(item integer primary key, pieces integer)"))
+  yield* pool.write((connection) => connection.run("insert into stock values (1, 0)"))
+
+  const waits: Array<number> = []
+  const look = Effect.gen(function*() {
+    const asked = yield* Clock.monotonicTimeNanos
+    yield* pool.read((reader) => reader.query("select pieces from stock where item = 1"))
+    waits.push(Number((yield* Clock.monotonicTimeNanos) - asked) / 1e6)
+    yield* Effect.sleep("1 millis")
+  })
+  const readers = yield* Effect.forEach(Array.from({ length: 20 }), () => Effect.forkChild(Effect.forever(look)))
+
+  const restock = pool.transaction(Effect.gen(function*() {
+    yield* pool.write((connection) => connection.run("update stock set pieces = pieces + 1 where item = 1"))
+    yield* Effect.sleep("50 millis")
+  }))
+  yield* Effect.repeat(restock, { times: transactions - 1 })
+
+  yield* Fiber.interruptAll(readers)
+  waits.sort((a, b) => a - b)
+  const at = (share: number) => `${waits[Math.floor((waits.length - 1) * share)]!.toFixed(2)} ms`
+  return `${waits.length} reads, median ${at(0.5)}, slowest ${at(1)}`
+})
+
+const program = Effect.gen(function*() {
+  const ways = {
+    "one connection for all (in memory)": SqlitePool.make({ filename: ":memory:" }),
+    "one that writes, four that read": SqlitePool.makeTemporary({ readers: 4 })
+  }
+  for (const [name, pool] of Object.entries(ways)) {
+    const result = yield* Effect.scoped(Effect.flatMap(pool, measure))
+    yield* Console.log(`${name}: ${result}`)
+  }
+})
+
+program.pipe(NodeRuntime.runMain)

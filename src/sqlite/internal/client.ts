@@ -1,0 +1,260 @@
+/**
+ * Effect's `SqlClient` over a pool that reads and a pool that writes.
+ *
+ * A statement on its own takes a connection for as long as it runs: a reader's if its text only reads, else the writer's. A
+ * reader refuses what turns out to write, and has changed nothing then, so the writer gets it. Inside a transaction every
+ * statement runs on that one's connection.
+ *
+ * For the rest of this folder: `Client.joined` is the connection of the transaction that a fiber is in. Whatever works on a
+ * connection asks for it first, and takes one from a pool only if there is none. Whether that transaction may write is in
+ * `Client.transactor.session(fiber).mode`.
+ */
+import { Effect, type Fiber, Stream } from "effect"
+import type { Reactivity } from "effect/reactivity/Reactivity"
+import * as SqlClient from "effect/sql/SqlClient"
+import type { Connection } from "effect/sql/SqlConnection"
+import type { SqlError } from "effect/sql/SqlError"
+import * as Statement from "effect/sql/Statement"
+import type { ConnectionPool } from "../../ConnectionPool.ts"
+import { toSqlError } from "../../internal/transaction.ts"
+import * as Transaction from "../../Transaction.ts"
+import { failure, handleOf, type Params, type SqliteConnection } from "../SqliteConnection.ts"
+import * as Dialect from "./dialect.ts"
+import type { Handle } from "./handle.ts"
+import { Joined } from "./joined.ts"
+import { Kinds, uncontrolled } from "./kinds.ts"
+import { mayStartLater, retryWhileLocked } from "./locks.ts"
+import { startReading, streamFrom } from "./reading.ts"
+import { codeOf, primaryOf } from "./sqlError.ts"
+
+type Pool = ConnectionPool<SqliteConnection, SqlError>
+
+export interface Options {
+  /** How the database is called in errors. */
+  readonly name: string
+  /** A pool of one connection that may write. */
+  readonly writer: Pool
+  /** A pool of connections that only read. In memory there is nothing else than the writer: the same pool. */
+  readonly reader: Pool
+  /** How long what starts work goes on trying while another process has a lock, in milliseconds. */
+  readonly busyTimeout: number
+  readonly spanAttributes?: Readonly<Record<string, unknown>> | undefined
+  /** Names of columns as they are to appear in rows. */
+  readonly transformResultNames?: ((name: string) => string) | undefined
+  /** Identifiers as they are to appear in SQL. */
+  readonly transformQueryNames?: ((name: string) => string) | undefined
+}
+
+export interface Client {
+  readonly sql: SqlClient.SqlClient
+  /** The connection of the transaction that a fiber is in, if it is in one of this client's. */
+  readonly joined: (fiber: Fiber.Fiber<unknown, unknown>) => SqliteConnection | undefined
+  readonly transactor: Transaction.Transactor<SqliteConnection, Dialect.Isolation, SqlError>
+}
+
+export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Return<Client, never, Reactivity> {
+  const spanAttributes: ReadonlyArray<readonly [string, unknown]> = [
+    ...Object.entries(options.spanAttributes ?? {}),
+    ["db.system.name", "sqlite"]
+  ]
+  const kinds = new Kinds()
+  const routed = toConnection(new Routed(options, kinds))
+  const reserved = Effect.mapBoth(options.writer.acquire, {
+    onFailure: toSqlError,
+    onSuccess: (connection) => toConnection(new Reserved(connection))
+  })
+  const sql = yield* SqlClient.make({
+    driver: "effect-connection-pool",
+    // Which pool it is to be shows only when there is a statement; that takes its connection itself.
+    acquirer: Effect.succeed(routed),
+    borrower: (f) => f(routed),
+    transactionAcquirer: reserved,
+    compiler: Statement.makeCompilerSqlite(options.transformQueryNames),
+    transformRows: options.transformResultNames && Statement.defaultTransforms(options.transformResultNames).array,
+    spanAttributes
+  })
+  const transactor = Transaction.make({
+    name: options.name,
+    dialect: Dialect.make(options.busyTimeout),
+    pool: options.writer,
+    readers: options.reader,
+    transactionService: sql.transactionService,
+    toSql: (session) => toConnection(new InTransaction(session, kinds)),
+    spanAttributes
+  })
+  // In place: the client refers to itself, and copies of it are made from it.
+  Object.assign(sql, { withTransaction: transactor.withTransaction })
+  const joined = (fiber: Fiber.Fiber<unknown, unknown>) => {
+    const session = transactor.session(fiber)
+    return session && new Joined(session, kinds)
+  }
+  return { sql, transactor, joined }
+})
+
+/** What a statement does with a connection, in one step. */
+type Action<A> = (handle: Handle, bigInts: boolean) => A
+
+/** Where statements run. */
+interface Place {
+  readonly run: <A>(sql: string, action: Action<A>) => Effect.Effect<A, SqlError>
+  readonly stream: (sql: string, params: Params) => Stream.Stream<unknown, SqlError>
+}
+
+const toConnection = (place: Place): Connection => {
+  const execute: Connection["execute"] = (sql, params, transformRows) => {
+    const rows = place.run(sql, (handle, bigInts) => handle.rows("execute", sql, params, false, bigInts))
+    return transformRows === undefined
+      ? rows
+      : Effect.map(rows as Effect.Effect<Array<object>, SqlError>, transformRows)
+  }
+  const executeValues: Connection["executeValues"] = (sql, params) =>
+    place.run(
+      sql,
+      (handle, bigInts) => handle.rows("executeValues", sql, params, true, bigInts) as Array<Array<unknown>>
+    )
+  return {
+    execute,
+    executeUnprepared: execute,
+    executeValues,
+    executeValuesUnprepared: executeValues,
+    executeRaw: (sql, params) =>
+      place.run(sql, (handle, bigInts) => handle.rowsOrResult("executeRaw", sql, params, bigInts)),
+    executeStream: (sql, params, transformRows) => {
+      const rows = place.stream(sql, params as Params)
+      return transformRows === undefined
+        ? rows
+        : Stream.mapArray(rows as Stream.Stream<object, SqlError>, (chunk) => transformRows(chunk) as typeof chunk)
+    }
+  }
+}
+
+const bigIntsOf = (fiber: Fiber.Fiber<unknown, unknown>): boolean => fiber.getRef(SqlClient.SafeIntegers)
+
+/** A statement at a time, each on a connection of its own. */
+class Routed implements Place {
+  readonly #options: Options
+  readonly #kinds: Kinds
+
+  constructor(options: Options, kinds: Kinds) {
+    this.#options = options
+    this.#kinds = kinds
+  }
+
+  run<A>(sql: string, action: Action<A>): Effect.Effect<A, SqlError> {
+    return Effect.withFiber((fiber) => {
+      const bigInts = bigIntsOf(fiber)
+      const { reader, writer } = this.#options
+      switch (this.#kinds.of(sql)) {
+        case "control":
+          return Effect.fail(uncontrolled(sql))
+        case "write":
+          return this.#runOn(writer, action, bigInts)
+        case "read":
+          return Effect.catchIf(
+            this.#runOn(reader, action, bigInts),
+            (error) => isRefusedWrite(error) && reader !== writer,
+            () => this.#runOn(writer, action, bigInts)
+          )
+      }
+    })
+  }
+
+  stream(sql: string, params: Params): Stream.Stream<unknown, SqlError> {
+    return Stream.suspend(() => {
+      const { reader, writer } = this.#options
+      switch (this.#kinds.of(sql)) {
+        case "control":
+          return Stream.fail(uncontrolled(sql))
+        case "write":
+          return this.#streamOn(writer, sql, params)
+        case "read":
+          return Stream.catchIf(
+            this.#streamOn(reader, sql, params),
+            (error) => isRefusedWrite(error) && reader !== writer,
+            () => this.#streamOn(writer, sql, params)
+          )
+      }
+    })
+  }
+
+  #runOn<A>(pool: Pool, action: Action<A>, bigInts: boolean): Effect.Effect<A, SqlError> {
+    const once = (connection: SqliteConnection) => action(handleOf(connection, "execute"), bigInts)
+    return Effect.catch(pool.useSync({ try: once, catch: failure }), (error) => {
+      if (!mayStartLater(codeOf(error))) return Effect.fail(toSqlError(error))
+      // In one lease from now on, so that whoever comes later is not served before.
+      return pool.use((connection) => this.#persist(Effect.try({ try: () => once(connection), catch: failure }))).pipe(
+        Effect.mapError(toSqlError)
+      )
+    })
+  }
+
+  #streamOn(pool: Pool, sql: string, params: Params): Stream.Stream<unknown, SqlError> {
+    return streamFrom(
+      Effect.flatMap(pool.acquire, (connection) => this.#persist(startReading(connection, sql, params))),
+      Effect.void
+    )
+  }
+
+  #persist<A, E, R>(start: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
+    return retryWhileLocked(start, this.#options.busyTimeout, { isWorthwhile: mayStartLater })
+  }
+}
+
+/** All on the connection of a transaction. */
+class InTransaction implements Place {
+  readonly #session: Transaction.Session<SqliteConnection>
+  readonly #kinds: Kinds
+
+  constructor(session: Transaction.Session<SqliteConnection>, kinds: Kinds) {
+    this.#session = session
+    this.#kinds = kinds
+  }
+
+  run<A>(sql: string, action: Action<A>): Effect.Effect<A, SqlError> {
+    if (this.#kinds.of(sql) === "control") return Effect.fail(uncontrolled(sql))
+    return Effect.mapError(
+      this.#session.step(
+        sql,
+        (connection, fiber) => action(handleOf(connection, "execute"), bigIntsOf(fiber)),
+        failure
+      ),
+      toSqlError
+    )
+  }
+
+  stream(sql: string, params: Params): Stream.Stream<unknown, SqlError> {
+    if (this.#kinds.of(sql) === "control") return Stream.fail(uncontrolled(sql))
+    return streamFrom(
+      this.#session.steps(sql, (connection) => startReading(connection, sql, params)),
+      Effect.mapError(this.#session.check(sql), toSqlError)
+    )
+  }
+}
+
+/** All on a connection that somebody has for as long as they like, and does with what they like. */
+class Reserved implements Place {
+  readonly #connection: SqliteConnection
+
+  constructor(connection: SqliteConnection) {
+    this.#connection = connection
+  }
+
+  run<A>(_: string, action: Action<A>): Effect.Effect<A, SqlError> {
+    return Effect.withFiber((fiber) =>
+      Effect.try({
+        try: () => action(handleOf(this.#connection, "execute"), bigIntsOf(fiber)),
+        catch: (thrown) => toSqlError(failure(thrown))
+      })
+    )
+  }
+
+  stream(sql: string, params: Params): Stream.Stream<unknown, SqlError> {
+    return Stream.mapError(this.#connection.stream(sql, params), toSqlError)
+  }
+}
+
+/** A connection that only reads has refused it, and so it has changed nothing. */
+const isRefusedWrite = (error: SqlError): boolean => {
+  const code = codeOf(error)
+  return code !== undefined && primaryOf(code) === 8
+}

@@ -1,0 +1,43 @@
+/** What kind of statement a text is, on which depends where it may run. */
+import type { SqlError } from "effect/sql/SqlError"
+import { refused } from "./sqlError.ts"
+import * as SqlText from "./sqlText.ts"
+
+type Kind = "read" | "write" | "control"
+
+/** What statements do, as far as their text tells; remembered for those seen last. */
+export class Kinds {
+  readonly #bySql = new Map<string, Kind>()
+
+  get size(): number {
+    return this.#bySql.size
+  }
+
+  of(sql: string): Kind {
+    const known = this.#bySql.get(sql)
+    if (known !== undefined) return known
+    const kind = kindOf(SqlText.read(sql))
+    // Values written into the text make it long, and different each time.
+    if (sql.length > longestToKeep) return kind
+    this.#bySql.set(sql, kind)
+    if (this.#bySql.size > kindsToKeep) this.#bySql.delete(this.#bySql.keys().next().value!)
+    return kind
+  }
+}
+
+const kindsToKeep = 1000
+const longestToKeep = 10_000
+
+const kindOf = (text: SqlText.SqlText): Kind => {
+  if (text.controlsTransaction) return "control"
+  return text.isRead ? "read" : "write"
+}
+
+/** The error for a statement that begins or ends a transaction where that is not its business. */
+export const uncontrolled = (sql: string): SqlError =>
+  refused(
+    "execute",
+    `execute: ${
+      JSON.stringify(sql)
+    }: transactions are begun and ended by withTransaction, or by hand on a connection from reserve`
+  )

@@ -1,0 +1,41 @@
+/** A connection that could write, as somebody sees it who is to read: in memory, and within a transaction. */
+import { Effect, Stream } from "effect"
+import type { Params, SqliteConnection, SyncOptions } from "../SqliteConnection.ts"
+import type { SqliteReader } from "../SqliteReader.ts"
+import { Kinds } from "./kinds.ts"
+import { refusedWrite } from "./sqlError.ts"
+
+export class ReaderView implements SqliteReader {
+  readonly #connection: SqliteConnection
+
+  constructor(connection: SqliteConnection) {
+    this.#connection = connection
+  }
+
+  query(sql: string, params?: Params) {
+    return isRead(sql) ? this.#connection.query(sql, params) : Effect.fail(refusedWrite("query"))
+  }
+
+  values(sql: string, params?: Params) {
+    return isRead(sql) ? this.#connection.values(sql, params) : Effect.fail(refusedWrite("values"))
+  }
+
+  stream(sql: string, params?: Params) {
+    return isRead(sql) ? this.#connection.stream(sql, params) : Stream.fail(refusedWrite("stream"))
+  }
+
+  queryUnsafe(sql: string, params?: Params, options?: SyncOptions) {
+    if (!isRead(sql)) throw refusedWrite("queryUnsafe")
+    return this.#connection.queryUnsafe(sql, params, options)
+  }
+
+  valuesUnsafe(sql: string, params?: Params, options?: SyncOptions) {
+    if (!isRead(sql)) throw refusedWrite("valuesUnsafe")
+    return this.#connection.valuesUnsafe(sql, params, options)
+  }
+}
+
+const kinds = new Kinds()
+
+/** Whether a statement does nothing but read. To explain a pragma makes its setting all the same. */
+const isRead = (sql: string): boolean => kinds.of(sql) === "read" && !/^[^a-z]*explain\b[^]*\bpragma\b/i.test(sql)

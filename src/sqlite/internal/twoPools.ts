@@ -1,0 +1,146 @@
+/**
+ * The pools behind a SQLite database: one connection that writes, and some that read. In memory they are the same pool
+ * of one connection.
+ *
+ * Everything that works on the database has its connections from here, and finds here the connection that a fiber works
+ * on already.
+ */
+import { Context, Effect, type Fiber, Option, type Scope } from "effect"
+import * as Reactivity from "effect/reactivity/Reactivity"
+import type { SqlError } from "effect/sql/SqlError"
+import * as ConnectionPool from "../../ConnectionPool.ts"
+import type { ConnectError, PoolConfigError, PoolError } from "../../PoolError.ts"
+import * as SqliteConnection from "../SqliteConnection.ts"
+import type { SqliteReader } from "../SqliteReader.ts"
+import * as Client from "./client.ts"
+import type { PoolSettings } from "./poolSettings.ts"
+import { ReaderView } from "./readerView.ts"
+import { nameOf, type Settings } from "./settings.ts"
+import { SharedFile } from "./sharedFile.ts"
+import { unconnected } from "./sqlError.ts"
+
+type Connection = SqliteConnection.SqliteConnection
+type Pool = ConnectionPool.ConnectionPool<Connection, SqlError>
+
+export interface TwoPools {
+  readonly settings: PoolSettings
+  readonly writer: Pool
+  readonly readers: Pool
+  /** For those who will hold on to a state of the database: sometimes they have to wait, for the sake of the log. */
+  readonly acquireReader: (
+    options: ConnectionPool.AcquireOptions
+  ) => Effect.Effect<Connection, PoolError<SqlError>, Scope.Scope>
+  /** Nothing in memory. */
+  readonly file: SharedFile | undefined
+  /** Effect's client, and the transactions, over both. */
+  readonly client: Client.Client
+  /** In memory, the connection that a fiber has for other reasons than a transaction: there is no other. */
+  readonly held: Context.Service<Connection, Connection>
+  /** What a transaction asks for when it takes its connection. */
+  readonly wanted: Context.Reference<ConnectionPool.AcquireOptions | undefined>
+}
+
+/** What a fiber works on already, so that what it reads has to be read there. */
+export const readerOf = (pools: TwoPools, fiber: Fiber.Fiber<unknown, unknown>): SqliteReader | undefined => {
+  const connection = pools.client.joined(fiber) ??
+    (pools.file === undefined ? Context.getOrUndefined(fiber.context, pools.held) : undefined)
+  return connection && new ReaderView(connection)
+}
+
+/**
+ * The connection of the transaction that a fiber is in, so that what it writes has to be written there. One that only reads
+ * refuses that: written elsewhere, it would neither be seen in the transaction nor be undone with it.
+ */
+export const writerOf = (pools: TwoPools, fiber: Fiber.Fiber<unknown, unknown>): Connection | undefined =>
+  pools.client.joined(fiber)
+
+let nextId = 1
+
+/** Opens the pools for the current scope, which closes the readers first: who closes last can tidy up the log. */
+export const make = Effect.fnUntraced(function*(
+  settings: PoolSettings
+): Effect.fn.Return<TwoPools, PoolConfigError | ConnectError<SqlError>, Scope.Scope> {
+  const id = nextId++
+  const sides = yield* open(settings)
+  const wanted = Context.Reference<ConnectionPool.AcquireOptions | undefined>(
+    `effect-connection-pool/sqlite/wanted/${id}`,
+    { defaultValue: () => undefined }
+  )
+  const asWanted = (pool: Pool, acquire: TwoPools["acquireReader"]): Pool => ({
+    ...pool,
+    acquire: Effect.withFiber((fiber) => acquire(fiber.getRef(wanted) ?? {}))
+  })
+  const writer = asWanted(sides.writer, sides.writer.acquireWith)
+  const acquireReader: TwoPools["acquireReader"] = (options) =>
+    sides.file === undefined
+      ? writer.acquireWith(options)
+      : Effect.andThen(sides.file.gate.await, sides.readers.acquireWith(options))
+  const client = yield* Client.make({
+    name: settings.name,
+    writer,
+    // There, it has to be seen that they are the same.
+    reader: sides.file === undefined ? writer : asWanted(sides.readers, acquireReader),
+    busyTimeout: settings.connection.busyTimeout,
+    ...settings.client
+  }).pipe(Effect.provideService(Reactivity.Reactivity, yield* reactivity))
+  const held = Context.Service<Connection, Connection>(`effect-connection-pool/sqlite/held/${id}`)
+  return { settings, ...sides, acquireReader, client, held, wanted }
+})
+
+/** That of the application, so that others hear of what is written here. */
+const reactivity = Effect.flatMap(
+  Effect.serviceOption(Reactivity.Reactivity),
+  Option.match({ onNone: () => Reactivity.make, onSome: Effect.succeed })
+)
+
+const open = Effect.fnUntraced(function*(settings: PoolSettings) {
+  const lasting = { ...settings.pool, maxLifetime: Infinity, connectTimeout: settings.connection.busyTimeout + 10_000 }
+  // Only those who look after the health of a pool ask: a file does not go away as a server does.
+  const unasked = { ...lasting, validateAfterIdle: Infinity }
+  if (settings.connection.isMemory) {
+    const pool = yield* ConnectionPool.make({
+      ...lasting,
+      factory: inMemory(settings.connection),
+      name: settings.name,
+      min: 1,
+      max: 1,
+      idleTimeout: Infinity
+    })
+    // What is in it would be gone with its connection.
+    const kept: Pool = { ...pool, invalidate: () => Effect.succeed(false), recycle: Effect.succeed(0) }
+    return { writer: kept, readers: kept, file: undefined }
+  }
+  const file = new SharedFile(settings, yield* Effect.context<never>())
+  yield* Effect.addFinalizer(() => Effect.sync(() => file.ages.stop()))
+  const writer = yield* ConnectionPool.make({
+    ...unasked,
+    factory: file.writing,
+    name: `${settings.name}/writer`,
+    min: 1,
+    max: 1
+  })
+  const readers = yield* ConnectionPool.make({
+    ...unasked,
+    factory: file.reading,
+    name: `${settings.name}/readers`,
+    min: 0,
+    max: settings.readers,
+    idleTimeout: settings.idleTimeout
+  })
+  return { writer, readers, file }
+})
+
+/** Opens the database once: another connection would have another database, and an empty one. */
+const inMemory = (settings: Settings) => {
+  let wasOpened = false
+  const open = Effect.suspend(() => {
+    if (wasOpened) return Effect.fail(unconnected("open", `${nameOf(settings)} is gone with its connection`))
+    return Effect.tap(
+      SqliteConnection.openWith(settings),
+      Effect.sync(() => {
+        wasOpened = true
+      })
+    )
+  })
+  return SqliteConnection.factoryOf(open, true)
+}

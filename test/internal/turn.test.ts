@@ -1,0 +1,91 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Fiber, Latch } from "effect"
+import { Sweep } from "effect-connection-pool/testing"
+import { Turn } from "../../src/internal/turn.ts"
+
+describe("a turn", () => {
+  it.effect("is taken in order of arrival, by one at a time", () =>
+    Effect.gen(function*() {
+      const turn = new Turn()
+      const order: Array<number> = []
+      let inside = 0
+      yield* Effect.forEach(
+        Array.from({ length: 2000 }, (_, n) => n),
+        (n) =>
+          turn.take(Effect.gen(function*() {
+            assert.strictEqual(++inside, 1)
+            yield* Effect.yieldNow
+            inside--
+            order.push(n)
+          })),
+        { concurrency: "unbounded" }
+      )
+      assert.deepStrictEqual(order, Array.from({ length: 2000 }, (_, n) => n))
+      assert.isTrue(turn.isFree)
+    }))
+
+  it.effect("is handed on whatever becomes of the one who has it, or waits for it", () =>
+    Effect.gen(function*() {
+      const report = yield* Sweep.run({
+        setup: Effect.sync(() => ({ turn: new Turn(), inside: 0, most: 0 })),
+        scenario: (world) => {
+          const use = world.turn.take(
+            Effect.gen(function*() {
+              world.most = Math.max(world.most, ++world.inside)
+              yield* Effect.yieldNow
+            }).pipe(Effect.ensuring(Effect.sync(() => world.inside--)))
+          )
+          return Effect.all([use, use, use, Effect.exit(Effect.andThen(use, Effect.fail("no")))], {
+            concurrency: "unbounded"
+          })
+        },
+        check: ({ most, turn }) =>
+          Effect.gen(function*() {
+            assert.isAtMost(most, 1)
+            const next = yield* Effect.forkChild(turn.take(Effect.void))
+            for (let turns = 0; turns < 20; turns++) yield* Effect.yieldNow
+            assert.isDefined(next.pollUnsafe())
+            assert.isTrue(turn.isFree)
+          }),
+        turns: [0, 20]
+      })
+      assert.isAbove(report.interrupted, 300)
+    }), 30_000)
+
+  it.effect(
+    "is given to the next when the one before is interrupted, at any point of both",
+    () =>
+      Effect.gen(function*() {
+        yield* Sweep.run({
+          setup: Effect.sync(() => new Turn()),
+          scenario: () => Effect.void,
+          check: (turn, _, cut) =>
+            Effect.gen(function*() {
+              const first = yield* Effect.forkChild(turn.take(Effect.never))
+              const second = yield* Effect.forkChild(turn.take(Effect.succeed("in")))
+              for (let turns = 0; turns < cut.turns; turns++) yield* Effect.yieldNow
+              yield* Fiber.interrupt(first)
+              for (let turns = 0; turns < 20; turns++) yield* Effect.yieldNow
+              assert.deepStrictEqual(second.pollUnsafe(), Exit.succeed("in"))
+            })
+        })
+      }),
+    30_000
+  )
+
+  it.effect("is everybody's after the end, and so for those who wait", () =>
+    Effect.gen(function*() {
+      const turn = new Turn()
+      const over = yield* Latch.make()
+      const first = yield* Effect.forkChild(turn.take(over.await))
+      yield* Effect.yieldNow
+      const waiting = yield* Effect.forkChild(turn.take(Effect.succeed("on")))
+      yield* Effect.yieldNow
+      assert.isUndefined(waiting.pollUnsafe())
+      turn.end()
+      assert.strictEqual(yield* Fiber.join(waiting), "on")
+      assert.strictEqual(yield* turn.take(Effect.succeed("on")), "on")
+      yield* over.open
+      yield* Fiber.join(first)
+    }))
+})

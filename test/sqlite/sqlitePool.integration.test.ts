@@ -1,0 +1,484 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, Deferred, Effect, Exit, Fiber, Layer, Scope } from "effect"
+import { TransactionError } from "effect-connection-pool"
+import { SqliteConnection, SqlitePool, type SqliteReader } from "effect-connection-pool/sqlite"
+import { PoolAssert, Sweep } from "effect-connection-pool/testing"
+import { SqlError } from "effect/sql/SqlError"
+import { TestClock } from "effect/testing"
+import { existsSync } from "node:fs"
+import { dirname } from "node:path"
+import { settle } from "../support.ts"
+import { elsewhere, file, judge, openFiles } from "./support.ts"
+
+const table = (pool: SqlitePool.SqlitePool) =>
+  pool.write((connection) => connection.exec("create table t(a); insert into t values (1)"))
+
+const count = (reader: SqliteReader.SqliteReader) =>
+  Effect.map(reader.values("select count(*) from t"), (rows) => rows[0]![0])
+
+/** A pool over a new file with a table that has one row. */
+const make = Effect.fnUntraced(function*(options?: Partial<SqlitePool.Options>) {
+  const filename = yield* file
+  const pool = yield* SqlitePool.make({ filename, drainTimeout: 0, ...options })
+  yield* table(pool)
+  return { filename, pool }
+})
+
+const insert = (connection: SqliteConnection.SqliteConnection) => connection.run("insert into t values (1)")
+
+describe("a pool over a file", () => {
+  it.effect("reads and writes, each on a connection of its own", () =>
+    Effect.gen(function*() {
+      const { filename, pool } = yield* make()
+      assert.deepStrictEqual(yield* pool.write(insert), { changes: 1, lastInsertRowid: 2 })
+      assert.strictEqual(yield* pool.read(count), 2)
+      assert.deepStrictEqual(yield* pool.readSync((reader) => reader.queryUnsafe("select a from t")), [
+        { a: 1 },
+        { a: 1 }
+      ])
+      const written = pool.writeSync((connection) => connection.runUnsafe("insert into t values (?)", [3]))
+      assert.deepStrictEqual(yield* written, { changes: 1, lastInsertRowid: 3 })
+      assert.strictEqual(pool.filename, filename)
+      const { readers, walBytes, writer } = yield* pool.stats
+      assert.deepStrictEqual(
+        [writer.pool, writer.checkouts, writer.total, readers.pool, readers.checkouts, readers.total],
+        ["sqlite/writer", 3, 1, "sqlite/readers", 2, 1]
+      )
+      assert.isAbove(walBytes, 0)
+      const other = yield* judge(filename)
+      assert.deepStrictEqual(other.prepare("select count(*) as n from t").get()!["n"], 3)
+    }))
+
+  it.effect("opens as many readers as are needed at once, and no more than there may be", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ readers: 2 })
+      assert.strictEqual((yield* pool.stats).readers.total, 0)
+      const gate = yield* Deferred.make<void>()
+      const fibers = yield* Effect.forEach(
+        Array.from({ length: 5 }),
+        () => Effect.forkChild(pool.read((reader) => Effect.andThen(Deferred.await(gate), count(reader))))
+      )
+      yield* settle
+      const { readers } = yield* pool.stats
+      assert.deepStrictEqual([readers.inUse, readers.total, readers.waiting], [2, 2, 3])
+      yield* Deferred.succeed(gate, undefined)
+      assert.deepStrictEqual(yield* Effect.forEach(fibers, Fiber.join), [1, 1, 1, 1, 1])
+    }))
+
+  it.effect("has the readers wait for nobody who writes, however long that takes", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ readers: 1 })
+      const begun = yield* Deferred.make<void>()
+      const readersDone = yield* Deferred.make<void>()
+      const writer = yield* Effect.forkChild(pool.write((connection) =>
+        Effect.gen(function*() {
+          yield* connection.exec("begin immediate; insert into t values (2)")
+          yield* Deferred.succeed(begun, undefined)
+          yield* Deferred.await(readersDone)
+          yield* connection.exec("commit")
+        })
+      ))
+      yield* Deferred.await(begun)
+      // All of them come to their end while the transaction is open: it ends only after them.
+      const seen = yield* Effect.forEach(Array.from({ length: 50 }), () => pool.read(count), {
+        concurrency: "unbounded"
+      })
+      assert.deepStrictEqual(new Set(seen), new Set([1]))
+      yield* Deferred.succeed(readersDone, undefined)
+      yield* Fiber.join(writer)
+      assert.strictEqual(yield* pool.read(count), 2)
+      assert.strictEqual((yield* pool.stats).writer.maxWaitMillis, 0)
+    }))
+
+  it.effect("has readers wait for nobody who writes, and the one who writes not for readers in a loop", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make()
+      const readers = yield* Effect.forEach(
+        Array.from({ length: 50 }),
+        () => Effect.forkChild(Effect.forever(Effect.andThen(pool.read(count), Effect.yieldNow)))
+      )
+      for (let write = 0; write < 20; write++) yield* pool.write((connection) => Effect.asVoid(insert(connection)))
+      const { writer } = yield* pool.stats
+      assert.strictEqual(writer.maxWaitMillis, 0)
+      yield* Fiber.interruptAll(readers)
+      assert.strictEqual(yield* pool.read(count), 21)
+    }))
+
+  it.effect("shows a read everything that was written before it asked, always", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make()
+      let written = 1
+      const writing = Effect.gen(function*() {
+        for (let at = 0; at < 200; at++) {
+          yield* pool.write(insert)
+          written++
+          // Whoever asks now must see it, whichever reader it gets.
+          const expected = written
+          const seen = yield* pool.read(count)
+          assert.isAtLeast(seen as number, expected)
+        }
+      })
+      const reading = Effect.gen(function*() {
+        for (let at = 0; at < 200; at++) {
+          const before = written
+          assert.isAtLeast(
+            (yield* pool.read((reader) => Effect.andThen(Effect.yieldNow, count(reader)))) as number,
+            before
+          )
+        }
+      })
+      yield* Effect.all([writing, reading, reading, writing, reading], { concurrency: "unbounded" })
+    }))
+
+  it.effect("has those who write wait in line, in order, and never in SQLite", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make()
+      yield* pool.write((connection) => connection.exec("create table log(n integer primary key autoincrement, who)"))
+      const failures: Array<unknown> = []
+      const write = (who: number) =>
+        pool.write((connection) =>
+          Effect.gen(function*() {
+            yield* connection.exec("begin immediate")
+            yield* Effect.yieldNow
+            yield* connection.run("insert into log(who) values (?)", [who])
+            yield* Effect.yieldNow
+            yield* connection.exec("commit")
+          })
+        ).pipe(Effect.tapCause((cause) => Effect.sync(() => failures.push(cause))))
+      const fibers = []
+      for (let who = 0; who < 200; who++) fibers.push(yield* Effect.forkChild(write(who)))
+      yield* Effect.forEach(fibers, Fiber.join)
+      assert.deepStrictEqual(failures, [])
+      const order = yield* pool.read((reader) => reader.values("select who from log order by n"))
+      assert.deepStrictEqual(order, Array.from({ length: 200 }, (_, who) => [who]))
+    }))
+
+  it.effect("refuses to write with a reader, and to fall back to the one who could", () =>
+    Effect.gen(function*() {
+      const { filename, pool } = yield* make()
+      const statements = [
+        "insert into t values (2)",
+        "delete from t",
+        "update t set a = 2 returning a",
+        "create table u(a)",
+        "drop table t",
+        "pragma user_version = 3",
+        "with x as (select 1) insert into t select * from x"
+      ]
+      for (const sql of statements) {
+        const attempts: ReadonlyArray<Effect.Effect<unknown, unknown>> = [
+          pool.read((reader) => reader.query(sql)),
+          pool.read((reader) => reader.values(sql)),
+          pool.readSync((reader) => reader.queryUnsafe(sql)),
+          pool.readSync((reader) => reader.valuesUnsafe(sql)),
+          pool.snapshot(pool.read((reader) => reader.query(sql)))
+        ]
+        for (const attempt of attempts) {
+          const error = yield* Effect.flip(attempt)
+          assert.strictEqual(SqliteConnection.codeOf(error), 8, sql)
+        }
+      }
+      // By its type it cannot even be asked: another method would not compile here.
+      const methods = ["query", "values", "stream", "queryUnsafe", "valuesUnsafe"] as const
+      const none: Exclude<keyof SqliteReader.SqliteReader, typeof methods[number]> extends never ? true : false = true
+      assert.isTrue(none)
+      const other = yield* judge(filename)
+      assert.deepStrictEqual(other.prepare("select * from t").all(), [Object.assign(Object.create(null), { a: 1 })])
+      assert.strictEqual((yield* pool.stats).writer.checkouts, 1)
+    }))
+
+  it.effect("refuses to take the right to write with a reader, which SQLite would only seem to give", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make()
+      const begin = (sql: string) => pool.read((reader) => reader.query(sql))
+      for (const sql of ["begin immediate", " /* now */ BEGIN\n  Exclusive transaction"]) {
+        assert.strictEqual(SqliteConnection.codeOf(yield* Effect.flip(begin(sql))), 8)
+        const script = pool.readers.use((connection) => connection.exec(`select 1; ${sql}; select 2`))
+        assert.strictEqual(SqliteConnection.codeOf(yield* Effect.flip(script)), 8)
+        yield* pool.write((connection) => connection.exec(sql))
+      }
+      yield* begin("begin")
+      yield* begin("begin deferred")
+    }))
+
+  it.effect("gives what a connection throws as a failure, and a bug as a defect", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make()
+      const bug = new TypeError("a bug")
+      for (const side of ["readSync", "writeSync"] as const) {
+        const error = yield* Effect.flip(pool[side]((reader) => reader.queryUnsafe("nonsense")))
+        assert.instanceOf(error, SqlError)
+        const buggy = pool[side](() => {
+          throw bug
+        })
+        assert.deepStrictEqual(yield* Effect.exit(buggy), Exit.die(bug))
+        assert.deepStrictEqual(
+          yield* Effect.exit(pool.snapshot(Effect.sync(() => {
+            throw bug
+          }))),
+          Exit.die(bug)
+        )
+      }
+    }))
+
+  it.effect("ends both of two fibers that want what the other has, one after the other, or with a typed error", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ readers: 1, acquireTimeout: "1 second" })
+      const both = yield* Deferred.make<void>()
+      let inside = 0
+      const meet = Effect.suspend(() => ++inside === 2 ? Deferred.succeed(both, undefined) : Deferred.await(both))
+      const readThenWrite = pool.read(() => Effect.andThen(meet, pool.write(insert)))
+      const writeThenRead = pool.write(() => Effect.andThen(meet, pool.read(count)))
+      const first = yield* Effect.forkChild(Effect.exit(Effect.asVoid(readThenWrite)))
+      const second = yield* Effect.forkChild(Effect.exit(Effect.asVoid(writeThenRead)))
+      yield* settle
+      yield* TestClock.adjust("1 second")
+      const exits = [yield* Fiber.join(first), yield* Fiber.join(second)]
+      const errors = exits.flatMap((exit) => Exit.isFailure(exit) ? exit.cause.reasons : [])
+      assert.isAtLeast(errors.length, 1)
+      for (const reason of errors) {
+        assert.isTrue(Cause.isFailReason(reason) && reason.error._tag === "AcquireTimeoutError")
+      }
+      assert.isAtMost((yield* pool.read(count)) as number, 2)
+      yield* pool.write(insert)
+    }))
+
+  it.effect("refuses a write within a write of the same fiber at once, but not a read", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make()
+      const nested = pool.write(() => pool.write(insert))
+      yield* PoolAssert.failsWith(nested, "SelfDeadlockError")
+      assert.strictEqual(yield* pool.write(() => pool.read(count)), 1)
+    }))
+
+  it.effect("closes the readers first, and leaves nothing but the file", () =>
+    Effect.gen(function*() {
+      const filename = yield* file
+      const scope = yield* Scope.make()
+      const pool = yield* Scope.provide(SqlitePool.make({ filename }), scope)
+      yield* table(pool)
+      const gate = yield* Deferred.make<void>()
+      const reading = yield* Effect.forEach(
+        Array.from({ length: 3 }),
+        () => Effect.forkChild(pool.read(() => Deferred.await(gate)))
+      )
+      yield* settle
+      yield* Deferred.succeed(gate, undefined)
+      yield* Effect.forEach(reading, Fiber.join)
+      assert.strictEqual((yield* pool.stats).readers.idle, 3)
+      assert.isTrue(existsSync(`${filename}-wal`))
+      yield* Scope.close(scope, Exit.void)
+      // A reader that closes last would leave them.
+      assert.isFalse(existsSync(`${filename}-wal`))
+      assert.isFalse(existsSync(`${filename}-shm`))
+      assert.strictEqual(openFiles(filename), 0)
+      yield* PoolAssert.failsWith(pool.read(count), "PoolClosedError")
+      yield* PoolAssert.failsWith(pool.write(insert), "PoolClosedError")
+      const other = yield* judge(filename)
+      assert.deepStrictEqual(other.prepare("pragma integrity_check").get()!["integrity_check"], "ok")
+      // Written by `pragma optimize`, on the way out.
+      assert.strictEqual(other.prepare("select count(*) as n from t").get()!["n"], 1)
+    }))
+
+  it.effect("waits at its end for those who read and write, and reports that", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ drainTimeout: "10 seconds" })
+      const gate = yield* Deferred.make<void>()
+      const later = yield* Deferred.make<void>()
+      const reader = yield* Effect.forkChild(pool.read((reader) => Effect.andThen(Deferred.await(gate), count(reader))))
+      const writer = yield* Effect.forkChild(
+        pool.write((connection) => Effect.andThen(Deferred.await(later), insert(connection)))
+      )
+      yield* settle
+      const shutdown = yield* Effect.forkChild(pool.shutdown)
+      yield* settle
+      yield* Deferred.succeed(gate, undefined)
+      yield* settle
+      yield* Deferred.succeed(later, undefined)
+      assert.deepStrictEqual(yield* Fiber.join(shutdown), {
+        readers: { returned: 1, interrupted: 0, abandoned: 0 },
+        writer: { returned: 1, interrupted: 0, abandoned: 0 }
+      })
+      assert.strictEqual(yield* Fiber.join(reader), 1)
+      assert.deepStrictEqual(yield* Fiber.join(writer), { changes: 1, lastInsertRowid: 2 })
+    }))
+
+  it.effect("rolls back at its end what is not committed, before it closes, and the fiber is interrupted", () =>
+    Effect.gen(function*() {
+      const filename = yield* file
+      const scope = yield* Scope.make()
+      const pool = yield* Scope.provide(SqlitePool.make({ filename, drainTimeout: 0 }), scope)
+      yield* table(pool)
+      const seen: Array<unknown> = []
+      const fiber = yield* Effect.forkChild(
+        pool.write((connection) =>
+          Effect.andThen(connection.exec("begin immediate; insert into t values (2)"), Effect.never).pipe(
+            Effect.onInterrupt(() => Effect.map(Effect.exit(connection.exec("rollback")), (exit) => seen.push(exit)))
+          )
+        )
+      )
+      yield* settle
+      yield* Scope.close(scope, Exit.void)
+      const exit = yield* Fiber.await(fiber)
+      assert.isTrue(Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause))
+      assert.deepStrictEqual(seen, [Exit.void])
+      const other = yield* judge(filename, "begin immediate; rollback")
+      assert.strictEqual(other.prepare("select count(*) as n from t").get()!["n"], 1)
+    }))
+})
+
+describe("a snapshot", () => {
+  it.effect("sees one state in all of its body, while others write and read", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make()
+      const seen = yield* pool.snapshot(Effect.gen(function*() {
+        const before = yield* pool.read(count)
+        yield* elsewhere(pool.write(insert))
+        yield* elsewhere(pool.write(insert))
+        const outside = yield* elsewhere(pool.read(count))
+        const inside = yield* Effect.forEach([1, 2, 3], () => pool.read(count), { concurrency: "unbounded" })
+        const sync = yield* pool.readSync((reader) => reader.valuesUnsafe("select count(*) from t")[0]![0])
+        const nested = yield* pool.snapshot(pool.read(count))
+        return { before, outside, inside, sync, nested }
+      }))
+      assert.deepStrictEqual(seen, { before: 1, outside: 3, inside: [1, 1, 1], sync: 1, nested: 1 })
+      assert.strictEqual(yield* pool.read(count), 3)
+    }))
+
+  it.effect("sees the state of its beginning, also where its body reads only later", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make()
+      const seen = yield* pool.snapshot(Effect.andThen(elsewhere(pool.write(insert)), pool.read(count)))
+      assert.strictEqual(seen, 1)
+    }))
+
+  it.effect("refuses to write, by whatever way: it would be seen by others, and not be undone", () =>
+    Effect.gen(function*() {
+      const { filename, pool } = yield* make()
+      const ways: Record<string, Effect.Effect<unknown, unknown>> = {
+        write: pool.write(insert),
+        exec: pool.write((connection) => connection.exec("insert into t values (1)")),
+        writeSync: pool.writeSync((connection) => connection.runUnsafe("insert into t values (1)")),
+        transaction: pool.transaction(pool.write(insert)),
+        sql: pool.sql`insert into t values (1)`
+      }
+      for (const [name, way] of Object.entries(ways)) {
+        assert.strictEqual(SqliteConnection.codeOf(yield* Effect.flip(pool.snapshot(way))), 8, name)
+      }
+      const asked = pool.transaction(Effect.void, { readOnly: false })
+      yield* PoolAssert.failsWith(pool.snapshot(asked), "TransactionOptionsError")
+      const other = yield* judge(filename)
+      assert.strictEqual(other.prepare("select count(*) as n from t").get()!["n"], 1)
+    }))
+
+  it.effect("is of one pool, and no other", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make()
+      const other = yield* make()
+      const seen = yield* pool.snapshot(Effect.gen(function*() {
+        yield* other.pool.write(insert)
+        return yield* other.pool.read(count)
+      }))
+      assert.strictEqual(seen, 2)
+    }))
+
+  it.effect("takes one reader, and gives it back clean, however it ends", () =>
+    Effect.gen(function*() {
+      const { filename, pool } = yield* make({ readers: 1 })
+      const begun = yield* Deferred.make<void>()
+      const hanging = Effect.andThen(
+        pool.read(count),
+        Effect.andThen(Deferred.succeed(begun, undefined), Effect.never)
+      )
+      const fiber = yield* Effect.forkChild(pool.snapshot(hanging))
+      yield* Deferred.await(begun)
+      yield* Fiber.interrupt(fiber)
+      yield* Effect.exit(pool.snapshot(Effect.fail("no")))
+      yield* Effect.exit(pool.snapshot(Effect.die("no")))
+      yield* pool.write(insert)
+      assert.strictEqual(yield* pool.read(count), 2)
+      assert.strictEqual((yield* pool.stats).readers.connects, 1)
+      // Nothing holds on to the log any more.
+      assert.isTrue((yield* pool.checkpoint()).isComplete)
+      const other = yield* judge(filename)
+      assert.strictEqual(other.prepare("pragma wal_checkpoint(truncate)").get()!["busy"], 0)
+    }))
+
+  it.effect("is over for a fiber that outlives it", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make()
+      const gate = yield* Deferred.make<void>()
+      const late = yield* pool.snapshot(Effect.forkDetach(Effect.andThen(Deferred.await(gate), pool.read(count))))
+      yield* Deferred.succeed(gate, undefined)
+      const error = yield* PoolAssert.failsWith(Fiber.join(late), "SqlError")
+      assert.instanceOf(error.reason.cause, TransactionError.TransactionEndedError)
+    }))
+
+  it.effect("loses nothing wherever it is interrupted", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ readers: 1 })
+      assert.strictEqual(yield* pool.read(count), 1)
+      const report = yield* Sweep.run({
+        setup: Effect.void,
+        scenario: () =>
+          pool.snapshot(Effect.andThen(pool.read(count), Effect.andThen(Effect.yieldNow, pool.read(count)))),
+        check: () =>
+          Effect.gen(function*() {
+            yield* settle
+            const { readers } = yield* pool.stats
+            assert.deepStrictEqual([readers.inUse, readers.waiting, readers.connects], [0, 0, 1])
+            assert.isTrue((yield* pool.checkpoint()).isComplete)
+          }),
+        budgets: [3, 40],
+        turns: [0, 8]
+      })
+      assert.isAbove(report.interrupted, 50)
+    }), 30_000)
+})
+
+describe("a temporary database", () => {
+  it.effect("does what one in a file does, and is gone at its end", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const pool = yield* Scope.provide(SqlitePool.makeTemporary(), scope)
+      yield* table(pool)
+      assert.strictEqual(yield* pool.snapshot(Effect.andThen(elsewhere(pool.write(insert)), pool.read(count))), 1)
+      assert.isTrue(existsSync(pool.filename))
+      assert.deepStrictEqual(yield* pool.write((connection) => connection.values("pragma synchronous")), [[0]])
+      yield* Scope.close(scope, Exit.void)
+      assert.isFalse(existsSync(dirname(pool.filename)))
+    }))
+
+  it.effect("is given as a layer, each a new one", () =>
+    Effect.gen(function*() {
+      const program = Effect.gen(function*() {
+        const pool = yield* SqlitePool.SqlitePool
+        yield* table(pool)
+        return yield* pool.read(count)
+      })
+      assert.strictEqual(yield* Effect.provide(program, SqlitePool.layerTemporary()), 1)
+      assert.strictEqual(yield* Effect.provide(program, SqlitePool.layerTemporary({ readers: 1, name: "test" })), 1)
+    }))
+})
+
+class Orders extends SqlitePool.Service<Orders>()("test/Orders") {}
+class Archive extends SqlitePool.Service<Archive>()("test/Archive") {}
+
+describe("a service", () => {
+  it.effect("is one database each", () =>
+    Effect.gen(function*() {
+      const filename = yield* file
+      const program = Effect.gen(function*() {
+        const orders = yield* Orders
+        const archive = yield* Archive
+        yield* table(orders)
+        yield* table(archive)
+        yield* orders.write(insert)
+        return [yield* orders.read(count), yield* archive.read(count)]
+      })
+      const layers = Layer.merge(Orders.layer({ filename }), Archive.layerTemporary())
+      assert.deepStrictEqual(yield* Effect.provide(program, layers), [2, 1])
+      const again = Effect.flatMap(SqlitePool.SqlitePool, (pool) => pool.read(count))
+      assert.strictEqual(yield* Effect.provide(again, SqlitePool.layer({ filename })), 2)
+    }))
+})

@@ -1,0 +1,372 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, Deferred, Effect, Exit, Fiber, Logger, Stream } from "effect"
+import { type SqliteConnection, SqlitePool, SqlitePoolError } from "effect-connection-pool/sqlite"
+import { PoolAssert } from "effect-connection-pool/testing"
+import { TestClock } from "effect/testing"
+import { statSync } from "node:fs"
+import { settle } from "../support.ts"
+import { elsewhere, file, judge } from "./support.ts"
+
+const make = Effect.fnUntraced(function*(options?: Partial<SqlitePool.Options>) {
+  const filename = yield* file
+  const pool = yield* SqlitePool.make({ filename, drainTimeout: 0, synchronous: "off", ...options })
+  yield* pool.write((connection) => connection.exec("create table t(a, b)"))
+  return { filename, pool, wal: () => statSync(`${filename}-wal`).size }
+})
+
+/** A row that takes a page. */
+const insert = (connection: SqliteConnection.SqliteConnection) =>
+  connection.run("insert into t values (1, randomblob(3000))")
+
+const count = (pool: SqlitePool.SqlitePool) =>
+  pool.read((reader) => Effect.map(reader.values("select count(*) from t"), ([row]) => row![0] as number))
+
+/** What is logged, as text. */
+const logged = Effect.sync(() => {
+  const lines: Array<string> = []
+  const logger = Logger.make<unknown, void>(({ message }) => {
+    lines.push(String(message))
+  })
+  return { lines, layer: Logger.layer([logger]) }
+})
+
+const megabyte = 1024 * 1024
+
+describe("a read that holds on to one state of the database", () => {
+  it.effect("is ended at maxReadAge, with a typed failure, and the log can be moved again", () =>
+    Effect.gen(function*() {
+      const { lines, layer } = yield* logged
+      yield* Effect.provide(
+        Effect.gen(function*() {
+          const { pool, wal } = yield* make({ maxReadAge: "2 seconds", readers: 1, leakThreshold: "Infinity" })
+          const begun = yield* Deferred.make<void>()
+          let isReleased = false
+          const fiber = yield* Effect.forkChild(
+            pool.snapshot(
+              Effect.andThen(count(pool), Effect.andThen(Deferred.succeed(begun, undefined), Effect.never)).pipe(
+                Effect.onInterrupt(() =>
+                  Effect.sync(() => {
+                    isReleased = true
+                  })
+                )
+              )
+            )
+          )
+          yield* Deferred.await(begun)
+          yield* pool.write(insert)
+          assert.isFalse((yield* pool.checkpoint()).isComplete)
+          yield* TestClock.adjust("1999 millis")
+          assert.isUndefined(fiber.pollUnsafe())
+          yield* TestClock.adjust("1 millis")
+          const error = yield* PoolAssert.failsWith(Fiber.join(fiber), "SnapshotExpiredError")
+          assert.deepStrictEqual(
+            error,
+            new SqlitePoolError.SnapshotExpiredError({ pool: "sqlite", heldMillis: 2000, maxReadAgeMillis: 2000 })
+          )
+          assert.include(error.message, "held for 2000 ms and ended, maxReadAge is 2000 ms")
+          assert.isTrue(isReleased)
+          assert.deepStrictEqual((yield* pool.checkpoint()).isComplete, true)
+          assert.strictEqual(wal(), 0)
+          // The reader is back, and clean.
+          assert.strictEqual(yield* count(pool), 1)
+          assert.strictEqual((yield* pool.stats).readers.connects, 1)
+        }),
+        layer
+      )
+      assert.deepStrictEqual(lines, [
+        "a read was ended that had held on to its state of the database for 2000 ms (maxReadAge)"
+      ])
+    }))
+
+  it.effect("is let go at that age also where its body cannot be interrupted", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ maxReadAge: "1 second" })
+      const gate = yield* Deferred.make<void>()
+      const errors: Array<unknown> = []
+      const body = Effect.gen(function*() {
+        yield* Deferred.await(gate)
+        errors.push(yield* Effect.exit(count(pool)))
+      })
+      const fiber = yield* Effect.forkChild(pool.snapshot(Effect.uninterruptible(body)))
+      yield* settle
+      yield* pool.write(insert)
+      yield* TestClock.adjust("1 second")
+      assert.isTrue((yield* pool.checkpoint()).isComplete)
+      yield* Deferred.succeed(gate, undefined)
+      yield* PoolAssert.failsWith(Fiber.join(fiber), "SnapshotExpiredError")
+      assert.include(String(errors[0]), "the database has ended the transaction")
+    }))
+
+  it.effect("is ended too where it is a transaction of its own making, or a stream", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ maxReadAge: "1 second" })
+      yield* Effect.forEach([1, 2, 3], () => pool.write(insert))
+      const gate = yield* Deferred.make<void>()
+      const own = yield* Effect.forkChild(pool.read((reader) =>
+        Effect.gen(function*() {
+          yield* reader.query("begin")
+          yield* reader.query("select * from t")
+          yield* Deferred.await(gate)
+          return yield* reader.query("select * from t")
+        })
+      ))
+      const streaming = yield* Effect.forkChild(
+        pool.stream("with recursive n(x) as (select 1 union all select x + 1 from n where x < 1000) select x from n, t")
+          .pipe(
+            Stream.rechunk(1),
+            Stream.runForEach(() => Deferred.await(gate))
+          )
+      )
+      yield* settle
+      yield* pool.write(insert)
+      assert.isFalse((yield* pool.checkpoint()).isComplete)
+      yield* TestClock.adjust("1 second")
+      assert.isTrue((yield* pool.checkpoint()).isComplete)
+      yield* Deferred.succeed(gate, undefined)
+      for (const fiber of [Effect.asVoid(Fiber.join(own)), Fiber.join(streaming)]) {
+        const error = yield* PoolAssert.failsWith(fiber, "LeaseExpiredError")
+        assert.include(error.message, "the lease on this connection has ended: it was held for 1000 ms")
+      }
+      const { readers } = yield* pool.stats
+      assert.strictEqual(readers.inUse, 0)
+    }))
+
+  it.effect("may be lent for longer as long as it holds on to nothing", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ maxReadAge: "1 second", leakThreshold: "Infinity" })
+      const gate = yield* Deferred.make<void>()
+      const fiber = yield* Effect.forkChild(pool.read((reader) =>
+        Effect.andThen(reader.values("select 1"), Effect.andThen(Deferred.await(gate), reader.values("select 2")))
+      ))
+      yield* settle
+      yield* TestClock.adjust("10 seconds")
+      yield* Deferred.succeed(gate, undefined)
+      assert.deepStrictEqual(yield* Fiber.join(fiber), [[2]])
+      // It may begin to later, but then not for long.
+      const begin = yield* Deferred.make<void>()
+      const late = yield* Effect.forkChild(pool.read((reader) =>
+        Effect.gen(function*() {
+          yield* Deferred.await(begin)
+          yield* reader.query("begin")
+          yield* reader.query("select * from t")
+          yield* Effect.sleep("1 minute")
+          return yield* reader.query("select * from t")
+        })
+      ))
+      yield* settle
+      yield* TestClock.adjust("10 seconds")
+      yield* Deferred.succeed(begin, undefined)
+      yield* settle
+      yield* TestClock.adjust("2 seconds")
+      yield* pool.write(insert)
+      assert.isTrue((yield* pool.checkpoint()).isComplete)
+      yield* TestClock.adjust("1 minute")
+      yield* PoolAssert.failsWith(Fiber.join(late), "LeaseExpiredError")
+      // And without a limit, it may hold on to it.
+      const patient = yield* make({ maxReadAge: "Infinity", leakThreshold: "Infinity" })
+      const again = yield* Deferred.make<void>()
+      const holding = yield* Effect.forkChild(
+        patient.pool.snapshot(Effect.andThen(Deferred.await(again), count(patient.pool)))
+      )
+      yield* settle
+      yield* TestClock.adjust("10 days")
+      yield* Deferred.succeed(again, undefined)
+      assert.strictEqual(yield* Fiber.join(holding), 0)
+    }))
+
+  it.effect("is ended in time, whatever other reads began before and after it", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ maxReadAge: "10 seconds", readers: 8 })
+      const ended: Array<string> = []
+      const begin = (name: string) =>
+        Effect.andThen(
+          Effect.forkChild(
+            Effect.onExit(pool.snapshot<never, never, never>(Effect.never), (exit) =>
+              Effect.sync(() => {
+                if (Exit.isFailure(exit) && !Cause.hasInterrupts(exit.cause)) ended.push(name)
+              }))
+          ),
+          settle
+        )
+      yield* begin("a")
+      yield* TestClock.adjust("4 seconds")
+      yield* begin("b")
+      yield* count(pool)
+      yield* TestClock.adjust("4 seconds")
+      yield* begin("c")
+      yield* TestClock.adjust("1999 millis")
+      assert.deepStrictEqual(ended, [])
+      yield* TestClock.adjust("1 millis")
+      assert.deepStrictEqual(ended, ["a"])
+      yield* TestClock.adjust("4 seconds")
+      assert.deepStrictEqual(ended, ["a", "b"])
+      yield* TestClock.adjust("4 seconds")
+      assert.deepStrictEqual(ended, ["a", "b", "c"])
+      assert.strictEqual((yield* pool.stats).readers.inUse, 0)
+    }))
+})
+
+describe("the log", () => {
+  it.live("stays below walLimit while others read all the time", () =>
+    Effect.gen(function*() {
+      const walLimit = 4 * megabyte
+      const { pool, wal } = yield* make({ walLimit })
+      const look = pool.read((reader) => reader.values("select a from t limit 1"))
+      // Overlapping snapshots: there is always one that reads in the log.
+      let snapshots = 0
+      const reader = Effect.forever(
+        pool.snapshot(Effect.andThen(look, Effect.andThen(Effect.sleep("3 millis"), look))).pipe(
+          Effect.tap(() =>
+            Effect.sync(() => {
+              snapshots++
+            })
+          )
+        )
+      )
+      const readers = []
+      for (let at = 0; at < 3; at++) {
+        readers.push(yield* Effect.forkChild(reader))
+        yield* Effect.sleep("1 millis")
+      }
+      let longest = 0
+      for (let write = 0; write < 10_000; write++) {
+        yield* pool.write(insert)
+        if (write % 10 === 0) longest = Math.max(longest, wal())
+        if (write % 100 === 0) yield* Effect.sleep("1 millis")
+      }
+      yield* Fiber.interruptAll(readers)
+      // Without care it would have all of what was written, some 40 MB.
+      assert.isAtMost(longest, walLimit)
+      assert.isAbove(snapshots, 50)
+      assert.strictEqual(yield* count(pool), 10_000)
+      const { readers: ofReaders, writer } = yield* pool.stats
+      assert.deepStrictEqual([ofReaders.timeouts, writer.timeouts], [0, 0])
+    }), 60_000)
+
+  it.effect("is cut back when the one who held on to it has ended, and that is said until then", () =>
+    Effect.gen(function*() {
+      const { lines, layer } = yield* logged
+      yield* Effect.provide(
+        Effect.gen(function*() {
+          const { pool, wal } = yield* make({ walLimit: megabyte })
+          const gate = yield* Deferred.make<void>()
+          const fiber = yield* Effect.forkChild(pool.snapshot(Effect.andThen(count(pool), Deferred.await(gate))))
+          yield* settle
+          yield* TestClock.adjust("1 second")
+          for (let write = 0; write < 400; write++) yield* pool.write(insert)
+          yield* settle
+          yield* TestClock.adjust("5 seconds")
+          assert.isAbove(wal(), megabyte)
+          // Nobody was held up for long: those who read and write go on.
+          assert.strictEqual(yield* count(pool), 400)
+          assert.strictEqual((yield* pool.stats).writer.timeouts, 0)
+          yield* Deferred.succeed(gate, undefined)
+          yield* Fiber.join(fiber)
+          yield* TestClock.adjust("1 second")
+          assert.strictEqual(wal(), 0)
+          assert.strictEqual(yield* count(pool), 400)
+        }),
+        layer
+      )
+      assert.strictEqual(lines.length, 1)
+      assert.match(
+        lines[0]!,
+        /the log of the SQLite database is longer than walLimit, \d+ bytes: a read holds on to it/
+      )
+    }))
+
+  it.effect("is cut back between the reads of those who would overlap for ever", () =>
+    Effect.gen(function*() {
+      const { pool, wal } = yield* make({ walLimit: megabyte, readers: 2 })
+      const gates = [yield* Deferred.make<void>(), yield* Deferred.make<void>()] as const
+      const first = yield* Effect.forkChild(pool.snapshot(Effect.andThen(count(pool), Deferred.await(gates[0]))))
+      yield* settle
+      for (let write = 0; write < 200; write++) yield* pool.write(insert)
+      yield* settle
+      // A new one waits, for the sake of the log, and so does a writer; one that holds on to nothing does not.
+      const second = yield* Effect.forkChild(pool.snapshot(Effect.andThen(count(pool), Deferred.await(gates[1]))))
+      const streaming = yield* Effect.forkChild(Stream.runCount(pool.stream("select a from t")))
+      const writer = yield* Effect.forkChild(pool.write(insert))
+      yield* settle
+      assert.deepStrictEqual(
+        [(yield* pool.stats).readers.inUse, (yield* pool.stats).writer.waiting, streaming.pollUnsafe()],
+        [1, 1, undefined]
+      )
+      assert.strictEqual(yield* count(pool), 200)
+      yield* Deferred.succeed(gates[0], undefined)
+      yield* TestClock.adjust("2 millis")
+      yield* Fiber.join(first)
+      yield* Fiber.join(writer)
+      assert.isAtLeast(yield* Fiber.join(streaming), 200)
+      assert.isBelow(wal(), megabyte / 2)
+      yield* Deferred.succeed(gates[1], undefined)
+      yield* Fiber.join(second)
+      assert.strictEqual(yield* count(pool), 201)
+    }))
+
+  it.effect("is not a reason to hold up others for longer than a quarter of a second", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ walLimit: megabyte, readers: 2 })
+      const fiber = yield* Effect.forkChild(pool.snapshot(Effect.andThen(count(pool), Effect.never)))
+      yield* settle
+      for (let write = 0; write < 200; write++) yield* pool.write(insert)
+      yield* settle
+      const reader = yield* Effect.forkChild(pool.snapshot(count(pool)))
+      const writer = yield* Effect.forkChild(pool.write(insert))
+      yield* TestClock.adjust("249 millis")
+      assert.deepStrictEqual([reader.pollUnsafe(), writer.pollUnsafe()], [undefined, undefined])
+      yield* TestClock.adjust("1 millis")
+      yield* Fiber.join(reader)
+      yield* Fiber.join(writer)
+      yield* Fiber.interrupt(fiber)
+    }))
+
+  it.effect("is left alone where there is no limit, and where another process reads in it that is said", () =>
+    Effect.gen(function*() {
+      const { lines, layer } = yield* logged
+      yield* Effect.provide(
+        Effect.gen(function*() {
+          const free = yield* make({ walLimit: Infinity })
+          const { filename, pool, wal } = yield* make({ walLimit: megabyte })
+          yield* pool.write(insert)
+          const other = yield* judge(filename, "begin; select count(*) from t")
+          const holding = yield* judge(free.filename, "begin; select count(*) from t")
+          for (let write = 0; write < 400; write++) {
+            yield* pool.write(insert)
+            yield* free.pool.write(insert)
+          }
+          yield* TestClock.adjust("3 seconds")
+          assert.isAbove(wal(), megabyte)
+          other.exec("commit")
+          holding.exec("commit")
+          yield* TestClock.adjust("1 second")
+          assert.strictEqual(wal(), 0)
+          assert.isAbove(free.wal(), megabyte)
+        }),
+        layer
+      )
+      assert.strictEqual(lines.length, 1)
+      assert.match(lines[0]!, /: another process reads in it/)
+    }))
+})
+
+describe("checkpoint", () => {
+  it.effect("moves the log to the file, as it is told, and says what it could not", () =>
+    Effect.gen(function*() {
+      const { pool, wal } = yield* make()
+      yield* pool.write(insert)
+      const passive = yield* pool.checkpoint("passive")
+      assert.isTrue(passive.isComplete)
+      assert.isAbove(passive.walPages, 0)
+      assert.strictEqual(passive.movedPages, passive.walPages)
+      assert.isAbove(wal(), 0)
+      assert.isTrue((yield* pool.checkpoint("full")).isComplete)
+      assert.isTrue((yield* pool.checkpoint("restart")).isComplete)
+      assert.deepStrictEqual(yield* pool.checkpoint(), { isComplete: true, walPages: 0, movedPages: 0 })
+      assert.strictEqual(wal(), 0)
+      const found = yield* pool.snapshot(
+        Effect.andThen(count(pool), elsewhere(Effect.andThen(pool.write(insert), pool.checkpoint())))
+      )
+      assert.isFalse(found.isComplete)
+    }))
+})
