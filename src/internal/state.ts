@@ -443,7 +443,9 @@ export const phaseOf = <C>(state: State<C>, waiter: Waiter<C>): AcquirePhase => 
   for (let ahead = waiter.previous; ahead !== undefined && place <= soon; ahead = ahead.previous) place++
   if (place < validating.length) return "validate"
   if (place < validating.length + resetting.length) return "reset"
-  if (place < soon || total(state) < state.settings.max) return "connect"
+  if (place < soon) return "connect"
+  // In a pause between two attempts: what comes of them, if anything, does not pass the checks.
+  if (total(state) < state.settings.max) return state.badStarts > 0 ? "validate" : "connect"
   return "queue"
 }
 
