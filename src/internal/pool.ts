@@ -140,7 +140,11 @@ export class Pool<C, E> {
       try {
         return sync(lease.entry!.lent!, body, onThrow)
       } finally {
-        State.end(state, lease, state.waiters.length === 0 && !state.isNoted ? now : this.now())
+        if (State.isTimed(state)) {
+          const ended = this.now()
+          state.syncMillis = ended - now
+          State.end(state, lease, ended)
+        } else State.end(state, lease, now)
         this.#attend()
       }
     })

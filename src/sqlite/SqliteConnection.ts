@@ -116,8 +116,9 @@ export interface Options {
   /**
    * The file, which is created if need be (its folder is not); or `":memory:"`. No URI.
    *
-   * Each connection to `":memory:"` has a database of its own, which is gone when it is closed: in a pool, `max` has to
-   * be 1, and `idleTimeout`, `maxLifetime` and `maxUses` infinite.
+   * Each connection to `":memory:"` has a database of its own, which is gone when it is closed. A pool over `factory` has
+   * only one of them, whatever `max` is, and keeps it if `min` is 1, and `maxLifetime` and `maxUses` infinite; `SqlitePool`
+   * sees to all that.
    */
   readonly filename: string
   /**
@@ -186,7 +187,25 @@ export interface Options {
  * ```
  */
 export const factory = (options: Options): ConnectionFactory.ConnectionFactory<SqliteConnection, SqlError> =>
-  factoryOf(open(options), false)
+  factoryOf(options.filename === ":memory:" ? alone(open(options)) : open(options), false)
+
+/** Refuses a second connection while there is one: it would have another database, and an empty one. */
+const alone = (
+  connect: Effect.Effect<SqliteConnection, SqlError, Scope.Scope>
+): Effect.Effect<SqliteConnection, SqlError, Scope.Scope> => {
+  let isOpen = false
+  const enter = Effect.suspend(() => {
+    if (isOpen) return Effect.fail(SqliteError.unconnected("open", memoryIsTaken))
+    isOpen = true
+    return Effect.void
+  })
+  const leave = Effect.sync(() => {
+    isOpen = false
+  })
+  return Effect.andThen(Effect.acquireRelease(enter, () => leave), connect)
+}
+
+const memoryIsTaken = "the SQLite database \":memory:\" has one connection, and it is open: max of its pool has to be 1"
 
 /**
  * A factory over a way to open connections. With `waits`, a statement outside a transaction that meets the lock of

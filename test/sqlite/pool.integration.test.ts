@@ -183,6 +183,10 @@ describe("a lease", () => {
         `attach '${filename}2' as other`,
         "create temp table x(a)",
         "create table temp.x(a)",
+        "create table \"temp\".x(a)",
+        "create table [temp].x(a)",
+        "explain pragma foreign_keys = off",
+        "explain pragma busy_timeout = 700",
         "begin; create temporary view v as select 1; select 1"
       ]
       for (const change of changes) {
@@ -212,6 +216,21 @@ describe("a lease", () => {
       assert.deepStrictEqual(found, [[1], [1], [-8000]])
       yield* pool.use((connection) => connection.exec("begin; delete from t"))
       assert.deepStrictEqual(yield* pool.use((connection) => connection.values("select a from t")), [[1]])
+      assert.strictEqual((yield* pool.stats).connects, 1)
+    }))
+})
+
+describe("a database in memory", () => {
+  it.effect("is one, however many ask for a connection to it", () =>
+    Effect.gen(function*() {
+      const factory = SqliteConnection.factory({ filename: ":memory:" })
+      const pool = yield* ConnectionPool.make({ factory, min: 1, drainTimeout: 0 })
+      yield* pool.use((connection) => connection.exec("create table t(a)"))
+      const write = pool.use((connection) =>
+        Effect.andThen(connection.run("insert into t values (1)"), Effect.yieldNow)
+      )
+      yield* Effect.all([write, write, write], { concurrency: 3 })
+      assert.deepStrictEqual(yield* pool.use((connection) => connection.values("select count(*) from t")), [[3]])
       assert.strictEqual((yield* pool.stats).connects, 1)
     }))
 })

@@ -189,7 +189,13 @@ describe("altersSession", () => {
     "create table temp.t(a)",
     "create table if not exists temp.t(a)",
     "select 1; pragma query_only = 1; select 2",
-    "create temp trigger t after insert on a begin select 1; end"
+    "create temp trigger t after insert on a begin select 1; end",
+    "explain pragma foreign_keys = off",
+    "explain query plan pragma main.synchronous(off)",
+    "create table \"temp\".t(a)",
+    "create view [Temp].v as select 1",
+    "create table `temp` . t(a)",
+    "create table 'TEMP'.t(a)"
   ]
   const others = [
     "pragma foreign_keys",
@@ -201,7 +207,11 @@ describe("altersSession", () => {
     "create table temporal(a, temp_b)",
     "create table t(a); insert into t values ('temp')",
     "select temp = 1 from t",
-    "insert into t values ('pragma foreign_keys = off')"
+    "insert into t values ('pragma foreign_keys = off')",
+    "explain pragma foreign_keys",
+    "explain select 1 = 1",
+    "create table t(a default 'temp')",
+    "insert into \"temp\" values (1)"
   ]
   for (const sql of altering) it(`holds for ${sql}`, () => assert.isTrue(read(sql).altersSession))
   for (const sql of others) it(`does not hold for ${sql}`, () => assert.isFalse(read(sql).altersSession))

@@ -60,13 +60,12 @@ export const read = (sql: string): SqlText => {
       case 34: // "
       case 39: // '
       case 96: // `
-        statements.symbol(code)
-        at = afterQuoted(sql, code, at + 1)
+      case 91: { // [
+        const end = code === 91 ? after(sql, "]", at + 1) : afterQuoted(sql, code, at + 1)
+        statements.quoted(code, sql.slice(at + 1, end - 1))
+        at = end
         break
-      case 91: // [
-        statements.symbol(code)
-        at = after(sql, "]", at + 1)
-        break
+      }
       case 59: // ;
         at++
         statements.semicolon(at)
@@ -218,8 +217,12 @@ class Statements {
     switch (this.#verb) {
       case "select":
       case "values":
-      case "explain":
         return this.#read(true)
+      case "explain":
+        // A pragma that is to be explained is carried out all the same.
+        if (word !== "pragma") return this.#read(true)
+        this.#verb = word
+        return this.#read(false)
       case "begin":
       case "commit":
       case "end":
@@ -252,6 +255,12 @@ class Statements {
         this.#name = word
         this.#read(readingPragmas.has(word) || readingPragmasWithArgument.has(word))
     }
+  }
+
+  /** What is in quotes of any kind; in the name of what is created, it may be where that is. */
+  quoted(code: number, text: string): void {
+    if (this.#verb === "create" && this.#depth === 0 && /^temp$/i.test(text)) this.altersSession = true
+    this.symbol(code)
   }
 
   /** Anything else that is neither a space nor a semicolon. */
