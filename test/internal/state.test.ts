@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { type Fiber, Result } from "effect"
 import * as Deadlines from "../../src/internal/deadlines.ts"
+import * as Histogram from "../../src/internal/histogram.ts"
 import * as State from "../../src/internal/state.ts"
 import * as PoolConfig from "../../src/PoolConfig.ts"
 
@@ -86,5 +87,30 @@ describe("State", () => {
     assert.strictEqual(state.closing.length, 2)
     perform(state, 0)
     assert.strictEqual(State.total(state), 0)
+  })
+
+  it("times every eighth synchronous lease, as long as nobody waits or watches", () => {
+    const state = make({ max: 1, min: 1 })
+    State.settle(state, 0)
+    perform(state, 0)
+    const timed: Array<number> = []
+    for (let lease = 0; lease < 20; lease++) {
+      const one = caller()
+      State.take(state, one, lease)
+      if (State.isTimed(state)) {
+        timed.push(lease)
+        state.syncMillis = 0.25
+        State.end(state, one, lease + 0.25)
+      } else State.end(state, one, lease)
+    }
+    assert.deepStrictEqual(timed, [0, 8, 16])
+    // The others are taken to be as long.
+    assert.deepStrictEqual([Histogram.count(state.useTimes), state.useTimes.sumMillis], [20, 5])
+    state.isWatched = true
+    assert.isTrue(State.isTimed(state))
+    state.isWatched = false
+    assert.isFalse(State.isTimed(state))
+    State.join(state, new Waiter(caller()), 20)
+    assert.isTrue(State.isTimed(state))
   })
 })
