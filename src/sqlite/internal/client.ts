@@ -9,7 +9,7 @@
  * connection asks for it first, and takes one from a pool only if there is none. Whether that transaction may write is in
  * `Client.transactor.session(fiber).mode`.
  */
-import { type Array as Arr, Cause, Effect, type Fiber, Pull, type Scope, Stream } from "effect"
+import { type Array as Arr, Cause, Effect, type Fiber, identity, Pull, type Scope, Stream } from "effect"
 import type { Reactivity } from "effect/reactivity/Reactivity"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { Connection } from "effect/sql/SqlConnection"
@@ -20,10 +20,12 @@ import { toSqlError } from "../../internal/transaction.ts"
 import type { LeaseExpiredError } from "../../PoolError.ts"
 import * as Transaction from "../../Transaction.ts"
 import { failure, handleOf, type Params, type SqliteConnection } from "../SqliteConnection.ts"
+import { ByHand } from "./byHand.ts"
 import * as Dialect from "./dialect.ts"
 import type { Handle } from "./handle.ts"
 import { Joined } from "./joined.ts"
 import { Kinds, uncontrolled } from "./kinds.ts"
+import { LockTimeout, withBusyTimeout } from "./lockTimeout.ts"
 import { mayStartLater, retryWhileLocked } from "./locks.ts"
 import { codeOf, primaryOf } from "./sqlError.ts"
 
@@ -38,6 +40,13 @@ export interface Options {
   readonly reader: Pool
   /** How long what starts work goes on trying while another process has a lock, in milliseconds. */
   readonly busyTimeout: number
+  /** Whether the database is only read, so that what is a transaction elsewhere is one that only reads. Default false. */
+  readonly isReadOnly?: boolean | undefined
+  /**
+   * Whether statements may begin and end transactions, and set `busy_timeout`, as where there is only one connection.
+   * Default false: that is refused, and a setting.
+   */
+  readonly imitatesOneConnection?: boolean | undefined
   readonly spanAttributes?: Readonly<Record<string, unknown>> | undefined
   /** Names of columns as they are to appear in rows. */
   readonly transformResultNames?: ((name: string) => string) | undefined
@@ -50,6 +59,8 @@ export interface Client {
   /** The connection of the transaction that a fiber is in, if it is in one of this client's. */
   readonly joined: (fiber: Fiber.Fiber<unknown, unknown>) => SqliteConnection | undefined
   readonly transactor: Transaction.Transactor<SqliteConnection, Dialect.Isolation, SqlError>
+  /** Ends what statements have begun and nobody has ended; before the pools are closed. */
+  readonly close: Effect.Effect<void>
 }
 
 export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Return<Client, never, Reactivity> {
@@ -58,7 +69,10 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     ["db.system.name", "sqlite"]
   ]
   const kinds = new Kinds()
-  const routed = toConnection(new Routed(options, kinds))
+  const timeout = new LockTimeout(options.busyTimeout)
+  const byHand = options.imitatesOneConnection === true ? new ByHand(options.writer, timeout) : undefined
+  const imitated = byHand === undefined ? identity : (connection: Connection) => withBusyTimeout(connection, timeout)
+  const routed = imitated(toConnection(new Routed(options, kinds, timeout, byHand)))
   const reserved = Effect.mapBoth(options.writer.acquire, {
     onFailure: toSqlError,
     onSuccess: (connection) => toConnection(new Reserved(connection))
@@ -75,11 +89,11 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
   })
   const transactor = Transaction.make({
     name: options.name,
-    dialect: Dialect.make(options.busyTimeout),
+    dialect: Dialect.make(timeout, options.isReadOnly),
     pool: options.writer,
     readers: options.reader,
     transactionService: sql.transactionService,
-    toSql: (session) => toConnection(new InTransaction(session, kinds)),
+    toSql: (session) => imitated(toConnection(new InTransaction(session, kinds))),
     spanAttributes
   })
   // In place: the client refers to itself, and copies of it are made from it.
@@ -88,7 +102,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     const session = transactor.session(fiber)
     return session && new Joined(session, kinds)
   }
-  return { sql, transactor, joined }
+  return { sql, transactor, joined, close: byHand?.close ?? Effect.void }
 })
 
 /** What a statement does with a connection, in one step. */
@@ -134,20 +148,30 @@ const bigIntsOf = (fiber: Fiber.Fiber<unknown, unknown>): boolean => fiber.getRe
 class Routed implements Place {
   readonly #options: Options
   readonly #kinds: Kinds
+  readonly #timeout: LockTimeout
+  readonly #byHand: ByHand | undefined
 
-  constructor(options: Options, kinds: Kinds) {
+  constructor(options: Options, kinds: Kinds, timeout: LockTimeout, byHand: ByHand | undefined) {
     this.#options = options
     this.#kinds = kinds
+    this.#timeout = timeout
+    this.#byHand = byHand
   }
 
   run<A>(sql: string, action: Action<A>): Effect.Effect<A, SqlError> {
     return Effect.withFiber((fiber) => {
       const bigInts = bigIntsOf(fiber)
       const { reader, writer } = this.#options
-      switch (this.#kinds.of(sql)) {
+      const kind = this.#kinds.of(sql)
+      const byHand = this.#byHand
+      if (byHand !== undefined && (kind === "control" || byHand.connection !== undefined)) {
+        return byHand.run((connection) => action(handleOf(connection, "execute"), bigInts))
+      }
+      switch (kind) {
         case "control":
           return Effect.fail(uncontrolled(sql))
         case "write":
+        case "recall":
           return this.#runOn(writer, action, bigInts)
         case "read":
           return Effect.catchIf(
@@ -162,10 +186,14 @@ class Routed implements Place {
   stream(sql: string, params: Params): Stream.Stream<unknown, SqlError> {
     return Stream.suspend(() => {
       const { reader, writer } = this.#options
-      switch (this.#kinds.of(sql)) {
+      const kind = this.#kinds.of(sql)
+      const begun = this.#byHand?.connection
+      if (begun !== undefined && kind !== "control") return Stream.mapError(begun.stream(sql, params), toSqlError)
+      switch (kind) {
         case "control":
           return Stream.fail(uncontrolled(sql))
         case "write":
+        case "recall":
           return this.#streamOn(writer, sql, params)
         case "read":
           return Stream.catchIf(
@@ -196,7 +224,7 @@ class Routed implements Place {
   }
 
   #persist<A, E, R>(start: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
-    return retryWhileLocked(start, this.#options.busyTimeout, { isWorthwhile: mayStartLater })
+    return retryWhileLocked(start, this.#timeout.millis, { isWorthwhile: mayStartLater })
   }
 }
 
