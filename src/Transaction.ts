@@ -90,6 +90,31 @@ export interface Transactor<in out C, in Isolation extends string, out E = never
    * and ending cannot. An interrupt that comes during the commit comes too late: it is committed.
    *
    * A transaction ends when its effect does. Fibers that outlive it cannot use it any more (`TransactionEndedError`).
+   *
+   * While a fiber has a transaction open inside another, what other fibers run in the outer one waits: so it must not wait
+   * for them. To fork first, and to join in an inner transaction, is to wait for ever.
+   *
+   * ```ts
+   * import { Effect, Schedule } from "effect"
+   * import type { Transaction } from "effect-connection-pool"
+   * import { SqlClient } from "effect/sql/SqlClient"
+   *
+   * declare const db: Transaction.Transactor<unknown, "immediate" | "deferred">
+   *
+   * const transfer = Effect.fnUntraced(function*(from: number, to: number, amount: number) {
+   *   const sql = yield* SqlClient
+   *   yield* sql`update account set balance = balance - ${amount} where id = ${from}`
+   *   yield* sql`update account set balance = balance + ${amount} where id = ${to}`
+   * })
+   *
+   * // A transfer that is refused undoes itself; the others are committed together.
+   * export const payday = db.transaction(
+   *   Effect.forEach([2, 3, 4], (to) => Effect.ignore(db.transaction(transfer(1, to, 100)))),
+   *   { isolation: "deferred", retry: Schedule.recurs(3) }
+   * ).pipe(
+   *   Effect.catchTag("TransactionCommitError", (error) => Effect.logError(error.message))
+   * )
+   * ```
    */
   readonly transaction: <A, E2, R>(
     effect: Effect.Effect<A, E2, R>,

@@ -292,13 +292,21 @@ export const make = (
 ): Effect.Effect<SqlitePool, PoolConfigError | ConnectError<SqlError>, Scope.Scope> =>
   Effect.suspend(() => {
     const settings = PoolSettings.resolve(options)
-    if (Result.isFailure(settings)) return Effect.fail(settings.failure)
-    return Effect.gen(function*() {
-      const pools = yield* TwoPools.make(settings.success)
-      if (pools.file !== undefined) yield* Effect.forkScoped(FileCare.run(pools, pools.file))
-      return fromPools(pools)
-    })
+    return Result.isFailure(settings)
+      ? Effect.fail(settings.failure)
+      : Effect.map(makeWith(settings.success), ({ pool }) => pool)
   })
+
+/**
+ * `make` with options that were checked, and what is behind the pool.
+ *
+ * @internal
+ */
+export const makeWith = Effect.fnUntraced(function*(settings: PoolSettings.PoolSettings) {
+  const pools = yield* TwoPools.make(settings)
+  if (pools.file !== undefined) yield* Effect.forkScoped(FileCare.run(pools, pools.file))
+  return { pool: fromPools(pools), pools }
+})
 
 /**
  * A database as a layer: `make` for as long as the layer lives. Provides Effect's `SqlClient` as well.
@@ -459,10 +467,11 @@ const fromPools = (pools: TwoPools.TwoPools): SqlitePool => {
         Effect.withFiber((fiber) => {
           const reader = TwoPools.readerOf(pools, fiber)
           if (reader !== undefined) return Effect.succeed(reader.stream(sql, params))
-          return Effect.map(
-            readers.acquireWith(options),
-            (connection) => (file === undefined ? new ReaderView(connection) : connection).stream(sql, params)
-          )
+          return Effect.flatMap(readers.acquireWith(options), (connection) => {
+            const reader: SqliteReader = file === undefined ? new ReaderView(connection) : connection
+            // A stream does not wait for locks; this does, and after it there is none any more.
+            return Effect.as(reader.values("select 1 from sqlite_schema limit 1"), reader.stream(sql, params))
+          })
         })
       ),
     backup: (filename, { pagesPerStep = 1000 } = {}) => Backup.backup(pools, filename, pagesPerStep),

@@ -3,7 +3,7 @@ import { Cause, Effect, Exit, Fiber, Latch, Scope, Stream, Tracer } from "effect
 import { SqliteConnection } from "effect-connection-pool/sqlite"
 import { PoolAssert, Sweep } from "effect-connection-pool/testing"
 import * as Reactivity from "effect/reactivity/Reactivity"
-import { SafeIntegers } from "effect/sql/SqlClient"
+import { SafeIntegers, type SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { TestClock } from "effect/testing"
 import * as Client from "../../src/sqlite/internal/client.ts"
@@ -25,6 +25,11 @@ const checkouts = <A, E, R>(db: Database.Database, effect: Effect.Effect<A, E, R
     const after = yield* counted
     return { exit, reader: after.reader - before.reader, writer: after.writer - before.writer }
   })
+
+/** A statement that seems to read, but writes; or would, if there were such a function. */
+const writes = (sql: SqlClient, n: number) => sql.unsafe(`select writes(${n})`)
+
+const refuse = (n: number, code: number) => Database.refusing(`select writes(${n})`, 1, code)
 
 const fill = "create table t(n integer unique); create table big(n); create view v as select n from t"
 
@@ -73,11 +78,9 @@ describe("a statement of the client", () => {
     Effect.gen(function*() {
       const db = yield* Database.make()
       const memory = yield* Database.makeInMemory()
-      const run = (n: number, sql = db.sql) => sql.unsafe(`select writes(${n})`)
-      const refuse = (n: number, code: number) => Database.refusing(`select writes(${n})`, 1, code)
       // 264: a log that has to be recovered, which a reader cannot.
       for (const code of [8, 264]) {
-        for (const effect of [run(code), Stream.runDrain(run(code).stream)]) {
+        for (const effect of [writes(db.sql, code), Stream.runDrain(writes(db.sql, code).stream)]) {
           yield* refuse(code, code)
           // The function does not exist; but that the writer has found out.
           const { exit, reader, writer } = yield* checkouts(db, effect as Effect.Effect<unknown, SqlError>)
@@ -87,11 +90,11 @@ describe("a statement of the client", () => {
       }
       // Nothing else is tried twice.
       yield* refuse(11, 11)
-      const { exit, writer } = yield* checkouts(db, run(11))
+      const { exit, writer } = yield* checkouts(db, writes(db.sql, 11))
       assert.isTrue(Exit.isFailure(exit) && codeOf(Cause.squash(exit.cause)) === 11)
       assert.strictEqual(writer, 0)
       // In memory there is nobody else to ask.
-      for (const effect of [run(12, memory.sql), Stream.runDrain(run(12, memory.sql).stream)]) {
+      for (const effect of [writes(memory.sql, 12), Stream.runDrain(writes(memory.sql, 12).stream)]) {
         yield* refuse(12, 8)
         assert.strictEqual(codeOf(yield* Effect.flip(effect as Effect.Effect<unknown, SqlError>)), 8)
       }
@@ -284,6 +287,31 @@ describe("a stream of the client", () => {
       }))
       assert.strictEqual(db.rows.length, 1000)
       assert.isBelow(Number(db.rows[0]), 0)
+    }))
+
+  it.effect("that others still read does not keep its transaction from being committed", () =>
+    Effect.gen(function*() {
+      const db = yield* Database.make()
+      for (const statement of [`${many} returning n`, "select n from t"]) {
+        const started = yield* Latch.make()
+        const over = yield* Latch.make()
+        const reading = yield* db.transaction(Effect.gen(function*() {
+          const rows = Stream.tap(
+            db.sql.unsafe<{ readonly n: number }>(statement).stream,
+            ({ n }) => n === 1 ? Effect.andThen(started.open, over.await) : Effect.void
+          )
+          const fiber = yield* Effect.forkDetach(Effect.exit(Stream.runDrain(rows)))
+          yield* started.await
+          return fiber
+        }))
+        // SQLite commits nothing while a statement that writes is under way, which it is until its last row is read.
+        assert.strictEqual(db.rows.length, 1000)
+        assert.strictEqual(db.other.prepare("pragma wal_checkpoint(truncate)").get()!["busy"], 0)
+        yield* over.open
+        assert.isTrue(Exit.isFailure(yield* Fiber.join(reading)))
+        // Nor had the pool to clean up: the lease ended with nothing open.
+        assert.strictEqual((yield* db.writer.stats).resetting, 0)
+      }
     }))
 })
 

@@ -1,6 +1,6 @@
 /** What is written against `SqlClient` elsewhere in Effect, run on the client over the two pools. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Layer, Option, PrimaryKey, Schema } from "effect"
+import { Effect, Exit, Fiber, Layer, Option, PrimaryKey, Schema } from "effect"
 import { PoolAssert } from "effect-connection-pool/testing"
 import * as EventJournal from "effect/eventlog/EventJournal"
 import * as SqlEventJournal from "effect/eventlog/SqlEventJournal"
@@ -67,7 +67,7 @@ describe("Effect on the client", () => {
     }))
 
   class Person extends Model.Class<Person>("Person")({
-    id: Model.Generated(Schema.Number),
+    id: Model.Field({ select: Schema.Number, update: Schema.Number, json: Schema.Number }),
     name: Schema.String
   }) {}
 
@@ -186,23 +186,31 @@ describe("Effect on the client", () => {
       }).pipe(Effect.scoped, Effect.provide(layer)))
   }
 
-  both("queues work that survives", () =>
+  both("queues work, until it is done", () =>
     Effect.gen(function*() {
-      const queue = yield* PersistedQueue.make({ name: "mail", schema: Schema.String })
-      yield* queue.offer("first")
-      yield* queue.offer("second")
       const taken: Array<string> = []
-      yield* Effect.exit(queue.take((item) => Effect.andThen(Effect.sync(() => taken.push(item)), Effect.fail("no"))))
-      yield* queue.take((item) => Effect.sync(() => taken.push(item)))
-      yield* queue.take((item) => Effect.sync(() => taken.push(item)))
+      const working = yield* Effect.gen(function*() {
+        const queue = yield* PersistedQueue.make({ name: "mail", schema: Schema.String })
+        const take = (end: Effect.Effect<void, string>) =>
+          Effect.exit(queue.take((item) => Effect.andThen(Effect.sync(() => taken.push(item)), end)))
+        yield* queue.offer("first")
+        yield* queue.offer("second")
+        yield* take(Effect.fail("no"))
+        yield* take(Effect.void)
+        yield* take(Effect.void)
+      }).pipe(
+        Effect.scoped,
+        Effect.provide(PersistedQueue.layer.pipe(Layer.provide(PersistedQueue.layerStoreSql()))),
+        Effect.forkChild
+      )
+      // It polls.
+      yield* Effect.repeat(TestClock.adjust("1 second"), {
+        until: () => working.pollUnsafe() !== undefined,
+        times: 1000
+      })
+      yield* Fiber.join(working)
       assert.deepStrictEqual(taken.toSorted(), ["first", "first", "second"])
-    }).pipe(
-      Effect.scoped,
-      Effect.provide(PersistedQueue.layer.pipe(
-        Layer.provide(PersistedQueue.layerStoreSql({ pollInterval: "10 millis" }))
-      )),
-      TestClock.withLive
-    ))
+    }))
 
   both("journals events with what they cause, or neither", () =>
     Effect.gen(function*() {

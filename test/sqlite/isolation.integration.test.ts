@@ -104,6 +104,27 @@ describe("a deferred transaction", () => {
       assert.deepStrictEqual([runs(), db.rows], [1, [1]])
     }))
 
+  it.effect("that meets a lock fails at once as well, and begins anew if it may", () =>
+    Effect.gen(function*() {
+      const db = yield* Database.make()
+      const { sql } = db
+      const write = Effect.andThen(sql`select n from t`, sql`insert into t values (2)`)
+      db.other.exec("begin immediate; insert into t values (1)")
+      const error = yield* failsWith(db.transaction(write, { isolation: "deferred" }), "SqlError")
+      assert.deepStrictEqual([codeOf(error), error.reason._tag], [5, "LockTimeoutError"])
+      const fiber = yield* Effect.forkChild(
+        db.transaction(write, { isolation: "deferred", retry: Schedule.spaced("1 second") })
+      )
+      yield* TestClock.adjust("2500 millis")
+      db.other.exec("commit")
+      assert.isUndefined(fiber.pollUnsafe())
+      // In between it holds nothing.
+      assert.strictEqual((yield* db.writer.stats).inUse, 0)
+      yield* TestClock.adjust("500 millis")
+      yield* Fiber.join(fiber)
+      assert.deepStrictEqual(db.rows, [1, 2])
+    }))
+
   it.effect("that was overtaken begins anew, if it may, and sees what it had missed", () =>
     Effect.gen(function*() {
       const db = yield* Database.make()

@@ -74,6 +74,81 @@ describe("statements", () => {
   }
 })
 
+describe("isRead", () => {
+  const reads = [
+    "select 1",
+    " /* a */ SELECT 1",
+    "values (1)",
+    "with a as (select 1), b(x) as (values (1)) select * from a",
+    "with a as (delete) values (1)",
+    "explain select 1",
+    "explain query plan insert into t values (1)",
+    "explain create trigger t after insert on a begin delete from b; end",
+    "pragma table_info(t)",
+    "pragma table_info = t",
+    "pragma main.index_list(t)",
+    "pragma user_version",
+    "pragma main.schema_version",
+    "pragma integrity_check(user_version)",
+    "select 1; delete from t"
+  ]
+  for (const sql of reads) it(`is true for ${JSON.stringify(sql)}`, () => assert.isTrue(read(sql).isRead))
+
+  const others = [
+    "",
+    "(select 1)",
+    "insert into t select 1",
+    "with a as (select 1) insert into t select * from a",
+    "with a as (select 1) delete from t",
+    "update t set a = (select 1)",
+    "delete from t",
+    "replace into t values (1)",
+    "create table t as select 1",
+    "pragma user_version = 1",
+    "pragma user_version(1)",
+    "pragma foreign_keys",
+    "pragma foreign_keys = table_info",
+    "pragma wal_checkpoint(truncate)",
+    "pragma optimize",
+    "pragma \"table_info\"(t)",
+    "vacuum",
+    "analyze",
+    "nonsense select",
+    "delete from t; select 1"
+  ]
+  for (const sql of others) it(`is false for ${JSON.stringify(sql)}`, () => assert.isFalse(read(sql).isRead))
+})
+
+describe("controlsTransaction", () => {
+  const controls = [
+    "begin",
+    "BEGIN immediate",
+    "commit",
+    "end transaction",
+    "rollback to x",
+    "savepoint x",
+    " -- a\nrelease x",
+    "select 1; commit",
+    "create trigger t after insert on a begin select 1; end; rollback"
+  ]
+  for (const sql of controls) {
+    it(`is true for ${JSON.stringify(sql)}`, () => assert.isTrue(read(sql).controlsTransaction))
+  }
+
+  const others = [
+    "select 'commit'",
+    "select begin from t",
+    "insert or rollback into t values (1)",
+    "create trigger t after insert on a begin select 1; end",
+    "create table savepoint(a)",
+    "explain commit",
+    "with a as (select 1) select 1 as release"
+  ]
+  for (const sql of others) {
+    it(`is false for ${JSON.stringify(sql)}`, () => assert.isFalse(read(sql).controlsTransaction))
+  }
+})
+
 describe("isWrite", () => {
   const writes = [
     "insert into t values (1)",

@@ -72,6 +72,16 @@ describe("a lock of another process", () => {
       assert.deepStrictEqual(yield* pool.read((reader) => reader.values("select count(*) from t where a = 1")), [[5]])
     }))
 
+  it.effect("is not waited for by a connection that is not of a SqlitePool", () =>
+    Effect.gen(function*() {
+      const { filename } = yield* make()
+      yield* judge(filename, "begin immediate")
+      const connection = yield* SqliteConnection.open({ filename })
+      for (const attempt of [insert(connection), connection.exec("insert into t values (1)")]) {
+        assert.strictEqual(SqliteConnection.codeOf(yield* Effect.flip(Effect.asVoid(attempt))), 5)
+      }
+    }))
+
   it.effect("is not waited for where the deadline for it is zero, nor by what runs in one step", () =>
     Effect.gen(function*() {
       const { filename, pool } = yield* make({ busyTimeout: 0 })

@@ -6,6 +6,7 @@ import { SafeIntegers } from "effect/sql/SqlClient"
 import { TestClock } from "effect/testing"
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
+import { Handle } from "../../src/sqlite/internal/handle.ts"
 import { settle } from "../support.ts"
 import { elsewhere, file, folder, judge } from "./support.ts"
 
@@ -219,6 +220,28 @@ describe("a backup", () => {
       assert.strictEqual(other.prepare("select count(*) as n from t").get()!["n"], rows)
     }))
 
+  it.effect("that is interrupted stops after its next step", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make()
+      const ends: Array<string> = []
+      const real = Handle.prototype.backup
+      yield* Effect.acquireRelease(
+        Effect.sync(() => {
+          Handle.prototype.backup = function(...args) {
+            const copied = real.apply(this, args)
+            copied.then(() => ends.push("complete"), () => ends.push("stopped"))
+            return copied
+          }
+        }),
+        () =>
+          Effect.sync(() => {
+            Handle.prototype.backup = real
+          })
+      )
+      yield* Stream.runDrain(Stream.take(pool.backup(yield* file, { pagesPerStep: 1 }), 1))
+      assert.deepStrictEqual(ends, ["stopped"])
+    }))
+
   it.effect("may take longer than maxReadAge", () =>
     Effect.gen(function*() {
       const { pool } = yield* make({ maxReadAge: "1 second", leakThreshold: "Infinity" })
@@ -228,10 +251,13 @@ describe("a backup", () => {
         Effect.suspend(() => {
           if (remainingPages === 0 || hours === 3) return Effect.void
           hours++
-          return TestClock.adjust("1 hour")
+          const more = pool.write((connection) => connection.run("insert into t(b) values (1)"))
+          return Effect.andThen(TestClock.adjust("1 hour"), more)
         }))
       assert.strictEqual(hours, 3)
-      assert.isTrue(existsSync(target))
+      const other = yield* judge(target)
+      // It would have begun anew with what was written.
+      assert.strictEqual(other.prepare("select count(*) as n from t").get()!["n"], rows)
     }))
 
   it.effect("fails with a typed error that says why, and leaves nothing", () =>

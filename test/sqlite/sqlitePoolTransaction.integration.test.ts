@@ -85,19 +85,29 @@ describe("a transaction of a pool", () => {
         pool.transaction(Effect.void, { timeout: "0 millis", label: "late" }),
         "AcquireTimeoutError"
       )
-      // Not even what is to be done when it has committed, which is no part of it.
-      const other = yield* make()
-      let patient: Fiber.Fiber<unknown, unknown> | undefined
-      const later = Effect.gen(function*() {
-        patient = yield* Effect.forkDetach(pool.transaction(insert(pool, 2)))
-      })
-      yield* other.pool.transaction(other.pool.sql.afterCommit(later), { timeout: 0 })
       yield* pool.snapshot(Effect.void, { timeout: 0, label: "reading" })
-      yield* settle
-      assert.isUndefined(patient!.pollUnsafe())
       yield* Deferred.succeed(gate, undefined)
       yield* Fiber.join(fiber)
-      yield* Fiber.join(patient!)
+      // Not even what is to be done when it has committed: somebody else has the writer by then, and it is waited for.
+      const go = yield* Deferred.make<void>()
+      const done = yield* Deferred.make<void>()
+      const next = yield* Effect.forkChild(
+        Effect.andThen(Deferred.await(go), pool.write(() => Deferred.await(done)))
+      )
+      let later: Fiber.Fiber<unknown, unknown> | undefined
+      const insertLater = Effect.gen(function*() {
+        later = yield* Effect.forkDetach(pool.transaction(insert(pool, 2)))
+      })
+      const body = Effect.andThen(
+        Deferred.succeed(go, undefined),
+        Effect.andThen(settle, pool.sql.afterCommit(insertLater))
+      )
+      yield* pool.transaction(body, { timeout: 0 })
+      yield* settle
+      assert.isUndefined(later!.pollUnsafe())
+      yield* Deferred.succeed(done, undefined)
+      yield* Fiber.join(next)
+      yield* Fiber.join(later!)
       const readOnly = pool.transaction(Effect.void, { readOnly: true, timeout: 0 })
       yield* readOnly
       assert.deepStrictEqual(

@@ -142,6 +142,26 @@ describe("a read that holds on to one state of the database", () => {
       yield* TestClock.adjust("10 seconds")
       yield* Deferred.succeed(gate, undefined)
       assert.deepStrictEqual(yield* Fiber.join(fiber), [[2]])
+      // It may begin to later, but then not for long.
+      const begin = yield* Deferred.make<void>()
+      const late = yield* Effect.forkChild(pool.read((reader) =>
+        Effect.gen(function*() {
+          yield* Deferred.await(begin)
+          yield* reader.query("begin")
+          yield* reader.query("select * from t")
+          yield* Effect.sleep("1 minute")
+          return yield* reader.query("select * from t")
+        })
+      ))
+      yield* settle
+      yield* TestClock.adjust("10 seconds")
+      yield* Deferred.succeed(begin, undefined)
+      yield* settle
+      yield* TestClock.adjust("2 seconds")
+      yield* pool.write(insert)
+      assert.isTrue((yield* pool.checkpoint()).isComplete)
+      yield* TestClock.adjust("1 minute")
+      yield* PoolAssert.failsWith(Fiber.join(late), "LeaseExpiredError")
       // And without a limit, it may hold on to it.
       const patient = yield* make({ maxReadAge: "Infinity", leakThreshold: "Infinity" })
       const again = yield* Deferred.make<void>()

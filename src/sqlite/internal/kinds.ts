@@ -14,6 +14,8 @@ export class Kinds {
     const known = this.#bySql.get(sql)
     if (known !== undefined) return known
     const kind = kindOf(SqlText.read(sql), sql)
+    // Values written into the text make it long, and different each time.
+    if (sql.length > longestToKeep) return kind
     this.#bySql.set(sql, kind)
     if (this.#bySql.size > kindsToKeep) this.#bySql.delete(this.#bySql.keys().next().value!)
     return kind
@@ -21,6 +23,7 @@ export class Kinds {
 }
 
 const kindsToKeep = 1000
+const longestToKeep = 10_000
 
 const kindOf = (text: SqlText.SqlText, sql: string): Kind => {
   if (text.controlsTransaction) return "control"

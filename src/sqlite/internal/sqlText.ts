@@ -214,21 +214,19 @@ class Statements {
       this.count++
       this.#verb = word
     }
-    const isVerb = this.#place === "start"
     this.#place = placeAfter(this.#place, word)
     switch (this.#verb) {
       case "select":
       case "values":
       case "explain":
-        if (isVerb) this.#read(true)
-        return
+        return this.#read(true)
       case "begin":
       case "commit":
       case "end":
       case "rollback":
       case "savepoint":
       case "release":
-        if (isVerb) this.controlsTransaction = true
+        this.controlsTransaction = true
         return
       case "insert":
       case "update":

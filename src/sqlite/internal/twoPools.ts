@@ -1,6 +1,6 @@
 /**
  * The pools behind a SQLite database: one connection that writes, and some that read. In memory they are the same pool
- * of one connection.
+ * of one connection, and of a file that is only read the same pool of some.
  *
  * Everything that works on the database has its connections from here, and finds here the connection that a fiber works
  * on already.
@@ -28,7 +28,7 @@ export interface TwoPools {
   readonly settings: PoolSettings
   readonly writer: Pool
   readonly readers: Pool
-  /** Nothing in memory. */
+  /** Nothing where one connection does everything. */
   readonly file: SharedFile | undefined
   /** Effect's client, and the transactions, over both. */
   readonly client: Client.Client
@@ -76,10 +76,12 @@ export const make = Effect.fnUntraced(function*(
     name: settings.name,
     writer,
     // There, it has to be seen that they are the same.
-    reader: sides.file === undefined ? writer : asWanted(sides.readers),
+    reader: sides.readers === sides.writer ? writer : asWanted(sides.readers),
     busyTimeout: settings.connection.busyTimeout,
+    isReadOnly: settings.connection.isReadOnly,
     ...settings.client
   }).pipe(Effect.provideService(Reactivity.Reactivity, yield* reactivity))
+  yield* Effect.addFinalizer(() => client.close)
   const held = Context.Service<Connection, Connection>(`effect-connection-pool/sqlite/held/${id}`)
   return { settings, ...sides, client, held, wanted }
 })
@@ -92,10 +94,12 @@ const reactivity = Effect.flatMap(
 
 const open = Effect.fnUntraced(function*(settings: PoolSettings) {
   const lasting = { ...settings.pool, maxLifetime: Infinity, connectTimeout: settings.connection.busyTimeout + 10_000 }
-  if (settings.connection.isMemory) {
+  if (settings.isOneConnection) {
     const pool = yield* ConnectionPool.make({
       ...lasting,
-      factory: inMemory(settings.connection),
+      factory: settings.connection.isMemory
+        ? inMemory(settings.connection)
+        : SqliteConnection.factoryOf(SqliteConnection.openWith(settings.connection), true),
       name: settings.name,
       min: 1,
       max: 1,
@@ -105,6 +109,17 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
   }
   const file = new SharedFile(settings, yield* Effect.context<never>())
   yield* Effect.addFinalizer(() => Effect.sync(() => file.ages.stop()))
+  if (settings.connection.isReadOnly) {
+    const pool = yield* ConnectionPool.make({
+      ...lasting,
+      factory: file.reading,
+      name: settings.name,
+      min: 1,
+      max: settings.readers,
+      idleTimeout: settings.idleTimeout
+    })
+    return { writer: pool, readers: pool, file }
+  }
   const writer = yield* ConnectionPool.make({
     ...lasting,
     factory: file.writing,
@@ -147,7 +162,6 @@ export class SharedFile {
   readonly reading
   /** Opened when somebody should see to the file: its log has grown, or it is not at its place. */
   readonly attention = Latch.makeUnsafe(false)
-  readonly #staleClosed = Latch.makeUnsafe(true)
   readonly #writers = new Set<Connection>()
   readonly #handles = new Map<Handle, "reads" | "writes">()
   #measuredAt = -Infinity
@@ -218,17 +232,17 @@ export class SharedFile {
     return was
   }
 
-  /** Opens a connection, once those to a file that is not at its place any more are closed: they would tidy up its log. */
+  /** Opens a connection. Those to a file that is not at its place any more are closed first. */
   #connect(settings: Settings): Effect.Effect<Connection, SqlError, Scope.Scope> {
     const open = Effect.suspend(() =>
       this.file.isGone ? Effect.fail(gone(settings)) : SqliteConnection.openWith(settings)
     )
-    const registered = Effect.suspend(() => {
+    return Effect.suspend(() => {
+      if (!this.file.isInPlace) this.#leave()
       let handle: Handle | undefined
       // Runs when it is closed: what is registered last is released first.
       const forget = Effect.sync(() => {
         if (handle !== undefined) this.#handles.delete(handle)
-        if (!this.#isStale) this.#staleClosed.openUnsafe()
       })
       const register = (connection: Connection) =>
         Effect.sync(() => {
@@ -238,15 +252,6 @@ export class SharedFile {
         })
       return Effect.andThen(Effect.addFinalizer(() => forget), Effect.tap(open, register))
     })
-    return Effect.suspend(() => {
-      if (!this.file.isInPlace) this.#leave()
-      return Effect.andThen(this.#staleClosed.await, registered)
-    })
-  }
-
-  get #isStale(): boolean {
-    for (const handle of this.#handles.keys()) if (!handle.isUsable) return true
-    return false
   }
 
   /** Throws if the file is not at its place. */
@@ -254,15 +259,20 @@ export class SharedFile {
     if (!this.file.wasInPlace(now)) throw new Error(this.#leave())
   }
 
-  /** Gives up all connections to a file that is not at its place, and those who work with them. Says why. */
+  /**
+   * Closes all connections to a file that is not at its place, and ends the leases of those who work with them. Says why.
+   *
+   * All at once: what is left open when another file is there would take the log of that one for its own.
+   */
   #leave(): string {
     const reason = `${nameOf(this.settings.connection)} was moved, replaced or deleted`
-    for (const handle of this.#handles.keys()) handle.distrust()
-    this.file.forget()
-    if (this.#isStale) this.#staleClosed.closeUnsafe()
     this.ages.revokeAll(reason)
     for (const lent of this.#writers) revoke(lent, reason)
     this.#writers.clear()
+    for (const kind of ["reads", "writes"]) {
+      for (const [handle, its] of this.#handles) if (its === kind) handle.abandon()
+    }
+    this.file.forget()
     this.#isMisplaced = true
     this.attention.openUnsafe()
     return reason

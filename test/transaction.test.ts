@@ -1,0 +1,224 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Fiber, Latch, Schedule } from "effect"
+import { ConnectionPool, Transaction, type TransactionError } from "effect-connection-pool"
+import { PoolAssert, Sweep } from "effect-connection-pool/testing"
+import { TransactionConnection } from "effect/sql/SqlClient"
+import type { Connection } from "effect/sql/SqlConnection"
+import { DeadlockError, SqlError, UnknownError } from "effect/sql/SqlError"
+import { settle } from "./support.ts"
+
+const { failsWith } = PoolAssert
+
+/** A connection to a database of words, each of which takes a while, and which keeps what it was told in order. */
+class Words {
+  readonly said: Array<string> = []
+  readonly failing: Array<string> = []
+  isOpen = false
+
+  say(word: string): Effect.Effect<void, SqlError> {
+    return Effect.suspend(() => {
+      this.said.push(word)
+      const [verb] = word.split(" ")
+      return Effect.andThen(
+        Effect.yieldNow,
+        Effect.suspend(() => {
+          const index = this.failing.indexOf(word)
+          if (index >= 0) {
+            this.failing.splice(index, 1)
+            const reason = { cause: word, message: `no ${word}` }
+            return Effect.fail(
+              new SqlError({
+                reason: word.startsWith("dead") ? new DeadlockError(reason) : new UnknownError(reason)
+              })
+            )
+          }
+          if (verb === "begin") this.isOpen = true
+          if (verb === "commit" || verb === "rollback" || verb === "lose") this.isOpen = false
+          return Effect.void
+        })
+      )
+    })
+  }
+}
+
+type Isolation = "strict" | "loose"
+
+const dialect: Transaction.Dialect<Words, Isolation> = {
+  isolations: ["strict", "loose"],
+  readOnlyIsolations: ["loose", "strict"],
+  modeOf: () => ({ isolation: "strict", readOnly: false }),
+  begin: (words, { isolation, readOnly }) => words.say(`begin ${isolation}${readOnly ? " reading" : ""}`),
+  commit: (words) => words.say("commit"),
+  rollback: (words) => words.say("rollback"),
+  savepoint: (words, depth) => words.say(`savepoint ${depth}`),
+  release: (words, depth) => words.say(`release ${depth}`),
+  rollbackTo: (words, depth) => words.say(`undo ${depth}`),
+  isTransaction: (words) => words.isOpen
+}
+
+let clients = 1000
+
+const make = Effect.gen(function*() {
+  const words = new Words()
+  const pool = yield* ConnectionPool.make({
+    factory: { connect: Effect.succeed(words), needsReset: ({ isOpen }) => isOpen, reset: () => words.say("reset") },
+    max: 1,
+    drainTimeout: 0
+  })
+  const transactor = Transaction.make({
+    name: "words",
+    dialect,
+    pool,
+    transactionService: TransactionConnection(clients++),
+    toSql: () => ({}) as Connection,
+    spanAttributes: []
+  })
+  /** A statement, in the transaction that the fiber is in. */
+  const say = (word: string) =>
+    Effect.withFiber((fiber) => transactor.session(fiber)!.steps(word, (words) => words.say(word)))
+  return { words, pool, say, ...transactor }
+})
+
+describe("transactions on any database", () => {
+  it.effect("are spelled as its dialect says", () =>
+    Effect.gen(function*() {
+      const { say, transaction, words } = yield* make
+      yield* transaction(Effect.gen(function*() {
+        yield* say("a")
+        yield* transaction(Effect.andThen(say("b"), transaction(say("c"))))
+        yield* Effect.ignore(transaction(Effect.andThen(say("d"), Effect.fail("no"))))
+      }))
+      assert.deepStrictEqual(
+        words.said.splice(0).join(", "),
+        "begin strict, a, savepoint 1, b, savepoint 2, c, release 2, release 1, savepoint 1, d, undo 1, release 1, commit"
+      )
+      yield* Effect.ignore(transaction(Effect.andThen(say("a"), Effect.fail("no")), { isolation: "loose" }))
+      assert.deepStrictEqual(words.said.splice(0), ["begin loose", "a", "rollback"])
+      yield* transaction(say("a"), { readOnly: true })
+      yield* transaction(say("a"), { readOnly: true, isolation: "strict" })
+      assert.deepStrictEqual(words.said.splice(0), [
+        "begin loose reading",
+        "a",
+        "commit",
+        "begin strict reading",
+        "a",
+        "commit"
+      ])
+    }))
+
+  it.effect("begin, end and undo without being interrupted, and nothing is left open", () =>
+    Effect.gen(function*() {
+      const seen = new Set<string>()
+      const report = yield* Sweep.run({
+        setup: make,
+        scenario: ({ say, transaction }) =>
+          transaction(Effect.gen(function*() {
+            yield* say("a")
+            yield* Effect.ignore(transaction(Effect.andThen(say("b"), Effect.fail("no"))))
+            yield* transaction(say("c"))
+          })),
+        check: ({ pool, transaction, words }, exit) =>
+          Effect.gen(function*() {
+            const said = words.said.join(", ")
+            seen.add(said)
+            // The pool never had to clean up, and what was begun was ended, once.
+            assert.notInclude(said, "reset")
+            if (said !== "") {
+              assert.match(said, /^begin strict(?:, (?!begin|commit|rollback)[^,]+)*, (?:commit|rollback)$/)
+            }
+            const savepoints = said.match(/savepoint/g) ?? []
+            // One that the interrupt of the whole has ended is gone with the whole.
+            assert.isAtMost(savepoints.length - (said.match(/release/g) ?? []).length, 0)
+            if (Exit.isSuccess(exit)) {
+              assert.include(said, "commit")
+            }
+            assert.isFalse(words.isOpen)
+            assert.strictEqual((yield* pool.stats).inUse, 0)
+            yield* Effect.orDie(transaction(Effect.void))
+          }),
+        turns: [0, 40],
+        budgets: [3, 30]
+      })
+      assert.isAbove(report.interrupted, 300)
+      assert.isAbove(seen.size, 5)
+      assert.isTrue(
+        [...seen].some((said) => said.endsWith("rollback")) && [...seen].some((said) => said.endsWith("commit"))
+      )
+    }), 60_000)
+
+  it.effect("let the statements of their fibers in one by one", () =>
+    Effect.gen(function*() {
+      const { say, transaction, words } = yield* make
+      yield* transaction(Effect.all([say("a"), transaction(say("b")), say("c"), transaction(say("d"))], {
+        concurrency: "unbounded"
+      }))
+      assert.deepStrictEqual(
+        words.said.join(", "),
+        "begin strict, a, savepoint 1, b, release 1, c, savepoint 1, d, release 1, commit"
+      )
+    }))
+
+  it.effect("are run again after a deadlock, if they may", () =>
+    Effect.gen(function*() {
+      const { say, transaction, words } = yield* make
+      words.failing.push("deadlock", "deadlock")
+      yield* transaction(say("deadlock"), { retry: Schedule.recurs(2) })
+      assert.deepStrictEqual(
+        words.said.join(", "),
+        "begin strict, deadlock, rollback, begin strict, deadlock, rollback, begin strict, deadlock, commit"
+      )
+    }))
+
+  it.effect("fail as the first thing that went wrong", () =>
+    Effect.gen(function*() {
+      const { pool, say, transaction, words } = yield* make
+      const failed = (word: string, tag: TransactionError.TransactionError["_tag"]) =>
+        Effect.gen(function*() {
+          words.failing.push(word)
+          const error = yield* failsWith(transaction(Effect.andThen(say("a"), transaction(say("b")))), tag)
+          assert.isFalse(words.isOpen)
+          return error as { readonly cause?: unknown }
+        })
+      yield* failed("begin strict", "TransactionBeginError")
+      yield* failed("savepoint 1", "TransactionBeginError")
+      yield* failed("release 1", "TransactionCommitError")
+      yield* failed("commit", "TransactionCommitError")
+      assert.deepStrictEqual(
+        words.said.splice(0).join(", "),
+        "begin strict, " +
+          "begin strict, a, savepoint 1, rollback, " +
+          "begin strict, a, savepoint 1, b, release 1, undo 1, release 1, rollback, " +
+          "begin strict, a, savepoint 1, b, release 1, commit, rollback"
+      )
+      yield* failsWith(transaction(Effect.andThen(say("lose"), Effect.exit(say("a")))), "TransactionLostError")
+      assert.deepStrictEqual(words.said.splice(0), ["begin strict", "lose"])
+      assert.strictEqual((yield* pool.stats).connects, 1)
+    }))
+
+  it.effect("end with what a fiber that outlives them has begun and could not be undone in it", () =>
+    Effect.gen(function*() {
+      const { say, transaction, words } = yield* make
+      const inside = yield* Latch.make()
+      words.failing.push("undo 1")
+      const error = yield* failsWith(
+        transaction(Effect.gen(function*() {
+          yield* Effect.forkDetach(transaction(Effect.andThen(say("a"), Effect.andThen(inside.open, Effect.never))))
+          yield* inside.await
+        })),
+        "TransactionCommitError"
+      )
+      assert.include(error.message, "no undo 1")
+      assert.deepStrictEqual(words.said, ["begin strict", "savepoint 1", "a", "undo 1", "rollback"])
+    }))
+
+  it.effect("give no session to a fiber that is in none", () =>
+    Effect.gen(function*() {
+      const { session, transaction } = yield* make
+      const look = Effect.withFiber((fiber) => Effect.succeed(session(fiber)?.mode))
+      assert.isUndefined(yield* look)
+      assert.deepStrictEqual(yield* transaction(look), { isolation: "strict", readOnly: false })
+      const fiber = yield* transaction(Effect.forkDetach(Effect.andThen(settle, look)))
+      // It still has one, which refuses whatever is asked of it.
+      assert.isDefined(yield* Fiber.join(fiber))
+    }))
+})
