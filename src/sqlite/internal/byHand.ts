@@ -7,8 +7,8 @@ import type { SqlError } from "effect/sql/SqlError"
 import type { ConnectionPool } from "../../ConnectionPool.ts"
 import { toSqlError } from "../../internal/transaction.ts"
 import { failure, type SqliteConnection } from "../SqliteConnection.ts"
-import type { LockTimeout } from "./lockTimeout.ts"
 import { mayStartLater, retryWhileLocked } from "./locks.ts"
+import type { LockTimeout } from "./lockTimeout.ts"
 
 /** A transaction that was begun, and what gives its connection back. */
 interface Open {
@@ -51,18 +51,24 @@ export class ByHand {
   })
 
   #begin<A>(step: (connection: SqliteConnection) => A, restore: Restore): Effect.Effect<A, SqlError> {
-    return Effect.flatMap(Scope.make(), (scope) =>
-      Effect.matchCauseEffect(restore(Scope.provide(this.#pool.acquire, scope)), {
-        onFailure: (cause) =>
-          Effect.andThen(Scope.close(scope, Exit.failCause(cause)), Effect.mapError(Effect.failCause(cause), toSqlError)),
-        onSuccess: (connection) => {
-          const open = { connection, scope }
-          return this.#settled(
-            open,
-            retryWhileLocked(once(open, step), this.#timeout.millis, { isWorthwhile: mayStartLater, restore })
-          )
-        }
-      }))
+    return Effect.flatMap(
+      Scope.make(),
+      (scope) =>
+        Effect.matchCauseEffect(restore(Scope.provide(this.#pool.acquire, scope)), {
+          onFailure: (cause) =>
+            Effect.andThen(
+              Scope.close(scope, Exit.failCause(cause)),
+              Effect.mapError(Effect.failCause(cause), toSqlError)
+            ),
+          onSuccess: (connection) => {
+            const open = { connection, scope }
+            return this.#settled(
+              open,
+              retryWhileLocked(once(open, step), this.#timeout.millis, { isWorthwhile: mayStartLater, restore })
+            )
+          }
+        })
+    )
   }
 
   /** SQLite may have ended it by itself, so it is asked. */

@@ -25,8 +25,8 @@ import * as Dialect from "./dialect.ts"
 import type { Handle } from "./handle.ts"
 import { Joined } from "./joined.ts"
 import { Kinds, uncontrolled } from "./kinds.ts"
-import { LockTimeout, withBusyTimeout } from "./lockTimeout.ts"
 import { mayStartLater, retryWhileLocked } from "./locks.ts"
+import { LockTimeout, withBusyTimeout } from "./lockTimeout.ts"
 import { codeOf, primaryOf } from "./sqlError.ts"
 
 type Pool = ConnectionPool<SqliteConnection, SqlError>

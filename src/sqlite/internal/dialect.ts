@@ -5,8 +5,8 @@ import { toSqlError } from "../../internal/transaction.ts"
 import type { Dialect, Mode } from "../../Transaction.ts"
 import * as SqliteConnection from "../SqliteConnection.ts"
 import type { Handle } from "./handle.ts"
-import type { LockTimeout } from "./lockTimeout.ts"
 import { mayStartLater, retryWhileLocked } from "./locks.ts"
+import type { LockTimeout } from "./lockTimeout.ts"
 import { refused } from "./sqlError.ts"
 
 /**
