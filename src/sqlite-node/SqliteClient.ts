@@ -5,8 +5,7 @@
  * An application changes the line that imports it. Nothing of that package is needed for it, and where it is installed,
  * its service and this one are the same: what asks for either gets the pool.
  */
-import { Config, Context, Effect, Layer, Option, Predicate, Result, type Scope, Stream } from "effect"
-import type { Duration } from "effect"
+import { Config, Context, type Duration, Effect, Layer, Option, Predicate, Result, type Scope, Stream } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import * as SqlClient from "effect/sql/SqlClient"
 import { SqlError, UnknownError } from "effect/sql/SqlError"

@@ -18,6 +18,10 @@ import { names, open } from "./support.ts"
 
 const { failsWith } = PoolAssert
 
+/** An extension, and whether a connection has it. */
+const vec = getLoadablePath()
+const version = (sql: SqliteClient.SqliteClient) => sql`select vec_version() like 'v%' as ok`.values
+
 describe("the service", () => {
   it("is that of @effect/sql-sqlite-node, so that either stands for the other", () => {
     assert.strictEqual(SqliteClient.SqliteClient.key, Original.SqliteClient.key)
@@ -237,9 +241,6 @@ describe("backup", () => {
 })
 
 describe("loadExtension", () => {
-  const version = (sql: SqliteClient.SqliteClient) => sql`select vec_version() like 'v%' as ok`.values
-  const vec = getLoadablePath()
-
   it.effect("extends every connection, those that are open and those to come", () =>
     Effect.gen(function*() {
       const layer = SqliteClient.layer({ filename: yield* file, readers: 2, idleTimeout: "1 minute" })
@@ -314,8 +315,8 @@ describe("options", () => {
       assert.deepStrictEqual(yield* names(sql), ["Ada", "Bob"])
       yield* finish.open
       assert.deepStrictEqual(yield* Fiber.join(transaction), ["Ada"])
-      yield* sql.loadExtension(getLoadablePath())
-      assert.deepStrictEqual(yield* sql`select vec_version() is null`.values, [[0]])
+      yield* sql.loadExtension(vec)
+      assert.deepStrictEqual(yield* version(sql), [[1]])
     }))
 
   it.effect("without WAL there is one connection, and the journal stays as it is", () =>
@@ -343,8 +344,8 @@ describe("options", () => {
       yield* readOn.open
       assert.strictEqual(yield* Fiber.join(rows), 1001)
       yield* Fiber.join(writing)
-      yield* sql.loadExtension(getLoadablePath())
-      assert.deepStrictEqual(yield* sql`select vec_version() is null`.values, [[0]])
+      yield* sql.loadExtension(vec)
+      assert.deepStrictEqual(yield* version(sql), [[1]])
       const plain = new DatabaseSync(filename, { readOnly: true })
       assert.strictEqual(plain.prepare("select count(*) as n from person").get()?.["n"], 1002)
       plain.close()
