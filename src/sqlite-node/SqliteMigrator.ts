@@ -11,15 +11,16 @@ export * from "effect/sql/Migrator"
  *
  * ```ts
  * import { Effect } from "effect"
- * import { SqliteClient, SqliteMigrator } from "effect-connection-pool/sqlite-node"
+ * import { SqliteMigrator } from "effect-connection-pool/sqlite-node"
+ * import { SqlClient } from "effect/sql/SqlClient"
  *
  * const createPeople = Effect.gen(function*() {
- *   const sql = yield* SqliteClient.SqliteClient
+ *   const sql = yield* SqlClient
  *   yield* sql`create table people(id integer primary key, name text not null)`
  * })
  *
  * export const migrate = SqliteMigrator.run({
- *   loader: SqliteMigrator.fromRecord({ "0001_people": createPeople as Effect.Effect<void> })
+ *   loader: SqliteMigrator.fromRecord({ "0001_people": createPeople })
  * })
  * ```
  */
