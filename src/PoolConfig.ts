@@ -134,12 +134,7 @@ export const config = (prefix?: string): Config.Config<PoolConfig> => {
   return prefix === undefined ? all : Config.nested(all, prefix)
 }
 
-/**
- * The name of an option in the environment.
- *
- * @internal
- */
-export const variable = (field: string): string => field.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()
+const variable = (field: string): string => field.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()
 
 const fromEnvironment = (rule: Rule, name: string): Config.Config<unknown> => {
   switch (rule.kind) {

@@ -181,7 +181,54 @@ export interface MakeOptions<C, Isolation extends string, E> {
   readonly spanAttributes: ReadonlyArray<readonly [string, unknown]>
 }
 
-/** Transactions on the connections of a pool, for a driver that has a client of `effect/sql`. */
+/**
+ * Transactions on the connections of a pool, for a driver that has a client of `effect/sql`.
+ *
+ * For those who write a driver; the pool for SQLite has made its own. The client takes the `withTransaction` of the result
+ * in place of its own, so that both kinds of transactions nest in each other and tell the same truth.
+ *
+ * ```ts
+ * import type { Effect } from "effect"
+ * import { type ConnectionPool, Transaction } from "effect-connection-pool"
+ * import type { SqlClient } from "effect/sql/SqlClient"
+ * import type { Connection } from "effect/sql/SqlConnection"
+ * import type { SqlError } from "effect/sql/SqlError"
+ *
+ * interface Link {
+ *   readonly run: (sql: string) => Effect.Effect<void, SqlError>
+ *   readonly isTransaction: boolean
+ * }
+ * declare const pool: ConnectionPool.ConnectionPool<Link, SqlError>
+ * declare const client: SqlClient
+ * declare const toSql: (session: Transaction.Session<Link>) => Connection
+ *
+ * const dialect: Transaction.Dialect<Link, "read committed" | "serializable"> = {
+ *   isolations: ["read committed", "serializable"],
+ *   readOnlyIsolations: ["serializable", "read committed"],
+ *   modeOf: (statement) => ({
+ *     isolation: /serializable/i.test(statement) ? "serializable" : "read committed",
+ *     readOnly: /read only/i.test(statement)
+ *   }),
+ *   begin: (link, { isolation, readOnly }, statement) =>
+ *     link.run(statement ?? `begin isolation level ${isolation} ${readOnly ? "read only" : "read write"}`),
+ *   commit: (link) => link.run("commit"),
+ *   rollback: (link) => link.run("rollback"),
+ *   savepoint: (link, depth) => link.run(`savepoint level_${depth}`),
+ *   release: (link, depth) => link.run(`release level_${depth}`),
+ *   rollbackTo: (link, depth) => link.run(`rollback to level_${depth}`),
+ *   isTransaction: (link) => link.isTransaction
+ * }
+ *
+ * export const transactor = Transaction.make({
+ *   name: "orders",
+ *   dialect,
+ *   pool,
+ *   transactionService: client.transactionService,
+ *   toSql,
+ *   spanAttributes: [["db.system.name", "postgresql"]]
+ * })
+ * ```
+ */
 export const make: <C, Isolation extends string, E>(
   options: MakeOptions<C, Isolation, E>
 ) => Transactor<C, Isolation, E> = internal.make

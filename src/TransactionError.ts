@@ -114,7 +114,23 @@ export class TransactionEndedError extends Schema.TaggedError<TransactionEndedEr
   }
 }
 
-/** What a transaction can fail with, besides what its body fails with and a `PoolError`. */
+/**
+ * What a transaction can fail with, besides what its body fails with and a `PoolError`.
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import type { PoolError, TransactionError } from "effect-connection-pool"
+ *
+ * declare const booking: Effect.Effect<string, TransactionError.TransactionError | PoolError.PoolError>
+ *
+ * export const answer = booking.pipe(
+ *   Effect.catchTags({
+ *     TransactionBeginError: (error) => error.isRetryable ? Effect.succeed("busy, ask again") : Effect.die(error),
+ *     TransactionCommitError: (error) => Effect.succeed(`not booked: ${error.cause.message}`)
+ *   })
+ * )
+ * ```
+ */
 export type TransactionError =
   | TransactionOptionsError
   | TransactionBeginError

@@ -19,6 +19,11 @@ describe("a process with a pool", () => {
     assert.strictEqual(await run("idle"), "[]")
   }, 40_000)
 
+  it("of SQLite connections ends by itself, whether it is closed or not", async () => {
+    assert.strictEqual(await run("database", "close"), "[]")
+    assert.strictEqual(await run("database"), "[]")
+  }, 70_000)
+
   it("stays until the deadline of a caller who waits, with nothing else to do", async () => {
     assert.strictEqual(await run("exhausted"), "AcquireTimeoutError")
   }, 40_000)

@@ -211,6 +211,26 @@ describe("transactions on any database", () => {
       assert.deepStrictEqual(words.said, ["begin strict", "savepoint 1", "a", "undo 1", "rollback"])
     }))
 
+  it.effect("inside another end so as well, and leave nothing of what they did", () =>
+    Effect.gen(function*() {
+      const { say, transaction, words } = yield* make
+      const inside = yield* Latch.make()
+      words.failing.push("undo 2")
+      yield* transaction(Effect.gen(function*() {
+        const inner = transaction(Effect.gen(function*() {
+          yield* say("a")
+          yield* Effect.forkDetach(transaction(Effect.andThen(say("b"), Effect.andThen(inside.open, Effect.never))))
+          yield* inside.await
+        }))
+        assert.strictEqual((yield* failsWith(inner, "TransactionCommitError")).depth, 1)
+        yield* say("c")
+      }))
+      assert.deepStrictEqual(
+        words.said.join(", "),
+        "begin strict, savepoint 1, a, savepoint 2, b, undo 2, undo 1, release 1, c, commit"
+      )
+    }))
+
   it.effect("give no session to a fiber that is in none", () =>
     Effect.gen(function*() {
       const { session, transaction } = yield* make

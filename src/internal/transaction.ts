@@ -121,19 +121,24 @@ export const make = <C, Isolation extends string, E>(
   })
 
   /**
-   * Ends the level, and undoes what others still have open above it. Fails if the level has been ended from outside, or
-   * the transaction is lost.
+   * Ends the level with the last statement that its success takes, after it has undone what others still have open above
+   * it. If that goes wrong, `undoing` undoes all of the level. Fails if the level has been ended from outside, or the
+   * transaction is lost.
    */
-  const settle = (attempt: Attempt<C, Isolation, E>, level: Level<C>): Effect.Effect<void, SqlError> => {
+  const conclude = (
+    attempt: Attempt<C, Isolation, E>,
+    level: Level<C>,
+    last: Effect.Effect<void, SqlError>,
+    undoing: Effect.Effect<void>
+  ): Effect.Effect<void, SqlError> => {
     const refusal = level.refusal("transaction")
-    const above = level.above
+    const { above, depth, running } = level
     level.end()
     if (refusal !== undefined) return attempt.fail(refusal)
-    if (above === undefined) return Effect.void
-    return Effect.matchEffect(undo(level.running.connection, above.depth), {
-      onFailure: (cause) => attempt.fail(new TransactionCommitError({ pool: name, depth: level.depth, cause })),
-      onSuccess: () => Effect.void
-    })
+    return Effect.catch(
+      above === undefined ? last : Effect.andThen(undo(running.connection, above.depth), last),
+      (cause) => Effect.andThen(undoing, attempt.fail(new TransactionCommitError({ pool: name, depth, cause })))
+    )
   }
 
   /** Undoes a savepoint and all above it, and ends it. */
@@ -143,13 +148,10 @@ export const make = <C, Isolation extends string, E>(
   const commit = withAttempt((attempt) => {
     const level = attempt.level!
     const { running } = level
-    return settle(attempt, level).pipe(
-      Effect.andThen(Effect.catch(
-        dialect.commit(running.connection),
-        (cause) => attempt.fail(new TransactionCommitError({ pool: name, depth: 0, cause }))
-      )),
+    return Effect.tapCause(
+      conclude(attempt, level, dialect.commit(running.connection), Effect.void),
       // It is still open, perhaps: a deferred constraint leaves it so.
-      Effect.tapCause(() => rollBack(attempt, running))
+      () => rollBack(attempt, running)
     )
   })
 
@@ -196,17 +198,9 @@ export const make = <C, Isolation extends string, E>(
   const releaseSavepoint = withAttempt((attempt) =>
     Effect.suspend(() => {
       const level = attempt.level!
-      if (attempt.isRolledBack) return Effect.void
-      return settle(attempt, level).pipe(
-        Effect.andThen(Effect.catch(
-          dialect.release(level.running.connection, level.depth),
-          (cause) =>
-            Effect.andThen(
-              undoOrLose(attempt, level),
-              attempt.fail(new TransactionCommitError({ pool: name, depth: level.depth, cause }))
-            )
-        ))
-      )
+      return attempt.isRolledBack
+        ? Effect.void
+        : conclude(attempt, level, dialect.release(level.running.connection, level.depth), undoOrLose(attempt, level))
     })
   )
 

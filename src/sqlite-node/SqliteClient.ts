@@ -254,6 +254,5 @@ const loadExtension = (pools: TwoPools, path: string): Effect.Effect<void, SqlEr
       },
       catch: failure
     }, { label: "loadExtension" })
-    const renew = pools.readers === pools.writer && pools.settings.isOneConnection ? Effect.void : pools.readers.recycle
-    return Effect.mapError(Effect.andThen(load, renew), toSqlError)
+    return Effect.mapError(Effect.andThen(load, pools.readers.recycle), toSqlError)
   })

@@ -156,7 +156,7 @@ export interface Options {
   readonly trustedSchema?: boolean | undefined
   /**
    * How long opening goes on trying, every millisecond or so, while another process has a lock on the file. Zero: once.
-   * Statements do not wait for locks. Default 5 seconds.
+   * Statements do not wait for locks; those of a `SqlitePool` do. Default 5 seconds.
    */
   readonly busyTimeout?: Duration.Input | undefined
   /** Prepared statements to keep, those used last. 0 for none. Default 200. */
@@ -164,7 +164,8 @@ export interface Options {
 }
 
 /**
- * A factory for a pool of connections to one database.
+ * A factory for a pool of connections to one database, all of which may write. Where many fibers use one file, choose
+ * `SqlitePool`: there, those who write do not meet in SQLite's lock.
  *
  * A connection that comes back inside a transaction is rolled back before anybody else gets it. One on which somebody
  * has changed a setting (`pragma foreign_keys = off`), attached a database or made a temporary table is opened anew; a

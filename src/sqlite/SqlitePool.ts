@@ -74,14 +74,16 @@ export interface Options extends
   /** The deadline of closing one connection. Default 5 seconds. */
   readonly closeTimeout?: Duration.Input | undefined
   /**
-   * How long a reader may hold on to one state of the database: in a snapshot, or with a stream. After that it is ended,
-   * and fails, because the log grows as long as it goes on. Default 5 minutes, or `Infinity`. Of no effect in memory.
+   * How long a reader may hold on to one state of the database: in a snapshot, in another transaction that only reads, or
+   * with a stream. After that it is ended, and fails, because the log grows as long as it goes on. Default 5 minutes, or
+   * `Infinity`. Of no effect in memory.
    */
   readonly maxReadAge?: Duration.Input | undefined
   /**
    * The size of the log, in bytes, that it should not pass. From half of that on it is cut back to nothing as soon as
-   * nobody reads in it; if that moment does not come by itself, those who want to write or begin to read are held up for
-   * it, for a quarter of a second at most. Default 64 MiB, floor 1 MiB, or `Infinity`. Of no effect in memory.
+   * nobody reads in it; if that moment does not come by itself, those who want to write, or to begin a snapshot or a
+   * stream, are held up for it, for a quarter of a second at most. Default 64 MiB, floor 1 MiB, or `Infinity`. Of no
+   * effect in memory.
    */
   readonly walLimit?: number | undefined
   /** For `sql`: names of columns as they are to appear in rows. Default: as they are. */
@@ -104,11 +106,8 @@ export interface Stats {
   readonly walBytes: number
 }
 
-/** What one side of the database lets be seen. */
-export type Side = Pick<
-  ConnectionPool<SqliteConnection.SqliteConnection, SqlError>,
-  "name" | "stats" | "connections" | "holders" | "events"
->
+/** The pool of one side of the database. */
+export type Side = ConnectionPool<SqliteConnection.SqliteConnection, SqlError>
 
 export type CheckpointMode = Checkpoint.Mode
 export type CheckpointResult = Checkpoint.Checkpoint
@@ -250,10 +249,14 @@ export interface SqlitePool {
   /** The numbers of this moment. */
   readonly stats: Effect.Effect<Stats>
 
-  /** The side that writes, to be watched. */
+  /**
+   * The pool of the connection that writes, for whatever works on a `ConnectionPool`: health checks, metrics, events, who
+   * holds what. Statements belong into `write`, which knows of transactions. In memory, its connection is not replaced:
+   * `recycle` and `invalidate` do nothing.
+   */
   readonly writer: Side
 
-  /** The side that reads, to be watched. In memory the same as `writer`. */
+  /** The pool of the connections that read, likewise. In memory the same as `writer`. */
   readonly readers: Side
 
   /**
@@ -467,7 +470,7 @@ const fromPools = (pools: TwoPools.TwoPools): SqlitePool => {
         Effect.withFiber((fiber) => {
           const reader = TwoPools.readerOf(pools, fiber)
           if (reader !== undefined) return Effect.succeed(reader.stream(sql, params))
-          return Effect.flatMap(readers.acquireWith(options), (connection) => {
+          return Effect.flatMap(pools.acquireReader(options), (connection) => {
             const reader: SqliteReader = file === undefined ? new ReaderView(connection) : connection
             // A stream does not wait for locks; this does, and after it there is none any more.
             return Effect.as(reader.values("select 1 from sqlite_schema limit 1"), reader.stream(sql, params))
@@ -484,8 +487,8 @@ const fromPools = (pools: TwoPools.TwoPools): SqlitePool => {
         walBytes: file === undefined ? 0 : file.file.walBytes
       }
     }),
-    writer: side(writer),
-    readers: side(readers),
+    writer,
+    readers,
     shutdown: Effect.gen(function*() {
       const ofReaders = yield* readers.shutdown()
       return { readers: ofReaders, writer: yield* writer.shutdown() }
@@ -494,11 +497,3 @@ const fromPools = (pools: TwoPools.TwoPools): SqlitePool => {
 }
 
 const { failure } = SqliteConnection
-
-const side = ({ connections, events, holders, name, stats }: Side): Side => ({
-  name,
-  stats,
-  connections,
-  holders,
-  events
-})

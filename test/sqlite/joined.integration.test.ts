@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Latch, Stream } from "effect"
+import { Effect, Exit, Fiber, Latch, Scope, Stream } from "effect"
 import { TransactionError } from "effect-connection-pool"
 import type { SqliteConnection } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
@@ -80,6 +80,28 @@ describe("the connection of the transaction that a fiber is in", () => {
         assert.instanceOf(behind(yield* Effect.flip(inner.isTransaction)), TransactionError.TransactionEndedError)
       }))
       assert.deepStrictEqual(db.rows, [1])
+    }))
+
+  it.effect("reads no further once that level has ended", () =>
+    Effect.gen(function*() {
+      const db = yield* Database.make()
+      const exit = yield* db.transaction(Effect.gen(function*() {
+        yield* db.sql.unsafe(
+          "insert into t with recursive c(n) as (select 1 union all select n + 1 from c where n < 600) select n from c"
+        )
+        const scope = yield* Scope.make()
+        const pull = yield* db.transaction(Effect.gen(function*() {
+          const connection = yield* join(db)
+          const pull = yield* Scope.provide(Stream.toPull(connection.stream("select n from t")), scope)
+          assert.strictEqual((yield* pull).length, 256)
+          return pull
+        }))
+        assert.instanceOf(behind(yield* Effect.flip(pull)), TransactionError.TransactionEndedError)
+        yield* Scope.close(scope, Exit.void)
+        yield* db.sql`drop table t`
+        return yield* Effect.fail("no")
+      })).pipe(Effect.exit)
+      assert.deepStrictEqual(exit, Exit.fail("no"))
     }))
 
   it.effect("runs nothing once the transaction is lost", () =>

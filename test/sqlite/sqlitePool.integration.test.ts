@@ -187,6 +187,20 @@ describe("a pool over a file", () => {
       assert.strictEqual((yield* pool.stats).writer.checkouts, 1)
     }))
 
+  it.effect("refuses to take the right to write with a reader, which SQLite would only seem to give", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make()
+      const begin = (sql: string) => pool.read((reader) => reader.query(sql))
+      for (const sql of ["begin immediate", " /* now */ BEGIN\n  Exclusive transaction"]) {
+        assert.strictEqual(SqliteConnection.codeOf(yield* Effect.flip(begin(sql))), 8)
+        const script = pool.readers.use((connection) => connection.exec(`select 1; ${sql}; select 2`))
+        assert.strictEqual(SqliteConnection.codeOf(yield* Effect.flip(script)), 8)
+        yield* pool.write((connection) => connection.exec(sql))
+      }
+      yield* begin("begin")
+      yield* begin("begin deferred")
+    }))
+
   it.effect("gives what a connection throws as a failure, and a bug as a defect", () =>
     Effect.gen(function*() {
       const { pool } = yield* make()

@@ -1,13 +1,15 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Logger } from "effect"
+import { Context, Deferred, Effect, Exit, Fiber, Logger, Result } from "effect"
 import { SqliteConnection, SqlitePool, type SqliteReader } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
 import { execFileSync } from "node:child_process"
 import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { basename, dirname, join } from "node:path"
-import { DatabaseSync } from "node:sqlite"
+import { DatabaseSync, StatementSync } from "node:sqlite"
 import { fileURLToPath } from "node:url"
+import * as PoolSettings from "../../src/sqlite/internal/poolSettings.ts"
+import { SharedFile } from "../../src/sqlite/internal/sharedFile.ts"
 import { settle } from "../support.ts"
 import { file, folder, judge, openFiles } from "./support.ts"
 
@@ -304,3 +306,42 @@ const waited = <A, E>(effect: Effect.Effect<A, E>) =>
     yield* TestClock.adjust("100 millis")
     return yield* Fiber.join(fiber)
   })
+
+describe("a connection that is asked whether it works", () => {
+  it.effect("does as long as it can read the file that is there, and locks do not count", () =>
+    Effect.gen(function*() {
+      const filename = yield* file
+      const other = yield* judge(filename, "pragma journal_mode = wal; create table t(a); insert into t values (1)")
+      const settings = Result.getOrThrow(PoolSettings.resolve({ filename }))
+      const shared = new SharedFile(settings, Context.empty())
+      for (const factory of [shared.writing, shared.reading]) {
+        const connection = yield* factory.connect
+        const works = factory.validate(connection)
+        assert.isTrue(yield* works)
+        other.exec("begin immediate; insert into t values (2)")
+        assert.isTrue(yield* works)
+        other.exec("rollback")
+        const real = StatementSync.prototype.all
+        for (const [errcode, answer] of [[5, true], [261, true], [11, false], [266, false]] as const) {
+          StatementSync.prototype.all = () => {
+            throw Object.assign(new Error("no"), { errcode })
+          }
+          const answered = yield* Effect.exit(factory.validate(connection))
+          StatementSync.prototype.all = real
+          assert.deepStrictEqual(answered, Exit.succeed(answer), String(errcode))
+        }
+      }
+      const reader = yield* shared.reading.connect
+      renameSync(filename, `${filename}.moved`)
+      assert.isFalse(yield* shared.reading.validate(reader))
+    }))
+
+  it.effect("in memory is not given up, whoever asks for that", () =>
+    Effect.gen(function*() {
+      const pool = yield* SqlitePool.make({ filename: ":memory:" })
+      yield* pool.write((connection) => connection.exec("create table t(a); insert into t values (1)"))
+      assert.strictEqual(yield* pool.writer.recycle, 0)
+      assert.isFalse(yield* pool.readers.use((connection) => pool.readers.invalidate(connection)))
+      assert.strictEqual(yield* pool.read(count), 1)
+    }))
+})

@@ -1,8 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber } from "effect"
+import { Deferred, Effect, Fiber, Stream } from "effect"
 import { SqliteConnection, SqlitePool } from "effect-connection-pool/sqlite"
 import { isSqlError } from "effect/sql/SqlError"
 import { TestClock } from "effect/testing"
+import { StatementSync } from "node:sqlite"
 import { settle } from "../support.ts"
 import * as Process from "./processes/support.ts"
 import { file, judge } from "./support.ts"
@@ -70,6 +71,36 @@ describe("a lock of another process", () => {
       }
       other.exec("rollback")
       assert.deepStrictEqual(yield* pool.read((reader) => reader.values("select count(*) from t where a = 1")), [[5]])
+    }))
+
+  it.effect("is waited for by those who read, where SQLite has one against them, as after a crash", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make()
+      yield* pool.read((reader) => reader.values("select count(*) from t"))
+      const real = StatementSync.prototype.all
+      let times = 0
+      yield* Effect.acquireRelease(
+        Effect.sync(() => {
+          StatementSync.prototype.all = function(this: StatementSync, ...args: ReadonlyArray<unknown>) {
+            if (++times > 5) return Reflect.apply(real, this, args)
+            throw Object.assign(new Error("database is locked"), { errcode: 261 })
+          }
+        }),
+        () =>
+          Effect.sync(() => {
+            StatementSync.prototype.all = real
+          })
+      )
+      const fiber = yield* Effect.forkChild(pool.read((reader) => reader.query("select count(*) as n from t")))
+      yield* TestClock.adjust("2 millis")
+      assert.isUndefined(fiber.pollUnsafe())
+      yield* TestClock.adjust("10 millis")
+      assert.strictEqual((yield* Fiber.join(fiber))[0]?.["n"], 0)
+      times = 0
+      const streaming = yield* Effect.forkChild(Stream.runCollect(pool.stream("select a from t")))
+      yield* TestClock.adjust("12 millis")
+      assert.deepStrictEqual(yield* Fiber.join(streaming), [])
+      assert.strictEqual((yield* pool.stats).readers.connects, 1)
     }))
 
   it.effect("is not waited for by a connection that is not of a SqlitePool", () =>

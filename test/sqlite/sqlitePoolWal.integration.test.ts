@@ -283,18 +283,21 @@ describe("the log", () => {
       yield* settle
       for (let write = 0; write < 200; write++) yield* pool.write(insert)
       yield* settle
-      // A new one waits, for the sake of the log; and so does a writer.
+      // A new one waits, for the sake of the log, and so does a writer; one that holds on to nothing does not.
       const second = yield* Effect.forkChild(pool.snapshot(Effect.andThen(count(pool), Deferred.await(gates[1]))))
+      const streaming = yield* Effect.forkChild(Stream.runCount(pool.stream("select a from t")))
       const writer = yield* Effect.forkChild(pool.write(insert))
       yield* settle
       assert.deepStrictEqual(
-        [(yield* pool.stats).readers.waiting, (yield* pool.stats).writer.waiting],
-        [1, 1]
+        [(yield* pool.stats).readers.inUse, (yield* pool.stats).writer.waiting, streaming.pollUnsafe()],
+        [1, 1, undefined]
       )
+      assert.strictEqual(yield* count(pool), 200)
       yield* Deferred.succeed(gates[0], undefined)
       yield* TestClock.adjust("2 millis")
       yield* Fiber.join(first)
       yield* Fiber.join(writer)
+      assert.isAtLeast(yield* Fiber.join(streaming), 200)
       assert.isBelow(wal(), megabyte / 2)
       yield* Deferred.succeed(gates[1], undefined)
       yield* Fiber.join(second)
@@ -308,7 +311,7 @@ describe("the log", () => {
       yield* settle
       for (let write = 0; write < 200; write++) yield* pool.write(insert)
       yield* settle
-      const reader = yield* Effect.forkChild(count(pool))
+      const reader = yield* Effect.forkChild(pool.snapshot(count(pool)))
       const writer = yield* Effect.forkChild(pool.write(insert))
       yield* TestClock.adjust("249 millis")
       assert.deepStrictEqual([reader.pollUnsafe(), writer.pollUnsafe()], [undefined, undefined])

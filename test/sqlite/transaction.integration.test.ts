@@ -293,7 +293,7 @@ describe("a transaction that SQLite has ended", () => {
       const inside = yield* Latch.make()
       const over = yield* Latch.make()
       const failures: Array<unknown> = []
-      yield* Effect.exit(db.transaction(Effect.gen(function*() {
+      const whole = yield* Effect.exit(db.transaction(Effect.gen(function*() {
         const sibling = yield* Effect.forkChild(Effect.exit(db.transaction(Effect.gen(function*() {
           yield* inside.open
           yield* over.await
@@ -310,6 +310,7 @@ describe("a transaction that SQLite has ended", () => {
         failures.push(yield* Fiber.join(ending))
       })))
       assert.isTrue(Exit.isFailure(failures[0] as Exit.Exit<unknown>))
+      assert.isTrue(Exit.isFailure(whole) && Cause.squash(whole.cause) instanceof TransactionError.TransactionLostError)
       assert.deepStrictEqual(db.rows, [0])
       yield* isClean(db)
     }))

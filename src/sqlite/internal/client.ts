@@ -9,7 +9,7 @@
  * connection asks for it first, and takes one from a pool only if there is none. Whether that transaction may write is in
  * `Client.transactor.session(fiber).mode`.
  */
-import { type Array as Arr, Cause, Context, Effect, type Fiber, identity, Pull, type Scope, Stream } from "effect"
+import { Context, Effect, type Fiber, identity, Stream } from "effect"
 import type { Reactivity } from "effect/reactivity/Reactivity"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { Acquirer, Borrower, Connection } from "effect/sql/SqlConnection"
@@ -17,7 +17,6 @@ import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import type { ConnectionPool } from "../../ConnectionPool.ts"
 import { toSqlError } from "../../internal/transaction.ts"
-import type { LeaseExpiredError } from "../../PoolError.ts"
 import * as Transaction from "../../Transaction.ts"
 import { failure, handleOf, type Params, type SqliteConnection } from "../SqliteConnection.ts"
 import { ByHand } from "./byHand.ts"
@@ -27,6 +26,7 @@ import { Joined } from "./joined.ts"
 import { Kinds, uncontrolled } from "./kinds.ts"
 import { mayStartLater, retryWhileLocked } from "./locks.ts"
 import { LockTimeout, withBusyTimeout } from "./lockTimeout.ts"
+import { startReading, streamFrom } from "./reading.ts"
 import { codeOf, primaryOf } from "./sqlError.ts"
 
 type Pool = ConnectionPool<SqliteConnection, SqlError>
@@ -314,44 +314,6 @@ class Reserved implements Place {
   stream(sql: string, params: Params): Stream.Stream<unknown, SqlError> {
     return Stream.mapError(this.#connection.stream(sql, params), toSqlError)
   }
-}
-
-type Rows = Arr.NonEmptyReadonlyArray<unknown>
-type ReadError = SqlError | LeaseExpiredError
-
-/** The first rows of a statement, if it gives any, which show that it could be started; and how to get the others. */
-interface Reading {
-  readonly first: Rows | undefined
-  readonly rest: Pull.Pull<Rows, ReadError>
-}
-
-const startReading = (
-  connection: SqliteConnection,
-  sql: string,
-  params: Params
-): Effect.Effect<Reading, ReadError, Scope.Scope> =>
-  Effect.flatMap(Stream.toPull(connection.stream(sql, params)), (rest) =>
-    Pull.matchEffect(rest, {
-      onSuccess: (first) => Effect.succeed<Reading>({ first, rest }),
-      onDone: () => Effect.succeed<Reading>({ first: undefined, rest }),
-      onFailure: Effect.failCause
-    }))
-
-/** The rows of a statement; before each further pull, `check` says whether it may go on. */
-const streamFrom = (
-  start: Effect.Effect<Reading, Failure, Scope.Scope>,
-  check: Effect.Effect<void, SqlError>
-): Stream.Stream<unknown, SqlError> => {
-  const pull = Effect.map(start, ({ first, rest }) => {
-    let isFirst = true
-    const next = Effect.andThen(check, rest)
-    return Effect.suspend((): Pull.Pull<Rows, ReadError> => {
-      if (!isFirst) return next
-      isFirst = false
-      return first === undefined ? Cause.done() : Effect.succeed(first)
-    })
-  })
-  return Stream.mapError(Stream.scoped(Stream.fromPull(pull)), toSqlError)
 }
 
 /** A connection that only reads has refused it, and so it has changed nothing. */

@@ -10,9 +10,13 @@ import type { SqlError } from "effect/sql/SqlError"
 import type { LeaseExpiredError } from "../../PoolError.ts"
 import type * as SqliteConnection from "../SqliteConnection.ts"
 import { truncate } from "./checkpoint.ts"
-import type { SharedFile, TwoPools } from "./twoPools.ts"
+import type { SharedFile } from "./sharedFile.ts"
+import type { TwoPools } from "./twoPools.ts"
 
-/** For how long writers and new readers are held up, at most, for those that read to end. In milliseconds. */
+/**
+ * For how long writers are held up, at most, and those who want to hold on to a state of the database, for those to end who
+ * do. In milliseconds.
+ */
 const patience = 250
 
 /** The pause after the log could not be cut back. In milliseconds. */
@@ -49,7 +53,7 @@ export const run = Effect.fnUntraced(function*(pools: TwoPools, file: SharedFile
 
 /** Cuts the log back, and answers whether it did. A pool that does not lend at the moment is asked again later. */
 const shrinkWal = (pools: TwoPools, file: SharedFile): Effect.Effect<boolean> => {
-  const { readers, writer } = pools
+  const { writer } = pools
   const cut = (connection: SqliteConnection.SqliteConnection): Effect.Effect<boolean, SqlError | LeaseExpiredError> =>
     Effect.map(truncate(connection), ({ isComplete }) => isComplete)
   const unpinned: Effect.Effect<void> = Effect.suspend(() =>
@@ -62,9 +66,9 @@ const shrinkWal = (pools: TwoPools, file: SharedFile): Effect.Effect<boolean> =>
     // One that has read for so long will not end just now.
     if (age === undefined || age > patience) return false
     return yield* Effect.acquireUseRelease(
-      readers.pause,
+      file.gate.close,
       () => Effect.andThen(onceUnpinned, cut(connection)),
-      () => readers.resume
+      () => file.gate.open
     )
   })
   return Effect.catch(writer.use(body, { label: "checkpoint" }), () => Effect.succeed(false))

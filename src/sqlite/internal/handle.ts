@@ -5,7 +5,16 @@ import { backup, DatabaseSync } from "node:sqlite"
 import { bind, type Params } from "./binding.ts"
 import { Cursor } from "./cursor.ts"
 import { nameOf, type Settings } from "./settings.ts"
-import { closed, codeOfThrown, fromSqlite, fromSqliteSaying, primaryOf, refused, sqliteMessage } from "./sqlError.ts"
+import {
+  closed,
+  codeOfThrown,
+  fromSqlite,
+  fromSqliteSaying,
+  primaryOf,
+  refused,
+  refusedWrite,
+  sqliteMessage
+} from "./sqlError.ts"
 import { type Prepared, readSql, Statements } from "./statements.ts"
 
 export interface RunResult {
@@ -145,6 +154,7 @@ export class Handle {
     const text = readSql(operation, script)
     if (text.placeholders.length > 0) throw refused(operation, `${operation}: a script takes no parameters`)
     if (text.altersSession) this.#isAltered = true
+    if (text.controlsTransaction) this.#refuseLock(operation, script)
     if (progress === undefined || text.statements === 1) return this.#exec(operation, script)
     for (const end of text.ends) {
       if (end <= progress.done) continue
@@ -238,10 +248,16 @@ export class Handle {
     try {
       const prepared = this.#statements[which](operation, sql)
       if (prepared.text.altersSession) this.#isAltered = true
+      if (prepared.text.controlsTransaction) this.#refuseLock(operation, sql)
       return prepared
     } catch (thrown) {
       throw this.#failure(thrown, operation)
     }
+  }
+
+  /** Where it can only read, SQLite would begin a transaction that reads, and not say that it is no other. */
+  #refuseLock(operation: string, sql: string): void {
+    if (this.settings.isReadOnly && /\bbegin\s+(?:immediate|exclusive)\b/i.test(sql)) throw refusedWrite(operation)
   }
 
   #exec(operation: string, sql: string): void {

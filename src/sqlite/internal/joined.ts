@@ -7,6 +7,7 @@ import type { Session } from "../../Transaction.ts"
 import { isTransactionError } from "../../TransactionError.ts"
 import { failure, type Params, type SqliteConnection, type SyncOptions } from "../SqliteConnection.ts"
 import { type Kinds, uncontrolled } from "./kinds.ts"
+import { startReading, streamFrom } from "./reading.ts"
 import { refused } from "./sqlError.ts"
 
 /**
@@ -40,13 +41,10 @@ export class Joined implements SqliteConnection {
 
   stream(sql: string, params?: Params) {
     if (this.#kinds.of(sql) === "control") return Stream.fail(uncontrolled(sql))
-    const check = Effect.mapError(this.#session.check(sql), toSqlError)
-    return Stream.unwrap(
-      Effect.mapError(
-        this.#session.steps(sql, (connection) => Effect.succeed(connection.stream(sql, params))),
-        toSqlError
-      )
-    ).pipe(Stream.mapArrayEffect((rows) => Effect.as(check, rows)))
+    return streamFrom(
+      this.#session.steps(sql, (connection) => startReading(connection, sql, params)),
+      Effect.mapError(this.#session.check(sql), toSqlError)
+    )
   }
 
   get isTransaction() {

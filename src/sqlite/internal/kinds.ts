@@ -6,9 +6,13 @@ import * as SqlText from "./sqlText.ts"
 /** `recall` reads what only the connection that wrote remembers. */
 type Kind = "read" | "recall" | "write" | "control"
 
-/** What statements do, as far as their text tells; remembered for those used lately. */
+/** What statements do, as far as their text tells; remembered for those seen last. */
 export class Kinds {
   readonly #bySql = new Map<string, Kind>()
+
+  get size(): number {
+    return this.#bySql.size
+  }
 
   of(sql: string): Kind {
     const known = this.#bySql.get(sql)

@@ -111,7 +111,7 @@ const pick = (given: Readonly<Record<string, unknown>>, names: ReadonlyArray<str
 export const config = (prefix: string | undefined): Config.Config<{ readonly filename: string }> => {
   const own: Record<string, Config.Config<Option.Option<unknown>>> = {}
   for (const [field, source] of Object.entries(sources)) {
-    own[field] = Config.option(source(PoolConfig.variable(field)))
+    own[field] = Config.option(source(variable(field)))
   }
   const ours = Config.map(Config.all(own), (values) => {
     const given: Record<string, unknown> = {}
@@ -126,6 +126,9 @@ export const config = (prefix: string | undefined): Config.Config<{ readonly fil
   }))
   return prefix === undefined ? all : Config.nested(all, prefix)
 }
+
+/** As `PoolConfig` names its own. */
+const variable = (field: string): string => field.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()
 
 /** How the options that `PoolConfig` does not know are read. */
 const sources: Readonly<Record<string, (name: string) => Config.Config<unknown>>> = {

@@ -5,20 +5,18 @@
  * Everything that works on the database has its connections from here, and finds here the connection that a fiber works
  * on already.
  */
-import { Context, Effect, type Fiber, Latch, Option, type Scope } from "effect"
+import { Context, Effect, type Fiber, Option, type Scope } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import type { SqlError } from "effect/sql/SqlError"
 import * as ConnectionPool from "../../ConnectionPool.ts"
-import type { ConnectError, PoolConfigError } from "../../PoolError.ts"
+import type { ConnectError, PoolConfigError, PoolError } from "../../PoolError.ts"
 import * as SqliteConnection from "../SqliteConnection.ts"
 import type { SqliteReader } from "../SqliteReader.ts"
 import * as Client from "./client.ts"
-import { DatabaseFile } from "./databaseFile.ts"
-import type { Handle } from "./handle.ts"
 import type { PoolSettings } from "./poolSettings.ts"
-import { ReadAges, revoke } from "./readAges.ts"
 import { ReaderView } from "./readerView.ts"
 import { nameOf, type Settings } from "./settings.ts"
+import { SharedFile } from "./sharedFile.ts"
 import { unconnected } from "./sqlError.ts"
 
 type Connection = SqliteConnection.SqliteConnection
@@ -28,6 +26,10 @@ export interface TwoPools {
   readonly settings: PoolSettings
   readonly writer: Pool
   readonly readers: Pool
+  /** For those who will hold on to a state of the database: sometimes they have to wait, for the sake of the log. */
+  readonly acquireReader: (
+    options: ConnectionPool.AcquireOptions
+  ) => Effect.Effect<Connection, PoolError<SqlError>, Scope.Scope>
   /** Nothing where one connection does everything. */
   readonly file: SharedFile | undefined
   /** Effect's client, and the transactions, over both. */
@@ -64,26 +66,27 @@ export const make = Effect.fnUntraced(function*(
     `effect-connection-pool/sqlite/wanted/${id}`,
     { defaultValue: () => undefined }
   )
-  const asWanted = (pool: Pool): Pool => ({
+  const asWanted = (pool: Pool, acquire: TwoPools["acquireReader"]): Pool => ({
     ...pool,
-    acquire: Effect.withFiber((fiber) => {
-      const options = fiber.getRef(wanted)
-      return options === undefined ? pool.acquire : pool.acquireWith(options)
-    })
+    acquire: Effect.withFiber((fiber) => acquire(fiber.getRef(wanted) ?? {}))
   })
-  const writer = asWanted(sides.writer)
+  const writer = asWanted(sides.writer, sides.writer.acquireWith)
+  const acquireReader: TwoPools["acquireReader"] = (options) =>
+    sides.file === undefined
+      ? writer.acquireWith(options)
+      : Effect.andThen(sides.file.gate.await, sides.readers.acquireWith(options))
   const client = yield* Client.make({
     name: settings.name,
     writer,
     // There, it has to be seen that they are the same.
-    reader: sides.readers === sides.writer ? writer : asWanted(sides.readers),
+    reader: sides.readers === sides.writer ? writer : asWanted(sides.readers, acquireReader),
     busyTimeout: settings.connection.busyTimeout,
     isReadOnly: settings.connection.isReadOnly,
     ...settings.client
   }).pipe(Effect.provideService(Reactivity.Reactivity, yield* reactivity))
   yield* Effect.addFinalizer(() => client.close)
   const held = Context.Service<Connection, Connection>(`effect-connection-pool/sqlite/held/${id}`)
-  return { settings, ...sides, client, held, wanted }
+  return { settings, ...sides, acquireReader, client, held, wanted }
 })
 
 /** That of the application, so that others hear of what is written here. */
@@ -94,24 +97,36 @@ const reactivity = Effect.flatMap(
 
 const open = Effect.fnUntraced(function*(settings: PoolSettings) {
   const lasting = { ...settings.pool, maxLifetime: Infinity, connectTimeout: settings.connection.busyTimeout + 10_000 }
-  if (settings.isOneConnection) {
+  // Only those who look after the health of a pool ask: a file does not go away as a server does.
+  const unasked = { ...lasting, validateAfterIdle: Infinity }
+  if (settings.isOneConnection && !settings.connection.isMemory) {
+    const pool = yield* ConnectionPool.make({
+      ...unasked,
+      factory: SqliteConnection.factoryOf(SqliteConnection.openWith(settings.connection), true),
+      name: settings.name,
+      min: 1,
+      max: 1
+    })
+    return { writer: pool, readers: pool, file: undefined }
+  }
+  if (settings.connection.isMemory) {
     const pool = yield* ConnectionPool.make({
       ...lasting,
-      factory: settings.connection.isMemory
-        ? inMemory(settings.connection)
-        : SqliteConnection.factoryOf(SqliteConnection.openWith(settings.connection), true),
+      factory: inMemory(settings.connection),
       name: settings.name,
       min: 1,
       max: 1,
       idleTimeout: Infinity
     })
-    return { writer: pool, readers: pool, file: undefined }
+    // What is in it would be gone with its connection.
+    const kept: Pool = { ...pool, invalidate: () => Effect.succeed(false), recycle: Effect.succeed(0) }
+    return { writer: kept, readers: kept, file: undefined }
   }
   const file = new SharedFile(settings, yield* Effect.context<never>())
   yield* Effect.addFinalizer(() => Effect.sync(() => file.ages.stop()))
   if (settings.connection.isReadOnly) {
     const pool = yield* ConnectionPool.make({
-      ...lasting,
+      ...unasked,
       factory: file.reading,
       name: settings.name,
       min: 1,
@@ -121,14 +136,14 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
     return { writer: pool, readers: pool, file }
   }
   const writer = yield* ConnectionPool.make({
-    ...lasting,
+    ...unasked,
     factory: file.writing,
     name: `${settings.name}/writer`,
     min: 1,
     max: 1
   })
   const readers = yield* ConnectionPool.make({
-    ...lasting,
+    ...unasked,
     factory: file.reading,
     name: `${settings.name}/readers`,
     min: 0,
@@ -152,146 +167,3 @@ const inMemory = (settings: Settings) => {
   })
   return SqliteConnection.factoryOf(open, true)
 }
-
-/** One file, and all connections to it. */
-export class SharedFile {
-  readonly settings: PoolSettings
-  readonly file: DatabaseFile
-  readonly ages: ReadAges
-  readonly writing
-  readonly reading
-  /** Opened when somebody should see to the file: its log has grown, or it is not at its place. */
-  readonly attention = Latch.makeUnsafe(false)
-  readonly #writers = new Set<Connection>()
-  readonly #handles = new Map<Handle, "reads" | "writes">()
-  #measuredAt = -Infinity
-  #writesSinceMeasured = 0
-  #isMisplaced = false
-
-  constructor(settings: PoolSettings, context: Context.Context<never>) {
-    const { connection } = settings
-    this.settings = settings
-    this.file = new DatabaseFile(connection.filename)
-    const warn = Effect.runForkWith(context)
-    this.ages = new ReadAges(settings.maxReadAge, context, (heldMillis) => {
-      warn(Effect.annotateLogs(
-        Effect.logWarning(
-          `a read was ended that had held on to its state of the database for ${Math.round(heldMillis)} ms (maxReadAge)`
-        ),
-        "pool",
-        `${settings.name}/readers`
-      ))
-    })
-    const writing = SqliteConnection.factoryOf(this.#connect(connection), true)
-    this.writing = {
-      ...writing,
-      beginLease: (kept: Connection) => {
-        this.#look(this.ages.now())
-        const lent = writing.beginLease!(kept)
-        this.#writers.add(lent)
-        return lent
-      },
-      endLease: (lent: Connection) => {
-        this.#writers.delete(lent)
-        this.#measure(this.ages.now())
-        writing.endLease!(lent)
-      }
-    }
-    const reading = SqliteConnection.factoryOf(this.#connect({ ...connection, isReadOnly: true }), true)
-    this.reading = {
-      ...reading,
-      beginLease: (kept: Connection) => {
-        const now = this.ages.now()
-        this.#look(now)
-        const lent = reading.beginLease!(kept)
-        this.ages.begin(lent, now)
-        return lent
-      },
-      endLease: (lent: Connection) => {
-        this.ages.end(lent)
-        reading.endLease!(lent)
-      }
-    }
-  }
-
-  /** Whether the log is so long that it should be cut back: early, for it goes on growing until it is. */
-  get isWalLong(): boolean {
-    return this.file.walBytes > this.settings.walLimit / 2
-  }
-
-  /** Whether a reader holds on to a state of the database, so that the log is needed. */
-  get isPinned(): boolean {
-    for (const [handle, kind] of this.#handles) if (kind === "reads" && handle.pins) return true
-    return false
-  }
-
-  /** Whether the file turned out to be another, or none; asking forgets it. */
-  takeMisplaced(): boolean {
-    const was = this.#isMisplaced
-    this.#isMisplaced = false
-    return was
-  }
-
-  /** Opens a connection. Those to a file that is not at its place any more are closed first. */
-  #connect(settings: Settings): Effect.Effect<Connection, SqlError, Scope.Scope> {
-    const open = Effect.suspend(() =>
-      this.file.isGone ? Effect.fail(gone(settings)) : SqliteConnection.openWith(settings)
-    )
-    return Effect.suspend(() => {
-      if (!this.file.isInPlace) this.#leave()
-      let handle: Handle | undefined
-      // Runs when it is closed: what is registered last is released first.
-      const forget = Effect.sync(() => {
-        if (handle !== undefined) this.#handles.delete(handle)
-      })
-      const register = (connection: Connection) =>
-        Effect.sync(() => {
-          handle = SqliteConnection.handleOf(connection)
-          this.#handles.set(handle, settings.isReadOnly ? "reads" : "writes")
-          this.file.note()
-        })
-      return Effect.andThen(Effect.addFinalizer(() => forget), Effect.tap(open, register))
-    })
-  }
-
-  /** Throws if the file is not at its place. */
-  #look(now: number): void {
-    if (!this.file.wasInPlace(now)) throw new Error(this.#leave())
-  }
-
-  /**
-   * Closes all connections to a file that is not at its place, and ends the leases of those who work with them. Says why.
-   *
-   * All at once: what is left open when another file is there would take the log of that one for its own.
-   */
-  #leave(): string {
-    const reason = `${nameOf(this.settings.connection)} was moved, replaced or deleted`
-    this.ages.revokeAll(reason)
-    for (const lent of this.#writers) revoke(lent, reason)
-    this.#writers.clear()
-    for (const kind of ["reads", "writes"]) {
-      for (const [handle, its] of this.#handles) if (its === kind) handle.abandon()
-    }
-    this.file.forget()
-    this.#isMisplaced = true
-    this.attention.openUnsafe()
-    return reason
-  }
-
-  /** Has a look at the log now and then. */
-  #measure(now: number): void {
-    if (this.settings.walLimit === Infinity) return
-    if (++this.#writesSinceMeasured < writesPerMeasure && now - this.#measuredAt < measurePause) return
-    this.#writesSinceMeasured = 0
-    this.#measuredAt = now
-    if (this.isWalLong) this.attention.openUnsafe()
-  }
-}
-
-const gone = (settings: Settings): SqlError =>
-  unconnected("open", `cannot open ${nameOf(settings)}: the file was there and is gone`)
-
-/** Looking at the log costs a third of a small write. */
-const writesPerMeasure = 32
-/** In milliseconds. */
-const measurePause = 100
