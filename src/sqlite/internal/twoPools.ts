@@ -101,7 +101,7 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
   const unasked = { ...lasting, validateAfterIdle: Infinity }
   if (settings.isOneConnection && !settings.connection.isMemory) {
     const pool = yield* ConnectionPool.make({
-      ...unasked,
+      ...lasting,
       factory: SqliteConnection.factoryOf(SqliteConnection.openWith(settings.connection), true),
       name: settings.name,
       min: 1,
