@@ -8,6 +8,7 @@ export default defineConfig({
     alias: [
       { find: /^effect-connection-pool$/, replacement: source("./src/index.ts") },
       { find: /^effect-connection-pool\/sqlite$/, replacement: source("./src/sqlite/index.ts") },
+      { find: /^effect-connection-pool\/sqlite-node$/, replacement: source("./src/sqlite-node/index.ts") },
       { find: /^effect-connection-pool\/testing$/, replacement: source("./src/testing/index.ts") }
     ]
   },

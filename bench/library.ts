@@ -1,11 +1,13 @@
 /** The library as its users run it: built, and found the way they find it. Its types are those of the source. */
 import type * as ConnectionPoolLibrary from "effect-connection-pool"
+import type * as SqliteLibrary from "effect-connection-pool/sqlite"
 import assert from "node:assert/strict"
 import { createRequire } from "node:module"
 import { resolve } from "node:path"
 import { pathToFileURL } from "node:url"
 
 export type Library = typeof ConnectionPoolLibrary
+export type Sqlite = typeof SqliteLibrary
 
 /** Resolves as a module of the library would, for `bench/` is a package of its own. */
 const root = createRequire(new URL("../package.json", import.meta.url))
@@ -33,6 +35,14 @@ export const loadAll = async ({ before, library }: Folders): Promise<Libraries> 
     library: await load(library === undefined ? root.resolve("effect-connection-pool") : entryOf(library)),
     before: before === undefined ? undefined : await load(entryOf(before))
   }
+}
+
+/** The same for its SQLite. */
+export const loadSqlite = async ({ library }: Folders): Promise<Sqlite> => {
+  const entry = library === undefined
+    ? root.resolve("effect-connection-pool/sqlite")
+    : resolve(library, "sqlite/index.js")
+  return await import(pathToFileURL(entry).href) as Sqlite
 }
 
 const entryOf = (folder: string): string => resolve(folder, "index.js")

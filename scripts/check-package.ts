@@ -3,16 +3,20 @@
  * every entry point loads, its types are found, and what is internal stays closed.
  */
 import { execFileSync } from "node:child_process"
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
-const { exports, name, peerDependencies } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
+const { exports, name, peerDependencies, peerDependenciesMeta } = JSON.parse(
+  readFileSync(join(root, "package.json"), "utf8")
+) as {
   readonly name: string
   readonly exports: Record<string, unknown>
   readonly peerDependencies: Record<string, string>
+  /** All of them are optional: every entry point has to work without. */
+  readonly peerDependenciesMeta: Record<string, unknown>
 }
 const run = (command: string, args: ReadonlyArray<string>, cwd: string) =>
   execFileSync(command, args, { cwd, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] })
@@ -33,6 +37,10 @@ try {
   writeFileSync(join(folder, "package.json"), JSON.stringify({ private: true, type: "module" }))
   const effect = `effect@${peerDependencies["effect"]}`
   run("npm", ["install", "--no-audit", "--no-fund", join(folder, filename), effect], folder)
+
+  for (const peer of Object.keys(peerDependenciesMeta)) {
+    if (existsSync(join(folder, "node_modules", peer))) throw new Error(`${peer} is installed, but should be optional`)
+  }
 
   const entries = Object.keys(exports).filter((entry) => entry.startsWith(".") && !/\*|\.json$/.test(entry))
   const specifiers = entries.map((entry) => name + entry.slice(1))

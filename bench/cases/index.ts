@@ -9,6 +9,7 @@ import { growthCases } from "./growth.ts"
 import { heapCases } from "./heap.ts"
 import { leaverCases } from "./leavers.ts"
 import { lineCases } from "./line.ts"
+import { sqliteCases } from "./sqlite.ts"
 
 export const cases = (who: Contenders, effort: Effort, folders: Folders): ReadonlyArray<Case> => [
   ...aloneCases(who, effort),
@@ -16,5 +17,6 @@ export const cases = (who: Contenders, effort: Effort, folders: Folders): Readon
   ...lineCases(who, effort),
   ...leaverCases(who, effort),
   ...growthCases(who, effort),
-  ...heapCases(who, effort, folders)
+  ...heapCases(who, effort, folders),
+  ...sqliteCases(effort, folders)
 ]

@@ -295,13 +295,21 @@ export const make = (
 ): Effect.Effect<SqlitePool, PoolConfigError | ConnectError<SqlError>, Scope.Scope> =>
   Effect.suspend(() => {
     const settings = PoolSettings.resolve(options)
-    if (Result.isFailure(settings)) return Effect.fail(settings.failure)
-    return Effect.gen(function*() {
-      const pools = yield* TwoPools.make(settings.success)
-      if (pools.file !== undefined) yield* Effect.forkScoped(FileCare.run(pools, pools.file))
-      return fromPools(pools)
-    })
+    return Result.isFailure(settings)
+      ? Effect.fail(settings.failure)
+      : Effect.map(makeWith(settings.success), ({ pool }) => pool)
   })
+
+/**
+ * `make` with options that were checked, and what is behind the pool.
+ *
+ * @internal
+ */
+export const makeWith = Effect.fnUntraced(function*(settings: PoolSettings.PoolSettings) {
+  const pools = yield* TwoPools.make(settings)
+  if (pools.file !== undefined) yield* Effect.forkScoped(FileCare.run(pools, pools.file))
+  return { pool: fromPools(pools), pools }
+})
 
 /**
  * A database as a layer: `make` for as long as the layer lives. Provides Effect's `SqlClient` as well.

@@ -150,7 +150,8 @@ describe("the configuration", () => {
         pageSize: 8192,
         autoVacuum: "full",
         busyTimeout: 2000,
-        statementCacheSize: 10
+        statementCacheSize: 10,
+        extensions: undefined
       })
     }))
 

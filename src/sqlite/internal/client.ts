@@ -9,25 +9,29 @@
  * connection asks for it first, and takes one from a pool only if there is none. Whether that transaction may write is in
  * `Client.transactor.session(fiber).mode`.
  */
-import { Effect, type Fiber, Stream } from "effect"
+import { Context, Effect, type Fiber, identity, Stream } from "effect"
 import type { Reactivity } from "effect/reactivity/Reactivity"
 import * as SqlClient from "effect/sql/SqlClient"
-import type { Connection } from "effect/sql/SqlConnection"
+import type { Acquirer, Borrower, Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import type { ConnectionPool } from "../../ConnectionPool.ts"
 import { toSqlError } from "../../internal/transaction.ts"
 import * as Transaction from "../../Transaction.ts"
 import { failure, handleOf, type Params, type SqliteConnection } from "../SqliteConnection.ts"
+import { ByHand } from "./byHand.ts"
 import * as Dialect from "./dialect.ts"
 import type { Handle } from "./handle.ts"
 import { Joined } from "./joined.ts"
 import { Kinds, uncontrolled } from "./kinds.ts"
 import { mayStartLater, retryWhileLocked } from "./locks.ts"
+import { LockTimeout, withBusyTimeout } from "./lockTimeout.ts"
 import { startReading, streamFrom } from "./reading.ts"
 import { codeOf, primaryOf } from "./sqlError.ts"
 
 type Pool = ConnectionPool<SqliteConnection, SqlError>
+
+type Failure = Parameters<typeof toSqlError>[0]
 
 export interface Options {
   /** How the database is called in errors. */
@@ -38,6 +42,13 @@ export interface Options {
   readonly reader: Pool
   /** How long what starts work goes on trying while another process has a lock, in milliseconds. */
   readonly busyTimeout: number
+  /** Whether the database is only read, so that what is a transaction elsewhere is one that only reads. Default false. */
+  readonly isReadOnly?: boolean | undefined
+  /**
+   * Whether statements may begin and end transactions, and set `busy_timeout`, as where there is only one connection.
+   * Default false: that is refused, and a setting.
+   */
+  readonly imitatesOneConnection?: boolean | undefined
   readonly spanAttributes?: Readonly<Record<string, unknown>> | undefined
   /** Names of columns as they are to appear in rows. */
   readonly transformResultNames?: ((name: string) => string) | undefined
@@ -50,6 +61,8 @@ export interface Client {
   /** The connection of the transaction that a fiber is in, if it is in one of this client's. */
   readonly joined: (fiber: Fiber.Fiber<unknown, unknown>) => SqliteConnection | undefined
   readonly transactor: Transaction.Transactor<SqliteConnection, Dialect.Isolation, SqlError>
+  /** Ends what statements have begun and nobody has ended; before the pools are closed. */
+  readonly close: Effect.Effect<void>
 }
 
 export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Return<Client, never, Reactivity> {
@@ -58,38 +71,67 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     ["db.system.name", "sqlite"]
   ]
   const kinds = new Kinds()
-  const routed = toConnection(new Routed(options, kinds))
+  const timeout = new LockTimeout(options.busyTimeout)
+  const byHand = options.imitatesOneConnection === true ? new ByHand(options.writer, timeout) : undefined
+  const imitated = byHand === undefined ? identity : (connection: Connection) => withBusyTimeout(connection, timeout)
+  const routed = imitated(toConnection(new Routed(options, kinds, timeout, byHand)))
   const reserved = Effect.mapBoth(options.writer.acquire, {
     onFailure: toSqlError,
     onSuccess: (connection) => toConnection(new Reserved(connection))
   })
-  const sql = yield* SqlClient.make({
+  const compiler = Statement.makeCompilerSqlite(options.transformQueryNames)
+  const transformRows = options.transformResultNames &&
+    Statement.defaultTransforms(options.transformResultNames).array
+  const made = yield* SqlClient.make({
     driver: "effect-connection-pool",
     // Which pool it is to be shows only when there is a statement; that takes its connection itself.
     acquirer: Effect.succeed(routed),
     borrower: (f) => f(routed),
     transactionAcquirer: reserved,
-    compiler: Statement.makeCompilerSqlite(options.transformQueryNames),
-    transformRows: options.transformResultNames && Statement.defaultTransforms(options.transformResultNames).array,
+    compiler,
+    transformRows,
     spanAttributes
   })
+  const sql = direct(
+    made,
+    routed,
+    (acquirer, borrower) => Statement.make(acquirer, compiler, spanAttributes, transformRows, borrower)
+  )
   const transactor = Transaction.make({
     name: options.name,
-    dialect: Dialect.make(options.busyTimeout),
+    dialect: Dialect.make(timeout, options.isReadOnly),
     pool: options.writer,
     readers: options.reader,
     transactionService: sql.transactionService,
-    toSql: (session) => toConnection(new InTransaction(session, kinds)),
+    toSql: (session) => imitated(toConnection(new InTransaction(session, kinds))),
     spanAttributes
   })
   // In place: the client refers to itself, and copies of it are made from it.
-  Object.assign(sql, { withTransaction: transactor.withTransaction })
+  Object.assign(sql, { safe: sql, withTransaction: transactor.withTransaction })
   const joined = (fiber: Fiber.Fiber<unknown, unknown>) => {
     const session = transactor.session(fiber)
     return session && new Joined(session, kinds)
   }
-  return { sql, transactor, joined }
+  return { sql, transactor, joined, close: byHand?.close ?? Effect.void }
 })
+
+/** The same client, which finds the connection of a statement in one step instead of six. */
+const direct = (
+  client: SqlClient.SqlClient,
+  outside: Connection,
+  statement: (acquirer: Acquirer, borrower: Borrower) => Statement.Constructor
+): SqlClient.SqlClient => {
+  const { transactionService } = client
+  const connectionOf = (fiber: Fiber.Fiber<unknown, unknown>): Connection =>
+    Context.getOrUndefined(fiber.context, transactionService)?.[0] ?? outside
+  return Object.assign(
+    statement(
+      Effect.withFiber((fiber) => Effect.succeed(connectionOf(fiber))),
+      (f) => Effect.withFiber((fiber) => f(connectionOf(fiber)))
+    ),
+    client
+  )
+}
 
 /** What a statement does with a connection, in one step. */
 type Action<A> = (handle: Handle, bigInts: boolean) => A
@@ -134,27 +176,33 @@ const bigIntsOf = (fiber: Fiber.Fiber<unknown, unknown>): boolean => fiber.getRe
 class Routed implements Place {
   readonly #options: Options
   readonly #kinds: Kinds
+  readonly #timeout: LockTimeout
+  readonly #byHand: ByHand | undefined
 
-  constructor(options: Options, kinds: Kinds) {
+  constructor(options: Options, kinds: Kinds, timeout: LockTimeout, byHand: ByHand | undefined) {
     this.#options = options
     this.#kinds = kinds
+    this.#timeout = timeout
+    this.#byHand = byHand
   }
 
   run<A>(sql: string, action: Action<A>): Effect.Effect<A, SqlError> {
     return Effect.withFiber((fiber) => {
       const bigInts = bigIntsOf(fiber)
       const { reader, writer } = this.#options
-      switch (this.#kinds.of(sql)) {
+      const kind = this.#kinds.of(sql)
+      const byHand = this.#byHand
+      if (byHand !== undefined && (kind === "control" || byHand.connection !== undefined)) {
+        return byHand.run((connection) => action(handleOf(connection, "execute"), bigInts))
+      }
+      switch (kind) {
         case "control":
           return Effect.fail(uncontrolled(sql))
         case "write":
-          return this.#runOn(writer, action, bigInts)
+        case "recall":
+          return this.#runOn(writer, action, bigInts, undefined)
         case "read":
-          return Effect.catchIf(
-            this.#runOn(reader, action, bigInts),
-            (error) => isRefusedWrite(error) && reader !== writer,
-            () => this.#runOn(writer, action, bigInts)
-          )
+          return this.#runOn(reader, action, bigInts, reader === writer ? undefined : writer)
       }
     })
   }
@@ -162,10 +210,14 @@ class Routed implements Place {
   stream(sql: string, params: Params): Stream.Stream<unknown, SqlError> {
     return Stream.suspend(() => {
       const { reader, writer } = this.#options
-      switch (this.#kinds.of(sql)) {
+      const kind = this.#kinds.of(sql)
+      const begun = this.#byHand?.connection
+      if (begun !== undefined && kind !== "control") return Stream.mapError(begun.stream(sql, params), toSqlError)
+      switch (kind) {
         case "control":
           return Stream.fail(uncontrolled(sql))
         case "write":
+        case "recall":
           return this.#streamOn(writer, sql, params)
         case "read":
           return Stream.catchIf(
@@ -177,14 +229,25 @@ class Routed implements Place {
     })
   }
 
-  #runOn<A>(pool: Pool, action: Action<A>, bigInts: boolean): Effect.Effect<A, SqlError> {
+  /** What `pool` refuses as a write goes to `writer`, if there is one. */
+  #runOn<A>(
+    pool: Pool,
+    action: Action<A>,
+    bigInts: boolean,
+    writer: Pool | undefined
+  ): Effect.Effect<A, SqlError> {
     const once = (connection: SqliteConnection) => action(handleOf(connection, "execute"), bigInts)
+    const otherwise = (error: Failure) =>
+      writer !== undefined && isRefusedWrite(error)
+        ? this.#runOn(writer, action, bigInts, undefined)
+        : Effect.fail(toSqlError(error))
     return Effect.catch(pool.useSync({ try: once, catch: failure }), (error) => {
-      if (!mayStartLater(codeOf(error))) return Effect.fail(toSqlError(error))
+      if (!mayStartLater(codeOf(error))) return otherwise(error)
       // In one lease from now on, so that whoever comes later is not served before.
-      return pool.use((connection) => this.#persist(Effect.try({ try: () => once(connection), catch: failure }))).pipe(
-        Effect.mapError(toSqlError)
+      const persisted = pool.use((connection) =>
+        this.#persist(Effect.try({ try: () => once(connection), catch: failure }))
       )
+      return Effect.catch(persisted, otherwise)
     })
   }
 
@@ -196,7 +259,7 @@ class Routed implements Place {
   }
 
   #persist<A, E, R>(start: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
-    return retryWhileLocked(start, this.#options.busyTimeout, { isWorthwhile: mayStartLater })
+    return retryWhileLocked(start, this.#timeout.millis, { isWorthwhile: mayStartLater })
   }
 }
 
@@ -254,7 +317,7 @@ class Reserved implements Place {
 }
 
 /** A connection that only reads has refused it, and so it has changed nothing. */
-const isRefusedWrite = (error: SqlError): boolean => {
+const isRefusedWrite = (error: unknown): boolean => {
   const code = codeOf(error)
   return code !== undefined && primaryOf(code) === 8
 }

@@ -6,6 +6,7 @@ import type { Dialect, Mode } from "../../Transaction.ts"
 import * as SqliteConnection from "../SqliteConnection.ts"
 import type { Handle } from "./handle.ts"
 import { mayStartLater, retryWhileLocked } from "./locks.ts"
+import type { LockTimeout } from "./lockTimeout.ts"
 import { refused } from "./sqlError.ts"
 
 /**
@@ -17,19 +18,19 @@ export type Isolation = "immediate" | "deferred" | "exclusive"
 
 type Connection = SqliteConnection.SqliteConnection
 
-/** `busyTimeout`, in milliseconds: how long to go on trying while another process has the lock. */
-export const make = (busyTimeout: number): Dialect<Connection, Isolation> => ({
+/** With `isReadOnly`, every transaction only reads. */
+export const make = (timeout: LockTimeout, isReadOnly = false): Dialect<Connection, Isolation> => ({
   isolations: ["immediate", "deferred", "exclusive"],
   readOnlyIsolations: ["deferred"],
   modeOf: (statement) => ({ isolation: isolationOf(statement), readOnly: false }),
   begin: (connection, mode, statement, restore) =>
     retryWhileLocked(
-      attempt(connection, "begin", (handle) => begin(handle, mode, statement)),
-      busyTimeout,
+      attempt(connection, "begin", (handle) => begin(handle, mode, statement, isReadOnly)),
+      timeout.millis,
       { isWorthwhile: mayStartLater, restore }
     ),
   commit: (connection) =>
-    retryWhileLocked(attempt(connection, "commit", (handle) => end(handle, "commit")), busyTimeout),
+    retryWhileLocked(attempt(connection, "commit", (handle) => end(handle, "commit")), timeout.millis),
   rollback: (connection) => attempt(connection, "rollback", (handle) => end(handle, "rollback")),
   savepoint: (connection, depth) => run(connection, "savepoint", `savepoint ${nameAt(depth)}`),
   release: (connection, depth) => run(connection, "release", `release ${nameAt(depth)}`),
@@ -44,13 +45,13 @@ export const make = (busyTimeout: number): Dialect<Connection, Isolation> => ({
   }
 })
 
-const begin = (handle: Handle, mode: Mode, statement: string | undefined): void => {
+const begin = (handle: Handle, mode: Mode, statement: string | undefined, isReadOnly: boolean): void => {
   if (statement !== undefined) {
     handle.run("begin", statement, undefined, false)
     if (handle.isTransaction("begin")) return
     throw refused("begin", `begin: ${JSON.stringify(statement)} begins no transaction`)
   }
-  if (mode.readOnly) return beginReadOnly(handle)
+  if (mode.readOnly || isReadOnly) return beginReadOnly(handle)
   // SQLite would begin one that cannot write, and not say so.
   if (handle.settings.isReadOnly) throw refused("begin", "begin: on a read-only connection, readOnly has to be true")
   handle.run("begin", `begin ${mode.isolation}`, undefined, false)

@@ -191,6 +191,16 @@ export class Handle {
     return backup(this.#database, target, { rate: pagesAtATime, progress: onProgress })
   }
 
+  /** Extends SQLite on this connection. Throws a `SqlError` that says why not. */
+  loadExtension(operation: string, path: string): void {
+    if (!this.#isOpen) throw closed(operation)
+    try {
+      loadExtensions(this.#database, [path])
+    } catch (thrown) {
+      throw this.#failure(thrown, operation)
+    }
+  }
+
   /** Makes the settings and has a look at the file. Throws what Node throws, but a `SqlError` if a setting is not taken. */
   configure(): void {
     const { autoVacuum, isReadOnly, journalMode, pageSize } = this.settings
@@ -304,8 +314,31 @@ export class Handle {
 /** The codes of failures after which a connection cannot be trusted: NOMEM and IOERR. */
 const doubtful: ReadonlySet<number> = new Set([7, 10])
 
-const openDatabase = ({ filename, isReadOnly }: Settings): DatabaseSync =>
-  new DatabaseSync(filename, { readOnly: isReadOnly, timeout: 0 })
+const openDatabase = ({ extensions, filename, isReadOnly }: Settings): DatabaseSync => {
+  const database = new DatabaseSync(filename, {
+    readOnly: isReadOnly,
+    timeout: 0,
+    allowExtension: extensions !== undefined
+  })
+  if (extensions === undefined) return database
+  try {
+    loadExtensions(database, extensions)
+  } catch (thrown) {
+    database.close()
+    throw thrown
+  }
+  return database
+}
+
+/** Nothing but this may load any: it is not allowed to SQL. */
+const loadExtensions = (database: DatabaseSync, paths: Iterable<string>): void => {
+  try {
+    database.enableLoadExtension(true)
+    for (const path of paths) database.loadExtension(path)
+  } finally {
+    database.enableLoadExtension(false)
+  }
+}
 
 const sessionPragmas = (settings: Settings): string => {
   const own = [

@@ -3,7 +3,8 @@ import type { SqlError } from "effect/sql/SqlError"
 import { refused } from "./sqlError.ts"
 import * as SqlText from "./sqlText.ts"
 
-type Kind = "read" | "write" | "control"
+/** `recall` reads what only the connection that wrote remembers. */
+type Kind = "read" | "recall" | "write" | "control"
 
 /** What statements do, as far as their text tells; remembered for those seen last. */
 export class Kinds {
@@ -16,7 +17,7 @@ export class Kinds {
   of(sql: string): Kind {
     const known = this.#bySql.get(sql)
     if (known !== undefined) return known
-    const kind = kindOf(SqlText.read(sql))
+    const kind = kindOf(SqlText.read(sql), sql)
     // Values written into the text make it long, and different each time.
     if (sql.length > longestToKeep) return kind
     this.#bySql.set(sql, kind)
@@ -28,10 +29,14 @@ export class Kinds {
 const kindsToKeep = 1000
 const longestToKeep = 10_000
 
-const kindOf = (text: SqlText.SqlText): Kind => {
+const kindOf = (text: SqlText.SqlText, sql: string): Kind => {
   if (text.controlsTransaction) return "control"
-  return text.isRead ? "read" : "write"
+  if (!text.isRead) return "write"
+  return recalls.test(sql) ? "recall" : "read"
 }
+
+/** Where it is something else, the statement is none the worse for being run on the writer. */
+const recalls = /\b(?:last_insert_rowid|changes|total_changes)\s*\(/i
 
 /** The error for a statement that begins or ends a transaction where that is not its business. */
 export const uncontrolled = (sql: string): SqlError =>

@@ -18,6 +18,8 @@ export interface PoolSettings {
   readonly walLimit: number
   /** In milliseconds; `Infinity` for none. */
   readonly maxReadAge: number
+  /** Whether one connection does everything, as in memory. */
+  readonly isOneConnection: boolean
   /** For Effect's client. */
   readonly client: ClientSettings
 }
@@ -26,6 +28,8 @@ export interface ClientSettings {
   readonly transformResultNames?: ((name: string) => string) | undefined
   readonly transformQueryNames?: ((name: string) => string) | undefined
   readonly spanAttributes?: Readonly<Record<string, unknown>> | undefined
+  /** No option here: for those who come from another client. */
+  readonly imitatesOneConnection?: boolean | undefined
 }
 
 /** Options of `PoolConfig` that are options here as well. */
@@ -95,6 +99,7 @@ export const resolve = (options: object): Result.Result<PoolSettings, PoolConfig
     readers: readers as number,
     walLimit: walLimit as number,
     maxReadAge: maxReadAge ?? 0,
+    isOneConnection: connection.isMemory,
     client: pick(given, ofClient)
   })
 }

@@ -37,5 +37,7 @@ export class ReaderView implements SqliteReader {
 
 const kinds = new Kinds()
 
+const isReadKind: ReadonlySet<string> = new Set(["read", "recall"])
+
 /** Whether a statement does nothing but read. To explain a pragma makes its setting all the same. */
-const isRead = (sql: string): boolean => kinds.of(sql) === "read" && !/^[^a-z]*explain\b[^]*\bpragma\b/i.test(sql)
+const isRead = (sql: string): boolean => isReadKind.has(kinds.of(sql)) && !/^[^a-z]*explain\b[^]*\bpragma\b/i.test(sql)

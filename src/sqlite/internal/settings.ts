@@ -30,6 +30,8 @@ export interface Settings {
   /** In milliseconds. */
   readonly busyTimeout: number
   readonly statementCacheSize: number
+  /** What SQLite is extended by, on every connection that is opened from now on. Nothing: that is not allowed. */
+  readonly extensions: Set<string> | undefined
 }
 
 /** Not `off`, in which there is no rollback; Node would not let SQLite do it either. */
@@ -143,7 +145,8 @@ export const check = (options: object): { readonly settings: Settings; readonly 
     autoVacuum: choice("autoVacuum", autoVacuumModes, undefined),
     trustedSchema: flag("trustedSchema", false),
     busyTimeout: timeout ?? 0,
-    statementCacheSize: count("statementCacheSize", 200, 0, maxInt)
+    statementCacheSize: count("statementCacheSize", 200, 0, maxInt),
+    extensions: undefined
   }
   return { settings, problems }
 }

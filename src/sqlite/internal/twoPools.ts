@@ -1,6 +1,6 @@
 /**
  * The pools behind a SQLite database: one connection that writes, and some that read. In memory they are the same pool
- * of one connection.
+ * of one connection, and of a file that is only read the same pool of some.
  *
  * Everything that works on the database has its connections from here, and finds here the connection that a fiber works
  * on already.
@@ -30,7 +30,7 @@ export interface TwoPools {
   readonly acquireReader: (
     options: ConnectionPool.AcquireOptions
   ) => Effect.Effect<Connection, PoolError<SqlError>, Scope.Scope>
-  /** Nothing in memory. */
+  /** Nothing where one connection does everything. */
   readonly file: SharedFile | undefined
   /** Effect's client, and the transactions, over both. */
   readonly client: Client.Client
@@ -79,10 +79,12 @@ export const make = Effect.fnUntraced(function*(
     name: settings.name,
     writer,
     // There, it has to be seen that they are the same.
-    reader: sides.file === undefined ? writer : asWanted(sides.readers, acquireReader),
+    reader: sides.readers === sides.writer ? writer : asWanted(sides.readers, acquireReader),
     busyTimeout: settings.connection.busyTimeout,
+    isReadOnly: settings.connection.isReadOnly,
     ...settings.client
   }).pipe(Effect.provideService(Reactivity.Reactivity, yield* reactivity))
+  yield* Effect.addFinalizer(() => client.close)
   const held = Context.Service<Connection, Connection>(`effect-connection-pool/sqlite/held/${id}`)
   return { settings, ...sides, acquireReader, client, held, wanted }
 })
@@ -97,6 +99,16 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
   const lasting = { ...settings.pool, maxLifetime: Infinity, connectTimeout: settings.connection.busyTimeout + 10_000 }
   // Only those who look after the health of a pool ask: a file does not go away as a server does.
   const unasked = { ...lasting, validateAfterIdle: Infinity }
+  if (settings.isOneConnection && !settings.connection.isMemory) {
+    const pool = yield* ConnectionPool.make({
+      ...lasting,
+      factory: SqliteConnection.factoryOf(SqliteConnection.openWith(settings.connection), true),
+      name: settings.name,
+      min: 1,
+      max: 1
+    })
+    return { writer: pool, readers: pool, file: undefined }
+  }
   if (settings.connection.isMemory) {
     const pool = yield* ConnectionPool.make({
       ...lasting,
@@ -112,6 +124,17 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
   }
   const file = new SharedFile(settings, yield* Effect.context<never>())
   yield* Effect.addFinalizer(() => Effect.sync(() => file.ages.stop()))
+  if (settings.connection.isReadOnly) {
+    const pool = yield* ConnectionPool.make({
+      ...unasked,
+      factory: file.reading,
+      name: settings.name,
+      min: 1,
+      max: settings.readers,
+      idleTimeout: settings.idleTimeout
+    })
+    return { writer: pool, readers: pool, file }
+  }
   const writer = yield* ConnectionPool.make({
     ...unasked,
     factory: file.writing,

@@ -1,0 +1,102 @@
+/**
+ * Pools any client of `effect/sql`: each connection of the pool is a client of its own, made as its driver makes it.
+ *
+ * No database is named here. It is for drivers whose client is one connection, and for those whose own pool lacks what this
+ * one has; a client that shares one pool itself needs no other.
+ */
+import { Effect, type Scope } from "effect"
+import { SqlClient } from "effect/sql/SqlClient"
+import { isSqlError } from "effect/sql/SqlError"
+import * as ConnectionFactory from "./ConnectionFactory.ts"
+import type { AcquireOptions, ConnectionPool } from "./ConnectionPool.ts"
+import type { PoolError } from "./PoolError.ts"
+
+/** How to make, check and clean the clients of one pool. Only `connect` is needed. */
+export interface Options<in out C extends SqlClient, in out E = never, out R = never> {
+  /** Makes one client, with one connection, for the scope: what the driver calls `make`. */
+  readonly connect: Effect.Effect<C, E, R | Scope.Scope>
+  /** See `ConnectionFactory`. Default: it always is. */
+  readonly isAlive?: ((sql: C) => boolean) | undefined
+  /**
+   * A query that shows whether the connection still works: it does if the query succeeds, within `validateTimeout`. Runs
+   * when the connection was idle for some time. Default: never asked.
+   */
+  readonly validate?: ((sql: C) => Effect.Effect<unknown, unknown>) | undefined
+  /**
+   * Makes a returned connection clean for the next caller, for what callers may have left: settings of the session, locks,
+   * temporary tables. Transactions made with `withTransaction` have ended by then. Default: nothing.
+   */
+  readonly reset?: ((sql: C) => Effect.Effect<unknown, unknown>) | undefined
+  /** See `ConnectionFactory`. Default: `reset`, if there is one, always has something to do. */
+  readonly needsReset?: ((sql: C) => boolean) | undefined
+  /** Whether another attempt to connect may succeed. Default: what the `SqlError` says, and false for any other failure. */
+  readonly isTransient?: ((error: E) => boolean) | undefined
+}
+
+/**
+ * A factory of clients, for `ConnectionPool.make` and its layers.
+ *
+ * What `connect` fails with, callers get as `ConnectError`; what it dies with, too. A client is its holder's until the lease ends, and must not be kept:
+ * statements that are run with it later would be run on the connection of somebody else.
+ *
+ * ```ts
+ * import { SqliteClient } from "@effect/sql-sqlite-node"
+ * import { Effect } from "effect"
+ * import { ConnectionPool, SqlClientFactory } from "effect-connection-pool"
+ * import * as Reactivity from "effect/reactivity/Reactivity"
+ *
+ * export const program = Effect.scoped(Effect.gen(function*() {
+ *   const pool = yield* ConnectionPool.make({
+ *     factory: SqlClientFactory.make({
+ *       connect: SqliteClient.make({ filename: "app.db" }),
+ *       validate: (sql) => sql`select 1`,
+ *       reset: (sql) => sql`pragma query_only = off`
+ *     }),
+ *     max: 4
+ *   })
+ *   return yield* pool.use((sql) => sql`select * from people`)
+ * })).pipe(Effect.provide(Reactivity.layer))
+ * ```
+ */
+export const make = <C extends SqlClient, E = never, R = never>(
+  options: Options<C, E, R>
+): ConnectionFactory.ConnectionFactory<C, E, R> => {
+  const { isTransient = isRetryable, validate, ...rest } = options
+  return ConnectionFactory.make<C, E, R>({
+    ...rest,
+    isTransient,
+    validate: validate && ((sql) => Effect.as(validate(sql), true))
+  })
+}
+
+const isRetryable = (error: unknown): boolean => isSqlError(error) && error.isRetryable
+
+/**
+ * Runs an effect that asks for Effect's `SqlClient`, with a client of the pool: all of its statements, and its
+ * transactions, on that one's connection.
+ *
+ * Choose it for services, models and resolvers that find their client by themselves; choose `pool.use` for a statement or two.
+ * Waits and fails as `pool.use` does. One inside another is another connection, which does not see what the transaction
+ * of the outer one has done.
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { type ConnectionPool, SqlClientFactory } from "effect-connection-pool"
+ * import { SqlClient } from "effect/sql/SqlClient"
+ *
+ * declare const pool: ConnectionPool.ConnectionPool<SqlClient>
+ *
+ * const rename = Effect.gen(function*() {
+ *   const sql = yield* SqlClient
+ *   yield* sql.withTransaction(sql`update people set name = 'Ada Lovelace' where name = 'Ada'`)
+ * })
+ *
+ * export const program = SqlClientFactory.use(pool, rename)
+ * ```
+ */
+export const use = <C extends SqlClient, E, A, E2, R>(
+  pool: ConnectionPool<C, E>,
+  effect: Effect.Effect<A, E2, R>,
+  options?: AcquireOptions
+): Effect.Effect<A, E2 | PoolError<E>, Exclude<R, SqlClient>> =>
+  pool.use((sql) => Effect.provideService(effect, SqlClient, sql), options)

@@ -1,0 +1,258 @@
+/**
+ * The client of `@effect/sql-sqlite-node`, on a pool: the same service, the same names, and behind them one connection that
+ * writes and several that read.
+ *
+ * An application changes the line that imports it. Nothing of that package is needed for it, and where it is installed,
+ * its service and this one are the same: what asks for either gets the pool.
+ */
+import { Config, Context, type Duration, Effect, Layer, Option, Predicate, Result, type Scope, Stream } from "effect"
+import * as Reactivity from "effect/reactivity/Reactivity"
+import * as SqlClient from "effect/sql/SqlClient"
+import { SqlError, UnknownError } from "effect/sql/SqlError"
+import { toSqlError } from "../internal/transaction.ts"
+import { type ConfigProblem, type ConnectError, PoolConfigError } from "../PoolError.ts"
+import * as PoolSettings from "../sqlite/internal/poolSettings.ts"
+import * as Settings from "../sqlite/internal/settings.ts"
+import { refused } from "../sqlite/internal/sqlError.ts"
+import type { TwoPools } from "../sqlite/internal/twoPools.ts"
+import { failure, handleOf } from "../sqlite/SqliteConnection.ts"
+import * as SqlitePool from "../sqlite/SqlitePool.ts"
+
+/** Marks a client of this kind, as that of `@effect/sql-sqlite-node` does. */
+export const TypeId: TypeId = "~@effect/sql-sqlite-node/SqliteClient"
+
+/** Marks a client of this kind. */
+export type TypeId = "~@effect/sql-sqlite-node/SqliteClient"
+
+/**
+ * Effect's `SqlClient` on a SQLite database, and what SQLite has besides.
+ *
+ * What `SqlClient` says of statements, streams, transactions and reactive queries holds here. Statements that only read do
+ * not wait for those that write, nor for a transaction that is open.
+ */
+export interface SqliteClient extends SqlClient.SqlClient {
+  readonly [TypeId]: TypeId
+
+  /** What the client was made with. */
+  readonly config: SqliteClientConfig
+
+  /**
+   * Copies the database, in the state of this moment, to a file, while it goes on being used. Fails with a `SqlError` that
+   * says why if it cannot be written; then nothing is there that was not before. `SqlitePool.backup` tells how far it is.
+   */
+  readonly backup: (destination: string) => Effect.Effect<BackupMetadata, SqlError>
+
+  /**
+   * Loads an extension of SQLite from a file: when it has ended, every connection has it, and those that are opened later
+   * get it as they are opened. SQL itself may not load any.
+   *
+   * Waits for the connection that writes, and fails with SQLite's reason if the extension cannot be loaded; inside a
+   * transaction it is refused. Those who have a reader at this moment keep it as it is until they give it back. Load what is needed
+   * before anything else is done.
+   */
+  readonly loadExtension: (path: string) => Effect.Effect<void, SqlError>
+
+  /** Not there for SQLite, as `SqlClient` has it. What is built with it all the same is no SQL, and fails as that. */
+  readonly updateValues: never
+}
+
+/** What a backup has copied. */
+export interface BackupMetadata {
+  readonly totalPages: number
+  /** 0: it is complete. */
+  readonly remainingPages: number
+}
+
+/**
+ * The service, under the key that it has in `@effect/sql-sqlite-node`: either stands for the other.
+ */
+export const SqliteClient: Context.Service<SqliteClient, SqliteClient> = Context.Service<SqliteClient>(
+  "@effect/sql-sqlite-node/SqliteClient"
+)
+
+/**
+ * The options of `@effect/sql-sqlite-node`, and those of a `SqlitePool`. All but `filename` have defaults.
+ *
+ * `filename` is a path or `":memory:"`: no URI, and no empty name.
+ */
+export interface SqliteClientConfig extends SqlitePool.Options {
+  /**
+   * Whether the file is only read. It has to exist, all connections are read-only, and a transaction only reads. Default
+   * false.
+   */
+  readonly readonly?: boolean | undefined
+  /** Prepared statements that each connection keeps: another name for `statementCacheSize`. Default 200. */
+  readonly prepareCacheSize?: number | undefined
+  /** Of no effect: prepared statements do not age. They are kept while there are not more of them than may be. */
+  readonly prepareCacheTTL?: Duration.Input | undefined
+  /**
+   * Whether to leave the journal as it is, instead of turning on WAL. Then those who read and those who write keep each
+   * other out, so there is one connection, in one line: as much as `@effect/sql-sqlite-node` has, and no more. `readers`
+   * and `walLimit` are of no effect. Default false.
+   */
+  readonly disableWAL?: boolean | undefined
+}
+
+/**
+ * A client for the current scope, which closes it.
+ *
+ * Fails with a `ConnectError` that says what is wrong with the file, and with a `PoolConfigError` that lists what is wrong
+ * with the options: where `@effect/sql-sqlite-node` dies.
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { SqliteClient } from "effect-connection-pool/sqlite-node"
+ *
+ * export const program = Effect.scoped(Effect.gen(function*() {
+ *   const sql = yield* SqliteClient.make({ filename: "app.db" })
+ *   yield* sql`create table if not exists people(id integer primary key, name text not null)`
+ *   yield* sql`insert into people ${sql.insert({ name: "Ada" })}`
+ *   yield* sql.backup("app-backup.db")
+ *   return yield* sql<{ name: string }>`select name from people`
+ * }))
+ * ```
+ */
+export const make = (
+  config: SqliteClientConfig
+): Effect.Effect<SqliteClient, PoolConfigError | ConnectError<SqlError>, Scope.Scope> =>
+  Effect.map(makeWithPool(config), ({ client }) => client)
+
+/**
+ * A client as a layer. Provides the `SqliteClient`, Effect's `SqlClient`, and the `SqlitePool` that both are on.
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * // import { SqliteClient } from "@effect/sql-sqlite-node"
+ * import { SqliteClient } from "effect-connection-pool/sqlite-node"
+ *
+ * export const people = Effect.gen(function*() {
+ *   const sql = yield* SqliteClient.SqliteClient
+ *   return yield* sql<{ name: string }>`select name from people`
+ * }).pipe(Effect.provide(SqliteClient.layer({ filename: "app.db" })))
+ * ```
+ */
+export const layer = (
+  config: SqliteClientConfig
+): Layer.Layer<
+  SqliteClient | SqlClient.SqlClient | SqlitePool.SqlitePool,
+  PoolConfigError | ConnectError<SqlError>
+> => Layer.effectContext(Effect.map(makeWithPool(config), toContext)).pipe(Layer.provide(Reactivity.layer))
+
+/**
+ * `layer`, with options from the configuration.
+ *
+ * ```ts
+ * import { Config } from "effect"
+ * import { SqliteClient } from "effect-connection-pool/sqlite-node"
+ *
+ * export const Database = SqliteClient.layerConfig({ filename: Config.String("DATABASE_FILE") })
+ * ```
+ */
+export const layerConfig = (
+  config: Config.Wrap<SqliteClientConfig>
+): Layer.Layer<
+  SqliteClient | SqlClient.SqlClient | SqlitePool.SqlitePool,
+  Config.ConfigError | PoolConfigError | ConnectError<SqlError>
+> =>
+  Layer.effectContext(
+    Effect.gen(function*() {
+      const options = yield* Config.unwrap(config)
+      return toContext(yield* makeWithPool(options))
+    })
+  ).pipe(Layer.provide(Reactivity.layer))
+
+interface Made {
+  readonly client: SqliteClient
+  readonly pool: SqlitePool.SqlitePool
+}
+
+const toContext = ({ client, pool }: Made) =>
+  Context.make(SqliteClient, client).pipe(
+    Context.add(SqlClient.SqlClient, client),
+    Context.add(SqlitePool.SqlitePool, pool)
+  )
+
+const makeWithPool = (
+  config: SqliteClientConfig
+): Effect.Effect<Made, PoolConfigError | ConnectError<SqlError>, Scope.Scope> =>
+  Effect.suspend(() => {
+    const settings = resolve(config)
+    if (Result.isFailure(settings)) return Effect.fail(settings.failure)
+    return Effect.map(SqlitePool.makeWith(settings.success), ({ pool, pools }) => {
+      // In place: the client refers to itself, and copies of it are made from it.
+      const client = Object.assign(pool.sql, {
+        [TypeId]: TypeId,
+        config,
+        backup: (destination: string) => backup(pool, destination),
+        loadExtension: (path: string) => loadExtension(pools, path)
+      })
+      return { client: client as SqliteClient, pool }
+    })
+  })
+
+const resolve = (config: SqliteClientConfig): Result.Result<PoolSettings.PoolSettings, PoolConfigError> => {
+  const { disableWAL = false, prepareCacheSize, prepareCacheTTL: _, readonly = false, ...options } = config
+  const problems: Array<ConfigProblem> = []
+  const refuse = (field: string, value: unknown, allowed: string) =>
+    problems.push({ field, value: Settings.show(value), allowed })
+  if (!Predicate.isBoolean(disableWAL)) refuse("disableWAL", disableWAL, "true or false")
+  if (!Predicate.isBoolean(readonly)) refuse("readonly", readonly, "true or false")
+  if (readonly === true && options.filename === ":memory:") {
+    refuse("readonly", readonly, "false for \":memory:\", which nothing else could fill")
+  }
+  const renamed = prepareCacheSize !== undefined
+  const checked = PoolSettings.resolve(renamed ? { ...options, statementCacheSize: prepareCacheSize } : options)
+  if (Result.isFailure(checked)) {
+    for (const problem of checked.failure.problems) {
+      problems.push(
+        renamed && problem.field === "statementCacheSize" ? { ...problem, field: "prepareCacheSize" } : problem
+      )
+    }
+  }
+  const [first, ...rest] = problems
+  if (first !== undefined || Result.isFailure(checked)) {
+    const pool = Result.isFailure(checked) ? checked.failure.pool : checked.success.name
+    return Result.fail(new PoolConfigError({ pool, problems: [first!, ...rest] }))
+  }
+  const { client, connection, isOneConnection, walLimit } = checked.success
+  return Result.succeed({
+    ...checked.success,
+    // Without WAL, a connection that reads keeps the one that writes from committing.
+    isOneConnection: isOneConnection || (disableWAL && !readonly),
+    // Who cannot write cannot cut the log back.
+    walLimit: readonly ? Infinity : walLimit,
+    connection: {
+      ...connection,
+      isReadOnly: readonly,
+      journalMode: disableWAL ? undefined : connection.journalMode,
+      extensions: new Set()
+    },
+    client: { ...client, imitatesOneConnection: true }
+  })
+}
+
+const backup = (pool: SqlitePool.SqlitePool, destination: string): Effect.Effect<BackupMetadata, SqlError> =>
+  Stream.runLast(pool.backup(destination)).pipe(
+    Effect.map(Option.getOrElse(() => ({ totalPages: 0, remainingPages: 0 }))),
+    Effect.mapError((error) =>
+      error._tag === "BackupError"
+        ? new SqlError({ reason: new UnknownError({ cause: error, message: error.message, operation: "backup" }) })
+        : toSqlError(error)
+    )
+  )
+
+const loadExtension = (pools: TwoPools, path: string): Effect.Effect<void, SqlError> =>
+  Effect.withFiber((fiber) => {
+    if (pools.client.joined(fiber) !== undefined) {
+      return Effect.fail(refused("loadExtension", "loadExtension: not inside a transaction, which has one connection"))
+    }
+    const load = pools.writer.useSync({
+      try: (connection) => {
+        handleOf(connection, "loadExtension").loadExtension("loadExtension", path)
+        // From here on, whoever opens a connection finds it.
+        pools.settings.connection.extensions!.add(path)
+      },
+      catch: failure
+    }, { label: "loadExtension" })
+    return Effect.mapError(Effect.andThen(load, pools.readers.recycle), toSqlError)
+  })

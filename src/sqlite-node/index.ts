@@ -1,0 +1,2 @@
+export * as SqliteClient from "./SqliteClient.ts"
+export * as SqliteMigrator from "./SqliteMigrator.ts"
