@@ -201,6 +201,7 @@ class Statements {
   #name = ""
   /** Parentheses that are open. */
   #depth = 0
+  #isExplained = false
 
   /** Whether it matters what the next word is; mostly it does not. */
   get needsWord(): boolean {
@@ -219,10 +220,10 @@ class Statements {
       case "values":
         return this.#read(true)
       case "explain":
-        // A pragma that is to be explained is carried out all the same.
-        if (word !== "pragma") return this.#read(true)
-        this.#verb = word
-        return this.#read(false)
+        this.#isExplained = true
+        // One that is a setting of the connection is made all the same.
+        if (word === "pragma") this.#verb = word
+        return this.#read(true)
       case "begin":
       case "commit":
       case "end":
@@ -285,6 +286,7 @@ class Statements {
       this.#place = "start"
       this.#verb = ""
       this.#depth = 0
+      this.#isExplained = false
     }
   }
 
@@ -294,7 +296,7 @@ class Statements {
   }
 
   #read(isRead: boolean): void {
-    if (this.count === 1) this.isRead = isRead
+    if (this.count === 1) this.isRead = isRead || this.#isExplained
   }
 }
 
