@@ -107,7 +107,10 @@ export const goals: ReadonlyArray<Goal> = [
     "floor: primitive": 1.25
   }),
   ...row("what metrics cost", "alone", use, { "ours: use, no metrics": 1.15 }),
-  ...row("point reads through sql", "point-reads", { name: "ours: sql" }, { "@effect/sql-sqlite-node: sql": 0.5 }),
+  ...row("point reads through sql", "point-reads", { name: "ours: sql" }, {
+    "@effect/sql-sqlite-node: sql": 0.5,
+    "floor: sql": 1.4
+  }),
   ...row("point reads through read", "point-reads", { name: "ours: read" }, { "node:sqlite": 2.5 }),
   // That one waits for the whole transaction, 50 ms: this is 1 ms.
   ...row("reads beside a writer, p99", "beside-writer", { name: "ours: sql", load: "p99" }, {

@@ -4,7 +4,7 @@
  * `make` gives a pool for a scope, `Service` one as a service with a layer. What a pool promises is in the README; how it
  * keeps that is in `internal/state.ts`.
  */
-import { Context, type Duration, Effect, Layer, Result, type Scope, type Stream } from "effect"
+import { Context, type Duration, Effect, Layer, Predicate, Result, type Scope, type Stream } from "effect"
 import type { ConnectionInfo } from "./Connection.ts"
 import type { ConnectionFactory } from "./ConnectionFactory.ts"
 import type { ConnectionStats } from "./ConnectionStats.ts"
@@ -12,7 +12,7 @@ import type { CheckReport } from "./HealthReport.ts"
 import * as internal from "./internal/pool.ts"
 import * as State from "./internal/state.ts"
 import * as PoolConfig from "./PoolConfig.ts"
-import type { ConnectError, Holder, PoolConfigError, PoolError } from "./PoolError.ts"
+import { type ConnectError, type Holder, PoolConfigError, type PoolError } from "./PoolError.ts"
 import type { PoolEvent } from "./PoolEvent.ts"
 
 /** What one acquire may ask for. */
@@ -197,6 +197,11 @@ export const make = <C, E = never, R = never>(
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
       const { factory, ...config } = options
+      if (!Effect.isEffect((factory as Partial<typeof factory> | undefined)?.connect)) {
+        const allowed = "a ConnectionFactory, whose connect is an effect"
+        const problem = { field: "factory", value: Predicate.isObject(factory) ? "not one" : String(factory), allowed }
+        return yield* new PoolConfigError({ pool: config.name ?? "pool", problems: [problem] })
+      }
       const settings = PoolConfig.resolve(config, factory.validate !== undefined)
       if (Result.isFailure(settings)) return yield* settings.failure
       const context = yield* Effect.context<Exclude<R, Scope.Scope> | Scope.Scope>()

@@ -94,6 +94,21 @@ describe("options that make no sense are refused before anything is opened", () 
       }))
   }
 
+  it.effect("a factory that is none", () =>
+    Effect.gen(function*() {
+      for (
+        const [factory, value] of [[undefined, "undefined"], [{}, "not one"], [
+          { connect: () => 1 },
+          "not one"
+        ]] as const
+      ) {
+        const error = yield* PoolAssert.failsWith(ConnectionPool.make({ factory: factory as never }), "PoolConfigError")
+        assert.deepStrictEqual(error.problems, [
+          { field: "factory", value, allowed: "a ConnectionFactory, whose connect is an effect" }
+        ])
+      }
+    }))
+
   it.effect("an option that does not exist", () =>
     Effect.gen(function*() {
       const error = yield* start({ maxSize: 5 })

@@ -7,6 +7,7 @@ import { quantile } from "simple-statistics"
 import {
   type Client,
   fill,
+  floor,
   original,
   originalClient,
   ourClient,
@@ -60,6 +61,7 @@ const pointReads = (effort: Effort, folders: Folders): Case => {
       door("readSync"),
       door("read"),
       door("sql"),
+      reader("floor: sql", floor),
       reader("@effect/sql-sqlite-node: sql", original)
     ]
   }

@@ -1,8 +1,10 @@
 /** Ways to a SQLite database: each opens the same file for itself. */
 import { SqliteClient } from "@effect/sql-sqlite-node"
-import { Effect } from "effect"
+import { Effect, Stream } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
-import type { SqlClient } from "effect/sql/SqlClient"
+import * as SqlClient from "effect/sql/SqlClient"
+import type { Connection } from "effect/sql/SqlConnection"
+import * as Statement from "effect/sql/Statement"
 import { DatabaseSync } from "node:sqlite"
 import type { Sqlite } from "../library.ts"
 import { repeat } from "../workloads/alone.ts"
@@ -98,11 +100,41 @@ export const original = async (filename: string): Promise<PointReader> => {
   return reading(throughSql(sql), close)
 }
 
-const throughSql = (sql: SqlClient) => (key: number) => sql<Item>`select id, name, n from item where id = ${key}`
+/** A statement of `effect/sql` on a connection that does no more than it has to: nobody can be cheaper. */
+export const floor = async (filename: string): Promise<PointReader> => {
+  const database = new DatabaseSync(filename)
+  const statement = database.prepare(select)
+  const fail = () => Effect.die("only point reads")
+  const connection: Connection = {
+    execute: (_, [key]) => Effect.sync(() => statement.all(key as number)),
+    executeRaw: fail,
+    executeStream: () => Stream.die("only point reads"),
+    executeUnprepared: fail,
+    executeValues: fail,
+    executeValuesUnprepared: fail
+  }
+  const sql = await Effect.runPromise(Effect.provide(
+    SqlClient.make({
+      driver: "floor",
+      acquirer: Effect.succeed(connection),
+      borrower: (f) => f(connection),
+      compiler: Statement.makeCompilerSqlite(),
+      spanAttributes: [["db.system.name", "sqlite"]]
+    }),
+    Reactivity.layer
+  ))
+  return reading(throughSql(sql), () => {
+    database.close()
+    return Promise.resolve()
+  })
+}
+
+const throughSql = (sql: SqlClient.SqlClient) => (key: number) =>
+  sql<Item>`select id, name, n from item where id = ${key}`
 
 /** A client of Effect's, and how to close it. */
 export interface Client {
-  readonly sql: SqlClient
+  readonly sql: SqlClient.SqlClient
   readonly close: () => Promise<void>
 }
 

@@ -51,6 +51,9 @@ describe("a statement of the client", () => {
     "delete from t": [0, 1],
     "create table u(n)": [0, 1],
     "pragma user_version = 3": [0, 1],
+    // What only the connection that wrote remembers.
+    "select last_insert_rowid()": [0, 1],
+    "with x as (select changes()) select * from x": [0, 1],
     "pragma foreign_keys": [0, 1],
     "analyze": [0, 1],
     "vacuum": [0, 1],
@@ -98,6 +101,18 @@ describe("a statement of the client", () => {
         yield* refuse(12, 8)
         assert.strictEqual(codeOf(yield* Effect.flip(effect as Effect.Effect<unknown, SqlError>)), 8)
       }
+    }))
+
+  it.effect("runs on the writer, too, if the reader refuses it after it has met a lock", () =>
+    Effect.gen(function*() {
+      const db = yield* Database.make()
+      yield* refuse(13, 8)
+      yield* Database.refusing("select writes(13)", 2, 5)
+      const running = yield* Effect.forkChild(checkouts(db, writes(db.sql, 13)))
+      yield* TestClock.adjust("10 millis")
+      const { exit, reader, writer } = yield* Fiber.join(running)
+      assert.deepStrictEqual([reader, writer], [2, 1])
+      assert.isTrue(Exit.isFailure(exit) && codeOf(Cause.squash(exit.cause)) === 1)
     }))
 
   it.effect("sees what was written before it, always", () =>
