@@ -18,7 +18,8 @@ class Book extends Model.Class<Book>("Book")({
   author: Schema.NonEmptyString
 }) {}
 
-// Each runs once, in a transaction, in the order of the numbers.
+// Each runs once, in a transaction, in the order of the numbers. From a folder of modules: `fromFileSystem(folder)` of
+// `effect/sql/MigratorFileSystem` as the loader.
 const Migrations = Layer.effectDiscard(
   Migrator.make({})({
     loader: Migrator.fromRecord({

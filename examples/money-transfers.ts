@@ -244,7 +244,7 @@ const job = Effect.fn("money-transfers")(function*(options: {
 
 const positive = (name: string, description: string, value: number) =>
   Flag.Int(name).pipe(
-    Flag.withDescription(description),
+    Flag.withDescription(`${description} (default ${value})`),
     Flag.withSchema(Schema.Int.check(Schema.isGreaterThan(0))),
     Flag.withDefault(value)
   )

@@ -11,7 +11,7 @@ import type { EvictReason } from "./PoolEvent.ts"
  * - `resetting`: back from a caller and being made clean for the next
  * - `closing`: being closed; it counts against `max` until it is closed
  * - `error`: like `closing`, because the connection failed a check or could not be opened
- * - `closed`: gone; only events speak of it
+ * - `closed`: gone; `connections` does not list it any more
  */
 export type ConnectionState =
   | "connecting"

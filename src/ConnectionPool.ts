@@ -22,7 +22,10 @@ export interface AcquireOptions {
    * at once, which is the timeout error if the caller could have waited.
    */
   readonly timeout?: Duration.Input | undefined
-  /** What this caller is called in `holders`, leak reports and timeout errors. Default: the name of the current span. */
+  /**
+   * What this caller is called in `holders`, leak reports and timeout errors. Default: the name of the span it is in
+   * when it asks.
+   */
   readonly label?: string | undefined
 }
 

@@ -3,7 +3,8 @@ import type { Occupancy } from "./PoolError.ts"
 import type { EvictReason } from "./PoolEvent.ts"
 
 /**
- * One truthful snapshot: taken in one step, so that the parts add up, at the cost of a few reads.
+ * One truthful snapshot: taken in one step, so that the parts add up, at the cost of a few reads, and of a look
+ * at each lease that is out.
  *
  * The counters only ever grow. Every acquire is counted exactly once when it ends: as one of `checkouts`, `timeouts`,
  * `refused`, `connectErrors` or `cancelled`.
@@ -11,7 +12,7 @@ import type { EvictReason } from "./PoolEvent.ts"
 export interface ConnectionStats extends Occupancy {
   readonly pool: string
   readonly min: number
-  /** The share of `max` that is in use, from 0 to 1. */
+  /** How much of `max` is in use: from 0 to 1, and above it while more are lent than a `resize` has left room for. */
   readonly utilization: number
   /** Acquires that got a connection. */
   readonly checkouts: number

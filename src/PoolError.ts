@@ -1,6 +1,6 @@
 /**
- * Everything a pool can answer instead of a connection: a closed union of tagged errors, each with the pool's numbers at
- * that moment and a message that says what to change.
+ * Everything a pool can answer instead of a connection: a closed union of tagged errors, each with the pool's name and a
+ * message that says what is wrong; where there is something to change, with the pool's numbers at that moment.
  *
  * What a statement does wrong is not here: that is the driver's error, and stays what it was. A bug in the pool is a
  * defect, and an interrupted caller is interrupted; neither is ever one of these.

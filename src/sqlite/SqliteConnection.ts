@@ -25,7 +25,7 @@ export type Param = null | string | number | bigint | boolean | ArrayBufferView 
  *
  * All are stored exactly, or refused before anything is run:
  *
- * - whole numbers (up to 2^53) and bigints (of 64 bits) as INTEGER, other numbers as REAL, `Infinity` and -0 too
+ * - whole numbers (below 2^53) and bigints (of 64 bits) as INTEGER, other numbers as REAL, `Infinity` and -0 too
  * - booleans as the INTEGER 1 or 0
  * - text as TEXT, but not with half a surrogate pair in it
  * - bytes as BLOB: any view of an `ArrayBuffer`, or one as a whole

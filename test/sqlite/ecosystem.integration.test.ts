@@ -1,6 +1,8 @@
 /** What is written against `SqlClient` elsewhere in Effect, run on the client over the two pools. */
+import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Layer, Option, PrimaryKey, Schema } from "effect"
+import { SqlitePool } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
 import * as EventJournal from "effect/eventlog/EventJournal"
 import * as SqlEventJournal from "effect/eventlog/SqlEventJournal"
@@ -10,11 +12,13 @@ import * as PersistedQueue from "effect/persistence/PersistedQueue"
 import * as Persistence from "effect/persistence/Persistence"
 import * as Model from "effect/schema/Model"
 import * as Migrator from "effect/sql/Migrator"
+import { fromFileSystem } from "effect/sql/MigratorFileSystem"
 import { SqlClient } from "effect/sql/SqlClient"
 import * as SqlModel from "effect/sql/SqlModel"
 import * as SqlResolver from "effect/sql/SqlResolver"
 import * as SqlSchema from "effect/sql/SqlSchema"
 import { TestClock } from "effect/testing"
+import { fileURLToPath } from "node:url"
 import * as Database from "./database.ts"
 
 const { failsWith } = PoolAssert
@@ -64,6 +68,18 @@ describe("Effect on the client", () => {
       assert.deepStrictEqual(yield* run(Effect.void), [[1, "person"], [2, "data"]])
       assert.deepStrictEqual(yield* run(Effect.void), [])
       assert.deepStrictEqual(yield* sql`select name from person`.values, [["Ada"]])
+    }))
+
+  it.effect("migrates a database from a folder, as its layer is built", () =>
+    Effect.gen(function*() {
+      const folder = fileURLToPath(new URL("migrations", import.meta.url))
+      const migrations = Layer.effectDiscard(Migrator.make({})({ loader: fromFileSystem(folder) }))
+      const database = migrations.pipe(
+        Layer.provideMerge(SqlitePool.layerTemporary()),
+        Layer.provide(NodeServices.layer)
+      )
+      const names = Effect.flatMap(SqlClient, (sql) => sql`select name from person`.values)
+      assert.deepStrictEqual(yield* Effect.provide(names, database), [["Ada"]])
     }))
 
   class Person extends Model.Class<Person>("Person")({
