@@ -111,6 +111,9 @@ describe("PoolAssert.failsWith", () => {
       assert.strictEqual(yield* failsWith(Effect.void), "expected FaultyError, but it succeeded")
       assert.match((yield* failsWith(Effect.die("a bug")))!, /a bug/)
       assert.isDefined(yield* failsWith(Effect.failCause(Cause.empty)))
+      const two = Effect.failCause(Cause.combine(Cause.fail(error), Cause.fail(new Cause.TimeoutError("too late"))))
+      assert.match((yield* complaint(PoolAssert.failsWith(two, "FaultyError")))!, /too late/)
+      assert.match((yield* complaint(PoolAssert.failsWith(two, "TimeoutError")))!, /expected TimeoutError/)
     }))
 })
 
