@@ -491,6 +491,30 @@ describe("a certain deadlock", () => {
       assert.strictEqual(yield* Fiber.join(asking), "got it")
     }))
 
+  it.effect("is none while one is on its way back that takes the place of one that leaves", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 2 })
+      const other = yield* borrow(pool)
+      const gate = yield* Latch.make()
+      const asking = yield* Effect.forkChild(pool.use((connection) =>
+        Effect.gen(function*() {
+          yield* gate.await
+          yield* pool.invalidate(connection)
+          return yield* pool.use(({ id }) => Effect.succeed(id))
+        })
+      ))
+      yield* settle
+      yield* faulty.reset.hold
+      yield* other.giveBack
+      yield* pool.resize({ max: 1 })
+      yield* gate.open
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { inUse: 1, resetting: 1, waiting: 1 })
+      yield* faulty.reset.open
+      assert.strictEqual(yield* Fiber.join(asking), 1)
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
   it.effect("is none while the pool can still grow", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 2 })

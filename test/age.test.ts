@@ -48,6 +48,17 @@ describe("idleTimeout", () => {
       assert.deepStrictEqual(yield* shape(pool), {})
     }))
 
+  it.effect("closes what was kept for min as soon as a resize no longer asks for that", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 2, max: 2, idleTimeout: "1 minute", maxLifetime: "Infinity" })
+      yield* TestClock.adjust("1 hour")
+      assert.deepStrictEqual(yield* shape(pool), { idle: 2 })
+      yield* pool.resize({ min: 0 })
+      yield* TestClock.adjust("1 millis")
+      assert.deepStrictEqual(yield* shape(pool), {})
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
   it.effect("does not touch what is used now and then", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ idleTimeout: "1 minute", validateAfterIdle: "1 hour" })

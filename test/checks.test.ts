@@ -68,6 +68,22 @@ describe("validate", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
+  it.effect("is not asked after a lease, however long, nor after a reset: both were use enough", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 1, validateAfterIdle: "30 seconds", resetTimeout: "5 minutes" })
+      yield* pool.use(() => TestClock.adjust("1 minute"))
+      yield* pool.use((connection) => connection.soil)
+      assert.strictEqual((yield* faulty.counters).validations, 0)
+      yield* faulty.reset.hold
+      yield* pool.use((connection) => connection.soil)
+      yield* TestClock.adjust("1 minute")
+      yield* faulty.reset.open
+      yield* settle
+      yield* pool.use(() => Effect.void)
+      assert.deepStrictEqual([(yield* faulty.counters).opened, (yield* faulty.counters).validations], [1, 0])
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
   it.effect("is asked before every lease if that is zero, also when one caller hands over to the next", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1, validateAfterIdle: 0 })
@@ -117,6 +133,25 @@ describe("validate", () => {
       yield* TestClock.adjust("1 second")
       assert.strictEqual(second.connection?.id, 1)
       assert.deepStrictEqual(yield* shape(pool), { validating: 1, inUse: 2 })
+      yield* first.giveBack
+      yield* second.giveBack
+      yield* TestClock.adjust("1 minute")
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("that hangs is not waited for either if another that began before it hangs as well", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 2, max: 4, validateTimeout: "1 minute" })
+      yield* TestClock.adjust("10 seconds")
+      yield* faulty.validate.hang(2)
+      const first = yield* borrow(pool)
+      yield* TestClock.adjust("500 millis")
+      const second = yield* borrow(pool)
+      assert.deepStrictEqual(yield* shape(pool), { validating: 2, waiting: 2 })
+      yield* TestClock.adjust("500 millis")
+      assert.deepStrictEqual([first.connection?.id, second.connection?.id], [3, undefined])
+      yield* TestClock.adjust("500 millis")
+      assert.strictEqual(second.connection?.id, 4)
       yield* first.giveBack
       yield* second.giveBack
       yield* TestClock.adjust("1 minute")

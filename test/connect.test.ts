@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Random, Scope } from "effect"
+import { Deferred, Effect, Exit, Fiber, Option, Random, Scope, Tracer } from "effect"
 import { ConnectionFactory, ConnectionPool, type PoolError } from "effect-connection-pool"
 import { FaultyFactory, PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
@@ -95,6 +95,27 @@ describe("connecting", () => {
       }
       failing = false
       assert.strictEqual(yield* pool.use((connection) => Effect.succeed(connection)), 5)
+    }))
+})
+
+describe("the spans of a factory", () => {
+  it.effect("are not part of the span in which the pool happened to be built", () =>
+    Effect.gen(function*() {
+      const parents: Array<string | undefined> = []
+      const look = Effect.map(Effect.serviceOption(Tracer.ParentSpan), (span) => {
+        parents.push(Option.isNone(span) || span.value._tag !== "Span" ? undefined : span.value.name)
+      })
+      const factory = ConnectionFactory.make({
+        connect: Effect.acquireRelease(look, () => look),
+        validate: () => Effect.as(look, true),
+        reset: () => look
+      })
+      const make = ConnectionPool.make({ factory, min: 1, max: 1, validateAfterIdle: 0 })
+      const pool = yield* Effect.withSpan(make, "build")
+      yield* Effect.withSpan(pool.use(() => Effect.void), "request")
+      yield* pool.shutdown()
+      // Connect has a span of its own, with no parent; validate, reset and disconnect have none.
+      assert.deepStrictEqual(parents, ["ConnectionPool.connect", undefined, undefined, undefined])
     }))
 })
 

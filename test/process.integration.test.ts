@@ -28,6 +28,10 @@ describe("a process with a pool", () => {
     assert.strictEqual(await run("exhausted"), "AcquireTimeoutError")
   }, 40_000)
 
+  it("stays for a caller who comes while a timer runs that did not have to keep it", async () => {
+    assert.strictEqual(await run("awaited"), "AcquireTimeoutError")
+  }, 40_000)
+
   it("has one timer for a thousand deadlines, however they differ", async () => {
     assert.strictEqual(await run("deadlines"), "1000 waiting, 1 timer; 1000 timed out, 0 timers")
   }, 40_000)

@@ -158,6 +158,16 @@ describe("shutdown", () => {
       assert.strictEqual((yield* faulty.counters).closed, 1)
     }))
 
+  it.effect("does not report those that would not close before it began", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 1, max: 1, closeTimeout: "5 seconds" })
+      yield* faulty.disconnect.hang()
+      yield* pool.recycle
+      yield* TestClock.adjust("5 seconds")
+      assert.strictEqual((yield* pool.stats).abandoned, 1)
+      assert.deepStrictEqual(yield* pool.shutdown(), nobody)
+    }))
+
   it.effect("may be called again, during and after", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1 })

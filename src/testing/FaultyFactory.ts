@@ -37,13 +37,20 @@ export interface FaultyConnection {
   readonly soil: Effect.Effect<void, FaultyError | LeaseExpiredError>
 }
 
-/** How one operation is to fail. What is asked for applies to the next operations that begin, in the order asked. */
+/**
+ * How one operation is to fail. What is asked for applies to the next operations that begin, in the order asked.
+ *
+ * `times` is a whole number, or `Infinity` for all until `clear`; anything else is a defect, a `TypeError`.
+ */
 export interface Faults {
   /** Has operations wait, from now on, until they are let through. */
   readonly hold: Effect.Effect<void>
   /** Lets everything through that waits, and everything that comes. */
   readonly open: Effect.Effect<void>
-  /** Lets one through that waits: the one that has waited longest, or the one at this place among those waiting. */
+  /**
+   * Lets one through that waits: the one that has waited longest, or the one at this place among those waiting. Does
+   * nothing if nobody waits there; a place that is no whole number is a defect, a `TypeError`.
+   */
   readonly pass: (place?: number) => Effect.Effect<void>
   /** How many wait. */
   readonly waiting: Effect.Effect<number>
@@ -91,9 +98,12 @@ export interface FaultyFactory {
   readonly validate: Faults
   readonly reset: Faults
   readonly disconnect: Faults
-  /** Breaks an open connection, in use or idle: it is no longer alive, and does not validate. */
+  /**
+   * Breaks an open connection, in use or idle: it is no longer alive, and does not validate. Does nothing to one that
+   * is closed or closing; the number of one that was never opened is a defect, a `TypeError`.
+   */
   readonly kill: (connection: number) => Effect.Effect<void>
-  /** Breaks an open connection in a way that only `validate` notices, like a network that drops packets. */
+  /** Breaks an open connection, like `kill`, but so that only `validate` notices: a network that drops packets. */
   readonly sever: (connection: number) => Effect.Effect<void>
   readonly counters: Effect.Effect<Counters>
   readonly log: Effect.Effect<ReadonlyArray<LogEntry>>
@@ -228,7 +238,10 @@ export const makeUnsafe = (options?: Options): FaultyFactory => {
   const damage = (state: "killed" | "severed") => (connection: number) =>
     Effect.sync(() => {
       const session = sessions.get(connection)
-      if (session?.state === "open" || session?.state === "severed") session.state = state
+      if (session === undefined) {
+        throw new TypeError(`connection is ${String(connection)}, allowed is the id of one that was opened`)
+      }
+      if (session.state === "open" || session.state === "severed") session.state = state
     })
   return {
     factory: factory as unknown as ConnectionFactory.ConnectionFactory<FaultyConnection, FaultyError>,
@@ -283,9 +296,15 @@ type Fault =
   | { readonly _tag: "die" }
   | { readonly _tag: "hang"; readonly uninterruptible: boolean }
 
+/** The same fault for the next operations, as many as are left. */
+interface Plan {
+  readonly fault: Fault
+  left: number
+}
+
 class Gate implements Faults {
   readonly #operation: Operation
-  readonly #planned: Array<Fault> = []
+  readonly #planned: Array<Plan> = []
   readonly #held: Array<() => void> = []
   #isHeld = false
   #delay: Duration.Input = 0
@@ -312,6 +331,7 @@ class Gate implements Faults {
 
   pass(place = 0) {
     return Effect.sync(() => {
+      checkCount("place", place)
       for (const pass of this.#held.splice(place, 1)) pass()
     })
   }
@@ -341,13 +361,23 @@ class Gate implements Faults {
 
   #plan(times: number, fault: Fault) {
     return Effect.sync(() => {
-      for (let time = 0; time < times; time++) this.#planned.push(fault)
+      checkCount("times", times)
+      if (times > 0) this.#planned.push({ fault, left: times })
     })
+  }
+
+  /** The fault of the operation that begins now. */
+  #next(): Fault | undefined {
+    const plan = this.#planned[0]
+    if (plan === undefined) return undefined
+    plan.left--
+    if (plan.left === 0) this.#planned.shift()
+    return plan.fault
   }
 
   /** One operation comes by. The fault that befalls it is decided now, and happens once it is let through. */
   enter(connection: number): Effect.Effect<void, FaultyError> {
-    const fault = this.#planned.shift()
+    const fault = this.#next()
     const slow = this.#delay === 0 ? Effect.void : Effect.sleep(this.#delay)
     const passed = this.#isHeld ? Effect.andThen(this.#wait, slow) : slow
     return fault === undefined ? passed : Effect.andThen(passed, this.#befall(fault, connection))
@@ -371,5 +401,11 @@ class Gate implements Faults {
       case "hang":
         return fault.uninterruptible ? Effect.uninterruptible(Effect.never) : Effect.never
     }
+  }
+}
+
+const checkCount = (name: string, value: number): void => {
+  if (value !== Infinity && !(Number.isInteger(value) && value >= 0)) {
+    throw new TypeError(`${name} is ${String(value)}, allowed is a whole number from 0, or Infinity`)
   }
 }

@@ -8,8 +8,8 @@ import type { ConnectionPool } from "../ConnectionPool.ts"
 import type { FaultyFactory } from "./FaultyFactory.ts"
 
 /**
- * Asserts that an effect fails with the error of this tag, and gives that error. Success, another error, a defect or an
- * interruption are reported as what they are.
+ * Asserts that an effect fails with the error of this tag and nothing else, and gives that error. Success, another
+ * error, a defect or an interruption are reported as what they are, also where they come beside that error.
  */
 export const failsWith = <A, E extends { readonly _tag: string }, R, const Tag extends E["_tag"]>(
   effect: Effect.Effect<A, E, R>,
@@ -18,8 +18,12 @@ export const failsWith = <A, E extends { readonly _tag: string }, R, const Tag e
   Effect.flatMap(Effect.exit(effect), (exit) =>
     Effect.sync(() => {
       if (Exit.isSuccess(exit)) return assert.fail(`expected ${tag}, but it succeeded`)
-      const reason = exit.cause.reasons.find(Cause.isFailReason)
-      if (reason?.error._tag === tag) return reason.error as Extract<E, { readonly _tag: Tag }>
+      const { reasons } = exit.cause
+      const errors = reasons.filter(Cause.isFailReason).map((reason) => reason.error)
+      const [error] = errors
+      if (error !== undefined && errors.length === reasons.length && errors.every((error) => error._tag === tag)) {
+        return error as Extract<E, { readonly _tag: Tag }>
+      }
       return assert.fail(`expected ${tag}, but got ${Cause.pretty(exit.cause)}`)
     }))
 
@@ -72,15 +76,27 @@ export interface Expected {
   readonly hung?: number | undefined
 }
 
-/** Asserts that the numbers of a pool, at any moment, add up and agree with what its driver has seen. */
-export const addUp = <C, E>(faulty: FaultyFactory, pool: ConnectionPool<C, E>): Effect.Effect<void> =>
+/**
+ * Asserts that the numbers of a pool, at any moment, add up and agree with what its driver has seen, and that there are
+ * no more connections than `max`. After a `resize` to less there may be: say then what `max` was.
+ */
+export const addUp = <C, E>(
+  faulty: FaultyFactory,
+  pool: ConnectionPool<C, E>,
+  options?: {
+    /** The `max` from which the pool was resized to less; so many connections may still be there, but none idle. */
+    readonly resizedFrom?: number | undefined
+  }
+): Effect.Effect<void> =>
   Effect.gen(function*() {
     const stats = yield* pool.stats
     const counters = yield* faulty.counters
     const text = JSON.stringify({ stats, counters })
     const { closing, connecting, idle, inUse, max, resetting, total, validating } = stats
     assert.strictEqual(total, connecting + idle + validating + inUse + resetting + closing, `total: ${text}`)
-    assert.ok(total <= max, `more connections than max: ${text}`)
+    const most = Math.max(max, options?.resizedFrom ?? max)
+    assert.ok(total <= most, `more connections than max (resized to less? say from what): ${text}`)
+    assert.ok(total - closing <= max || idle === 0, `idle connections beyond max: ${text}`)
     assert.strictEqual(stats.connectAttempts, stats.connects + stats.connectFailures + connecting, `attempts: ${text}`)
     assert.strictEqual(counters.leased, inUse, `leases: ${text}`)
     assert.deepStrictEqual(yield* faulty.violations, [])

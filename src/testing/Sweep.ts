@@ -3,15 +3,18 @@
  * operations, and interrupts it after another number of turns. A race that strikes when an interrupt lands between two
  * particular steps becomes a case that is always hit.
  */
-import { Cause, Effect, Exit, Fiber, Scheduler, type Scope } from "effect"
+import { Cause, Context, Effect, Exit, Fiber, Scheduler, type Scope } from "effect"
 
-/** One case of a sweep. */
+/** One case of a sweep: what tells it from the others. */
 export interface Cut {
   /** Operations after which each fiber yields. */
   readonly budget: number
   /** Turns of the scheduler after which the scenario is interrupted. */
   readonly turns: number
 }
+
+/** Under this key the cause of a sweep's failure holds the case: see `run`. */
+export class FailedCut extends Context.Service<FailedCut, Cut>()("effect-connection-pool/testing/Sweep/FailedCut") {}
 
 export interface Options<World, A, E, R, E2, R2> {
   /** Makes what the scenario works on, anew for each case. Not interrupted. */
@@ -35,7 +38,16 @@ export interface Report {
 
 /**
  * Runs all cases, one after the other, each in a scope of its own. Fails or dies as soon as one `setup` or `check` does,
- * with the case in a note on the cause.
+ * with the case in an annotation of the cause; it is logged as an error, too.
+ *
+ * ```ts
+ * import { Cause, Context } from "effect"
+ * import { Sweep } from "effect-connection-pool/testing"
+ *
+ * // The case that has failed, to be run again alone: `budgets: [budget, budget]`, `turns: [turns, turns]`.
+ * export const failedCut = (cause: Cause.Cause<unknown>): Sweep.Cut | undefined =>
+ *   Context.getOrUndefined(Cause.annotations(cause), Sweep.FailedCut)
+ * ```
  */
 export const run = <World, A, E, R, E2 = never, R2 = never>(
   options: Options<World, A, E, R, E2, R2>
@@ -71,5 +83,6 @@ const runCase = <World, A, E, R, E2, R2>(
   }).pipe(
     Effect.scoped,
     Effect.provideService(Scheduler.MaxOpsBeforeYield, cut.budget),
-    Effect.tapCause(() => Effect.logError(`sweep: budget ${cut.budget}, ${cut.turns} turns`))
+    Effect.tapCause(() => Effect.logError(`sweep: budget ${cut.budget}, ${cut.turns} turns`)),
+    Effect.catchCause((cause) => Effect.failCause(Cause.annotate(cause, Context.make(FailedCut, cut))))
   ) as Effect.Effect<Exit.Exit<A, E>, E2, Exclude<R | R2, Scope.Scope>>

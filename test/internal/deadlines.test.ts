@@ -78,6 +78,25 @@ describe("Deadlines", () => {
     assert.deepStrictEqual(order, members.map((member) => member.name))
   })
 
+  it("keeps the order when one from elsewhere takes the place of one that left", () => {
+    const deadlines = new Deadlines.Deadlines<Member>()
+    const join = (duration: number) => {
+      const member = new Member(duration)
+      Deadlines.add(deadlines, member, 0, duration)
+      return member
+    }
+    // The last of these takes the place of 11, below 10, which is due later.
+    const [, , , left] = [1, 10, 2, 11, 12, 3, 4].map(join)
+    Deadlines.cancel(deadlines, left!)
+    join(20)
+    join(21)
+    const order: Array<number> = []
+    for (let due = Deadlines.takeDue(deadlines, 30); due !== undefined; due = Deadlines.takeDue(deadlines, 30)) {
+      order.push(due.name)
+    }
+    assert.deepStrictEqual(order, [1, 2, 3, 4, 10, 12, 20, 21])
+  })
+
   it("forgets an infinite duration", () => {
     const deadlines = new Deadlines.Deadlines<Member>()
     const member = new Member(1)

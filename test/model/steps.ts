@@ -159,8 +159,9 @@ export const steps = (sizes: fc.Arbitrary<number>): Array<fc.Arbitrary<Step>> =>
         return times > 2 ? faulty[operation].die() : faulty[operation].hang(1, { uninterruptible })
       })
     ),
-    id.map((id) => plan(`kill ${id}`, (faulty) => faulty.kill(id))),
-    id.map((id) => plan(`sever ${id}`, (faulty) => faulty.sever(id))),
+    // There may be no such connection yet.
+    id.map((id) => plan(`kill ${id}`, (faulty) => Effect.exit(faulty.kill(id)))),
+    id.map((id) => plan(`sever ${id}`, (faulty) => Effect.exit(faulty.sever(id)))),
     place.map((place) =>
       new Step(`invalidate (${place})`, (model, real) => {
         const { connection } = pick(holding(model), place)

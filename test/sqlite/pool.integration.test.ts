@@ -274,6 +274,24 @@ describe("a connection", () => {
       assert.deepStrictEqual([stats.connects, stats.evictions.dead], [2, 1])
     }))
 
+  it.effect("in memory is kept after a failure of the disk, for all its rows would be lost", () =>
+    Effect.gen(function*() {
+      const { filename } = yield* makeWithTable
+      yield* judge(filename, "insert into t values (1)")
+      const pool = yield* make({ filename: ":memory:" })
+      yield* pool.use((connection) => connection.exec("create table kept(a); insert into kept values (2)"))
+      const error = yield* Effect.flip(pool.use((connection) =>
+        Effect.andThen(
+          connection.exec(`attach 'file:${filename}?mode=ro' as elsewhere; select * from elsewhere.t`),
+          connection.query("pragma elsewhere.wal_checkpoint")
+        )
+      ))
+      assert.instanceOf(error, SqlError)
+      assert.strictEqual(SqliteConnection.codeOf(error), 778)
+      assert.deepStrictEqual(yield* pool.use((connection) => connection.query("select a from kept")), [{ a: 2 }])
+      assert.strictEqual((yield* pool.stats).connects, 1)
+    }))
+
   it.effect("is not replaced after an error of a caller", () =>
     Effect.gen(function*() {
       const { pool } = yield* makeWithTable

@@ -1,0 +1,178 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, Context, Effect, Exit } from "effect"
+import { FaultyFactory, PoolAssert, Sweep } from "effect-connection-pool/testing"
+import { borrow, make, settle, shape } from "./support.ts"
+
+/** The message of the AssertionError an effect dies with. */
+const complaint = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.map(Effect.exit(effect), (exit) => {
+    const defect = Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined
+    return defect instanceof Error && defect.name === "AssertionError" ? defect.message : undefined
+  })
+
+const connectOnce = (faulty: FaultyFactory.FaultyFactory) => Effect.exit(Effect.scoped(faulty.factory.connect))
+
+describe("FaultyFactory", () => {
+  it.effect("plans faults in the order asked, each as often as asked", () =>
+    Effect.gen(function*() {
+      const faulty = yield* FaultyFactory.make()
+      yield* faulty.connect.fail(2)
+      yield* faulty.connect.die()
+      yield* faulty.connect.fail(0)
+      yield* faulty.connect.fail(1, { transient: true })
+      const kinds: Array<string> = []
+      for (let attempt = 0; attempt < 6; attempt++) {
+        const exit = yield* connectOnce(faulty)
+        const error = Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined
+        kinds.push(
+          error === undefined
+            ? "opens"
+            : error instanceof FaultyFactory.FaultyError
+            ? `fails ${error.isTransient}`
+            : "dies"
+        )
+      }
+      assert.deepStrictEqual(kinds, ["fails false", "fails false", "dies", "fails true", "opens", "opens"])
+    }))
+
+  it.effect("plans any number of faults at once, and without end until they are cleared", () =>
+    Effect.gen(function*() {
+      const faulty = yield* FaultyFactory.make()
+      // One by one, these would not fit into memory.
+      yield* faulty.connect.fail(Number.MAX_SAFE_INTEGER)
+      yield* faulty.connect.clear
+      assert.isTrue(Exit.isSuccess(yield* connectOnce(faulty)))
+      yield* faulty.connect.fail(Infinity)
+      for (let attempt = 0; attempt < 100; attempt++) assert.isTrue(Exit.isFailure(yield* connectOnce(faulty)))
+      yield* faulty.connect.clear
+      assert.isTrue(Exit.isSuccess(yield* connectOnce(faulty)))
+    }))
+
+  it.effect("dies of a number of faults that makes no sense, and plans nothing", () =>
+    Effect.gen(function*() {
+      const faulty = yield* FaultyFactory.make()
+      for (const kind of ["fail", "die", "hang"] as const) {
+        for (const times of [-3, Number.NaN, 1.5, -Infinity]) {
+          const exit = yield* Effect.exit(faulty.connect[kind](times))
+          assert.deepStrictEqual(
+            exit,
+            Exit.die(new TypeError(`times is ${times}, allowed is a whole number from 0, or Infinity`))
+          )
+        }
+      }
+      assert.deepStrictEqual(
+        yield* Effect.exit(faulty.connect.pass(-1)),
+        Exit.die(new TypeError("place is -1, allowed is a whole number from 0, or Infinity"))
+      )
+      assert.isTrue(Exit.isSuccess(yield* connectOnce(faulty)))
+    }))
+
+  it.effect("dies of a connection to break that was never opened, and lets one be that is closed", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 1 })
+      yield* pool.use(() => Effect.void)
+      for (const damage of [faulty.kill, faulty.sever]) {
+        assert.deepStrictEqual(
+          yield* Effect.exit(damage(999)),
+          Exit.die(new TypeError("connection is 999, allowed is the id of one that was opened"))
+        )
+      }
+      yield* pool.recycle
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), {})
+      yield* faulty.kill(1)
+      yield* faulty.sever(1)
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+})
+
+describe("PoolAssert.failsWith", () => {
+  const error = new FaultyFactory.FaultyError({ operation: "run", connection: 1, isTransient: false })
+  const beside = (cause: Cause.Cause<FaultyFactory.FaultyError>) =>
+    PoolAssert.failsWith(Effect.failCause(Cause.combine(Cause.fail(error), cause)), "FaultyError")
+
+  it.effect("gives the error, also if there is more than one of its kind", () =>
+    Effect.gen(function*() {
+      assert.strictEqual(yield* PoolAssert.failsWith(Effect.fail(error), "FaultyError"), error)
+      const another = new FaultyFactory.FaultyError({ operation: "run", connection: 2, isTransient: false })
+      assert.strictEqual(yield* beside(Cause.fail(another)), error)
+    }))
+
+  it.effect("hides nothing that comes beside the error", () =>
+    Effect.gen(function*() {
+      assert.match((yield* complaint(beside(Cause.die(new Error("a bug")))))!, /expected FaultyError.*a bug/s)
+      assert.match((yield* complaint(beside(Cause.interrupt(7))))!, /expected FaultyError/)
+    }))
+
+  it.effect("takes nothing else for the error", () =>
+    Effect.gen(function*() {
+      const failsWith = (effect: Effect.Effect<void, FaultyFactory.FaultyError>) =>
+        complaint(PoolAssert.failsWith(effect, "FaultyError"))
+      assert.strictEqual(yield* failsWith(Effect.void), "expected FaultyError, but it succeeded")
+      assert.match((yield* failsWith(Effect.die("a bug")))!, /a bug/)
+      assert.isDefined(yield* failsWith(Effect.failCause(Cause.empty)))
+      const two = Effect.failCause(Cause.combine(Cause.fail(error), Cause.fail(new Cause.TimeoutError("too late"))))
+      assert.match((yield* complaint(PoolAssert.failsWith(two, "FaultyError")))!, /too late/)
+      assert.match((yield* complaint(PoolAssert.failsWith(two, "TimeoutError")))!, /expected TimeoutError/)
+    }))
+})
+
+describe("PoolAssert.addUp", () => {
+  it.effect("holds while a pool that was resized to less has leases out, if told from what", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 4 })
+      const leases = yield* Effect.forEach([1, 2, 3], () => borrow(pool))
+      yield* pool.resize({ max: 1 })
+      yield* PoolAssert.addUp(faulty, pool, { resizedFrom: 4 })
+      assert.match((yield* complaint(PoolAssert.addUp(faulty, pool)))!, /more connections than max/)
+      assert.match((yield* complaint(PoolAssert.addUp(faulty, pool, { resizedFrom: 2 })))!, /more connections than max/)
+      for (const lease of leases) {
+        yield* lease.giveBack
+        yield* PoolAssert.addUp(faulty, pool, { resizedFrom: 4 })
+      }
+      yield* PoolAssert.addUp(faulty, pool)
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("holds while what a resize has evicted is closing, beside what stays idle", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 3, max: 3 })
+      yield* faulty.disconnect.hold
+      yield* pool.resize({ min: 1, max: 1 })
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { idle: 1, closing: 2 })
+      yield* PoolAssert.addUp(faulty, pool, { resizedFrom: 3 })
+    }))
+
+  it.effect("does not hold while connections beyond max are idle", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 2, max: 2 })
+      const broken = { ...pool, stats: Effect.map(pool.stats, (stats) => ({ ...stats, max: 1 })) }
+      assert.match(
+        (yield* complaint(PoolAssert.addUp(faulty, broken, { resizedFrom: 2 })))!,
+        /idle connections beyond max/
+      )
+    }))
+})
+
+describe("Sweep.run", () => {
+  it.effect("names the case in the cause of its failure", () =>
+    Effect.gen(function*() {
+      const failing = (outcome: Effect.Effect<void, string>) =>
+        Effect.exit(Sweep.run({
+          setup: Effect.void,
+          scenario: () => Effect.yieldNow,
+          check: (_, __, { budget, turns }) => budget === 5 && turns === 3 ? outcome : Effect.void
+        }))
+      for (const [outcome, squashed] of [[Effect.fail("no"), "no"], [Effect.die("a bug"), "a bug"]] as const) {
+        const exit = yield* failing(outcome)
+        assert.isTrue(Exit.isFailure(exit))
+        if (!Exit.isFailure(exit)) continue
+        assert.strictEqual(Cause.squash(exit.cause), squashed)
+        assert.deepStrictEqual(Context.getOrUndefined(Cause.annotations(exit.cause), Sweep.FailedCut), {
+          budget: 5,
+          turns: 3
+        })
+      }
+    }))
+})
