@@ -11,6 +11,7 @@ import type { ConnectionStats } from "./ConnectionStats.ts"
 import type { CheckReport } from "./HealthReport.ts"
 import * as internal from "./internal/pool.ts"
 import * as State from "./internal/state.ts"
+import * as View from "./internal/view.ts"
 import * as PoolConfig from "./PoolConfig.ts"
 import { type ConnectError, type Holder, PoolConfigError, type PoolError } from "./PoolError.ts"
 import type { PoolEvent } from "./PoolEvent.ts"
@@ -237,9 +238,9 @@ const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => 
     },
     acquire: pool.acquire(undefined),
     acquireWith: (options) => withOptions(options, (_) => pool.acquire(_)),
-    stats: Effect.sync(() => pool.look(() => State.stats(pool.state))),
-    connections: Effect.sync(() => pool.look((now) => State.connections(pool.state, now))),
-    holders: Effect.sync(() => pool.look((now) => State.holders(pool.state, now, Infinity))),
+    stats: Effect.sync(() => pool.look(() => View.stats(pool.state))),
+    connections: Effect.sync(() => pool.look((now) => View.connections(pool.state, now))),
+    holders: Effect.sync(() => pool.look((now) => View.holders(pool.state, now, Infinity))),
     events: pool.eventStream,
     check: (options) =>
       Effect.suspend(() => {

@@ -3,6 +3,7 @@ import * as PoolEvent from "../PoolEvent.ts"
 import * as Deadlines from "./deadlines.ts"
 import * as LinkedList from "./linkedList.ts"
 import * as State from "./state.ts"
+import * as View from "./view.ts"
 
 /**
  * A shutdown on its way down, one step after the other, each with an end:
@@ -40,7 +41,7 @@ export const descend = <C>(
     ladder.interrupted = inUse.length
     ladder.returned = ladder.leases - inUse.length
     if (inUse.length > 0) {
-      State.report(state, PoolEvent.Interrupting({ holders: State.holders(state, now, Infinity) }))
+      State.report(state, PoolEvent.Interrupting({ holders: View.holders(state, now, Infinity) }))
     }
     for (const entry of LinkedList.members(inUse)) interrupted.push(entry.lease!.fiber)
     Deadlines.add(state.deadlines, ladder, now, settings.closeTimeout)

@@ -29,6 +29,7 @@ import type { Settings } from "./settings.ts"
 import * as Spans from "./spans.ts"
 import * as State from "./state.ts"
 import { Step } from "./step.ts"
+import * as View from "./view.ts"
 
 export interface ShutdownReport {
   readonly returned: number
@@ -280,14 +281,14 @@ export class Pool<C, E> {
     if (state.phase !== "open") return new PoolClosedError({ pool })
     State.endLostBeforeWait(state, now)
     if (State.isSelfDeadlock(state, lease)) {
-      return new SelfDeadlockError({ pool, fiber: lease.fiber.id, occupancy: State.occupancy(state) })
+      return new SelfDeadlockError({ pool, fiber: lease.fiber.id, occupancy: View.occupancy(state) })
     }
     if (state.waiters.length >= state.settings.maxWaiting) {
       State.report(state, PoolEvent.Refused({ fiber: lease.fiber.id, waiting: state.waiters.length }))
       return new QueueFullError({
         pool,
         maxWaiting: state.settings.maxWaiting,
-        occupancy: State.occupancy(state)
+        occupancy: View.occupancy(state)
       })
     }
     return undefined
@@ -304,7 +305,7 @@ export class Pool<C, E> {
       waiting.map((waiter) =>
         new AcquireTimeoutError({
           pool: state.settings.name,
-          phase: State.phaseOf(state, waiter),
+          phase: View.phaseOf(state, waiter),
           waitedMillis: now - waiter.timedFrom,
           timeoutMillis: State.timeoutOf(state, waiter.lease),
           ...numbers
@@ -326,8 +327,8 @@ export class Pool<C, E> {
   #numbers(now: number): Numbers {
     const { lastFailure } = this.state
     return {
-      occupancy: State.occupancy(this.state),
-      holders: State.holders(this.state, now, 5),
+      occupancy: View.occupancy(this.state),
+      holders: View.holders(this.state, now, 5),
       ...(lastFailure === undefined ? undefined : { lastConnectError: failureCause(lastFailure) })
     }
   }
@@ -598,7 +599,7 @@ export class Pool<C, E> {
 
   invalidate(connection: C): boolean {
     return this.#change((now) => {
-      const entry = State.find(this.state, connection)
+      const entry = View.find(this.state, connection)
       if (entry === undefined) return false
       State.evict(this.state, entry, "invalidated")
       State.settle(this.state, now)
@@ -655,7 +656,7 @@ export class Pool<C, E> {
       lastConnectFailure: lastFailure,
       longestWaitMillis: first === undefined ? 0 : this.now() - first.timedFrom,
       acquireTimeoutMillis: state.settings.acquireTimeout,
-      stats: State.stats(state)
+      stats: View.stats(state)
     }
   }
 

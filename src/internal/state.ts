@@ -20,10 +20,8 @@
  *                  └────▶ refused ──────────────▲
  */
 import type { Fiber, Scope, Tracer } from "effect"
-import type { ConnectionInfo, ConnectionState } from "../Connection.ts"
 import type { ConnectionFactory } from "../ConnectionFactory.ts"
-import type { ConnectionStats } from "../ConnectionStats.ts"
-import type { AcquirePhase, ConnectFailure, Holder, Occupancy, PoolError } from "../PoolError.ts"
+import type { ConnectFailure, Holder, PoolError } from "../PoolError.ts"
 import * as PoolEvent from "../PoolEvent.ts"
 import * as Deadlines from "./deadlines.ts"
 import * as Histogram from "./histogram.ts"
@@ -444,21 +442,6 @@ const finishWait = <C>(state: State<C>, waiter: Waiter<C>): void => {
 const leaveLine = <C>(state: State<C>, waiter: Waiter<C>): void => {
   LinkedList.remove(waiter)
   Deadlines.cancel(state.deadlines, waiter)
-}
-
-/** What the caller is waiting for: what is nearest to being lent serves whoever came first. */
-export const phaseOf = <C>(state: State<C>, waiter: Waiter<C>): AcquirePhase => {
-  if (state.paused) return "pause"
-  const { connecting, resetting, validating } = state
-  const soon = validating.length + resetting.length + connecting.length
-  let place = 0
-  for (let ahead = waiter.previous; ahead !== undefined && place <= soon; ahead = ahead.previous) place++
-  if (place < validating.length) return "validate"
-  if (place < validating.length + resetting.length) return "reset"
-  if (place < soon) return "connect"
-  // In a pause between two attempts: what comes of them, if anything, does not pass the checks.
-  if (total(state) < state.settings.max) return state.badStarts > 0 ? "validate" : "connect"
-  return "queue"
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -984,7 +967,7 @@ const closeFor = <C>(state: State<C>, entry: Entry<C>, reason: PoolEvent.EvictRe
   close(state, entry, reason)
 }
 
-const isFault = (reason: PoolEvent.EvictReason | undefined): boolean =>
+export const isFault = (reason: PoolEvent.EvictReason | undefined): boolean =>
   reason === "dead" || reason === "invalid" || reason === "reset" || reason === "driver"
 
 /**
@@ -1184,7 +1167,7 @@ export const endLostBeforeWait = <C>(state: State<C>, now: number): void => {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// What can be seen from outside
+// Counting
 // ---------------------------------------------------------------------------------------------------------------------
 
 /** All connections, for `max`. */
@@ -1199,42 +1182,8 @@ export const open = <C>(state: State<C>): number =>
 /** The connections that stay, for `min`. */
 const size = <C>(state: State<C>): number => total(state) - state.closing.length - state.marked
 
-export const occupancy = <C>(state: State<C>): Occupancy => ({
-  max: state.settings.max,
-  total: total(state),
-  connecting: state.connecting.length,
-  idle: state.idle.length,
-  validating: state.validating.length,
-  inUse: state.inUse.length,
-  resetting: state.resetting.length,
-  closing: state.closing.length,
-  waiting: state.waiters.length
-})
-
-export const stats = <C>(state: State<C>): ConnectionStats => {
-  const { counters, settings } = state
-  return {
-    pool: settings.name,
-    min: settings.min,
-    ...occupancy(state),
-    utilization: state.inUse.length / settings.max,
-    averageWaitMillis: counters.checkouts === 0 ? 0 : state.waitedMillis / counters.checkouts,
-    ...counters,
-    evictions: { ...counters.evictions }
-  }
-}
-
-/** Who holds connections, longest first. */
-export const holders = <C>(state: State<C>, now: number, most: number): ReadonlyArray<Holder> => {
-  const found: Array<Holder> = []
-  for (const entry of LinkedList.members(state.inUse)) {
-    if (found.length === most) break
-    found.push(holderOf(entry, now))
-  }
-  return found
-}
-
-const holderOf = <C>(entry: Entry<C>, now: number): Holder => {
+/** A lease as it is told to people. */
+export const holderOf = <C>(entry: Entry<C>, now: number): Holder => {
   const lease = entry.lease!
   const { span } = lease
   const label = lease.options?.label ?? (span?._tag === "Span" ? span.name : undefined)
@@ -1245,41 +1194,4 @@ const holderOf = <C>(entry: Entry<C>, now: number): Holder => {
     fiber: lease.fiber.id,
     heldMillis: now - entry.lentAt
   }
-}
-
-/** Every connection, in no particular order. */
-export const connections = <C>(state: State<C>, now: number): ReadonlyArray<ConnectionInfo> => {
-  const found: Array<ConnectionInfo> = []
-  const add = (list: LinkedList.LinkedList<Entry<C>>, name: ConnectionState) => {
-    for (const entry of LinkedList.members(list)) {
-      found.push({
-        id: entry.id,
-        state: list === state.closing && isBroken(entry) ? "error" : name,
-        generation: entry.generation,
-        uses: entry.uses,
-        ageMillis: now - (entry.connectedAt ?? entry.startedAt),
-        idleMillis: now - (list === state.inUse ? entry.lentAt : entry.idleSince),
-        evicted: entry.evicted
-      })
-    }
-  }
-  add(state.connecting, "connecting")
-  add(state.idle, "idle")
-  add(state.validating, "validating")
-  add(state.inUse, "in use")
-  add(state.resetting, "resetting")
-  add(state.closing, "closing")
-  return found
-}
-
-const isBroken = <C>(entry: Entry<C>): boolean => entry.connectedAt === undefined || isFault(entry.evicted)
-
-/** The connection that is known to its user as `lent`, also after its last lease. */
-export const find = <C>(state: State<C>, lent: C): Entry<C> | undefined => {
-  for (const list of [state.inUse, state.idle, state.validating, state.resetting]) {
-    for (const entry of LinkedList.members(list)) {
-      if (entry.connection === lent || (lent !== undefined && entry.lent === lent)) return entry
-    }
-  }
-  return undefined
 }
