@@ -174,17 +174,19 @@ const job = Effect.fn("money-transfers")(function*(options: {
 
   const tally = new Tally()
   const bar = new SingleBar({
-    format: "{bar} {percentage}% | {value}/{total} transfers | {rate}/s",
+    format: "{bar} {percentage}% | {value}/{total} transfers | {rate}/s | {inUse} in use, {waiting} in line",
     barCompleteChar: "█",
     barIncompleteChar: "░",
     noTTYOutput: false
   })
   const begun = yield* Clock.monotonicTimeNanos
   const rate = (now: bigint) => Math.round(tally.finished / (Number(now - begun) / 1e9))
-  bar.start(options.transfers, 0, { rate: 0 })
+  const show = (now: bigint) =>
+    Effect.map(pool.stats, ({ inUse, waiting }) => bar.update(tally.finished, { rate: rate(now), inUse, waiting }))
+  bar.start(options.transfers, 0, { rate: 0, inUse: 0, waiting: 0 })
   const drawing = yield* Effect.forkChild(
     Effect.repeat(
-      Effect.map(Clock.monotonicTimeNanos, (now) => bar.update(tally.finished, { rate: rate(now) })),
+      Effect.flatMap(Clock.monotonicTimeNanos, show),
       Schedule.spaced("50 millis")
     )
   )
@@ -196,7 +198,7 @@ const job = Effect.fn("money-transfers")(function*(options: {
   )
   const ended = yield* Clock.monotonicTimeNanos
   yield* Fiber.interrupt(drawing)
-  bar.update(tally.finished, { rate: rate(ended) })
+  yield* show(ended)
   bar.stop()
 
   const idle = yield* pool.stats
