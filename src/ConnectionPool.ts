@@ -9,8 +9,8 @@ import type { ConnectionInfo } from "./Connection.ts"
 import type { ConnectionFactory } from "./ConnectionFactory.ts"
 import type { ConnectionStats } from "./ConnectionStats.ts"
 import type { CheckReport } from "./HealthReport.ts"
+import * as Calls from "./internal/calls.ts"
 import * as internal from "./internal/pool.ts"
-import type * as State from "./internal/state.ts"
 import * as View from "./internal/view.ts"
 import * as PoolConfig from "./PoolConfig.ts"
 import { type ConnectError, type Holder, PoolConfigError, type PoolError } from "./PoolError.ts"
@@ -226,18 +226,16 @@ const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => 
   const { settings } = pool.state
   return {
     name: settings.name,
-    use: (f, options) => options === undefined ? pool.use(f, undefined) : withOptions(options, (_) => pool.use(f, _)),
+    use: (f, options) => pool.use(f, options),
     useSync: <A, E2>(
       f: ((connection: C) => A) | { readonly try: (connection: C) => A; readonly catch: (thrown: unknown) => E2 },
       options?: AcquireOptions
-    ) => {
-      const [body, onThrow] = typeof f === "function" ? [f, undefined] : [f.try, f.catch]
-      return options === undefined
-        ? pool.useSync(body, onThrow, undefined)
-        : withOptions(options, (_) => pool.useSync(body, onThrow, _))
-    },
+    ) =>
+      typeof f === "function"
+        ? pool.useSync<A, never>(f, undefined, options)
+        : pool.useSync(f.try, f.catch, options),
     acquire: pool.acquire(undefined),
-    acquireWith: (options) => withOptions(options, (_) => pool.acquire(_)),
+    acquireWith: (options) => pool.acquire(options),
     stats: Effect.sync(() => pool.look(() => View.stats(pool.state))),
     connections: Effect.sync(() => pool.look((now) => View.connections(pool.state, now))),
     holders: Effect.sync(() => pool.look((now) => View.holders(pool.state, now, Infinity))),
@@ -258,30 +256,9 @@ const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => 
         return Effect.sync(() => pool.resize(checked.success.min, checked.success.max))
       }),
     shutdown: (options) =>
-      Effect.suspend(() => pool.shutdown(toMillis(options?.drainTimeout) ?? settings.drainTimeout)),
+      Effect.suspend(() => pool.shutdown(Calls.toMillis(options?.drainTimeout) ?? settings.drainTimeout)),
     "~announce": (event) => pool.announce(event)
   }
-}
-
-const withOptions = <A, E, R>(
-  options: AcquireOptions,
-  f: (options: State.LeaseOptions) => Effect.Effect<A, E, R>
-): Effect.Effect<A, E, R> =>
-  Effect.suspend(() => f({ label: toLabel(options.label), timeoutMillis: toMillis(options.timeout) }))
-
-/** An empty one says nothing. */
-const toLabel = (label: string | undefined): string | undefined => {
-  if (label === undefined || label === "") return undefined
-  if (typeof label !== "string") throw new TypeError(`not a label: ${String(label)}`)
-  return label
-}
-
-/** What is no duration at all cannot come from code that compiles: a defect. */
-const toMillis = (input: Duration.Input | undefined): number | undefined => {
-  if (input === undefined) return undefined
-  const millis = PoolConfig.toMillis(input)
-  if (millis === undefined) throw new TypeError(`not a duration: ${String(input)}`)
-  return Math.max(millis, 0)
 }
 
 /** A service that is a pool: the class that `Service` makes. */

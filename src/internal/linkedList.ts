@@ -61,6 +61,27 @@ export const remove = <N>(member: Member<N>): void => {
   member.previous = undefined
 }
 
+/** Takes a member out of the list it is in, and adds it at the tail of another. */
+export const move = <N>(list: LinkedList<N>, member: Member<N>): void => {
+  const { list: from, next, previous } = member
+  if (from === undefined) return push(list, member)
+  if (previous === undefined) from.head = next
+  else (previous as Member<N>).next = next
+  if (next === undefined) from.tail = previous
+  else {
+    ;(next as Member<N>).previous = previous
+    member.next = undefined
+  }
+  from.length--
+  const { tail } = list
+  member.list = list
+  member.previous = tail
+  if (tail === undefined) list.head = member
+  else (tail as Member<N>).next = member
+  list.tail = member
+  list.length++
+}
+
 /** Takes the head out, if there is one. */
 export const shift = <N>(list: LinkedList<N>): N | undefined => {
   const head = list.head

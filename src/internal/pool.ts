@@ -19,6 +19,7 @@ import {
 } from "../PoolError.ts"
 import * as PoolEvent from "../PoolEvent.ts"
 import * as Alarm from "./alarm.ts"
+import * as Calls from "./calls.ts"
 import * as Deadlines from "./deadlines.ts"
 import { Events } from "./events.ts"
 import * as Ladder from "./ladder.ts"
@@ -115,7 +116,7 @@ export class Pool<C, E> {
 
   use<A, X, R>(
     f: (connection: C) => Effect.Effect<A, X, R>,
-    options: State.LeaseOptions | undefined
+    options: Calls.CallOptions | undefined
   ): Effect.Effect<A, X | PoolError<E>, R> {
     return new Use(this, f, options)
   }
@@ -123,57 +124,61 @@ export class Pool<C, E> {
   useSync<A, X>(
     body: (connection: C) => A,
     onThrow: ((thrown: unknown) => X) | undefined,
-    options: State.LeaseOptions | undefined
+    options: Calls.CallOptions | undefined
   ): Effect.Effect<A, X | PoolError<E>> {
-    return Effect.withFiber((fiber) => {
-      const { state } = this
-      this.#checkOutside()
-      const lease = new State.Lease<C>(fiber, options, false)
-      const now = this.now()
-      if (!State.take(state, lease, now)) {
-        return Effect.onExitPrimitive(
-          Effect.suspend(() => this.#wait(lease, (connection) => sync(connection, body, onThrow), now)),
-          () => this.end(lease)
-        )
-      }
-      // All in one step, which nothing can interrupt: no finalizer is needed. Nor is another look at the clock, unless
-      // somebody wants to know: the connection counts as idle from when it was taken.
-      try {
-        return sync(lease.entry!.lent!, body, onThrow)
-      } finally {
-        if (State.isTimed(state)) {
-          const ended = this.now()
-          state.syncMillis = ended - now
-          State.end(state, lease, ended)
-        } else State.end(state, lease, now)
-        this.#attend()
-      }
-    })
+    return new UseSync(this, body, onThrow, options)
   }
 
-  acquire(options: State.LeaseOptions | undefined): Effect.Effect<C, PoolError<E>, Scope.Scope> {
+  /** Takes a connection and runs a synchronous body with it, all in one step; or waits for one. */
+  runSync<A, X>(
+    claim: Claim<C, E, A, X, never>,
+    body: (connection: C) => A,
+    onThrow: ((thrown: unknown) => X) | undefined
+  ): Effect.Effect<A, X | PoolError<E>> {
+    const { state } = this
+    this.#checkOutside()
+    const now = this.now()
+    if (!State.take(state, claim, now)) {
+      claim.f = (connection) => sync(connection, body, onThrow)
+      return Effect.onExitPrimitive(Effect.suspend(() => this.#wait(claim, now)), () => this.end(claim))
+    }
+    // All in one step, which nothing can interrupt: no finalizer is needed. Nor is another look at the clock, unless
+    // somebody wants to know: the connection counts as idle from when it was taken.
+    try {
+      return sync(claim.entry!.lent!, body, onThrow)
+    } finally {
+      if (State.isTimed(state)) {
+        const ended = this.now()
+        state.syncMillis = ended - now
+        State.end(state, claim, ended)
+      } else State.end(state, claim, now)
+      this.#attend()
+    }
+  }
+
+  acquire(options: Calls.CallOptions | undefined): Effect.Effect<C, PoolError<E>, Scope.Scope> {
     return Effect.withFiber((fiber) => {
       const { idle, waiters } = this.state
       const scope = Context.getUnsafe(fiber.context, Scope.Scope)
       if (idle.length === 0 || waiters.length > 0 || scope.state._tag === "Closed") return this.#acquire(scope, options)
-      const lease = new State.Lease<C>(fiber, options, true)
+      const claim = new Claim<C, E, C, never, never>(this, Exit.succeed, fiber, options, true)
       return Effect.andThen(
-        Scope.addFinalizerExit(scope, () => this.#ended(lease)),
+        Scope.addFinalizerExit(scope, () => this.#ended(claim)),
         Effect.suspend(() => {
           this.#checkOutside()
           // Others, or the end of the scope, may have come between.
-          if (lease.stage !== "new" || !State.take(this.state, lease, this.now())) return this.#acquire(scope, options)
+          if (claim.stage !== "new" || !State.take(this.state, claim, this.now())) return this.#acquire(scope, options)
           this.#attend()
-          return Exit.succeed(lease.entry!.lent!)
+          return Exit.succeed(claim.entry!.lent!)
         })
       )
     })
   }
 
   /** The same for a caller that will have to wait, or may be refused. */
-  #acquire(scope: Scope.Scope, options: State.LeaseOptions | undefined): Effect.Effect<C, PoolError<E>> {
+  #acquire(scope: Scope.Scope, options: Calls.CallOptions | undefined): Effect.Effect<C, PoolError<E>> {
     return Effect.withFiber((fiber) => {
-      const lease = new State.Lease<C>(fiber, options, true)
+      const claim = new Claim<C, E, C, never, never>(this, Exit.succeed, fiber, options, true)
       let own: Scope.Closeable | undefined
       return Effect.onExitPrimitive(
         Effect.suspend(() => {
@@ -181,13 +186,13 @@ export class Pool<C, E> {
           own = Scope.forkUnsafe(scope)
           return Effect.andThen(
             // One that still waits goes on waiting, and returns what it gets at once.
-            Scope.addFinalizerExit(own, () => lease.stage === "held" ? this.#ended(lease) : Exit.void),
-            new Begin(this, lease, Exit.succeed)
+            Scope.addFinalizerExit(own, () => claim.stage === "held" ? this.#ended(claim) : Exit.void),
+            claim
           )
         }),
         (exit) => {
           if (Exit.isSuccess(exit) && own!.state._tag !== "Closed") return undefined
-          this.end(lease)
+          this.end(claim)
           return own === undefined ? undefined : Scope.closeUnsafe(own, exit)
         }
       )
@@ -196,12 +201,12 @@ export class Pool<C, E> {
 
   /** The end of a lease, or of the attempt to get one; once is enough, and more does no harm. */
   end(lease: State.Lease<C>): undefined {
+    if (lease.stage === "ended") return
     if (this.#isAsking) this.#outside(() => this.end(lease))
     else {
       State.end(this.state, lease, this.now())
       this.#attend()
     }
-    return undefined
   }
 
   #ended(lease: State.Lease<C>): Effect.Effect<void> {
@@ -209,69 +214,60 @@ export class Pool<C, E> {
     return Exit.void
   }
 
-  /** Takes a connection, or waits for one, and runs what is to be done with it. */
-  begin<A, X, R>(
-    lease: State.Lease<C>,
-    f: (connection: C) => Effect.Effect<A, X, R>
-  ): Effect.Effect<A, X | PoolError<E>, R> {
+  /** Takes a connection and runs what is to be done with it, or waits for one. */
+  begin<A, X, R>(claim: Claim<C, E, A, X, R>): Effect.Effect<A, X | PoolError<E>, R> {
     this.#checkOutside()
     const now = this.now()
-    if (!State.take(this.state, lease, now)) return this.#wait(lease, f, now)
+    if (!State.take(this.state, claim, now)) return this.#wait(claim, now)
     this.#attend()
-    return run(f, lease.entry!.lent!)
+    return run(claim.f!, claim.entry!.lent!)
   }
 
-  #wait<A, X, R>(
-    lease: State.Lease<C>,
-    f: (connection: C) => Effect.Effect<A, X, R>,
-    now: number
-  ): Effect.Effect<A, X | PoolError<E>, R> {
-    const refusal = this.#refusal(lease, now)
+  /** Goes on with a caller whose wait is over. */
+  goOn<A, X, R>(claim: Claim<C, E, A, X, R>): Effect.Effect<A, X | PoolError<E>, R> {
+    // The pool may have taken it back since.
+    if (claim.stage !== "granted") {
+      const error = claim.waiter!.error as PoolError<E> | undefined
+      return Effect.fail(error ?? new PoolClosedError({ pool: this.state.settings.name }))
+    }
+    State.hold(this.state, claim)
+    this.#attend()
+    return run(claim.f!, claim.entry!.lent!)
+  }
+
+  #wait<A, X, R>(claim: Claim<C, E, A, X, R>, now: number): Effect.Effect<A, X | PoolError<E>, R> {
+    const refusal = this.#refusal(claim, now)
     if (refusal !== undefined) {
       this.state.counters.refused++
       this.#attend()
       return Effect.fail(refusal)
     }
-    if (!Spans.isTraced(lease.fiber)) return this.#inLine(lease, f, now)
-    const wait = this.#inLine(lease, Exit.succeed, now)
-    return Effect.flatMap(Spans.acquire(this.state.settings.name, wait), (connection) => run(f, connection))
+    if (!Spans.isTraced(claim.fiber)) return this.#inLine(claim, now)
+    // The span ends with the wait, before what is done with the connection.
+    const f = claim.f!
+    const wait = claim as Claim<C, E, unknown, X, R> as Claim<C, E, C, never, never>
+    wait.f = Exit.succeed
+    return Effect.flatMap(
+      Spans.acquire(this.state.settings.name, this.#inLine(wait, now)),
+      (connection) => run(f, connection)
+    )
   }
 
   /** Waits in line, and goes on with the connection. */
-  #inLine<A, X, R>(
-    lease: State.Lease<C>,
-    f: (connection: C) => Effect.Effect<A, X, R>,
-    now: number
-  ): Effect.Effect<A, X | PoolError<E>, R> {
+  #inLine<A, X, R>(claim: Claim<C, E, A, X, R>, now: number): Effect.Effect<A, X | PoolError<E>, R> {
     // No cleanup here: an interrupt reaches the end of the lease, which leaves the line.
     return Effect.callback<A, X | PoolError<E>, R>((resume) => {
       const { state } = this
-      State.join(state, new Caller(this, lease, f, resume), now)
+      State.join(state, new Caller(claim, resume), now)
       State.settle(state, now)
       if (state.isPending) this.#run()
       else this.#setAlarm()
       // The one who does not want to wait at all.
-      if (lease.options?.timeoutMillis === 0 && lease.stage === "waiting") {
-        this.#timeOut([lease.waiter!], now)
+      if (claim.options?.timeoutMillis === 0 && claim.stage === "waiting") {
+        this.#timeOut([claim.waiter!], now)
         this.#run()
       }
     })
-  }
-
-  /** How a caller goes on whose wait is over. */
-  outcome<A, X, R>(
-    lease: State.Lease<C>,
-    f: (connection: C) => Effect.Effect<A, X, R>
-  ): Effect.Effect<A, X | PoolError<E>, R> {
-    if (lease.stage === "granted") {
-      return Effect.suspend(() => {
-        State.hold(this.state, lease)
-        this.#attend()
-        return run(f, lease.entry!.lent!)
-      })
-    }
-    const error = lease.waiter!.error as PoolError<E> | undefined
-    return Effect.fail(error ?? new PoolClosedError({ pool: this.state.settings.name }))
   }
 
   /** Why the caller may not even wait, if it may not. */
@@ -389,8 +385,7 @@ export class Pool<C, E> {
         break
       }
       this.#wakes++
-      const waiter = LinkedList.shift(state.ready)!
-      guarded(() => waiter.resume())
+      wake(LinkedList.shift(state.ready)!)
     }
   }
 
@@ -724,12 +719,12 @@ export class Pool<C, E> {
 class Use<C, E, A, X, R> extends Step<A, X | PoolError<E>, R> {
   readonly #pool: Pool<C, E>
   readonly #f: (connection: C) => Effect.Effect<A, X, R>
-  readonly #options: State.LeaseOptions | undefined
+  readonly #options: Calls.CallOptions | undefined
 
   constructor(
     pool: Pool<C, E>,
     f: (connection: C) => Effect.Effect<A, X, R>,
-    options: State.LeaseOptions | undefined
+    options: Calls.CallOptions | undefined
   ) {
     super()
     this.#pool = pool
@@ -738,49 +733,84 @@ class Use<C, E, A, X, R> extends Step<A, X | PoolError<E>, R> {
   }
 
   step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<A, X | PoolError<E>, R> {
-    const pool = this.#pool
-    const lease = new State.Lease<C>(fiber, this.#options, false)
-    return Effect.onExitPrimitive(new Begin(pool, lease, this.#f), () => pool.end(lease))
+    const claim = new Claim(this.#pool, this.#f, fiber, this.#options, false)
+    return Effect.onExitPrimitive(claim, () => claim.pool.end(claim))
   }
 }
 
-class Begin<C, E, A, X, R> extends Step<A, X | PoolError<E>, R> {
+class UseSync<C, E, A, X> extends Step<A, X | PoolError<E>, never> {
   readonly #pool: Pool<C, E>
-  readonly #lease: State.Lease<C>
-  readonly #f: (connection: C) => Effect.Effect<A, X, R>
-
-  constructor(pool: Pool<C, E>, lease: State.Lease<C>, f: (connection: C) => Effect.Effect<A, X, R>) {
-    super()
-    this.#pool = pool
-    this.#lease = lease
-    this.#f = f
-  }
-
-  step(): Effect.Effect<A, X | PoolError<E>, R> {
-    return this.#pool.begin(this.#lease, this.#f)
-  }
-}
-
-/** A caller in line, with what it is to go on with. A line may be long: this holds no closure. */
-class Caller<C, E, A, X, R> extends State.Waiter<C> {
-  readonly #pool: Pool<C, E>
-  readonly #f: (connection: C) => Effect.Effect<A, X, R>
-  readonly #go: (effect: Effect.Effect<A, X | PoolError<E>, R>) => void
+  readonly #body: (connection: C) => A
+  readonly #onThrow: ((thrown: unknown) => X) | undefined
+  readonly #options: Calls.CallOptions | undefined
 
   constructor(
     pool: Pool<C, E>,
-    lease: State.Lease<C>,
-    f: (connection: C) => Effect.Effect<A, X, R>,
-    go: (effect: Effect.Effect<A, X | PoolError<E>, R>) => void
+    body: (connection: C) => A,
+    onThrow: ((thrown: unknown) => X) | undefined,
+    options: Calls.CallOptions | undefined
   ) {
-    super(lease)
+    super()
     this.#pool = pool
-    this.#f = f
+    this.#body = body
+    this.#onThrow = onThrow
+    this.#options = options
+  }
+
+  step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<A, X | PoolError<E>> {
+    const claim = new Claim<C, E, A, X, never>(this.#pool, undefined, fiber, this.#options, false)
+    return this.#pool.runSync(claim, this.#body, this.#onThrow)
+  }
+}
+
+/**
+ * A lease with what is to be done under it. It is an effect, evaluated when the caller asks, and again when its wait is
+ * over: so a line, which may be long, needs little else.
+ */
+class Claim<C, E, A, X, R> extends Step<A, X | PoolError<E>, R> implements State.Lease<C> {
+  readonly pool: Pool<C, E>
+  /** What is to be done with the connection; given later where that is seldom needed. */
+  f: ((connection: C) => Effect.Effect<A, X, R>) | undefined
+  readonly fiber: Fiber.Fiber<unknown, unknown>
+  readonly options: State.LeaseOptions | undefined
+  readonly scoped: boolean
+  readonly span: Tracer.AnySpan | undefined
+  stage: State.Stage = "new"
+  entry: State.Entry<C> | undefined = undefined
+  waiter: State.Waiter<C> | undefined = undefined
+
+  constructor(
+    pool: Pool<C, E>,
+    f: ((connection: C) => Effect.Effect<A, X, R>) | undefined,
+    fiber: Fiber.Fiber<unknown, unknown>,
+    options: Calls.CallOptions | undefined,
+    scoped: boolean
+  ) {
+    super()
+    this.pool = pool
+    this.f = f
+    this.fiber = fiber
+    this.options = options === undefined ? undefined : Calls.resolve(options)
+    this.scoped = scoped
+    this.span = fiber.cache.span
+  }
+
+  step(): Effect.Effect<A, X | PoolError<E>, R> {
+    return this.stage === "new" ? this.pool.begin(this) : this.pool.goOn(this)
+  }
+}
+
+/** A caller in line. A line may be long: this holds no closure but the fiber's own. */
+class Caller<C, E, A, X, R> extends State.Waiter<C> {
+  readonly #go: (effect: Effect.Effect<A, X | PoolError<E>, R>) => void
+
+  constructor(claim: Claim<C, E, A, X, R>, go: (effect: Effect.Effect<A, X | PoolError<E>, R>) => void) {
+    super(claim)
     this.#go = go
   }
 
   resume(): void {
-    this.#go(this.#pool.outcome(this.lease, this.#f))
+    this.#go(this.lease as Claim<C, E, A, X, R>)
   }
 }
 
@@ -823,10 +853,22 @@ const guarded = (f: () => void): void => {
   try {
     f()
   } catch (thrown) {
-    queueMicrotask(() => {
-      throw thrown
-    })
+    throwLater(thrown)
   }
+}
+
+const wake = <C>(waiter: State.Waiter<C>): void => {
+  try {
+    waiter.resume()
+  } catch (thrown) {
+    throwLater(thrown)
+  }
+}
+
+const throwLater = (thrown: unknown): void => {
+  queueMicrotask(() => {
+    throw thrown
+  })
 }
 
 const failureOf = <E>(cause: Cause.Cause<E>): ConnectFailure<E> => {

@@ -85,24 +85,17 @@ export interface LeaseOptions {
 }
 
 /** One caller: what it asked for, how far it got, and what it holds. */
-export class Lease<C> {
+export interface Lease<C> {
   readonly fiber: Fiber.Fiber<unknown, unknown>
   readonly options: LeaseOptions | undefined
   /** Whether the lease belongs to a scope, and may so outlive the fiber that took it. */
   readonly scoped: boolean
   /** In which the fiber was when it asked. */
   readonly span: Tracer.AnySpan | undefined
-  stage: Stage = "new"
-  entry: Entry<C> | undefined = undefined
+  stage: Stage
+  entry: Entry<C> | undefined
   /** Its place in line, once it had to wait. */
-  waiter: Waiter<C> | undefined = undefined
-
-  constructor(fiber: Fiber.Fiber<unknown, unknown>, options: LeaseOptions | undefined, scoped: boolean) {
-    this.fiber = fiber
-    this.options = options
-    this.scoped = scoped
-    this.span = fiber.cache.span
-  }
+  waiter: Waiter<C> | undefined
 }
 
 /** A caller in line. Most callers never are, so a lease does not carry this along. */
@@ -467,8 +460,7 @@ const isAlive = <C>(state: State<C>, entry: Entry<C>): boolean => {
 const grant = <C>(state: State<C>, entry: Entry<C>, lease: Lease<C>, now: number): boolean => {
   if (state.driver.beginLease === undefined) entry.lent = entry.connection
   else if (!beginLease(state, entry, now)) return false
-  LinkedList.remove(entry)
-  LinkedList.push(state.inUse, entry)
+  LinkedList.move(state.inUse, entry)
   entry.lease = lease
   entry.lentAt = now
   lease.stage = "granted"
@@ -524,8 +516,7 @@ const free = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
 }
 
 const rest = <C>(state: State<C>, entry: Entry<C>): void => {
-  LinkedList.remove(entry)
-  LinkedList.push(state.idle, entry)
+  LinkedList.move(state.idle, entry)
   upkeepBy(state, entry.idleSince + state.idleUpkeep)
 }
 

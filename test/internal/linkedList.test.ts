@@ -19,17 +19,27 @@ const backwards = (list: LinkedList.LinkedList<Item>) => {
   return found
 }
 
+const assertHolds = (list: LinkedList.LinkedList<Item>, model: ReadonlyArray<Item>) => {
+  assert.deepStrictEqual(names(list), model.map((item) => item.name))
+  assert.deepStrictEqual(backwards(list), model.map((item) => item.name).toReversed())
+  assert.strictEqual(list.length, model.length)
+  assert.isTrue(model.every((item) => item.list === list))
+}
+
 describe("LinkedList", () => {
   it("holds what an array would hold after the same steps, in both directions", () => {
     const step = fc.oneof(
       fc.constant({ _tag: "push" } as const),
       fc.constant({ _tag: "unshift" } as const),
       fc.constant({ _tag: "shift" } as const),
-      fc.record({ _tag: fc.constant("remove" as const), place: fc.nat(20) })
+      fc.record({ _tag: fc.constant("remove" as const), place: fc.nat(20) }),
+      fc.record({ _tag: fc.constant("move" as const), place: fc.nat(20), isOut: fc.boolean() })
     )
     fc.assert(fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
       const list = new LinkedList.LinkedList<Item>()
       const model: Array<Item> = []
+      const other = new LinkedList.LinkedList<Item>()
+      const otherModel: Array<Item> = []
       let name = 0
       for (const step of steps) {
         switch (step._tag) {
@@ -51,13 +61,27 @@ describe("LinkedList", () => {
           case "remove": {
             const [item] = model.splice(step.place, 1)
             if (item !== undefined) LinkedList.remove(item)
+            break
+          }
+          case "move": {
+            // To the other list, or to the end of its own.
+            const [item] = model.splice(step.place, 1)
+            if (item === undefined) break
+            LinkedList.move(step.isOut ? other : list, item)
+            ;(step.isOut ? otherModel : model).push(item)
           }
         }
-        assert.deepStrictEqual(names(list), model.map((item) => item.name))
-        assert.deepStrictEqual(backwards(list), model.map((item) => item.name).toReversed())
-        assert.strictEqual(list.length, model.length)
+        assertHolds(list, model)
+        assertHolds(other, otherModel)
       }
     }))
+  })
+
+  it("moves an item that is in no list", () => {
+    const list = new LinkedList.LinkedList<Item>()
+    const item = new Item(1)
+    LinkedList.move(list, item)
+    assertHolds(list, [item])
   })
 
   it("leaves an item alone that is in no list", () => {

@@ -18,12 +18,15 @@ const driver: State.Driver<string> = {
 const make = (config: PoolConfig.PoolConfig) =>
   new State.State<string>(Result.getOrThrow(PoolConfig.resolve(config, false)), driver, () => 0)
 
-const caller = () =>
-  new State.Lease<string>(
-    { id: 1, cache: {}, pollUnsafe: () => undefined } as Fiber.Fiber<unknown, unknown>,
-    undefined,
-    false
-  )
+const caller = (): State.Lease<string> => ({
+  fiber: { id: 1, cache: {}, pollUnsafe: () => undefined } as Fiber.Fiber<unknown, unknown>,
+  options: undefined,
+  scoped: false,
+  span: undefined,
+  stage: "new",
+  entry: undefined,
+  waiter: undefined
+})
 
 class Waiter extends State.Waiter<string> {
   resume() {}
