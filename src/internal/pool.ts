@@ -161,7 +161,7 @@ export class Pool<C, E> {
       const { idle, waiters } = this.state
       const scope = Context.getUnsafe(fiber.context, Scope.Scope)
       if (idle.length === 0 || waiters.length > 0 || scope.state._tag === "Closed") return this.#acquire(scope, options)
-      const claim = new Claim<C, E, C, never, never>(this, Exit.succeed, fiber, options, true)
+      const claim = new ScopedClaim<C, E>(this, Exit.succeed, fiber, options)
       return Effect.andThen(
         Scope.addFinalizerExit(scope, () => this.#ended(claim)),
         Effect.suspend(() => {
@@ -178,7 +178,7 @@ export class Pool<C, E> {
   /** The same for a caller that will have to wait, or may be refused. */
   #acquire(scope: Scope.Scope, options: Calls.CallOptions | undefined): Effect.Effect<C, PoolError<E>> {
     return Effect.withFiber((fiber) => {
-      const claim = new Claim<C, E, C, never, never>(this, Exit.succeed, fiber, options, true)
+      const claim = new ScopedClaim<C, E>(this, Exit.succeed, fiber, options)
       let own: Scope.Closeable | undefined
       return Effect.onExitPrimitive(
         Effect.suspend(() => {
@@ -223,13 +223,10 @@ export class Pool<C, E> {
     return run(claim.f!, claim.entry!.lent!)
   }
 
-  /** Goes on with a caller whose wait is over. */
+  /** Goes on with a caller who was granted a connection. */
   goOn<A, X, R>(claim: Claim<C, E, A, X, R>): Effect.Effect<A, X | PoolError<E>, R> {
-    // The pool may have taken it back since.
-    if (claim.stage !== "granted") {
-      const error = claim.waiter!.error as PoolError<E> | undefined
-      return Effect.fail(error ?? new PoolClosedError({ pool: this.state.settings.name }))
-    }
+    // A shutdown may have taken back what it was granted.
+    if (claim.stage !== "granted") return Effect.fail(new PoolClosedError({ pool: this.state.settings.name }))
     State.hold(this.state, claim)
     this.#attend()
     return run(claim.f!, claim.entry!.lent!)
@@ -733,7 +730,7 @@ class Use<C, E, A, X, R> extends Step<A, X | PoolError<E>, R> {
   }
 
   step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<A, X | PoolError<E>, R> {
-    const claim = new Claim(this.#pool, this.#f, fiber, this.#options, false)
+    const claim = new Claim(this.#pool, this.#f, fiber, this.#options)
     return Effect.onExitPrimitive(claim, () => claim.pool.end(claim))
   }
 }
@@ -758,7 +755,7 @@ class UseSync<C, E, A, X> extends Step<A, X | PoolError<E>, never> {
   }
 
   step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<A, X | PoolError<E>> {
-    const claim = new Claim<C, E, A, X, never>(this.#pool, undefined, fiber, this.#options, false)
+    const claim = new Claim<C, E, A, X, never>(this.#pool, undefined, fiber, this.#options)
     return this.#pool.runSync(claim, this.#body, this.#onThrow)
   }
 }
@@ -773,7 +770,6 @@ class Claim<C, E, A, X, R> extends Step<A, X | PoolError<E>, R> implements State
   f: ((connection: C) => Effect.Effect<A, X, R>) | undefined
   readonly fiber: Fiber.Fiber<unknown, unknown>
   readonly options: State.LeaseOptions | undefined
-  readonly scoped: boolean
   readonly span: Tracer.AnySpan | undefined
   stage: State.Stage = "new"
   entry: State.Entry<C> | undefined = undefined
@@ -783,16 +779,19 @@ class Claim<C, E, A, X, R> extends Step<A, X | PoolError<E>, R> implements State
     pool: Pool<C, E>,
     f: ((connection: C) => Effect.Effect<A, X, R>) | undefined,
     fiber: Fiber.Fiber<unknown, unknown>,
-    options: Calls.CallOptions | undefined,
-    scoped: boolean
+    options: Calls.CallOptions | undefined
   ) {
     super()
     this.pool = pool
     this.f = f
     this.fiber = fiber
     this.options = options === undefined ? undefined : Calls.resolve(options)
-    this.scoped = scoped
     this.span = fiber.cache.span
+  }
+
+  // Not a field: there is one of these for each caller in line.
+  get scoped(): boolean {
+    return false
   }
 
   step(): Effect.Effect<A, X | PoolError<E>, R> {
@@ -800,13 +799,24 @@ class Claim<C, E, A, X, R> extends Step<A, X | PoolError<E>, R> implements State
   }
 }
 
+class ScopedClaim<C, E> extends Claim<C, E, C, never, never> {
+  override get scoped(): boolean {
+    return true
+  }
+}
+
 /** A caller in line. A line may be long: this holds no closure but the fiber's own. */
 class Caller<C, E, A, X, R> extends State.Waiter<C> {
-  readonly #go: (effect: Effect.Effect<A, X | PoolError<E>, R>) => void
+  #go: (effect: Effect.Effect<A, X | PoolError<E>, R>) => void
 
   constructor(claim: Claim<C, E, A, X, R>, go: (effect: Effect.Effect<A, X | PoolError<E>, R>) => void) {
     super(claim)
     this.#go = go
+  }
+
+  refuse(error: PoolError<unknown>): void {
+    const go = this.#go
+    this.#go = () => go(Effect.fail(error as PoolError<E>))
   }
 
   resume(): void {

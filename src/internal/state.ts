@@ -101,12 +101,14 @@ export interface Lease<C> {
 /** A caller in line. Most callers never are, so a lease does not carry this along. */
 export abstract class Waiter<C> extends Deadlines.Timed<Waiter<C>> {
   readonly lease: Lease<C>
-  error: PoolError<unknown> | undefined = undefined
 
   constructor(lease: Lease<C>) {
     super()
     this.lease = lease
   }
+
+  /** Has the caller fail with this error when it continues. */
+  abstract refuse(error: PoolError<unknown>): void
 
   /** Continues the caller's fiber. */
   abstract resume(): void
@@ -422,7 +424,7 @@ const endEarly = <C>(state: State<C>, lease: Lease<C>, now: number): void => {
 /** Ends the wait of a caller with an error. */
 export const refuse = <C>(state: State<C>, waiter: Waiter<C>, error: PoolError<unknown>): void => {
   waiter.lease.stage = "refused"
-  waiter.error = error
+  waiter.refuse(error)
   finishWait(state, waiter)
 }
 

@@ -29,6 +29,7 @@ const caller = (): State.Lease<string> => ({
 })
 
 class Waiter extends State.Waiter<string> {
+  refuse() {}
   resume() {}
 }
 
