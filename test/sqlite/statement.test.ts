@@ -1,6 +1,6 @@
 /** Statements of the client beside Effect's own, which they replace where nobody could tell: without a database. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Equal, Exit, Hash, Inspectable, Stream, Tracer } from "effect"
+import { Effect, Equal, Exit, Hash, identity, Inspectable, Stream, Tracer } from "effect"
 import * as Statement from "effect/sql/Statement"
 import * as fc from "fast-check"
 import type { Handle } from "../../src/sqlite/internal/handle.ts"
@@ -184,6 +184,36 @@ describe("a statement", () => {
     assert.deepStrictEqual(text(), [["execute", "select ?", [1]]])
     strings[0] = "select 1 + "
     assert.deepStrictEqual(text(), [["execute", "select 1 + ?", [1]]])
+  })
+
+  it("keeps the parameters it had when it was first run", () => {
+    for (
+      const [first, second] of [[visible, visible], [visible, identity], [identity, visible], [identity, identity]]
+    ) {
+      const { original, outcome, sql } = make()
+      const params = (sql: Sql) => {
+        const params: Array<unknown> = [1]
+        const statement = sql.unsafe("select ?, ?", params)
+        params.push(2)
+        const before = outcome(() => first!(statement))
+        params[0] = 3
+        return [before, outcome(() => second!(statement)), statement.compile()]
+      }
+      assert.deepStrictEqual(params(sql), params(original))
+    }
+  })
+
+  it("of a text that is none, or with parameters that are no array, is Effect's own", () => {
+    const { original, outcome, sql } = make()
+    const odd: ReadonlyArray<readonly [text: unknown, params: unknown]> = [
+      [1, [2]],
+      ["select :a", { a: 1 }],
+      ["select 1", null]
+    ]
+    for (const [text, params] of odd) {
+      const unsafe = (sql: Sql) => outcome(() => sql.unsafe(text as string, params as ReadonlyArray<unknown>))
+      assert.deepStrictEqual(unsafe(sql), unsafe(original))
+    }
   })
 
   it("is refused where Effect's own is", () => {

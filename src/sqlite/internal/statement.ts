@@ -44,7 +44,10 @@ export const make = (options: Options): Statement.Constructor => {
       ? new Composed(options, original(strings, ...args))
       : new FromTemplate(options, strings, args, text)
   }
-  const unsafe: Statement.Constructor["unsafe"] = (sql, params) => new Composed(options, original.unsafe(sql, params))
+  const unsafe: Statement.Constructor["unsafe"] = (sql, params = []) =>
+    typeof sql === "string" && Array.isArray(params)
+      ? new FromText(options, sql, params)
+      : new Composed(options, original.unsafe(sql, params))
   return Object.assign(sql as Statement.Constructor, original, { unsafe })
 }
 
@@ -147,6 +150,34 @@ class FromTemplate<A> extends Quiet<A> implements Place.Query {
 
   query(): Place.Query {
     return this
+  }
+}
+
+/** From a text and parameters. */
+class FromText<A extends object> extends Quiet<A> {
+  readonly sql: string
+  #params: ReadonlyArray<unknown>
+  #query: Place.Query | undefined = undefined
+  #original: Statement.Statement<A> | undefined = undefined
+
+  constructor(options: Options, sql: string, params: ReadonlyArray<unknown>) {
+    super(options)
+    this.sql = sql
+    this.#params = params
+  }
+
+  get original(): Statement.Statement<A> {
+    return this.#original ??= this.options.original.unsafe<A>(this.sql, this.#params)
+  }
+
+  query(): Place.Query {
+    return this.#query ??= this.#read()
+  }
+
+  /** From its first run on, it is of no consequence any more what becomes of the array. */
+  #read(): Place.Query {
+    this.#params = this.#original === undefined ? [...this.#params] : this.#original.compile()[1]
+    return { text: this.options.kinds.read(this.sql), params: this.#params }
   }
 }
 
