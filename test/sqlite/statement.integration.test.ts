@@ -228,6 +228,31 @@ describe("a statement that nobody sees", () => {
       }
     }))
 
+  it.effect("fails as one that is seen where it gets no connection", () =>
+    Effect.gen(function*() {
+      const db = yield* Database.make({ readers: 1 })
+      const held = yield* Latch.make()
+      yield* Effect.forkChild(db.reader.use(() => held.await))
+      yield* settle
+      const fail = Effect.fnUntraced(function*(tracer?: Tracer.Tracer) {
+        const running = yield* Effect.forkChild(
+          Effect.flip(tracer === undefined ? db.sql`select ${1}` : Effect.withTracer(db.sql`select ${1}`, tracer))
+        )
+        yield* TestClock.adjust("1 minute")
+        const { reason } = yield* Fiber.join(running)
+        return [reason._tag, (reason.cause as { readonly _tag: string })._tag]
+      })
+      const { tracer } = tracing()
+      for (const run of [fail(), fail(tracer)]) {
+        assert.deepStrictEqual(yield* run, ["ConnectionError", "AcquireTimeoutError"])
+      }
+      yield* held.open
+      yield* db.reader.shutdown()
+      for (const run of [fail(), fail(tracer)]) {
+        assert.deepStrictEqual(yield* run, ["UnknownError", "PoolClosedError"])
+      }
+    }))
+
   it.effect("is the same when it is run again, elsewhere, and by many at once", () =>
     Effect.gen(function*() {
       const db = yield* Database.make()

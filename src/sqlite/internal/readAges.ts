@@ -49,10 +49,8 @@ export class ReadAges {
     LinkedList.remove(SqliteConnection.readingOf(lent)!)
   }
 
-  /** The reading of a lease that has not ended. */
   get(lent: SqliteConnection.SqliteConnection): Reading | undefined {
-    const reading = SqliteConnection.readingOf(lent)
-    return reading?.list === undefined ? undefined : reading
+    return SqliteConnection.readingOf(lent)
   }
 
   /** For how long the oldest of those has been lent that hold on to the database as it was. */

@@ -62,6 +62,7 @@ const isValue = (arg: unknown): boolean =>
 
 const fragment = "~effect/sql/Statement/Fragment"
 
+/** A statement that runs unseen if it can, and leaves all else to Effect's own. */
 abstract class Quiet<A> extends Step<ReadonlyArray<A>, SqlError, never> implements Statement.Statement<A> {
   readonly options: Options
 
