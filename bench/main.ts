@@ -36,7 +36,9 @@ const who = await everybody(folders)
 const wanted = cases(who, effort(flags.short), folders).filter(({ name }) => new RegExp(flags.cases).test(name))
 console.log(`${surroundings}\n`)
 const { whyMissing } = who.sqlite
-const missing = whyMissing === undefined ? undefined : `without the clients on better-sqlite3: ${whyMissing}`
+const missing = whyMissing === undefined
+  ? undefined
+  : `without better-sqlite3, which cannot be loaded (${whyMissing}), and the clients on it`
 if (missing !== undefined) console.log(`${missing}\n`)
 
 const outcomes: Array<Outcome> = []

@@ -7,7 +7,7 @@ import type Database from "better-sqlite3"
 import type { SyncReader } from "./client.ts"
 import { type Item, select } from "./database.ts"
 
-/** Why it cannot be used here, if it cannot. */
+/** The code of the error with which it cannot be loaded here, if it cannot: messages name folders of this machine. */
 export const whyMissing = async (): Promise<string | undefined> => {
   try {
     const { default: Database } = await import("better-sqlite3")
@@ -15,7 +15,7 @@ export const whyMissing = async (): Promise<string | undefined> => {
     new Database(":memory:").close()
     return undefined
   } catch (error) {
-    return error instanceof Error ? error.message : String(error)
+    return error instanceof Error && "code" in error ? String(error.code) : String(error)
   }
 }
 
