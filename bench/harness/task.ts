@@ -22,11 +22,18 @@ export interface Task {
 
 const child = fileURLToPath(new URL("../runCase.ts", import.meta.url))
 
+/**
+ * Before each turn the young part of the heap is collected. V8 makes it smaller after a collection that has found
+ * little, and larger when much has survived, so that what one contestant costs would depend on the one before it. So it
+ * always has the size to which it grows by default.
+ */
+const heapFlags = ["--expose-gc", "--min-semi-space-size=32", "--max-semi-space-size=32"]
+
 /** With the flags that this process got, so that a profile of the benchmark is one of its cases. */
 export const inProcesses = async ({ name, processes }: Case, task: Omit<Task, "case">): Promise<Array<Measured>> => {
   const parts: Array<ReadonlyArray<Measured>> = []
   while (parts.length < processes) {
-    parts.push(await runNode([...process.execArgv, "--expose-gc"], child, { ...task, case: name } satisfies Task))
+    parts.push(await runNode([...heapFlags, ...process.execArgv], child, { ...task, case: name } satisfies Task))
   }
   return parts[0]!.map(({ load, name }, index) => ({
     name,
