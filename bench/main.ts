@@ -26,7 +26,7 @@ const { values: flags } = parseArgs({
     library: { type: "string" },
     /** The folder of an earlier build, which then takes part as well. */
     before: { type: "string" },
-    /** Where every round is written down. A short run writes nothing unless this is given. */
+    /** Where every round is written down. If it is not given, only a full run of the build alone is. */
     json: { type: "string" }
   }
 })
@@ -55,6 +55,7 @@ if (verdicts.length > 0) {
   console.log(`${goalTable(verdicts)}\n\n${reached} of ${verdicts.length} goals reached\n`)
 }
 
-const file = flags.json ??
-  (flags.short ? undefined : fileURLToPath(new URL("results/latest.json", import.meta.url)))
+const isPart = flags.cases !== "" || flags.contenders !== ""
+const isTheRecord = !flags.short && !isPart && flags.library === undefined && flags.before === undefined
+const file = flags.json ?? (isTheRecord ? fileURLToPath(new URL("results/latest.json", import.meta.url)) : undefined)
 if (file !== undefined) writeRecord(file, flags.short, outcomes, verdicts, missing)
