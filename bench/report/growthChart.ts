@@ -50,8 +50,8 @@ export const growth = (record: Recorded): string => {
       type: "log",
       logBase: 2,
       gridIndex,
-      min: ({ min }: Extent) => Math.min(min, 0.5),
-      max: ({ max }: Extent) => Math.max(max, 4),
+      min: ({ min }: Extent) => 2 ** Math.floor(Math.log2(Math.min(min, 0.5))),
+      max: ({ max }: Extent) => 2 ** Math.ceil(Math.log2(Math.max(max, 4))),
       axisLabel: { formatter: "{value}×" }
     })),
     series: panels.flatMap(({ case: one, loads, who }, axis) =>
