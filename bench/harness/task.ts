@@ -27,13 +27,17 @@ const child = fileURLToPath(new URL("../runCase.ts", import.meta.url))
  * little, and larger when much has survived, so that what one contestant costs would depend on the one before it. So it
  * always has the size to which it grows by default.
  */
-const heapFlags = ["--expose-gc", "--min-semi-space-size=32", "--max-semi-space-size=32"]
+const measuring = ["--expose-gc", "--min-semi-space-size=32", "--max-semi-space-size=32"]
 
-/** With the flags that this process got, so that a profile of the benchmark is one of its cases. */
-export const inProcesses = async ({ name, processes }: Case, task: Omit<Task, "case">): Promise<Array<Measured>> => {
+/** `flags` are for Node: by default with those that this process got, as for a larger heap. A profile has its own. */
+export const inProcesses = async (
+  { name, processes }: Case,
+  task: Omit<Task, "case">,
+  flags: ReadonlyArray<string> = [...measuring, ...process.execArgv]
+): Promise<Array<Measured>> => {
   const parts: Array<ReadonlyArray<Measured>> = []
   while (parts.length < processes) {
-    parts.push(await runNode([...heapFlags, ...process.execArgv], child, { ...task, case: name } satisfies Task))
+    parts.push(await runNode(flags, child, { ...task, case: name } satisfies Task))
   }
   return parts[0]!.map(({ load, name }, index) => ({
     name,

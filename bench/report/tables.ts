@@ -1,9 +1,9 @@
 /** What was measured, for people: tables that can be pasted into a page. */
-import { markdownTable } from "markdown-table"
 import type { Goal, Side } from "../goals.ts"
 import { type Case, starved } from "../harness/case.ts"
 import type { Measured } from "../harness/run.ts"
 import { ratio, summarize, type Summary } from "../harness/summary.ts"
+import { table } from "./markdown.ts"
 
 export interface Outcome {
   readonly case: Case
@@ -113,6 +113,3 @@ const times = (value: number | undefined): string => {
 
 const range = (summary: Summary | undefined, cell: (value: number) => string): string =>
   summary === undefined ? "" : `${cell(summary.low)}-${cell(summary.high)}`
-
-const table = (rows: ReadonlyArray<ReadonlyArray<string>>): string =>
-  markdownTable(rows.map((row) => [...row]), { align: rows[0]!.map((_, column) => column === 0 ? "l" : "r") })
