@@ -9,6 +9,7 @@ import { Cause, Effect, Exit, Fiber } from "effect"
 import { isSqlError } from "effect/sql/SqlError"
 import type { Mode, Session } from "../Transaction.ts"
 import { TransactionEndedError, TransactionLostError } from "../TransactionError.ts"
+import { withFiber } from "./step.ts"
 import { Turn } from "./turn.ts"
 
 /** A transaction that is open, or was. */
@@ -105,7 +106,7 @@ export const sessionOf = <C>(
 ): Session<C> => ({
   mode,
   step: (statement, f, failure) =>
-    Effect.withFiber((fiber) => {
+    withFiber((fiber) => {
       const level = levelOf(fiber)
       return level.isTurnOf(fiber)
         ? step(level, statement, fiber, f, failure)

@@ -17,3 +17,27 @@ Base.prototype = Effectable.Prototype<Step<unknown, unknown, unknown>>({
 export abstract class Step<A, E, R> extends Base<A, E, R> {
   abstract step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<A, E, R>
 }
+
+/** The same as `Effect.withFiber`, for what may be part of a step of others: see `within`. */
+export const withFiber = <A, E, R>(
+  f: (fiber: Fiber.Fiber<unknown, unknown>) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> => new WithFiber(f)
+
+class WithFiber<A, E, R> extends Step<A, E, R> {
+  readonly #f: (fiber: Fiber.Fiber<unknown, unknown>) => Effect.Effect<A, E, R>
+
+  constructor(f: (fiber: Fiber.Fiber<unknown, unknown>) => Effect.Effect<A, E, R>) {
+    super()
+    this.#f = f
+  }
+
+  step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<A, E, R> {
+    return this.#f(fiber)
+  }
+}
+
+/** Evaluates an effect within the step that the fiber is in, if it is itself a step; gives what there is left to do. */
+export const within = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  fiber: Fiber.Fiber<unknown, unknown>
+): Effect.Effect<A, E, R> => effect instanceof Step ? (effect as Step<A, E, R>).step(fiber) : effect

@@ -13,6 +13,7 @@ import type { Cursor } from "./internal/cursor.ts"
 import type { Handle } from "./internal/handle.ts"
 import { mayStartLater, retryWhileLocked } from "./internal/locks.ts"
 import * as Opening from "./internal/opening.ts"
+import type { Reading } from "./internal/readAges.ts"
 import * as Settings from "./internal/settings.ts"
 import * as SqliteError from "./internal/sqlError.ts"
 
@@ -281,6 +282,8 @@ class Leased implements SqliteConnection {
   readonly #waits: boolean
   /** Why it was ended, if it was ended from outside. */
   #reason: string | undefined
+  /** What watches its age, if anything does. */
+  reading: Reading | undefined = undefined
 
   constructor(handle: Handle, waits: boolean) {
     this.#handle = handle
@@ -413,6 +416,18 @@ const attempt = <A>(
  */
 export const handleOf = (connection: SqliteConnection, operation = "lease"): Handle =>
   (connection as Leased).handle(operation)
+
+/**
+ * What watches the age of a lease, if anything does.
+ *
+ * @internal
+ */
+export const readingOf = (lent: SqliteConnection): Reading | undefined => (lent as Leased).reading
+
+/** @internal */
+export const setReading = (lent: SqliteConnection, reading: Reading): void => {
+  ;(lent as Leased).reading = reading
+}
 
 /**
  * Ends a lease from outside, and with it what is open on the connection. Whoever uses the lease on is told why.

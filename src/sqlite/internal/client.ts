@@ -16,18 +16,21 @@ import type { Acquirer, Borrower, Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import type { ConnectionPool } from "../../ConnectionPool.ts"
+import { within } from "../../internal/step.ts"
 import { toSqlError } from "../../internal/transaction.ts"
 import * as Transaction from "../../Transaction.ts"
 import { failure, handleOf, type Params, type SqliteConnection } from "../SqliteConnection.ts"
 import { ByHand } from "./byHand.ts"
 import * as Dialect from "./dialect.ts"
-import type { Handle } from "./handle.ts"
 import { Joined } from "./joined.ts"
-import { Kinds, uncontrolled } from "./kinds.ts"
+import { Kinds, type Text, uncontrolled } from "./kinds.ts"
 import { mayStartLater, retryWhileLocked } from "./locks.ts"
 import { LockTimeout, withBusyTimeout } from "./lockTimeout.ts"
+import { Pace } from "./pace.ts"
+import { type Action, isSuccess, type Place, placeOf, toConnection, type Transform } from "./place.ts"
 import { startReading, streamFrom } from "./reading.ts"
 import { codeOf, primaryOf } from "./sqlError.ts"
+import * as Statements from "./statement.ts"
 
 type Pool = ConnectionPool<SqliteConnection, SqlError>
 
@@ -71,13 +74,15 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     ["db.system.name", "sqlite"]
   ]
   const kinds = new Kinds()
+  const pace = new Pace()
   const timeout = new LockTimeout(options.busyTimeout)
   const byHand = options.imitatesOneConnection === true ? new ByHand(options.writer, timeout) : undefined
-  const imitated = byHand === undefined ? identity : (connection: Connection) => withBusyTimeout(connection, timeout)
-  const routed = imitated(toConnection(new Routed(options, kinds, timeout, byHand)))
+  const imitated = byHand === undefined ? identity : (place: Place) => withBusyTimeout(place, timeout)
+  const outside = imitated(new Routed(options, timeout, byHand, kinds))
+  const connection = toConnection(outside, kinds)
   const reserved = Effect.mapBoth(options.writer.acquire, {
     onFailure: toSqlError,
-    onSuccess: (connection) => toConnection(new Reserved(connection))
+    onSuccess: (connection) => toConnection(new Reserved(connection), kinds)
   })
   const compiler = Statement.makeCompilerSqlite(options.transformQueryNames)
   const transformRows = options.transformResultNames &&
@@ -85,17 +90,34 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
   const made = yield* SqlClient.make({
     driver: "effect-connection-pool",
     // Which pool it is to be shows only when there is a statement; that takes its connection itself.
-    acquirer: Effect.succeed(routed),
-    borrower: (f) => f(routed),
+    acquirer: Effect.succeed(connection),
+    borrower: (f) => f(connection),
     transactionAcquirer: reserved,
     compiler,
     transformRows,
     spanAttributes
   })
-  const sql = direct(
+  const { transactionService } = made
+  const connectionOf = (fiber: Fiber.Fiber<unknown, unknown>): Connection =>
+    Context.getOrUndefined(fiber.context, transactionService)?.[0] ?? connection
+  const acquirer: Acquirer = Effect.withFiber((fiber) => Effect.succeed(connectionOf(fiber)))
+  const borrower: Borrower = (f) => Effect.withFiber((fiber) => f(connectionOf(fiber)))
+  const constructor = (compiler: Statement.Compiler, transform: Transform | undefined) =>
+    Statements.make({
+      // These find their connection in one step; those of the client that was made take six.
+      original: Statement.make(acquirer, compiler, spanAttributes, transform, borrower),
+      placeOf: (fiber) => {
+        const held = Context.getOrUndefined(fiber.context, transactionService)
+        return held === undefined ? outside : placeOf(held[0])
+      },
+      kinds,
+      transform,
+      pace
+    })
+  const sql = withStatements(
     made,
-    routed,
-    (acquirer, borrower) => Statement.make(acquirer, compiler, spanAttributes, transformRows, borrower)
+    constructor(compiler, transformRows),
+    transformRows && constructor(compiler.withoutTransform, undefined)
   )
   const transactor = Transaction.make({
     name: options.name,
@@ -103,7 +125,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     pool: options.writer,
     readers: options.reader,
     transactionService: sql.transactionService,
-    toSql: (session) => imitated(toConnection(new InTransaction(session, kinds))),
+    toSql: (session) => toConnection(imitated(new InTransaction(session, kinds)), kinds),
     spanAttributes
   })
   // In place: the client refers to itself, and copies of it are made from it.
@@ -115,96 +137,62 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
   return { sql, transactor, joined, close: byHand?.close ?? Effect.void }
 })
 
-/** The same client, which finds the connection of a statement in one step instead of six. */
-const direct = (
+/** The same client with other statements; `plain` are those that leave names as they are, if others do not. */
+const withStatements = (
   client: SqlClient.SqlClient,
-  outside: Connection,
-  statement: (acquirer: Acquirer, borrower: Borrower) => Statement.Constructor
-): SqlClient.SqlClient => {
-  const { transactionService } = client
-  const connectionOf = (fiber: Fiber.Fiber<unknown, unknown>): Connection =>
-    Context.getOrUndefined(fiber.context, transactionService)?.[0] ?? outside
-  return Object.assign(
-    statement(
-      Effect.withFiber((fiber) => Effect.succeed(connectionOf(fiber))),
-      (f) => Effect.withFiber((fiber) => f(connectionOf(fiber)))
-    ),
-    client
-  )
-}
-
-/** What a statement does with a connection, in one step. */
-type Action<A> = (handle: Handle, bigInts: boolean) => A
-
-/** Where statements run. */
-interface Place {
-  readonly run: <A>(sql: string, action: Action<A>) => Effect.Effect<A, SqlError>
-  readonly stream: (sql: string, params: Params) => Stream.Stream<unknown, SqlError>
-}
-
-const toConnection = (place: Place): Connection => {
-  const execute: Connection["execute"] = (sql, params, transformRows) => {
-    const rows = place.run(sql, (handle, bigInts) => handle.rows("execute", sql, params, false, bigInts))
-    return transformRows === undefined
-      ? rows
-      : Effect.map(rows as Effect.Effect<Array<object>, SqlError>, transformRows)
-  }
-  const executeValues: Connection["executeValues"] = (sql, params) =>
-    place.run(
-      sql,
-      (handle, bigInts) => handle.rows("executeValues", sql, params, true, bigInts) as Array<Array<unknown>>
-    )
-  return {
-    execute,
-    executeUnprepared: execute,
-    executeValues,
-    executeValuesUnprepared: executeValues,
-    executeRaw: (sql, params) =>
-      place.run(sql, (handle, bigInts) => handle.rowsOrResult("executeRaw", sql, params, bigInts)),
-    executeStream: (sql, params, transformRows) => {
-      const rows = place.stream(sql, params as Params)
-      return transformRows === undefined
-        ? rows
-        : Stream.mapArray(rows as Stream.Stream<object, SqlError>, (chunk) => transformRows(chunk) as typeof chunk)
+  statements: Statement.Constructor,
+  plain: Statement.Constructor | undefined
+): SqlClient.SqlClient =>
+  withOwn(statements, client, {
+    withoutTransforms(this: SqlClient.SqlClient) {
+      if (plain === undefined) return this
+      const copy: SqlClient.SqlClient = withOwn(plain, this, { withoutTransforms: () => copy })
+      return Object.assign(copy, { safe: copy })
     }
-  }
-}
+  })
+
+/** Makes a client of statements, in place, with all that another client has besides. */
+const withOwn = (
+  statements: Statement.Constructor,
+  client: SqlClient.SqlClient,
+  own: Partial<SqlClient.SqlClient>
+): SqlClient.SqlClient => Object.assign(statements, client, { unsafe: statements.unsafe }, own)
 
 const bigIntsOf = (fiber: Fiber.Fiber<unknown, unknown>): boolean => fiber.getRef(SqlClient.SafeIntegers)
 
 /** A statement at a time, each on a connection of its own. */
 class Routed implements Place {
   readonly #options: Options
-  readonly #kinds: Kinds
   readonly #timeout: LockTimeout
   readonly #byHand: ByHand | undefined
+  readonly #kinds: Kinds
 
-  constructor(options: Options, kinds: Kinds, timeout: LockTimeout, byHand: ByHand | undefined) {
+  constructor(options: Options, timeout: LockTimeout, byHand: ByHand | undefined, kinds: Kinds) {
     this.#options = options
-    this.#kinds = kinds
     this.#timeout = timeout
     this.#byHand = byHand
+    this.#kinds = kinds
   }
 
-  run<A>(sql: string, action: Action<A>): Effect.Effect<A, SqlError> {
-    return Effect.withFiber((fiber) => {
-      const bigInts = bigIntsOf(fiber)
-      const { reader, writer } = this.#options
-      const kind = this.#kinds.of(sql)
-      const byHand = this.#byHand
-      if (byHand !== undefined && (kind === "control" || byHand.connection !== undefined)) {
-        return byHand.run((connection) => action(handleOf(connection, "execute"), bigInts))
-      }
-      switch (kind) {
-        case "control":
-          return Effect.fail(uncontrolled(sql))
-        case "write":
-        case "recall":
-          return this.#runOn(writer, action, bigInts, undefined)
-        case "read":
-          return this.#runOn(reader, action, bigInts, reader === writer ? undefined : writer)
-      }
-    })
+  run<A>(
+    fiber: Fiber.Fiber<unknown, unknown>,
+    { kind, sql }: Text,
+    action: Action<A>
+  ): Effect.Effect<A, SqlError> {
+    const bigInts = bigIntsOf(fiber)
+    const once = (connection: SqliteConnection) => action(handleOf(connection, "execute"), sql, bigInts)
+    const byHand = this.#byHand
+    if (byHand !== undefined && (kind === "control" || byHand.connection !== undefined)) return byHand.run(once)
+    const { reader, writer } = this.#options
+    switch (kind) {
+      case "control":
+        return Effect.fail(uncontrolled(sql))
+      case "write":
+      case "recall":
+        return this.#runOn(writer, fiber, once, undefined)
+      case "read":
+        return this.#runOn(reader, fiber, once, reader === writer ? undefined : writer)
+    }
   }
 
   stream(sql: string, params: Params): Stream.Stream<unknown, SqlError> {
@@ -232,16 +220,17 @@ class Routed implements Place {
   /** What `pool` refuses as a write goes to `writer`, if there is one. */
   #runOn<A>(
     pool: Pool,
-    action: Action<A>,
-    bigInts: boolean,
+    fiber: Fiber.Fiber<unknown, unknown>,
+    once: (connection: SqliteConnection) => A,
     writer: Pool | undefined
   ): Effect.Effect<A, SqlError> {
-    const once = (connection: SqliteConnection) => action(handleOf(connection, "execute"), bigInts)
+    const attempt = within(pool.useSync({ try: once, catch: failure }), fiber)
+    if (isSuccess(attempt)) return attempt
     const otherwise = (error: Failure) =>
       writer !== undefined && isRefusedWrite(error)
-        ? this.#runOn(writer, action, bigInts, undefined)
+        ? this.#runOn(writer, fiber, once, undefined)
         : Effect.fail(toSqlError(error))
-    return Effect.catch(pool.useSync({ try: once, catch: failure }), (error) => {
+    return Effect.catch(attempt, (error) => {
       if (!mayStartLater(codeOf(error))) return otherwise(error)
       // In one lease from now on, so that whoever comes later is not served before.
       const persisted = pool.use((connection) =>
@@ -273,16 +262,18 @@ class InTransaction implements Place {
     this.#kinds = kinds
   }
 
-  run<A>(sql: string, action: Action<A>): Effect.Effect<A, SqlError> {
-    if (this.#kinds.of(sql) === "control") return Effect.fail(uncontrolled(sql))
-    return Effect.mapError(
-      this.#session.step(
-        sql,
-        (connection, fiber) => action(handleOf(connection, "execute"), bigIntsOf(fiber)),
-        failure
-      ),
-      toSqlError
+  run<A>(
+    fiber: Fiber.Fiber<unknown, unknown>,
+    { kind, sql }: Text,
+    action: Action<A>
+  ): Effect.Effect<A, SqlError> {
+    if (kind === "control") return Effect.fail(uncontrolled(sql))
+    const bigInts = bigIntsOf(fiber)
+    const ran = within(
+      this.#session.step(sql, (connection) => action(handleOf(connection, "execute"), sql, bigInts), failure),
+      fiber
     )
+    return isSuccess(ran) ? ran : Effect.mapError(ran, toSqlError)
   }
 
   stream(sql: string, params: Params): Stream.Stream<unknown, SqlError> {
@@ -302,13 +293,15 @@ class Reserved implements Place {
     this.#connection = connection
   }
 
-  run<A>(_: string, action: Action<A>): Effect.Effect<A, SqlError> {
-    return Effect.withFiber((fiber) =>
-      Effect.try({
-        try: () => action(handleOf(this.#connection, "execute"), bigIntsOf(fiber)),
-        catch: (thrown) => toSqlError(failure(thrown))
-      })
-    )
+  run<A>(
+    fiber: Fiber.Fiber<unknown, unknown>,
+    { sql }: Text,
+    action: Action<A>
+  ): Effect.Effect<A, SqlError> {
+    return Effect.try({
+      try: () => action(handleOf(this.#connection, "execute"), sql, bigIntsOf(fiber)),
+      catch: (thrown) => toSqlError(failure(thrown))
+    })
   }
 
   stream(sql: string, params: Params): Stream.Stream<unknown, SqlError> {

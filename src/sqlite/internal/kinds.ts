@@ -4,25 +4,35 @@ import { refused } from "./sqlError.ts"
 import * as SqlText from "./sqlText.ts"
 
 /** `recall` reads what only the connection that wrote remembers. */
-type Kind = "read" | "recall" | "write" | "control"
+export type Kind = "read" | "recall" | "write" | "control"
+
+/** The text of a statement, and what it does. */
+export interface Text {
+  readonly sql: string
+  readonly kind: Kind
+}
 
 /** What statements do, as far as their text tells; remembered for those seen last. */
 export class Kinds {
-  readonly #bySql = new Map<string, Kind>()
+  readonly #bySql = new Map<string, Text>()
 
   get size(): number {
     return this.#bySql.size
   }
 
   of(sql: string): Kind {
+    return this.read(sql).kind
+  }
+
+  read(sql: string): Text {
     const known = this.#bySql.get(sql)
     if (known !== undefined) return known
-    const kind = kindOf(SqlText.read(sql), sql)
+    const text = { sql, kind: kindOf(SqlText.read(sql), sql) }
     // Values written into the text make it long, and different each time.
-    if (sql.length > longestToKeep) return kind
-    this.#bySql.set(sql, kind)
+    if (sql.length > longestToKeep) return text
+    this.#bySql.set(sql, text)
     if (this.#bySql.size > kindsToKeep) this.#bySql.delete(this.#bySql.keys().next().value!)
-    return kind
+    return text
   }
 }
 

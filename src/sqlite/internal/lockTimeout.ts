@@ -1,6 +1,5 @@
 /** For how long what starts work goes on trying while another process has a lock, where an application may change that. */
-import { Effect } from "effect"
-import type { Connection } from "effect/sql/SqlConnection"
+import type { Place } from "./place.ts"
 
 export class LockTimeout {
   /** In milliseconds. */
@@ -18,35 +17,24 @@ const longest = 2 ** 31 - 1
 const shortest = 2
 
 /**
- * The same connection, on which `pragma busy_timeout` says and sets the timeout: SQLite's own stays 0, for it would stop
- * the event loop. What it answers is what SQLite would.
+ * The same place, where `pragma busy_timeout` says and sets the timeout: SQLite's own stays 0, for it would stop the event
+ * loop. What it answers is what SQLite would.
  */
-export const withBusyTimeout = (connection: Connection, timeout: LockTimeout): Connection => {
+export const withBusyTimeout = (place: Place, timeout: LockTimeout): Place => {
   let said = Math.min(timeout.millis, longest)
-  const translated = <A extends ReadonlyArray<unknown>, B>(
-    run: (sql: string, ...rest: A) => B,
-    suspend: (make: () => B) => B
-  ) =>
-  (sql: string, ...rest: A): B => {
-    const found = busyTimeout.exec(sql)
-    if (found === null) return run(sql, ...rest)
-    return suspend(() => {
+  return {
+    run: (fiber, text, action) => {
+      const found = busyTimeout.exec(text.sql)
+      if (found === null) return place.run(fiber, text, action)
       const [, assigned, called] = found
       const wanted = assigned ?? called
       if (wanted !== undefined) {
         said = Math.min(Math.max(Number(wanted), 0), longest)
         timeout.millis = said < shortest ? 0 : said
       }
-      return run(`select ${said} as timeout`, ...rest)
-    })
-  }
-  return {
-    ...connection,
-    execute: translated(connection.execute, Effect.suspend),
-    executeUnprepared: translated(connection.executeUnprepared, Effect.suspend),
-    executeRaw: translated(connection.executeRaw, Effect.suspend),
-    executeValues: translated(connection.executeValues, Effect.suspend),
-    executeValuesUnprepared: translated(connection.executeValuesUnprepared, Effect.suspend)
+      return place.run(fiber, { sql: `select ${said} as timeout`, kind: "read" }, action)
+    },
+    stream: (sql, params) => place.stream(sql, params)
   }
 }
 

@@ -1,20 +1,28 @@
 /** How old reads may become. One that sees the database as it was keeps the log from being cut back. */
 import type { Context } from "effect"
 import * as Alarm from "../../internal/alarm.ts"
+import * as LinkedList from "../../internal/linkedList.ts"
 import * as SqliteConnection from "../SqliteConnection.ts"
 
 /** One lease on a connection that reads. */
-export interface Reading {
+export class Reading extends LinkedList.Linked<Reading> {
   readonly lent: SqliteConnection.SqliteConnection
   readonly begunAt: number
   /** What else is to be done when it is ended for its age. */
-  onExpiry: ((heldMillis: number) => void) | undefined
+  onExpiry: ((heldMillis: number) => void) | undefined = undefined
   /** Whether it may become as old as it likes. */
-  isExempt: boolean
+  isExempt = false
+
+  constructor(lent: SqliteConnection.SqliteConnection, begunAt: number) {
+    super()
+    this.lent = lent
+    this.begunAt = begunAt
+  }
 }
 
 export class ReadAges {
-  readonly #readings = new Map<SqliteConnection.SqliteConnection, Reading>()
+  /** Those that have not ended, the oldest first. */
+  readonly #readings = new LinkedList.LinkedList<Reading>()
   readonly #maxAge: number
   readonly #alarm: Alarm.Alarm
   readonly #onExpired: (heldMillis: number) => void
@@ -30,22 +38,26 @@ export class ReadAges {
   }
 
   begin(lent: SqliteConnection.SqliteConnection, now: number): void {
-    this.#readings.set(lent, { lent, begunAt: now, onExpiry: undefined, isExempt: false })
+    const reading = new Reading(lent, now)
+    SqliteConnection.setReading(lent, reading)
+    LinkedList.push(this.#readings, reading)
     // Nobody waits for it: it may ring when the lease is long over.
     if (this.#maxAge !== Infinity && this.#alarm.setFor() === Infinity) this.#alarm.set(now + this.#maxAge, false)
   }
 
   end(lent: SqliteConnection.SqliteConnection): void {
-    this.#readings.delete(lent)
+    LinkedList.remove(SqliteConnection.readingOf(lent)!)
   }
 
+  /** The reading of a lease that has not ended. */
   get(lent: SqliteConnection.SqliteConnection): Reading | undefined {
-    return this.#readings.get(lent)
+    const reading = SqliteConnection.readingOf(lent)
+    return reading?.list === undefined ? undefined : reading
   }
 
   /** For how long the oldest of those has been lent that hold on to the database as it was. */
   oldestPin(now: number): number | undefined {
-    for (const { begunAt, lent } of this.#readings.values()) {
+    for (const { begunAt, lent } of LinkedList.members(this.#readings)) {
       if (SqliteConnection.handleOf(lent).pins) return now - begunAt
     }
     return undefined
@@ -53,8 +65,10 @@ export class ReadAges {
 
   /** Ends all leases now. */
   revokeAll(reason: string): void {
-    for (const { lent } of this.#readings.values()) revoke(lent, reason)
-    this.#readings.clear()
+    for (const reading of this.#all()) {
+      LinkedList.remove(reading)
+      revoke(reading.lent, reason)
+    }
   }
 
   stop(): void {
@@ -63,7 +77,8 @@ export class ReadAges {
 
   #ring(now: number): void {
     let next = Infinity
-    for (const reading of this.#readings.values()) {
+    for (const reading of this.#all()) {
+      if (reading.list === undefined) continue
       const heldMillis = now - reading.begunAt
       // One that holds on to nothing may do so later.
       if (heldMillis < this.#maxAge) next = Math.min(next, reading.begunAt + this.#maxAge)
@@ -72,10 +87,15 @@ export class ReadAges {
     if (next !== Infinity) this.#alarm.set(next, false)
   }
 
+  /** A copy: whoever hears of the end of one may end others. */
+  #all(): ReadonlyArray<Reading> {
+    return [...LinkedList.members(this.#readings)]
+  }
+
   /** Ends a lease for its age, if that is of any use. */
   #expire(reading: Reading, heldMillis: number): boolean {
     if (reading.isExempt || !SqliteConnection.handleOf(reading.lent).pins) return false
-    this.#readings.delete(reading.lent)
+    LinkedList.remove(reading)
     revoke(reading.lent, `it was held for ${Math.round(heldMillis)} ms, more than maxReadAge, ${this.#maxAge} ms`)
     this.#onExpired(heldMillis)
     reading.onExpiry?.(heldMillis)

@@ -1,0 +1,414 @@
+/** What can be seen of a statement, and by whom. */
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, Effect, Exit, Fiber, Latch, Option, Stream, Tracer } from "effect"
+import { PoolAssert, Sweep } from "effect-connection-pool/testing"
+import type { SqlClient } from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
+import * as Statement from "effect/sql/Statement"
+import { TestClock } from "effect/testing"
+import { settle } from "../support.ts"
+import * as Database from "./database.ts"
+
+const { failsWith } = PoolAssert
+
+/** Every way to run a statement. */
+const ways = {
+  rows: (statement: Statement.Statement<unknown>) => statement,
+  withoutTransform: (statement: Statement.Statement<unknown>) => statement.withoutTransform,
+  unprepared: (statement: Statement.Statement<unknown>) => statement.unprepared,
+  values: (statement: Statement.Statement<unknown>) => statement.values,
+  valuesUnprepared: (statement: Statement.Statement<unknown>) => statement.valuesUnprepared,
+  raw: (statement: Statement.Statement<unknown>) => statement.raw,
+  stream: (statement: Statement.Statement<unknown>) => Stream.runCollect(statement.stream)
+} satisfies Record<string, (statement: Statement.Statement<unknown>) => Effect.Effect<unknown, SqlError>>
+
+const everyWay: ReadonlyArray<(statement: Statement.Statement<unknown>) => Effect.Effect<unknown, SqlError>> = Object
+  .values(ways)
+
+/** A tracer that keeps every span. */
+const tracing = () => {
+  const spans: Array<Tracer.Span> = []
+  const tracer = Tracer.make({
+    span: (options) => {
+      const span = new Tracer.NativeSpan(options)
+      spans.push(span)
+      return span
+    }
+  })
+  return { spans, tracer }
+}
+
+/** What there is to know of a span. */
+const told = ({ attributes, kind, links, name, parent, sampled, status }: Tracer.Span) => ({
+  name,
+  kind,
+  sampled,
+  links,
+  attributes: [...attributes],
+  parent: Option.match(parent, { onNone: () => undefined, onSome: ({ spanId }) => spanId }),
+  millis: status._tag === "Ended" ? Number(status.endTime - status.startTime) / 1e6 : "open",
+  exit: status._tag === "Ended" ? toldExit(status.exit) : "open"
+})
+
+const toldExit = (exit: Exit.Exit<unknown, unknown>) =>
+  Exit.isSuccess(exit) ? exit.value : Cause.pretty(exit.cause).split("\n")[0]
+
+/** Effect's own statements on one connection of the same database. */
+const ownOn = Effect.fnUntraced(function*(sql: SqlClient, attributes: ReadonlyArray<readonly [string, unknown]>) {
+  const connection = yield* sql.reserve
+  return Statement.make(
+    Effect.succeed(connection),
+    Statement.makeCompilerSqlite(),
+    [...attributes, ["db.system.name", "sqlite"]],
+    undefined,
+    (f) => f(connection)
+  )
+})
+
+describe("the span of a statement", () => {
+  it.effect("is that of Effect's own, however it is run and however it ends", () =>
+    Effect.gen(function*() {
+      const db = yield* Database.make({ client: { spanAttributes: { "db.namespace": "shop" } } })
+      yield* db.sql`insert into t values (1), (2)`
+      const own = yield* ownOn(db.sql, [["db.namespace", "shop"]])
+      const statements: ReadonlyArray<(sql: Statement.Constructor) => Statement.Statement<unknown>> = [
+        (sql) => sql`select n from t where n > ${0}`,
+        (sql) => sql`select n from t where n in ${sql.in([1, 2])}`,
+        (sql) => sql`select nothing from t`,
+        (sql) => sql`select n from t where n = ${new Date(0)}`,
+        (sql) => sql.unsafe("select ? as n", [1])
+      ]
+      const request = Tracer.externalSpan({ spanId: "1", traceId: "2" })
+      for (const make of statements) {
+        for (const way of everyWay) {
+          const [ours, theirs] = yield* Effect.forEach([db.sql, own], (sql) =>
+            Effect.gen(function*() {
+              const { spans, tracer } = tracing()
+              const exit = yield* Effect.exit(
+                way(make(sql)).pipe(Effect.withParentSpan(request), Effect.withTracer(tracer))
+              )
+              return [toldExit(exit), spans.map(told)]
+            }))
+          assert.deepStrictEqual(ours, theirs)
+          assert.strictEqual((ours![1] as ReadonlyArray<unknown>).length, 1)
+        }
+      }
+    }))
+
+  it.effect("lasts as long as the statement, with its wait in line", () =>
+    Effect.gen(function*() {
+      const db = yield* Database.make({ readers: 1 })
+      const { spans, tracer } = tracing()
+      const held = yield* Latch.make()
+      yield* Effect.forkChild(db.reader.use(() => held.await))
+      yield* settle
+      const waiting = yield* Effect.forkChild(Effect.withTracer(db.sql`select ${1}`, tracer))
+      yield* TestClock.adjust("2 seconds")
+      yield* held.open
+      yield* Fiber.join(waiting)
+      assert.deepStrictEqual(spans.map(({ name }) => name), ["sqlite", "ConnectionPool.acquire"])
+      assert.strictEqual(told(spans[0]!).millis, 2000)
+    }))
+
+  it.effect("is made where there is a tracer, and nowhere else", () =>
+    Effect.gen(function*() {
+      const db = yield* Database.make()
+      for (const way of everyWay) {
+        for (const statement of [db.sql`select ${1}`, db.sql`select ${db.sql.literal("1")}`]) {
+          const { spans, tracer } = tracing()
+          const run = Effect.exit(way(statement))
+          yield* run
+          assert.strictEqual(spans.length, 0)
+          yield* Effect.withTracer(run, tracer)
+          assert.deepStrictEqual(spans.map(({ name }) => name), ["sqlite"])
+          yield* run
+          yield* run.pipe(Effect.withTracerEnabled(false), Effect.withTracer(tracer))
+          assert.strictEqual(spans.length, 1)
+          yield* run.pipe(Effect.withTracerEnabled(true), Effect.withTracerEnabled(false), Effect.withTracer(tracer))
+          assert.strictEqual(spans.length, 2)
+        }
+      }
+    }))
+
+  it.effect("is there for what rows are transformed with, if it is to be passed on", () =>
+    Effect.gen(function*() {
+      const seen: Array<string | undefined> = []
+      const db = yield* Database.make({
+        client: {
+          transformResultNames: (name) => {
+            const span = Fiber.getCurrent()?.cache.span
+            seen.push(span?._tag === "Span" ? span.name : undefined)
+            return name
+          }
+        }
+      })
+      const passing = Effect.provideService(db.sql`select ${1}`, Statement.SpanPropagationEnabled, true)
+      yield* db.sql`select ${1}`
+      yield* passing
+      yield* Effect.withTracerEnabled(passing, false)
+      const { spans, tracer } = tracing()
+      yield* Effect.withTracer(passing, tracer)
+      assert.deepStrictEqual(seen, [undefined, "sqlite", undefined, "sqlite"])
+      assert.isTrue(spans[0]!.attributes.has("db.client.connection.wait_time_ms"))
+    }))
+})
+
+describe("a transformer of statements", () => {
+  it.effect("gets what Effect's own gives it, with a tracer or without, and its statement is what is run", () =>
+    Effect.gen(function*() {
+      const db = yield* Database.make()
+      yield* db.sql`insert into t values (1), (2), (3)`
+      const own = yield* ownOn(db.sql, [])
+      for (const isTraced of [false, true]) {
+        for (const [name, way] of Object.entries(ways)) {
+          const [ours, theirs] = yield* Effect.forEach([db.sql, own], (sql) =>
+            Effect.withFiber((fiber) => {
+              const calls: Array<unknown> = []
+              const transformed = Effect.provideService(
+                way(sql`select n from t where n > ${1}`),
+                Statement.CurrentTransformer,
+                (self, make, its, span) => {
+                  calls.push([self.compile(), self.segments, its === fiber, told(span)])
+                  return Effect.succeed(make`${self} and n < ${3}`)
+                }
+              )
+              return Effect.map(
+                isTraced ? Effect.withTracer(transformed, tracing().tracer) : transformed,
+                (found) => ({ found, calls })
+              )
+            }))
+          assert.deepStrictEqual(ours, theirs)
+          assert.strictEqual(ours!.calls.length, 1)
+          assert.deepStrictEqual(ours!.found, name.startsWith("values") ? [[2]] : [{ n: 2 }])
+        }
+      }
+    }))
+})
+
+describe("a statement that nobody sees", () => {
+  it.effect("ends as one that is seen", () =>
+    Effect.gen(function*() {
+      const db = yield* Database.make({ busyTimeout: 0 })
+      yield* db.sql`insert into t values (1)`
+      const statements = [
+        db.sql`select n from t where n = ${1}`,
+        db.sql`select n from t where n = ${1n} or ${"a"} = ${null}`,
+        db.sql`insert into t values (${1})`,
+        db.sql`select nothing from t where n = ${1}`,
+        db.sql`select ${undefined}`,
+        db.sql`select ${NaN}`,
+        db.sql`select ${new Date(0)}`,
+        db.sql`begin`,
+        db.sql`pragma busy_timeout = 5`,
+        db.sql`select 1; select 2`,
+        db.sql``,
+        db.sql.unsafe("select '\0'"),
+        db.sql.unsafe("select :a", { a: 1 } as never)
+      ]
+      const outcome = (effect: Effect.Effect<unknown, SqlError>) =>
+        Effect.map(Effect.exit(effect), (exit) => {
+          if (Exit.isSuccess(exit)) return exit.value
+          const error = Cause.squash(exit.cause) as SqlError
+          return [
+            error.message,
+            error.reason._tag,
+            error.reason.operation,
+            error.isRetryable,
+            String(error.reason.cause)
+          ]
+        })
+      const { tracer } = tracing()
+      for (const statement of statements) {
+        for (const way of everyWay) {
+          const seen = yield* outcome(Effect.withTracer(way(statement), tracer))
+          assert.deepStrictEqual(yield* outcome(way(statement)), seen)
+          const inTransaction = yield* outcome(db.withTransaction(Effect.withTracer(way(statement), tracer)))
+          assert.deepStrictEqual(yield* outcome(db.withTransaction(way(statement))), inTransaction)
+        }
+      }
+    }))
+
+  it.effect("is the same when it is run again, elsewhere, and by many at once", () =>
+    Effect.gen(function*() {
+      const db = yield* Database.make()
+      const count = db.sql<{ readonly n: number }>`select count(*) as n from t where n >= ${0}`
+      const insert = db.sql`insert into t select ifnull(max(n), 0) + ${1} from t`
+      const found = yield* Effect.forEach(
+        Array.from({ length: 20 }),
+        () => Effect.andThen(insert, count),
+        { concurrency: 5 }
+      )
+      assert.strictEqual(found.length, 20)
+      const inside = yield* Effect.flip(db.transaction(
+        Effect.gen(function*() {
+          yield* insert
+          // Elsewhere, it sees nothing of the transaction that this fiber is in.
+          return yield* Effect.fail([yield* count, yield* Effect.promise(() => Effect.runPromise(count))] as const)
+        })
+      ))
+      assert.deepStrictEqual(inside, [[{ n: 21 }], [{ n: 20 }]])
+      assert.deepStrictEqual(yield* count, [{ n: 20 }])
+      assert.deepStrictEqual(Effect.runSync(count), [{ n: 20 }])
+    }))
+
+  it.effect("can be part of another, before and after it was run", () =>
+    Effect.gen(function*() {
+      const db = yield* Database.make()
+      yield* db.sql`insert into t values (1), (2), (3)`
+      const inner = db.sql`select n from t where n > ${1}`
+      const outer = (limit: unknown) => db.sql`select n from (${inner}) where n < ${limit}`
+      assert.deepStrictEqual(yield* outer(3).values, [[2]])
+      assert.deepStrictEqual(yield* inner.values, [[2], [3]])
+      assert.deepStrictEqual(yield* outer(db.sql`(${2} + ${2})`).values, [[2], [3]])
+      assert.deepStrictEqual(yield* outer(3).values, [[2]])
+      // The same template, with a value first.
+      const by = (what: unknown) => db.sql`select n from t where n = ${what}`
+      assert.deepStrictEqual(yield* by(1).values, [[1]])
+      assert.deepStrictEqual(yield* by(db.sql.literal("n and n > 1")).values, [[2], [3]])
+      assert.deepStrictEqual(yield* by(db.sql("n")).values, [[1], [2], [3]])
+      assert.deepStrictEqual(yield* by(2).values, [[2]])
+    }))
+
+  it.effect("has its own transforms in every copy of the client", () =>
+    Effect.gen(function*() {
+      const db = yield* Database.make({
+        client: {
+          transformResultNames: (name) => name.toUpperCase(),
+          transformQueryNames: (name) => name.toLowerCase()
+        }
+      })
+      const { sql } = db
+      yield* sql`insert into t values (1)`
+      const copy: SqlClient = Object.assign((...args: Parameters<SqlClient>) => sql(...args), sql)
+      const plain = sql.withoutTransforms()
+      const namesOf = (sql: SqlClient) =>
+        Effect.forEach(
+          [sql`select n from t where n = ${1}`, sql`select n as ${sql("N")} from t`, sql.unsafe("select n from t")],
+          (statement) => Effect.map(statement, ([row]) => Object.keys(row!)[0])
+        )
+      assert.deepStrictEqual(yield* namesOf(sql), ["N", "N", "N"])
+      assert.deepStrictEqual(yield* namesOf(copy), ["N", "N", "N"])
+      // What SQLite is asked for is as it was written, too.
+      for (const one of [plain, copy.withoutTransforms(), plain.safe, plain.withoutTransforms()]) {
+        assert.deepStrictEqual(yield* namesOf(one), ["n", "N", "n"])
+      }
+      assert.strictEqual(sql.withoutTransforms(), plain)
+      const other = yield* Database.make()
+      assert.strictEqual(other.sql.withoutTransforms(), other.sql)
+    }))
+
+  it.effect("has its rows transformed when it had to wait for them", () =>
+    Effect.gen(function*() {
+      const db = yield* Database.make({ readers: 1, client: { transformResultNames: (name) => name.toUpperCase() } })
+      const held = yield* Latch.make()
+      yield* Effect.forkChild(db.reader.use(() => held.await))
+      yield* settle
+      const waiting = yield* Effect.forkChild(db.sql`select ${1} as n`)
+      yield* settle
+      yield* held.open
+      assert.deepStrictEqual(yield* Fiber.join(waiting), [{ N: 1 }])
+    }))
+
+  it.effect("gives its connection back before its rows are transformed, and dies of what that throws", () =>
+    Effect.gen(function*() {
+      const boom = new Error("boom")
+      const db = yield* Database.make({
+        client: {
+          transformResultNames: () => {
+            throw boom
+          }
+        }
+      })
+      const exit = yield* Effect.exit(db.sql`select ${1} as n`)
+      assert.deepStrictEqual(exit, Exit.die(boom))
+      const { inUse, returns } = yield* db.reader.stats
+      assert.deepStrictEqual([inUse, returns], [0, 1])
+    }))
+
+  it.effect("can be interrupted in line, and costs no connection wherever it is", () =>
+    Effect.gen(function*() {
+      const db = yield* Database.make({ readers: 1 })
+      const held = yield* Latch.make()
+      const holder = yield* Effect.forkChild(db.reader.use(() => held.await))
+      yield* settle
+      const waiting = yield* Effect.forkChild(db.sql`select ${1}`)
+      yield* settle
+      assert.strictEqual((yield* db.reader.stats).waiting, 1)
+      yield* Fiber.interrupt(waiting)
+      assert.isTrue(Exit.hasInterrupts(yield* Fiber.await(waiting)))
+      assert.strictEqual((yield* db.reader.stats).waiting, 0)
+      yield* held.open
+      yield* Fiber.join(holder)
+      const report = yield* Sweep.run({
+        setup: Effect.void,
+        scenario: () =>
+          Effect.all([db.sql`select ${1}`, db.sql`select ${2}`.values, db.sql`select ${3}`.raw], {
+            concurrency: "unbounded"
+          }),
+        check: () =>
+          Effect.gen(function*() {
+            yield* settle
+            assert.strictEqual((yield* db.reader.stats).inUse, 0)
+          }),
+        budgets: [3, 24],
+        turns: [0, 6]
+      })
+      assert.isAbove(report.interrupted, 0)
+    }))
+
+  it.effect("is refused once its transaction has ended", () =>
+    Effect.gen(function*() {
+      const db = yield* Database.make()
+      const over = yield* Latch.make()
+      const late = yield* db.transaction(
+        Effect.forkDetach(
+          Effect.andThen(over.await, Effect.forEach(everyWay, (way) => Effect.flip(way(db.sql`select ${1}`))))
+        )
+      )
+      yield* over.open
+      for (const error of yield* Fiber.join(late)) {
+        assert.include(error.message, "ended")
+        assert.strictEqual((error.reason.cause as { readonly _tag: string })._tag, "TransactionEndedError")
+      }
+      yield* failsWith(
+        db.transaction(Effect.andThen(db.sql`insert or rollback into t values (${1}), (${1})`, Effect.void)),
+        "SqlError"
+      )
+    }))
+
+  it.effect("runs on whatever connection the transaction service holds", () =>
+    Effect.gen(function*() {
+      const { sql } = yield* Database.make()
+      const connection = yield* sql.reserve
+      const seen: Array<string> = []
+      const watched = {
+        ...connection,
+        execute: (...args: Parameters<typeof connection.execute>) => {
+          seen.push(args[0])
+          return connection.execute(...args)
+        }
+      }
+      yield* Effect.provideService(sql`select ${1}`, sql.transactionService, [watched, 0])
+      assert.deepStrictEqual(seen, ["select ?"])
+    }))
+
+  it.effect("lets others go first while a fiber runs many", () =>
+    Effect.gen(function*() {
+      const db = yield* Database.make()
+      let turns = 0
+      let isOver = false
+      yield* Effect.forkChild(Effect.whileLoop({
+        while: () => !isOver,
+        body: () => Effect.yieldNow,
+        step: () => {
+          turns++
+        }
+      }))
+      for (let n = 0; n < 2000; n++) yield* db.sql`select ${n}`
+      isOver = true
+      assert.isAtLeast(turns, 5)
+      // Outside of a scheduler, there is nobody to let go first.
+      const many = Effect.repeat(db.sql`select ${1}`.values, { times: 2000 })
+      assert.deepStrictEqual(Effect.runSync(many), [[1]])
+    }))
+})
