@@ -20,10 +20,12 @@ export interface Folders {
   readonly before: string | undefined
 }
 
-export interface Libraries {
-  readonly library: Library
-  readonly before: Library | undefined
+export interface Loaded<A> {
+  readonly library: A
+  readonly before: A | undefined
 }
+
+export type Libraries = Loaded<Library>
 
 export const loadAll = async ({ before, library }: Folders): Promise<Libraries> => {
   assert.equal(
@@ -32,19 +34,21 @@ export const loadAll = async ({ before, library }: Folders): Promise<Libraries> 
     "there are two copies of effect: bench/ must not have one of its own"
   )
   return {
-    library: await load(library === undefined ? root.resolve("effect-connection-pool") : entryOf(library)),
-    before: before === undefined ? undefined : await load(entryOf(before))
+    library: await load<Library>(library === undefined ? root.resolve("effect-connection-pool") : entryOf(library)),
+    before: before === undefined ? undefined : await load<Library>(entryOf(before))
   }
 }
 
 /** The same for its SQLite. */
-export const loadSqlite = async ({ library }: Folders): Promise<Sqlite> => {
-  const entry = library === undefined
-    ? root.resolve("effect-connection-pool/sqlite")
-    : resolve(library, "sqlite/index.js")
-  return await import(pathToFileURL(entry).href) as Sqlite
-}
+export const loadSqlite = async ({ before, library }: Folders): Promise<Loaded<Sqlite>> => ({
+  library: await load<Sqlite>(
+    library === undefined ? root.resolve("effect-connection-pool/sqlite") : sqliteOf(library)
+  ),
+  before: before === undefined ? undefined : await load<Sqlite>(sqliteOf(before))
+})
 
 const entryOf = (folder: string): string => resolve(folder, "index.js")
 
-const load = async (entry: string): Promise<Library> => await import(pathToFileURL(entry).href) as Library
+const sqliteOf = (folder: string): string => resolve(folder, "sqlite/index.js")
+
+const load = async <A>(entry: string): Promise<A> => await import(pathToFileURL(entry).href) as A

@@ -7,13 +7,12 @@
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
 import { cases } from "./cases/index.ts"
-import { contenders } from "./contenders/index.ts"
+import { everybody } from "./contenders/index.ts"
 import { goals } from "./goals.ts"
 import { effort } from "./harness/effort.ts"
-import { inProcess } from "./harness/task.ts"
-import { loadAll } from "./library.ts"
+import { inProcesses } from "./harness/task.ts"
 import { surroundings, writeRecord } from "./report/record.ts"
-import { caseTable, goalTable, judge, type Outcome } from "./report/tables.ts"
+import { caseTable, contenders, goalTable, judge, type Outcome } from "./report/tables.ts"
 
 const { values: flags } = parseArgs({
   options: {
@@ -27,22 +26,27 @@ const { values: flags } = parseArgs({
     library: { type: "string" },
     /** The folder of an earlier build, which then takes part as well. */
     before: { type: "string" },
-    /** Where every round is written down. A short run writes nothing unless this is given. */
+    /** Where every round is written down. If it is not given, only a full run of the build alone is. */
     json: { type: "string" }
   }
 })
 
 const folders = { library: flags.library, before: flags.before }
-const who = contenders(await loadAll(folders))
+const who = await everybody(folders)
 const wanted = cases(who, effort(flags.short), folders).filter(({ name }) => new RegExp(flags.cases).test(name))
 console.log(`${surroundings}\n`)
+const { whyMissing } = who.sqlite
+const missing = whyMissing === undefined
+  ? undefined
+  : `without better-sqlite3, which cannot be loaded (${whyMissing}), and the clients on it`
+if (missing !== undefined) console.log(`${missing}\n`)
 
 const outcomes: Array<Outcome> = []
 for (const one of wanted) {
-  const task = { case: one.name, contenders: flags.contenders, isShort: flags.short, folders }
-  const outcome = { case: one, measured: await inProcess(task) }
+  const task = { contenders: flags.contenders, isShort: flags.short, folders }
+  const outcome = { case: one, measured: await inProcesses(one, task) }
   outcomes.push(outcome)
-  console.log(flags.short ? `${one.name}: ${outcome.measured.length} contestants did their work` : caseTable(outcome))
+  console.log(flags.short ? `${one.name}: ${contenders(outcome)} contenders did their work` : caseTable(outcome))
 }
 
 const verdicts = flags.short ? [] : judge(goals, outcomes)
@@ -51,6 +55,7 @@ if (verdicts.length > 0) {
   console.log(`${goalTable(verdicts)}\n\n${reached} of ${verdicts.length} goals reached\n`)
 }
 
-const file = flags.json ??
-  (flags.short ? undefined : fileURLToPath(new URL("results/latest.json", import.meta.url)))
-if (file !== undefined) writeRecord(file, flags.short, outcomes, verdicts)
+const isPart = flags.cases !== "" || flags.contenders !== ""
+const isTheRecord = !flags.short && !isPart && flags.library === undefined && flags.before === undefined
+const file = flags.json ?? (isTheRecord ? fileURLToPath(new URL("results/latest.json", import.meta.url)) : undefined)
+if (file !== undefined) writeRecord(file, flags.short, outcomes, verdicts, missing)

@@ -12,7 +12,7 @@ export const aloneCases = (who: Contenders, effort: Effort): ReadonlyArray<Case>
     title: "1 user, 4 connections",
     unit: "ns per use",
     reference: "Pool.use",
-    ...effort.rounds(150, 30),
+    ...effort.rounds(50, 30),
     contestants: [...who.pools, ...who.alone].map((contender) =>
       contestant({
         contender,

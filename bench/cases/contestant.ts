@@ -1,5 +1,5 @@
 import type { Contender, OpenOptions, Pool } from "../contenders/contender.ts"
-import type { Contestant, Counts } from "../harness/case.ts"
+import { type Contestant, type Counts, served } from "../harness/case.ts"
 import { wallClock, type Watch } from "../harness/watch.ts"
 
 /** A contender that does one kind of work. */
@@ -33,7 +33,7 @@ export const contestant = (
         const counts = await round(pool, watch)
         return {
           cost: watch.nanos() / units,
-          counts: counts ?? { served: pool.ledger.uses - uses, timedOut: 0, interrupted: 0 }
+          counts: counts ?? served(pool.ledger.uses - uses)
         }
       },
       close: async () => {

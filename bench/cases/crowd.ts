@@ -14,7 +14,7 @@ export const crowdCases = (who: Contenders, effort: Effort): ReadonlyArray<Case>
     title: `100 users, 4 connections, ${title} while holding one`,
     unit: "ns per use",
     reference: "Pool.use",
-    ...effort.rounds(60, 10),
+    ...effort.rounds(20, 10),
     contestants: who.pools.map((contender) =>
       contestant({
         contender,

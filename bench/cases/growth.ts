@@ -32,7 +32,7 @@ export const growthCases = (who: Contenders, effort: Effort): ReadonlyArray<Case
       title: "1 user, pools of 1 to 1000 connections",
       unit: "ns per use",
       reference: "Pool.use",
-      ...effort.rounds(15, 4),
+      ...effort.rounds(5, 4),
       contestants: each((contender, load) => using(contender, load, load, 0))
     },
     {
@@ -40,7 +40,7 @@ export const growthCases = (who: Contenders, effort: Effort): ReadonlyArray<Case
       title: "1 user, 1 to 1000 connections held by others, 1 free",
       unit: "ns per use",
       reference: "Pool.use",
-      ...effort.rounds(15, 4),
+      ...effort.rounds(5, 4),
       contestants: each((contender, load) => using(contender, load, load + 1, load))
     }
   ]

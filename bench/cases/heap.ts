@@ -36,7 +36,7 @@ export const heapCases = (who: Contenders, effort: Effort, folders: Folders): Re
     unit,
     reference: "Pool.use",
     // Bytes are the same every time.
-    ...effort.rounds(1, 0),
+    ...effort.rounds(1, 0, 1),
     contestants: contenders.map((contender): Contestant => ({
       name: contender.name,
       expected: served(units),

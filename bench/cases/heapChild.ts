@@ -2,8 +2,9 @@
 import { PerformanceObserver } from "node:perf_hooks"
 import type { Pool } from "../contenders/contender.ts"
 import { all, contenders } from "../contenders/index.ts"
-import type { Round } from "../harness/case.ts"
-import { settle } from "../harness/settle.ts"
+import { type Round, served } from "../harness/case.ts"
+import { toJson } from "../harness/json.ts"
+import { turns } from "../harness/settle.ts"
 import { summarize } from "../harness/summary.ts"
 import { loadAll } from "../library.ts"
 import { alone } from "../workloads/alone.ts"
@@ -24,36 +25,36 @@ const perUse = async (pool: Pool, units: number): Promise<Round> => {
   // Compiled code allocates less than interpreted code.
   for (let i = 0; i < 10; i++) await alone(pool, units)
   const costs: Array<number> = []
-  let served = 0
+  let uses = 0
   while (costs.length < 5) {
-    await settle()
+    await turns()
     collections = 0
-    const { uses } = pool.ledger
+    const usesBefore = pool.ledger.uses
     const before = used()
     await alone(pool, units)
     const bytes = used() - before
-    served = pool.ledger.uses - uses
-    await settle()
+    uses = pool.ledger.uses - usesBefore
+    await turns()
     if (collections === 0) costs.push(bytes / units)
   }
-  return { cost: summarize(costs).median, counts: { served, timedOut: 0, interrupted: 0 } }
+  return { cost: summarize(costs).median, counts: served(uses) }
 }
 
 const perWaiter = async (pool: Pool, units: number): Promise<Round> => {
   const costs: Array<number> = []
-  let counts = { served: 0, timedOut: 0, interrupted: 0 }
+  let counts = served(0)
   for (let i = 0; i < 5; i++) {
     const release = await hold(pool, size)
     const tally = new Tally(units, () => {})
     collect()
     const before = used()
     queueUp(pool, units, tally)
-    await settle()
+    await turns()
     collect()
     costs.push((used() - before) / units)
     release()
     await tally.done
-    await settle()
+    await turns()
     counts = tally.counts
   }
   return { cost: summarize(costs).median, counts }
@@ -65,4 +66,4 @@ const contender = all(who).find((contender) => contender.name === name)!
 const pool = await contender.open({ size, ...(what === "timed waiter" ? { acquireTimeoutMillis: 60_000 } : undefined) })
 const round = what === "use" ? await perUse(pool, units) : await perWaiter(pool, units)
 await pool.close()
-console.log(JSON.stringify(round))
+console.log(toJson(round))

@@ -1,7 +1,7 @@
 /** Half of those in line leave it: because they are interrupted, or because they have waited for too long. */
 import { setTimeout } from "node:timers/promises"
 import type { Contenders } from "../contenders/index.ts"
-import type { Case } from "../harness/case.ts"
+import { type Case, counts, sum } from "../harness/case.ts"
 import type { Effort } from "../harness/effort.ts"
 import { cpuClock } from "../harness/watch.ts"
 import { hold, queueUp, queueUpFor } from "../workloads/line.ts"
@@ -20,13 +20,13 @@ const interrupted = (who: Contenders, effort: Effort, callers: number): Case => 
   title: `${callers} callers in line for 4 connections, every other one interrupted there`,
   unit: "ns per caller",
   reference: "Pool.use",
-  ...effort.rounds(40, 8),
+  ...effort.rounds(14, 8),
   contestants: who.withCancel.map((contender) =>
     contestant({
       contender,
       options: { size: connections },
       units: callers,
-      expected: { served: callers / 2, timedOut: 0, interrupted: callers / 2 },
+      expected: counts({ served: callers / 2, interrupted: callers / 2 }),
       round: async (pool, watch) => {
         const release = await hold(pool, connections)
         const tally = new Tally(callers, watch.stop)
@@ -51,14 +51,14 @@ const timedOut = (who: Contenders, effort: Effort, callers: number): Case => ({
   title: `${callers} callers in line for 4 connections, half of whom time out`,
   unit: "ns of CPU per caller",
   reference: "Pool.use",
-  ...effort.rounds(7, 1),
+  ...effort.rounds(3, 1),
   contestants: who.withDeadline.map((contender) =>
     contestant({
       contender,
       options: { size: connections, acquireTimeoutMillis: timeoutMillis },
       units: callers,
       clock: cpuClock,
-      expected: { served: callers / 2, timedOut: callers / 2, interrupted: 0 },
+      expected: counts({ served: callers / 2, timedOut: callers / 2 }),
       round: async (pool, watch) => {
         const release = await hold(pool, connections)
         const late = new Tally(callers / 2, () => {})
@@ -70,11 +70,7 @@ const timedOut = (who: Contenders, effort: Effort, callers: number): Case => ({
         await late.done
         release()
         await inTime.done
-        return {
-          served: late.served + inTime.served,
-          timedOut: late.timedOut + inTime.timedOut,
-          interrupted: late.interrupted + inTime.interrupted
-        }
+        return sum([late.counts, inTime.counts])
       }
     })
   )

@@ -6,7 +6,7 @@ import type { Contender, Pool } from "../contenders/contender.ts"
 import type { Contenders } from "../contenders/index.ts"
 import { type Case, type Contestant, type Counts, served } from "../harness/case.ts"
 import type { Effort } from "../harness/effort.ts"
-import { settle } from "../harness/settle.ts"
+import { turns } from "../harness/settle.ts"
 import type { Watch } from "../harness/watch.ts"
 import { hold, queueUp } from "../workloads/line.ts"
 import { Tally } from "../workloads/tally.ts"
@@ -22,7 +22,7 @@ export const lineCases = (who: Contenders, effort: Effort): ReadonlyArray<Case> 
       title: "1000 callers in line for 4 connections",
       unit: "ns per caller",
       reference: "Pool.use",
-      ...effort.rounds(60, 10),
+      ...effort.rounds(20, 10),
       contestants: everybody.map((contender) => inLine(contender, effort.scale(1000), 10))
     },
     {
@@ -30,7 +30,7 @@ export const lineCases = (who: Contenders, effort: Effort): ReadonlyArray<Case> 
       title: "10 000 callers in line for 4 connections",
       unit: "ns per caller",
       reference: "Pool.use",
-      ...effort.rounds(60, 10),
+      ...effort.rounds(20, 10),
       contestants: everybody.map((contender) => inLine(contender, effort.scale(10_000), 1))
     },
     {
@@ -38,7 +38,7 @@ export const lineCases = (who: Contenders, effort: Effort): ReadonlyArray<Case> 
       title: "a line of 100 000 callers beside lines of 1000",
       unit: "ns per caller",
       reference: "Pool.use",
-      ...effort.rounds(7, 1),
+      ...effort.rounds(3, 1),
       contestants: everybody.flatMap((contender) => [
         inLine(contender, effort.scale(1000), 50, { load: "1k" }),
         inLine(contender, effort.scale(100_000), 1, { load: "100k" })
@@ -49,9 +49,22 @@ export const lineCases = (who: Contenders, effort: Effort): ReadonlyArray<Case> 
       title: "10 000 callers in line for 4 connections, each with a deadline that it meets",
       unit: "ns per caller",
       reference: "Pool.use",
-      ...effort.rounds(30, 5),
+      ...effort.rounds(10, 5),
       contestants: who.withDeadline.map((contender) =>
         inLine(contender, effort.scale(10_000), 1, { acquireTimeoutMillis: 60_000 })
+      )
+    },
+    {
+      name: "growth-waiters",
+      title: "lines of 1 to 100 000 callers for 4 connections",
+      unit: "ns per caller",
+      reference: "Pool.use",
+      ...effort.rounds(3, 1),
+      contestants: who.growing.flatMap((contender) =>
+        effort.loads([1, 10, 100, 1000, 10_000, 100_000]).map((callers) =>
+          // Short lines, but many of them: there has to be something to measure.
+          inLine(contender, callers, effort.scale(Math.max(1000 / callers, 1)), { load: String(callers) })
+        )
       )
     }
   ]
@@ -84,6 +97,6 @@ const oneLine = async (pool: Pool, callers: number, watch: Watch): Promise<Count
   queueUp(pool, callers, tally)
   release()
   await tally.done
-  await settle()
+  await turns()
   return tally.counts
 }

@@ -1,5 +1,5 @@
 /** Who takes part. */
-import type { Libraries } from "../library.ts"
+import { type Folders, type Libraries, loadAll } from "../library.ts"
 import type { Contender } from "./contender.ts"
 import { poolGet, poolUse } from "./effectPool.ts"
 import {
@@ -15,9 +15,21 @@ import { genericPool } from "./genericPool.ts"
 import { ours } from "./ours.ts"
 import { pgPool } from "./pgPool.ts"
 import { promiseLoop } from "./promiseLoop.ts"
+import { type SqliteContenders, sqliteContenders } from "./sqlite/index.ts"
 import { tarn } from "./tarn.ts"
 
 export type Contenders = ReturnType<typeof contenders>
+
+/** The pools, and the ways to SQLite. */
+export interface Everybody {
+  readonly pools: Contenders
+  readonly sqlite: SqliteContenders
+}
+
+export const everybody = async (folders: Folders): Promise<Everybody> => ({
+  pools: contenders(await loadAll(folders)),
+  sqlite: await sqliteContenders(folders)
+})
 
 export const contenders = ({ before, library }: Libraries) => {
   const builds = [ours(library, "ours:"), ...(before === undefined ? [] : [ours(before, "before:")])]
@@ -33,6 +45,8 @@ export const contenders = ({ before, library }: Libraries) => {
     withDeadline: [...use, poolUse, ...peers, floorPrimitive],
     /** Those whose callers can leave the line. */
     withCancel: [...use, ...effects, tarn, ...floors],
+    /** Those of whom it is told how their cost grows from one caller in line on. */
+    growing: [...use, poolUse, floorPrimitive],
     /** For work that is synchronous. */
     synchronous: useSync,
     /** All that is of interest only when nobody waits. */

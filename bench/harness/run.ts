@@ -1,33 +1,59 @@
 /** Runs a case: all contestants in every round, in an order drawn anew for each. */
 import { Effect, Random } from "effect"
 import assert from "node:assert/strict"
-import type { Case, Contestant, Counts, Opened } from "./case.ts"
+import { type Case, type Contestant, type Counts, type Opened, sum } from "./case.ts"
 import { settle } from "./settle.ts"
 
 /** What one contestant's rounds cost; the rounds of all contestants of a case are in the same order. */
 export interface Measured {
   readonly name: string
+  /** The load of the contestant, or which of its figures this is. */
   readonly load: string | undefined
-  readonly expected: Counts
+  /** How the callers of all these rounds fared. */
+  readonly counts: Counts
   readonly costs: ReadonlyArray<number>
 }
 
+interface Entry {
+  readonly contestant: Contestant
+  readonly opened: Opened
+  /** By load, or by figure. */
+  readonly costs: Map<string | undefined, Array<number>>
+  readonly counts: Array<Counts>
+}
+
 export const run = async (one: Case): Promise<ReadonlyArray<Measured>> => {
-  const entries: Array<{ readonly contestant: Contestant; readonly opened: Opened; readonly costs: Array<number> }> = []
+  const entries: Array<Entry> = []
   for (const contestant of one.contestants) {
-    entries.push({ contestant, opened: await contestant.open(), costs: [] })
+    entries.push({ contestant, opened: await contestant.open(), costs: new Map(), counts: [] })
   }
   for (let round = -one.warmups; round < one.rounds; round++) {
-    for (const { contestant, costs, opened } of Effect.runSync(Random.shuffle(entries))) {
-      await settle()
-      const name = `${one.name}: ${contestant.name} ${contestant.load ?? ""}`
-      const { cost, counts } = await withinTime(opened.round(), name)
-      assert.deepEqual(counts, contestant.expected, `${name} did not do its work`)
-      if (round >= 0) costs.push(cost)
-    }
+    for (const entry of Effect.runSync(Random.shuffle(entries))) await oneRound(one, entry, round >= 0)
   }
   for (const { opened } of entries) await opened.close()
-  return entries.map(({ contestant: { expected, load, name }, costs }) => ({ name, load, expected, costs }))
+  return entries.flatMap(({ contestant: { name }, costs, counts }) =>
+    Array.from(costs, ([load, costs]) => ({ name, load, counts: sum(counts), costs }))
+  )
+}
+
+const oneRound = async (one: Case, { contestant, costs, counts, opened }: Entry, isKept: boolean): Promise<void> => {
+  await settle()
+  const name = `${one.name}: ${contestant.name} ${contestant.load ?? ""}`
+  const round = await withinTime(opened.round(), name)
+  check(round.counts, contestant.expected, `${name} did not do its work`)
+  if (!isKept) return
+  counts.push(round.counts)
+  const figures = typeof round.cost === "number" ? [[contestant.load, round.cost] as const] : Object.entries(round.cost)
+  for (const [load, cost] of figures) {
+    const column = costs.get(load) ?? []
+    column.push(cost)
+    costs.set(load, column)
+  }
+}
+
+const check = (counts: Counts, expected: Contestant["expected"], message: string): void => {
+  if (typeof expected !== "number") return assert.deepEqual(counts, expected, message)
+  assert.equal(Object.values<number>({ ...counts }).reduce((a, b) => a + b), expected, message)
 }
 
 // Far more than any round takes: it tells a contestant that lost a caller from one that is slow.

@@ -2,12 +2,13 @@ import assert from "node:assert/strict"
 import { spawn } from "node:child_process"
 import { once } from "node:events"
 import { text } from "node:stream/consumers"
+import { fromJson, toJson } from "./json.ts"
 
 /** Runs a script in a process of its own, which is given its task as JSON and prints its result so. */
 export const runNode = async <A>(flags: ReadonlyArray<string>, script: string, task: unknown): Promise<A> => {
-  const given = JSON.stringify(task)
+  const given = toJson(task)
   const child = spawn(process.execPath, [...flags, script, given], { stdio: ["ignore", "pipe", "inherit"] })
   const [printed, [code]] = await Promise.all([text(child.stdout), once(child, "close")])
   assert.equal(code, 0, `${script} failed with ${given}`)
-  return JSON.parse(printed) as A
+  return fromJson<A>(printed)
 }

@@ -1,5 +1,6 @@
 /** What a series of rounds says: its median, and the quartiles as its spread. */
 import { quantile } from "simple-statistics"
+import { starved } from "./case.ts"
 import type { Measured } from "./run.ts"
 
 export interface Summary {
@@ -9,10 +10,16 @@ export interface Summary {
 }
 
 export const summarize = (values: ReadonlyArray<number>): Summary => {
-  const [low, median, high] = quantile([...values], [0.25, 0.5, 0.75]) as [number, number, number]
+  const [low, median, high] = quantile([...values], [0.25, 0.5, 0.75]).map(between) as [number, number, number]
   return { low, median, high }
 }
 
+/** Between two rounds that starved lies another: to interpolate them gives no number. */
+const between = (value: number): number => Number.isNaN(value) ? starved : value
+
 /** How two contestants compare round by round, which cancels what the machine did in that round. */
-export const ratio = (subject: Measured, against: Measured): Summary =>
-  summarize(subject.costs.map((cost, round) => cost / against.costs[round]!))
+export const ratio = (subject: Pick<Measured, "costs">, against: Pick<Measured, "costs">): Summary =>
+  summarize(subject.costs.map((cost, round) => quotient(cost, against.costs[round]!)))
+
+/** Two who starved are equal. */
+const quotient = (cost: number, other: number): number => cost === other ? 1 : cost / other

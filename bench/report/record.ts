@@ -4,6 +4,7 @@ import { mkdirSync, writeFileSync } from "node:fs"
 import { createRequire } from "node:module"
 import { cpus, release, totalmem } from "node:os"
 import { dirname } from "node:path"
+import { toJson } from "../harness/json.ts"
 import { summarize } from "../harness/summary.ts"
 import type { Outcome, Verdict } from "./tables.ts"
 
@@ -11,7 +12,9 @@ export const writeRecord = (
   file: string,
   isShort: boolean,
   outcomes: ReadonlyArray<Outcome>,
-  verdicts: ReadonlyArray<Verdict>
+  verdicts: ReadonlyArray<Verdict>,
+  /** Who did not take part, and why. */
+  missing: string | undefined
 ): void => {
   const record = {
     date: new Date().toISOString(),
@@ -19,14 +22,20 @@ export const writeRecord = (
     isShort,
     machine,
     versions,
+    missing,
     cases: outcomes.map(({ case: { contestants: _, ...about }, measured }) => ({
       ...about,
       contestants: measured.map((entry) => ({ ...entry, ...summarize(entry.costs) }))
     })),
-    goals: verdicts.map(({ goal, ratio, reached }) => ({ ...goal, ...ratio, reached }))
+    goals: verdicts.map(({ floor, goal, ratio, reached }) => ({
+      ...goal,
+      ...ratio,
+      reached,
+      floorRatio: floor?.median
+    }))
   }
   mkdirSync(dirname(file), { recursive: true })
-  writeFileSync(file, `${JSON.stringify(record, undefined, 1)}\n`)
+  writeFileSync(file, `${toJson(record, 1)}\n`)
 }
 
 /** What was checked out, and whether it was changed since. */
@@ -48,10 +57,14 @@ const machine = {
 
 const require = createRequire(import.meta.url)
 
+const versionOf = (name: string): string => (require(`${name}/package.json`) as { readonly version: string }).version
+
 const versions: Readonly<Record<string, string>> = {
   node: process.versions.node,
   v8: process.versions.v8,
-  effect: (require("effect/package.json") as { readonly version: string }).version,
+  sqlite: process.versions["sqlite"]!,
+  effect: versionOf("effect"),
+  "@effect/sql-sqlite-node": versionOf("@effect/sql-sqlite-node"),
   ...(require("../package.json") as { readonly dependencies: Readonly<Record<string, string>> }).dependencies
 }
 

@@ -12,15 +12,20 @@ export const alone = async (pool: Pool, uses: number): Promise<void> => {
   }
 }
 
-/** Runs an effect, made anew each time as users do, so many times. */
-export const repeat = <A, E>(effect: () => Effect.Effect<A, E>, times: number): Effect.Effect<void, E> =>
+/** Runs an effect, made anew each time as users do, so many times; `take` gets what it yields. */
+export const repeat = <A, E>(
+  effect: () => Effect.Effect<A, E>,
+  times: number,
+  take: (value: A) => void = () => {}
+): Effect.Effect<void, E> =>
   Effect.suspend(() => {
     let left = times
     return Effect.whileLoop({
       while: () => left > 0,
       body: effect,
-      step: () => {
+      step: (value) => {
         left--
+        take(value)
       }
     })
   })

@@ -1,37 +1,73 @@
-/** Readers beside a writer that takes its time: how long a read takes, as its caller sees it. */
-import { Effect, Fiber } from "effect"
-import type { SqlClient } from "effect/sql/SqlClient"
-import { setImmediate } from "node:timers/promises"
+/** Readers beside a writer whose transactions take their time: how long reads take, as their callers see it. */
+import { Effect } from "effect"
+import { setImmediate, setTimeout } from "node:timers/promises"
+import type { Client, EffectClient, PromiseClient } from "../contenders/sqlite/client.ts"
+import { keyOf } from "../contenders/sqlite/database.ts"
+import { ReadLog } from "./readLog.ts"
 
-/** How long a transaction waits for something else before it commits. */
-const pauseMillis = 50
 const readers = 50
 
-/** How long each read took, in nanoseconds, and how many transactions were committed meanwhile. */
-export const besideWriter = (sql: SqlClient, transactions: number): Promise<{ reads: Array<number>; writes: number }> =>
-  Effect.runPromise(Effect.gen(function*() {
-    const reads: Array<number> = []
-    let writes = 0
-    let isOver = false
-    const read = Effect.gen(function*() {
-      for (let id = 1; !isOver; id++) {
-        const startedAt = performance.now()
-        yield* sql`select n from item where id = ${id}`
-        reads.push((performance.now() - startedAt) * 1e6)
-        yield* Effect.sleep(1)
-      }
-    })
-    const fibers = yield* Effect.forEach(Array.from({ length: readers }), () => Effect.forkChild(read))
+/** Between two reads of a reader. */
+const restMillis = 1
+
+/** How long a transaction waits for something else before it commits. */
+export const holdMillis = 50
+
+/** What the writer lets pass between two transactions: nothing, a turn of the event loop, or so many milliseconds. */
+export type Gap = "none" | "turn" | number
+
+/** From the beginning of the first transaction to the end of the last. */
+export const besideWriter = async (client: Client, transactions: number, gap: Gap): Promise<ReadLog> => {
+  const log = new ReadLog(readers)
+  if (client.style === "effect") await Effect.runPromise(withFibers(client, transactions, gap, log))
+  else await withPromises(client, transactions, gap, log)
+  return log
+}
+
+const withFibers = (client: EffectClient, transactions: number, gap: Gap, log: ReadLog) => {
+  const write = Effect.gen(function*() {
     for (let turn = 0; turn < transactions; turn++) {
-      yield* sql.withTransaction(Effect.andThen(
-        sql`update item set n = n where id = ${turn + 1}`,
-        Effect.sleep(pauseMillis)
-      ))
-      writes++
-      // Without it, nobody else would ever get the one connection of those that have one.
-      yield* Effect.promise(() => setImmediate())
+      const startedAt = performance.now()
+      yield* client.write(keyOf(turn), Effect.sleep(holdMillis))
+      log.wrote(startedAt)
+      if (gap === "turn") yield* Effect.promise(() => setImmediate())
+      else if (gap !== "none") yield* Effect.sleep(gap)
     }
-    isOver = true
-    yield* Fiber.joinAll(fibers)
-    return { reads, writes }
-  }))
+    log.end()
+  })
+  const read = Effect.fnUntraced(function*(reader: number) {
+    for (let turn = reader; !log.isOver; turn += readers) {
+      const startedAt = performance.now()
+      yield* client.read(keyOf(turn))
+      log.read(reader, startedAt)
+      yield* Effect.sleep(restMillis)
+    }
+  })
+  // The writer comes first: whoever has but one connection has lent it when the readers come.
+  return Effect.all([write, ...Array.from({ length: readers }, (_, reader) => read(reader))], {
+    concurrency: "unbounded",
+    discard: true
+  })
+}
+
+const withPromises = (client: PromiseClient, transactions: number, gap: Gap, log: ReadLog) => {
+  const write = async () => {
+    for (let turn = 0; turn < transactions; turn++) {
+      const startedAt = performance.now()
+      await client.write(keyOf(turn), () => setTimeout(holdMillis))
+      log.wrote(startedAt)
+      if (gap === "turn") await setImmediate()
+      else if (gap !== "none") await setTimeout(gap)
+    }
+    log.end()
+  }
+  const read = async (reader: number) => {
+    for (let turn = reader; !log.isOver; turn += readers) {
+      const startedAt = performance.now()
+      await client.read(keyOf(turn))
+      log.read(reader, startedAt)
+      await setTimeout(restMillis)
+    }
+  }
+  return Promise.all([write(), ...Array.from({ length: readers }, (_, reader) => read(reader))])
+}

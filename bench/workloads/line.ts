@@ -3,7 +3,7 @@ import { Cause, Effect, Exit } from "effect"
 import assert from "node:assert/strict"
 import type { EffectPool, Pool, PromisePool } from "../contenders/contender.ts"
 import type { Lent } from "../contenders/ledger.ts"
-import { settle } from "../harness/settle.ts"
+import { turns } from "../harness/settle.ts"
 import type { Tally } from "./tally.ts"
 
 /** Takes so many connections, and answers with the way to return them. */
@@ -24,7 +24,7 @@ export const hold = async (pool: Pool, connections: number): Promise<() => void>
       enter(lent, () => pool.release(lent))
     }
   }
-  await settle()
+  await turns()
   assert.equal(releases.length, connections, "not all connections could be held")
   return () => {
     for (const release of releases) release()

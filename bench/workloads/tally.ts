@@ -5,6 +5,7 @@ export class Tally implements Counts {
   served = 0
   timedOut = 0
   interrupted = 0
+  busy = 0
   /** When all of them are done. */
   readonly done: Promise<void>
   readonly #finish: () => void
@@ -28,7 +29,7 @@ export class Tally implements Counts {
   }
 
   get counts(): Counts {
-    const { interrupted, served, timedOut } = this
-    return { served, timedOut, interrupted }
+    const { busy, interrupted, served, timedOut } = this
+    return { served, timedOut, interrupted, busy }
   }
 }

@@ -1,0 +1,58 @@
+/** The file that every SQLite contender reads, and what is to be found in it. */
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { DatabaseSync } from "node:sqlite"
+
+const rows = 10_000
+
+/** A row of the table; the one with `id` has `id * 2` in `n`. */
+export interface Item {
+  readonly id: number
+  readonly name: string
+  readonly n: number
+}
+
+export const select = "select id, name, n from item where id = ?"
+
+/** Changes a row to what it was. */
+export const update = "update item set n = n where id = ?"
+
+/** The key of the row that is read in that turn: all of them, in an order of no use to a cache of pages. */
+export const keyOf = (turn: number): number => (turn * 7919) % rows + 1
+
+/** What so many reads, each with the key of its turn, come to. */
+export const sumOf = (reads: number): number => {
+  let sum = 0
+  for (let turn = 0; turn < reads; turn++) sum += keyOf(turn) * 2
+  return sum
+}
+
+/** Opens something on a new file of its own, which is deleted when it is closed. */
+export const onFile = async <A extends { readonly close: () => Promise<void> }>(
+  open: (filename: string) => Promise<A>
+): Promise<A> => {
+  const folder = mkdtempSync(join(tmpdir(), "bench-sqlite-"))
+  const filename = join(folder, "bench.db")
+  fill(filename)
+  const opened = await open(filename)
+  return {
+    ...opened,
+    close: async () => {
+      await opened.close()
+      rmSync(folder, { recursive: true, force: true })
+    }
+  }
+}
+
+const fill = (filename: string): void => {
+  const database = new DatabaseSync(filename)
+  database.exec(`
+    pragma journal_mode = wal;
+    create table item(id integer primary key, name text not null, n integer not null);
+    with id(id) as (select 1 union all select id + 1 from id limit ${rows})
+    insert into item select id, 'item ' || id, id * 2 from id;
+    pragma wal_checkpoint(truncate);
+  `)
+  database.close()
+}

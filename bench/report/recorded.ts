@@ -1,0 +1,38 @@
+/** The record of a run, as it is read again. */
+import { ratio, type Summary } from "../harness/summary.ts"
+
+/** What of it is drawn. */
+export interface Recorded {
+  readonly date: string
+  readonly cases: ReadonlyArray<RecordedCase>
+}
+
+export interface RecordedCase {
+  readonly name: string
+  readonly contestants: ReadonlyArray<RecordedContestant>
+}
+
+export interface RecordedContestant {
+  readonly name: string
+  readonly load?: string
+  /** What each round cost; the rounds of all contestants of a case are in the same order. */
+  readonly costs: ReadonlyArray<number>
+  readonly median: number
+}
+
+export const contestantsOf = ({ cases }: Recorded, one: string): ReadonlyArray<RecordedContestant> =>
+  cases.find(({ name }) => name === one)?.contestants ?? []
+
+/** The median of the ratios of each round, as in the tables; none if one of the two did not take part. */
+export const ratioOf = (
+  contestants: ReadonlyArray<RecordedContestant>,
+  subject: string,
+  against: string,
+  load?: string,
+  againstLoad: string | undefined = load
+): Summary["median"] | undefined => {
+  const find = (name: string, load: string | undefined) =>
+    contestants.find((contestant) => contestant.name === name && contestant.load === load)
+  const [one, other] = [find(subject, load), find(against, againstLoad)]
+  return one === undefined || other === undefined ? undefined : ratio(one, other).median
+}
