@@ -23,11 +23,11 @@ import { failure, handleOf, type Params, type SqliteConnection } from "../Sqlite
 import { ByHand } from "./byHand.ts"
 import * as Dialect from "./dialect.ts"
 import { Joined } from "./joined.ts"
-import { Kinds, type Text, uncontrolled } from "./kinds.ts"
+import { Kinds, uncontrolled } from "./kinds.ts"
 import { mayStartLater, retryWhileLocked } from "./locks.ts"
 import { LockTimeout, withBusyTimeout } from "./lockTimeout.ts"
 import { Pace } from "./pace.ts"
-import { type Action, isSuccess, type Place, placeOf, toConnection, type Transform } from "./place.ts"
+import { type Action, isSuccess, type Place, placeOf, type Query, toConnection, type Transform } from "./place.ts"
 import { startReading, streamFrom } from "./reading.ts"
 import { codeOf, primaryOf } from "./sqlError.ts"
 import * as Statements from "./statement.ts"
@@ -91,7 +91,6 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     driver: "effect-connection-pool",
     // Which pool it is to be shows only when there is a statement; that takes its connection itself.
     acquirer: Effect.succeed(connection),
-    borrower: (f) => f(connection),
     transactionAcquirer: reserved,
     compiler,
     transformRows,
@@ -176,11 +175,11 @@ class Routed implements Place {
 
   run<A>(
     fiber: Fiber.Fiber<unknown, unknown>,
-    { kind, sql }: Text,
+    { params, text: { kind, sql } }: Query,
     action: Action<A>
   ): Effect.Effect<A, SqlError> {
     const bigInts = bigIntsOf(fiber)
-    const once = (connection: SqliteConnection) => action(handleOf(connection, "execute"), sql, bigInts)
+    const once = (connection: SqliteConnection) => action(handleOf(connection, "execute"), sql, params, bigInts)
     const byHand = this.#byHand
     if (byHand !== undefined && (kind === "control" || byHand.connection !== undefined)) return byHand.run(once)
     const { reader, writer } = this.#options
@@ -264,13 +263,13 @@ class InTransaction implements Place {
 
   run<A>(
     fiber: Fiber.Fiber<unknown, unknown>,
-    { kind, sql }: Text,
+    { params, text: { kind, sql } }: Query,
     action: Action<A>
   ): Effect.Effect<A, SqlError> {
     if (kind === "control") return Effect.fail(uncontrolled(sql))
     const bigInts = bigIntsOf(fiber)
     const ran = within(
-      this.#session.step(sql, (connection) => action(handleOf(connection, "execute"), sql, bigInts), failure),
+      this.#session.step(sql, (connection) => action(handleOf(connection, "execute"), sql, params, bigInts), failure),
       fiber
     )
     return isSuccess(ran) ? ran : Effect.mapError(ran, toSqlError)
@@ -295,11 +294,11 @@ class Reserved implements Place {
 
   run<A>(
     fiber: Fiber.Fiber<unknown, unknown>,
-    { sql }: Text,
+    { params, text }: Query,
     action: Action<A>
   ): Effect.Effect<A, SqlError> {
     return Effect.try({
-      try: () => action(handleOf(this.#connection, "execute"), sql, bigIntsOf(fiber)),
+      try: () => action(handleOf(this.#connection, "execute"), text.sql, params, bigIntsOf(fiber)),
       catch: (thrown) => toSqlError(failure(thrown))
     })
   }

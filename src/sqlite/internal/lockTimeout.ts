@@ -1,4 +1,5 @@
 /** For how long what starts work goes on trying while another process has a lock, where an application may change that. */
+import type { Text } from "./kinds.ts"
 import type { Place } from "./place.ts"
 
 export class LockTimeout {
@@ -23,16 +24,17 @@ const shortest = 2
 export const withBusyTimeout = (place: Place, timeout: LockTimeout): Place => {
   let said = Math.min(timeout.millis, longest)
   return {
-    run: (fiber, text, action) => {
-      const found = busyTimeout.exec(text.sql)
-      if (found === null) return place.run(fiber, text, action)
+    run: (fiber, query, action) => {
+      const found = busyTimeout.exec(query.text.sql)
+      if (found === null) return place.run(fiber, query, action)
       const [, assigned, called] = found
       const wanted = assigned ?? called
       if (wanted !== undefined) {
         said = Math.min(Math.max(Number(wanted), 0), longest)
         timeout.millis = said < shortest ? 0 : said
       }
-      return place.run(fiber, { sql: `select ${said} as timeout`, kind: "read" }, action)
+      const text: Text = { sql: `select ${said} as timeout`, kind: "read" }
+      return place.run(fiber, { text, params: query.params }, action)
     },
     stream: (sql, params) => place.stream(sql, params)
   }

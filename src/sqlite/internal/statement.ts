@@ -235,8 +235,10 @@ const runUnseen = <B>(
   const { pace, placeOf, transform } = statement.options
   const place = placeOf(fiber)
   if (place === undefined) return undefined
-  const run = () => door(place, fiber, statement.query(withoutTransform), withoutTransform ? undefined : transform)
-  return pace.isOver(fiber) ? Effect.andThen(Effect.yieldNow, Effect.suspend(run)) : run()
+  const query = statement.query(withoutTransform)
+  const wanted = withoutTransform ? undefined : transform
+  if (!pace.isOver(fiber)) return door(place, fiber, query, wanted)
+  return Effect.andThen(Effect.yieldNow, Effect.suspend(() => door(place, fiber, query, wanted)))
 }
 
 /** Whether somebody may see the span of a statement that this fiber runs. */
