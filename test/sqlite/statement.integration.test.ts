@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Fiber, Latch, Option, Stream, Tracer } from "effect"
 import { PoolAssert, Sweep } from "effect-connection-pool/testing"
-import type { SqlClient } from "effect/sql/SqlClient"
+import { SafeIntegers, type SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import { TestClock } from "effect/testing"
@@ -274,6 +274,17 @@ describe("a statement that nobody sees", () => {
       assert.deepStrictEqual(inside, [[{ n: 21 }], [{ n: 20 }]])
       assert.deepStrictEqual(yield* count, [{ n: 20 }])
       assert.deepStrictEqual(Effect.runSync(count), [{ n: 20 }])
+    }))
+
+  it.effect("reads integers as the fiber that runs it wants them, in a transaction too", () =>
+    Effect.gen(function*() {
+      const db = yield* Database.make()
+      const one = db.sql`select ${1} as n`
+      const exact = Effect.provideService(one, SafeIntegers, true)
+      const both: Effect.Effect<ReadonlyArray<unknown>, SqlError> = Effect.all([one, exact, one])
+      const expected = [[{ n: 1 }], [{ n: 1n }], [{ n: 1 }]]
+      assert.deepStrictEqual(yield* both, expected)
+      assert.deepStrictEqual(yield* db.transaction(both), expected)
     }))
 
   it.effect("can be part of another, before and after it was run", () =>
