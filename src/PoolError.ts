@@ -6,6 +6,7 @@
  * defect, and an interrupted caller is interrupted; neither is ever one of these.
  */
 import { Data, Inspectable, Schema } from "effect"
+import { shared } from "./internal/sharedSchema.ts"
 
 /** How the connections of a pool are spread over their states at one moment. They add up to `total`. */
 export const Occupancy = Schema.Struct({
@@ -66,9 +67,9 @@ export class AcquireTimeoutError
       waitedMillis: Schema.Number,
       /** The deadline it had, in milliseconds. */
       timeoutMillis: Schema.Number,
-      occupancy: Occupancy,
+      occupancy: shared(Occupancy, "Occupancy"),
       /** The leases that have been out longest, longest first; at most five. */
-      holders: Schema.Array(Holder),
+      holders: shared(Schema.Array(Holder), "Holders"),
       /** Why the last attempt to connect failed, if none has succeeded since. */
       lastConnectError: Schema.optional(Schema.Defect())
     }
@@ -90,7 +91,7 @@ export class QueueFullError extends Schema.TaggedError<QueueFullError>("effect-c
   {
     pool: Schema.String,
     maxWaiting: Schema.Number,
-    occupancy: Occupancy
+    occupancy: shared(Occupancy, "Occupancy")
   }
 ) {
   override get message(): string {
@@ -120,7 +121,7 @@ export class SelfDeadlockError extends Schema.TaggedError<SelfDeadlockError>(
 )("SelfDeadlockError", {
   pool: Schema.String,
   fiber: Schema.Number,
-  occupancy: Occupancy
+  occupancy: shared(Occupancy, "Occupancy")
 }) {
   override get message(): string {
     return `pool "${this.pool}": fiber ${this.fiber} holds all ${this.occupancy.inUse} connections and asked for another, so it would wait for itself`
