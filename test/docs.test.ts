@@ -120,6 +120,65 @@ describe("the README", () => {
   })
 })
 
+describe("the figures in the README", () => {
+  interface Measured {
+    readonly name: string
+    readonly load?: string
+    readonly costs: ReadonlyArray<number>
+  }
+  const readme = readFileSync(join(root, "README.md"), "utf8")
+  const { cases, isShort } = JSON.parse(readFileSync(join(root, "bench/results/latest.json"), "utf8")) as {
+    readonly isShort: boolean
+    readonly cases: ReadonlyArray<{ readonly name: string; readonly contestants: ReadonlyArray<Measured> }>
+  }
+
+  /** The median of the ratios of each round. */
+  const ratio = (one: string, subject: string, peer: string, load: string | undefined): string => {
+    const { contestants } = cases.find(({ name }) => name === one) ?? assert.fail(`there is no case ${one}`)
+    const costsOf = (who: string) =>
+      contestants.find((entry) => entry.name === who && entry.load === load)?.costs ??
+        assert.fail(`no ${who} in ${one}`)
+    const against = costsOf(peer)
+    const ratios = costsOf(subject).map((cost, round) => cost / against[round]!).toSorted((a, b) => a - b)
+    const middle = ratios.length / 2
+    return ((ratios[Math.floor(middle)]! + ratios[Math.ceil(middle) - 1]!) / 2).toFixed(2)
+  }
+
+  const rows: Readonly<Record<string, readonly [one: string, subject: string, load?: string]>> = {
+    "`use`, one user": ["alone", "ours: use"],
+    "`useSync`, one user": ["alone", "ours: useSync"],
+    "100 users, 4 connections": ["crowd-microtask", "ours: use"],
+    "10 000 in line": ["line-10k", "ours: use"],
+    "100 000 in line": ["line-100k", "ours: use", "100k"],
+    "10 000 in line with a deadline each": ["line-deadline", "ours: use"],
+    "half of 10 000 in line interrupted": ["leave-interrupted", "ours: use"],
+    "memory of one in line": ["heap-waiter", "ours: use"],
+    "reads by key, `sql`": ["point-reads", "ours: sql"],
+    "reads by key, `read`": ["point-reads", "ours: read"]
+  }
+
+  const figuresUnder = (peers: ReadonlyArray<string>) =>
+    Array.from(readme.matchAll(/^\| (.+?) +\|((?: +[\d.]* \|){4})$/gm)).flatMap(([, label, cells]) => {
+      const figures = cells!.split("|").slice(0, 4).map((cell) => cell.trim())
+      const [one, subject, load] = rows[label!] ?? assert.fail(`nothing is known of ${label}`)
+      return (one === "point-reads") === peers.includes("kysely")
+        ? figures.map((figure, column) => ({ label, peer: peers[column]!, figure, one, subject, load }))
+        : []
+    }).filter(({ figure }) => figure !== "")
+
+  it("are those of the last full run of the benchmark", () => {
+    assert.isFalse(isShort)
+    const figures = [
+      ...figuresUnder(["Pool.use", "tarn", "generic-pool", "pg-pool"]),
+      ...figuresUnder(["node:sqlite", "@effect/sql-sqlite-node: sql", "kysely", "knex: builder"])
+    ]
+    assert.isAbove(figures.length, 30)
+    for (const { figure, label, load, one, peer, subject } of figures) {
+      assert.strictEqual(figure, ratio(one, subject, peer, load), `${label} beside ${peer}`)
+    }
+  })
+})
+
 describe("the package", () => {
   it("asks for Effect, and nothing else", () => {
     const { dependencies, peerDependencies, peerDependenciesMeta } = JSON.parse(
