@@ -816,3 +816,27 @@ describe("Service", () => {
       assert.isTrue(Option.isNone(yield* Effect.serviceOption(Orders)))
     }))
 })
+
+describe("whoever watches a fiber of a caller", () => {
+  it.effect("and throws, harms neither the one who returns a connection nor the next in line", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ max: 1 })
+      const holder = yield* borrow(pool)
+      const watched = yield* Effect.forkDetach(pool.use(() => Effect.void))
+      const next = yield* Effect.forkDetach(pool.use(() => Effect.succeed("served")))
+      yield* settle
+      watched.addObserver(() => {
+        throw new Error("thrown by a watcher")
+      })
+      const uncaught: Array<unknown> = []
+      const listeners = process.listeners("uncaughtException")
+      process.removeAllListeners("uncaughtException")
+      process.on("uncaughtException", (thrown) => uncaught.push(thrown))
+      yield* holder.giveBack
+      assert.strictEqual(yield* Fiber.join(next), "served")
+      yield* Effect.promise(() => new Promise<void>((resolve) => void setImmediate(resolve)))
+      process.removeAllListeners("uncaughtException")
+      for (const listener of listeners) process.on("uncaughtException", listener)
+      assert.deepStrictEqual(uncaught.map(String), ["Error: thrown by a watcher"])
+    }))
+})

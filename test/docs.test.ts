@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Duration, Result } from "effect"
 import { PoolConfig, PoolError } from "effect-connection-pool"
 import { execFile } from "node:child_process"
-import { globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { basename, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { vi } from "vitest"
@@ -100,6 +100,12 @@ describe("the README", () => {
         : documented
       assert.strictEqual(String(found), String(value), name)
     }
+  })
+
+  it("shows pictures that exist", () => {
+    const pictures = Array.from(readme.matchAll(/!\[.+?\]\((.+?)\)/g), ([, path]) => path!)
+    assert.isAbove(pictures.length, 0)
+    for (const path of pictures) assert.isTrue(existsSync(join(root, path)), path)
   })
 
   it("lists every error", () => {

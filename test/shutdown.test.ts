@@ -1,10 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Deferred, Effect, Exit, Fiber, Scope } from "effect"
-import { ConnectionPool } from "effect-connection-pool"
+import { Cause, Deferred, Effect, Exit, Fiber, Scheduler, Scope } from "effect"
+import { ConnectionPool, PoolError } from "effect-connection-pool"
 import { FaultyFactory, PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
 import { vi } from "vitest"
-import { borrow, make, settle, shape } from "./support.ts"
+import { borrow, make, type Pool, settle, shape } from "./support.ts"
 
 const nobody = { returned: 0, interrupted: 0, abandoned: 0 }
 
@@ -306,4 +306,53 @@ describe("shutdown", () => {
       assert.isUndefined(waiting.pollUnsafe())
       assert.strictEqual((yield* faulty.counters).closed, 1)
     }))
+
+  const calls = {
+    use: (pool: Pool, body: Effect.Effect<void>) => pool.use(() => body),
+    useSync: (pool: Pool, body: Effect.Effect<void>) => pool.useSync(() => Effect.runSync(body)),
+    acquire: (pool: Pool, body: Effect.Effect<void>) => Effect.scoped(Effect.tap(pool.acquire, () => body))
+  }
+
+  for (const [name, call] of Object.entries(calls)) {
+    it.effect(`takes back what was granted to a caller who has yet to hear of it (${name})`, () =>
+      Effect.gen(function*() {
+        const { pool } = yield* make({ max: 1, drainTimeout: "1 second", closeTimeout: "1 second" })
+        // The fiber is woken, but has to let others go first until it is told to go on.
+        let isHeld = false
+        const held: Array<() => void> = []
+        const scheduler: Scheduler.Scheduler = {
+          executionMode: "async",
+          shouldYield: () => isHeld,
+          makeDispatcher: () => ({
+            scheduleTask: (task) => void (isHeld ? held.push(task) : setImmediate(task)),
+            flush: () => {}
+          })
+        }
+        let ran = false
+        const body = Effect.sync(() => {
+          ran = true
+        })
+        let exit: Exit.Exit<unknown, unknown> | undefined
+        const caller = Effect.map(Effect.exit(call(pool, body)), (ended) => {
+          exit = ended
+        })
+        const holder = yield* borrow(pool)
+        yield* Effect.forkDetach(
+          Effect.provideService(Effect.uninterruptible(caller), Scheduler.Scheduler, scheduler)
+        )
+        yield* settle
+        isHeld = true
+        yield* holder.giveBack
+        yield* settle
+        assert.strictEqual(held.length, 1)
+        const closing = yield* Effect.forkChild(pool.shutdown())
+        yield* TestClock.adjust("3 seconds")
+        yield* Fiber.join(closing)
+        isHeld = false
+        for (const task of held) task()
+        yield* settle
+        assert.deepStrictEqual(exit, Exit.fail(new PoolError.PoolClosedError({ pool: "pool" })))
+        assert.isFalse(ran)
+      }))
+  }
 })

@@ -8,7 +8,7 @@ export interface CallOptions {
   readonly label?: string | undefined
 }
 
-/** Throws if they make no sense, which is a defect: they cannot come from code that compiles. */
+/** Throws if they make no sense, as a timeout of `NaN`: a mistake in the program, and so a defect. */
 export const resolve = ({ label, timeout }: CallOptions): LeaseOptions => ({
   label: toLabel(label),
   timeoutMillis: toMillis(timeout)

@@ -805,7 +805,7 @@ class ScopedClaim<C, E> extends Claim<C, E, C, never, never> {
   }
 }
 
-/** A caller in line. A line may be long: this holds no closure but the fiber's own. */
+/** A caller in line. A line may be long: while it waits, this holds no closure but the fiber's own. */
 class Caller<C, E, A, X, R> extends State.Waiter<C> {
   #go: (effect: Effect.Effect<A, X | PoolError<E>, R>) => void
 
@@ -867,6 +867,7 @@ const guarded = (f: () => void): void => {
   }
 }
 
+/** The same for a caller in line, without a closure for each. */
 const wake = <C>(waiter: State.Waiter<C>): void => {
   try {
     waiter.resume()

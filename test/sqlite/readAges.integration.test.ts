@@ -1,8 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
-import { SqliteConnection } from "effect-connection-pool/sqlite"
+import { Cause, Effect, Exit, type Fiber } from "effect"
+import { SqliteConnection, SqlitePool, SqlitePoolError } from "effect-connection-pool/sqlite"
 import { TestClock } from "effect/testing"
 import { ReadAges } from "../../src/sqlite/internal/readAges.ts"
+import { settle } from "../support.ts"
 import { file } from "./support.ts"
 
 describe("the ages of reads", () => {
@@ -34,5 +35,32 @@ describe("the ages of reads", () => {
       assert.deepStrictEqual(ended.valuesUnsafe("select 1"), [[1]])
       assert.strictEqual(ages.oldestPin(ages.now()), undefined)
       ages.stop()
+    }))
+
+  it.effect("are watched of all others when the end of one ends another", () =>
+    Effect.gen(function*() {
+      const pool = yield* SqlitePool.make({
+        filename: yield* file,
+        readers: 3,
+        maxReadAge: "2 seconds",
+        drainTimeout: 0
+      })
+      const fibers: Array<Fiber.Fiber<unknown, unknown>> = []
+      const hold = pool.snapshot(Effect.andThen(pool.sql`select count(*) from sqlite_schema`, Effect.never))
+      const endsTheNext = Effect.onExit(hold, () => Effect.sync(() => fibers[1]!.interruptUnsafe()))
+      for (const one of [endsTheNext, hold, hold]) {
+        fibers.push(yield* Effect.forkDetach(one))
+        yield* settle
+      }
+      yield* TestClock.adjust("2 seconds")
+      yield* settle
+      for (const fiber of [fibers[0]!, fibers[2]!]) {
+        const exit = fiber.pollUnsafe()
+        assert.isTrue(exit !== undefined && Exit.isFailure(exit))
+        assert.instanceOf(
+          Cause.squash((exit as Exit.Failure<unknown, unknown>).cause),
+          SqlitePoolError.SnapshotExpiredError
+        )
+      }
     }))
 })

@@ -1,6 +1,6 @@
 /** What can be seen of a statement, and by whom. */
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Fiber, Latch, Option, Stream, Tracer } from "effect"
+import { Cause, Effect, Exit, Fiber, Latch, Option, Scheduler, Stream, Tracer } from "effect"
 import { PoolAssert, Sweep } from "effect-connection-pool/testing"
 import { SafeIntegers, type SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
@@ -329,6 +329,16 @@ describe("a statement that nobody sees", () => {
         assert.deepStrictEqual(yield* namesOf(one), ["n", "N", "n"])
       }
       assert.strictEqual(sql.withoutTransforms(), plain)
+      // A copy that replaces something replaces it for itself.
+      const { withTransaction } = plain
+      const replaced: typeof withTransaction = (effect) => withTransaction(effect)
+      const wrapper = Object.assign(
+        (strings: TemplateStringsArray, ...args: Array<unknown>) => sql(strings, ...args as Array<never>),
+        sql,
+        { withTransaction: replaced }
+      ) as typeof sql
+      assert.strictEqual(wrapper.withoutTransforms().withTransaction, replaced)
+      assert.strictEqual(plain.withTransaction, withTransaction)
       const other = yield* Database.make()
       assert.strictEqual(other.sql.withoutTransforms(), other.sql)
     }))
@@ -443,8 +453,49 @@ describe("a statement that nobody sees", () => {
       for (let n = 0; n < 2000; n++) yield* db.sql`select ${n}`
       isOver = true
       assert.isAtLeast(turns, 5)
-      // Outside of a scheduler, there is nobody to let go first.
-      const many = Effect.repeat(db.sql`select ${1}`.values, { times: 2000 })
-      assert.deepStrictEqual(Effect.runSync(many), [[1]])
+    }))
+
+  it.live("does so too where two of them wait for each other after each statement", () =>
+    Effect.gen(function*() {
+      const db = yield* Database.make()
+      let turns = 0
+      let isOver = false
+      yield* Effect.forkChild(Effect.whileLoop({
+        while: () => !isOver,
+        body: () => Effect.yieldNow,
+        step: () => {
+          turns++
+        }
+      }))
+      for (let round = 0; round < 2000; round++) {
+        yield* db.sql`select ${round}`
+        // As another fiber would in the same turn.
+        Effect.runSync(db.sql`select ${-round}`)
+      }
+      isOver = true
+      // Effect's own come to about eleven.
+      assert.isAtLeast(turns, 6)
+    }))
+
+  it.live("lets nobody go first where that is switched off", () =>
+    Effect.gen(function*() {
+      const db = yield* Database.make()
+      let turns = 0
+      let isOver = false
+      yield* Effect.forkChild(Effect.whileLoop({
+        while: () => !isOver,
+        body: () => Effect.yieldNow,
+        step: () => {
+          turns++
+        }
+      }))
+      yield* Effect.yieldNow
+      const before = turns
+      const many = Effect.gen(function*() {
+        for (let n = 0; n < 3000; n++) yield* db.sql`select ${n}`
+        return turns
+      })
+      assert.strictEqual(yield* Effect.provideService(many, Scheduler.PreventSchedulerYield, true), before)
+      isOver = true
     }))
 })

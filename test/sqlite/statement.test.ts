@@ -5,7 +5,6 @@ import * as Statement from "effect/sql/Statement"
 import * as fc from "fast-check"
 import type { Handle } from "../../src/sqlite/internal/handle.ts"
 import { Kinds } from "../../src/sqlite/internal/kinds.ts"
-import { Pace } from "../../src/sqlite/internal/pace.ts"
 import { type Place, toConnection } from "../../src/sqlite/internal/place.ts"
 import * as Statements from "../../src/sqlite/internal/statement.ts"
 
@@ -36,7 +35,7 @@ const make = ({ transform, transformQueryNames }: Options = {}) => {
   const kinds = new Kinds()
   const acquirer = Effect.succeed(toConnection(place, kinds))
   const original = Statement.make(acquirer, Statement.makeCompilerSqlite(transformQueryNames), [], transform)
-  const sql = Statements.make({ original, placeOf: () => place, kinds, transform, pace: new Pace() })
+  const sql = Statements.make({ original, placeOf: () => place, kinds, transform })
   return {
     sql,
     original,

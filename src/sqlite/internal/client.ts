@@ -26,7 +26,6 @@ import { Joined } from "./joined.ts"
 import { Kinds, uncontrolled } from "./kinds.ts"
 import { mayStartLater, retryWhileLocked } from "./locks.ts"
 import { LockTimeout, withBusyTimeout } from "./lockTimeout.ts"
-import { Pace } from "./pace.ts"
 import { type Action, isSuccess, type Place, placeOf, type Query, toConnection, type Transform } from "./place.ts"
 import { startReading, streamFrom } from "./reading.ts"
 import { codeOf, primaryOf } from "./sqlError.ts"
@@ -74,7 +73,6 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
     ["db.system.name", "sqlite"]
   ]
   const kinds = new Kinds()
-  const pace = new Pace()
   const timeout = new LockTimeout(options.busyTimeout)
   const byHand = options.imitatesOneConnection === true ? new ByHand(options.writer, timeout) : undefined
   const imitated = byHand === undefined ? identity : (place: Place) => withBusyTimeout(place, timeout)
@@ -110,13 +108,12 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
         return held === undefined ? outside : placeOf(held[0])
       },
       kinds,
-      transform,
-      pace
+      transform
     })
   const sql = withStatements(
     made,
     constructor(compiler, transformRows),
-    transformRows && constructor(compiler.withoutTransform, undefined)
+    transformRows && (() => constructor(compiler.withoutTransform, undefined))
   )
   const transactor = Transaction.make({
     name: options.name,
@@ -136,19 +133,25 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
   return { sql, transactor, joined, close: byHand?.close ?? Effect.void }
 })
 
-/** The same client with other statements; `plain` are those that leave names as they are, if others do not. */
+/** The same client with other statements; `plain` makes those that leave names as they are, if others do not. */
 const withStatements = (
   client: SqlClient.SqlClient,
   statements: Statement.Constructor,
-  plain: Statement.Constructor | undefined
-): SqlClient.SqlClient =>
-  withOwn(statements, client, {
+  plain: (() => Statement.Constructor) | undefined
+): SqlClient.SqlClient => {
+  // Of each client there is one, and a copy of the client has one of its own.
+  const copies = new WeakMap<SqlClient.SqlClient, SqlClient.SqlClient>()
+  return withOwn(statements, client, {
     withoutTransforms(this: SqlClient.SqlClient) {
       if (plain === undefined) return this
-      const copy: SqlClient.SqlClient = withOwn(plain, this, { withoutTransforms: () => copy })
+      const known = copies.get(this)
+      if (known !== undefined) return known
+      const copy: SqlClient.SqlClient = withOwn(plain(), this, { withoutTransforms: () => copy })
+      copies.set(this, copy)
       return Object.assign(copy, { safe: copy })
     }
   })
+}
 
 /** Makes a client of statements, in place, with all that another client has besides. */
 const withOwn = (

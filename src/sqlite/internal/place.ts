@@ -16,7 +16,7 @@ export interface Query {
 export type Action<A> = (handle: Handle, sql: string, params: ReadonlyArray<unknown>, bigInts: boolean) => A
 
 export interface Place {
-  /** Runs a statement for a fiber: in the step that the fiber is in, unless it has to wait. */
+  /** Runs a statement for a fiber: in the step that the fiber is in where it can. */
   readonly run: <A>(fiber: Fiber.Fiber<unknown, unknown>, query: Query, action: Action<A>) => Effect.Effect<A, SqlError>
   readonly stream: (sql: string, params: Params) => Stream.Stream<unknown, SqlError>
 }
