@@ -65,6 +65,19 @@ const ownOn = Effect.fnUntraced(function*(sql: SqlClient, attributes: ReadonlyAr
   )
 })
 
+/** A fiber that does nothing but let others go first, for as long as the test; how often its turn has come. */
+const countTurns = Effect.gen(function*() {
+  const others = { turns: 0 }
+  yield* Effect.forkScoped(Effect.whileLoop({
+    while: () => true,
+    body: () => Effect.yieldNow,
+    step: () => {
+      others.turns++
+    }
+  }))
+  return others
+})
+
 describe("the span of a statement", () => {
   it.effect("is that of Effect's own, however it is run and however it ends", () =>
     Effect.gen(function*() {
@@ -441,61 +454,34 @@ describe("a statement that nobody sees", () => {
   it.effect("lets others go first while a fiber runs many", () =>
     Effect.gen(function*() {
       const db = yield* Database.make()
-      let turns = 0
-      let isOver = false
-      yield* Effect.forkChild(Effect.whileLoop({
-        while: () => !isOver,
-        body: () => Effect.yieldNow,
-        step: () => {
-          turns++
-        }
-      }))
+      const others = yield* countTurns
       for (let n = 0; n < 2000; n++) yield* db.sql`select ${n}`
-      isOver = true
-      assert.isAtLeast(turns, 5)
+      assert.isAtLeast(others.turns, 5)
     }))
 
-  it.live("does so too where two of them wait for each other after each statement", () =>
+  it.live("does so too where the statements of another fiber come in between", () =>
     Effect.gen(function*() {
       const db = yield* Database.make()
-      let turns = 0
-      let isOver = false
-      yield* Effect.forkChild(Effect.whileLoop({
-        while: () => !isOver,
-        body: () => Effect.yieldNow,
-        step: () => {
-          turns++
-        }
-      }))
+      const others = yield* countTurns
       for (let round = 0; round < 2000; round++) {
         yield* db.sql`select ${round}`
         // As another fiber would in the same turn.
         Effect.runSync(db.sql`select ${-round}`)
       }
-      isOver = true
       // Effect's own come to about eleven.
-      assert.isAtLeast(turns, 6)
+      assert.isAtLeast(others.turns, 6)
     }))
 
   it.live("lets nobody go first where that is switched off", () =>
     Effect.gen(function*() {
       const db = yield* Database.make()
-      let turns = 0
-      let isOver = false
-      yield* Effect.forkChild(Effect.whileLoop({
-        while: () => !isOver,
-        body: () => Effect.yieldNow,
-        step: () => {
-          turns++
-        }
-      }))
+      const others = yield* countTurns
       yield* Effect.yieldNow
-      const before = turns
+      const before = others.turns
       const many = Effect.gen(function*() {
         for (let n = 0; n < 3000; n++) yield* db.sql`select ${n}`
-        return turns
+        return others.turns
       })
       assert.strictEqual(yield* Effect.provideService(many, Scheduler.PreventSchedulerYield, true), before)
-      isOver = true
     }))
 })
