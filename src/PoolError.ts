@@ -25,6 +25,8 @@ export const Occupancy = Schema.Struct({
 })
 export interface Occupancy extends Schema.Schema.Type<typeof Occupancy> {}
 
+const SharedOccupancy = shared(Occupancy, "Occupancy")
+
 /** One lease that is out: who holds which connection, and for how long already. */
 export const Holder = Schema.Struct({
   /** The pool's number for the connection. */
@@ -67,7 +69,7 @@ export class AcquireTimeoutError
       waitedMillis: Schema.Number,
       /** The deadline it had, in milliseconds. */
       timeoutMillis: Schema.Number,
-      occupancy: shared(Occupancy, "Occupancy"),
+      occupancy: SharedOccupancy,
       /** The leases that have been out longest, longest first; at most five. */
       holders: shared(Schema.Array(Holder), "Holders"),
       /** Why the last attempt to connect failed, if none has succeeded since. */
@@ -91,7 +93,7 @@ export class QueueFullError extends Schema.TaggedError<QueueFullError>("effect-c
   {
     pool: Schema.String,
     maxWaiting: Schema.Number,
-    occupancy: shared(Occupancy, "Occupancy")
+    occupancy: SharedOccupancy
   }
 ) {
   override get message(): string {
@@ -121,7 +123,7 @@ export class SelfDeadlockError extends Schema.TaggedError<SelfDeadlockError>(
 )("SelfDeadlockError", {
   pool: Schema.String,
   fiber: Schema.Number,
-  occupancy: shared(Occupancy, "Occupancy")
+  occupancy: SharedOccupancy
 }) {
   override get message(): string {
     return `pool "${this.pool}": fiber ${this.fiber} holds all ${this.occupancy.inUse} connections and asked for another, so it would wait for itself`

@@ -61,8 +61,7 @@ export class Statements {
     if (last !== undefined && last.sql === sql) return last
     const known = this.#bySql.get(sql)
     if (known === undefined) return this.#prepare(operation, sql)
-    LinkedList.remove(known)
-    LinkedList.push(this.#byUse, known)
+    LinkedList.move(this.#byUse, known)
     return known
   }
 
