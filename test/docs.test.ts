@@ -3,7 +3,7 @@ import { Duration, Result } from "effect"
 import { PoolConfig, PoolError } from "effect-connection-pool"
 import { execFile } from "node:child_process"
 import { existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
-import { basename, join } from "node:path"
+import { basename, dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { vi } from "vitest"
 import vitest from "../vitest.config.ts"
@@ -55,6 +55,8 @@ writeFileSync(
   })
 )
 
+const page = (file: string): string => readFileSync(join(root, file), "utf8")
+
 describe("the examples in the documentation", () => {
   it("compile", async () => {
     assert.isAbove(examples.length, 5)
@@ -83,15 +85,35 @@ describe("the examples in the documentation", () => {
   it("of the README are run", () => {
     assert.isAbove(examples.filter(({ file, prints }) => file === "README.md" && prints !== undefined).length, 0)
   })
+
+  it("and their pages link to files and headings that exist", () => {
+    for (const file of files.filter((file) => file.endsWith(".md"))) {
+      for (const [, link] of page(file).matchAll(/\]\(([^)\s]+)\)/g)) {
+        if (/^\w+:/.test(link!)) continue
+        const [path, anchor] = link!.split("#")
+        const target = path === "" ? file : join(dirname(file), path!)
+        assert.isTrue(existsSync(join(root, target)), `${file}: ${link}`)
+        if (anchor === undefined) continue
+        const anchors = Array.from(
+          page(target).matchAll(/^#+ (.+)$/gm),
+          ([, heading]) => heading!.toLowerCase().replaceAll(/[^\w\- ]/g, "").replaceAll(" ", "-")
+        )
+        assert.include(anchors, anchor, `${file}: ${link}`)
+      }
+    }
+  })
 })
 
-describe("the README", () => {
-  const readme = readFileSync(join(root, "README.md"), "utf8")
+describe("the documentation", () => {
+  const readme = page("README.md")
 
   it("lists every option, with the default that it has", () => {
     const settings = Result.getOrThrow(PoolConfig.resolve({}, true))
     const rows = new Map(
-      Array.from(readme.matchAll(/^\| `(\w+)` +\| ([^|]+?) +\|/gm), ([, name, value]) => [name, value])
+      Array.from(
+        page("docs/options.md").split("## SQLite")[0]!.matchAll(/^\| `(\w+)` +\| ([^|]+?) +\|/gm),
+        ([, name, value]) => [name, value]
+      )
     )
     for (const [name, value] of Object.entries(settings)) {
       const documented = rows.get(name)?.replaceAll(/[`"]/g, "") ?? assert.fail(`${name} is missing`)
@@ -110,12 +132,12 @@ describe("the README", () => {
 
   it("lists every error", () => {
     for (const name of Object.keys(PoolError).filter((name) => name.endsWith("Error"))) {
-      assert.include(readme, `\`${name}`)
+      assert.include(page("docs/errors.md"), `\`${name}`)
     }
   })
 
   it("names tests that exist in its table of features", () => {
-    const rows = Array.from(readme.matchAll(/^\| ([SAN]\d+) +\| .+? +\| (.+?) +\|$/gm))
+    const rows = Array.from(page("docs/features.md").matchAll(/^\| ([SAN]\d+) +\| .+? +\| (.+?) +\|$/gm))
     assert.strictEqual(rows.length, 46)
     for (const [, id, proof] of rows) {
       if (proof === "not yet") continue
@@ -132,7 +154,7 @@ describe("the figures in the README", () => {
     readonly load?: string
     readonly costs: ReadonlyArray<number>
   }
-  const readme = readFileSync(join(root, "README.md"), "utf8")
+  const readme = page("README.md")
   const { cases, isShort } = JSON.parse(readFileSync(join(root, "bench/results/latest.json"), "utf8")) as {
     readonly isShort: boolean
     readonly cases: ReadonlyArray<{ readonly name: string; readonly contestants: ReadonlyArray<Measured> }>
