@@ -23,7 +23,7 @@ import {
 } from "effect"
 import type { ConnectionPool } from "./ConnectionPool.ts"
 import type { HealthReport, HealthStatus } from "./HealthReport.ts"
-import { judge, type Judgement } from "./internal/health.ts"
+import { combine, isSame, judge, type Judgement } from "./internal/health.ts"
 import * as Options from "./internal/options.ts"
 import { PoolConfigError } from "./PoolError.ts"
 import * as PoolEvent from "./PoolEvent.ts"
@@ -56,15 +56,32 @@ export interface HealthOptions extends HealthConfig {
   readonly schedule?: Schedule.Schedule<unknown, HealthReport> | undefined
 }
 
+/** What a checker needs of a pool: any `ConnectionPool` has it. */
+export type WatchedPool = Pick<ConnectionPool<unknown, unknown>, "name" | "check" | "~announce">
+
+/**
+ * Several pools that do one job together, and get one checker: a `SqlitePool` is this, with its writer and its readers.
+ * Each is checked as a pool alone is, all at the same time.
+ */
+export interface Sides {
+  /** What they are called together. */
+  readonly name: string
+  /** The pools, each under the name that reports give its side. There has to be one at least. */
+  readonly sides: Readonly<Record<string, WatchedPool>>
+}
+
+/** What a checker can watch: one pool, or several as one. */
+export type Watched = WatchedPool | Sides
+
 /** What a checker knows of its pool. */
 export interface HealthChecker {
-  /** What the pool is called. */
+  /** What the pool is called, or the pools together. */
   readonly pool: string
   /** The last report. Before the first check has ended it waits for that, which its deadlines bound. */
   readonly report: Effect.Effect<HealthReport>
   /**
    * Checks now, and gives the report. A check that is under way already is shared. It takes at most `timeout` for each
-   * idle connection, divided by `concurrency`, and `connectTimeout`. Interrupting it interrupts the wait only.
+   * idle connection, divided by `concurrency`, and `connectTimeout`; sides are checked at the same time. Interrupting it interrupts the wait only.
    */
   readonly check: Effect.Effect<HealthReport>
   /**
@@ -89,7 +106,10 @@ const rules = {
 export const config = (prefix?: string): Config.Config<HealthConfig> => Options.fromEnvironment(rules, prefix)
 
 /**
- * A checker for a pool, which checks until the current scope closes.
+ * A checker for a pool, or for several as one, which checks until the current scope closes.
+ *
+ * A `SqlitePool` is given as it is: `HealthChecker.make(db)` watches its writer and its readers, and one report says how
+ * the database is, and which side is not well.
  *
  * The first check begins at once; nothing waits for it. Each check asks every connection that is idle when it begins,
  * one after the other, whether it still works: `validate` of the factory, or `isAlive` where there is none. Connections
@@ -111,27 +131,23 @@ export const config = (prefix?: string): Config.Config<HealthConfig> => Options.
  * }))
  * ```
  */
-export const make = Effect.fnUntraced(function*<C, E>(
-  pool: ConnectionPool<C, E>,
+export const make = Effect.fnUntraced(function*(
+  pool: Watched,
   options: HealthOptions = {}
 ): Effect.fn.Return<HealthChecker, PoolConfigError, Scope.Scope> {
   const { schedule, ...config } = options
-  const settings = yield* resolve(pool.name, config, schedule !== undefined)
+  const { name } = pool
+  const settings = yield* resolve(pool, config, schedule !== undefined)
   const scope = yield* Effect.scope
   const changes = yield* PubSub.sliding<Take.Take<HealthReport>>({ capacity: 16, replay: 1 })
-  let last: Judgement | undefined
+  const watch = "sides" in pool ? watchSides(pool, settings) : watchPool(pool, settings)
+  let last: HealthReport | undefined
   let underWay: Deferred.Deferred<HealthReport> | undefined
 
   const once = Effect.gen(function*() {
-    const check = yield* Effect.orDie(
-      pool.check({ concurrency: settings.concurrency, timeout: settings.timeout, connect: settings.connect })
-    )
     const before = last
-    last = judge(check, before, yield* DateTime.now)
-    const { report } = last
-    if (before !== undefined && isSame(before.report, report)) return report
-    pool["~announce"]?.(PoolEvent.HealthChanged({ from: before?.report.status, report }))
-    yield* PubSub.publish(changes, [report])
+    const report = last = yield* watch.check
+    if (before === undefined || !isSame(before, report)) yield* PubSub.publish(changes, [report])
     return report
   })
 
@@ -150,12 +166,14 @@ export const make = Effect.fnUntraced(function*<C, E>(
   })
 
   const services = yield* Effect.context<never>()
-  const shown = statuses.map((status) =>
-    Metric.registerUnsafe(PoolMetrics.health(pool.name, status), services, {
-      get: () => ({ value: last?.report.status === status ? 1 : 0 }),
-      update: () => {},
-      modify: () => {}
-    })
+  const shown = Array.from(watch.statuses).flatMap(([name, statusOf]) =>
+    statuses.map((status) =>
+      Metric.registerUnsafe(PoolMetrics.health(name, status), services, {
+        get: () => ({ value: statusOf() === status ? 1 : 0 }),
+        update: () => {},
+        modify: () => {}
+      })
+    )
   )
   yield* Effect.addFinalizer(() =>
     Effect.suspend(() => {
@@ -167,13 +185,13 @@ export const make = Effect.fnUntraced(function*<C, E>(
     Effect.tapCause((cause) =>
       Cause.hasInterruptsOnly(cause)
         ? Effect.void
-        : Effect.logError(`the health checks of pool "${pool.name}" have stopped`, cause)
+        : Effect.logError(`the health checks of pool "${name}" have stopped`, cause)
     ),
     Effect.forkIn(scope, { startImmediately: true })
   )
   return {
-    pool: pool.name,
-    report: Effect.suspend(() => last === undefined ? check : Effect.succeed(last.report)),
+    pool: name,
+    report: Effect.suspend(() => last === undefined ? check : Effect.succeed(last)),
     check,
     changes: Stream.fromPubSubTake(changes)
   }
@@ -181,24 +199,64 @@ export const make = Effect.fnUntraced(function*<C, E>(
 
 const statuses: ReadonlyArray<HealthStatus> = ["healthy", "degraded", "unhealthy"]
 
-const resolve = Effect.fnUntraced(function*(pool: string, config: HealthConfig, hasSchedule: boolean) {
+/** One round of checks, and the last status of each name that metrics show. */
+interface Watch {
+  readonly check: Effect.Effect<HealthReport>
+  readonly statuses: ReadonlyMap<string, () => HealthStatus | undefined>
+}
+
+type Settings = Effect.Success<ReturnType<typeof resolve>>
+
+const watchPool = (
+  pool: WatchedPool,
+  { concurrency, connect, timeout }: Settings
+): Watch => {
+  let last: Judgement | undefined
+  const check = Effect.gen(function*() {
+    const check = yield* Effect.orDie(pool.check({ concurrency, timeout, connect }))
+    const before = last
+    last = judge(check, before, yield* DateTime.now)
+    const { report } = last
+    if (before === undefined || !isSame(before.report, report)) {
+      pool["~announce"]?.(PoolEvent.HealthChanged({ from: before?.report.status, report }))
+    }
+    return report
+  })
+  return { check, statuses: new Map([[pool.name, () => last?.report.status]]) }
+}
+
+const watchSides = ({ name, sides }: Sides, settings: Settings): Watch => {
+  const watches = Object.entries(sides).map(([side, pool]) => [side, watchPool(pool, settings)] as const)
+  let last: HealthReport | undefined
+  const check = Effect.map(
+    Effect.forEach(watches, ([side, { check }]) => Effect.map(check, (report) => [side, report] as const), {
+      concurrency: "unbounded"
+    }),
+    (reports) => last = combine(name, Object.fromEntries(reports))
+  )
+  const statuses = new Map([[name, () => last?.status]])
+  // In memory, the only side has the name of the whole.
+  for (const [, watch] of watches) for (const [pool, status] of watch.statuses) statuses.set(pool, status)
+  return { check, statuses }
+}
+
+const resolve = Effect.fnUntraced(function*(pool: Watched, config: HealthConfig, hasSchedule: boolean) {
   const { checked, problems } = Options.check(rules, config)
   if (hasSchedule && config.interval !== undefined) {
     problems.push({ field: "interval", value: Options.show(config.interval), allowed: "only given without schedule" })
   }
+  if ("sides" in pool && Object.keys(pool.sides).length === 0) {
+    problems.push({ field: "sides", value: "{}", allowed: "one pool at least" })
+  }
   const [first, ...rest] = problems
-  return first === undefined ? checked : yield* new PoolConfigError({ pool, problems: [first, ...rest] })
+  return first === undefined ? checked : yield* new PoolConfigError({ pool: pool.name, problems: [first, ...rest] })
 })
-
-const isSame = (a: HealthReport, b: HealthReport): boolean =>
-  a.status === b.status && a.reasons.length === b.reasons.length &&
-  a.reasons.every(({ _tag }, place) => _tag === b.reasons[place]!._tag)
 
 /** A service that is a checker: the class that `Service` makes. */
 export interface ServiceClass<Self, Id extends string> extends Context.ServiceClass<Self, Id, HealthChecker> {
-  /** The checker of a pool as a layer: it checks for as long as the layer lives. */
-  readonly layer: <PoolId, C, E>(
-    pool: Context.Key<PoolId, ConnectionPool<C, E>>,
+  /** The checker of a pool, or of a `SqlitePool`, as a layer: it checks for as long as the layer lives. */
+  readonly layer: <PoolId>(
+    pool: Context.Key<PoolId, Watched>,
     options?: HealthOptions | undefined
   ) => Layer.Layer<Self, PoolConfigError, PoolId>
 }
@@ -226,7 +284,7 @@ export interface ServiceClass<Self, Id extends string> extends Context.ServiceCl
 export const Service = <Self>() => <const Id extends string>(id: Id): ServiceClass<Self, Id> => {
   const service = Context.Service<Self, HealthChecker>()(id)
   return Object.assign(service, {
-    layer: <PoolId, C, E>(pool: Context.Key<PoolId, ConnectionPool<C, E>>, options?: HealthOptions) =>
+    layer: <PoolId>(pool: Context.Key<PoolId, Watched>, options?: HealthOptions) =>
       Layer.effect(service, Effect.flatMap(pool, (pool) => make(pool, options)))
   }) as unknown as ServiceClass<Self, Id>
 }

@@ -42,44 +42,41 @@ export interface CheckReport {
 export const HealthStatus = Schema.Literals(["healthy", "degraded", "unhealthy"])
 export type HealthStatus = typeof HealthStatus.Type
 
+/** Which of several pools that are watched together it concerns: see `sides` of a report. */
+const side = Schema.optional(Schema.String)
+
 /** Why a pool is not healthy. */
 export const HealthReason = Schema.Union([
   /** The pool is shutting down, or has. */
-  Schema.TaggedStruct("Closed", {}),
+  Schema.TaggedStruct("Closed", { side }),
   /** The pool is paused: callers wait. */
-  Schema.TaggedStruct("Paused", {}),
+  Schema.TaggedStruct("Paused", { side }),
   /** Of `checked` idle connections these failed; they were evicted. */
-  Schema.TaggedStruct("ConnectionsFailed", { checked: Schema.Number, failed: Schema.Array(FailedCheck) }),
+  Schema.TaggedStruct("ConnectionsFailed", { side, checked: Schema.Number, failed: Schema.Array(FailedCheck) }),
   /** Connections cannot be opened: so many attempts have failed in a row, the last with this error. */
-  Schema.TaggedStruct("CannotConnect", { attempts: Schema.Number, error: Schema.String }),
+  Schema.TaggedStruct("CannotConnect", { side, attempts: Schema.Number, error: Schema.String }),
   /**
    * So many callers ran into their deadline, and so many were refused at once. It is over when for as long as
    * `acquireTimeout`, or for 30 seconds, nobody was.
    */
-  Schema.TaggedStruct("CallersTurnedAway", { timeouts: Schema.Number, refused: Schema.Number }),
+  Schema.TaggedStruct("CallersTurnedAway", { side, timeouts: Schema.Number, refused: Schema.Number }),
   /** So many callers are in line, and the first has waited for more than half of `acquireTimeout` already. */
-  Schema.TaggedStruct("CallersWaiting", { waiting: Schema.Number, longestMillis: Schema.Number })
+  Schema.TaggedStruct("CallersWaiting", { side, waiting: Schema.Number, longestMillis: Schema.Number })
 ])
 export type HealthReason = typeof HealthReason.Type
 
-/**
- * The health of a pool, as of one check. Encoded, it is JSON with times in ISO 8601.
- *
- * ```ts
- * import { Schema } from "effect"
- * import { HealthReport } from "effect-connection-pool"
- *
- * export const toJson = Schema.encodeSync(HealthReport.HealthReport)
- * ```
- */
-export const HealthReport = Schema.Struct({
+const fields = {
+  /** What the pool is called, or the pools together. */
   pool: Schema.String,
   status: HealthStatus,
   /** Why it is not healthy, worst first. */
   reasons: Schema.Array(HealthReason),
   /** When the check ended. */
   checkedAt: Schema.DateTimeUtcFromString,
-  /** When a check last found a connection that works, or opened one. */
+  /**
+   * When a check last found a connection that works, or opened one. Of several sides, the one where that is longest ago
+   * counts; it is absent until all of them have worked.
+   */
   lastSuccessAt: Schema.optional(Schema.DateTimeUtcFromString),
   /** What the checker last found wrong with the database, and when; it stays when all is well again. */
   lastError: Schema.optional(Schema.Struct({ at: Schema.DateTimeUtcFromString, error: Schema.String })),
@@ -93,11 +90,37 @@ export const HealthReport = Schema.Struct({
     opened: Schema.Number,
     inUse: Schema.Number
   })
+}
+
+/** The health of one of several pools that are watched together, as of one check. */
+export const SideHealth = Schema.Struct(fields)
+export interface SideHealth extends Schema.Schema.Type<typeof SideHealth> {}
+
+/**
+ * The health of a pool, as of one check. Encoded, it is JSON with times in ISO 8601.
+ *
+ * Pools that are watched together, such as the two sides of a `SqlitePool`, have one report: its status is that of the
+ * worst side, its reasons name their side, its numbers are sums, and `sides` has a report of each.
+ *
+ * ```ts
+ * import { Schema } from "effect"
+ * import { HealthReport } from "effect-connection-pool"
+ *
+ * export const toJson = Schema.encodeSync(HealthReport.HealthReport)
+ * ```
+ */
+export const HealthReport = Schema.Struct({
+  ...fields,
+  /** The report of each side, where several pools are watched together. */
+  sides: Schema.optional(Schema.Record(Schema.String, SideHealth))
 })
 export interface HealthReport extends Schema.Schema.Type<typeof HealthReport> {}
 
 /** A reason in words. */
-export const reasonText = (reason: HealthReason): string => {
+export const reasonText = (reason: HealthReason): string =>
+  reason.side === undefined ? textOf(reason) : `${reason.side}: ${textOf(reason)}`
+
+const textOf = (reason: HealthReason): string => {
   switch (reason._tag) {
     case "Closed":
       return "the pool is closed"

@@ -1,6 +1,6 @@
 /** What a round of checks says about the health of a pool. Nothing here is an Effect. */
 import type { DateTime } from "effect"
-import type { CheckReport, HealthReason, HealthReport, HealthStatus } from "../HealthReport.ts"
+import type { CheckReport, HealthReason, HealthReport, HealthStatus, SideHealth } from "../HealthReport.ts"
 import { failureText } from "../PoolError.ts"
 
 /** A check, what it came to, and what has to be remembered of it. */
@@ -94,3 +94,42 @@ const errorOf = ({ failed, lastConnectFailure }: CheckReport): string | undefine
     ? `connection ${last.connection} was no longer alive`
     : `connection ${last.connection} failed its validation`
 }
+
+const statuses: ReadonlyArray<HealthStatus> = ["unhealthy", "degraded", "healthy"]
+
+/** One report for several sides. The worst comes first, and decides. */
+export const combine = (pool: string, sides: Readonly<Record<string, SideHealth>>): HealthReport => {
+  const entries = Object.entries(sides).toSorted(([, a], [, b]) =>
+    statuses.indexOf(a.status) - statuses.indexOf(b.status)
+  )
+  const reports = entries.map(([, report]) => report)
+  const checks = reports.map(({ checkedAt }) => checkedAt)
+  const successes = reports.flatMap(({ lastSuccessAt }) => lastSuccessAt ?? [])
+  const errors = entries.flatMap(([side, { lastError }]) =>
+    lastError === undefined ? [] : [{ at: lastError.at, error: `${side}: ${lastError.error}` }]
+  )
+  const lastError = errors.toSorted((a, b) => byTime(a.at, b.at)).at(-1)
+  const sum = (count: (report: SideHealth) => number) => reports.reduce((sum, report) => sum + count(report), 0)
+  return {
+    pool,
+    status: reports[0]!.status,
+    reasons: entries.flatMap(([side, { reasons }]) => reasons.map((reason) => ({ ...reason, side }))),
+    checkedAt: checks.toSorted(byTime).at(-1)!,
+    ...(successes.length < reports.length ? undefined : { lastSuccessAt: successes.toSorted(byTime)[0]! }),
+    ...(lastError === undefined ? undefined : { lastError }),
+    connections: {
+      passed: sum(({ connections }) => connections.passed),
+      failed: sum(({ connections }) => connections.failed),
+      opened: sum(({ connections }) => connections.opened),
+      inUse: sum(({ connections }) => connections.inUse)
+    },
+    sides
+  }
+}
+
+const byTime = (a: DateTime.Utc, b: DateTime.Utc): number => a.epochMilliseconds - b.epochMilliseconds
+
+/** Whether two reports come to the same: the same status for the same kinds of reasons. */
+export const isSame = (a: HealthReport, b: HealthReport): boolean =>
+  a.status === b.status && a.reasons.length === b.reasons.length &&
+  a.reasons.every(({ _tag, side }, place) => _tag === b.reasons[place]!._tag && side === b.reasons[place]!.side)

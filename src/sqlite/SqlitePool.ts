@@ -260,6 +260,12 @@ export interface SqlitePool {
   readonly readers: Side
 
   /**
+   * The pools that there are: both, or `writer` alone where it is the same as `readers`. With them, this database is what
+   * a `HealthChecker` watches: `HealthChecker.make(db)`.
+   */
+  readonly sides: { readonly writer: Side; readonly readers?: Side }
+
+  /**
    * Ends the database: first the readers, then the writer, so that the log is moved to the file and deleted. Each goes
    * down as `ConnectionPool.shutdown` says. The end of the scope or the layer does the same.
    */
@@ -489,6 +495,7 @@ const fromPools = (pools: TwoPools.TwoPools): SqlitePool => {
     }),
     writer,
     readers,
+    sides: readers === writer ? { writer } : { writer, readers },
     shutdown: Effect.gen(function*() {
       const ofReaders = yield* readers.shutdown()
       return { readers: ofReaders, writer: yield* writer.shutdown() }
