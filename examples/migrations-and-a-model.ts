@@ -1,7 +1,7 @@
 /**
  * Does what is made for Effect's `SqlClient` run on the pool: migrations, a model with its repository, a resolver?
  *
- *     npm run examples -- migrations-and-a-model
+ *     npm run example -- migrations-and-a-model
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Layer, Schema } from "effect"
@@ -66,3 +66,12 @@ const program = Effect.gen(function*() {
 })
 
 program.pipe(Effect.provide(Database), NodeRuntime.runMain)
+
+/* Prints:
+renamed: Emma, in three volumes
+asked for 1,2,3
+1: Middlemarch, by Eliot
+2: Emma, in three volumes, by Austen
+3: Persuasion, by Austen
+4 leases to write, 1 to read
+*/

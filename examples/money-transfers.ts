@@ -150,6 +150,19 @@ const percentile = (sorted: ReadonlyArray<number>, share: number) =>
 
 const millis = (value: number) => `${value.toFixed(2)} ms`
 
+/** Without colours, so that it reads the same everywhere; and without a frame where that is wider than the terminal. */
+const tableOf = (heading: string, rows: ReadonlyArray<readonly [string, string | number]>): string => {
+  const table = new Table({
+    head: [heading, ""],
+    colAligns: ["left", "right"],
+    style: { compact: true, head: [], border: [] }
+  })
+  table.push(...rows.map((row) => [...row]))
+  return table.width <= (process.stdout.columns ?? Infinity)
+    ? table.toString()
+    : [heading, ...rows.map(([name, value]) => `${name}: ${value}`)].join("\n")
+}
+
 const job = Effect.fn("money-transfers")(function*(options: {
   readonly fibers: number
   readonly transfers: number
@@ -177,6 +190,8 @@ const job = Effect.fn("money-transfers")(function*(options: {
     format: "{bar} {percentage}% | {value}/{total} transfers | {rate}/s | {inUse} in use, {waiting} in line",
     barCompleteChar: "█",
     barIncompleteChar: "░",
+    // The numbers matter more than the bar.
+    barsize: Math.max(10, Math.min(40, (process.stderr.columns ?? 110) - 70)),
     noTTYOutput: false
   })
   const begun = yield* Clock.monotonicTimeNanos
@@ -207,12 +222,7 @@ const job = Effect.fn("money-transfers")(function*(options: {
   const { integrity, money, recorded } = yield* audit(file)
 
   const waits = tally.waits.toSorted((a, b) => a - b)
-  const table = new Table({
-    head: [`${options.fibers} fibers, ${options.poolSize} connections`, ""],
-    colAligns: ["left", "right"],
-    style: { compact: true }
-  })
-  table.push(
+  const rows: ReadonlyArray<readonly [string, string | number]> = [
     ["throughput", `${rate(ended)} transfers/s`],
     ["transfers committed", tally.committed],
     ["  declined, the payer being poor", tally.declined],
@@ -226,8 +236,8 @@ const job = Effect.fn("money-transfers")(function*(options: {
     ["acquires interrupted in line", stats.cancelled],
     ["connections created", stats.connects],
     ["connections closed", stats.disconnects]
-  )
-  yield* Console.log(table.toString())
+  ]
+  yield* Console.log(tableOf(`${options.fibers} fibers, ${options.poolSize} connections`, rows))
 
   const verdict = {
     "money is conserved": money === accounts * balance,
@@ -262,3 +272,30 @@ const command = Command.make("money-transfers", {
 }, job).pipe(Command.withDescription("Moves money between accounts through a connection pool, and counts it"))
 
 Command.run(command, { version: "0.1.0" }).pipe(Effect.provide(NodeServices.layer), NodeRuntime.runMain)
+
+/* Prints:
+┌…┬…┐
+│ 100 fibers, 4 connections…│…│
+├…┼…┤
+│ throughput…│…transfers/s │
+│ transfers committed…│…│
+│   declined, the payer being poor…│…│
+│   interrupted on purpose…│…│
+│   timed out on purpose…│…│
+│   failed…│…0 │
+│ wait for a connection, p50…│…ms │
+│ wait for a connection, p99…│…ms │
+│ checkouts…│…│
+│ acquires timed out…│…│
+│ acquires interrupted in line…│…│
+│ connections created…│…4 │
+│ connections closed…│…4 │
+└…┴…┘
+✓ money is conserved
+✓ the file is intact
+✓ what was committed is there, and nothing else
+✓ no lease is lost
+✓ everybody was answered
+✓ nothing failed that should not
+✓ all connections are closed
+*/

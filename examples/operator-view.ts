@@ -3,8 +3,8 @@
  * and above them what happens. The database has a bad day: connections die while idle, and for a while none can be
  * opened. It is one that only exists in this process, so that it can have one.
  *
- *     npm run operator-view
- *     npm run operator-view -- --fibers 60 --max 12 --seconds 60
+ *     npm run example -- operator-view
+ *     npm run example -- operator-view --fibers 60 --max 12 --seconds 60
  */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { MultiBar, Presets } from "cli-progress"
@@ -151,3 +151,7 @@ Command.run(command, { version: "0.1.0" }).pipe(
   Effect.provide(NodeServices.layer),
   NodeRuntime.runMain
 )
+
+/* Prints, besides what it shows while it runs:
+… leases, … timeouts, … connections opened, … attempts failed; health: healthy
+*/

@@ -1,7 +1,7 @@
 /**
  * How do I open a SQLite database, write to it and read from it?
  *
- *     npm run examples -- quick-start
+ *     npm run example -- quick-start
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Stream } from "effect"
@@ -43,3 +43,10 @@ const program = Effect.gen(function*() {
 
 // The layer opens the file and closes it. `SqlitePool.layer({ filename: "app.db" })` is for a file that stays.
 program.pipe(Effect.provide(SqlitePool.layerTemporary()), NodeRuntime.runMain)
+
+/* Prints:
+Mars has 2 moons
+Jupiter has 97 moons
+100 moons in all
+SqlError: UNIQUE constraint failed: planet.name
+*/

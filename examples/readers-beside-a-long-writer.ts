@@ -4,7 +4,7 @@
  * A transaction that waits for something between its statements is the usual reason why an application with SQLite
  * becomes slow: with one connection, everybody waits for it. Here it is done both ways.
  *
- *     npm run examples -- readers-beside-a-long-writer
+ *     npm run example -- readers-beside-a-long-writer
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Clock, Console, Effect, Fiber } from "effect"
@@ -50,3 +50,8 @@ const program = Effect.gen(function*() {
 })
 
 program.pipe(NodeRuntime.runMain)
+
+/* Prints:
+one connection for all (in memory): … reads, median … ms, slowest … ms
+one that writes, four that read: … reads, median … ms, slowest … ms
+*/

@@ -1,7 +1,7 @@
 /**
  * How do I move an application from `@effect/sql-sqlite-node` to the pool, and what does it gain?
  *
- *     npm run examples -- swap-sqlite-node
+ *     npm run example -- swap-sqlite-node
  */
 import { NodeFileSystem, NodeRuntime } from "@effect/platform-node"
 import { SqliteClient as Original } from "@effect/sql-sqlite-node"
@@ -75,3 +75,16 @@ const program = Effect.gen(function*() {
 })
 
 NodeRuntime.runMain(program.pipe(Effect.scoped, Effect.provide(NodeFileSystem.layer)))
+
+/* Prints:
+On @effect/sql-sqlite-node:
+  during the transfer: no answer
+  after it:            ann 7500, bob 2500
+  a backup has 4 pages
+On the pool:
+  during the transfer: ann 10000, bob 0
+  after it:            ann 7500, bob 2500
+  a backup has 4 pages
+[…] WARN (#…): connection 1 could not be opened: … does not exist …
+ConnectError: pool "sqlite/writer": could not connect: effect/sql/SqlError: cannot open the SQLite database "/missing/app.db": the folder "/missing" does not exist (unable to open database file, code 14)
+*/

@@ -4,7 +4,7 @@
  * Each test has a database of its own, in a temporary folder: a real file, with everything that one does, snapshots and
  * readers beside a writer included. It is gone when the test ends, and does not wait for the disk.
  *
- *     npm run examples -- testing-with-a-temporary-database
+ *     npm run example -- testing-with-a-temporary-database
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Console, Context, Effect, Layer } from "effect"
@@ -75,3 +75,9 @@ const tests = Effect.gen(function*() {
 })
 
 tests.pipe(NodeRuntime.runMain)
+
+/* Prints:
+ok: each name has numbers of its own
+ok: a hundred at once get a hundred numbers
+ok: nothing of one test is there in the next
+*/

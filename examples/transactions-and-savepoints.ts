@@ -1,7 +1,7 @@
 /**
  * How do I make several changes or none, and undo only a part of them?
  *
- *     npm run examples -- transactions-and-savepoints
+ *     npm run example -- transactions-and-savepoints
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Console, Data, Effect, Fiber, Latch, Schedule } from "effect"
@@ -86,3 +86,15 @@ const program = Effect.gen(function*() {
 })
 
 program.pipe(Effect.provide(SqlitePool.layerTemporary()), NodeRuntime.runMain)
+
+/* Prints:
+at the start: Ada 100, Bob 20, Cyd 0
+Ada pays Bob 30: Ada 70, Bob 50, Cyd 0
+Bob cannot pay 1000 (NotEnough): Ada 70, Bob 50, Cyd 0
+  no 500 for Cyd
+  inside: Ada 40, Bob 50, Cyd 30
+Ada pays Cyd what she can: Ada 40, Bob 50, Cyd 30
+a snapshot, after Bob has paid Ada 5: Ada 40, Bob 50, Cyd 30
+and after the snapshot: Ada 45, Bob 45, Cyd 30
+with retry: Ada 45, Bob 45, Cyd 31
+*/

@@ -1,28 +1,29 @@
-/** Runs the examples whose names are given, or all of them, one after the other. */
+/** Runs the examples, one after the other, and compares what they print with what they say they print. */
 import { spawnSync } from "node:child_process"
-import { readdirSync } from "node:fs"
+import { readdirSync, readFileSync } from "node:fs"
 import { basename, join } from "node:path"
 import { fileURLToPath } from "node:url"
+import { claimOf, difference } from "./printed.ts"
 
 const folder = fileURLToPath(new URL("../examples", import.meta.url))
-const all = readdirSync(folder).filter((file) => file.endsWith(".ts")).map((file) => basename(file, ".ts")).toSorted()
-const wanted = process.argv.slice(2)
-const unknown = wanted.filter((name) => !all.includes(name))
-if (unknown.length > 0) {
-  console.error(`no such example: ${unknown.join(", ")}; there are ${all.join(", ")}`)
-  process.exit(1)
-}
 
 /** For those that would go on for long. */
 const flags: Readonly<Record<string, ReadonlyArray<string>>> = { "operator-view": ["--seconds", "5"] }
 
-for (const name of wanted.length > 0 ? wanted : all) {
+for (const file of readdirSync(folder).filter((file) => file.endsWith(".ts")).toSorted()) {
+  const name = basename(file, ".ts")
   console.log(`\n# ${name}\n`)
-  const { status } = spawnSync(process.execPath, [join(folder, `${name}.ts`), ...(flags[name] ?? [])], {
-    stdio: "inherit"
+  const { status, stdout } = spawnSync(process.execPath, [join(folder, file), ...(flags[name] ?? [])], {
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "inherit"]
   })
-  if (status !== 0) {
-    console.error(`the example ${name} has failed`)
+  process.stdout.write(stdout)
+  const claim = claimOf(readFileSync(join(folder, file), "utf8"))
+  const wrong = claim === undefined
+    ? "it does not say what it prints, in a comment at its end"
+    : difference(claim, stdout)
+  if (status !== 0 || wrong !== undefined) {
+    console.error(`the example ${name} has failed: ${status !== 0 ? `exit code ${status}` : wrong}`)
     process.exit(1)
   }
 }

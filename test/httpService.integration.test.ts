@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit } from "effect"
 import { type ChildProcess, execFile, spawn } from "node:child_process"
 import { once } from "node:events"
-import { mkdtempSync, rmSync } from "node:fs"
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs"
 import { Agent, request } from "node:http"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -14,7 +14,8 @@ const flags = ["--import", path("process/source.ts")]
 
 interface Service {
   readonly url: string
-  readonly file: string
+  /** The folder it was started in. */
+  readonly folder: string
   /** Everything it has printed so far. */
   readonly lines: ReadonlyArray<string>
   readonly process: ChildProcess
@@ -22,18 +23,17 @@ interface Service {
   readonly exit: Promise<number | null>
 }
 
-/** Runs the example as a process of its own, on a file of its own. */
-const withService = async (body: (service: Service) => Promise<void>): Promise<void> => {
-  const folder = mkdtempSync(join(tmpdir(), "http-service-"))
-  const file = join(folder, "notes.db")
+/** Runs the example as a process of its own, started in an empty folder. */
+const withService = async (
+  env: Readonly<Record<string, string>>,
+  body: (service: Service) => Promise<void>
+): Promise<void> => {
+  const parent = mkdtempSync(join(tmpdir(), "http-service-"))
+  const folder = join(parent, "here")
+  mkdirSync(folder)
   const child = spawn(process.execPath, [...flags, path("../examples/http-service/server.ts")], {
-    env: {
-      ...process.env,
-      PORT: "0",
-      NOTES_FILE: file,
-      DB_HEALTH_INTERVAL: "200ms",
-      STOP_GRACE: "1 second"
-    },
+    cwd: folder,
+    env: { ...process.env, PORT: "0", TMPDIR: parent, ...env },
     stdio: ["ignore", "pipe", "inherit"]
   })
   const exit = once(child, "close").then(([code]) => code as number | null)
@@ -48,11 +48,11 @@ const withService = async (body: (service: Service) => Promise<void>): Promise<v
       })
       exit.then((code) => reject(new Error(`the service ended with ${code}: ${lines.join("\n")}`)), reject)
     })
-    await body({ url, file, lines, process: child, exit })
+    await body({ url, folder, lines, process: child, exit })
   } finally {
     child.kill("SIGKILL")
     await exit
-    rmSync(folder, { recursive: true, force: true })
+    rmSync(parent, { recursive: true, force: true })
   }
 }
 
@@ -80,53 +80,137 @@ const ask = (agent: Agent, url: string, body?: string): Promise<Answer> =>
 
 const json = async (agent: Agent, url: string) => JSON.parse((await ask(agent, url)).text) as Record<string, unknown>
 
+const load = (url: string, ...options: ReadonlyArray<string>) =>
+  new Promise<string>((resolve) =>
+    execFile(
+      process.execPath,
+      [...flags, path("../examples/http-service/load.ts"), "--url", url, "--clients", "30", ...options],
+      (error, stdout, stderr) => resolve(`${stdout}${stderr}exit code ${error === null ? 0 : String(error.code)}`)
+    )
+  )
+
+const claims = (output: string) => output.split("\n").filter((line) => /^[✓✗]/.test(line))
+
+const verdict = [
+  "✓ every request was answered",
+  "✓ the service said that it was not well",
+  "✓ and that it was well again"
+]
+
 describe("the HTTP service", () => {
-  it("answers, and shows its health, its metrics and its pool", () =>
-    withService(async ({ url }) => {
+  it("answers, and shows its health, its metrics and its database", () =>
+    withService({}, async ({ url }) => {
       const agent = new Agent({ keepAlive: true })
       const stored = await ask(agent, `${url}/notes`, JSON.stringify({ text: "first" }))
-      assert.deepStrictEqual([stored.status, JSON.parse(stored.text)], [201, { id: 1 }])
-      assert.deepStrictEqual(JSON.parse((await ask(agent, `${url}/notes`)).text), [{ id: 1, text: "first" }])
-      assert.strictEqual((await ask(agent, `${url}/notes`, `{"text": 5}`)).status, 400)
+      assert.strictEqual(stored.status, 201)
+      const note = JSON.parse(stored.text) as {
+        readonly id: number
+        readonly text: string
+        readonly created_at: string
+      }
+      assert.deepStrictEqual({ ...note, created_at: "" }, { id: 1, text: "first", created_at: "" })
+      assert.isTrue(Math.abs(Date.parse(note.created_at) - Date.now()) < 3_600_000, note.created_at)
+      assert.deepStrictEqual(JSON.parse((await ask(agent, `${url}/notes`)).text), [note])
+      for (const wrong of [`{"text": 5}`, `{"text": ""}`, `{}`, `{`]) {
+        assert.strictEqual((await ask(agent, `${url}/notes`, wrong)).status, 400, wrong)
+      }
       const health = await ask(agent, `${url}/health`)
       assert.strictEqual(health.status, 200)
-      assert.include(JSON.parse(health.text), { pool: "notes", status: "healthy", isStopping: false })
+      const report = JSON.parse(health.text) as Record<string, unknown>
+      assert.include(report, { pool: "notes", status: "healthy", isStopping: false })
+      assert.deepStrictEqual(Object.keys(report["sides"] as object), ["writer", "readers"])
       const pool = await json(agent, `${url}/pool`)
-      assert.deepInclude(pool["stats"], { pool: "notes", max: 4, inUse: 0 })
-      assert.deepStrictEqual(pool["holders"], [])
+      const { readers, writer } = pool["stats"] as Record<string, unknown>
+      assert.deepInclude(writer, { pool: "notes/writer", max: 1, inUse: 0 })
+      assert.deepInclude(readers, { pool: "notes/readers", max: 4, inUse: 0 })
+      assert.deepStrictEqual(pool["holders"], { writer: [], readers: [] })
       const metrics = (await ask(agent, `${url}/metrics`)).text
-      assert.match(metrics, /^db_client_connection_max\{db_client_connection_pool_name="notes"\} 4$/m)
-      assert.match(metrics, /^effect_connection_pool_health\{[^}]*status="healthy"\} 1$/m)
+      assert.match(metrics, /^db_client_connection_max\{db_client_connection_pool_name="notes\/readers"\} 4$/m)
+      for (const name of ["notes", "notes/writer", "notes/readers"]) {
+        const shown = `effect_connection_pool_health{db_client_connection_pool_name="${name}",status="healthy"} 1`
+        assert.include(metrics.split("\n"), shown)
+      }
       agent.destroy()
     }), 60_000)
 
-  it("degrades while the database is locked from outside, and recovers", () =>
-    withService(async ({ file, url }) => {
-      const load = path("../examples/http-service/load.ts")
-      const options = ["--url", url, "--file", file, "--clients", "30", "--seconds", "7", "--lock-for", "3"]
-      const output = await new Promise<string>((resolve) =>
-        execFile(process.execPath, [...flags, load, ...options], (error, stdout, stderr) =>
-          resolve(`${stdout}${stderr}exit code ${error === null ? 0 : String(error.code)}`))
-      )
-      const claims = output.split("\n").filter((line) =>
-        /^[✓✗]/.test(line)
-      )
-      assert.deepStrictEqual(claims, [
-        "✓ every request was answered",
-        "✓ the service said that it was not well",
-        "✓ and that it was well again"
-      ], output)
-      assert.match(output, /^degraded Callers/m)
-      assert.match(output, /exit code 0$/)
-    }), 90_000)
+  it(
+    "leaves nothing behind: without NOTES_FILENAME, its database is in a temporary folder",
+    () =>
+      withService({ STOP_GRACE: "0 millis" }, async ({ exit, folder, process: service, url }) => {
+        const agent = new Agent()
+        const { filename } = await json(agent, `${url}/pool`)
+        await ask(agent, `${url}/notes`, JSON.stringify({ text: "gone soon" }))
+        assert.isTrue(existsSync(filename as string))
+        service.kill("SIGTERM")
+        assert.strictEqual(await exit, 0)
+        assert.deepStrictEqual(readdirSync(folder), [])
+        assert.deepStrictEqual(readdirSync(join(folder, "..")), ["here"])
+      }),
+    60_000
+  )
+
+  it("keeps what it stored in the file that NOTES_FILENAME names", async () => {
+    const parent = mkdtempSync(join(tmpdir(), "notes-kept-"))
+    const env = { NOTES_FILENAME: join(parent, "kept.db"), STOP_GRACE: "0 millis" }
+    try {
+      for (const expected of [1, 2]) {
+        await withService(env, async ({ exit, process: service, url }) => {
+          const { text } = await ask(new Agent(), `${url}/notes`, JSON.stringify({ text: "kept" }))
+          assert.strictEqual((JSON.parse(text) as { readonly id: number }).id, expected)
+          service.kill("SIGTERM")
+          assert.strictEqual(await exit, 0)
+        })
+        // The log is in the file, and gone.
+        assert.deepStrictEqual(readdirSync(parent), ["kept.db"])
+      }
+    } finally {
+      rmSync(parent, { recursive: true, force: true })
+    }
+  }, 60_000)
+
+  it(
+    "degrades while the database is locked from outside, goes on reading, and recovers",
+    () =>
+      withService({}, async ({ url }) => {
+        const output = await load(url, "--lock-for", "3")
+        assert.deepStrictEqual(claims(output), verdict, output)
+        assert.match(output, /^degraded writer: Callers.* 200: [1-9]/m)
+        assert.notMatch(output, /readers: \w/)
+        assert.match(output, /exit code 0$/)
+      }),
+    90_000
+  )
+
+  it(
+    "is seen to do so too where its checks are further apart than the lock is long",
+    () =>
+      withService({ NOTES_HEALTH_INTERVAL: "4 seconds" }, async ({ url }) => {
+        const output = await load(url, "--lock-for", "1")
+        assert.deepStrictEqual(claims(output), verdict, output)
+        assert.match(output, /exit code 0$/)
+      }),
+    90_000
+  )
+
+  it(
+    "that never says how it is makes the load fail",
+    () =>
+      withService({ NOTES_HEALTH_INTERVAL: "1 hour" }, async ({ url }) => {
+        const output = await load(url, "--lock-for", "1", "--patience", "2")
+        assert.deepStrictEqual(claims(output).map((line) => line[0]), ["✓", "✗", "✗"], output)
+        assert.match(output, /exit code 1$/)
+      }),
+    90_000
+  )
 
   it(
     "stopped in the middle of its work, with the database locked, answers everything it was asked",
     () =>
-      withService(async ({ exit, file, lines, process: service, url }) => {
+      withService({}, async ({ exit, lines, process: service, url }) => {
         const agent = new Agent({ keepAlive: true })
+        const { filename: file } = await json(agent, `${url}/pool`)
         await ask(agent, `${url}/notes`, JSON.stringify({ text: "before" }))
-        const lock = spawn(process.execPath, [path("../examples/http-service/lock.ts"), file, "1.5"])
+        const lock = spawn(process.execPath, [path("../examples/http-service/lock.ts"), file as string, "1.5"])
         await once(lock.stdout, "data")
         const unlocked = once(lock, "close")
         const answers: Array<number> = []
@@ -144,9 +228,9 @@ describe("the HTTP service", () => {
         const clients = Effect.runPromiseExit(
           Effect.forEach(Array.from({ length: 30 }, (_, place) => place), client, { concurrency: "unbounded" })
         )
-        // Until all connections are held by those who wait for the lock, and others wait for them.
+        // Until one waits for the lock, and others wait for that one.
         const waiting = Effect.map(Effect.promise(() => json(agent, `${url}/pool`)), ({ stats }) =>
-          (stats as { readonly waiting: number }).waiting)
+          (stats as { readonly writer: { readonly waiting: number } }).writer.waiting)
         await Effect.runPromise(Effect.repeat(waiting, {
           while: (waiting) =>
             waiting < 10
@@ -165,7 +249,10 @@ describe("the HTTP service", () => {
         assert.isTrue(Exit.isSuccess(end), JSON.stringify(end))
         assert.isAtLeast(answers.length, 30)
         assert.deepStrictEqual(answers.filter((status) => ![200, 201, 503].includes(status)), [])
-        assert.include(lines, `pool closed: {"returned":0,"interrupted":0,"abandoned":0}`)
+        // Some of them were answered while the service was about to stop, and all who waited for the lock.
+        assert.include(answers, 201)
+        const nothing = `{"returned":0,"interrupted":0,"abandoned":0}`
+        assert.include(lines, `database closed: {"readers":${nothing},"writer":${nothing}}`)
       }),
     60_000
   )

@@ -1,62 +1,70 @@
 /**
- * A small HTTP service over a pool of SQLite connections, and everything an operator wants of it:
+ * How do I build a service on a SQLite database: with migrations, a model, health, metrics, and an end that loses nothing?
  *
  *     POST /notes     stores a note: {"text": "..."}
  *     GET  /notes     the last twenty
  *     GET  /health    200, or 503 if the service should get no requests; the report as JSON
  *     GET  /metrics   for Prometheus
- *     GET  /pool      the pool's numbers, its connections, and who holds them
+ *     GET  /pool      the file, the numbers of both sides, their connections, and who holds them
  *
  * On SIGTERM it says on /health that it is going, and goes on answering for a moment; then it accepts nothing new,
- * answers what it has accepted, shuts the pool down, and prints how that went.
+ * answers what it has accepted, closes the database, and prints how that went.
  *
- *     PORT=3000 NOTES_FILE=./notes.db DB_MAX=8 DB_HEALTH_INTERVAL=2s npm run http-service
+ *     npm run example -- http-service
+ *     PORT=8080 NOTES_FILENAME=./notes.db NOTES_READERS=8 NOTES_HEALTH_INTERVAL=5s npm run example -- http-service
+ *
+ * Without `NOTES_FILENAME` its database is in a temporary folder, which is deleted in the end.
  */
-import { NodeHttpServer, NodeRuntime } from "@effect/platform-node"
-import { Cause, Config, Console, Context, Effect, Exit, Layer, Schedule, Schema } from "effect"
-import { ConnectionPool, HealthChecker, HealthReport, PoolConfig } from "effect-connection-pool"
-import { SqliteConnection } from "effect-connection-pool/sqlite"
+import { NodeHttpServer, NodeRuntime, NodeServices } from "@effect/platform-node"
+import { Cause, Config, ConfigProvider, Console, Context, Effect, Exit, FileSystem, Layer, Path, Schema } from "effect"
+import { HealthChecker, HealthReport } from "effect-connection-pool"
+import { SqlitePool } from "effect-connection-pool/sqlite"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { PrometheusMetrics } from "effect/observability"
-import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import { Model } from "effect/schema"
+import { Migrator, SqlClient, SqlModel, SqlSchema } from "effect/sql"
+import { isSqlError } from "effect/sql/SqlError"
 import { createServer } from "node:http"
 
 // ---------------------------------------------------------------------------------------------------------------------
-// The pool and its health
+// The database, and its health
 // ---------------------------------------------------------------------------------------------------------------------
 
-class Notes extends ConnectionPool.Service<Notes, SqliteConnection.SqliteConnection, SqlError>()("notes/Notes") {
-  static readonly live = Layer.unwrap(Effect.gen(function*() {
-    const filename = yield* Config.String("NOTES_FILE").pipe(Config.withDefault("notes.db"))
-    const config = yield* PoolConfig.config("DB")
-    return Notes.layer({
-      factory: {
-        ...SqliteConnection.factory({ filename }),
-        // A file does not go away as a server does; but it may become unreadable.
-        validate: (connection) => Effect.as(connection.query("select count(*) from sqlite_schema"), true)
-      },
-      name: "notes",
-      max: 4,
-      maxWaiting: 200,
-      acquireTimeout: "1 second",
-      ...config
-    })
-  })).pipe(
-    // Whoever shuts down below has nobody left who uses the pool.
-    Layer.tap((context) => {
-      const pool = Context.get(context, Notes)
-      return Effect.addFinalizer(() =>
-        pool.shutdown().pipe(
-          Effect.flatMap((report) => Console.log(`pool closed: ${JSON.stringify(report)}`))
-        )
-      )
-    })
+const Database = Layer.unwrap(Effect.gen(function*() {
+  const files = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  const folder = yield* files.makeTempDirectoryScoped({ prefix: "notes-" })
+  const temporary = ConfigProvider.fromUnknown({ NOTES: { FILENAME: path.join(folder, "notes.db") } })
+  const given = yield* ConfigProvider.ConfigProvider
+  const options = yield* SqlitePool.config("NOTES").pipe(
+    Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.orElse(given, temporary))
   )
-}
+  return SqlitePool.layer({
+    name: "notes",
+    // Clients get an answer within two seconds, whatever happens; one too many gets it at once.
+    acquireTimeout: "1 second",
+    busyTimeout: "1 second",
+    maxWaiting: 200,
+    ...options
+  })
+})).pipe(
+  // Whoever closes it below has nobody left who uses it.
+  Layer.tap((context) => {
+    const db = Context.get(context, SqlitePool.SqlitePool)
+    return Effect.addFinalizer(() =>
+      Effect.flatMap(db.shutdown, (report) => Console.log(`database closed: ${JSON.stringify(report)}`))
+    )
+  }),
+  Layer.provide(NodeServices.layer)
+)
 
+/** Of both sides, the one that writes and those that read. What lasts shorter than the interval may go unseen. */
 class NotesHealth extends HealthChecker.Service<NotesHealth>()("notes/NotesHealth") {
   static readonly live = Layer.unwrap(
-    Effect.map(HealthChecker.config("DB_HEALTH"), (config) => NotesHealth.layer(Notes, config))
+    Effect.map(
+      HealthChecker.config("NOTES_HEALTH"),
+      (config) => NotesHealth.layer(SqlitePool.SqlitePool, { interval: "1 second", ...config })
+    )
   )
 }
 
@@ -64,60 +72,67 @@ class NotesHealth extends HealthChecker.Service<NotesHealth>()("notes/NotesHealt
 // What it stores
 // ---------------------------------------------------------------------------------------------------------------------
 
-const createTable = Layer.effectDiscard(
-  Effect.flatMap(
-    Notes,
-    (pool) =>
-      pool.use((connection) =>
-        connection.exec("create table if not exists note (id integer primary key, text text not null)")
-      )
-  )
+const Migrations = Layer.effectDiscard(
+  Migrator.make({})({
+    loader: Migrator.fromRecord({
+      "0001_note": Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        yield* sql`create table note (id integer primary key, text text not null)`
+      }),
+      "0002_created_at": Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        yield* sql`alter table note add column created_at text not null default '1970-01-01T00:00:00.000Z'`
+      })
+    })
+  })
 )
 
-/** While another process writes, SQLite refuses at once, and is asked again: for two seconds, without holding up others. */
-const whileLocked = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-  Effect.retry(effect, {
-    while: (error) => isSqlError(error) && error.reason._tag === "LockTimeoutError",
-    schedule: Schedule.max([Schedule.spaced("2 millis"), Schedule.during("2 seconds")])
-  })
+const NoteId = Schema.Int.pipe(Schema.brand("NoteId"))
 
-/** What a client gets when the pool has no connection for it, or the database no lock: come back later. */
-const unavailable = (error: { readonly _tag: string; readonly message: string }) =>
-  Effect.succeed(
-    HttpServerResponse.jsonUnsafe({ error: error._tag, message: error.message }, {
-      status: 503,
-      headers: { "retry-after": "1" }
+class Note extends Model.Class<Note>("Note")({
+  // The database numbers them.
+  id: Model.Field({ select: NoteId, update: NoteId, json: NoteId }),
+  text: Schema.NonEmptyString,
+  created_at: Model.DateTimeInsert
+}) {}
+
+class Notes extends Context.Service<Notes>()("notes/Notes", {
+  make: Effect.gen(function*() {
+    const sql = yield* SqlClient.SqlClient
+    const repository = yield* SqlModel.makeRepository(Note, { tableName: "note", spanPrefix: "Notes", idColumn: "id" })
+    const latest = SqlSchema.findAll({
+      Request: Schema.Int,
+      Result: Note,
+      execute: (count) => sql`select * from note order by id desc limit ${count}`
     })
-  )
+    return { insert: repository.insert, latest }
+  })
+}) {
+  static readonly live = Layer.effect(Notes, Notes.make).pipe(Layer.provide(Migrations))
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// What it answers
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** There is no connection, or another process has the lock: both pass, so the client is asked to come back later. */
+const orLater = <E, R>(answer: Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>) =>
+  Effect.catchIf(answer, (error) => isSqlError(error) && error.isRetryable, (error) =>
+    Effect.succeed(
+      HttpServerResponse.jsonUnsafe({ message: String(error) }, { status: 503, headers: { "retry-after": "1" } })
+    ))
 
 const store = Effect.gen(function*() {
-  const pool = yield* Notes
-  const { text } = yield* HttpServerRequest.schemaBodyJson(Schema.Struct({ text: Schema.String }))
-  const { lastInsertRowid } = yield* pool.use(
-    (connection) => whileLocked(connection.run("insert into note (text) values (?)", [text])),
-    { label: "POST /notes" }
-  )
-  return HttpServerResponse.jsonUnsafe({ id: Number(lastInsertRowid) }, { status: 201 })
-}).pipe(
-  Effect.catchTag(["AcquireTimeoutError", "QueueFullError", "PoolClosedError", "ConnectError"], unavailable),
-  Effect.catchReason("SqlError", "LockTimeoutError", unavailable)
-)
+  const notes = yield* Notes
+  const { text } = yield* HttpServerRequest.schemaBodyJson(Note.jsonCreate)
+  const note = yield* notes.insert(Note.insert.make({ text }))
+  return yield* HttpServerResponse.schemaJson(Note.json)(note, { status: 201 })
+}).pipe(orLater)
 
 const list = Effect.gen(function*() {
-  const pool = yield* Notes
-  const notes = yield* pool.useSync({
-    try: (connection) => connection.queryUnsafe("select id, text from note order by id desc limit 20"),
-    catch: SqliteConnection.failure
-  }, { label: "GET /notes" })
-  return HttpServerResponse.jsonUnsafe(notes)
-}).pipe(
-  Effect.catchTag(["AcquireTimeoutError", "QueueFullError", "PoolClosedError", "ConnectError"], unavailable),
-  Effect.catchReason("SqlError", "LockTimeoutError", unavailable)
-)
-
-// ---------------------------------------------------------------------------------------------------------------------
-// What an operator sees
-// ---------------------------------------------------------------------------------------------------------------------
+  const notes = yield* Notes
+  return yield* HttpServerResponse.schemaJson(Schema.Array(Note.json))(yield* notes.latest(20))
+}).pipe(orLater)
 
 /** Whether the service is about to stop. */
 class Life extends Context.Service<Life, { isStopping: boolean }>()("notes/Life") {
@@ -132,9 +147,15 @@ const health = Effect.gen(function*() {
 })
 
 const look = Effect.gen(function*() {
-  const pool = yield* Notes
-  const [stats, holders, connections] = yield* Effect.all([pool.stats, pool.holders, pool.connections])
-  return HttpServerResponse.jsonUnsafe({ stats, holders, connections })
+  const { filename, readers, stats, writer } = yield* SqlitePool.SqlitePool
+  const both = <A>(of: (side: SqlitePool.Side) => Effect.Effect<A>) =>
+    Effect.all({ writer: of(writer), readers: of(readers) })
+  return HttpServerResponse.jsonUnsafe({
+    filename,
+    stats: yield* stats,
+    holders: yield* both(({ holders }) => holders),
+    connections: yield* both(({ connections }) => connections)
+  })
 })
 
 const routes = Layer.mergeAll(
@@ -182,8 +203,8 @@ const lameDuck = Layer.effectDiscard(Effect.gen(function*() {
 const service = lameDuck.pipe(
   Layer.provideMerge(HttpRouter.serve(Layer.merge(routes, hangUp), { disableLogger: true })),
   Layer.provide(server),
-  Layer.provide([NotesHealth.live, createTable]),
-  Layer.provide(Notes.live),
+  Layer.provide([NotesHealth.live, Notes.live]),
+  Layer.provide(Database),
   Layer.provide(Life.live)
 )
 
