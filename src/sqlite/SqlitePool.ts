@@ -229,8 +229,13 @@ export interface SqlitePool {
    * Copies the database, in the state of this moment, to a file, while it goes on being used; the stream tells how far
    * it is, and the copy is complete when it ends: `Stream.runDrain`. The work is done in another thread.
    *
-   * The file appears when it is complete, and replaces one that was there; it must not be in use. Interrupting the stream
-   * ends the copy after its next step, and leaves nothing behind.
+   * The file appears when it is complete, and replaces one that was there; it must not be in use. A link is followed.
+   * Interrupting the stream ends the copy after its next step, and leaves nothing behind.
+   *
+   * Fails with `BackupError`, which says why, if the file cannot be written, or must not be: it is a file of the database
+   * itself, or has a `-wal`, `-shm` or `-journal` beside it. Fails with `PoolClosedError` when the pool is shut down
+   * meanwhile. What a process that was killed has left of a copy (`<file>.<id>.partial`) is removed by the next backup to
+   * that file.
    */
   readonly backup: (
     filename: string,
@@ -483,7 +488,7 @@ const fromPools = (pools: TwoPools.TwoPools): SqlitePool => {
           })
         })
       ),
-    backup: (filename, { pagesPerStep = 1000 } = {}) => Backup.backup(pools, filename, pagesPerStep),
+    backup: (filename, options) => Backup.backup(pools, filename, options),
     checkpoint: (mode = "truncate") =>
       writer.use((connection) => Checkpoint.checkpoint(connection, mode), { label: "checkpoint" }),
     stats: Effect.gen(function*() {

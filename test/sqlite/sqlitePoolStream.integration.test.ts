@@ -268,8 +268,8 @@ describe("a backup", () => {
       const used = join(path, "used.db")
       yield* judge(used, "pragma journal_mode = wal; create table t(a)")
       const cases: ReadonlyArray<readonly [target: string, text: string]> = [
-        [join(path, "missing", "a.db"), "unable to open database file"],
-        [join(path, "folder"), "directory"],
+        [join(path, "missing", "a.db"), `the folder "${join(path, "missing")}" does not exist`],
+        [join(path, "folder"), "it is a folder: name the file in it"],
         [filename, "that is the database itself"],
         [used, "there is a database in use at that place: it has a log beside it"]
       ]

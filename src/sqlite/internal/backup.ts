@@ -1,17 +1,19 @@
 /** A copy of a database while it is in use. */
-import { type Cause, Effect, Queue, Stream } from "effect"
+import { Cause, Effect, Exit, Option, Queue, Stream } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
-import { randomUUID } from "node:crypto"
-import { existsSync, renameSync, rmSync, statSync } from "node:fs"
-import { resolve } from "node:path"
-import type { LeaseExpiredError, PoolError } from "../../PoolError.ts"
+import { renameSync } from "node:fs"
+import * as Options from "../../internal/options.ts"
+import { LeaseExpiredError, PoolClosedError, type PoolError } from "../../PoolError.ts"
 import * as SqliteConnection from "../SqliteConnection.ts"
 import { BackupError } from "../SqlitePoolError.ts"
+import * as Target from "./backupTarget.ts"
 import type { BackupProgress } from "./handle.ts"
 import { retryWhileLocked } from "./locks.ts"
 import type { TwoPools } from "./twoPools.ts"
 
 type Failure = BackupError | SqlError | LeaseExpiredError | PoolError<SqlError>
+
+type Progress = Queue.Queue<BackupProgress, Failure | Cause.Done>
 
 /**
  * Copies the state of this moment. The connection is the copy's alone until it has ended, and holds on to that state: if
@@ -19,31 +21,87 @@ type Failure = BackupError | SqlError | LeaseExpiredError | PoolError<SqlError>
  */
 export const backup = (
   pools: TwoPools,
-  filename: string,
-  pagesAtATime: number
+  filename: unknown,
+  options: unknown
 ): Stream.Stream<BackupProgress, Failure> =>
-  Stream.callback<BackupProgress, Failure>((queue) => {
-    const target = resolve(filename)
-    const fail = (cause: unknown) => new BackupError({ pool: pools.settings.name, target, cause })
-    const partial = `${target}.${randomUUID()}.partial`
-    const copy = (connection: SqliteConnection.SqliteConnection) => {
-      const reading = pools.file?.ages.get(connection)
-      if (reading !== undefined) reading.isExempt = true
-      const copied = Effect.andThen(
-        write(connection, partial, pagesAtATime, queue, fail),
-        // All at once, so that nobody ever finds half of it.
-        Effect.try({ try: () => renameSync(partial, target), catch: fail })
-      )
-      return Effect.andThen(pin(connection, pools.settings.connection.busyTimeout), copied)
-    }
-    const remove = Effect.sync(() => rmSync(partial, { force: true }))
-    const refusal = refuse(pools, target)
-    if (refusal !== undefined) return Effect.fail(fail(new Error(refusal)))
-    return pools.readers.use(copy, { label: "backup" }).pipe(
-      Effect.ensuring(remove),
-      Effect.andThen(Queue.end(queue))
+  Stream.callback<BackupProgress, Failure>(
+    (queue) =>
+      // Whoever reads the stream waits for this fiber, which others may interrupt: a shutdown does.
+      Effect.uninterruptibleMask((restore) =>
+        Effect.flatMap(Effect.exit(restore(copyTo(pools, filename, options, queue))), (exit) => {
+          if (Exit.isSuccess(exit)) return Queue.end(queue)
+          const failure = Cause.findErrorOption(exit.cause)
+          if (Option.isSome(failure)) return Queue.fail(queue, failure.value)
+          return Cause.hasInterruptsOnly(exit.cause)
+            ? Queue.fail(queue, new PoolClosedError({ pool: pools.readers.name }))
+            : Queue.failCause(queue, exit.cause)
+        })
+      ),
+    { bufferSize: 16, strategy: "sliding" }
+  )
+
+const copyTo = Effect.fnUntraced(function*(
+  pools: TwoPools,
+  filename: unknown,
+  options: unknown,
+  queue: Progress
+): Effect.fn.Return<void, Failure> {
+  const fail = (target: string) => (cause: unknown) => new BackupError({ pool: pools.settings.name, target, cause })
+  const { filename: database, isMemory } = pools.settings.connection
+  const own = isMemory ? undefined : database
+  const named = fail(String(filename))
+  const pagesAtATime = yield* Effect.try({ try: () => pagesPerStep(options), catch: named })
+  const target = yield* Effect.try({ try: () => Target.targetOf(filename, own), catch: named })
+  const failed = fail(target)
+  const left = yield* Effect.try({ try: () => Target.removeLeftovers(target), catch: failed })
+  if (left.length > 0) {
+    yield* Effect.annotateLogs(
+      Effect.logWarning(`copies that are not complete were left by an earlier backup, delete them: ${left.join(", ")}`),
+      "pool",
+      pools.settings.name
     )
-  }, { bufferSize: 16, strategy: "sliding" })
+  }
+  const copy = (connection: SqliteConnection.SqliteConnection) => {
+    const reading = pools.file?.ages.get(connection)
+    if (reading !== undefined) reading.isExempt = true
+    return Effect.acquireUseRelease(
+      Effect.sync(() => Target.newPartial(target)),
+      (partial) =>
+        pin(connection, pools.settings.connection.busyTimeout).pipe(
+          Effect.andThen(write(connection, partial, pagesAtATime, queue, failed)),
+          Effect.andThen(Effect.try({
+            try: () => {
+              // Somebody may have opened a database there meanwhile.
+              Target.refuse(target, own)
+              // All at once, so that nobody ever finds half of it.
+              renameSync(partial, target)
+            },
+            catch: failed
+          }))
+        ),
+      // What cannot be removed now is removed, or named, by the next backup.
+      (partial) => Effect.ignore(Effect.try(() => Target.forgetPartial(partial)))
+    )
+  }
+  if (pools.file !== undefined) yield* pools.file.gate.await
+  yield* pools.readers.use(copy, { label: "backup" })
+})
+
+/** SQLite counts pages in 32 bits. */
+const maxPages = 2 ** 31 - 1
+
+/** Throws an error that says what is wrong with the options. */
+const pagesPerStep = (options: unknown): number => {
+  if (options !== undefined && (typeof options !== "object" || options === null)) {
+    throw new TypeError(`the options are ${Options.show(options)}, but must be an object`)
+  }
+  const rules = { pagesPerStep: { kind: "count", default: 1000, floor: 1, finite: true } } as const
+  const { checked, problems } = Options.check(rules, options ?? {})
+  if (problems.length === 0) return Math.min(checked.pagesPerStep, maxPages)
+  throw new TypeError(
+    problems.map(({ allowed, field, value }) => `${field} is ${value}, allowed is ${allowed}`).join("; ")
+  )
+}
 
 /** Begins a transaction, and has SQLite decide which state it sees: by itself that would be at the first read. */
 const pin = (
@@ -70,36 +128,34 @@ const write = (
   connection: SqliteConnection.SqliteConnection,
   partial: string,
   pagesAtATime: number,
-  queue: Queue.Enqueue<BackupProgress, Failure | Cause.Done>,
-  fail: (cause: unknown) => BackupError
-): Effect.Effect<void, BackupError> =>
-  Effect.callback<void, BackupError>((resume) => {
+  queue: Progress,
+  failed: (cause: unknown) => BackupError
+): Effect.Effect<void, BackupError | LeaseExpiredError> =>
+  Effect.callback<void, BackupError | LeaseExpiredError>((resume) => {
     let isStopped = false
-    const ended = new Promise<void>((resolve) => {
-      const onProgress = (progress: BackupProgress) => {
-        if (isStopped) throw new Error("the backup was interrupted")
-        Queue.offerUnsafe(queue, { totalPages: progress.totalPages, remainingPages: progress.remainingPages })
-      }
-      SqliteConnection.handleOf(connection).backup(partial, pagesAtATime, onProgress).then(
-        (totalPages) => {
-          Queue.offerUnsafe(queue, { totalPages, remainingPages: 0 })
-          resume(Effect.void)
-        },
-        (cause: unknown) => resume(Effect.fail(fail(cause)))
-      ).finally(resolve)
-    })
+    const tell = (totalPages: number, remainingPages: number) =>
+      Queue.offerUnsafe(queue, { totalPages, remainingPages })
+    const onProgress = ({ remainingPages, totalPages }: BackupProgress) => {
+      if (isStopped) throw new Error("the backup was interrupted")
+      // Throws if the lease was ended, because the file is not at its place any more.
+      SqliteConnection.handleOf(connection, "backup")
+      tell(totalPages, remainingPages)
+    }
+    const onFailure = (cause: unknown) =>
+      resume(Effect.fail(cause instanceof LeaseExpiredError ? cause : failed(cause)))
+    const onSuccess = (totalPages: number) => {
+      tell(totalPages, 0)
+      resume(Effect.void)
+    }
+    let ended: Promise<void>
+    try {
+      ended = SqliteConnection.handleOf(connection, "backup").backup(partial, pagesAtATime, onProgress)
+        .then(onSuccess, onFailure)
+    } catch (thrown) {
+      return onFailure(thrown)
+    }
     return Effect.suspend(() => {
       isStopped = true
       return Effect.promise(() => ended)
     })
   })
-
-/** Why there is no writing to that place, if there is none: it would destroy a database that somebody has open. */
-const refuse = (pools: TwoPools, target: string): string | undefined => {
-  const own = statSync(pools.settings.connection.filename, { throwIfNoEntry: false })
-  const found = statSync(target, { throwIfNoEntry: false })
-  if (found !== undefined && own !== undefined && found.ino === own.ino && found.dev === own.dev) {
-    return "that is the database itself"
-  }
-  return existsSync(`${target}-wal`) ? "there is a database in use at that place: it has a log beside it" : undefined
-}

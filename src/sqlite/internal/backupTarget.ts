@@ -1,0 +1,159 @@
+/** Where a backup may be written to. Looks from outside: what others have open there is not opened, for that drops locks. */
+import { randomUUID } from "node:crypto"
+import { accessSync, constants, lstatSync, readdirSync, readlinkSync, realpathSync, rmSync, type Stats } from "node:fs"
+import { basename, dirname, join, resolve } from "node:path"
+import { DatabaseSync } from "node:sqlite"
+
+/** Files that SQLite keeps beside a database. */
+const companions = ["-wal", "-shm", "-journal"] as const
+
+/**
+ * The file that a name stands for, links followed. Throws an error that says why nothing may be written there.
+ *
+ * `own` is the database that is copied, if it is in a file.
+ */
+export const targetOf = (name: unknown, own: string | undefined): string => {
+  if (typeof name !== "string") throw new TypeError("the target is no path: it has to be text")
+  if (name.trim() === "") throw new TypeError("the target has no name")
+  if (name.includes("\0")) throw new TypeError("the target's name has a character of code 0 in it")
+  if (name === ":memory:") throw new TypeError("the target has to be a file: a copy in memory would be gone at once")
+  const target = follow(resolve(name))
+  refuse(target, own)
+  return target
+}
+
+/** Throws an error that says why that file must not be written, as it is now. */
+export const refuse = (target: string, own: string | undefined): void => {
+  const found = look(target)
+  if (own !== undefined) refuseOwn(target, found, own)
+  if (found?.isDirectory() === true) throw new Error("it is a folder: name the file in it")
+  if (found !== undefined && !found.isFile()) throw new Error("it is not a file")
+  for (const companion of companions) {
+    if (look(target + companion) !== undefined) throw new Error(inUse(target, companion))
+    if (target.endsWith(companion) && look(target.slice(0, -companion.length)) !== undefined) {
+      throw new Error(`it belongs to the database "${target.slice(0, -companion.length)}"`)
+    }
+  }
+  if (!isAllowed(dirname(target))) throw new Error(`this process may not write to the folder "${dirname(target)}"`)
+}
+
+/** The files of the database itself, by whichever name. */
+const refuseOwn = (target: string, found: Stats | undefined, own: string): void => {
+  const file = isThere(own) ? realpathSync(own) : own
+  if (target === file || isSame(found, look(file))) throw new Error("that is the database itself")
+  for (const companion of companions) {
+    const path = file + companion
+    if (target === path || isSame(found, look(path))) {
+      throw new Error(`that is the "${companion}" of the database itself`)
+    }
+  }
+}
+
+const inUse = (target: string, companion: string): string =>
+  `there is a database in use at that place: it has a ${companion === "-wal" ? "log" : `"${companion}"`} beside it. ` +
+  `If nobody uses it any more, delete "${target + companion}"`
+
+/** The path without links: of a file that does not exist yet, that of its folder. Throws if a link leads nowhere. */
+const follow = (path: string): string => {
+  const found = look(path)
+  if (found === undefined) return join(folderOf(path), basename(path))
+  if (!found.isSymbolicLink()) return realpathSync(path)
+  if (isThere(path)) return realpathSync(path)
+  throw new Error(`it is a link to "${readlinkSync(path)}", where nothing is: name the file itself`)
+}
+
+const folderOf = (path: string): string => {
+  const folder = dirname(path)
+  if (!isThere(folder)) throw new Error(`the folder "${folder}" does not exist`)
+  const real = realpathSync(folder)
+  if (look(real)?.isDirectory() !== true) throw new Error(`"${folder}" is not a folder`)
+  return real
+}
+
+/** What is there, links not followed. Throws if that cannot be said. */
+const look = (path: string): Stats | undefined => {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false })
+  } catch (thrown) {
+    // There is nothing below a file.
+    if ((thrown as NodeJS.ErrnoException).code === "ENOTDIR") return undefined
+    throw thrown
+  }
+}
+
+/** Whether the path leads to something. */
+const isThere = (path: string): boolean => {
+  try {
+    realpathSync(path)
+    return true
+  } catch (thrown) {
+    const { code } = thrown as NodeJS.ErrnoException
+    if (code === "ENOENT" || code === "ENOTDIR") return false
+    throw thrown
+  }
+}
+
+const isSame = (a: Stats | undefined, b: Stats | undefined): boolean =>
+  a !== undefined && b !== undefined && a.ino === b.ino && a.dev === b.dev
+
+const isAllowed = (folder: string): boolean => {
+  try {
+    accessSync(folder, constants.W_OK | constants.X_OK)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** Copies that this process is making. */
+const partials = new Set<string>()
+
+/** A name for a copy that is not complete, beside its target. It is not removed as long as it is not forgotten. */
+export const newPartial = (target: string): string => {
+  const partial = `${target}.${randomUUID()}.partial`
+  partials.add(partial)
+  return partial
+}
+
+/** Deletes what there is of a copy. */
+export const forgetPartial = (partial: string): void => {
+  remove(partial)
+  partials.delete(partial)
+}
+
+const remove = (partial: string): void => {
+  for (const path of [partial, `${partial}-journal`]) rmSync(path, { force: true })
+}
+
+/** Deletes the copies to that target which others have left half done. Those that cannot be deleted are named. */
+export const removeLeftovers = (target: string): Array<string> => {
+  const folder = dirname(target)
+  const left: Array<string> = []
+  for (const name of readdirSync(folder)) {
+    if (!name.startsWith(`${basename(target)}.`) || !leftover.test(name)) continue
+    const partial = join(folder, name)
+    if (name.length - ".partial".length - uuidLength !== basename(target).length + 1) continue
+    try {
+      if (!partials.has(partial) && !isBeingWritten(partial)) remove(partial)
+    } catch {
+      left.push(partial)
+    }
+  }
+  return left
+}
+
+const uuidLength = 36
+const leftover = /\.[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.partial$/
+
+/** Whether somebody has it locked: who copies does from the first page to the last, in whichever process. */
+const isBeingWritten = (partial: string): boolean => {
+  const database = new DatabaseSync(partial, { timeout: 0 })
+  try {
+    database.exec("begin exclusive")
+    return false
+  } catch (thrown) {
+    return ((thrown as { readonly errcode?: number }).errcode ?? 0) % 256 === 5
+  } finally {
+    database.close()
+  }
+}
