@@ -6,9 +6,9 @@
  * its service and this one are the same: what asks for either gets the pool.
  */
 import { Config, Context, type Duration, Effect, Layer, Option, Predicate, Result, type Scope, Stream } from "effect"
-import * as Reactivity from "effect/reactivity/Reactivity"
 import * as SqlClient from "effect/sql/SqlClient"
 import { SqlError, UnknownError } from "effect/sql/SqlError"
+import * as HeardReactivity from "../internal/reactivity.ts"
 import { toSqlError } from "../internal/transaction.ts"
 import { type ConfigProblem, type ConnectError, PoolConfigError } from "../PoolError.ts"
 import * as PoolSettings from "../sqlite/internal/poolSettings.ts"
@@ -136,7 +136,7 @@ export const layer = (
 ): Layer.Layer<
   SqliteClient | SqlClient.SqlClient | SqlitePool.SqlitePool,
   PoolConfigError | ConnectError<SqlError>
-> => Layer.effectContext(Effect.map(makeWithPool(config), toContext)).pipe(Layer.provide(Reactivity.layer))
+> => HeardReactivity.inLayer(Layer.effectContext(Effect.map(makeWithPool(config), toContext)))
 
 /**
  * `layer`, with options from the configuration.
@@ -154,12 +154,12 @@ export const layerConfig = (
   SqliteClient | SqlClient.SqlClient | SqlitePool.SqlitePool,
   Config.ConfigError | PoolConfigError | ConnectError<SqlError>
 > =>
-  Layer.effectContext(
+  HeardReactivity.inLayer(Layer.effectContext(
     Effect.gen(function*() {
       const options = yield* Config.unwrap(config)
       return toContext(yield* makeWithPool(options))
     })
-  ).pipe(Layer.provide(Reactivity.layer))
+  ))
 
 interface Made {
   readonly client: SqliteClient

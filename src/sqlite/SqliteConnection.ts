@@ -36,7 +36,12 @@ export type Param = null | string | number | bigint | boolean | ArrayBufferView 
  */
 export type Params = ReadonlyArray<Param> | { readonly [name: string]: Param }
 
-/** What SQLite gives: bytes as `Uint8Array`, integers as `number`, or as `bigint` with `SafeIntegers`. */
+/**
+ * What SQLite gives: bytes as `Uint8Array`, integers as `number`, or as `bigint` with `SafeIntegers`.
+ *
+ * Without `SafeIntegers`, an integer beyond 2^53 is an error; but in the rows that a statement gives which writes, it is a
+ * `bigint`, for then all is done already.
+ */
 export type Value = null | string | number | bigint | Uint8Array
 
 /**
@@ -59,7 +64,7 @@ export interface RunResult {
 }
 
 export interface SyncOptions {
-  /** Whether integers come as `bigint`. Default false: as `number`, and beyond 2^53 as an error. */
+  /** Whether integers come as `bigint`. Default false: as `number`; for those beyond 2^53 see `Value`. */
   readonly safeIntegers?: boolean | undefined
 }
 

@@ -13,6 +13,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type { AcquireOptions, ConnectionPool, ShutdownReport } from "../ConnectionPool.ts"
 import type { ConnectionStats } from "../ConnectionStats.ts"
+import * as HeardReactivity from "../internal/reactivity.ts"
 import type { ConnectError, LeaseExpiredError, PoolConfigError, PoolError } from "../PoolError.ts"
 import type * as Transaction from "../Transaction.ts"
 import type { TransactionError } from "../TransactionError.ts"
@@ -22,6 +23,7 @@ import type * as Dialect from "./internal/dialect.ts"
 import * as FileCare from "./internal/fileCare.ts"
 import * as PoolSettings from "./internal/poolSettings.ts"
 import { ReaderView } from "./internal/readerView.ts"
+import * as Refusal from "./internal/refusal.ts"
 import * as Snapshot from "./internal/snapshot.ts"
 import * as TwoPools from "./internal/twoPools.ts"
 import * as SqliteConnection from "./SqliteConnection.ts"
@@ -343,7 +345,7 @@ export const makeWith = Effect.fnUntraced(function*(settings: PoolSettings.PoolS
 export const layer = (
   options: Options
 ): Layer.Layer<SqlitePool | SqlClient.SqlClient, PoolConfigError | ConnectError<SqlError>> =>
-  Layer.effectContext(Effect.map(make(options), withClient))
+  HeardReactivity.inLayer(Layer.effectContext(Effect.map(make(options), withClient)))
 
 /** The pool, and its client for all that asks for one. */
 const withClient = (pool: SqlitePool): Context.Context<SqlitePool | SqlClient.SqlClient> =>
@@ -384,7 +386,7 @@ export const makeTemporary = (
 export const layerTemporary = (
   options?: TemporaryOptions
 ): Layer.Layer<SqlitePool | SqlClient.SqlClient, PoolConfigError | ConnectError<SqlError>> =>
-  Layer.effectContext(Effect.map(makeTemporary(options), withClient))
+  HeardReactivity.inLayer(Layer.effectContext(Effect.map(makeTemporary(options), withClient)))
 
 /**
  * Every option from the configuration, under a prefix: with `SqlitePool.config("DB")`, `DB_FILENAME=app.db`,
@@ -420,13 +422,17 @@ export interface ServiceClass<Self, Id extends string> extends Context.ServiceCl
 export const Service = <Self>() => <const Id extends string>(id: Id): ServiceClass<Self, Id> => {
   const service = Context.Service<Self, SqlitePool>()(id)
   return Object.assign(service, {
-    layer: (options: Options) => Layer.effect(service, make(options)),
-    layerTemporary: (options?: TemporaryOptions) => Layer.effect(service, makeTemporary(options))
+    layer: (options: Options) => HeardReactivity.inLayer(Layer.effect(service, make(options))),
+    layerTemporary: (options?: TemporaryOptions) =>
+      HeardReactivity.inLayer(Layer.effect(service, makeTemporary(options)))
   }) as unknown as ServiceClass<Self, Id>
 }
 
 const fromPools = (pools: TwoPools.TwoPools): SqlitePool => {
   const { client, file, readers, settings, writer } = pools
+
+  const refusal = Refusal.ofReader(settings.name)
+  const viewOf = (connection: SqliteConnection.SqliteConnection) => new ReaderView(connection, refusal)
 
   /** In memory there is no other connection: whatever is read within has to be read on this one. */
   const holding = <A, E, R>(connection: SqliteConnection.SqliteConnection, effect: Effect.Effect<A, E, R>) =>
@@ -434,8 +440,8 @@ const fromPools = (pools: TwoPools.TwoPools): SqlitePool => {
 
   const [use, useSync]: [SqlitePool["read"], SqlitePool["readSync"]] = file === undefined
     ? [
-      (f, options) => readers.use((connection) => holding(connection, f(new ReaderView(connection))), options),
-      (f, options) => readers.useSync({ try: (connection) => f(new ReaderView(connection)), catch: failure }, options)
+      (f, options) => readers.use((connection) => holding(connection, f(viewOf(connection))), options),
+      (f, options) => readers.useSync({ try: (connection) => f(viewOf(connection)), catch: failure }, options)
     ]
     : [readers.use, (f, options) => readers.useSync({ try: f, catch: failure }, options)]
 
@@ -482,7 +488,7 @@ const fromPools = (pools: TwoPools.TwoPools): SqlitePool => {
           const reader = TwoPools.readerOf(pools, fiber)
           if (reader !== undefined) return Effect.succeed(reader.stream(sql, params))
           return Effect.flatMap(pools.acquireReader(options), (connection) => {
-            const reader: SqliteReader = file === undefined ? new ReaderView(connection) : connection
+            const reader: SqliteReader = file === undefined ? viewOf(connection) : connection
             // A stream does not wait for locks; this does, and after it there is none any more.
             return Effect.as(reader.values("select 1 from sqlite_schema limit 1"), reader.stream(sql, params))
           })

@@ -8,7 +8,8 @@ import type { Params, Row, SyncOptions, Value } from "./SqliteConnection.ts"
  * A connection that reads, lent by `read`, `readSync` and `snapshot` of a `SqlitePool`.
  *
  * A statement that writes is refused, by SQLite itself where the database is a file: it fails with a `SqlError` whose
- * `codeOf` is 8, and has done nothing. Otherwise the operations are those of a `SqliteConnection`.
+ * reason is `AuthorizationError` and whose `codeOf` is 8, and has done nothing. Its message says what to use instead.
+ * Otherwise the operations are those of a `SqliteConnection`.
  */
 export interface SqliteReader {
   /** Runs one statement, and gives its rows as objects. */

@@ -2,13 +2,12 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { SqliteConnection } from "effect-connection-pool/sqlite"
 import {
-  ConnectionError,
+  AuthorizationError,
   ConstraintError,
   LockTimeoutError,
   SerializationError,
   SqlError,
   type SqlErrorReason,
-  SqlSyntaxError,
   UniqueViolation,
   UnknownError
 } from "effect/sql/SqlError"
@@ -48,7 +47,7 @@ describe("an error of SQLite", () => {
       for (const operation of ["query", "values", "run", "exec"] as const) {
         const error = yield* Effect.flip(connection[operation]("select nonsense"))
         const { reason } = expectError(error, {
-          reason: SqlSyntaxError,
+          reason: UnknownError,
           code: 1,
           message: "no such column: nonsense"
         })
@@ -68,22 +67,23 @@ describe("an error of SQLite", () => {
         create table u(id text primary key, parent integer references t) without rowid;
         create table v(a); create unique index lowered on v(lower(a));
         insert into t values (1, 'Ada', 36); insert into u values ('x', 1); insert into v values ('A')`)
-      const unique = (sql: string, code: number, constraint: string) => {
+      const unique = (sql: string, constraint: string) => {
         const message = `UNIQUE constraint failed: ${constraint}`
         const { reason } = expectError(thrown(() => connection.runUnsafe(sql)), {
           reason: UniqueViolation,
-          code,
+          code: 2067,
           message
         })
         assert.propertyVal(reason, "constraint", constraint)
       }
-      unique("insert into t values (1, 'Bob', 1)", 1555, "t.id")
-      unique("insert into t values (2, 'Ada', 1)", 2067, "t.name")
-      unique("insert into u values ('x', 1)", 1555, "u.id")
-      unique("insert into v values ('a')", 2067, "index 'lowered'")
-      unique("insert into v(rowid, a) values (1, 'b')", 2579, "v.rowid")
+      unique("insert into t values (2, 'Ada', 1)", "t.name")
+      unique("insert into v values ('a')", "index 'lowered'")
       const other = (sql: string, code: number, message: string) =>
         expectError(thrown(() => connection.runUnsafe(sql)), { reason: ConstraintError, code, message })
+      // As Effect has it: of keys, only those that are no primary keys are its UniqueViolation.
+      other("insert into t values (1, 'Bob', 1)", 1555, "UNIQUE constraint failed: t.id")
+      other("insert into u values ('x', 1)", 1555, "UNIQUE constraint failed: u.id")
+      other("insert into v(rowid, a) values (1, 'b')", 2579, "UNIQUE constraint failed: v.rowid")
       other("insert into t values (2, 'Bob', 0)", 275, "CHECK constraint failed: age > 0")
       other("insert into t values (2, 'Bob', null)", 1299, "NOT NULL constraint failed: t.age")
       other("insert into u values ('y', 2)", 787, "FOREIGN KEY constraint failed")
@@ -143,9 +143,21 @@ describe("an error of SQLite", () => {
       yield* judge(filename, "create table t(a)")
       const connection = yield* SqliteConnection.open({ filename, readOnly: true })
       expectError(thrown(() => connection.runUnsafe("insert into t values (1)")), {
-        reason: UnknownError,
+        reason: AuthorizationError,
         code: 8,
-        message: "attempt to write a readonly database"
+        message:
+          "runUnsafe: \"insert into t values (1)\": this connection was opened with `readOnly`, so it cannot write"
+      })
+    }))
+
+  it.effect("is the same failure where a setting forbids to write, and says that it may be the file", () =>
+    Effect.gen(function*() {
+      const connection = yield* SqliteConnection.open({ filename: ":memory:" })
+      connection.execUnsafe("create table t(a); pragma query_only = on")
+      expectError(thrown(() => connection.runUnsafe("insert into t values (1)")), {
+        reason: AuthorizationError,
+        code: 8,
+        message: "attempt to write a readonly database: its file is read-only, or a `pragma query_only` is on"
       })
     }))
 
@@ -199,10 +211,9 @@ describe("a closed connection", () => {
       for (const [operation, effect] of Object.entries(operations)) {
         const error = yield* Effect.flip(effect as Effect.Effect<unknown, SqlError>)
         expectError(error, {
-          reason: ConnectionError,
+          reason: UnknownError,
           code: undefined,
-          message: `${operation}: the connection is closed`,
-          isRetryable: true
+          message: `${operation}: the connection is closed`
         })
         assert.strictEqual(error.reason.operation, operation)
       }

@@ -447,7 +447,11 @@ describe("the options of a transaction", () => {
       const db = yield* Database.make()
       const readers = yield* Database.over({ name: "db", writer: db.reader, reader: db.reader })
       const error = yield* failsWith(readers.transaction(Effect.die("must not run")), "TransactionBeginError")
-      assert.include(error.message, "begin: on a read-only connection, readOnly has to be true")
+      assert.include(error.message, "begin: \"begin immediate\": this connection was opened with `readOnly`")
+      const deferred = readers.transaction(Effect.die("must not run"), { isolation: "deferred" })
+      const other = yield* failsWith(deferred, "TransactionBeginError")
+      assert.include(other.message, "begin: \"begin deferred\": this connection was opened with `readOnly`")
+      assert.strictEqual(codeOf(other.cause), 8)
     }))
 })
 

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Stream } from "effect"
 import { SqliteConnection } from "effect-connection-pool/sqlite"
 import { SafeIntegers } from "effect/sql/SqlClient"
 import { SqlError } from "effect/sql/SqlError"
@@ -257,13 +257,36 @@ describe("a value", () => {
       assert.strictEqual(refusal(() => connection.queryUnsafe(sql, [], { safeIntegers: false })), message)
     }))
 
-  it.effect("that cannot be read does not hide that the statement was carried out", () =>
+  it.effect("that no number can hold does not make a failure of a statement that was carried out", () =>
     Effect.gen(function*() {
       const connection = yield* memory
-      connection.execUnsafe("create table t(a)")
-      const error = yield* Effect.flip(connection.query("insert into t values (9007199254740993) returning a"))
-      assert.include(error.message, "The statement was carried out; only the rows it returns cannot be read.")
-      assert.deepStrictEqual(connection.queryUnsafe("select count(*) as count from t"), [{ count: 1 }])
+      connection.execUnsafe("create table t(id integer primary key, a)")
+      const big = 9007199254740993n
+      assert.deepStrictEqual(yield* connection.run(`insert into t values (${big}, 1)`), {
+        changes: 1,
+        lastInsertRowid: big
+      })
+      assert.deepStrictEqual(yield* connection.query(returning("9007199254740994")), [row(big + 1n)])
+      assert.deepStrictEqual(yield* connection.values(returning("9007199254740995")), [[big + 2n, 1, "x", null]])
+      assert.deepStrictEqual(yield* Stream.runCollect(connection.stream(returning("9007199254740996"))), [
+        row(big + 3n)
+      ])
+      assert.deepStrictEqual(yield* connection.run("insert into t values (-9007199254740993, 1) returning id"), {
+        changes: 1,
+        lastInsertRowid: -big
+      })
+      // The same statements, where numbers hold them, and where all are to be bigints.
+      assert.deepStrictEqual(yield* connection.query(returning("9007199254740991")), [row(9007199254740991)])
+      assert.deepStrictEqual(yield* connection.run("update t set a = 2 where id < 0"), {
+        changes: 1,
+        lastInsertRowid: 9007199254740991
+      })
+      const exact = yield* Effect.provideService(connection.query(returning("7")), SafeIntegers, true)
+      assert.deepStrictEqual(exact, [{ id: 7n, a: 1n, label: "x", empty: null }])
+      assert.deepStrictEqual(connection.queryUnsafe("select count(*) as count from t"), [{ count: 7 }])
+      // One that only reads has done nothing that its failure would hide.
+      const error = yield* Effect.flip(connection.query("select max(id) from t"))
+      assert.include(error.message, "With SafeIntegers from effect/sql/SqlClient, integers are bigints.")
     }))
 })
 
@@ -272,3 +295,6 @@ const refusalOf = (
   sql: string,
   params: SqliteConnection.Params | undefined
 ): string => refusal(() => connection.runUnsafe(sql, params))
+
+const returning = (id: string) => `insert into t values (${id}, 1) returning id, a, 'x' as label, null as empty`
+const row = (id: SqliteConnection.Value) => ({ id, a: 1, label: "x", empty: null })

@@ -10,12 +10,13 @@
  * `Client.transactor.session(fiber).mode`.
  */
 import { Context, Effect, type Fiber, identity, Stream } from "effect"
-import type { Reactivity } from "effect/reactivity/Reactivity"
+import * as Reactivity from "effect/reactivity/Reactivity"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { Acquirer, Borrower, Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import type { ConnectionPool } from "../../ConnectionPool.ts"
+import * as HeardReactivity from "../../internal/reactivity.ts"
 import { within } from "../../internal/step.ts"
 import { toSqlError } from "../../internal/transaction.ts"
 import * as Transaction from "../../Transaction.ts"
@@ -63,75 +64,100 @@ export interface Client {
   /** The connection of the transaction that a fiber is in, if it is in one of this client's. */
   readonly joined: (fiber: Fiber.Fiber<unknown, unknown>) => SqliteConnection | undefined
   readonly transactor: Transaction.Transactor<SqliteConnection, Dialect.Isolation, SqlError>
+  /** Whether a transaction that only reads is a snapshot. */
+  readonly isSnapshot: Context.Reference<boolean>
   /** Ends what statements have begun and nobody has ended; before the pools are closed. */
   readonly close: Effect.Effect<void>
 }
 
-export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Return<Client, never, Reactivity> {
-  const spanAttributes: ReadonlyArray<readonly [string, unknown]> = [
-    ...Object.entries(options.spanAttributes ?? {}),
-    ["db.system.name", "sqlite"]
-  ]
-  const kinds = new Kinds()
-  const timeout = new LockTimeout(options.busyTimeout)
-  const byHand = options.imitatesOneConnection === true ? new ByHand(options.writer, timeout) : undefined
-  const imitated = byHand === undefined ? identity : (place: Place) => withBusyTimeout(place, timeout)
-  const outside = imitated(new Routed(options, timeout, byHand, kinds))
-  const connection = toConnection(outside, kinds)
-  const reserved = Effect.mapBoth(options.writer.acquire, {
-    onFailure: toSqlError,
-    onSuccess: (connection) => toConnection(new Reserved(connection), kinds)
-  })
-  const compiler = Statement.makeCompilerSqlite(options.transformQueryNames)
-  const transformRows = options.transformResultNames &&
-    Statement.defaultTransforms(options.transformResultNames).array
-  const made = yield* SqlClient.make({
-    driver: "effect-connection-pool",
-    // Which pool it is to be shows only when there is a statement; that takes its connection itself.
-    acquirer: Effect.succeed(connection),
-    transactionAcquirer: reserved,
-    compiler,
-    transformRows,
-    spanAttributes
-  })
-  const { transactionService } = made
-  const connectionOf = (fiber: Fiber.Fiber<unknown, unknown>): Connection =>
-    Context.getOrUndefined(fiber.context, transactionService)?.[0] ?? connection
-  const acquirer: Acquirer = Effect.withFiber((fiber) => Effect.succeed(connectionOf(fiber)))
-  const borrower: Borrower = (f) => Effect.withFiber((fiber) => f(connectionOf(fiber)))
-  const constructor = (compiler: Statement.Compiler, transform: Transform | undefined) =>
-    Statements.make({
-      // These find their connection in one step; those of the client that was made take six.
-      original: Statement.make(acquirer, compiler, spanAttributes, transform, borrower),
-      placeOf: (fiber) => {
-        const held = Context.getOrUndefined(fiber.context, transactionService)
-        return held === undefined ? outside : placeOf(held[0])
-      },
-      kinds,
-      transform
+let nextId = 1
+
+export const make = Effect.fnUntraced(
+  function*(options: Options): Effect.fn.Return<Client, never, Reactivity.Reactivity> {
+    const spanAttributes: ReadonlyArray<readonly [string, unknown]> = [
+      ...Object.entries(options.spanAttributes ?? {}),
+      ["db.system.name", "sqlite"]
+    ]
+    const kinds = new Kinds()
+    const timeout = new LockTimeout(options.busyTimeout)
+    const byHand = options.imitatesOneConnection === true ? new ByHand(options.writer, timeout) : undefined
+    const imitated = byHand === undefined ? identity : (place: Place) => withBusyTimeout(place, timeout)
+    const outside = imitated(new Routed(options, timeout, byHand, kinds))
+    const connection = toConnection(outside, kinds)
+    const reserved = Effect.mapBoth(options.writer.acquire, {
+      onFailure: toSqlError,
+      onSuccess: (connection) => toConnection(new Reserved(connection), kinds)
     })
-  const sql = withStatements(
-    made,
-    constructor(compiler, transformRows),
-    transformRows && (() => constructor(compiler.withoutTransform, undefined))
-  )
-  const transactor = Transaction.make({
-    name: options.name,
-    dialect: Dialect.make(timeout, options.isReadOnly),
-    pool: options.writer,
-    readers: options.reader,
-    transactionService: sql.transactionService,
-    toSql: (session) => toConnection(imitated(new InTransaction(session, kinds)), kinds),
-    spanAttributes
-  })
-  // In place: the client refers to itself, and copies of it are made from it.
-  Object.assign(sql, { safe: sql, withTransaction: transactor.withTransaction })
-  const joined = (fiber: Fiber.Fiber<unknown, unknown>) => {
-    const session = transactor.session(fiber)
-    return session && new Joined(session, kinds)
+    const compiler = Statement.makeCompilerSqlite(options.transformQueryNames)
+    const transformRows = options.transformResultNames &&
+      Statement.defaultTransforms(options.transformResultNames).array
+    const heard = new HeardReactivity.HeardReactivity(yield* Reactivity.Reactivity)
+    const made = yield* SqlClient.make({
+      driver: "effect-connection-pool",
+      // Which pool it is to be shows only when there is a statement; that takes its connection itself.
+      acquirer: Effect.succeed(connection),
+      transactionAcquirer: reserved,
+      compiler,
+      transformRows,
+      spanAttributes,
+      reactiveQueue: (keys, effect) => heard.query(keys, outsideOfEnded(effect))
+    })
+    const { transactionService } = made
+    heard.defer({ transactionService, afterCommit: made.afterCommit })
+    const connectionOf = (fiber: Fiber.Fiber<unknown, unknown>): Connection =>
+      Context.getOrUndefined(fiber.context, transactionService)?.[0] ?? connection
+    const acquirer: Acquirer = Effect.withFiber((fiber) => Effect.succeed(connectionOf(fiber)))
+    const borrower: Borrower = (f) => Effect.withFiber((fiber) => f(connectionOf(fiber)))
+    const constructor = (compiler: Statement.Compiler, transform: Transform | undefined) =>
+      Statements.make({
+        // These find their connection in one step; those of the client that was made take six.
+        original: Statement.make(acquirer, compiler, spanAttributes, transform, borrower),
+        placeOf: (fiber) => {
+          const held = Context.getOrUndefined(fiber.context, transactionService)
+          return held === undefined ? outside : placeOf(held[0])
+        },
+        kinds,
+        transform
+      })
+    const sql = withStatements(
+      made,
+      constructor(compiler, transformRows),
+      transformRows && (() => constructor(compiler.withoutTransform, undefined))
+    )
+    const isSnapshot = Context.Reference<boolean>(`effect-connection-pool/sqlite/isSnapshot/${nextId++}`, {
+      defaultValue: () => false
+    })
+    const transactor = Transaction.make({
+      name: options.name,
+      dialect: Dialect.make(timeout, isSnapshot, options.isReadOnly),
+      pool: options.writer,
+      readers: options.reader,
+      transactionService: sql.transactionService,
+      toSql: (session) => toConnection(imitated(new InTransaction(session, kinds)), kinds),
+      spanAttributes
+    })
+    // In place: the client refers to itself, and copies of it are made from it.
+    Object.assign(sql, { safe: sql, withTransaction: transactor.withTransaction })
+    const joined = (fiber: Fiber.Fiber<unknown, unknown>) => {
+      const session = transactor.session(fiber)
+      return session && new Joined(session, kinds)
+    }
+    const withoutTransaction = Context.omit(transactionService) as <R>(
+      context: Context.Context<R>
+    ) => Context.Context<R>
+    /** A query that was begun in a transaction runs again when that has ended. */
+    const outsideOfEnded = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+      Effect.withFiber((fiber) => {
+        const session = transactor.session(fiber)
+        return session === undefined ? effect : Effect.matchEffect(session.check("reactive"), {
+          onFailure: () => Effect.updateContext(effect, (context: Context.Context<R>) => withoutTransaction(context)),
+          onSuccess: () => effect
+        })
+      })
+    const close = Effect.andThen(byHand?.close ?? Effect.void, Effect.sync(() => heard.end()))
+    return { sql, transactor, joined, isSnapshot, close }
   }
-  return { sql, transactor, joined, close: byHand?.close ?? Effect.void }
-})
+)
 
 /** The same client with other statements; `plain` makes those that leave names as they are, if others do not. */
 const withStatements = (

@@ -1,5 +1,5 @@
 /** How SQLite spells transactions. */
-import { Effect } from "effect"
+import { type Context, Effect } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import { toSqlError } from "../../internal/transaction.ts"
 import type { Dialect, Mode } from "../../Transaction.ts"
@@ -7,6 +7,7 @@ import * as SqliteConnection from "../SqliteConnection.ts"
 import type { Handle } from "./handle.ts"
 import { mayStartLater, retryWhileLocked } from "./locks.ts"
 import type { LockTimeout } from "./lockTimeout.ts"
+import * as Refusal from "./refusal.ts"
 import { refused } from "./sqlError.ts"
 
 /**
@@ -18,17 +19,24 @@ export type Isolation = "immediate" | "deferred" | "exclusive"
 
 type Connection = SqliteConnection.SqliteConnection
 
-/** With `isReadOnly`, every transaction only reads. */
-export const make = (timeout: LockTimeout, isReadOnly = false): Dialect<Connection, Isolation> => ({
+/** With `isReadOnly`, every transaction only reads. `isSnapshot` says whether one that only reads is called a snapshot. */
+export const make = (
+  timeout: LockTimeout,
+  isSnapshot: Context.Reference<boolean>,
+  isReadOnly = false
+): Dialect<Connection, Isolation> => ({
   isolations: ["immediate", "deferred", "exclusive"],
   readOnlyIsolations: ["deferred"],
   modeOf: (statement) => ({ isolation: isolationOf(statement), readOnly: false }),
   begin: (connection, mode, statement, restore) =>
-    retryWhileLocked(
-      attempt(connection, "begin", (handle) => begin(handle, mode, statement, isReadOnly)),
-      timeout.millis,
-      { isWorthwhile: mayStartLater, restore }
-    ),
+    Effect.withFiber((fiber) => {
+      const why = fiber.getRef(isSnapshot) ? Refusal.ofSnapshot : Refusal.ofTransaction
+      return retryWhileLocked(
+        attempt(connection, "begin", (handle) => begin(handle, mode, statement, isReadOnly, why)),
+        timeout.millis,
+        { isWorthwhile: mayStartLater, restore }
+      )
+    }),
   commit: (connection) =>
     retryWhileLocked(attempt(connection, "commit", (handle) => end(handle, "commit")), timeout.millis),
   rollback: (connection) => attempt(connection, "rollback", (handle) => end(handle, "rollback")),
@@ -45,24 +53,30 @@ export const make = (timeout: LockTimeout, isReadOnly = false): Dialect<Connecti
   }
 })
 
-const begin = (handle: Handle, mode: Mode, statement: string | undefined, isReadOnly: boolean): void => {
+const begin = (
+  handle: Handle,
+  mode: Mode,
+  statement: string | undefined,
+  isReadOnly: boolean,
+  why: string
+): void => {
   if (statement !== undefined) {
     handle.run("begin", statement, undefined, false)
     if (handle.isTransaction("begin")) return
     throw refused("begin", `begin: ${JSON.stringify(statement)} begins no transaction`)
   }
-  if (mode.readOnly || isReadOnly) return beginReadOnly(handle)
-  // SQLite would begin one that cannot write, and not say so.
-  if (handle.settings.isReadOnly) throw refused("begin", "begin: on a read-only connection, readOnly has to be true")
-  handle.run("begin", `begin ${mode.isolation}`, undefined, false)
+  // Where nothing can be written, it is not this transaction that stands in the way.
+  if (isReadOnly && handle.settings.isReadOnly) return beginReadOnly(handle, undefined)
+  if (mode.readOnly || isReadOnly) return beginReadOnly(handle, why)
+  handle.begin(mode.isolation)
 }
 
 /** SQLite decides what a transaction sees with its first look at the file; that is now. */
-const beginReadOnly = (handle: Handle): void => {
+const beginReadOnly = (handle: Handle, why: string | undefined): void => {
   handle.run("begin", "begin", undefined, false)
   try {
     handle.rows("begin", "pragma schema_version", undefined, true, false)
-    if (!handle.settings.isReadOnly) handle.setQueryOnly("begin", true)
+    handle.restrict("begin", why)
   } catch (thrown) {
     handle.rollback("begin")
     throw thrown
@@ -78,7 +92,7 @@ const isolationOf = (statement: string): Isolation => {
 /** Ends the transaction, if SQLite does; and what a fiber still reads in it, which would hold on to what it sees. */
 const end = (handle: Handle, statement: "commit" | "rollback"): void => {
   handle.closeCursors()
-  handle.setQueryOnly(statement, false)
+  handle.restrict(statement, undefined)
   handle.run(statement, statement, undefined, false)
 }
 

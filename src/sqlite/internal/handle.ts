@@ -4,6 +4,8 @@ import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { backup, DatabaseSync } from "node:sqlite"
 import { bind, type Params } from "./binding.ts"
 import { Cursor } from "./cursor.ts"
+import { exactly, Numbers, runRefusesNumbers, withNumbers } from "./integers.ts"
+import * as Refusal from "./refusal.ts"
 import { nameOf, type Settings } from "./settings.ts"
 import {
   closed,
@@ -11,6 +13,7 @@ import {
   fromSqlite,
   fromSqliteSaying,
   primaryOf,
+  READONLY,
   refused,
   refusedWrite,
   sqliteMessage
@@ -44,6 +47,8 @@ export class Handle {
   #isBroken = false
   #isAltered = false
   #isQueryOnly = false
+  /** Why whoever has it may not write for the time being, if so. */
+  #restriction: string | undefined
   readonly #cursors = new Set<Cursor>()
 
   /** Opens the file. Throws what Node throws. What is wrong with the contents shows only in `configure`. */
@@ -66,7 +71,7 @@ export class Handle {
   /** Whether the next user would find anything of the one before. */
   get needsReset(): boolean {
     return this.#isOpen &&
-      (this.#isAltered || this.#isQueryOnly || this.#cursors.size > 0 || this.#database.isTransaction)
+      (this.#isAltered || this.#restriction !== undefined || this.#cursors.size > 0 || this.#database.isTransaction)
   }
 
   /** Whether it holds on to the database as it was: in a transaction, or with rows still to be read. */
@@ -88,11 +93,14 @@ export class Handle {
   rows(operation: string, sql: string, params: Params | undefined, arrays: boolean, bigInts: boolean): Array<unknown> {
     const prepared = this.#prepare(operation, sql)
     const bound = bind(operation, prepared.text, params)
-    const statement = prepared.giving(arrays, bigInts)
+    // What is written is stored before its rows are read: it cannot fail any more over one that no number can hold.
+    const isExact = bigInts || prepared.text.isWrite
+    const statement = prepared.giving(arrays, isExact)
     try {
-      return statement.all(...bound)
+      const rows = statement.all(...bound)
+      return isExact === bigInts ? rows : rows.map(withNumbers)
     } catch (thrown) {
-      throw this.#failureOf(prepared, thrown, operation)
+      throw this.#failureOf(thrown, operation, sql)
     }
   }
 
@@ -100,17 +108,19 @@ export class Handle {
   cursor(operation: string, sql: string, params: Params | undefined, bigInts: boolean): Cursor {
     const prepared = this.#prepare(operation, sql, "fresh")
     const bound = bind(operation, prepared.text, params)
-    const statement = prepared.giving(false, bigInts)
+    const isExact = bigInts || prepared.text.isWrite
+    const statement = prepared.giving(false, isExact)
     try {
+      const rows: Iterator<unknown> = statement.iterate(...bound)
       const cursor = new Cursor(
-        statement.iterate(...bound),
-        (thrown) => this.#failureOf(prepared, thrown, operation),
+        isExact === bigInts ? rows : new Numbers(rows),
+        (thrown) => this.#failureOf(thrown, operation, sql),
         (closed) => this.#cursors.delete(closed)
       )
       this.#cursors.add(cursor)
       return cursor
     } catch (thrown) {
-      throw this.#failure(thrown, operation)
+      throw this.#failure(thrown, operation, sql)
     }
   }
 
@@ -132,19 +142,26 @@ export class Handle {
       : this.run(operation, sql, params, bigInts)
   }
 
+  /** Begins a transaction that may write; fails where none can, which SQLite would not say. */
+  begin(isolation: string): void {
+    const sql = `begin ${isolation}`
+    if (this.settings.isReadOnly) throw this.#refusal("begin", sql)
+    this.run("begin", sql, undefined, false)
+  }
+
   run(operation: string, sql: string, params: Params | undefined, bigInts: boolean): RunResult {
     const prepared = this.#prepare(operation, sql)
     const bound = bind(operation, prepared.text, params)
-    const statement = prepared.giving(false, false)
+    const statement = prepared.giving(false, runRefusesNumbers())
     try {
       const { changes, lastInsertRowid } = statement.run(...bound)
       return {
         // Of any other statement, SQLite reports the changes of the one before.
-        changes: prepared.text.isWrite ? changes as number : 0,
-        lastInsertRowid: this.#rowid(lastInsertRowid as number, bigInts)
+        changes: prepared.text.isWrite ? Number(changes) : 0,
+        lastInsertRowid: this.#rowid(lastInsertRowid, bigInts)
       }
     } catch (thrown) {
-      throw this.#failure(thrown, operation)
+      throw this.#failure(thrown, operation, sql)
     }
   }
 
@@ -168,16 +185,19 @@ export class Handle {
     return this.#database.isTransaction
   }
 
-  /** Has SQLite refuse whatever writes, for a while. */
-  setQueryOnly(operation: string, isQueryOnly: boolean): void {
-    if (this.#isQueryOnly === isQueryOnly) return
-    this.#exec(operation, `pragma query_only = ${isQueryOnly}`)
-    this.#isQueryOnly = isQueryOnly
+  /** Has SQLite refuse whatever writes, until this is called with nothing; what is refused is told `why`. */
+  restrict(operation: string, why: string | undefined): void {
+    const isQueryOnly = why !== undefined && !this.settings.isReadOnly
+    if (this.#isQueryOnly !== isQueryOnly) {
+      this.#exec(operation, `pragma query_only = ${isQueryOnly}`)
+      this.#isQueryOnly = isQueryOnly
+    }
+    this.#restriction = why
   }
 
   /** Ends the transaction, if there is one. SQLite may have ended it by itself, so it is asked. */
   rollback(operation: string): void {
-    this.setQueryOnly(operation, false)
+    this.restrict(operation, undefined)
     if (!this.isTransaction(operation)) return
     this.#exec(operation, "rollback")
     if (this.#database.isTransaction) throw refused(operation, `${operation}: the transaction does not end`)
@@ -197,7 +217,7 @@ export class Handle {
     try {
       loadExtensions(this.#database, [path])
     } catch (thrown) {
-      throw this.#failure(thrown, operation)
+      throw this.#failure(thrown, operation, path)
     }
   }
 
@@ -251,40 +271,49 @@ export class Handle {
       if (prepared.text.controlsTransaction) this.#refuseLock(operation, sql)
       return prepared
     } catch (thrown) {
-      throw this.#failure(thrown, operation)
+      throw this.#failure(thrown, operation, sql)
     }
   }
 
   /** Where it can only read, SQLite would begin a transaction that reads, and not say that it is no other. */
   #refuseLock(operation: string, sql: string): void {
-    if (this.settings.isReadOnly && /\bbegin\s+(?:immediate|exclusive)\b/i.test(sql)) throw refusedWrite(operation)
+    if (this.settings.isReadOnly && beginsToWrite.test(sql)) throw this.#refusal(operation, sql)
+  }
+
+  /** What a statement that writes is told by a connection that only reads, now or always. */
+  #refusal(operation: string, sql: string, thrown?: unknown): SqlError {
+    return refusedWrite(operation, sql, this.#restriction ?? this.settings.refusal ?? Refusal.ofConnection, thrown)
   }
 
   #exec(operation: string, sql: string): void {
     try {
       this.#database.exec(sql)
     } catch (thrown) {
-      throw this.#failure(thrown, operation)
+      throw this.#failure(thrown, operation, sql)
     }
   }
 
-  #failureOf(prepared: Prepared, thrown: unknown, operation: string): SqlError {
+  #failureOf(thrown: unknown, operation: string, sql: string): SqlError {
     return Predicate.hasProperty(thrown, "code") && thrown.code === "ERR_OUT_OF_RANGE"
-      ? tooBig(thrown, operation, prepared)
-      : this.#failure(thrown, operation)
+      ? tooBig(thrown, operation)
+      : this.#failure(thrown, operation, sql)
   }
 
-  #failure(thrown: unknown, operation: string): SqlError {
+  #failure(thrown: unknown, operation: string, sql: string): SqlError {
     if (isSqlError(thrown)) return thrown
     const code = codeOfThrown(thrown)
+    if (code === READONLY && (this.settings.isReadOnly || this.#restriction !== undefined)) {
+      return this.#refusal(operation, sql, thrown)
+    }
     // What is only in memory would be lost with the connection.
     if (code !== undefined && doubtful.has(primaryOf(code)) && !this.settings.isMemory) this.#isBroken = true
     return fromSqlite(thrown, operation)
   }
 
-  /** What `node:sqlite` said is rounded, beyond 2^53. */
-  #rowid(rounded: number, bigInts: boolean): number | bigint {
-    if (Number.isSafeInteger(rounded)) return bigInts ? BigInt(rounded) : rounded
+  #rowid(said: number | bigint, bigInts: boolean): number | bigint {
+    if (typeof said === "bigint") return bigInts ? said : exactly(said)
+    if (Number.isSafeInteger(said)) return bigInts ? BigInt(said) : said
+    // Rounded.
     const options = { readBigInts: true, returnArrays: true }
     const [row] = this.#database.prepare("select last_insert_rowid()", options).all() as unknown as [[bigint]]
     return row[0]
@@ -357,11 +386,12 @@ const sessionPragmas = (settings: Settings): string => {
   return (settings.isReadOnly ? own : writing.concat(own)).map((pragma) => `pragma ${pragma};`).join("\n")
 }
 
-const tooBig = (thrown: unknown, operation: string, { text }: Prepared): SqlError => {
-  const done = text.isWrite ? " The statement was carried out; only the rows it returns cannot be read." : ""
-  return fromSqliteSaying(
+/** Comments may come between the words. */
+const beginsToWrite = /\bbegin(?:\s|--[^\n]*\n|\/\*[^]*?\*\/)+(?:immediate|exclusive)\b/i
+
+const tooBig = (thrown: unknown, operation: string): SqlError =>
+  fromSqliteSaying(
     thrown,
     operation,
-    `${sqliteMessage(thrown)}. With SafeIntegers from effect/sql/SqlClient, integers are bigints.${done}`
+    `${sqliteMessage(thrown)}. With SafeIntegers from effect/sql/SqlClient, integers are bigints.`
   )
-}

@@ -7,30 +7,33 @@ import { refusedWrite } from "./sqlError.ts"
 
 export class ReaderView implements SqliteReader {
   readonly #connection: SqliteConnection
+  readonly #why: string
 
-  constructor(connection: SqliteConnection) {
+  /** Of a statement that does more than read it says `why` that is refused. */
+  constructor(connection: SqliteConnection, why: string) {
     this.#connection = connection
+    this.#why = why
   }
 
   query(sql: string, params?: Params) {
-    return isRead(sql) ? this.#connection.query(sql, params) : Effect.fail(refusedWrite("query"))
+    return isRead(sql) ? this.#connection.query(sql, params) : Effect.fail(refusedWrite("query", sql, this.#why))
   }
 
   values(sql: string, params?: Params) {
-    return isRead(sql) ? this.#connection.values(sql, params) : Effect.fail(refusedWrite("values"))
+    return isRead(sql) ? this.#connection.values(sql, params) : Effect.fail(refusedWrite("values", sql, this.#why))
   }
 
   stream(sql: string, params?: Params) {
-    return isRead(sql) ? this.#connection.stream(sql, params) : Stream.fail(refusedWrite("stream"))
+    return isRead(sql) ? this.#connection.stream(sql, params) : Stream.fail(refusedWrite("stream", sql, this.#why))
   }
 
   queryUnsafe(sql: string, params?: Params, options?: SyncOptions) {
-    if (!isRead(sql)) throw refusedWrite("queryUnsafe")
+    if (!isRead(sql)) throw refusedWrite("queryUnsafe", sql, this.#why)
     return this.#connection.queryUnsafe(sql, params, options)
   }
 
   valuesUnsafe(sql: string, params?: Params, options?: SyncOptions) {
-    if (!isRead(sql)) throw refusedWrite("valuesUnsafe")
+    if (!isRead(sql)) throw refusedWrite("valuesUnsafe", sql, this.#why)
     return this.#connection.valuesUnsafe(sql, params, options)
   }
 }

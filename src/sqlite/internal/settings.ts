@@ -11,6 +11,8 @@ export interface Settings {
   readonly filename: string
   readonly isMemory: boolean
   readonly isReadOnly: boolean
+  /** Why a connection that only reads refuses to write, and what to do instead. Nothing: it was opened like that. */
+  readonly refusal?: string | undefined
   /** Nothing: as it is. */
   readonly journalMode: JournalMode | undefined
   readonly synchronous: typeof synchronousModes[number]

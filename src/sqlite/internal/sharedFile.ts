@@ -11,6 +11,7 @@ import type { Handle } from "./handle.ts"
 import { mayStartLater } from "./locks.ts"
 import type { PoolSettings } from "./poolSettings.ts"
 import { ReadAges, revoke } from "./readAges.ts"
+import * as Refusal from "./refusal.ts"
 import { nameOf, type Settings } from "./settings.ts"
 import { unconnected } from "./sqlError.ts"
 
@@ -67,7 +68,8 @@ export class SharedFile {
         writing.endLease!(lent)
       }
     }
-    const reading = SqliteConnection.factoryOf(this.#connect({ ...connection, isReadOnly: true }), true)
+    const refusal = connection.isReadOnly ? Refusal.ofDatabase(settings.name) : Refusal.ofReader(settings.name)
+    const reading = SqliteConnection.factoryOf(this.#connect({ ...connection, isReadOnly: true, refusal }), true)
     this.reading = {
       ...reading,
       validate: (kept: Connection) => Effect.sync(() => this.#answers(kept)),

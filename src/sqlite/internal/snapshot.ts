@@ -20,7 +20,11 @@ export const snapshot = <A, E, R>(
 ): Effect.Effect<A, E | SnapshotError, R> =>
   Effect.withFiber((fiber) =>
     pools.client.transactor.session(fiber) === undefined
-      ? transaction(pools, endedByAge(pools, effect), { readOnly: true }, options)
+      ? Effect.provideService(
+        transaction(pools, endedByAge(pools, effect), { readOnly: true }, options),
+        pools.client.isSnapshot,
+        true
+      )
       : effect
   )
 

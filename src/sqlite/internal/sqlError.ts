@@ -1,6 +1,7 @@
 /** What goes wrong at a SQLite connection, as the `SqlError` that the Effect ecosystem knows. */
 import { Predicate } from "effect"
 import {
+  AuthorizationError,
   classifySqliteError,
   ConnectionError,
   isSqlError,
@@ -9,7 +10,6 @@ import {
   SqlError,
   type SqlErrorReason,
   SqlSyntaxError,
-  UniqueViolation,
   UnknownError
 } from "effect/sql/SqlError"
 
@@ -26,6 +26,9 @@ export const primaryOf = (code: number): number => code & 0xff
 
 /** Whether it is a lock held by others, so that the same may succeed a moment later. */
 export const isLock = (code: number | undefined): boolean => code !== undefined && lockCodes.has(code)
+
+/** What SQLite says to a statement that writes where it may only read. */
+export const READONLY = 8
 
 /** BUSY, BUSY_RECOVERY, BUSY_TIMEOUT, LOCKED_SHAREDCACHE, and PROTOCOL: a race for the locks of the log. */
 const lockCodes: ReadonlySet<number> = new Set([5, 261, 773, 262, 15])
@@ -46,46 +49,59 @@ export const refused = (operation: string, message: string): SqlError =>
 export const refusedSql = (operation: string, message: string): SqlError =>
   new SqlError({ reason: new SqlSyntaxError({ cause: new SyntaxError(message), message, operation }) })
 
-export const closed = (operation: string): SqlError => unconnected(operation, `${operation}: the connection is closed`)
+/** However often it is asked again, a connection that is closed stays closed. */
+export const closed = (operation: string): SqlError => {
+  const message = `${operation}: the connection is closed`
+  return new SqlError({ reason: new UnknownError({ cause: new Error(message), message, operation }) })
+}
 
-/** There is no database where one should be. */
+/** There is no database where one should be, for now. */
 export const unconnected = (operation: string, message: string): SqlError =>
   new SqlError({ reason: new ConnectionError({ cause: new Error(message), message, operation }) })
 
-/** A statement that writes, given to somebody who only reads. Has the code that SQLite has for that. */
-export const refusedWrite = (operation: string): SqlError => {
-  const cause = Object.assign(new Error("attempt to write a readonly database"), { errcode: 8 })
-  return fromSqliteSaying(cause, operation, `${operation}: this statement does more than read: see write`)
-}
+/**
+ * A statement that writes, given to somebody who only reads: which statement, and `why` with what to use instead. Has the
+ * code that SQLite has for that, whether SQLite has refused it or it never got as far.
+ */
+export const refusedWrite = (
+  operation: string,
+  sql: string,
+  why: string,
+  cause: unknown = Object.assign(new Error("attempt to write a readonly database"), { errcode: READONLY })
+): SqlError => fromSqliteSaying(cause, operation, `${operation}: ${JSON.stringify(shortened(sql))}: ${why}`)
 
+const shortened = (text: string): string => text.length <= 100 ? text : `${text.slice(0, 100)}...`
+
+/**
+ * The reason is that of Effect's own rule, so that what catches one catches it here, except for a few codes where the rule
+ * says what is not so. `docs/sqlite.md` lists them all.
+ */
 const reasonOf = (cause: unknown, operation: string, message: string): SqlErrorReason => {
   const code = codeOfThrown(cause)
   const props = { cause, message, operation }
   if (code === undefined) return new UnknownError(props)
-  if (isLock(code)) return new LockTimeoutError(props)
   switch (code) {
-    case 1: // ERROR
-      return new SqlSyntaxError(props)
     case 6: // LOCKED
     case 518: // LOCKED_VTAB
       // Held by the connection itself: another attempt would meet it again.
       return new UnknownError(props)
+    case 15: // PROTOCOL
+      // A race for the locks of the log: another attempt may win it.
+      return new LockTimeoutError(props)
     case 517: // BUSY_SNAPSHOT
       return new SerializationError(props)
-    case 1555: // CONSTRAINT_PRIMARYKEY
-    case 2067: // CONSTRAINT_UNIQUE
-    case 2579: // CONSTRAINT_ROWID
-      return new UniqueViolation({ ...props, constraint: constraintOf(cause) })
+    case READONLY:
+    case 264: // READONLY_RECOVERY
+    case 520: // READONLY_CANTLOCK
+    case 776: // READONLY_ROLLBACK
+    case 1288: // READONLY_CANTINIT
+    case 1544: // READONLY_DIRECTORY
+      // Not READONLY_DBMOVED, which is about the file and not about what may be done to it.
+      return new AuthorizationError(props)
     default:
       // It looks for the code under another name than that which Node gives it.
       return classifySqliteError(Object.assign(cause as object, { errno: code }), { message, operation })
   }
-}
-
-/** What SQLite says of the columns, or the index, as in `UNIQUE constraint failed: users.name`. */
-const constraintOf = (cause: unknown): string => {
-  const [, constraint] = /constraint failed: (.+)$/s.exec(sqliteMessage(cause)) ?? []
-  return constraint ?? "unknown"
 }
 
 const messageOf = (thrown: unknown): string => {
@@ -101,6 +117,8 @@ const hints: ReadonlyMap<number | undefined, string> = new Map([
     6,
     "by this same connection, which has a statement or a transaction open; another attempt would meet it again"
   ],
+  [READONLY, "its file is read-only, or a `pragma query_only` is on"],
+  [1032, "its file was moved or deleted while it was open"],
   [
     517,
     "another connection has written since this transaction first read; roll back and run the whole transaction again"

@@ -15,9 +15,10 @@ import type { SqliteReader } from "../SqliteReader.ts"
 import * as Client from "./client.ts"
 import type { PoolSettings } from "./poolSettings.ts"
 import { ReaderView } from "./readerView.ts"
+import * as Refusal from "./refusal.ts"
 import { nameOf, type Settings } from "./settings.ts"
 import { SharedFile } from "./sharedFile.ts"
-import { unconnected } from "./sqlError.ts"
+import { refused } from "./sqlError.ts"
 
 type Connection = SqliteConnection.SqliteConnection
 type Pool = ConnectionPool.ConnectionPool<Connection, SqlError>
@@ -44,7 +45,14 @@ export interface TwoPools {
 export const readerOf = (pools: TwoPools, fiber: Fiber.Fiber<unknown, unknown>): SqliteReader | undefined => {
   const connection = pools.client.joined(fiber) ??
     (pools.file === undefined ? Context.getOrUndefined(fiber.context, pools.held) : undefined)
-  return connection && new ReaderView(connection)
+  return connection && new ReaderView(connection, refusalOf(pools, fiber))
+}
+
+/** Who may not write in its transaction either is told so at once. */
+const refusalOf = ({ client, settings }: TwoPools, fiber: Fiber.Fiber<unknown, unknown>): string => {
+  if (settings.connection.isReadOnly) return Refusal.ofDatabase(settings.name)
+  if (client.transactor.session(fiber)?.mode.readOnly !== true) return Refusal.ofReader(settings.name)
+  return fiber.getRef(client.isSnapshot) ? Refusal.ofSnapshot : Refusal.ofTransaction
 }
 
 /**
@@ -157,7 +165,7 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
 const inMemory = (settings: Settings) => {
   let wasOpened = false
   const open = Effect.suspend(() => {
-    if (wasOpened) return Effect.fail(unconnected("open", `${nameOf(settings)} is gone with its connection`))
+    if (wasOpened) return Effect.fail(refused("open", `${nameOf(settings)} is gone with its connection`))
     return Effect.tap(
       SqliteConnection.openWith(settings),
       Effect.sync(() => {
