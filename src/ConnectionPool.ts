@@ -4,23 +4,23 @@
  * `make` gives a pool for a scope, `Service` one as a service with a layer. What a pool promises is in the README; how it
  * keeps that is in `internal/state.ts`.
  */
-import { Context, type Duration, Effect, Layer, Predicate, Result, type Scope, type Stream } from "effect"
+import { Context, type Duration, Effect, Layer, Result, type Scope, type Stream } from "effect"
 import type { ConnectionInfo } from "./Connection.ts"
 import type { ConnectionFactory } from "./ConnectionFactory.ts"
 import type { ConnectionStats } from "./ConnectionStats.ts"
 import type { CheckReport } from "./HealthReport.ts"
-import * as Calls from "./internal/calls.ts"
+import * as PoolOptions from "./internal/options/pool.ts"
 import * as internal from "./internal/pool.ts"
 import * as View from "./internal/view.ts"
-import * as PoolConfig from "./PoolConfig.ts"
-import { type ConnectError, type Holder, PoolConfigError, type PoolError } from "./PoolError.ts"
+import type * as PoolConfig from "./PoolConfig.ts"
+import type { ConnectError, Holder, PoolConfigError, PoolError } from "./PoolError.ts"
 import type { PoolEvent } from "./PoolEvent.ts"
 
 /** What one acquire may ask for. */
 export interface AcquireOptions {
   /**
-   * The deadline of this acquire instead of `acquireTimeout`. Zero or less: what can be had without waiting, or an error
-   * at once, which is the timeout error if the caller could have waited.
+   * The deadline of this acquire instead of `acquireTimeout`. Zero: what can be had without waiting, or an error at once,
+   * which is the timeout error if the caller could have waited. `Infinity`: none.
    */
   readonly timeout?: Duration.Input | undefined
   /**
@@ -38,6 +38,12 @@ export interface CheckOptions {
   readonly timeout?: Duration.Input | undefined
   /** Whether to open a connection if no other works. Default `true`. */
   readonly connect?: boolean | undefined
+}
+
+/** What one shutdown may ask for. */
+export interface ShutdownOptions {
+  /** How long it waits for leases, instead of `drainTimeout`. Zero: not at all. */
+  readonly drainTimeout?: Duration.Input | undefined
 }
 
 /** How a shutdown went. */
@@ -155,10 +161,10 @@ export interface ConnectionPool<in out C, out E = never> {
    * Takes `drainTimeout` and twice `closeTimeout` at most. Interrupting it interrupts the wait, not the shutdown; called
    * again, it waits for the one under way. The end of the pool's scope does the same.
    */
-  readonly shutdown: (options?: {
-    /** Instead of `drainTimeout`. */
-    readonly drainTimeout?: Duration.Input | undefined
-  }) => Effect.Effect<ShutdownReport>
+  readonly shutdown: {
+    (): Effect.Effect<ShutdownReport>
+    (options: ShutdownOptions | undefined): Effect.Effect<ShutdownReport, PoolConfigError>
+  }
 
   /**
    * Puts an event of a module beside the pool among those of the pool.
@@ -200,14 +206,9 @@ export const make = <C, E = never, R = never>(
 > =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
-      const { factory, ...config } = options
-      if (!Effect.isEffect((factory as Partial<typeof factory> | undefined)?.connect)) {
-        const allowed = "a ConnectionFactory, whose connect is an effect"
-        const problem = { field: "factory", value: Predicate.isObject(factory) ? "not one" : String(factory), allowed }
-        return yield* new PoolConfigError({ pool: config.name ?? "pool", problems: [problem] })
-      }
-      const settings = PoolConfig.resolve(config, factory.validate !== undefined)
+      const settings = PoolOptions.resolve(options)
       if (Result.isFailure(settings)) return yield* settings.failure
+      const { factory } = options
       const context = yield* Effect.context<Exclude<R, Scope.Scope> | Scope.Scope>()
       const pool = new internal.Pool<C, E>(
         settings.success,
@@ -242,7 +243,7 @@ const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => 
     events: pool.eventStream,
     check: (options) =>
       Effect.suspend(() => {
-        const checked = PoolConfig.resolveCheck(settings.name, options ?? {})
+        const checked = PoolOptions.resolveCheck(settings.name, options === undefined ? {} : options)
         return Result.isFailure(checked) ? Effect.fail(checked.failure) : pool.check(checked.success)
       }),
     invalidate: (connection) => Effect.sync(() => pool.invalidate(connection)),
@@ -251,12 +252,19 @@ const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => 
     resume: Effect.sync(() => pool.resume()),
     resize: (bounds) =>
       Effect.suspend(() => {
-        const checked = PoolConfig.resolveBounds(settings, bounds)
+        const checked = PoolOptions.resolveBounds(settings.name, settings, bounds)
         if (Result.isFailure(checked)) return Effect.fail(checked.failure)
         return Effect.sync(() => pool.resize(checked.success.min, checked.success.max))
       }),
-    shutdown: (options) =>
-      Effect.suspend(() => pool.shutdown(Calls.toMillis(options?.drainTimeout) ?? settings.drainTimeout)),
+    shutdown: (options?: ShutdownOptions) =>
+      Effect.suspend(() => {
+        if (options === undefined) return pool.shutdown(settings.drainTimeout)
+        const checked = PoolOptions.resolveShutdown(settings.name, options)
+        return Result.isFailure(checked)
+          // Without options, it cannot fail.
+          ? Effect.fail(checked.failure) as Effect.Effect<never>
+          : pool.shutdown(checked.success ?? settings.drainTimeout)
+      }),
     "~announce": (event) => pool.announce(event)
   }
 }

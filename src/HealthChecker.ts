@@ -24,8 +24,10 @@ import {
 import type { ConnectionPool } from "./ConnectionPool.ts"
 import type { HealthReport, HealthStatus } from "./HealthReport.ts"
 import { combine, isSame, judge, type Judgement } from "./internal/health.ts"
-import * as Options from "./internal/options.ts"
-import { PoolConfigError } from "./PoolError.ts"
+import { fromEnvironment } from "./internal/options/environment.ts"
+import { unless } from "./internal/options/problems.ts"
+import * as Options from "./internal/options/rules.ts"
+import type { PoolConfigError } from "./PoolError.ts"
 import * as PoolEvent from "./PoolEvent.ts"
 import * as PoolMetrics from "./PoolMetrics.ts"
 
@@ -91,19 +93,28 @@ export interface HealthChecker {
   readonly changes: Stream.Stream<HealthReport>
 }
 
-const rules = {
+const ofEnvironment = Options.table({
   interval: { kind: "duration", default: "10 seconds" },
   timeout: { kind: "duration", default: "5 seconds" },
   concurrency: { kind: "count", default: 1, floor: 1, finite: true },
   connect: { kind: "flag", default: true }
-} as const satisfies { readonly [K in keyof Required<HealthConfig>]: Options.Rule }
+})
+
+const table = Options.table({
+  ...ofEnvironment.rules,
+  schedule: { kind: "value", accepts: Schedule.isSchedule, mustBe: "a Schedule" }
+}, [{
+  fields: ["interval", "schedule"],
+  broken: (_, other, given) =>
+    given.has("interval") && given.has("schedule") ? `left out where ${other} is given` : undefined
+}])
 
 /**
  * The options from the configuration: with `HealthChecker.config("DB_HEALTH")`, `DB_HEALTH_INTERVAL=30s`,
  * `DB_HEALTH_TIMEOUT=2 seconds`, `DB_HEALTH_CONCURRENCY=2`, `DB_HEALTH_CONNECT=off`. All variables that cannot be are
  * listed in one `ConfigError`.
  */
-export const config = (prefix?: string): Config.Config<HealthConfig> => Options.fromEnvironment(rules, prefix)
+export const config = (prefix?: string): Config.Config<HealthConfig> => fromEnvironment(ofEnvironment, prefix)
 
 /**
  * A checker for a pool, or for several as one, which checks until the current scope closes.
@@ -135,9 +146,9 @@ export const make = Effect.fnUntraced(function*(
   pool: Watched,
   options: HealthOptions = {}
 ): Effect.fn.Return<HealthChecker, PoolConfigError, Scope.Scope> {
-  const { schedule, ...config } = options
   const { name } = pool
-  const settings = yield* resolve(pool, config, schedule !== undefined)
+  const settings = yield* Effect.fromResult(resolve(pool, options))
+  const schedule = settings.schedule as HealthOptions["schedule"]
   const scope = yield* Effect.scope
   const changes = yield* PubSub.sliding<Take.Take<HealthReport>>({ capacity: 16, replay: 1 })
   const watch = "sides" in pool ? watchSides(pool, settings) : watchPool(pool, settings)
@@ -205,7 +216,7 @@ interface Watch {
   readonly statuses: ReadonlyMap<string, () => HealthStatus | undefined>
 }
 
-type Settings = Effect.Success<ReturnType<typeof resolve>>
+type Settings = Options.Checked<typeof table.rules>
 
 const watchPool = (
   pool: WatchedPool,
@@ -240,17 +251,13 @@ const watchSides = ({ name, sides }: Sides, settings: Settings): Watch => {
   return { check, statuses }
 }
 
-const resolve = Effect.fnUntraced(function*(pool: Watched, config: HealthConfig, hasSchedule: boolean) {
-  const { checked, problems } = Options.check(rules, config)
-  if (hasSchedule && config.interval !== undefined) {
-    problems.push({ field: "interval", value: Options.show(config.interval), allowed: "only given without schedule" })
-  }
+const resolve = (pool: Watched, options: HealthOptions) => {
+  const { checked, problems } = Options.check(table, options)
   if ("sides" in pool && Object.keys(pool.sides).length === 0) {
-    problems.push({ field: "sides", value: "{}", allowed: "one pool at least" })
+    problems.push(Options.problem("sides", pool.sides, "a record with at least one pool"))
   }
-  const [first, ...rest] = problems
-  return first === undefined ? checked : yield* new PoolConfigError({ pool: pool.name, problems: [first, ...rest] })
-})
+  return unless(pool.name, problems, checked)
+}
 
 /** A service that is a checker: the class that `Service` makes. */
 export interface ServiceClass<Self, Id extends string> extends Context.ServiceClass<Self, Id, HealthChecker> {

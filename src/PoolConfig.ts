@@ -1,9 +1,8 @@
 /** The options of a pool: what they mean, what they are if not given, and what they may be. */
-import { type Config, type Duration, Result } from "effect"
-import * as Options from "./internal/options.ts"
-import type { Settings } from "./internal/settings.ts"
-import type { RoundOptions } from "./internal/state.ts"
-import { PoolConfigError } from "./PoolError.ts"
+import type { Config, Duration } from "effect"
+import { fromEnvironment } from "./internal/options/environment.ts"
+import { poolTable } from "./internal/options/pool.ts"
+import type { Rule } from "./internal/options/rules.ts"
 
 /**
  * Options of a pool, apart from its factory. All have defaults; what contradicts itself is refused with a
@@ -77,31 +76,6 @@ export interface PoolConfig {
   readonly metrics?: boolean | undefined
 }
 
-const rules = {
-  name: { kind: "name", default: "pool" },
-  min: { kind: "count", default: 0, floor: 0, finite: true },
-  max: { kind: "count", default: 10, floor: 1, finite: true },
-  acquireTimeout: { kind: "duration", default: "30 seconds" },
-  maxWaiting: { kind: "count", default: Infinity, floor: 1 },
-  connectTimeout: { kind: "duration", default: "10 seconds" },
-  maxConnecting: { kind: "count", default: Infinity, floor: 1 },
-  connectBackoff: { kind: "duration", default: "100 millis", finite: true },
-  connectBackoffMax: { kind: "duration", default: "5 seconds", finite: true },
-  idleTimeout: { kind: "duration", default: "10 minutes" },
-  maxLifetime: { kind: "duration", default: "30 minutes" },
-  lifetimeJitter: { kind: "fraction", default: 0.1 },
-  maxUses: { kind: "count", default: Infinity, floor: 1 },
-  keepalive: { kind: "duration", default: "Infinity" },
-  validateAfterIdle: { kind: "duration", default: "1 second", zero: true },
-  validateTimeout: { kind: "duration", default: "5 seconds" },
-  resetTimeout: { kind: "duration", default: "5 seconds" },
-  closeTimeout: { kind: "duration", default: "5 seconds" },
-  drainTimeout: { kind: "duration", default: "10 seconds", zero: true },
-  leakThreshold: { kind: "duration", default: "1 minute" },
-  start: { kind: "choice", of: ["eager", "lazy"] },
-  metrics: { kind: "flag", default: true }
-} as const satisfies { readonly [K in keyof Required<PoolConfig>]: Options.Rule }
-
 /**
  * Every option from the configuration, under a prefix: with `PoolConfig.config("DB")`, `DB_MAX=20`,
  * `DB_ACQUIRE_TIMEOUT=5 seconds` (or `5s`), `DB_START=lazy`. What is not set keeps its default. All variables that
@@ -117,77 +91,8 @@ const rules = {
  * })
  * ```
  */
-export const config = (prefix?: string): Config.Config<PoolConfig> => Options.fromEnvironment(rules, prefix)
-
-/**
- * Checks the options, all of them, and turns them into the numbers the pool works with.
- *
- * @internal
- */
-export const resolve = (
-  options: PoolConfig,
-  canValidate: boolean
-): Result.Result<Settings, PoolConfigError> => {
-  const { checked, problems } = Options.check(rules, options)
-  const settings: Settings = canValidate ? checked : { ...checked, validateAfterIdle: Infinity }
-  const refuse = (field: keyof PoolConfig, allowed: string) =>
-    problems.push({ field, value: Options.show(options[field]), allowed })
-  if (problems.length === 0) {
-    if (settings.min > settings.max) refuse("min", `at most max, which is ${settings.max}`)
-    if (settings.connectBackoffMax < settings.connectBackoff) {
-      if (options.connectBackoffMax === undefined) settings.connectBackoffMax = settings.connectBackoff
-      else refuse("connectBackoffMax", `at least connectBackoff, which is ${settings.connectBackoff} ms`)
-    }
-    for (const field of ["keepalive", "validateAfterIdle"] as const) {
-      if (!canValidate && options[field] !== undefined) refuse(field, "only given with a factory that has validate")
-    }
-  }
-  const [first, ...rest] = problems
-  return first === undefined
-    ? Result.succeed(settings)
-    : Result.fail(new PoolConfigError({ pool: settings.name, problems: [first, ...rest] }))
-}
-
-/** @internal */
-export const toMillis = Options.toMillis
-
-const checkRules = {
-  concurrency: { kind: "count", default: 1, floor: 1, finite: true },
-  timeout: { kind: "duration", default: "Infinity" },
-  connect: { kind: "flag", default: true }
-} as const satisfies Options.Rules
-
-/**
- * Checks new bounds for a pool; what is not given stays.
- *
- * @internal
- */
-export const resolveBounds = (
-  { max, min, name }: Pick<Settings, "max" | "min" | "name">,
-  bounds: Pick<PoolConfig, "max" | "min">
-): Result.Result<Settings, PoolConfigError> => {
-  const { problems: [first, ...rest] } = Options.check({ min: rules.min, max: rules.max }, bounds)
-  return first === undefined
-    ? resolve({ name, min: bounds.min ?? min, max: bounds.max ?? max }, false)
-    : Result.fail(new PoolConfigError({ pool: name, problems: [first, ...rest] }))
-}
-
-/**
- * The same for the options of a check.
- *
- * @internal
- */
-export const resolveCheck = (
-  pool: string,
-  options: { readonly timeout?: Duration.Input | undefined }
-): Result.Result<RoundOptions, PoolConfigError> => {
-  const { checked, problems } = Options.check(checkRules, options)
-  const [first, ...rest] = problems
-  if (first !== undefined) return Result.fail(new PoolConfigError({ pool, problems: [first, ...rest] }))
-  const { concurrency, connect, timeout } = checked
-  return Result.succeed({
-    concurrency,
-    timeoutMillis: options.timeout === undefined ? undefined : timeout,
-    mayConnect: connect
-  })
-}
+export const config = (prefix?: string): Config.Config<PoolConfig> =>
+  fromEnvironment(
+    poolTable satisfies { readonly rules: { readonly [K in keyof Required<PoolConfig>]: Rule } },
+    prefix
+  )

@@ -175,23 +175,21 @@ export class ConnectError<E = unknown> extends Data.TaggedError("ConnectError")<
   }
 }
 
-/** What an acquire can fail with; `E` is the driver's connect error. */
-export type PoolError<E = never> =
-  | AcquireTimeoutError
-  | QueueFullError
-  | PoolClosedError
-  | ConnectError<E>
-  | SelfDeadlockError
-
-/** One option that cannot be: its name, what was given, and what is allowed instead. */
+/** One option that cannot be what it is. */
 export const ConfigProblem = Schema.Struct({
+  /** The name of the option. */
   field: Schema.String,
+  /** What was given for it. */
   value: Schema.String,
-  allowed: Schema.String
+  /** What is wrong with it, and what it must be. */
+  message: Schema.String
 })
 export interface ConfigProblem extends Schema.Schema.Type<typeof ConfigProblem> {}
 
-/** The options of a pool contradict each other or make no sense. All problems are listed, not only the first. */
+/**
+ * The options of a pool, of one of its operations or of a single call are invalid: an option is unknown, is not what it
+ * must be, or contradicts another. All problems are listed. Nothing was done.
+ */
 export class PoolConfigError extends Schema.TaggedError<PoolConfigError>("effect-connection-pool/PoolConfigError")(
   "PoolConfigError",
   { pool: Schema.String, problems: Schema.NonEmptyArray(ConfigProblem) }
@@ -206,18 +204,19 @@ export class PoolConfigError extends Schema.TaggedError<PoolConfigError>("effect
     return this.problems[0].value
   }
 
-  /** What is allowed instead. */
-  get allowed(): string {
-    return this.problems[0].allowed
-  }
-
   override get message(): string {
-    const problems = this.problems.map((problem) =>
-      `${problem.field} is ${problem.value}, allowed is ${problem.allowed}`
-    )
-    return `pool "${this.pool}": ${problems.join("; ")}`
+    return `pool "${this.pool}": ${this.problems.map(({ message }) => message).join("; ")}`
   }
 }
+
+/** What an acquire can fail with; `E` is the driver's connect error. */
+export type PoolError<E = never> =
+  | AcquireTimeoutError
+  | QueueFullError
+  | PoolClosedError
+  | ConnectError<E>
+  | SelfDeadlockError
+  | PoolConfigError
 
 /**
  * A connection was used after its lease had ended. Nothing was done.

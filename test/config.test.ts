@@ -2,7 +2,13 @@ import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Duration, Effect, Option, Result } from "effect"
 import { ConnectionPool, PoolConfig } from "effect-connection-pool"
 import { FaultyFactory, PoolAssert } from "effect-connection-pool/testing"
+import * as PoolOptions from "../src/internal/options/pool.ts"
 import { shape } from "./support.ts"
+
+const settingsOf = (config: object) =>
+  Result.getOrThrow(
+    PoolOptions.resolve({ ...config, factory: { connect: Effect.void, validate: () => Effect.succeed(true) } })
+  )
 
 const start = (config: Record<string, unknown>) =>
   Effect.gen(function*() {
@@ -18,12 +24,12 @@ const start = (config: Record<string, unknown>) =>
 
 // After an endless pause it would never connect again.
 const duration = (field: string) =>
-  field.startsWith("connectBackoff") ? "a duration above zero" : "a duration above zero, or Infinity"
+  `a duration above zero, such as "5 seconds"${field.startsWith("connectBackoff") ? "" : ", or Infinity"}`
 
 describe("options that make no sense are refused before anything is opened", () => {
   const whole = "a whole number of at least 1"
   const table: ReadonlyArray<
-    readonly [config: Record<string, unknown>, field: string, value: string, allowed: string]
+    readonly [config: Record<string, unknown>, field: string, value: string, mustBe: string]
   > = [
     [{ max: 0 }, "max", "0", whole],
     [{ max: -1 }, "max", "-1", whole],
@@ -60,10 +66,20 @@ describe("options that make no sense are refused before anything is opened", () 
       [{ [field]: "soon" }, field, `"soon"`, duration(field)] as const,
       [{ [field]: "0 millis" }, field, `"0 millis"`, duration(field)] as const
     ]),
-    [{ connectBackoff: Infinity }, "connectBackoff", "Infinity", "a duration above zero"],
-    [{ connectBackoffMax: "Infinity" }, "connectBackoffMax", `"Infinity"`, "a duration above zero"],
-    [{ validateAfterIdle: -1 }, "validateAfterIdle", "-1", "a duration of zero or more"],
-    [{ drainTimeout: "-1 millis" }, "drainTimeout", `"-1 millis"`, "a duration of zero or more"],
+    [{ connectBackoff: Infinity }, "connectBackoff", "Infinity", duration("connectBackoff")],
+    [{ connectBackoffMax: "Infinity" }, "connectBackoffMax", `"Infinity"`, duration("connectBackoff")],
+    [
+      { validateAfterIdle: -1 },
+      "validateAfterIdle",
+      "-1",
+      `a duration of zero or more, such as "5 seconds", or Infinity`
+    ],
+    [
+      { drainTimeout: "-1 millis" },
+      "drainTimeout",
+      `"-1 millis"`,
+      `a duration of zero or more, such as "5 seconds", or Infinity`
+    ],
     [{ lifetimeJitter: 1 }, "lifetimeJitter", "1", "a number from 0 to below 1"],
     [{ lifetimeJitter: -0.1 }, "lifetimeJitter", "-0.1", "a number from 0 to below 1"],
     [{ lifetimeJitter: Number.NaN }, "lifetimeJitter", "NaN", "a number from 0 to below 1"],
@@ -80,51 +96,61 @@ describe("options that make no sense are refused before anything is opened", () 
       { validate: false, keepalive: "1 minute" },
       "keepalive",
       `"1 minute"`,
-      "only given with a factory that has validate"
+      "left out: the factory has no validate"
     ],
-    [{ validate: false, validateAfterIdle: 5 }, "validateAfterIdle", "5", "only given with a factory that has validate"]
+    [{ validate: false, validateAfterIdle: 5 }, "validateAfterIdle", "5", "left out: the factory has no validate"]
   ]
-  for (const [config, field, value, allowed] of table) {
+  for (const [config, field, value, mustBe] of table) {
     it.effect(`${JSON.stringify(config, (_, v) => typeof v === "number" ? String(v) : v)}`, () =>
       Effect.gen(function*() {
         const error = yield* start(config)
-        assert.deepStrictEqual([...error.problems], [{ field, value, allowed }])
-        assert.deepStrictEqual([error.field, error.value, error.allowed], [field, value, allowed])
-        assert.include(error.message, `${field} is ${value}, allowed is ${allowed}`)
+        const message = `${field} is ${value}, but must be ${mustBe}`
+        assert.deepStrictEqual([...error.problems], [{ field, value, message }])
+        assert.deepStrictEqual([error.field, error.value], [field, value])
+        assert.strictEqual(error.message, `pool "pool": ${message}`)
       }))
   }
 
   it.effect("a factory that is none", () =>
     Effect.gen(function*() {
+      const mustBe = "a ConnectionFactory, whose connect is an effect"
       for (
-        const [factory, value] of [[undefined, "undefined"], [{}, "not one"], [
-          { connect: () => 1 },
-          "not one"
-        ]] as const
+        const [factory, value, message] of [
+          [undefined, "undefined", `factory is not given: it must be ${mustBe}`],
+          [null, "null", `factory is null, but must be ${mustBe}`],
+          [{}, "an object", `factory is an object, but must be ${mustBe}`],
+          [{ connect: () => 1 }, "an object", `factory is an object, but must be ${mustBe}`]
+        ] as const
       ) {
         const error = yield* PoolAssert.failsWith(ConnectionPool.make({ factory: factory as never }), "PoolConfigError")
-        assert.deepStrictEqual(error.problems, [
-          { field: "factory", value, allowed: "a ConnectionFactory, whose connect is an effect" }
-        ])
+        assert.deepStrictEqual([...error.problems], [{ field: "factory", value, message }])
       }
     }))
 
-  it.effect("an option that does not exist", () =>
+  it.effect("an option that does not exist, with the one that was meant", () =>
     Effect.gen(function*() {
-      const error = yield* start({ maxSize: 5 })
-      assert.deepStrictEqual([error.field, error.value], ["maxSize", "5"])
-      assert.include(error.allowed, "one of name, min, max, acquireTimeout")
+      const error = yield* start({ acquireTimout: 5 })
+      assert.deepStrictEqual([...error.problems], [{
+        field: "acquireTimout",
+        value: "5",
+        message: "acquireTimout is no option; did you mean acquireTimeout?"
+      }])
+    }))
+
+  it.effect("an option that is like none, with all there are", () =>
+    Effect.gen(function*() {
+      const error = yield* start({ host: "db" })
+      assert.include(error.message, `host is no option; the options are name, min, max, acquireTimeout`)
     }))
 
   it.effect("all of them at once", () =>
     Effect.gen(function*() {
       const error = yield* start({ name: "orders", max: 0, idleTimeout: -1, lifetimeJitter: 2 })
-      assert.deepStrictEqual(error.problems.map((problem) => problem.field), ["max", "idleTimeout", "lifetimeJitter"])
       assert.strictEqual(
         error.message,
-        `pool "orders": max is 0, allowed is a whole number of at least 1; ` +
-          `idleTimeout is -1, allowed is a duration above zero, or Infinity; ` +
-          `lifetimeJitter is 2, allowed is a number from 0 to below 1`
+        `pool "orders": max is 0, but must be a whole number of at least 1; ` +
+          `idleTimeout is -1, but must be a duration above zero, such as "5 seconds", or Infinity; ` +
+          `lifetimeJitter is 2, but must be a number from 0 to below 1`
       )
     }))
 })
@@ -149,7 +175,7 @@ describe("options that make sense", () => {
     }))
 
   it("have the defaults that are documented", () => {
-    assert.deepStrictEqual(Result.getOrThrow(PoolConfig.resolve({}, true)), {
+    assert.deepStrictEqual(settingsOf({}), {
       name: "pool",
       start: "eager",
       min: 0,
@@ -176,7 +202,7 @@ describe("options that make sense", () => {
   })
 
   it("raise the longest pause to the first one if only that is given", () => {
-    const settings = Result.getOrThrow(PoolConfig.resolve({ connectBackoff: "1 minute" }, true))
+    const settings = settingsOf({ connectBackoff: "1 minute" })
     assert.strictEqual(settings.connectBackoffMax, 60_000)
   })
 })
@@ -216,7 +242,7 @@ describe("options from the environment", () => {
         DB_METRICS: "off",
         OTHER_MAX: "1"
       }, "DB")
-      assert.deepStrictEqual(Result.getOrThrow(PoolConfig.resolve(config, true)), {
+      assert.deepStrictEqual(settingsOf(config), {
         name: "orders",
         start: "lazy",
         min: 2,
@@ -277,14 +303,14 @@ describe("options from the environment", () => {
       }, "DB"))
       assert.strictEqual(error._tag, "ConfigError")
       assert.deepStrictEqual(error.cause.message.split("\n"), [
-        `DB_NAME is "", allowed is text that is not empty`,
-        `DB_MIN is "two", allowed is a whole number of at least 0`,
-        `DB_MAX is 0, allowed is a whole number of at least 1`,
-        `DB_ACQUIRE_TIMEOUT is "a while", allowed is a duration above zero, or Infinity`,
-        `DB_IDLE_TIMEOUT is "0 seconds", allowed is a duration above zero, or Infinity`,
-        `DB_LIFETIME_JITTER is 1.5, allowed is a number from 0 to below 1`,
-        `DB_START is "later", allowed is "eager" or "lazy"`,
-        `DB_METRICS is "maybe", allowed is true or false`
+        `DB_NAME is "", but must be text that is not empty`,
+        `DB_MIN is "two", but must be a whole number of at least 0`,
+        `DB_MAX is 0, but must be a whole number of at least 1`,
+        `DB_ACQUIRE_TIMEOUT is "a while", but must be a duration above zero, such as "5 seconds", or Infinity`,
+        `DB_IDLE_TIMEOUT is "0 seconds", but must be a duration above zero, such as "5 seconds", or Infinity`,
+        `DB_LIFETIME_JITTER is 1.5, but must be a number from 0 to below 1`,
+        `DB_START is "later", but must be "eager" or "lazy"`,
+        `DB_METRICS is "maybe", but must be true or false`
       ])
     }))
 
@@ -300,7 +326,7 @@ describe("options from the environment", () => {
         MAX_WAITING: "Infinity",
         METRICS: "TRUE"
       })
-      const settings = Result.getOrThrow(PoolConfig.resolve(config, true))
+      const settings = settingsOf(config)
       const { acquireTimeout, connectTimeout, idleTimeout, keepalive, leakThreshold, maxLifetime, maxWaiting } =
         settings
       assert.deepStrictEqual(

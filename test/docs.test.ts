@@ -1,11 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Result } from "effect"
-import { PoolConfig, PoolError } from "effect-connection-pool"
+import { Duration, Effect, Result } from "effect"
+import { PoolError } from "effect-connection-pool"
 import { execFile } from "node:child_process"
 import { existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { basename, dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { vi } from "vitest"
+import * as PoolOptions from "../src/internal/options/pool.ts"
 import vitest from "../vitest.config.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
@@ -108,7 +109,9 @@ describe("the documentation", () => {
   const readme = page("README.md")
 
   it("lists every option, with the default that it has", () => {
-    const settings = Result.getOrThrow(PoolConfig.resolve({}, true))
+    const settings = Result.getOrThrow(
+      PoolOptions.resolve({ factory: { connect: Effect.void, validate: () => Effect.succeed(true) } })
+    )
     const rows = new Map(
       Array.from(
         page("docs/options.md").split("## SQLite")[0]!.matchAll(/^\| `(\w+)` +\| ([^|]+?) +\|/gm),

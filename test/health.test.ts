@@ -481,8 +481,8 @@ describe("a health checker", () => {
       assert.strictEqual((yield* faulty.counters).attempts, 0)
       const error = yield* Effect.flip(read({ DB_HEALTH_INTERVAL: "often", DB_HEALTH_CONCURRENCY: "0" }))
       assert.deepStrictEqual(error.cause.message.split("\n"), [
-        `DB_HEALTH_INTERVAL is "often", allowed is a duration above zero, or Infinity`,
-        `DB_HEALTH_CONCURRENCY is 0, allowed is a whole number of at least 1`
+        `DB_HEALTH_INTERVAL is "often", but must be a duration above zero, such as "5 seconds", or Infinity`,
+        `DB_HEALTH_CONCURRENCY is 0, but must be a whole number of at least 1`
       ])
     }))
 

@@ -19,13 +19,13 @@ import {
 } from "../PoolError.ts"
 import * as PoolEvent from "../PoolEvent.ts"
 import * as Alarm from "./alarm.ts"
-import * as Calls from "./calls.ts"
 import * as Deadlines from "./deadlines.ts"
 import { Events } from "./events.ts"
 import * as Ladder from "./ladder.ts"
 import * as LinkedList from "./linkedList.ts"
 import { logOf } from "./log.ts"
 import * as Metrics from "./metrics.ts"
+import * as Calls from "./options/call.ts"
 import type { Settings } from "./settings.ts"
 import * as Spans from "./spans.ts"
 import * as State from "./state.ts"
@@ -156,8 +156,10 @@ export class Pool<C, E> {
     }
   }
 
-  acquire(options: Calls.CallOptions | undefined): Effect.Effect<C, PoolError<E>, Scope.Scope> {
+  acquire(given: Calls.CallOptions | undefined): Effect.Effect<C, PoolError<E>, Scope.Scope> {
     return Effect.withFiber((fiber) => {
+      const options = resolved(this, given)
+      if (Calls.isRefused(options)) return Effect.fail(options)
       const { idle, waiters } = this.state
       const scope = Context.getUnsafe(fiber.context, Scope.Scope)
       if (idle.length === 0 || waiters.length > 0 || scope.state._tag === "Closed") return this.#acquire(scope, options)
@@ -176,7 +178,7 @@ export class Pool<C, E> {
   }
 
   /** The same for a caller that will have to wait, or may be refused. */
-  #acquire(scope: Scope.Scope, options: Calls.CallOptions | undefined): Effect.Effect<C, PoolError<E>> {
+  #acquire(scope: Scope.Scope, options: State.LeaseOptions | undefined): Effect.Effect<C, PoolError<E>> {
     return Effect.withFiber((fiber) => {
       const claim = new ScopedClaim<C, E>(this, Exit.succeed, fiber, options)
       let own: Scope.Closeable | undefined
@@ -730,7 +732,9 @@ class Use<C, E, A, X, R> extends Step<A, X | PoolError<E>, R> {
   }
 
   step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<A, X | PoolError<E>, R> {
-    const claim = new Claim(this.#pool, this.#f, fiber, this.#options)
+    const options = resolved(this.#pool, this.#options)
+    if (Calls.isRefused(options)) return Effect.fail(options)
+    const claim = new Claim(this.#pool, this.#f, fiber, options)
     return Effect.onExitPrimitive(claim, () => claim.pool.end(claim))
   }
 }
@@ -755,7 +759,9 @@ class UseSync<C, E, A, X> extends Step<A, X | PoolError<E>, never> {
   }
 
   step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<A, X | PoolError<E>> {
-    const claim = new Claim<C, E, A, X, never>(this.#pool, undefined, fiber, this.#options)
+    const options = resolved(this.#pool, this.#options)
+    if (Calls.isRefused(options)) return Effect.fail(options)
+    const claim = new Claim<C, E, A, X, never>(this.#pool, undefined, fiber, options)
     return this.#pool.runSync(claim, this.#body, this.#onThrow)
   }
 }
@@ -779,13 +785,13 @@ class Claim<C, E, A, X, R> extends Step<A, X | PoolError<E>, R> implements State
     pool: Pool<C, E>,
     f: ((connection: C) => Effect.Effect<A, X, R>) | undefined,
     fiber: Fiber.Fiber<unknown, unknown>,
-    options: Calls.CallOptions | undefined
+    options: State.LeaseOptions | undefined
   ) {
     super()
     this.pool = pool
     this.f = f
     this.fiber = fiber
-    this.options = options === undefined ? undefined : Calls.resolve(options)
+    this.options = options
     this.span = fiber.cache.span
   }
 
@@ -823,6 +829,10 @@ class Caller<C, E, A, X, R> extends State.Waiter<C> {
     this.#go(this.lease as Claim<C, E, A, X, R>)
   }
 }
+
+/** What the options of a call come to: nothing if there are none, and an error if they are invalid. */
+const resolved = <C, E>(pool: Pool<C, E>, options: Calls.CallOptions | undefined) =>
+  options === undefined ? undefined : Calls.resolve(pool.state.settings.name, options)
 
 /** Runs what a caller wants done with its connection. */
 const run = <C, A, X, R>(f: (connection: C) => Effect.Effect<A, X, R>, connection: C) => {

@@ -5,14 +5,16 @@
  * An application changes the line that imports it. Nothing of that package is needed for it, and where it is installed,
  * its service and this one are the same: what asks for either gets the pool.
  */
-import { Config, Context, type Duration, Effect, Layer, Option, Predicate, Result, type Scope, Stream } from "effect"
+import { type Config, Context, type Duration, Effect, Layer, Option, Result, type Scope, Stream } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
 import { SqlError, UnknownError } from "effect/sql/SqlError"
+import { unwrap } from "../internal/options/environment.ts"
+import { unless } from "../internal/options/problems.ts"
+import * as Options from "../internal/options/rules.ts"
 import * as HeardReactivity from "../internal/reactivity.ts"
 import { toSqlError } from "../internal/transaction.ts"
-import { type ConfigProblem, type ConnectError, PoolConfigError } from "../PoolError.ts"
+import type { ConnectError, PoolConfigError } from "../PoolError.ts"
 import * as PoolSettings from "../sqlite/internal/poolSettings.ts"
-import * as Settings from "../sqlite/internal/settings.ts"
 import { refused } from "../sqlite/internal/sqlError.ts"
 import type { TwoPools } from "../sqlite/internal/twoPools.ts"
 import { failure, handleOf } from "../sqlite/SqliteConnection.ts"
@@ -156,7 +158,7 @@ export const layerConfig = (
 > =>
   HeardReactivity.inLayer(Layer.effectContext(
     Effect.gen(function*() {
-      const options = yield* Config.unwrap(config)
+      const options = yield* unwrap<SqliteClientConfig>(config)
       return toContext(yield* makeWithPool(options))
     })
   ))
@@ -190,44 +192,42 @@ const makeWithPool = (
     })
   })
 
+const { statementCacheSize } = PoolSettings.sqlitePoolTable.rules
+
+const table = Options.table({
+  ...PoolSettings.sqlitePoolTable.rules,
+  readonly: { kind: "flag", default: false },
+  prepareCacheSize: statementCacheSize,
+  prepareCacheTTL: { kind: "duration", zero: true },
+  disableWAL: { kind: "flag", default: false }
+}, [{
+  fields: ["readonly", "filename"],
+  broken: ({ filename, readonly }) =>
+    readonly && filename === ":memory:" ? "false for \":memory:\", which nothing else could fill" : undefined
+}])
+
 const resolve = (config: SqliteClientConfig): Result.Result<PoolSettings.PoolSettings, PoolConfigError> => {
-  const { disableWAL = false, prepareCacheSize, prepareCacheTTL: _, readonly = false, ...options } = config
-  const problems: Array<ConfigProblem> = []
-  const refuse = (field: string, value: unknown, allowed: string) =>
-    problems.push({ field, value: Settings.show(value), allowed })
-  if (!Predicate.isBoolean(disableWAL)) refuse("disableWAL", disableWAL, "true or false")
-  if (!Predicate.isBoolean(readonly)) refuse("readonly", readonly, "true or false")
-  if (readonly === true && options.filename === ":memory:") {
-    refuse("readonly", readonly, "false for \":memory:\", which nothing else could fill")
-  }
-  const renamed = prepareCacheSize !== undefined
-  const checked = PoolSettings.resolve(renamed ? { ...options, statementCacheSize: prepareCacheSize } : options)
-  if (Result.isFailure(checked)) {
-    for (const problem of checked.failure.problems) {
-      problems.push(
-        renamed && problem.field === "statementCacheSize" ? { ...problem, field: "prepareCacheSize" } : problem
-      )
+  const { checked, given, problems } = Options.check(table, config)
+  const { disableWAL, prepareCacheSize, prepareCacheTTL: _, readonly, ...options } = checked
+  return Result.map(unless(checked.name, problems, options), (options) => {
+    const settings = PoolSettings.settingsOf(
+      given.has("prepareCacheSize") ? { ...options, statementCacheSize: prepareCacheSize } : options
+    )
+    const { client, connection, isOneConnection, walLimit } = settings
+    return {
+      ...settings,
+      // Without WAL, a connection that reads keeps the one that writes from committing.
+      isOneConnection: isOneConnection || (disableWAL && !readonly),
+      // Who cannot write cannot cut the log back.
+      walLimit: readonly ? Infinity : walLimit,
+      connection: {
+        ...connection,
+        isReadOnly: readonly,
+        journalMode: disableWAL ? undefined : connection.journalMode,
+        extensions: new Set<string>()
+      },
+      client: { ...client, imitatesOneConnection: true }
     }
-  }
-  const [first, ...rest] = problems
-  if (first !== undefined || Result.isFailure(checked)) {
-    const pool = Result.isFailure(checked) ? checked.failure.pool : checked.success.name
-    return Result.fail(new PoolConfigError({ pool, problems: [first!, ...rest] }))
-  }
-  const { client, connection, isOneConnection, walLimit } = checked.success
-  return Result.succeed({
-    ...checked.success,
-    // Without WAL, a connection that reads keeps the one that writes from committing.
-    isOneConnection: isOneConnection || (disableWAL && !readonly),
-    // Who cannot write cannot cut the log back.
-    walLimit: readonly ? Infinity : walLimit,
-    connection: {
-      ...connection,
-      isReadOnly: readonly,
-      journalMode: disableWAL ? undefined : connection.journalMode,
-      extensions: new Set()
-    },
-    client: { ...client, imitatesOneConnection: true }
   })
 }
 

@@ -193,7 +193,10 @@ export interface Options {
  * ```
  */
 export const factory = (options: Options): ConnectionFactory.ConnectionFactory<SqliteConnection, SqlError> =>
-  factoryOf(options.filename === ":memory:" ? alone(open(options)) : open(options), false)
+  Result.match(Settings.resolve(options), {
+    onFailure: (error) => factoryOf(Effect.fail(error), false),
+    onSuccess: (settings) => factoryOf(settings.isMemory ? alone(openWith(settings)) : openWith(settings), false)
+  })
 
 /** Refuses a second connection while there is one: it would have another database, and an empty one. */
 const alone = (

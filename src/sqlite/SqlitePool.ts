@@ -13,6 +13,8 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type { AcquireOptions, ConnectionPool, ShutdownReport } from "../ConnectionPool.ts"
 import type { ConnectionStats } from "../ConnectionStats.ts"
+import * as Calls from "../internal/options/call.ts"
+import { unwrap } from "../internal/options/environment.ts"
 import * as HeardReactivity from "../internal/reactivity.ts"
 import type { ConnectError, LeaseExpiredError, PoolConfigError, PoolError } from "../PoolError.ts"
 import type * as Transaction from "../Transaction.ts"
@@ -328,7 +330,7 @@ export const makeWith = Effect.fnUntraced(function*(settings: PoolSettings.PoolS
  * A database as a layer: `make` for as long as the layer lives. Provides Effect's `SqlClient` as well.
  *
  * ```ts
- * import { Effect, Layer } from "effect"
+ * import { Effect } from "effect"
  * import { SqlitePool } from "effect-connection-pool/sqlite"
  *
  * export const users = Effect.gen(function*() {
@@ -337,15 +339,40 @@ export const makeWith = Effect.fnUntraced(function*(settings: PoolSettings.PoolS
  * })
  *
  * export const Database = SqlitePool.layer({ filename: "app.db", readers: 8 })
- *
- * // Every option from the environment: DB_FILENAME, DB_READERS, DB_BUSY_TIMEOUT and so on.
- * export const Configured = Layer.unwrap(Effect.map(SqlitePool.config("DB"), SqlitePool.layer))
  * ```
  */
 export const layer = (
   options: Options
 ): Layer.Layer<SqlitePool | SqlClient.SqlClient, PoolConfigError | ConnectError<SqlError>> =>
   HeardReactivity.inLayer(Layer.effectContext(Effect.map(make(options), withClient)))
+
+/**
+ * `layer`, with options from the configuration: all of them with `config`, or each with a `Config` of its own.
+ *
+ * Fails with a `ConfigError` that lists every variable that is not set or is not what it must be.
+ *
+ * ```ts
+ * import { Config } from "effect"
+ * import { SqlitePool } from "effect-connection-pool/sqlite"
+ *
+ * // Every option from the environment: DB_FILENAME, DB_READERS, DB_BUSY_TIMEOUT and so on.
+ * export const Database = SqlitePool.layerConfig(SqlitePool.config("DB"))
+ *
+ * export const Archive = SqlitePool.layerConfig({
+ *   filename: Config.String("ARCHIVE_FILE"),
+ *   readers: Config.succeed(2)
+ * })
+ * ```
+ */
+export const layerConfig = (
+  config: Config.Wrap<Options>
+): Layer.Layer<
+  SqlitePool | SqlClient.SqlClient,
+  Config.ConfigError | PoolConfigError | ConnectError<SqlError>
+> =>
+  HeardReactivity.inLayer(
+    Layer.effectContext(Effect.map(Effect.flatMap(unwrap<Options>(config), make), withClient))
+  )
 
 /** The pool, and its client for all that asks for one. */
 const withClient = (pool: SqlitePool): Context.Context<SqlitePool | SqlClient.SqlClient> =>
@@ -361,13 +388,15 @@ export type TemporaryOptions = Omit<Options, "filename">
 export const makeTemporary = (
   options?: TemporaryOptions
 ): Effect.Effect<SqlitePool, PoolConfigError | ConnectError<SqlError>, Scope.Scope> =>
-  Effect.flatMap(
-    Effect.acquireRelease(
+  Effect.gen(function*() {
+    const resolve = yield* Effect.fromResult(PoolSettings.resolveTemporary(options === undefined ? {} : options))
+    const folder = yield* Effect.acquireRelease(
       Effect.sync(() => mkdtempSync(join(tmpdir(), "effect-connection-pool-"))),
       (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true }))
-    ),
-    (folder) => make({ synchronous: "off", ...options, filename: join(folder, "temporary.db") })
-  )
+    )
+    const { pool } = yield* makeWith(resolve(join(folder, "temporary.db")))
+    return pool
+  })
 
 /**
  * `makeTemporary` as a layer.
@@ -390,8 +419,8 @@ export const layerTemporary = (
 
 /**
  * Every option from the configuration, under a prefix: with `SqlitePool.config("DB")`, `DB_FILENAME=app.db`,
- * `DB_READERS=8`, `DB_BUSY_TIMEOUT=2 seconds`. `FILENAME` has to be set; what else is not keeps its default. A value that
- * cannot be parsed is a `ConfigError`, one that is not allowed a `PoolConfigError` from the pool.
+ * `DB_READERS=8`, `DB_BUSY_TIMEOUT=2s`, `DB_WAL_LIMIT=64MiB`. `FILENAME` has to be set; what else is not keeps its default.
+ * One `ConfigError` lists every variable that is not what it must be. Variables that are no options are left alone.
  */
 export const config = (prefix?: string): Config.Config<Options> => PoolSettings.config(prefix) as Config.Config<Options>
 
@@ -399,6 +428,10 @@ export const config = (prefix?: string): Config.Config<Options> => PoolSettings.
 export interface ServiceClass<Self, Id extends string> extends Context.ServiceClass<Self, Id, SqlitePool> {
   /** The database as a layer: `make` with these options. */
   readonly layer: (options: Options) => Layer.Layer<Self, PoolConfigError | ConnectError<SqlError>>
+  /** `layer`, with options from the configuration: see `layerConfig`. */
+  readonly layerConfig: (
+    config: Config.Wrap<Options>
+  ) => Layer.Layer<Self, Config.ConfigError | PoolConfigError | ConnectError<SqlError>>
   /** An empty database as a layer, for tests: see `makeTemporary`. */
   readonly layerTemporary: (options?: TemporaryOptions) => Layer.Layer<Self, PoolConfigError | ConnectError<SqlError>>
 }
@@ -423,6 +456,8 @@ export const Service = <Self>() => <const Id extends string>(id: Id): ServiceCla
   const service = Context.Service<Self, SqlitePool>()(id)
   return Object.assign(service, {
     layer: (options: Options) => HeardReactivity.inLayer(Layer.effect(service, make(options))),
+    layerConfig: (config: Config.Wrap<Options>) =>
+      HeardReactivity.inLayer(Layer.effect(service, Effect.flatMap(unwrap<Options>(config), make))),
     layerTemporary: (options?: TemporaryOptions) =>
       HeardReactivity.inLayer(Layer.effect(service, makeTemporary(options)))
   }) as unknown as ServiceClass<Self, Id>
@@ -445,6 +480,13 @@ const fromPools = (pools: TwoPools.TwoPools): SqlitePool => {
     ]
     : [readers.use, (f, options) => readers.useSync({ try: f, catch: failure }, options)]
 
+  /** In a transaction, the options of a call have no effect; but invalid ones are refused as everywhere. */
+  const invalid = (options: AcquireOptions | undefined) => {
+    if (options === undefined) return undefined
+    const checked = Calls.resolve(settings.name, options)
+    return Calls.isRefused(checked) ? Effect.fail(checked) : undefined
+  }
+
   return {
     name: settings.name,
     filename: settings.connection.filename,
@@ -452,17 +494,18 @@ const fromPools = (pools: TwoPools.TwoPools): SqlitePool => {
     read: (f, options) =>
       Effect.withFiber((fiber) => {
         const reader = TwoPools.readerOf(pools, fiber)
-        return reader === undefined ? use(f, options) : f(reader)
+        return reader === undefined ? use(f, options) : invalid(options) ?? f(reader)
       }),
     readSync: (f, options) =>
       Effect.withFiber((fiber) => {
         const reader = TwoPools.readerOf(pools, fiber)
-        return reader === undefined ? useSync(f, options) : Effect.try({ try: () => f(reader), catch: failure })
+        if (reader === undefined) return useSync(f, options)
+        return invalid(options) ?? Effect.try({ try: () => f(reader), catch: failure })
       }),
     write: (f, options) =>
       Effect.withFiber((fiber) => {
         const connection = TwoPools.writerOf(pools, fiber)
-        if (connection !== undefined) return f(connection)
+        if (connection !== undefined) return invalid(options) ?? f(connection)
         return file === undefined
           ? writer.use((connection) => holding(connection, f(connection)), options)
           : writer.use(f, options)
@@ -470,24 +513,28 @@ const fromPools = (pools: TwoPools.TwoPools): SqlitePool => {
     writeSync: (f, options) =>
       Effect.withFiber((fiber) => {
         const connection = TwoPools.writerOf(pools, fiber)
-        return connection === undefined
-          ? writer.useSync({ try: f, catch: failure }, options)
-          : Effect.try({ try: () => f(connection), catch: failure })
+        if (connection === undefined) return writer.useSync({ try: f, catch: failure }, options)
+        return invalid(options) ?? Effect.try({ try: () => f(connection), catch: failure })
       }),
-    transaction: (effect, { label, timeout, ...mode } = {}) =>
-      Snapshot.transaction(
-        pools,
-        effect,
-        mode,
-        label === undefined && timeout === undefined ? undefined : { label, timeout }
-      ),
-    snapshot: (effect, options) => Snapshot.snapshot(pools, effect, options),
-    stream: (sql, params, options = {}) =>
+    transaction: (effect, options) => {
+      if (options === undefined) return Snapshot.transaction(pools, effect, {}, undefined)
+      return Effect.suspend(() => {
+        const asked = Calls.ofTransaction(settings.name, options)
+        if (Result.isFailure(asked)) return Effect.fail(asked.failure)
+        const { call, mode } = asked.success
+        return Snapshot.transaction(pools, effect, mode as Transaction.Options<Isolation>, call)
+      })
+    },
+    snapshot: (effect, options) =>
+      options === undefined
+        ? Snapshot.snapshot(pools, effect, options)
+        : Effect.suspend(() => invalid(options) ?? Snapshot.snapshot(pools, effect, options)),
+    stream: (sql, params, options) =>
       Stream.unwrap(
         Effect.withFiber((fiber) => {
           const reader = TwoPools.readerOf(pools, fiber)
-          if (reader !== undefined) return Effect.succeed(reader.stream(sql, params))
-          return Effect.flatMap(pools.acquireReader(options), (connection) => {
+          if (reader !== undefined) return invalid(options) ?? Effect.succeed(reader.stream(sql, params))
+          return Effect.flatMap(pools.acquireReader(options === undefined ? {} : options), (connection) => {
             const reader: SqliteReader = file === undefined ? viewOf(connection) : connection
             // A stream does not wait for locks; this does, and after it there is none any more.
             return Effect.as(reader.values("select 1 from sqlite_schema limit 1"), reader.stream(sql, params))
@@ -496,7 +543,12 @@ const fromPools = (pools: TwoPools.TwoPools): SqlitePool => {
       ),
     backup: (filename, options) => Backup.backup(pools, filename, options),
     checkpoint: (mode = "truncate") =>
-      writer.use((connection) => Checkpoint.checkpoint(connection, mode), { label: "checkpoint" }),
+      Effect.suspend(() => {
+        const checked = PoolSettings.resolveCheckpoint(settings.name, mode)
+        return Result.isFailure(checked)
+          ? Effect.fail(checked.failure)
+          : writer.use((connection) => Checkpoint.checkpoint(connection, checked.success), { label: "checkpoint" })
+      }),
     stats: Effect.gen(function*() {
       return {
         writer: yield* writer.stats,

@@ -1,9 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
-import { type Fiber, Result } from "effect"
+import { Effect, type Fiber, Result } from "effect"
 import * as Deadlines from "../../src/internal/deadlines.ts"
 import * as Histogram from "../../src/internal/histogram.ts"
+import * as PoolOptions from "../../src/internal/options/pool.ts"
 import * as State from "../../src/internal/state.ts"
-import * as PoolConfig from "../../src/PoolConfig.ts"
+import type * as PoolConfig from "../../src/PoolConfig.ts"
 
 const driver: State.Driver<string> = {
   isAlive: undefined,
@@ -16,7 +17,11 @@ const driver: State.Driver<string> = {
 }
 
 const make = (config: PoolConfig.PoolConfig) =>
-  new State.State<string>(Result.getOrThrow(PoolConfig.resolve(config, false)), driver, () => 0)
+  new State.State<string>(
+    Result.getOrThrow(PoolOptions.resolve({ ...config, factory: { connect: Effect.void } })),
+    driver,
+    () => 0
+  )
 
 const caller = (): State.Lease<string> => ({
   fiber: { id: 1, cache: {}, pollUnsafe: () => undefined } as Fiber.Fiber<unknown, unknown>,

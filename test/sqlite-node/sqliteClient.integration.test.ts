@@ -361,12 +361,12 @@ describe("options", () => {
       assert.strictEqual(error._tag, "PoolConfigError")
       assert.deepStrictEqual(
         error._tag === "PoolConfigError" ? error.problems.map(({ field, value }) => [field, value]) : [],
-        [["disableWAL", "\"yes\""], ["readonly", "true"], ["prepareCacheSize", "-1"]]
+        [["prepareCacheSize", "-1"], ["disableWAL", "\"yes\""], ["readonly", "true"]]
       )
       const flag = yield* Effect.flip(SqliteClient.make({ filename: "x.db", readonly: 1 } as never))
-      assert.include(flag.message, "readonly is 1, allowed is true or false")
+      assert.include(flag.message, "readonly is 1, but must be true or false")
       const unknown = yield* Effect.flip(SqliteClient.make({ filename: "x.db", cache: 1 } as never))
-      assert.include(unknown.message, "cache is 1")
+      assert.include(unknown.message, "cache is no option; the options are filename")
     }))
 
   it.effect("of a file that cannot be opened are a typed error", () =>

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Result, Scope } from "effect"
 import { SqliteConnection } from "effect-connection-pool/sqlite"
-import { ConnectionError, LockTimeoutError, UnknownError } from "effect/sql/SqlError"
+import { ConnectionError, LockTimeoutError, type SqlError, UnknownError } from "effect/sql/SqlError"
 import { TestClock } from "effect/testing"
 import { spawn, spawnSync } from "node:child_process"
 import fs from "node:fs"
@@ -150,77 +150,90 @@ describe("open", () => {
 })
 
 describe("options", () => {
-  const cases: ReadonlyArray<readonly [options: object, problem: string]> = [
-    [{ filename: "" }, "filename is \"\", allowed is a path or \":memory:\""],
-    [{ filename: " " }, "filename is \" \", allowed is a path or \":memory:\""],
-    [{ filename: "a\0b" }, "filename is \"a\\u0000b\", allowed is a path or \":memory:\""],
-    [{}, "filename is undefined, allowed is a path or \":memory:\""],
-    [{ filename: new URL("file:///tmp/a") }, "filename is file:///tmp/a, allowed is a path or \":memory:\""],
-    [
-      { filename: "file:a?mode=memory" },
-      "filename is \"file:a?mode=memory\", allowed is a path or \":memory:\", not a URI"
-    ],
+  const path = "a path or \":memory:\", not a URI"
+  const duration = "a duration of zero or more, such as \"5 seconds\", or Infinity"
+  const cases: ReadonlyArray<readonly [options: unknown, problem: string]> = [
+    [{ filename: "" }, `filename is "", but must be ${path}`],
+    [{ filename: " " }, `filename is " ", but must be ${path}`],
+    [{ filename: "a\0b" }, `filename is "a\\u0000b", but must be ${path}`],
+    [{}, `filename is not given: it must be ${path}`],
+    [null, "options is null, but must be an object"],
+    ["app.db", "options is \"app.db\", but must be an object"],
+    [{ filename: new URL("file:///tmp/a") }, `filename is an object (URL), but must be ${path}`],
+    [{ filename: "file:a?mode=memory" }, `filename is "file:a?mode=memory", but must be ${path}`],
     [
       { filename: ":memory:", readOnly: true },
-      "readOnly is true, allowed is false for \":memory:\", which nothing else could fill"
+      "readOnly is true, but must be false for \":memory:\", which nothing else could fill"
     ],
-    [{ filename: ":memory:", journalMode: "wal" }, "journalMode is \"wal\", allowed is \"memory\""],
-    [{ filename: "x", readOnly: 1 }, "readOnly is 1, allowed is true or false"],
+    [
+      { filename: ":memory:", journalMode: "wal" },
+      "journalMode is \"wal\", but must be \"memory\" for \":memory:\""
+    ],
+    [{ filename: "x", readOnly: 1 }, "readOnly is 1, but must be true or false"],
     [
       { filename: "x", journalMode: "WAL" },
-      "journalMode is \"WAL\", allowed is \"wal\", \"delete\", \"truncate\", \"persist\", \"memory\""
+      "journalMode is \"WAL\", but must be \"wal\", \"delete\", \"truncate\", \"persist\" or \"memory\""
     ],
-    [{ filename: "x", synchronous: 1 }, "synchronous is 1, allowed is \"off\", \"normal\", \"full\", \"extra\""],
-    [{ filename: "x", foreignKeys: "on" }, "foreignKeys is \"on\", allowed is true or false"],
-    [{ filename: "x", trustedSchema: "no" }, "trustedSchema is \"no\", allowed is true or false"],
-    [{ filename: "x", tempStore: "disk" }, "tempStore is \"disk\", allowed is \"memory\", \"file\""],
-    [{ filename: "x", autoVacuum: "some" }, "autoVacuum is \"some\", allowed is \"none\", \"full\", \"incremental\""],
+    [{ filename: "x", synchronous: 1 }, "synchronous is 1, but must be \"off\", \"normal\", \"full\" or \"extra\""],
+    [{ filename: "x", foreignKeys: "on" }, "foreignKeys is \"on\", but must be true or false"],
+    [{ filename: "x", trustedSchema: "no" }, "trustedSchema is \"no\", but must be true or false"],
+    [{ filename: "x", tempStore: "disk" }, "tempStore is \"disk\", but must be \"memory\" or \"file\""],
+    [
+      { filename: "x", autoVacuum: "some" },
+      "autoVacuum is \"some\", but must be \"none\", \"full\" or \"incremental\""
+    ],
     [
       { filename: "x", journalSizeLimit: -1 },
-      "journalSizeLimit is -1, allowed is a whole number of at least 0, or Infinity"
+      "journalSizeLimit is -1, but must be a whole number of at least 0, or Infinity"
     ],
     [
       { filename: "x", walAutocheckpoint: Infinity },
-      "walAutocheckpoint is Infinity, allowed is a whole number of at least 0 and at most 2147483647"
+      "walAutocheckpoint is Infinity, but must be a whole number from 0 to 2147483647"
     ],
-    [{ filename: "x", cacheSize: 0 }, "cacheSize is 0, allowed is a whole number of at least 1 and at most 2147483647"],
-    [
-      { filename: "x", cacheSize: 2 ** 31 },
-      "cacheSize is 2147483648, allowed is a whole number of at least 1 and at most 2147483647"
-    ],
+    [{ filename: "x", cacheSize: 0 }, "cacheSize is 0, but must be a whole number from 1 to 2147483647"],
+    [{ filename: "x", cacheSize: 2 ** 31 }, "cacheSize is 2147483648, but must be a whole number from 1 to 2147483647"],
     [
       { filename: "x", statementCacheSize: 1.5 },
-      "statementCacheSize is 1.5, allowed is a whole number of at least 0 and at most 2147483647"
-    ],
-    [{ filename: "x", pageSize: 1000 }, "pageSize is 1000, allowed is a power of two from 512 to 65536"],
-    [{ filename: "x", busyTimeout: -1 }, "busyTimeout is -1, allowed is a duration of zero or more, or Infinity"],
-    [
-      { filename: "x", busyTimeout: "soon" },
-      "busyTimeout is \"soon\", allowed is a duration of zero or more, or Infinity"
+      "statementCacheSize is 1.5, but must be a whole number from 0 to 2147483647"
     ],
     [
-      { filename: "x", readonly: true },
-      "readonly is true, allowed is one of filename, readOnly, journalMode, synchronous, foreignKeys, journalSizeLimit, " +
-      "walAutocheckpoint, cacheSize, tempStore, pageSize, autoVacuum, trustedSchema, busyTimeout, statementCacheSize"
+      { filename: "x", pageSize: 1000 },
+      "pageSize is 1000, but must be 512, 1024, 2048, 4096, 8192, 16384, 32768 or 65536"
+    ],
+    [{ filename: "x", busyTimeout: -1 }, `busyTimeout is -1, but must be ${duration}`],
+    [{ filename: "x", busyTimeout: "soon" }, `busyTimeout is "soon", but must be ${duration}`],
+    [{ filename: "x", readonly: true }, "readonly is no option; did you mean readOnly?"],
+    [{ filename: "x", [Symbol("cache")]: true }, "Symbol(cache) is no option; the options are filename, readOnly"],
+    [
+      {
+        filename: "x",
+        get cacheSize(): number {
+          throw new Error("not here")
+        }
+      },
+      "cacheSize cannot be read: not here"
     ]
   ]
+
   for (const [options, problem] of cases) {
     it.effect(`are refused: ${problem.slice(0, 80)}`, () =>
       Effect.gen(function*() {
         const error = yield* Effect.flip(open(options as SqliteConnection.Options))
         assert.instanceOf(error.reason, UnknownError)
         assert.strictEqual(error.reason.operation, "open")
-        const { filename } = options as { readonly filename?: unknown }
-        const name = typeof filename === "string" ? JSON.stringify(filename) : String(filename)
-        assert.strictEqual(error.message, `SQLite database ${name}: ${problem}`)
+        const { filename } = (options ?? {}) as { readonly filename?: unknown }
+        const name = problem.startsWith("filename") || filename === undefined ? "" : ` ${JSON.stringify(filename)}`
+        assert.include(error.message, `SQLite database${name}: ${problem}`)
+        const { connect } = SqliteConnection.factory(options as SqliteConnection.Options)
+        assert.deepStrictEqual(yield* Effect.flip(connect as Effect.Effect<unknown, SqlError, Scope.Scope>), error)
       }))
   }
 
   it.effect("are refused all at once", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(open({ filename: "x", cacheSize: -1, pageSize: 3 }))
-      assert.include(error.message, "pageSize is 3")
-      assert.include(error.message, "; cacheSize is -1")
+      assert.include(error.message, ": cacheSize is -1")
+      assert.include(error.message, "; pageSize is 3")
     }))
 
   it.effect("may be given as undefined", () =>

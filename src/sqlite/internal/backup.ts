@@ -2,13 +2,13 @@
 import { Cause, Effect, Exit, Option, Queue, Stream } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import { renameSync } from "node:fs"
-import * as Options from "../../internal/options.ts"
 import { LeaseExpiredError, PoolClosedError, type PoolError } from "../../PoolError.ts"
 import * as SqliteConnection from "../SqliteConnection.ts"
 import { BackupError } from "../SqlitePoolError.ts"
 import * as Target from "./backupTarget.ts"
 import type { BackupProgress } from "./handle.ts"
 import { retryWhileLocked } from "./locks.ts"
+import { resolveBackup } from "./poolSettings.ts"
 import type { TwoPools } from "./twoPools.ts"
 
 type Failure = BackupError | SqlError | LeaseExpiredError | PoolError<SqlError>
@@ -50,7 +50,7 @@ const copyTo = Effect.fnUntraced(function*(
   const { filename: database, isMemory } = pools.settings.connection
   const own = isMemory ? undefined : database
   const named = fail(String(filename))
-  const pagesAtATime = yield* Effect.try({ try: () => pagesPerStep(options), catch: named })
+  const pagesAtATime = yield* Effect.fromResult(resolveBackup(pools.settings.name, options))
   const target = yield* Effect.try({ try: () => Target.targetOf(filename, own), catch: named })
   const failed = fail(target)
   const left = yield* Effect.try({ try: () => Target.removeLeftovers(target), catch: failed })
@@ -86,22 +86,6 @@ const copyTo = Effect.fnUntraced(function*(
   if (pools.file !== undefined) yield* pools.file.gate.await
   yield* pools.readers.use(copy, { label: "backup" })
 })
-
-/** SQLite counts pages in 32 bits. */
-const maxPages = 2 ** 31 - 1
-
-/** Throws an error that says what is wrong with the options. */
-const pagesPerStep = (options: unknown): number => {
-  if (options !== undefined && (typeof options !== "object" || options === null)) {
-    throw new TypeError(`the options are ${Options.show(options)}, but must be an object`)
-  }
-  const rules = { pagesPerStep: { kind: "count", default: 1000, floor: 1, finite: true } } as const
-  const { checked, problems } = Options.check(rules, options ?? {})
-  if (problems.length === 0) return Math.min(checked.pagesPerStep, maxPages)
-  throw new TypeError(
-    problems.map(({ allowed, field, value }) => `${field} is ${value}, allowed is ${allowed}`).join("; ")
-  )
-}
 
 /** Begins a transaction, and has SQLite decide which state it sees: by itself that would be at the first read. */
 const pin = (

@@ -1,8 +1,14 @@
 /** The options of a SQLite pool: from the environment, and after they were checked. */
-import { Config, Option, Predicate, Result } from "effect"
-import * as PoolConfig from "../../PoolConfig.ts"
-import { type ConfigProblem, PoolConfigError } from "../../PoolError.ts"
+import { type Config, Predicate, Result } from "effect"
+import { fromEnvironment } from "../../internal/options/environment.ts"
+import { poolTable } from "../../internal/options/pool.ts"
+import { unless } from "../../internal/options/problems.ts"
+import { check, type Checked, table } from "../../internal/options/rules.ts"
+import type * as PoolConfig from "../../PoolConfig.ts"
+import type { PoolConfigError } from "../../PoolError.ts"
+import type { Mode } from "./checkpoint.ts"
 import * as Settings from "./settings.ts"
+import { connectionTable } from "./settings.ts"
 
 export interface PoolSettings {
   readonly name: string
@@ -32,118 +38,85 @@ export interface ClientSettings {
   readonly imitatesOneConnection?: boolean | undefined
 }
 
-/** Options of `PoolConfig` that are options here as well. */
-const shared = [
-  "name",
-  "acquireTimeout",
-  "maxWaiting",
-  "idleTimeout",
-  "closeTimeout",
-  "drainTimeout",
-  "leakThreshold"
-] as const satisfies ReadonlyArray<keyof PoolConfig.PoolConfig>
+const { journalMode: _journalMode, readOnly: _readOnly, ...ofConnections } = connectionTable.rules
 
-/** Those of the connections that are not the pool's own business. */
-const ofConnections = Settings.fields.filter((field) => field !== "readOnly" && field !== "journalMode")
+const { acquireTimeout, closeTimeout, drainTimeout, idleTimeout, leakThreshold, maxWaiting } = poolTable.rules
 
-const transforms = ["transformResultNames", "transformQueryNames"] as const
+const isFunction = { kind: "value", accepts: Predicate.isFunction, mustBe: "a function from name to name" } as const
 
-const ofClient = [...transforms, "spanAttributes"] as const satisfies ReadonlyArray<keyof ClientSettings>
-
-const fields: ReadonlyArray<string> = [...ofConnections, ...shared, "readers", "walLimit", "maxReadAge", ...ofClient]
-
-/** Less would be checkpointed all the time. */
-const leastWalLimit = 1024 * 1024
+/** The options of a SQLite pool. */
+export const sqlitePoolTable = table({
+  ...ofConnections,
+  name: { kind: "text", default: "sqlite" },
+  acquireTimeout,
+  maxWaiting,
+  idleTimeout,
+  closeTimeout,
+  drainTimeout,
+  leakThreshold,
+  readers: { kind: "count", default: 4, floor: 1, finite: true },
+  // Less would be checkpointed all the time.
+  walLimit: { kind: "bytes", default: 64 * 1024 * 1024, floor: 1024 * 1024 },
+  maxReadAge: { kind: "duration", default: "5 minutes" },
+  transformResultNames: isFunction,
+  transformQueryNames: isFunction,
+  spanAttributes: { kind: "value", accepts: Predicate.isObject, mustBe: "a record" }
+})
 
 /** Checks the options, all of them. */
-export const resolve = (options: object): Result.Result<PoolSettings, PoolConfigError> => {
-  const given = options as Readonly<Record<string, unknown>>
-  const { problems: ofConnection, settings: connection } = Settings.check(pick(given, ofConnections))
-  const pool: PoolConfig.PoolConfig = pick(given, shared)
-  const checked = PoolConfig.resolve(pool, false)
-  const problems: Array<ConfigProblem> = [
-    ...Settings.unknownFields(options, fields),
-    ...ofConnection,
-    ...(Result.isFailure(checked) ? checked.failure.problems : [])
-  ]
-  const refuse = (field: string, allowed: string) =>
-    problems.push({ field, value: Settings.show(given[field]), allowed })
+export const resolve = (options: unknown): Result.Result<PoolSettings, PoolConfigError> => {
+  const { checked, problems } = check(sqlitePoolTable, options)
+  return Result.map(unless(checked.name, problems, checked), settingsOf)
+}
 
-  const readers = given["readers"] ?? 4
-  if (!Number.isSafeInteger(readers) || (readers as number) < 1) refuse("readers", "a whole number of at least 1")
-  const walLimit = given["walLimit"] ?? 64 * 1024 * 1024
-  if (walLimit !== Infinity && !(Number.isSafeInteger(walLimit) && (walLimit as number) >= leastWalLimit)) {
-    refuse("walLimit", `a whole number of at least ${leastWalLimit}, or Infinity`)
-  }
-  const maxReadAge = PoolConfig.toMillis(given["maxReadAge"] ?? "5 minutes")
-  if (maxReadAge === undefined || maxReadAge <= 0) refuse("maxReadAge", "a duration above zero, or Infinity")
+const { filename: _filename, synchronous, ...ofTemporary } = sqlitePoolTable.rules
 
-  for (const field of transforms) {
-    if (given[field] !== undefined && typeof given[field] !== "function") refuse(field, "a function from name to name")
-  }
-  const attributes = given["spanAttributes"]
-  if (attributes !== undefined && !Predicate.isObject(attributes)) refuse("spanAttributes", "a record")
+// Nothing of it has to outlive the process: there is no waiting for the disk.
+const temporaryTable = table({ ...ofTemporary, synchronous: { ...synchronous, default: "off" } })
 
-  const name = typeof given["name"] === "string" && given["name"].trim() !== "" ? given["name"] : "sqlite"
-  const [first, ...rest] = problems
-  if (first !== undefined || Result.isFailure(checked)) {
-    return Result.fail(new PoolConfigError({ pool: name, problems: [first!, ...rest] }))
-  }
-  const { idleTimeout } = checked.success
-  const { idleTimeout: _idle, name: _name, ...common } = pool
-  return Result.succeed({
+/** `resolve` for a database whose file is not known yet. */
+export const resolveTemporary = (
+  options: unknown
+): Result.Result<(filename: string) => PoolSettings, PoolConfigError> => {
+  const { checked, problems } = check(temporaryTable, options)
+  return unless(checked.name, problems, (filename) => settingsOf({ ...checked, filename }))
+}
+
+/** SQLite counts pages in 32 bits. */
+const maxPages = 2 ** 31 - 1
+
+const backupTable = table({ pagesPerStep: { kind: "count", default: 1000, floor: 1, finite: true } })
+
+/** Pages that a backup copies in one step. */
+export const resolveBackup = (pool: string, options: unknown): Result.Result<number, PoolConfigError> => {
+  const { checked, problems } = check(backupTable, options === undefined ? {} : options)
+  return unless(pool, problems, Math.min(checked.pagesPerStep, maxPages))
+}
+
+const checkpointTable = table({ mode: { kind: "choice", of: ["passive", "full", "restart", "truncate"] } })
+
+export const resolveCheckpoint = (pool: string, mode: Mode): Result.Result<Mode, PoolConfigError> =>
+  unless(pool, check(checkpointTable, { mode }).problems, mode)
+
+/** What the options come to. */
+export const settingsOf = (options: Checked<typeof sqlitePoolTable.rules>): PoolSettings => {
+  const { acquireTimeout, closeTimeout, drainTimeout, leakThreshold, maxWaiting } = options
+  const { idleTimeout, maxReadAge, name, readers, walLimit } = options
+  const connection = Settings.settingsOf({ ...options, readOnly: false, journalMode: "wal" }, false)
+  const { spanAttributes, transformQueryNames, transformResultNames } = options as ClientSettings
+  return {
     name,
     connection,
-    pool: common,
+    pool: { acquireTimeout, closeTimeout, drainTimeout, leakThreshold, maxWaiting },
     idleTimeout,
-    readers: readers as number,
-    walLimit: walLimit as number,
-    maxReadAge: maxReadAge ?? 0,
+    readers,
+    walLimit,
+    maxReadAge,
     isOneConnection: connection.isMemory,
-    client: pick(given, ofClient)
-  })
+    client: { spanAttributes, transformQueryNames, transformResultNames }
+  }
 }
-
-const pick = (given: Readonly<Record<string, unknown>>, names: ReadonlyArray<string>): Record<string, unknown> =>
-  Object.fromEntries(names.filter((name) => given[name] !== undefined).map((name) => [name, given[name]]))
 
 /** Every option from the configuration. What is not set is left out, but there is no database without a file. */
-export const config = (prefix: string | undefined): Config.Config<{ readonly filename: string }> => {
-  const own: Record<string, Config.Config<Option.Option<unknown>>> = {}
-  for (const [field, source] of Object.entries(sources)) {
-    own[field] = Config.option(source(variable(field)))
-  }
-  const ours = Config.map(Config.all(own), (values) => {
-    const given: Record<string, unknown> = {}
-    for (const [field, value] of Object.entries(values)) if (Option.isSome(value)) given[field] = value.value
-    return given
-  })
-  const parts = Config.all([Config.String("FILENAME"), ours, PoolConfig.config()])
-  const all = Config.map(parts, ([filename, given, pool]) => ({
-    filename,
-    ...given,
-    ...pick(pool as Record<string, unknown>, shared)
-  }))
-  return prefix === undefined ? all : Config.nested(all, prefix)
-}
-
-/** As `PoolConfig` names its own. */
-const variable = (field: string): string => field.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()
-
-/** How the options that `PoolConfig` does not know are read. */
-const sources: Readonly<Record<string, (name: string) => Config.Config<unknown>>> = {
-  synchronous: (name) => Config.Literals(Settings.synchronousModes, name),
-  foreignKeys: Config.Boolean,
-  journalSizeLimit: Config.Number,
-  walAutocheckpoint: Config.Number,
-  cacheSize: Config.Number,
-  tempStore: (name) => Config.Literals(Settings.tempStores, name),
-  pageSize: Config.Number,
-  autoVacuum: (name) => Config.Literals(Settings.autoVacuumModes, name),
-  trustedSchema: Config.Boolean,
-  busyTimeout: Config.Duration,
-  statementCacheSize: Config.Number,
-  readers: Config.Number,
-  walLimit: Config.Number,
-  maxReadAge: Config.Duration
-}
+export const config = (prefix: string | undefined): Config.Config<{ readonly filename: string }> =>
+  fromEnvironment(sqlitePoolTable, prefix) as Config.Config<{ readonly filename: string }>

@@ -1,0 +1,65 @@
+/** What a single call may ask for, and what is made of it. */
+import { type Duration, Result } from "effect"
+import { PoolConfigError } from "../../PoolError.ts"
+import type { LeaseOptions } from "../state.ts"
+import { toMillis } from "./duration.ts"
+import { unless } from "./problems.ts"
+import { check, table } from "./rules.ts"
+
+export interface CallOptions {
+  readonly timeout?: Duration.Input | undefined
+  readonly label?: string | undefined
+}
+
+export const callTable = table({
+  timeout: { kind: "duration", zero: true },
+  label: { kind: "text", accepts: () => true, mustBe: "text" }
+})
+
+/**
+ * What the options of a call come to, or the error that the call fails with. They may be anything: a caller without types
+ * may have written them, or a bug.
+ */
+export const resolve = (pool: string, options: CallOptions): LeaseOptions | PoolConfigError =>
+  resolveFast(options) ?? resolveAll(pool, options)
+
+export const isRefused = (options: LeaseOptions | PoolConfigError | undefined): options is PoolConfigError =>
+  options instanceof PoolConfigError
+
+/** What valid options come to. Most are valid, and there may be one to each call, so this has no tables. */
+const resolveFast = (options: CallOptions): LeaseOptions | undefined => {
+  try {
+    if (typeof options !== "object" || Object.getPrototypeOf(options) !== Object.prototype) return undefined
+    for (const field in options) if (field !== "timeout" && field !== "label") return undefined
+    if (Object.getOwnPropertySymbols(options).length > 0) return undefined
+    const { label, timeout } = options
+    if (label !== undefined && typeof label !== "string") return undefined
+    if (timeout === undefined) return { label: label === "" ? undefined : label, timeoutMillis: undefined }
+    const timeoutMillis = toMillis(timeout)
+    if (timeoutMillis === undefined || timeoutMillis < 0) return undefined
+    return { label: label === "" ? undefined : label, timeoutMillis }
+  } catch {
+    return undefined
+  }
+}
+
+const resolveAll = (pool: string, options: unknown): LeaseOptions | PoolConfigError => {
+  const { checked: { label, timeout }, problems } = check(callTable, options)
+  // An empty label says nothing.
+  return Result.merge(unless(pool, problems, { label: label === "" ? undefined : label, timeoutMillis: timeout }))
+}
+
+const anything = { kind: "value", accepts: () => true, mustBe: "anything" } as const
+
+/** Those of a transaction itself are the transactor's to check: what they may be depends on the one around it. */
+const transactionTable = table({ ...callTable.rules, isolation: anything, readOnly: anything, retry: anything })
+
+/** The options of a transaction: those of the call that takes its connection, and its own. */
+export const ofTransaction = (
+  pool: string,
+  options: unknown
+): Result.Result<{ readonly call: CallOptions | undefined; readonly mode: object }, PoolConfigError> => {
+  const { checked: { label, timeout, ...mode }, given, problems } = check(transactionTable, options)
+  const call = given.has("label") || given.has("timeout") ? { label, timeout } : undefined
+  return unless(pool, problems, { call, mode })
+}

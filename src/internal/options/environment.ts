@@ -1,0 +1,138 @@
+/** Options from the environment, or from wherever else a `ConfigProvider` has them. */
+import { Config, Effect, Option, Predicate, Result, Schema, SchemaIssue } from "effect"
+import { type Checked, checkValues, type Naming, nothingRead, type Rule, type Rules, type Table } from "./rules.ts"
+
+/**
+ * The options, `maxWaiting` as `MAX_WAITING` under the prefix. What is not set is left out. All variables that cannot be
+ * are in one error. Two that contradict each other are an error if both are set; else the other may be given in code.
+ */
+export const fromEnvironment = <R extends Rules>(
+  table: Table<R>,
+  prefix: string | undefined
+): Config.Config<Partial<Checked<R>>> => {
+  const variables: Record<string, Config.Config<Result.Result<Option.Option<string>, string>>> = {}
+  for (const [field, rule] of Object.entries<Rule>(table.rules)) {
+    if (rule.kind !== "value") variables[field] = textOf(variable(field))
+  }
+  const naming: Naming = {
+    nameOf: (field) => prefix === undefined ? variable(field) : `${prefix}_${variable(field)}`,
+    missing: (name) => `${name} is not set`
+  }
+  const options = Config.mapEffect(Config.all(variables), (texts) => {
+    const read = nothingRead()
+    const { values } = read
+    for (const [field, text] of Object.entries(texts)) {
+      if (Result.isFailure(text)) {
+        const name = naming.nameOf(field)
+        read.wrong.add(field)
+        read.problems.push({ field: name, value: "unreadable", message: `${name} cannot be read: ${text.failure}` })
+      } else if (Option.isSome(text.success)) values.set(field, parse(table.rules[field]!, text.success.value.trim()))
+    }
+    const relations = table.relations.filter(({ fields }) => fields.every((field) => values.has(field)))
+    const { checked, given, problems } = checkValues({ ...table, relations }, read, naming)
+    const [first, ...rest] = problems.map(({ message }) => new SchemaIssue.InvalidValue({ message }))
+    if (first === undefined) {
+      return Effect.succeed(
+        Object.fromEntries(Object.entries(checked).filter(([field]) => given.has(field))) as Partial<Checked<R>>
+      )
+    }
+    const issue = rest.length === 0 ? first : new SchemaIssue.Composite(Schema.Unknown.ast, [first, ...rest])
+    return Effect.fail(new Config.ConfigError(new Schema.SchemaError(issue)))
+  })
+  return prefix === undefined ? options : Config.nested(options, prefix)
+}
+
+/** The text of a variable, or what is wrong with it. A source that cannot be read at all is an error. */
+const textOf = (name: string): Config.Config<Result.Result<Option.Option<string>, string>> =>
+  Config.orElse(
+    Config.map(Config.option(Config.String(name)), Result.succeed),
+    ({ cause }) => cause._tag === "SourceError" ? Config.fail(cause) : Config.succeed(Result.fail(cause.message))
+  )
+
+/** What the variable of an option is called, without its prefix. */
+export const variable = (field: string): string => field.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()
+
+/** What the text stands for; the text itself if it stands for nothing, so that it is refused as what it is. */
+export const parse = (rule: Rule, text: string): unknown => {
+  switch (rule.kind) {
+    case "choice":
+      return rule.of.find((choice) => String(choice).toLowerCase() === text.toLowerCase()) ?? text
+    case "flag":
+      return flags.get(text.toLowerCase()) ?? text
+    case "bytes":
+      return bytesOf(text) ?? numberOf(text) ?? text
+    case "count":
+    case "fraction":
+      return numberOf(text) ?? text
+    default:
+      return text
+  }
+}
+
+const numberOf = (text: string): number | undefined => {
+  if (/^infinity$/i.test(text)) return Infinity
+  return /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i.test(text.replaceAll("_", ""))
+    ? Number(text.replaceAll("_", ""))
+    : undefined
+}
+
+const bytesOf = (text: string): number | undefined => {
+  const [, amount, unit] = /^(\d+(?:\.\d+)?)\s*([kmgt]i?b|b)$/i.exec(text) ?? []
+  if (amount === undefined) return undefined
+  const [letter, second] = unit!.toLowerCase()
+  return Math.round(Number(amount) * (second === "i" ? 1024 : 1000) ** Math.max(0, "bkmgt".indexOf(letter!)))
+}
+
+const flags: ReadonlyMap<string, boolean> = new Map([
+  ["true", true],
+  ["yes", true],
+  ["on", true],
+  ["1", true],
+  ["false", false],
+  ["no", false],
+  ["off", false],
+  ["0", false]
+])
+
+/**
+ * `Config.unwrap`, but for all that cannot be read at once, and with options beside it that are no `Config`: a value is
+ * what it is, and what is `undefined` is not given.
+ */
+export const unwrap = <A>(wrapped: Config.Wrap<A>): Config.Config<A> => {
+  if (Config.isConfig(wrapped)) return wrapped as Config.Config<A>
+  return Config.mapEffect(collect(wrapped), (result) => {
+    if (Result.isSuccess(result)) return Effect.succeed(result.success as A)
+    const [first, ...rest] = result.failure
+    if (rest.length === 0) return Effect.fail(first)
+    const issues = result.failure.map(({ cause }) =>
+      cause._tag === "SchemaError" ? cause.issue : new SchemaIssue.InvalidValue({ message: cause.message })
+    ) as [SchemaIssue.Issue, ...Array<SchemaIssue.Issue>]
+    return Effect.fail(
+      new Config.ConfigError(new Schema.SchemaError(new SchemaIssue.Composite(Schema.Unknown.ast, issues)))
+    )
+  })
+}
+
+type Collected = Result.Result<unknown, readonly [Config.ConfigError, ...Array<Config.ConfigError>]>
+
+const collect = (wrapped: unknown): Config.Config<Collected> => {
+  if (Config.isConfig(wrapped)) {
+    return Config.orElse(
+      Config.map(wrapped, (value): Collected => Result.succeed(value)),
+      (error) => Config.succeed<Collected>(Result.fail([error]))
+    )
+  }
+  if (!isPlain(wrapped)) return Config.succeed<Collected>(Result.succeed(wrapped))
+  const entries = Object.entries(wrapped).filter(([, value]) => value !== undefined)
+  return Config.map(Config.all(entries.map(([, value]) => collect(value))), (results): Collected => {
+    const errors = results.flatMap((result) => Result.isFailure(result) ? result.failure : [])
+    const [first, ...rest] = errors
+    if (first !== undefined) return Result.fail([first, ...rest])
+    return Result.succeed(
+      Object.fromEntries(entries.map(([field], index) => [field, Result.getOrThrow(results[index]!)]))
+    )
+  })
+}
+
+const isPlain = (value: unknown): value is object =>
+  Predicate.isObject(value) && Object.getPrototypeOf(value) === Object.prototype

@@ -1,0 +1,112 @@
+/** The options of a pool, of its operations, and what they come to. */
+import { Effect, type Result } from "effect"
+import type { PoolConfigError } from "../../PoolError.ts"
+import type { Settings } from "../settings.ts"
+import type { RoundOptions } from "../state.ts"
+import { unless } from "./problems.ts"
+import { check, table } from "./rules.ts"
+
+export const poolTable = table({
+  name: { kind: "text", default: "pool" },
+  min: { kind: "count", default: 0, floor: 0, finite: true },
+  max: { kind: "count", default: 10, floor: 1, finite: true },
+  acquireTimeout: { kind: "duration", default: "30 seconds" },
+  maxWaiting: { kind: "count", default: Infinity, floor: 1 },
+  connectTimeout: { kind: "duration", default: "10 seconds" },
+  maxConnecting: { kind: "count", default: Infinity, floor: 1 },
+  connectBackoff: { kind: "duration", default: "100 millis", finite: true },
+  connectBackoffMax: { kind: "duration", default: "5 seconds", finite: true },
+  idleTimeout: { kind: "duration", default: "10 minutes" },
+  maxLifetime: { kind: "duration", default: "30 minutes" },
+  lifetimeJitter: { kind: "fraction", default: 0.1 },
+  maxUses: { kind: "count", default: Infinity, floor: 1 },
+  keepalive: { kind: "duration", default: "Infinity" },
+  validateAfterIdle: { kind: "duration", default: "1 second", zero: true },
+  validateTimeout: { kind: "duration", default: "5 seconds" },
+  resetTimeout: { kind: "duration", default: "5 seconds" },
+  closeTimeout: { kind: "duration", default: "5 seconds" },
+  drainTimeout: { kind: "duration", default: "10 seconds", zero: true },
+  leakThreshold: { kind: "duration", default: "1 minute" },
+  start: { kind: "choice", of: ["eager", "lazy"], default: "eager" },
+  metrics: { kind: "flag", default: true }
+}, [
+  {
+    fields: ["min", "max"],
+    broken: ({ max, min }, other) => min > max ? `at most ${other}, which is ${max}` : undefined
+  },
+  {
+    fields: ["connectBackoffMax", "connectBackoff"],
+    // One that is not given grows with the other.
+    broken: ({ connectBackoff, connectBackoffMax }, other, given) =>
+      connectBackoffMax < connectBackoff && given.has("connectBackoffMax")
+        ? `at least ${other}, which is ${connectBackoff} ms`
+        : undefined
+  }
+])
+
+const canValidate = (factory: unknown): boolean => (factory as { readonly validate?: unknown }).validate !== undefined
+
+const withValidate = (field: "keepalive" | "validateAfterIdle") => ({
+  fields: [field, "factory"] as const,
+  broken: ({ factory }: { readonly factory: unknown }, _: string, given: ReadonlySet<string>) =>
+    given.has(field) && !canValidate(factory) ? "left out: the factory has no validate" : undefined
+})
+
+/** What a pool is made of. */
+const madeOf = table({
+  ...poolTable.rules,
+  factory: {
+    kind: "value",
+    accepts: (factory: unknown) => Effect.isEffect((factory as { readonly connect: unknown }).connect),
+    mustBe: "a ConnectionFactory, whose connect is an effect",
+    required: true
+  }
+}, [...poolTable.relations, withValidate("keepalive"), withValidate("validateAfterIdle")])
+
+/** Checks what a pool is made of, and turns its options into the numbers that it works with. */
+export const resolve = (options: unknown): Result.Result<Settings, PoolConfigError> => {
+  const { checked: { factory, ...checked }, problems } = check(madeOf, options)
+  const { connectBackoff, connectBackoffMax, validateAfterIdle } = checked
+  return unless(checked.name, problems, {
+    ...checked,
+    connectBackoffMax: Math.max(connectBackoff, connectBackoffMax),
+    validateAfterIdle: problems.length > 0 || canValidate(factory) ? validateAfterIdle : Infinity
+  })
+}
+
+/** Checks new bounds for a pool; what is not given stays. */
+export const resolveBounds = (
+  pool: string,
+  now: { readonly min: number; readonly max: number },
+  bounds: unknown
+): Result.Result<{ readonly min: number; readonly max: number }, PoolConfigError> => {
+  const { max, min } = poolTable.rules
+  const { checked, problems } = check(
+    table({ min: { ...min, default: now.min }, max: { ...max, default: now.max } }, [{
+      fields: ["min", "max"],
+      broken: ({ max, min }, other) => min > max ? `at most ${other}, which is ${max}` : undefined
+    }]),
+    bounds
+  )
+  return unless(pool, problems, checked)
+}
+
+const checkTable = table({
+  concurrency: { kind: "count", default: 1, floor: 1, finite: true },
+  timeout: { kind: "duration" },
+  connect: { kind: "flag", default: true }
+})
+
+/** Checks the options of a round of checks. */
+export const resolveCheck = (pool: string, options: unknown): Result.Result<RoundOptions, PoolConfigError> => {
+  const { checked: { concurrency, connect, timeout }, problems } = check(checkTable, options)
+  return unless(pool, problems, { concurrency, timeoutMillis: timeout, mayConnect: connect })
+}
+
+const shutdownTable = table({ drainTimeout: { kind: "duration", zero: true } })
+
+/** How long a shutdown waits for leases, in milliseconds, if its options say so. */
+export const resolveShutdown = (pool: string, options: unknown): Result.Result<number | undefined, PoolConfigError> => {
+  const { checked, problems } = check(shutdownTable, options)
+  return unless(pool, problems, checked.drainTimeout)
+}

@@ -1,0 +1,312 @@
+/**
+ * Options as data: what each may be, and what it is if it is not given. Every module declares its options as a table of
+ * rules; here they are checked, all at once and in one wording.
+ */
+import { Duration, Predicate } from "effect"
+import type { ConfigProblem } from "../../PoolError.ts"
+import { toMillis } from "./duration.ts"
+import { nearest } from "./nearest.ts"
+
+/**
+ * What one option may be. `default` is what it is if it is not given; without one it is `undefined`, or has to be given
+ * where the rule says `required`.
+ */
+export type Rule =
+  | {
+    readonly kind: "text"
+    readonly default?: string
+    readonly required?: true
+    /** Default: text that is not empty. */
+    readonly accepts?: (text: string) => boolean
+    readonly mustBe?: string
+  }
+  | { readonly kind: "choice"; readonly of: ReadonlyArray<string | number>; readonly default?: string | number }
+  | { readonly kind: "flag"; readonly default?: boolean }
+  /** From 0 to below 1. */
+  | { readonly kind: "fraction"; readonly default: number }
+  /** A whole number, or `Infinity` unless it has to be finite or has a ceiling. */
+  | {
+    readonly kind: "count"
+    readonly default?: number
+    readonly floor: number
+    readonly ceiling?: number
+    readonly finite?: true
+  }
+  /** A count that can be written as `64 MiB` in the environment. */
+  | { readonly kind: "bytes"; readonly default: number; readonly floor: number }
+  /** Above zero, unless it may be `zero`; or `Infinity`, unless it has to be finite. */
+  | {
+    readonly kind: "duration"
+    readonly default?: Duration.Input
+    readonly zero?: true
+    readonly finite?: true
+  }
+  /** What can only be given in code: a function, a schedule. */
+  | {
+    readonly kind: "value"
+    readonly required?: true
+    readonly accepts: (value: unknown) => boolean
+    readonly mustBe: string
+  }
+
+export type Rules = Readonly<Record<string, Rule>>
+
+/** What two options have to be to each other. */
+export interface Relation<R extends Rules> {
+  /** The option that is called wrong, and the other. */
+  readonly fields: readonly [keyof R & string, keyof R & string]
+  /** What the first must be, if it is not; `other` is what the other is called, `given` are those that were given. */
+  readonly broken: (checked: Checked<R>, other: string, given: ReadonlySet<string>) => string | undefined
+}
+
+/** All options of one thing. */
+export interface Table<R extends Rules> {
+  readonly rules: R
+  readonly relations: ReadonlyArray<Relation<R>>
+}
+
+/** Options that have nothing to do with each other, unless there are relations. */
+export const table = <const R extends Rules>(rules: R, relations: ReadonlyArray<Relation<R>> = []): Table<R> => ({
+  rules,
+  relations
+})
+
+/** What the options are after they were checked: durations in milliseconds, `Infinity` for what is off. */
+export type Checked<R extends Rules> = { -readonly [Field in keyof R]: Value<R[Field]> | Missing<R[Field]> }
+
+type Value<R extends Rule> = R extends { readonly kind: "choice"; readonly of: ReadonlyArray<infer A> } ? A
+  : R extends { readonly kind: "text" } ? string
+  : R extends { readonly kind: "flag" } ? boolean
+  : R extends { readonly kind: "value" } ? unknown
+  : number
+
+type Missing<R extends Rule> = R extends { readonly default: unknown } | { readonly required: true } ? never : undefined
+
+export interface Outcome<R extends Rules> {
+  /** Where there is a problem, the default. */
+  readonly checked: Checked<R>
+  /** The options that were given, and can be. */
+  readonly given: ReadonlySet<string>
+  readonly problems: Array<ConfigProblem>
+}
+
+/** Checks all options, that they get on with each other, and that there are no others. Reads each of them once. */
+export const check = <R extends Rules>(table: Table<R>, options: unknown): Outcome<R> => {
+  return checkValues(table, read(table.rules, options), inCode)
+}
+
+/** What an option is called, and what is said of one that is not given. */
+export interface Naming {
+  readonly nameOf: (field: string) => string
+  readonly missing: (name: string) => string
+}
+
+const inCode: Naming = { nameOf: (field) => field, missing: (name) => `${name} is not given` }
+
+/** What was given, wherever it comes from. */
+export interface Read {
+  readonly values: Map<string, unknown>
+  /** The options that could not be read. */
+  readonly wrong: Set<string>
+  readonly problems: Array<ConfigProblem>
+}
+
+export const nothingRead = (): Read => ({ values: new Map(), wrong: new Set(), problems: [] })
+
+/** `check` for values that were read already. */
+export const checkValues = <R extends Rules>(
+  { relations, rules }: Table<R>,
+  { problems, values, wrong }: Read,
+  { missing, nameOf }: Naming
+): Outcome<R> => {
+  const checked: Record<string, unknown> = {}
+  const given = new Set<string>()
+  for (const [field, rule] of Object.entries<Rule>(rules)) {
+    const value = values.get(field)
+    checked[field] = defaultOf(rule)
+    if (value === undefined) {
+      if (!("required" in rule) || wrong.has(field)) continue
+      wrong.add(field)
+      problems.push({
+        field: nameOf(field),
+        value: "undefined",
+        message: `${missing(nameOf(field))}: it must be ${mustBe(rule)}`
+      })
+      continue
+    }
+    const accepted = valueOf(rule, value)
+    if (accepted === undefined) {
+      wrong.add(field)
+      problems.push(problem(nameOf(field), value, mustBe(rule)))
+    } else {
+      checked[field] = accepted
+      given.add(field)
+    }
+  }
+  for (const { broken, fields: [field, other] } of relations) {
+    if (wrong.has(field) || wrong.has(other)) continue
+    const must = broken(checked as Checked<R>, nameOf(other), given)
+    if (must === undefined) continue
+    problems.push(problem(nameOf(field), values.get(field) ?? checked[field], must))
+  }
+  return { checked: checked as Checked<R>, given, problems }
+}
+
+/** The options as they were given, and what cannot be options. */
+const read = (rules: Rules, options: unknown): Read => {
+  const result = nothingRead()
+  const { problems, values, wrong } = result
+  if (!Predicate.isObject(options)) {
+    problems.push(problem("options", options, "an object"))
+    for (const field of Object.keys(rules)) wrong.add(field)
+    return result
+  }
+  let field: PropertyKey = "options"
+  try {
+    for (field of Reflect.ownKeys(options)) {
+      if (typeof field === "string" && Object.hasOwn(rules, field)) continue
+      if (Object.prototype.propertyIsEnumerable.call(options, field)) problems.push(unknown(rules, field, options))
+    }
+  } catch (thrown) {
+    problems.push(unreadable(String(field), thrown))
+  }
+  for (const field of Object.keys(rules)) {
+    try {
+      const value = (options as Readonly<Record<string, unknown>>)[field]
+      if (value !== undefined) values.set(field, value)
+    } catch (thrown) {
+      wrong.add(field)
+      problems.push(unreadable(field, thrown))
+    }
+  }
+  return result
+}
+
+const unknown = (rules: Rules, field: PropertyKey, options: object): ConfigProblem => {
+  const name = String(field)
+  const known = nearest(typeof field === "symbol" ? field.description ?? "" : name, Object.keys(rules))
+  const hint = known === undefined ? `; the options are ${Object.keys(rules).join(", ")}` : `; did you mean ${known}?`
+  const descriptor = Object.getOwnPropertyDescriptor(options, field)
+  return { field: name, value: show(descriptor?.value), message: `${name} is no option${hint}` }
+}
+
+const unreadable = (field: string, thrown: unknown): ConfigProblem => ({
+  field,
+  value: "unreadable",
+  message: `${field} cannot be read: ${thrown instanceof Error ? thrown.message : show(thrown)}`
+})
+
+/** An option that cannot be what it is. */
+export const problem = (field: string, value: unknown, mustBe: string): ConfigProblem => ({
+  field,
+  value: show(value),
+  message: `${field} is ${show(value)}, but must be ${mustBe}`
+})
+
+/** The value, if it is one that the rule allows. */
+export const valueOf = (rule: Rule, given: unknown): unknown => {
+  switch (rule.kind) {
+    case "text":
+      return Predicate.isString(given) && (rule.accepts ?? isFilled)(given) ? given : undefined
+    case "choice":
+      return rule.of.find((choice) => choice === given)
+    case "flag":
+      return Predicate.isBoolean(given) ? given : undefined
+    case "fraction":
+      return Predicate.isNumber(given) && given >= 0 && given < 1 ? given : undefined
+    case "count":
+    case "bytes": {
+      const ceiling = rule.kind === "count" ? rule.ceiling ?? Infinity : Infinity
+      const isWhole = Number.isSafeInteger(given) || (given === Infinity && isEndless(rule))
+      return isWhole && (given as number) >= rule.floor && (given as number) <= ceiling ? given : undefined
+    }
+    case "duration": {
+      const millis = toMillis(given)
+      if (millis === undefined || (millis === Infinity && rule.finite === true)) return undefined
+      return millis > 0 || (millis === 0 && rule.zero === true) ? millis : undefined
+    }
+    case "value":
+      return isAccepted(rule.accepts, given) ? given : undefined
+  }
+}
+
+/** What throws when it is looked at is nothing that could be used. */
+const isAccepted = (accepts: (value: unknown) => boolean, given: unknown): boolean => {
+  try {
+    return accepts(given)
+  } catch {
+    return false
+  }
+}
+
+const isFilled = (text: string): boolean => text.trim() !== ""
+
+const isEndless = (rule: Extract<Rule, { readonly kind: "count" | "bytes" }>): boolean =>
+  rule.kind === "bytes" || (rule.finite !== true && rule.ceiling === undefined)
+
+const defaultOf = (rule: Rule): unknown => {
+  switch (rule.kind) {
+    case "value":
+      return undefined
+    case "duration":
+      return rule.default === undefined ? undefined : toMillis(rule.default)
+    case "text":
+      return rule.default ?? (rule.required === true ? "" : undefined)
+    default:
+      return rule.default
+  }
+}
+
+/** What an option must be, for messages. */
+export const mustBe = (rule: Rule): string => {
+  switch (rule.kind) {
+    case "text":
+      return rule.mustBe ?? "text that is not empty"
+    case "choice":
+      return listed(rule.of.map(show))
+    case "flag":
+      return "true or false"
+    case "fraction":
+      return "a number from 0 to below 1"
+    case "count":
+    case "bytes": {
+      const ceiling = rule.kind === "count" ? rule.ceiling : undefined
+      if (ceiling !== undefined) return `a whole number from ${rule.floor} to ${ceiling}`
+      return `a whole number of at least ${rule.floor}${isEndless(rule) ? ", or Infinity" : ""}`
+    }
+    case "duration": {
+      const least = rule.zero === true ? "of zero or more" : "above zero"
+      return `a duration ${least}, such as "5 seconds"${rule.finite === true ? "" : ", or Infinity"}`
+    }
+    case "value":
+      return rule.mustBe
+  }
+}
+
+const listed = (texts: ReadonlyArray<string>): string =>
+  texts.length === 1 ? texts[0]! : `${texts.slice(0, -1).join(", ")} or ${texts.at(-1)}`
+
+/** A value in a message. Whatever it is, this does not throw. */
+export const show = (value: unknown): string => {
+  switch (typeof value) {
+    case "string":
+      return JSON.stringify(value.length <= 100 ? value : `${value.slice(0, 100)}...`)
+    case "function":
+      return "a function"
+    case "object":
+      return value === null ? "null" : showObject(value)
+    default:
+      return String(value)
+  }
+}
+
+const showObject = (value: object): string => {
+  try {
+    if (Array.isArray(value)) return "an array"
+    if (Duration.isDuration(value)) return String(value)
+    const name: unknown = value.constructor?.name
+    return typeof name === "string" && name !== "" && name !== "Object" ? `an object (${name})` : "an object"
+  } catch {
+    return "an object"
+  }
+}
