@@ -88,14 +88,25 @@ export const resolve = (options: unknown): Result.Result<Settings, SqlError> => 
 
 /** What the options come to. The file is the one meant now, wherever the process goes. */
 export const settingsOf = (options: Options, hasJournalMode: boolean): Settings => {
-  const { filename, journalMode, readOnly, ...rest } = options
+  const { autoVacuum, busyTimeout, cacheSize, foreignKeys, journalSizeLimit, pageSize, statementCacheSize } = options
+  const { filename, journalMode, readOnly, synchronous, tempStore, trustedSchema, walAutocheckpoint } = options
   const isMemory = filename === ":memory:"
   return {
-    ...rest,
     filename: isMemory ? filename : absolute(filename),
     isMemory,
     isReadOnly: readOnly,
     journalMode: isMemory && !hasJournalMode ? undefined : journalMode,
+    synchronous,
+    foreignKeys,
+    journalSizeLimit,
+    walAutocheckpoint,
+    cacheSize,
+    tempStore,
+    pageSize,
+    autoVacuum,
+    trustedSchema,
+    busyTimeout,
+    statementCacheSize,
     extensions: undefined
   }
 }
