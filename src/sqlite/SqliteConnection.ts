@@ -251,12 +251,15 @@ export const open = (options: Options): Effect.Effect<SqliteConnection, SqlError
 }
 
 /**
- * `open` with options that were checked.
+ * `open` with options that were checked. `isFirst` is whether nobody in this process is known to have the file open.
  *
  * @internal
  */
-export const openWith = (settings: Settings.Settings): Effect.Effect<SqliteConnection, SqlError, Scope.Scope> =>
-  Effect.map(Opening.open(settings), (handle) => new Leased(handle, false))
+export const openWith = (
+  settings: Settings.Settings,
+  isFirst = true
+): Effect.Effect<SqliteConnection, SqlError, Scope.Scope> =>
+  Effect.map(Opening.open(settings, isFirst), (handle) => new Leased(handle, false))
 
 /**
  * SQLite's extended result code behind a `SqlError`, if it came from SQLite: 5 for a database that is locked, 2067 for a

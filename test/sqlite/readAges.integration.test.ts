@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, type Fiber } from "effect"
+import { Cause, Context, Effect, Exit, type Fiber } from "effect"
 import { SqliteConnection, SqlitePool, SqlitePoolError } from "effect-connection-pool/sqlite"
 import { TestClock } from "effect/testing"
 import { ReadAges } from "../../src/sqlite/internal/readAges.ts"
@@ -62,5 +62,40 @@ describe("the ages of reads", () => {
           SqlitePoolError.SnapshotExpiredError
         )
       }
+    }))
+
+  it.effect("never keep the process alive, not after they were looked at either", () =>
+    Effect.gen(function*() {
+      const lent = yield* SqliteConnection.open({ filename: yield* file })
+      /** Timers that the test lets ring. */
+      const timers: Array<{ readonly ring: () => void; isAwaited: boolean }> = []
+      const real = globalThis.setTimeout
+      yield* Effect.acquireRelease(
+        Effect.sync(() => {
+          globalThis.setTimeout = ((ring: () => void) => {
+            const timer = { ring, isAwaited: true }
+            timers.push(timer)
+            const set = (isAwaited: boolean) => () => {
+              timer.isAwaited = isAwaited
+            }
+            return { ref: set(true), unref: set(false) }
+          }) as unknown as typeof setTimeout
+        }),
+        () =>
+          Effect.sync(() => {
+            globalThis.setTimeout = real
+          })
+      )
+      // On the clock of the machine.
+      const ages = new ReadAges(50, Context.empty(), () => {})
+      ages.begin(lent, ages.now())
+      for (let at = 0; at < 3; at++) {
+        assert.strictEqual(timers.length, at + 1)
+        assert.isFalse(timers[at]!.isAwaited)
+        // It holds on to nothing, so it is looked at again later.
+        timers[at]!.ring()
+      }
+      ages.end(lent)
+      ages.stop()
     }))
 })

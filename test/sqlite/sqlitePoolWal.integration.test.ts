@@ -3,7 +3,10 @@ import { Cause, Deferred, Effect, Exit, Fiber, Logger, Stream } from "effect"
 import { type SqliteConnection, SqlitePool, SqlitePoolError } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
-import { statSync } from "node:fs"
+import { statSync, symlinkSync } from "node:fs"
+import { dirname, join } from "node:path"
+import { Handle } from "../../src/sqlite/internal/handle.ts"
+import { refused } from "../../src/sqlite/internal/sqlError.ts"
 import { settle } from "../support.ts"
 import { elsewhere, file, judge } from "./support.ts"
 
@@ -368,5 +371,112 @@ describe("checkpoint", () => {
         Effect.andThen(count(pool), elsewhere(Effect.andThen(pool.write(insert), pool.checkpoint())))
       )
       assert.isFalse(found.isComplete)
+    }))
+})
+
+describe("the care for the log", () => {
+  /** So that the log is looked at with the next write. */
+  const longAgo = TestClock.adjust("200 millis")
+
+  /** Lets the care try again, which it does every second. */
+  const later = Effect.repeat(Effect.andThen(TestClock.adjust("1 second"), settle), { times: 4 })
+
+  it.effect("goes on after the writer could not be had in time", () =>
+    Effect.gen(function*() {
+      const { pool, wal } = yield* make({ walLimit: megabyte, acquireTimeout: "1 second", leakThreshold: "Infinity" })
+      const go = yield* Deferred.make<void>()
+      const gate = yield* Deferred.make<void>()
+      const filling = yield* Effect.forkChild(
+        pool.write((connection) =>
+          Effect.andThen(Deferred.await(go), Effect.forEach(Array.from({ length: 400 }), () => insert(connection)))
+        )
+      )
+      yield* settle
+      const holding = yield* Effect.forkChild(pool.write(() => Deferred.await(gate)))
+      yield* settle
+      yield* longAgo
+      yield* Deferred.succeed(go, undefined)
+      yield* Fiber.join(filling)
+      yield* settle
+      assert.strictEqual((yield* pool.stats).writer.waiting, 1)
+      yield* TestClock.adjust("1 second")
+      yield* settle
+      assert.strictEqual((yield* pool.stats).writer.timeouts, 1)
+      assert.isAbove(wal(), megabyte)
+      yield* Deferred.succeed(gate, undefined)
+      yield* Fiber.join(holding)
+      yield* later
+      assert.strictEqual(wal(), 0)
+    }))
+
+  it.effect("goes on after the pool was paused", () =>
+    Effect.gen(function*() {
+      const { pool, wal } = yield* make({ walLimit: megabyte, acquireTimeout: "1 second" })
+      yield* longAgo
+      yield* pool.write((connection) =>
+        Effect.andThen(
+          Effect.forEach(Array.from({ length: 400 }), () => insert(connection), { discard: true }),
+          pool.writer.pause
+        )
+      )
+      yield* settle
+      yield* TestClock.adjust("1 second")
+      yield* settle
+      assert.strictEqual((yield* pool.stats).writer.timeouts, 1)
+      assert.isAbove(wal(), megabyte)
+      yield* pool.writer.resume
+      yield* later
+      assert.strictEqual(wal(), 0)
+    }))
+
+  it.effect("goes on after SQLite could not move the log", () =>
+    Effect.gen(function*() {
+      const { pool, wal } = yield* make({ walLimit: megabyte })
+      const real = Handle.prototype.rows
+      let failed = 0
+      yield* Effect.acquireRelease(
+        Effect.sync(() => {
+          Handle.prototype.rows = function(operation, sql, ...rest) {
+            if (sql.includes("wal_checkpoint") && failed++ < 2) throw refused(operation, "planted")
+            return real.call(this, operation, sql, ...rest)
+          }
+        }),
+        () =>
+          Effect.sync(() => {
+            Handle.prototype.rows = real
+          })
+      )
+      yield* longAgo
+      yield* pool.write((connection) => Effect.forEach(Array.from({ length: 400 }), () => insert(connection)))
+      yield* later
+      assert.isAbove(failed, 2)
+      assert.strictEqual(wal(), 0)
+    }))
+
+  it.effect("finds the log behind a symbolic link, also one on the way", () =>
+    Effect.gen(function*() {
+      const filename = yield* file
+      const home = dirname(filename)
+      symlinkSync("test.db", join(home, "link.db"))
+      symlinkSync(home, join(home, "around"))
+      const pool = yield* SqlitePool.make({
+        filename: join(home, "around", "link.db"),
+        drainTimeout: 0,
+        synchronous: "off",
+        walLimit: megabyte
+      })
+      yield* pool.write((connection) => connection.exec("create table t(a, b)"))
+      yield* longAgo
+      const said = yield* pool.write((connection) =>
+        Effect.andThen(
+          Effect.forEach(Array.from({ length: 400 }), () => insert(connection), { discard: true }),
+          pool.stats
+        )
+      )
+      const size = () => statSync(`${filename}-wal`).size
+      assert.isAbove(said.walBytes, megabyte)
+      yield* later
+      assert.strictEqual(size(), 0)
+      assert.strictEqual((yield* pool.stats).walBytes, 0)
     }))
 })

@@ -32,8 +32,9 @@ export const run = Effect.fnUntraced(function*(pools: TwoPools, file: SharedFile
     file.attention.closeUnsafe()
     // Woken from the middle of the end of a lease.
     yield* Effect.yieldNow
-    if (file.takeMisplaced()) {
-      yield* warn("the file of the SQLite database was moved, replaced or deleted: all connections to it are closed")
+    const left = file.takeLeft()
+    if (left !== undefined) {
+      yield* warn(`${left}: all connections to it are closed`)
       yield* pools.readers.recycle
       yield* pools.writer.recycle
     }

@@ -85,6 +85,29 @@ export class Handle {
     this.close()
   }
 
+  /** Moves the log to the file, as far as possible. */
+  emptyLog(): void {
+    this.#attempt("pragma wal_checkpoint(truncate)")
+  }
+
+  /**
+   * Moves the log to the file, wherever that is now, and deletes it at the place where the file was opened. Does nothing if
+   * others have the file open.
+   */
+  endLog(): void {
+    // SQLite fails to note the mode in a file that was moved: only after the log is gone.
+    this.#attempt("pragma journal_mode = delete")
+  }
+
+  #attempt(pragma: string): void {
+    try {
+      if (this.#database.isTransaction) this.#database.exec("rollback")
+      this.#database.exec(pragma)
+    } catch {
+      // What is left is not applied to another file.
+    }
+  }
+
   get cachedStatements(): number {
     return this.#statements.size
   }

@@ -5,11 +5,16 @@ import { Handle } from "./handle.ts"
 import { retryWhileLocked } from "./locks.ts"
 import { openFailure, refuseReadOnlyFile } from "./openFailure.ts"
 import type { Settings } from "./settings.ts"
+import { refuseStrayLog } from "./strayLog.ts"
 
-/** Opens a database for the current scope, or until this fails. */
-export const open = (settings: Settings): Effect.Effect<Handle, SqlError, Scope.Scope> =>
+/**
+ * Opens a database for the current scope, or until this fails. `isFirst` is whether nobody is known to have it open: then
+ * the log beside it is looked at.
+ */
+export const open = (settings: Settings, isFirst: boolean): Effect.Effect<Handle, SqlError, Scope.Scope> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
+      if (isFirst && !settings.isMemory) yield* attempt(settings, () => refuseStrayLog(settings))
       const handle = yield* attempt(settings, () => new Handle(settings))
       const close = Effect.sync(() => handle.close())
       yield* Effect.addFinalizer(() => close)

@@ -4,9 +4,11 @@
  */
 import { type Context, Effect, Latch, type Scope } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
+import type { Stats } from "node:fs"
+import { DatabaseSync } from "node:sqlite"
 import type { ConnectionFactory } from "../../ConnectionFactory.ts"
 import * as SqliteConnection from "../SqliteConnection.ts"
-import { DatabaseFile } from "./databaseFile.ts"
+import { DatabaseFile, type Problem } from "./databaseFile.ts"
 import type { Handle } from "./handle.ts"
 import { mayStartLater } from "./locks.ts"
 import type { PoolSettings } from "./poolSettings.ts"
@@ -36,7 +38,7 @@ export class SharedFile {
   readonly #handles = new Map<Handle, "reads" | "writes">()
   #measuredAt = -Infinity
   #writesSinceMeasured = 0
-  #isMisplaced = false
+  #left: string | undefined
 
   constructor(settings: PoolSettings, context: Context.Context<never>) {
     const { connection } = settings
@@ -55,6 +57,7 @@ export class SharedFile {
     const writing = SqliteConnection.factoryOf(this.#connect(connection), true)
     this.writing = {
       ...writing,
+      reset: (kept) => this.#reset(kept, writing.reset!(kept)),
       validate: (kept: Connection) => Effect.sync(() => this.#answers(kept)),
       beginLease: (kept: Connection) => {
         this.#look(this.ages.now())
@@ -72,6 +75,7 @@ export class SharedFile {
     const reading = SqliteConnection.factoryOf(this.#connect({ ...connection, isReadOnly: true, refusal }), true)
     this.reading = {
       ...reading,
+      reset: (kept) => this.#reset(kept, reading.reset!(kept)),
       validate: (kept: Connection) => Effect.sync(() => this.#answers(kept)),
       beginLease: (kept: Connection) => {
         const now = this.ages.now()
@@ -98,20 +102,27 @@ export class SharedFile {
     return false
   }
 
-  /** Whether the file turned out to be another, or none; asking forgets it. */
-  takeMisplaced(): boolean {
-    const was = this.#isMisplaced
-    this.#isMisplaced = false
-    return was
+  /** Why all connections were closed, if they were since this was asked last. */
+  takeLeft(): string | undefined {
+    const left = this.#left
+    this.#left = undefined
+    return left
   }
 
-  /** Opens a connection. Those to a file that is not at its place any more are closed first. */
+  /** Opens a connection. Those to a file that is not the one at its place any more are closed first. */
   #connect(settings: Settings): Effect.Effect<Connection, SqlError, Scope.Scope> {
-    const open = Effect.suspend(() =>
-      this.file.isGone ? Effect.fail(gone(settings)) : SqliteConnection.openWith(settings)
-    )
+    let before: Stats | undefined
+    const open = Effect.suspend(() => {
+      const { refusal } = this.file
+      if (refusal !== undefined) {
+        return Effect.fail(unconnected("open", `cannot open ${nameOf(settings)}: ${refusal}`))
+      }
+      before = this.file.present
+      return SqliteConnection.openWith(settings, this.#handles.size === 0)
+    })
     return Effect.suspend(() => {
-      if (!this.file.isInPlace) this.#leave()
+      const { problem } = this.file
+      if (problem !== undefined) this.#leave(problem)
       let handle: Handle | undefined
       // Runs when it is closed: what is registered last is released first.
       const forget = Effect.sync(() => {
@@ -120,8 +131,8 @@ export class SharedFile {
       const register = (connection: Connection) =>
         Effect.sync(() => {
           handle = SqliteConnection.handleOf(connection)
+          this.file.note(before, this.#handles.size === 0)
           this.#handles.set(handle, settings.isReadOnly ? "reads" : "writes")
-          this.file.note()
         })
       return Effect.andThen(Effect.addFinalizer(() => forget), Effect.tap(open, register))
     })
@@ -129,7 +140,7 @@ export class SharedFile {
 
   /** Whether a connection can read the file that is at its place. One that others have locked it can read later. */
   #answers(kept: Connection): boolean {
-    if (!this.file.isInPlace) return false
+    if (this.file.problem !== undefined) return false
     try {
       kept.valuesUnsafe("select 1 from sqlite_schema limit 1")
       return true
@@ -138,9 +149,19 @@ export class SharedFile {
     }
   }
 
-  /** Throws if the file is not at its place. */
+  /** A connection that is alone, and is opened anew, has SQLite delete the log and make another. */
+  #reset<E>(kept: Connection, reset: Effect.Effect<void, E>): Effect.Effect<void, E> {
+    return Effect.suspend(() => {
+      if (this.#handles.size > 1 || !SqliteConnection.handleOf(kept).isAltered) return reset
+      this.file.forgetLog()
+      return Effect.tap(reset, Effect.sync(() => this.file.noteLog()))
+    })
+  }
+
+  /** Throws if the file, or what belongs to it, is not what was opened. */
   #look(now: number): void {
-    if (!this.file.wasInPlace(now)) throw new Error(this.#leave())
+    const problem = this.file.recentProblem(now)
+    if (problem !== undefined) throw new Error(this.#leave(problem))
   }
 
   /**
@@ -148,18 +169,38 @@ export class SharedFile {
    *
    * All at once: what is left open when another file is there would take the log of that one for its own.
    */
-  #leave(): string {
-    const reason = `${nameOf(this.settings.connection)} was moved, replaced or deleted`
+  #leave(problem: Problem): string {
+    const reason = `${nameOf(this.settings.connection)} ${problem.text}`
     this.ages.revokeAll(reason)
     for (const lent of this.#writers) revoke(lent, reason)
     this.#writers.clear()
-    for (const kind of ["reads", "writes"]) {
-      for (const [handle, its] of this.#handles) if (its === kind) handle.abandon()
+    if (problem.kind === "emptied") this.#closeAsItIs()
+    else {
+      for (const handle of this.#of("reads")) handle.abandon()
+      // What is in the log was committed, and goes to the file that it belongs to, wherever that is. Beside another file it
+      // would destroy that one, whoever opens it.
+      const isLogLeft = this.file.isLogLeft
+      for (const handle of this.#of("writes")) {
+        if (problem.kind === "log") handle.emptyLog()
+        else if (isLogLeft) handle.endLog()
+        handle.abandon()
+      }
     }
-    this.file.forget()
-    this.#isMisplaced = true
+    this.file.leave(problem)
+    this.#left = reason
     this.attention.openUnsafe()
     return reason
+  }
+
+  /** Closes all connections, and has none of them move the log to what is there instead of the file. */
+  #closeAsItIs(): void {
+    const guard = guardOf(this.settings.connection.filename)
+    for (const kind of ["writes", "reads"] as const) for (const handle of this.#of(kind)) handle.abandon()
+    guard?.close()
+  }
+
+  #of(kind: "reads" | "writes"): Array<Handle> {
+    return [...this.#handles].filter(([, its]) => its === kind).map(([handle]) => handle)
   }
 
   /** Has a look at the log now and then. */
@@ -172,8 +213,18 @@ export class SharedFile {
   }
 }
 
-const gone = (settings: Settings): SqlError =>
-  unconnected("open", `cannot open ${nameOf(settings)}: the file was there and is gone`)
+/** A lock on a file, so that no other connection is the last one that closes it; who is moves the log to the file. */
+const guardOf = (filename: string): DatabaseSync | undefined => {
+  const guard = new DatabaseSync(filename, { readOnly: true, timeout: 0 })
+  try {
+    guard.exec("begin; select 1 from sqlite_schema limit 1")
+    return guard
+  } catch {
+    // It is no database any more.
+    guard.close()
+    return undefined
+  }
+}
 
 /** Looking at the log costs a third of a small write. */
 const writesPerMeasure = 32

@@ -108,9 +108,10 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
   // Only those who look after the health of a pool ask: a file does not go away as a server does.
   const unasked = { ...lasting, validateAfterIdle: Infinity }
   if (settings.isOneConnection && !settings.connection.isMemory) {
+    const file = new SharedFile(settings, yield* Effect.context<never>())
     const pool = yield* ConnectionPool.make({
-      ...lasting,
-      factory: SqliteConnection.factoryOf(SqliteConnection.openWith(settings.connection), true),
+      ...unasked,
+      factory: file.writing,
       name: settings.name,
       min: 1,
       max: 1
