@@ -8,10 +8,13 @@ import { TestClock } from "effect/testing"
 import { execFileSync, spawn } from "node:child_process"
 import {
   chmodSync,
+  closeSync,
   copyFileSync,
   existsSync,
+  fstatSync,
   linkSync,
   mkdirSync,
+  openSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -261,6 +264,43 @@ describe("a file that is open and", () => {
         assert.strictEqual(rowsIn(filename), 2)
       }))
   }
+
+  it.effect(
+    "loses its log, which another process has open too, loses nothing that was committed",
+    () =>
+      Effect.gen(function*() {
+        const filename = yield* file
+        const pool = yield* make(filename)
+        yield* elsewhere(filename)
+        yield* pool.write(insert)
+        rmSync(`${filename}-wal`)
+        assert.strictEqual(yield* noticing(pool.read(count)), 1)
+      }),
+    30_000
+  )
+
+  it.effect("has another log because its only connection was opened anew is not left for that", () =>
+    Effect.gen(function*() {
+      const filename = yield* file
+      const pool = yield* make(filename)
+      // As long as it is open, its number is not given to the next.
+      const held = yield* Effect.acquireRelease(
+        Effect.sync(() => openSync(`${filename}-wal`, "r")),
+        (descriptor) => Effect.sync(() => closeSync(descriptor))
+      )
+      // Nobody else finds it, so that the connection is opened anew.
+      yield* pool.write((connection) => connection.exec(`attach ':memory:' as more`))
+      yield* settle
+      assert.notStrictEqual(statSync(`${filename}-wal`).ino, fstatSync(held).ino)
+      const gate = yield* Deferred.make<void>()
+      const writing = yield* Effect.forkChild(
+        pool.write((connection) => Effect.andThen(insert(connection), Deferred.await(gate)))
+      )
+      assert.strictEqual(yield* noticing(pool.read(count)), 1)
+      yield* Deferred.succeed(gate, undefined)
+      yield* Fiber.join(writing)
+      assert.strictEqual((yield* pool.stats).writer.connects, 1)
+    }))
 
   for (const readers of [0, 1]) {
     it.effect(`is emptied is left as it is, with ${readers} readers open, and refused until a database is there`, () =>
