@@ -678,3 +678,47 @@ describe("a checker that is interrupted", () => {
     60_000
   )
 })
+
+describe("the numbers of a check, at another time than the first", () => {
+  it.effect("count only the callers who were turned away since the check before", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ max: 1, maxWaiting: 1 })
+      yield* borrow(pool)
+      yield* borrow(pool)
+      yield* PoolAssert.failsWith(pool.use(() => Effect.void), "QueueFullError")
+      yield* PoolAssert.failsWith(pool.use(() => Effect.void), "QueueFullError")
+      const health = yield* HealthChecker.make(pool)
+      yield* health.check
+      yield* PoolAssert.failsWith(pool.use(() => Effect.void), "QueueFullError")
+      const { reasons } = yield* health.check
+      assert.deepStrictEqual(
+        reasons.filter(({ _tag }) => _tag === "CallersTurnedAway"),
+        [{ _tag: "CallersTurnedAway", timeouts: 0, refused: 1 }]
+      )
+    }))
+
+  it.effect("say how long the first in line has waited, whenever it began", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ max: 1, acquireTimeout: "10 seconds" })
+      yield* TestClock.adjust("1 minute")
+      yield* borrow(pool)
+      yield* borrow(pool)
+      yield* TestClock.adjust("1 second")
+      const health = yield* HealthChecker.make(pool)
+      assert.deepStrictEqual((yield* health.check).reasons, [])
+      yield* TestClock.adjust("5 seconds")
+      assert.deepStrictEqual((yield* health.check).reasons, [
+        { _tag: "CallersWaiting", waiting: 1, longestMillis: 6000 }
+      ])
+    }))
+
+  it.effect("name the last of several connections that failed", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 3, max: 3 })
+      yield* settle
+      yield* faulty.kill(1)
+      yield* faulty.kill(3)
+      const health = yield* HealthChecker.make(pool)
+      assert.match(String((yield* health.check).lastError?.error), /connection 3 /)
+    }))
+})

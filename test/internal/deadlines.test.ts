@@ -13,21 +13,27 @@ class Member extends Deadlines.Timed<Member> {
 
 describe("Deadlines", () => {
   it("takes out what is due, earliest first, whatever joined and left before", () => {
-    const step = fc.oneof(
-      { weight: 3, arbitrary: fc.record({ _tag: fc.constant("add" as const), duration: fc.nat(12) }) },
-      { weight: 2, arbitrary: fc.record({ _tag: fc.constant("cancel" as const), name: fc.nat(40) }) },
-      {
-        weight: 1,
-        arbitrary: fc.record({ _tag: fc.constant("again" as const), name: fc.nat(40), duration: fc.nat(12) })
-      },
-      { weight: 2, arbitrary: fc.record({ _tag: fc.constant("advance" as const), by: fc.nat(6) }) }
+    // Few durations make long rows, many make a heap of several levels.
+    const stepOf = (durations: number, by: number) =>
+      fc.oneof(
+        { weight: 3, arbitrary: fc.record({ _tag: fc.constant("add" as const), duration: fc.nat(durations) }) },
+        { weight: 2, arbitrary: fc.record({ _tag: fc.constant("cancel" as const), name: fc.nat(120) }) },
+        {
+          weight: 1,
+          arbitrary: fc.record({ _tag: fc.constant("again" as const), name: fc.nat(120), duration: fc.nat(durations) })
+        },
+        { weight: 1, arbitrary: fc.record({ _tag: fc.constant("advance" as const), by: fc.nat(by) }) }
+      )
+    const steps = fc.oneof(
+      fc.array(stepOf(12, 6), { maxLength: 120 }),
+      fc.array(stepOf(1000, 300), { minLength: 60, maxLength: 400, size: "max" })
     )
     fc.assert(
-      fc.property(fc.array(step, { maxLength: 120 }), (steps) => {
+      fc.property(steps, fc.nat(1_000_000), (steps, start) => {
         const deadlines = new Deadlines.Deadlines<Member>()
         const members: Array<Member> = []
         const model = new Map<Member, number>()
-        let now = 0
+        let now = start
         for (const step of steps) {
           if (step._tag === "add") {
             const member = new Member(members.length)

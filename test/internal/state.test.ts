@@ -122,4 +122,32 @@ describe("State", () => {
     State.join(state, new Waiter(caller()), 20)
     assert.isTrue(State.isTimed(state))
   })
+
+  it("closes an idle connection that has expired, and that a caller meets before the timer, for its age", () => {
+    const state = make({ max: 1, min: 1, maxLifetime: "1 minute", lifetimeJitter: 0 })
+    State.settle(state, 0)
+    perform(state, 0)
+    assert.isFalse(State.take(state, caller(), 60_000))
+    assert.strictEqual(state.counters.evictions.lifetime, 1)
+  })
+
+  it("takes only the round that was cancelled out of the line, and only if it is in it", () => {
+    const state = new State.State<string>(
+      Result.getOrThrow(PoolConfig.resolve({ max: 1, min: 1 }, false)),
+      { ...driver, validates: true },
+      () => 0
+    )
+    State.settle(state, 0)
+    perform(state, 0)
+    const [running, next, ended] = [1, 2, 3].map(() =>
+      new State.Round<string>({ concurrency: 1, timeoutMillis: undefined, mayConnect: false }, () => {})
+    )
+    State.beginRound(state, running!, 0)
+    State.beginRound(state, next!, 0)
+    State.cancelRound(state, ended!, 0)
+    assert.deepStrictEqual(state.rounds, [running, next])
+    State.cancelRound(state, next!, 0)
+    assert.deepStrictEqual(state.rounds, [running])
+    assert.isFalse(state.outbox.some(({ _tag }) => _tag === "Checked"))
+  })
 })
