@@ -1,4 +1,17 @@
 import { defineConfig, mergeConfig } from "vitest/config"
 import base from "../../vitest.config.ts"
 
-export default mergeConfig(base, defineConfig({ test: { exclude: ["test/**/*.integration.test.ts", "test/docs.test.ts", "test/sweep.test.ts", "test/stress.test.ts", "test/model.test.ts"] } }))
+export default mergeConfig(
+  base,
+  defineConfig({
+    test: {
+      exclude: [
+        "test/**/*.integration.test.ts",
+        "test/docs.test.ts",
+        "test/sweep.test.ts",
+        "test/stress.test.ts",
+        "test/model.test.ts"
+      ]
+    }
+  })
+)
