@@ -16,10 +16,10 @@ const driver: State.Driver<string> = {
   resets: false
 }
 
-const make = (config: PoolConfig.PoolConfig) =>
+const make = (config: PoolConfig.PoolConfig, asked: Partial<State.Driver<string>> = {}) =>
   new State.State<string>(
     Result.getOrThrow(PoolOptions.resolve({ ...config, factory: { connect: Effect.void } })),
-    driver,
+    { ...driver, ...asked },
     () => 0
   )
 
@@ -132,11 +132,7 @@ describe("State", () => {
   })
 
   it("takes only the round that was cancelled out of the line, and only if it is in it", () => {
-    const state = new State.State<string>(
-      Result.getOrThrow(PoolConfig.resolve({ max: 1, min: 1 }, false)),
-      { ...driver, validates: true },
-      () => 0
-    )
+    const state = make({ max: 1, min: 1 }, { validates: true })
     State.settle(state, 0)
     perform(state, 0)
     const [running, next, ended] = [1, 2, 3].map(() =>
