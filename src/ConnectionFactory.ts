@@ -60,9 +60,10 @@ export interface ConnectionFactory<in out C, in out E = never, out R = never> {
   readonly needsReset?: ((connection: C) => boolean) | undefined
   /**
    * Called as a lease begins; the caller gets what it returns. A driver can hand out a view that it makes useless in
-   * `endLease`, so that a caller cannot go on using a connection it has returned. Default: the connection itself.
+   * `endLease`, so that a caller cannot go on using a connection it has returned; `pool` is the name of the pool, for the
+   * `LeaseExpiredError` that such a view answers with. Default: the connection itself.
    */
-  readonly beginLease?: ((connection: C) => C) | undefined
+  readonly beginLease?: ((connection: C, pool: string) => C) | undefined
   /** Called as a lease ends, with what `beginLease` returned for it, before the connection is checked and reset. */
   readonly endLease?: ((lent: C) => void) | undefined
   /**

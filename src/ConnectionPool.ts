@@ -48,10 +48,16 @@ export interface ShutdownOptions {
 
 /** How a shutdown went. */
 export interface ShutdownReport {
-  /** Leases that came back in time. */
+  /** Leases that came back within `drainTimeout`. */
   readonly returned: number
-  /** Leases whose holders had to be interrupted, because they were still out after `drainTimeout`. */
+  /** Leases of `use` that were still out after that: the fibers that held them were interrupted. */
   readonly interrupted: number
+  /**
+   * Leases of `acquire` that were still out after that: their connections were taken away. Their fibers were left alone,
+   * for the scope of a lease may be another fiber's; a connection that guards itself, as those of this library do,
+   * answers with `LeaseExpiredError` from then on.
+   */
+  readonly revoked: number
   /** Connections that would not close within `closeTimeout`. */
   readonly abandoned: number
 }
@@ -125,7 +131,8 @@ export interface ConnectionPool<in out C, out E = never> {
 
   /**
    * Has a connection leave the pool: at once if it is idle, else when it comes back. For one that turned out to be
-   * broken. Answers whether the pool has it.
+   * broken. Answers whether the pool has it: `false` for one that is closed or on its way out, and for what was never a
+   * connection of this pool. Where several connections are the same value, all of them leave.
    */
   readonly invalidate: (connection: C) => Effect.Effect<boolean>
 
@@ -154,9 +161,10 @@ export interface ConnectionPool<in out C, out E = never> {
   }) => Effect.Effect<void, PoolConfigError>
 
   /**
-   * Ends the pool: refuses callers (those in line too) with `PoolClosedError`, waits up to `drainTimeout` for leases,
-   * interrupts the fibers that still hold one, waits up to `closeTimeout` for them to clean up, takes what is still
-   * not back, and closes every connection with up to `closeTimeout` for each.
+   * Ends the pool: refuses callers (those in line too) with `PoolClosedError`, and waits up to `drainTimeout` for leases.
+   * Then it interrupts the fibers that still run a body of `use`, and takes back leases of `acquire`, whose fibers it
+   * leaves alone. It waits up to `closeTimeout` for the interrupted to clean up, takes what is still not back, and closes
+   * every connection with up to `closeTimeout` for each.
    *
    * Takes `drainTimeout` and twice `closeTimeout` at most. Interrupting it interrupts the wait, not the shutdown; called
    * again, it waits for the one under way. The end of the pool's scope does the same.
@@ -254,7 +262,9 @@ const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => 
       Effect.suspend(() => {
         const checked = PoolOptions.resolveBounds(settings.name, settings, bounds)
         if (Result.isFailure(checked)) return Effect.fail(checked.failure)
-        return Effect.sync(() => pool.resize(checked.success.min, checked.success.max))
+        // In the same step: another resize in between would be undone.
+        pool.resize(checked.success.min, checked.success.max)
+        return Effect.void
       }),
     shutdown: (options?: ShutdownOptions) =>
       Effect.suspend(() => {

@@ -55,10 +55,10 @@ export const factory = (options?: Options): ConnectionFactory.ConnectionFactory<
   let lastId = 0
   return ConnectionFactory.make<InMemoryConnection>({
     connect: Effect.acquireRelease(
-      Effect.delay(Effect.sync(() => new Lent(++lastId, store, latency)), connectLatency),
+      Effect.delay(Effect.sync(() => new Lent(++lastId, undefined, store, latency)), connectLatency),
       (connection) => Effect.sync(() => connection.expire())
     ),
-    beginLease: (connection) => new Lent(connection.id, store, latency),
+    beginLease: (connection, pool) => new Lent(connection.id, pool, store, latency),
     endLease: (lent) => (lent as Lent).expire()
   })
 }
@@ -66,12 +66,14 @@ export const factory = (options?: Options): ConnectionFactory.ConnectionFactory<
 /** What one lease sees of a connection. */
 class Lent implements InMemoryConnection {
   readonly id: number
+  readonly #pool: string | undefined
   readonly #store: Map<string, unknown>
   readonly #latency: Duration.Input
   #isExpired = false
 
-  constructor(id: number, store: Map<string, unknown>, latency: Duration.Input) {
+  constructor(id: number, pool: string | undefined, store: Map<string, unknown>, latency: Duration.Input) {
     this.id = id
+    this.#pool = pool
     this.#store = store
     this.#latency = latency
   }
@@ -96,9 +98,13 @@ class Lent implements InMemoryConnection {
     return this.#work("update", f)
   }
 
+  #expired(operation: string): LeaseExpiredError {
+    return new LeaseExpiredError(this.#pool === undefined ? { operation } : { pool: this.#pool, operation })
+  }
+
   #work<A>(operation: string, f: (store: Map<string, unknown>) => A): Effect.Effect<A, LeaseExpiredError> {
     const step = Effect.suspend(() =>
-      this.#isExpired ? Effect.fail(new LeaseExpiredError({ operation })) : Effect.sync(() => f(this.#store))
+      this.#isExpired ? Effect.fail(this.#expired(operation)) : Effect.sync(() => f(this.#store))
     )
     return this.#latency === 0 ? step : Effect.delay(step, this.#latency)
   }

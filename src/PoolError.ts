@@ -72,6 +72,8 @@ export class AcquireTimeoutError
       occupancy: SharedOccupancy,
       /** The leases that have been out longest, longest first; at most five. */
       holders: shared(Schema.Array(Holder), "Holders"),
+      /** How many leases the fiber of this caller holds itself, if any. */
+      ownLeases: Schema.optional(Schema.Number),
       /** Why the last attempt to connect failed, if none has succeeded since. */
       lastConnectError: Schema.optional(Schema.Defect())
     }
@@ -83,7 +85,7 @@ export class AcquireTimeoutError
       : `; the last attempt to connect failed: ${describe(this.lastConnectError)}`
     return `pool "${this.pool}": no connection within ${millis(this.timeoutMillis)}, ${phaseText[this.phase]} (${
       occupancyText(this.occupancy)
-    })${holdersText(this.holders)}${connect}`
+    })${holdersText(this.holders)}${ownText(this.ownLeases)}${connect}`
   }
 }
 
@@ -103,20 +105,33 @@ export class QueueFullError extends Schema.TaggedError<QueueFullError>("effect-c
   }
 }
 
-/** The pool is shutting down or closed. Callers in line when the shutdown began get this as well. */
+/**
+ * The pool is shutting down or closed, and lends nothing any more. Callers in line when the shutdown began get this as
+ * well.
+ *
+ * A pool ends with its scope, or its layer: what uses it has to end before, or the scope has to live for longer.
+ */
 export class PoolClosedError extends Schema.TaggedError<PoolClosedError>("effect-connection-pool/PoolClosedError")(
   "PoolClosedError",
-  { pool: Schema.String }
+  {
+    pool: Schema.String,
+    /** Whether the shutdown was still under way. */
+    phase: Schema.Literals(["shutting down", "closed"])
+  }
 ) {
   override get message(): string {
-    return `pool "${this.pool}" is closed`
+    return `pool "${this.pool}" ${
+      this.phase === "closed" ? "is closed" : "is shutting down"
+    } and lends nothing any more: ask before its shutdown begins, or let its scope or layer live for longer`
   }
 }
 
 /**
  * The fiber holds every connection of a full pool and asked for another: it could only wait for itself.
  *
- * Return one first, take what is needed in one lease, or raise `max`.
+ * That is certain where all of them are held by bodies of `use` of this fiber, or by the scope that it is in. A caller
+ * whose leases may be returned by another fiber waits, and its `AcquireTimeoutError` tells how many it holds itself.
+ * Return one first, do all in one lease, or raise `max`.
  */
 export class SelfDeadlockError extends Schema.TaggedError<SelfDeadlockError>(
   "effect-connection-pool/SelfDeadlockError"
@@ -126,7 +141,10 @@ export class SelfDeadlockError extends Schema.TaggedError<SelfDeadlockError>(
   occupancy: SharedOccupancy
 }) {
   override get message(): string {
-    return `pool "${this.pool}": fiber ${this.fiber} holds all ${this.occupancy.inUse} connections and asked for another, so it would wait for itself`
+    const { inUse } = this.occupancy
+    const held = inUse === 1 ? "the only connection" : `all ${inUse} connections`
+    return `pool "${this.pool}": fiber ${this.fiber} holds ${held} and asked for another, so it would wait for itself: ` +
+      `use the connection it has, return one first, or raise max (${this.occupancy.max})`
   }
 }
 
@@ -227,14 +245,18 @@ export type PoolError<E = never> =
 export class LeaseExpiredError extends Schema.TaggedError<LeaseExpiredError>(
   "effect-connection-pool/LeaseExpiredError"
 )("LeaseExpiredError", {
+  /** The pool whose connection it was, if the driver knows: see `ConnectionFactory.beginLease`. */
+  pool: Schema.optional(Schema.String),
   /** What was asked of the connection, such as `query`. */
   operation: Schema.String,
   /** Why the lease has ended, if that was not the doing of its holder. */
   reason: Schema.optional(Schema.String)
 }) {
   override get message(): string {
-    const why = this.reason === undefined ? "" : `: ${this.reason}`
-    return `${this.operation}: the lease on this connection has ended${why}`
+    const of = this.pool === undefined ? "" : ` of pool "${this.pool}"`
+    const why = this.reason ?? "its use or its scope is over, or the pool was shut down"
+    return `${this.operation}: the lease on this connection${of} has ended (${why}): use a connection only inside the ` +
+      "body of use, or until the scope of acquire closes, and ask for another after that"
   }
 }
 
@@ -278,6 +300,13 @@ const holdersText = (holders: ReadonlyArray<Holder>): string =>
     : `; held longest by ${
       holders.map((holder) => `${holder.label ?? "fiber"} #${holder.fiber} for ${millis(holder.heldMillis)}`).join(", ")
     }`
+
+const ownText = (leases: number | undefined): string =>
+  leases === undefined
+    ? ""
+    : `; this fiber holds ${
+      leases === 1 ? "one of them" : `${leases} of them`
+    } itself: return what it holds before it asks, or do all in one lease`
 
 /** @internal An error of somebody else's in a message of ours: whatever it is, this does not throw. */
 export const describe = (error: unknown): string => {

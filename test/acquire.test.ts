@@ -434,7 +434,8 @@ describe("a certain deadlock", () => {
       assert.strictEqual(error.fiber, fiber)
       assert.strictEqual(
         error.message,
-        `pool "orders": fiber ${fiber} holds all 2 connections and asked for another, so it would wait for itself`
+        `pool "orders": fiber ${fiber} holds all 2 connections and asked for another, so it would wait for itself: ` +
+          "use the connection it has, return one first, or raise max (2)"
       )
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
@@ -447,6 +448,70 @@ describe("a certain deadlock", () => {
         yield* PoolAssert.failsWith(pool.acquire, "SelfDeadlockError")
         yield* PoolAssert.failsWith(pool.useSync(() => 1), "SelfDeadlockError")
       }))
+    }))
+
+  it.effect("is none where another fiber may close the scope of a lease: the caller waits", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 1 })
+      const scope = yield* Scope.make()
+      yield* Scope.provide(pool.acquire, scope)
+      const asking = yield* Effect.forkChild(pool.use(() => Effect.succeed("got it")))
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { inUse: 1, waiting: 1 })
+      yield* Effect.forkDetach(Scope.close(scope, Exit.void))
+      assert.strictEqual(yield* Fiber.join(asking), "got it")
+      const own = yield* Scope.make()
+      yield* Scope.provide(pool.acquire, own)
+      yield* Effect.forkDetach(Effect.delay(Scope.close(own, Exit.void), "1 second"))
+      const [served] = yield* Effect.all(
+        [pool.use(() => Effect.succeed("got it too")), TestClock.adjust("2 seconds")],
+        {
+          concurrency: 2
+        }
+      )
+      assert.strictEqual(served, "got it too")
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("is none where the lease is of a scope around that of the caller, nor of a fiber that shares the scope", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 1, acquireTimeout: "1 second" })
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* pool.acquire
+        const inner = Effect.scoped(pool.acquire)
+        const [error] = yield* Effect.all(
+          [PoolAssert.failsWith(inner, "AcquireTimeoutError"), TestClock.adjust("1 second")],
+          { concurrency: 2 }
+        )
+        assert.isUndefined(error.ownLeases)
+        const child = yield* Effect.forkDetach(Effect.scoped(pool.acquire))
+        yield* settle
+        assert.deepStrictEqual(yield* shape(pool), { inUse: 1, waiting: 1 })
+        yield* Fiber.interrupt(child)
+      }))
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("that is not certain is told by the timeout: how many leases the fiber holds itself", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 2, name: "orders" })
+      const scope = yield* Scope.make()
+      const caller = yield* Effect.forkDetach(
+        Effect.andThen(
+          Effect.andThen(Scope.provide(pool.acquire, scope), Scope.provide(pool.acquire, scope)),
+          PoolAssert.failsWith(pool.use(() => Effect.void, { timeout: "1 second" }), "AcquireTimeoutError")
+        )
+      )
+      yield* settle
+      yield* TestClock.adjust("1 second")
+      const error = yield* Fiber.join(caller)
+      assert.strictEqual(error.ownLeases, 2)
+      assert.include(
+        error.message,
+        "; this fiber holds 2 of them itself: return what it holds before it asks, or do all in one lease"
+      )
+      yield* Scope.close(scope, Exit.void)
+      yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
   it.effect("is none while another fiber holds one of them", () =>

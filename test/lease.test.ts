@@ -128,7 +128,12 @@ describe("a connection after its lease", () => {
       const { faulty, pool } = yield* make({ max: 1 })
       const kept = yield* pool.use((connection) => Effect.succeed(connection))
       const error = yield* PoolAssert.failsWith(kept.run, "LeaseExpiredError")
-      assert.strictEqual(error.message, "run: the lease on this connection has ended")
+      assert.strictEqual(
+        error.message,
+        "run: the lease on this connection of pool \"pool\" has ended (its use or its scope is over, or the pool was shut " +
+          "down): use a connection only inside the body of use, or until the scope of acquire closes, and ask for " +
+          "another after that"
+      )
       yield* pool.use((connection) =>
         Effect.gen(function*() {
           assert.strictEqual(connection.id, kept.id)

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Latch, Logger, References, Stream, type Tracer } from "effect"
+import { Effect, Fiber, Latch, Logger, References, Scheduler, Stream, type Tracer } from "effect"
 import { ConnectionPool, PoolEvent } from "effect-connection-pool"
 import { FaultyFactory, PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
@@ -52,6 +52,61 @@ describe("invalidate", () => {
       assert.strictEqual(waiting.connection?.id, 2)
       yield* waiting.giveBack
       yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  const open = <C>(connections: ReadonlyArray<C>, wrap?: (connection: C) => C) => {
+    let next = 0
+    return ConnectionPool.make({
+      factory: {
+        connect: Effect.sync(() => connections[next++]!),
+        ...(wrap === undefined ? undefined : { beginLease: wrap })
+      },
+      max: connections.length,
+      min: connections.length,
+      start: "eager"
+    })
+  }
+
+  it.effect("knows a connection that is a primitive, also one that is not equal to itself", () =>
+    Effect.gen(function*() {
+      for (const connection of [NaN, 0, "", null, undefined, Symbol("connection")] as const) {
+        const pool = yield* open<unknown>([connection])
+        assert.isTrue(yield* pool.invalidate(connection))
+        yield* Effect.yieldNow
+        assert.strictEqual((yield* pool.stats).evictions.invalidated, 1)
+      }
+      const pool = yield* open<unknown>([0, NaN])
+      assert.isFalse(yield* pool.invalidate(-0))
+      assert.isFalse(yield* pool.invalidate(undefined))
+    }))
+
+  it.effect("of a value that several connections are evicts them all: any of them may be the broken one", () =>
+    Effect.gen(function*() {
+      const one = {}
+      const pool = yield* open<object>([one, one, {}])
+      yield* pool.use(() => Effect.map(pool.invalidate(one), (has) => assert.isTrue(has)))
+      assert.strictEqual((yield* pool.stats).evictions.invalidated, 2)
+    }))
+
+  it.effect("knows what a lease lends, while it lasts and after it; and neither what is gone nor a stranger", () =>
+    Effect.gen(function*() {
+      const pool = yield* open<object>([{}], () => ({}))
+      const lent = yield* pool.use((lent) =>
+        Effect.as(pool.use(() => Effect.void, { timeout: 0 }).pipe(Effect.exit), lent)
+      )
+      assert.isFalse(yield* pool.invalidate({}))
+      assert.isTrue(yield* pool.invalidate(lent))
+      yield* Effect.yieldNow
+      assert.isFalse(yield* pool.invalidate(lent))
+      const next = yield* open<object>([{}], () => ({}))
+      yield* next.use((lent) =>
+        Effect.gen(function*() {
+          assert.isTrue(yield* next.invalidate(lent))
+          // It has it, still, and evicts it once.
+          assert.isTrue(yield* next.invalidate(lent))
+        })
+      )
+      assert.strictEqual((yield* next.stats).evictions.invalidated, 1)
     }))
 
   it.effect("does nothing to a connection that is not the pool's", () =>
@@ -214,6 +269,23 @@ describe("resize", () => {
       yield* Effect.all([pool.resize({ max: 20 }), pool.resize({ min: 4 })])
       const { max, min } = yield* pool.stats
       assert.deepStrictEqual([min, max], [4, 20])
+    }))
+
+  it.effect("undoes no other that came between", () =>
+    Effect.gen(function*() {
+      for (let operations = 3; operations <= 12; operations++) {
+        for (let turns = 0; turns < 6; turns++) {
+          const { pool } = yield* make({ max: 4 })
+          const resizing = yield* Effect.forkDetach(
+            Effect.provideService(pool.resize({ min: 1 }), Scheduler.MaxOpsBeforeYield, operations)
+          )
+          for (let turn = 0; turn < turns; turn++) yield* Effect.yieldNow
+          yield* pool.resize({ max: 9 })
+          yield* Fiber.join(resizing)
+          const { max, min } = yield* pool.stats
+          assert.deepStrictEqual({ max, min }, { max: 9, min: 1 })
+        }
+      }
     }))
 
   it.effect("to what makes no sense is refused and changes nothing", () =>
@@ -398,6 +470,25 @@ describe("events", () => {
         PoolEvent.Closed()
       ])
       assert.deepStrictEqual(Array.from(yield* Stream.runCollect(pool.events)), [])
+    }))
+
+  it.effect("end with the pool wherever their reader's fiber yields", () =>
+    Effect.gen(function*() {
+      for (let operations = 3; operations <= 24; operations++) {
+        for (let turns = 0; turns < 12; turns++) {
+          const { pool } = yield* make()
+          const reader = yield* Effect.forkDetach(
+            Effect.provideService(Stream.runDrain(pool.events), Scheduler.MaxOpsBeforeYield, operations)
+          )
+          for (let turn = 0; turn < turns; turn++) yield* Effect.yieldNow
+          yield* pool.shutdown()
+          for (let turn = 0; turn < 300 && reader.pollUnsafe() === undefined; turn++) yield* Effect.yieldNow
+          assert.isDefined(
+            reader.pollUnsafe(),
+            `reads events of a closed pool: ${operations} operations, ${turns} turns`
+          )
+        }
+      }
     }))
 
   it.effect("never slow the pool: a reader that is too slow is told how many it missed", () =>

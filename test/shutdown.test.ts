@@ -6,7 +6,7 @@ import { TestClock } from "effect/testing"
 import { vi } from "vitest"
 import { borrow, make, type Pool, settle, shape } from "./support.ts"
 
-const nobody = { returned: 0, interrupted: 0, abandoned: 0 }
+const nobody = { returned: 0, interrupted: 0, revoked: 0, abandoned: 0 }
 
 describe("shutdown", () => {
   it.effect("of an idle pool closes all connections and is done", () =>
@@ -32,12 +32,17 @@ describe("shutdown", () => {
       yield* settle
       const closing = yield* Effect.forkChild(pool.shutdown({ drainTimeout: "1 minute" }))
       yield* settle
-      for (const error of yield* Fiber.join(waiting)) assert.strictEqual(error.message, `pool "orders" is closed`)
+      const wayOut =
+        "and lends nothing any more: ask before its shutdown begins, or let its scope or layer live for longer"
+      for (const error of yield* Fiber.join(waiting)) {
+        assert.strictEqual(error.message, `pool "orders" is shutting down ${wayOut}`)
+      }
       yield* PoolAssert.failsWith(pool.use(() => Effect.void), "PoolClosedError")
       assert.isUndefined(closing.pollUnsafe())
       yield* lease.giveBack
       assert.deepStrictEqual(yield* Fiber.join(closing), { ...nobody, returned: 1 })
-      yield* PoolAssert.failsWith(pool.use(() => Effect.void), "PoolClosedError")
+      const late = yield* PoolAssert.failsWith(pool.use(() => Effect.void), "PoolClosedError")
+      assert.strictEqual(late.message, `pool "orders" is closed ${wayOut}`)
       assert.strictEqual((yield* pool.stats).refused, 5)
     }))
 
@@ -80,7 +85,7 @@ describe("shutdown", () => {
       assert.deepStrictEqual(yield* shape(pool), { inUse: 1 })
       yield* stubborn!.run
       yield* TestClock.adjust("4 seconds")
-      assert.deepStrictEqual(yield* Fiber.join(closing), { returned: 1, interrupted: 2, abandoned: 0 })
+      assert.deepStrictEqual(yield* Fiber.join(closing), { returned: 1, interrupted: 2, revoked: 0, abandoned: 0 })
       yield* PoolAssert.failsWith(stubborn!.run, "LeaseExpiredError")
       assert.strictEqual((yield* faulty.counters).closed, 3)
       yield* Deferred.succeed(release, undefined)
@@ -88,6 +93,46 @@ describe("shutdown", () => {
       assert.deepStrictEqual(yield* faulty.violations, [])
       const stats = yield* pool.stats
       assert.deepStrictEqual([stats.checkouts, stats.returns, stats.total], [3, 3, 0])
+    }))
+
+  it.effect("takes leases of scopes back, and leaves their fibers alone", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 3, drainTimeout: "10 seconds", closeTimeout: "5 seconds" })
+      const scope = yield* Scope.make()
+      const taker = yield* Effect.forkDetach(
+        Effect.flatMap(
+          Scope.provide(pool.acquire, scope),
+          (connection) => Effect.as(Effect.sleep("1 hour"), connection)
+        )
+      )
+      const inTime = yield* Scope.make()
+      yield* Scope.provide(pool.acquire, inTime)
+      const user = yield* borrow(pool)
+      yield* settle
+      const closing = yield* Effect.forkChild(pool.shutdown())
+      yield* TestClock.adjust("9 seconds")
+      assert.deepStrictEqual(yield* shape(pool), { inUse: 3 })
+      yield* Scope.close(inTime, Exit.void)
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(yield* Fiber.join(closing), { returned: 1, interrupted: 1, revoked: 1, abandoned: 0 })
+      const exit = yield* Fiber.await(user.fiber)
+      assert.isTrue(Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause))
+      assert.isUndefined(taker.pollUnsafe())
+      yield* TestClock.adjust("1 hour")
+      const connection = yield* Fiber.join(taker)
+      yield* PoolAssert.failsWith(connection.run, "LeaseExpiredError")
+      yield* Scope.close(scope, Exit.void)
+      assert.deepStrictEqual(yield* faulty.violations, [])
+      const { checkouts, returns, total } = yield* pool.stats
+      assert.deepStrictEqual({ checkouts, returns, total }, { checkouts: 3, returns: 3, total: 0 })
+    }))
+
+  it.effect("does not count what a fiber lost that was dropped by the runtime", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ max: 1, drainTimeout: "10 seconds" })
+      const wrong = Effect.flatMap(Effect.void, () => undefined as unknown as Effect.Effect<void>)
+      yield* Fiber.await(yield* Effect.forkDetach(pool.use(() => wrong)))
+      assert.deepStrictEqual(yield* pool.shutdown(), nobody)
     }))
 
   it.effect("ends in bounded time with everything hanging at once", () =>
@@ -126,7 +171,7 @@ describe("shutdown", () => {
       yield* TestClock.adjust("5 seconds")
       yield* TestClock.adjust("5 seconds")
       const report = yield* Fiber.join(closing)
-      assert.deepStrictEqual(report, { returned: 0, interrupted: 2, abandoned: 5 })
+      assert.deepStrictEqual(report, { returned: 0, interrupted: 2, revoked: 0, abandoned: 5 })
       assert.deepStrictEqual(yield* shape(pool), {})
     }))
 
@@ -229,7 +274,7 @@ describe("shutdown", () => {
       holder.addObserver(() => {
         throw boom
       })
-      assert.deepStrictEqual(yield* pool.shutdown(), { returned: 0, interrupted: 1, abandoned: 0 })
+      assert.deepStrictEqual(yield* pool.shutdown(), { returned: 0, interrupted: 1, revoked: 0, abandoned: 0 })
       assert.deepStrictEqual(thrown.seen, [boom])
       assert.deepStrictEqual(yield* shape(pool), {})
       assert.strictEqual((yield* faulty.counters).closed, 1)
@@ -351,7 +396,7 @@ describe("shutdown", () => {
         isHeld = false
         for (const task of held) task()
         yield* settle
-        assert.deepStrictEqual(exit, Exit.fail(new PoolError.PoolClosedError({ pool: "pool" })))
+        assert.deepStrictEqual(exit, Exit.fail(new PoolError.PoolClosedError({ pool: "pool", phase: "closed" })))
         assert.isFalse(ran)
       }))
   }

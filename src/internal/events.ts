@@ -33,12 +33,15 @@ export class Events {
   /** The events from now on. `onChange` is told whenever a reader comes or goes. */
   stream(onChange: () => void): Stream.Stream<PoolEvent.PoolEvent> {
     return Stream.unwrap(Effect.gen({ self: this }, function*() {
-      if (this.#isOver) return Stream.empty
       const reader: Reader = { queue: yield* Queue.dropping<PoolEvent.PoolEvent, Cause.Done>(capacity), missed: 0 }
       yield* Effect.acquireRelease(
         Effect.sync(() => {
-          this.#readers.add(reader)
-          onChange()
+          // In the step in which it joins: the pool may have been closed since it asked.
+          if (this.#isOver) Queue.endUnsafe(reader.queue)
+          else {
+            this.#readers.add(reader)
+            onChange()
+          }
         }),
         () =>
           Effect.sync(() => {

@@ -9,7 +9,8 @@ import * as View from "./view.ts"
  * A shutdown on its way down, one step after the other, each with an end:
  *
  * 1. `draining`: nothing is lent, those in line are refused, what is idle closes; leases may come back by themselves
- * 2. `interrupting`: whoever still holds one has been interrupted, and may clean up
+ * 2. `interrupting`: a fiber that still holds one has been interrupted, and may clean up; what belongs to a scope has been
+ *    taken away, for nobody knows who closes that
  * 3. `closing`: what has still not come back has been taken away; all connections are closing, each with its deadline
  * 4. `done`
  */
@@ -17,6 +18,7 @@ export class Ladder extends Deadlines.Timed<Ladder> {
   step: "draining" | "interrupting" | "closing" | "done" = "draining"
   returned = 0
   interrupted = 0
+  revoked = 0
   readonly leases: number
   readonly abandonedBefore: number
 
@@ -38,12 +40,17 @@ export const descend = <C>(
   const interrupted: Array<Fiber.Fiber<unknown, unknown>> = []
   if (ladder.step === "draining" && (isDue || inUse.length === 0)) {
     ladder.step = "interrupting"
-    ladder.interrupted = inUse.length
     ladder.returned = ladder.leases - inUse.length
     if (inUse.length > 0) {
       State.report(state, PoolEvent.Interrupting({ holders: View.holders(state, now, Infinity) }))
     }
-    for (const entry of LinkedList.members(inUse)) interrupted.push(entry.lease!.fiber)
+    for (const entry of LinkedList.members(inUse)) {
+      const { fiber, scope } = entry.lease!
+      if (scope === undefined) interrupted.push(fiber)
+      else State.revoke(state, entry, now)
+    }
+    ladder.interrupted = interrupted.length
+    ladder.revoked = ladder.leases - ladder.returned - ladder.interrupted
     Deadlines.add(state.deadlines, ladder, now, settings.closeTimeout)
   } else if (ladder.step === "interrupting" && isDue) {
     for (const entry of LinkedList.members(inUse)) State.revoke(state, entry, now)

@@ -13,6 +13,7 @@ import {
   type Holder,
   type Occupancy,
   PoolClosedError,
+  type PoolConfigError,
   type PoolError,
   QueueFullError,
   SelfDeadlockError
@@ -21,11 +22,13 @@ import * as PoolEvent from "../PoolEvent.ts"
 import * as Alarm from "./alarm.ts"
 import * as Deadlines from "./deadlines.ts"
 import { Events } from "./events.ts"
+import { HeldByFiber } from "./heldByFiber.ts"
 import * as Ladder from "./ladder.ts"
 import * as LinkedList from "./linkedList.ts"
 import { logOf } from "./log.ts"
 import * as Metrics from "./metrics.ts"
 import * as Calls from "./options/call.ts"
+import * as Runtime from "./runtime.ts"
 import type { Settings } from "./settings.ts"
 import * as Spans from "./spans.ts"
 import * as State from "./state.ts"
@@ -35,6 +38,7 @@ import * as View from "./view.ts"
 export interface ShutdownReport {
   readonly returned: number
   readonly interrupted: number
+  readonly revoked: number
   readonly abandoned: number
 }
 
@@ -66,12 +70,13 @@ export class Pool<C, E> {
     this.#fork = Effect.runForkWith(own)
     this.#dispatcher = Context.get(own, Scheduler.Scheduler).makeDispatcher()
     const random = Context.get(own, Random.Random)
+    const { beginLease } = factory
     this.#alarm = Alarm.make(own, this.#ring)
     this.now = this.#alarm.now
     this.state = new State.State<C>(settings, {
       isAlive: this.#asked(factory.isAlive),
       needsReset: this.#asked(factory.needsReset),
-      beginLease: this.#asked(factory.beginLease),
+      beginLease: this.#asked(beginLease && ((connection) => beginLease(connection, settings.name))),
       endLease: this.#asked(factory.endLease),
       isTransient: this.#asked(factory.isTransient as ((error: unknown) => boolean) | undefined),
       validates: factory.validate !== undefined,
@@ -137,10 +142,16 @@ export class Pool<C, E> {
   ): Effect.Effect<A, X | PoolError<E>> {
     const { state } = this
     this.#checkOutside()
+    const mayTake = state.idle.length > 0 && state.waiters.length === 0 && !state.paused
+    const refused = mayTake ? claim.resolve() : undefined
+    if (refused !== undefined) return Effect.fail(refused)
     const now = this.now()
-    if (!State.take(state, claim, now)) {
+    if (!mayTake || !State.take(state, claim, now)) {
+      // It asks once what ends its lease is installed: see `Use`. Until then it has no place in line.
       claim.f = (connection) => sync(connection, body, onThrow)
-      return Effect.onExitPrimitive(Effect.suspend(() => this.#wait(claim, now)), () => this.end(claim))
+      // It may have found one that has to be closed.
+      this.#attend()
+      return secured(claim)
     }
     // All in one step, which nothing can interrupt: no finalizer is needed. Nor is another look at the clock, unless
     // somebody wants to know: the connection counts as idle from when it was taken.
@@ -156,31 +167,34 @@ export class Pool<C, E> {
     }
   }
 
-  acquire(given: Calls.CallOptions | undefined): Effect.Effect<C, PoolError<E>, Scope.Scope> {
+  acquire(options: Calls.CallOptions | undefined): Effect.Effect<C, PoolError<E>, Scope.Scope> {
     return Effect.withFiber((fiber) => {
-      const options = resolved(this, given)
-      if (Calls.isRefused(options)) return Effect.fail(options)
-      const { idle, waiters } = this.state
+      const { idle, paused, waiters } = this.state
       const scope = Context.getUnsafe(fiber.context, Scope.Scope)
-      if (idle.length === 0 || waiters.length > 0 || scope.state._tag === "Closed") return this.#acquire(scope, options)
-      const claim = new ScopedClaim<C, E>(this, Exit.succeed, fiber, options)
-      return Effect.andThen(
-        Scope.addFinalizerExit(scope, () => this.#ended(claim)),
-        Effect.suspend(() => {
-          this.#checkOutside()
-          // Others, or the end of the scope, may have come between.
-          if (claim.stage !== "new" || !State.take(this.state, claim, this.now())) return this.#acquire(scope, options)
-          this.#attend()
-          return Exit.succeed(claim.entry!.lent!)
-        })
-      )
+      const mayTake = idle.length > 0 && waiters.length === 0 && !paused && scope.state._tag !== "Closed"
+      if (!mayTake) return this.#acquire(scope, options)
+      this.#checkOutside()
+      const claim = new ScopedClaim<C, E>(this, fiber, options, scope)
+      const refused = claim.resolve()
+      if (refused !== undefined) return Effect.fail(refused)
+      // All in one step: an acquire that fails leaves nothing in the scope, one that succeeds cannot be lost.
+      let isSecured = false
+      if (State.take(this.state, claim, this.now())) {
+        isSecured = Runtime.addFinalizer(scope, fiber, () => this.#ended(claim))
+        if (!isSecured) this.end(claim)
+      }
+      const lent = claim.entry?.lent
+      this.#attend()
+      if (!isSecured) return this.#acquire(scope, options)
+      claim.watch()
+      return Exit.succeed(lent!)
     })
   }
 
   /** The same for a caller that will have to wait, or may be refused. */
-  #acquire(scope: Scope.Scope, options: State.LeaseOptions | undefined): Effect.Effect<C, PoolError<E>> {
+  #acquire(scope: Scope.Scope, options: Calls.CallOptions | undefined): Effect.Effect<C, PoolError<E>> {
     return Effect.withFiber((fiber) => {
-      const claim = new ScopedClaim<C, E>(this, Exit.succeed, fiber, options)
+      const claim = new ScopedClaim<C, E>(this, fiber, options, scope)
       let own: Scope.Closeable | undefined
       return Effect.onExitPrimitive(
         Effect.suspend(() => {
@@ -193,7 +207,10 @@ export class Pool<C, E> {
           )
         }),
         (exit) => {
-          if (Exit.isSuccess(exit) && own!.state._tag !== "Closed") return undefined
+          if (Exit.isSuccess(exit) && own!.state._tag !== "Closed") {
+            claim.watch()
+            return undefined
+          }
           this.end(claim)
           return own === undefined ? undefined : Scope.closeUnsafe(own, exit)
         }
@@ -211,69 +228,82 @@ export class Pool<C, E> {
     }
   }
 
-  #ended(lease: State.Lease<C>): Effect.Effect<void> {
-    this.end(lease)
+  #ended(claim: ScopedClaim<C, E>): Effect.Effect<void> {
+    claim.unwatch()
+    this.end(claim)
     return Exit.void
   }
 
-  /** Takes a connection and runs what is to be done with it, or waits for one. */
+  /** The end of a lease whose fiber was dropped, and will not return it. */
+  lose(lease: State.Lease<C>): void {
+    this.#outside(() => {
+      State.lose(this.state, lease, this.now())
+      this.#attend()
+    })
+  }
+
+  /**
+   * Takes a connection and runs what is to be done with it, or joins the line. This is the step in which a caller asks:
+   * nothing comes between that and its place in line.
+   */
   begin<A, X, R>(claim: Claim<C, E, A, X, R>): Effect.Effect<A, X | PoolError<E>, R> {
     this.#checkOutside()
+    const refused = claim.resolve()
+    if (refused !== undefined) return Effect.fail(refused)
     const now = this.now()
     if (!State.take(this.state, claim, now)) return this.#wait(claim, now)
+    const lent = claim.entry!.lent!
     this.#attend()
-    return run(claim.f!, claim.entry!.lent!)
+    return run(claim.f!, lent)
   }
 
   /** Goes on with a caller who was granted a connection. */
   goOn<A, X, R>(claim: Claim<C, E, A, X, R>): Effect.Effect<A, X | PoolError<E>, R> {
     // A shutdown may have taken back what it was granted.
-    if (claim.stage !== "granted") return Effect.fail(new PoolClosedError({ pool: this.state.settings.name }))
+    if (claim.stage !== "granted") return Effect.fail(this.#closedError())
     State.hold(this.state, claim)
+    const lent = claim.entry!.lent!
     this.#attend()
-    return run(claim.f!, claim.entry!.lent!)
+    return run(claim.f!, lent)
   }
 
   #wait<A, X, R>(claim: Claim<C, E, A, X, R>, now: number): Effect.Effect<A, X | PoolError<E>, R> {
+    const { state } = this
     const refusal = this.#refusal(claim, now)
     if (refusal !== undefined) {
-      this.state.counters.refused++
+      State.turnAway(state, claim)
       this.#attend()
       return Effect.fail(refusal)
     }
-    if (!Spans.isTraced(claim.fiber)) return this.#inLine(claim, now)
+    const caller = new Caller<C, E, A, X, R>(claim)
+    State.join(state, caller, now)
+    State.settle(state, now)
+    if (state.isPending) this.#run()
+    else this.#setAlarm()
+    // The one who does not want to wait at all.
+    if (claim.options?.timeoutMillis === 0 && claim.stage === "waiting") {
+      this.#timeOut([caller], now)
+      this.#run()
+    }
+    if (!Spans.isTraced(claim.fiber)) return caller.outcome()
     // The span ends with the wait, before what is done with the connection.
     const f = claim.f!
     const wait = claim as Claim<C, E, unknown, X, R> as Claim<C, E, C, never, never>
     wait.f = Exit.succeed
-    return Effect.flatMap(
-      Spans.acquire(this.state.settings.name, this.#inLine(wait, now)),
-      (connection) => run(f, connection)
-    )
+    const outcome = Effect.suspend(() => (wait.waiter as Caller<C, E, C, never, never>).outcome())
+    return Effect.flatMap(Spans.acquire(state.settings.name, outcome), (connection) => run(f, connection))
   }
 
-  /** Waits in line, and goes on with the connection. */
-  #inLine<A, X, R>(claim: Claim<C, E, A, X, R>, now: number): Effect.Effect<A, X | PoolError<E>, R> {
-    // No cleanup here: an interrupt reaches the end of the lease, which leaves the line.
-    return Effect.callback<A, X | PoolError<E>, R>((resume) => {
-      const { state } = this
-      State.join(state, new Caller(claim, resume), now)
-      State.settle(state, now)
-      if (state.isPending) this.#run()
-      else this.#setAlarm()
-      // The one who does not want to wait at all.
-      if (claim.options?.timeoutMillis === 0 && claim.stage === "waiting") {
-        this.#timeOut([claim.waiter!], now)
-        this.#run()
-      }
-    })
+  #closedError(): PoolClosedError {
+    const { phase, settings } = this.state
+    return new PoolClosedError({ pool: settings.name, phase: phase === "closed" ? "closed" : "shutting down" })
   }
 
   /** Why the caller may not even wait, if it may not. */
   #refusal(lease: State.Lease<C>, now: number): PoolError<E> | undefined {
     const { state } = this
     const pool = state.settings.name
-    if (state.phase !== "open") return new PoolClosedError({ pool })
+    if (state.phase !== "open") return this.#closedError()
     State.endLostBeforeWait(state, now)
     if (State.isSelfDeadlock(state, lease)) {
       return new SelfDeadlockError({ pool, fiber: lease.fiber.id, occupancy: View.occupancy(state) })
@@ -295,6 +325,7 @@ export class Pool<C, E> {
     const waiting = late.filter((waiter) => waiter.lease.stage === "waiting")
     if (waiting.length === 0) return
     const numbers = this.#numbers(now)
+    const leases = State.leasesByFiber(state)
     // Made by a timer, an error has no stack worth its price.
     const errors = withoutStack(() =>
       waiting.map((waiter) =>
@@ -303,7 +334,8 @@ export class Pool<C, E> {
           phase: View.phaseOf(state, waiter),
           waitedMillis: now - waiter.timedFrom,
           timeoutMillis: State.timeoutOf(state, waiter.lease),
-          ...numbers
+          ...numbers,
+          ...heldBy(leases.get(waiter.lease.fiber))
         })
       )
     )
@@ -593,11 +625,10 @@ export class Pool<C, E> {
 
   invalidate(connection: C): boolean {
     return this.#change((now) => {
-      const entry = View.find(this.state, connection)
-      if (entry === undefined) return false
-      State.evict(this.state, entry, "invalidated")
+      const entries = View.find(this.state, connection)
+      for (const entry of entries) State.evict(this.state, entry, "invalidated")
       State.settle(this.state, now)
-      return true
+      return entries.length > 0
     })
   }
 
@@ -671,14 +702,16 @@ export class Pool<C, E> {
       const { state } = this
       if (this.#shutdown === undefined) {
         this.#checkOutside()
+        State.endLost(state, this.now())
         const ladder = new Ladder.Ladder(state.inUse.length, state.counters.abandoned)
         this.#shutdown = { ladder, deferred: Deferred.makeUnsafe() }
         // Whoever still waits for the start has lost the scope that the pool was to live in.
         if (this.#start !== undefined) Deferred.doneUnsafe(this.#start, Effect.interrupt)
         this.#change((now) => {
           Deadlines.add(state.deadlines, ladder, now, drainMillis)
-          const error = new PoolClosedError({ pool: state.settings.name })
-          for (const waiter of State.drain(state)) {
+          const waiters = State.drain(state)
+          const error = this.#closedError()
+          for (const waiter of waiters) {
             state.counters.refused++
             State.refuse(state, waiter, error)
           }
@@ -704,7 +737,12 @@ export class Pool<C, E> {
       const abandoned = this.state.counters.abandoned - ladder.abandonedBefore
       Deferred.doneUnsafe(
         deferred,
-        Effect.succeed({ returned: ladder.returned, interrupted: ladder.interrupted, abandoned })
+        Effect.succeed({
+          returned: ladder.returned,
+          interrupted: ladder.interrupted,
+          revoked: ladder.revoked,
+          abandoned
+        })
       )
     }
     return true
@@ -732,12 +770,12 @@ class Use<C, E, A, X, R> extends Step<A, X | PoolError<E>, R> {
   }
 
   step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<A, X | PoolError<E>, R> {
-    const options = resolved(this.#pool, this.#options)
-    if (Calls.isRefused(options)) return Effect.fail(options)
-    const claim = new Claim(this.#pool, this.#f, fiber, options)
-    return Effect.onExitPrimitive(claim, () => claim.pool.end(claim))
+    return secured(new Claim(this.#pool, this.#f, fiber, this.#options))
   }
 }
+
+const secured = <C, E, A, X, R>(claim: Claim<C, E, A, X, R>): Effect.Effect<A, X | PoolError<E>, R> =>
+  Effect.onExitPrimitive(claim, () => claim.pool.end(claim))
 
 class UseSync<C, E, A, X> extends Step<A, X | PoolError<E>, never> {
   readonly #pool: Pool<C, E>
@@ -759,9 +797,7 @@ class UseSync<C, E, A, X> extends Step<A, X | PoolError<E>, never> {
   }
 
   step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<A, X | PoolError<E>> {
-    const options = resolved(this.#pool, this.#options)
-    if (Calls.isRefused(options)) return Effect.fail(options)
-    const claim = new Claim<C, E, A, X, never>(this.#pool, undefined, fiber, options)
+    const claim = new Claim<C, E, A, X, never>(this.#pool, undefined, fiber, this.#options)
     return this.#pool.runSync(claim, this.#body, this.#onThrow)
   }
 }
@@ -775,7 +811,8 @@ class Claim<C, E, A, X, R> extends Step<A, X | PoolError<E>, R> implements State
   /** What is to be done with the connection; given later where that is seldom needed. */
   f: ((connection: C) => Effect.Effect<A, X, R>) | undefined
   readonly fiber: Fiber.Fiber<unknown, unknown>
-  readonly options: State.LeaseOptions | undefined
+  readonly #asked: Calls.CallOptions | undefined
+  options: State.LeaseOptions | undefined = undefined
   readonly span: Tracer.AnySpan | undefined
   stage: State.Stage = "new"
   entry: State.Entry<C> | undefined = undefined
@@ -785,19 +822,35 @@ class Claim<C, E, A, X, R> extends Step<A, X | PoolError<E>, R> implements State
     pool: Pool<C, E>,
     f: ((connection: C) => Effect.Effect<A, X, R>) | undefined,
     fiber: Fiber.Fiber<unknown, unknown>,
-    options: State.LeaseOptions | undefined
+    options: Calls.CallOptions | undefined
   ) {
     super()
     this.pool = pool
     this.f = f
     this.fiber = fiber
-    this.options = options
+    this.#asked = options
     this.span = fiber.cache.span
   }
 
-  // Not a field: there is one of these for each caller in line.
-  get scoped(): boolean {
-    return false
+  /** Reads the options, in the step in which the caller asks; gives what it is refused with if they are invalid. */
+  resolve(): PoolConfigError | undefined {
+    return this.#asked === undefined ? undefined : this.#resolve(this.#asked)
+  }
+
+  #resolve(asked: Calls.CallOptions): PoolConfigError | undefined {
+    const options = Calls.resolve(this.pool.state.settings.name, asked)
+    if (Calls.isRefused(options)) return options
+    this.options = options
+    return undefined
+  }
+
+  // Not fields: there is one of these for each caller in line.
+  get scope(): Scope.Scope | undefined {
+    return undefined
+  }
+
+  get surrounding(): Scope.Scope | undefined {
+    return Context.getOrUndefined(this.fiber.context, Scope.Scope)
   }
 
   step(): Effect.Effect<A, X | PoolError<E>, R> {
@@ -806,33 +859,66 @@ class Claim<C, E, A, X, R> extends Step<A, X | PoolError<E>, R> implements State
 }
 
 class ScopedClaim<C, E> extends Claim<C, E, C, never, never> {
-  override get scoped(): boolean {
-    return true
+  readonly #scope: Scope.Scope
+  readonly #isOfFiber: boolean
+  #unwatch: (() => void) | undefined = undefined
+
+  constructor(
+    pool: Pool<C, E>,
+    fiber: Fiber.Fiber<unknown, unknown>,
+    options: Calls.CallOptions | undefined,
+    scope: Scope.Scope
+  ) {
+    super(pool, Exit.succeed, fiber, options)
+    this.#scope = scope
+    this.#isOfFiber = fiber.getRef(HeldByFiber)
+  }
+
+  override get scope(): Scope.Scope | undefined {
+    return this.#isOfFiber ? undefined : this.#scope
+  }
+
+  /** Ends the lease should its fiber be dropped, which then closes no scope. */
+  watch(): void {
+    this.#unwatch = this.fiber.addObserver((exit) => {
+      if (this.stage === "held" && Runtime.wasDropped(this.fiber, exit)) this.pool.lose(this)
+    })
+  }
+
+  unwatch(): void {
+    this.#unwatch?.()
+    this.#unwatch = undefined
   }
 }
 
 /** A caller in line. A line may be long: while it waits, this holds no closure but the fiber's own. */
 class Caller<C, E, A, X, R> extends State.Waiter<C> {
-  #go: (effect: Effect.Effect<A, X | PoolError<E>, R>) => void
+  declare readonly lease: Claim<C, E, A, X, R>
+  #go: ((effect: Effect.Effect<A, X | PoolError<E>, R>) => void) | undefined = undefined
+  #error: PoolError<E> | undefined = undefined
 
-  constructor(claim: Claim<C, E, A, X, R>, go: (effect: Effect.Effect<A, X | PoolError<E>, R>) => void) {
-    super(claim)
-    this.#go = go
+  /**
+   * What became of the wait, or the rest of it. No cleanup here: an interrupt reaches the end of the lease, which leaves
+   * the line.
+   */
+  outcome(): Effect.Effect<A, X | PoolError<E>, R> {
+    if (this.#error !== undefined) return Effect.fail(this.#error)
+    if (this.lease.stage !== "waiting") return this.lease
+    return Effect.callback<A, X | PoolError<E>, R>((resume) => {
+      // The wait may be over already: between joining the line and this, the fiber may have let others go first.
+      if (this.lease.stage === "waiting") this.#go = resume
+      else resume(this.outcome())
+    })
   }
 
   refuse(error: PoolError<unknown>): void {
-    const go = this.#go
-    this.#go = () => go(Effect.fail(error as PoolError<E>))
+    this.#error = error as PoolError<E>
   }
 
   resume(): void {
-    this.#go(this.lease as Claim<C, E, A, X, R>)
+    this.#go?.(this.outcome())
   }
 }
-
-/** What the options of a call come to: nothing if there are none, and an error if they are invalid. */
-const resolved = <C, E>(pool: Pool<C, E>, options: Calls.CallOptions | undefined) =>
-  options === undefined ? undefined : Calls.resolve(pool.state.settings.name, options)
 
 /** Runs what a caller wants done with its connection. */
 const run = <C, A, X, R>(f: (connection: C) => Effect.Effect<A, X, R>, connection: C) => {
@@ -861,6 +947,10 @@ interface Shutdown {
   readonly ladder: Ladder.Ladder
   readonly deferred: Deferred.Deferred<ShutdownReport>
 }
+
+/** How much the one who waited in vain holds itself, if it does. */
+const heldBy = (leases: number | undefined): { readonly ownLeases?: number } =>
+  leases === undefined ? {} : { ownLeases: leases }
 
 interface Numbers {
   readonly occupancy: Occupancy

@@ -53,6 +53,8 @@ export class Entry<C> extends Deadlines.Timed<Entry<C>> {
   /** When that lease was granted, and whether it was reported as a possible leak. */
   lentAt = 0
   isReported = false
+  /** Whether its last lease ended in a way that leaves open what it was doing: it is validated before the next. */
+  isSuspect = false
   /** Why it leaves the pool as soon as nobody uses it. */
   evicted: PoolEvent.EvictReason | undefined = undefined
   /** Whether an attempt that began later has already succeeded. */
@@ -88,8 +90,10 @@ export interface LeaseOptions {
 export interface Lease<C> {
   readonly fiber: Fiber.Fiber<unknown, unknown>
   readonly options: LeaseOptions | undefined
-  /** Whether the lease belongs to a scope, and may so outlive the fiber that took it. */
-  readonly scoped: boolean
+  /** The scope that the lease belongs to, if it may outlive the fiber that took it, and be ended by another. */
+  readonly scope: Scope.Scope | undefined
+  /** The scope that its fiber is in now. */
+  readonly surrounding: Scope.Scope | undefined
   /** In which the fiber was when it asked. */
   readonly span: Tracer.AnySpan | undefined
   stage: Stage
@@ -156,7 +160,8 @@ export interface RoundOptions {
 
 /** What the state may ask of the driver: functions that answer at once. */
 export type Driver<C> =
-  & Pick<ConnectionFactory<C, unknown>, "isAlive" | "needsReset" | "beginLease" | "endLease" | "isTransient">
+  & Pick<ConnectionFactory<C, unknown>, "isAlive" | "needsReset" | "endLease" | "isTransient">
+  & { readonly beginLease: ((connection: C) => C) | undefined }
   & { readonly validates: boolean; readonly resets: boolean }
 
 type Counters =
@@ -345,19 +350,41 @@ export const join = <C>(state: State<C>, waiter: Waiter<C>, now: number): void =
   lease.waiter = waiter
   LinkedList.push(state.waiters, waiter)
   Deadlines.add(state.deadlines, waiter, now, timeoutOf(state, lease))
+  upkeepBy(state, now + patienceMillis)
+}
+
+/** The caller is not let into the line. */
+export const turnAway = <C>(state: State<C>, lease: Lease<C>): void => {
+  lease.stage = "refused"
+  state.counters.refused++
 }
 
 export const timeoutOf = <C>(state: State<C>, lease: Lease<C>): number =>
   lease.options?.timeoutMillis ?? state.settings.acquireTimeout
 
-/** Whether the caller could only wait for itself: it holds all there will ever be. */
+/**
+ * Whether the caller could only wait for itself: it holds all there will ever be, and nobody else can return any of it.
+ */
 export const isSelfDeadlock = <C>(state: State<C>, lease: Lease<C>): boolean => {
   if (state.inUse.length < state.settings.max || state.inUse.length < total(state)) return false
-  if (state.inUse.head!.lease!.fiber !== lease.fiber) return false
-  for (const entry of LinkedList.members(state.inUse)) {
-    if (entry.lease!.fiber !== lease.fiber) return false
-  }
+  for (const entry of LinkedList.members(state.inUse)) if (!isHeldBy(lease, entry.lease!)) return false
   return true
+}
+
+/**
+ * Whether a lease cannot end as long as this caller waits: its fiber holds it for a body of `use`, or for the scope that
+ * the fiber is in. Another scope may be closed by another fiber.
+ */
+const isHeldBy = <C>(caller: Lease<C>, held: Lease<C>): boolean =>
+  held.fiber === caller.fiber && (held.scope === undefined || held.scope === caller.surrounding)
+
+/** How many leases each fiber holds. */
+export const leasesByFiber = <C>(state: State<C>): ReadonlyMap<Fiber.Fiber<unknown, unknown>, number> => {
+  const leases = new Map<Fiber.Fiber<unknown, unknown>, number>()
+  for (const { lease } of LinkedList.members(state.inUse)) {
+    leases.set(lease!.fiber, (leases.get(lease!.fiber) ?? 0) + 1)
+  }
+  return leases
 }
 
 /** The caller has what it was granted in its hands. */
@@ -447,7 +474,7 @@ const leaveLine = <C>(state: State<C>, waiter: Waiter<C>): void => {
 const inspect = <C>(state: State<C>, entry: Entry<C>, now: number): "lend" | "validate" | PoolEvent.EvictReason => {
   if (now >= entry.expiresAt) return "lifetime"
   if (state.driver.isAlive !== undefined && !isAlive(state, entry)) return "dead"
-  return now - entry.checkedAt >= state.settings.validateAfterIdle ? "validate" : "lend"
+  return entry.isSuspect || now - entry.checkedAt >= state.settings.validateAfterIdle ? "validate" : "lend"
 }
 
 const isAlive = <C>(state: State<C>, entry: Entry<C>): boolean => {
@@ -605,6 +632,8 @@ const isLate = <C>(entry: Entry<C>, now: number): boolean => now >= entry.beganA
 
 const patienceMillis = 1000
 
+const longestLookMillis = 60_000
+
 // ---------------------------------------------------------------------------------------------------------------------
 // Connections: what the operations on them report
 // ---------------------------------------------------------------------------------------------------------------------
@@ -713,7 +742,7 @@ const hasStaying = <C>(list: LinkedList.LinkedList<Entry<C>>): boolean => {
 const holdsAllLive = <C>(state: State<C>, lease: Lease<C>): boolean => {
   if (hasStaying(state.idle) || hasStaying(state.validating) || hasStaying(state.resetting)) return false
   for (const entry of LinkedList.members(state.inUse)) {
-    if (entry.evicted === undefined && entry.lease!.fiber !== lease.fiber) return false
+    if (entry.evicted === undefined && !isHeldBy(lease, entry.lease!)) return false
   }
   return true
 }
@@ -755,6 +784,7 @@ const passValidation = <C>(state: State<C>, entry: Entry<C>, wasIdle: boolean, n
   endOperation(state, entry)
   entry.checkedAt = now
   entry.isFresh = false
+  entry.isSuspect = false
   state.badStarts = 0
   const waiter = state.waiters.head
   if (waiter !== undefined && !state.paused && fate(state, entry, now) === undefined) {
@@ -1081,6 +1111,11 @@ export const upkeep = <C>(state: State<C>, now: number): void => {
   if (now < state.upkeepAt) return
   state.upkeepAt = Infinity
   endLost(state, now)
+  const first = state.waiters.head
+  // While somebody waits, leases that were lost are looked for: often at first, then seldom.
+  if (first !== undefined) {
+    upkeepBy(state, now + Math.min(Math.max(now - first.timedFrom, patienceMillis), longestLookMillis))
+  }
   reportLeaks(state, now)
   const { idle, settings } = state
   for (const list of [idle, state.inUse, state.validating, state.resetting]) {
@@ -1139,24 +1174,30 @@ const reportLeaks = <C>(state: State<C>, now: number): void => {
 /**
  * Ends the leases whose fiber is gone without having returned them. That happens to a fiber that is given something
  * that is no Effect: its runtime drops it there and then, finalizers and all. Done before anybody waits or gives up
- * waiting, and before anybody is told who holds what.
+ * waiting, now and then while somebody waits, and before anybody is told who holds what.
  */
 export const endLost = <C>(state: State<C>, now: number): void => {
   let entry = state.inUse.head
   while (entry !== undefined) {
     const { lease, next } = entry
-    if (isLost(lease!)) end(state, lease!, now)
+    if (isLost(lease!)) lose(state, lease!, now)
     entry = next
   }
 }
 
-const isLost = <C>(lease: Lease<C>): boolean => !lease.scoped && lease.fiber.pollUnsafe() !== undefined
+const isLost = <C>(lease: Lease<C>): boolean => lease.scope === undefined && lease.fiber.pollUnsafe() !== undefined
 
 /** The same for the one who is about to join the line, at the price of one look if it is not the first. */
 export const endLostBeforeWait = <C>(state: State<C>, now: number): void => {
   if (state.waiters.length === 0) return endLost(state, now)
   // Where connections go round, one that does not come back is soon the one longest out.
-  while (state.inUse.head !== undefined && isLost(state.inUse.head.lease!)) end(state, state.inUse.head.lease!, now)
+  while (state.inUse.head !== undefined && isLost(state.inUse.head.lease!)) lose(state, state.inUse.head.lease!, now)
+}
+
+/** Ends a lease whose holder was dropped in the middle of something: the connection is reset, and then validated. */
+export const lose = <C>(state: State<C>, lease: Lease<C>, now: number): void => {
+  if (lease.stage === "held" && state.driver.validates) lease.entry!.isSuspect = true
+  end(state, lease, now)
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

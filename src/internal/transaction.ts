@@ -20,6 +20,7 @@ import {
   TransactionOptionsError,
   TransactionRollbackError
 } from "../TransactionError.ts"
+import { heldByFiber } from "./heldByFiber.ts"
 import { type Level, Running, sessionOf } from "./level.ts"
 
 type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
@@ -86,7 +87,7 @@ export const make = <C, Isolation extends string, E>(
   ): Effect.Effect<A, X, R> => Effect.withFiber((fiber) => f(fiber.getRef(Current) as Attempt<C, Isolation, E>))
 
   const acquireAndBegin = withAttempt((attempt) =>
-    Effect.matchEffect(attempt.restore(poolFor(attempt.plan.mode).acquire), {
+    Effect.matchEffect(attempt.restore(heldByFiber(poolFor(attempt.plan.mode).acquire)), {
       onFailure: (error) => attempt.fail(error),
       onSuccess: (connection) =>
         Effect.matchEffect(dialect.begin(connection, attempt.plan.mode, attempt.plan.statement, attempt.restore), {

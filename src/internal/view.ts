@@ -82,12 +82,16 @@ export const phaseOf = <C>(state: State<C>, waiter: Waiter<C>): AcquirePhase => 
   return "queue"
 }
 
-/** The connection that is known to its user as `lent`, also after its last lease. */
-export const find = <C>(state: State<C>, lent: C): Entry<C> | undefined => {
+/**
+ * The connections that are known to their users as `lent`, also after their last lease. There may be several: a factory
+ * may give the same value twice.
+ */
+export const find = <C>(state: State<C>, lent: C): ReadonlyArray<Entry<C>> => {
+  const found: Array<Entry<C>> = []
   for (const list of [state.inUse, state.idle, state.validating, state.resetting]) {
     for (const entry of LinkedList.members(list)) {
-      if (entry.connection === lent || (lent !== undefined && entry.lent === lent)) return entry
+      if (Object.is(entry.connection, lent) || (lent !== undefined && Object.is(entry.lent, lent))) found.push(entry)
     }
   }
-  return undefined
+  return found
 }

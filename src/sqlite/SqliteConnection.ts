@@ -231,7 +231,7 @@ export const factoryOf = (
     isAlive: (connection) => handleOf(connection).isUsable,
     needsReset: (connection) => handleOf(connection).needsReset,
     reset: (connection) => Opening.reset(handleOf(connection)),
-    beginLease: (connection) => new Leased(handleOf(connection), waits),
+    beginLease: (connection, pool) => new Leased(handleOf(connection), waits, pool),
     endLease: (lent) => (lent as Leased).expire(),
     isTransient: (error) => SqliteError.isLock(codeOf(error))
   })
@@ -259,7 +259,7 @@ export const openWith = (
   settings: Settings.Settings,
   isFirst = true
 ): Effect.Effect<SqliteConnection, SqlError, Scope.Scope> =>
-  Effect.map(Opening.open(settings, isFirst), (handle) => new Leased(handle, false))
+  Effect.map(Opening.open(settings, isFirst), (handle) => new Leased(handle, false, undefined))
 
 /**
  * SQLite's extended result code behind a `SqlError`, if it came from SQLite: 5 for a database that is locked, 2067 for a
@@ -291,14 +291,16 @@ export const failure = (thrown: unknown): SqlError | LeaseExpiredError => {
 class Leased implements SqliteConnection {
   #handle: Handle | undefined
   readonly #waits: boolean
+  readonly #pool: string | undefined
   /** Why it was ended, if it was ended from outside. */
   #reason: string | undefined
   /** What watches its age, if anything does. */
   reading: Reading | undefined = undefined
 
-  constructor(handle: Handle, waits: boolean) {
+  constructor(handle: Handle, waits: boolean, pool: string | undefined) {
     this.#handle = handle
     this.#waits = waits
+    this.#pool = pool
   }
 
   expire(reason?: string): void {
@@ -318,7 +320,11 @@ class Leased implements SqliteConnection {
   }
 
   #expired(operation: string): LeaseExpiredError {
-    return new LeaseExpiredError(this.#reason === undefined ? { operation } : { operation, reason: this.#reason })
+    return new LeaseExpiredError({
+      ...(this.#pool === undefined ? undefined : { pool: this.#pool }),
+      operation,
+      ...(this.#reason === undefined ? undefined : { reason: this.#reason })
+    })
   }
 
   query(sql: string, params?: Params) {

@@ -179,7 +179,7 @@ export const makeUnsafe = (options?: Options): FaultyFactory => {
           sessions.set(id, session)
           counters.opened++
           measure()
-          return new Lent(session, log)
+          return new Lent(session, undefined, log)
         })
       )
   })
@@ -215,7 +215,7 @@ export const makeUnsafe = (options?: Options): FaultyFactory => {
       })
     },
     needsReset: ({ session }) => session.isSoiled || !gates.reset.isIdle,
-    beginLease: ({ session }) => {
+    beginLease: ({ session }, pool) => {
       log.push({ operation: "begin lease", connection: session.id })
       if (session.lease !== undefined) violations.push(`connection ${session.id} is lent twice at once`)
       if (session.state === "closing" || session.state === "closed") {
@@ -224,7 +224,7 @@ export const makeUnsafe = (options?: Options): FaultyFactory => {
       if (session.isSoiled) violations.push(`connection ${session.id} is lent soiled`)
       counters.leases++
       counters.leased++
-      return session.lease = new Lent(session, log)
+      return session.lease = new Lent(session, pool, log)
     },
     endLease: (lent) => {
       log.push({ operation: "end lease", connection: lent.session.id })
@@ -272,11 +272,13 @@ class Lent implements FaultyConnection {
   readonly run: Effect.Effect<void, FaultyError | LeaseExpiredError>
   readonly soil: Effect.Effect<void, FaultyError | LeaseExpiredError>
 
-  constructor(session: Session, log: Array<LogEntry>) {
+  constructor(session: Session, pool: string | undefined, log: Array<LogEntry>) {
     this.id = session.id
     this.session = session
     this.run = Effect.suspend((): Effect.Effect<void, FaultyError | LeaseExpiredError> => {
-      if (this.isExpired) return Effect.fail(new LeaseExpiredError({ operation: "run" }))
+      if (this.isExpired) {
+        return Effect.fail(new LeaseExpiredError({ ...(pool === undefined ? undefined : { pool }), operation: "run" }))
+      }
       log.push({ operation: "run", connection: session.id })
       return session.state === "open"
         ? Effect.void

@@ -26,7 +26,8 @@ const make = (config: PoolConfig.PoolConfig, asked: Partial<State.Driver<string>
 const caller = (): State.Lease<string> => ({
   fiber: { id: 1, cache: {}, pollUnsafe: () => undefined } as Fiber.Fiber<unknown, unknown>,
   options: undefined,
-  scoped: false,
+  scope: undefined,
+  surrounding: undefined,
   span: undefined,
   stage: "new",
   entry: undefined,

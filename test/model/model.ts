@@ -44,6 +44,7 @@ export interface Caller {
   readonly isSync: boolean
   outcome: "waiting" | "holding" | "over"
   isInterrupted: boolean
+  readonly isScoped: boolean
   connection: Connection | undefined
   fiber: Fiber.Fiber<unknown, unknown> | undefined
   finish: ((body: Effect.Effect<unknown, unknown>) => void) | undefined
@@ -102,6 +103,12 @@ export const observe = (model: Model, real: Real): Effect.Effect<void> =>
         caller.outcome = "over"
         model.counts.returns++
       }
+    }
+    // It takes what belongs to a scope, and leaves the fiber alone.
+    for (const caller of holding(model)) {
+      if (!caller.isScoped || model.now < model.closedAt + limits.drainTimeout) continue
+      caller.outcome = "over"
+      model.counts.returns++
     }
     for (const caller of waiting(model)) {
       assert.isBelow(model.now, caller.deadline, "waits beyond its deadline")

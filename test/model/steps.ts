@@ -42,6 +42,7 @@ const ask = (kind: "use" | "useSync" | "acquire", timeout: number | undefined) =
       deadline: model.now + (timeout ?? limits.acquireTimeout),
       mayBeRefused: waiting(model).length >= limits.maxWaiting,
       isSync: kind === "useSync",
+      isScoped: kind === "acquire",
       outcome: "waiting",
       isInterrupted: false,
       connection: undefined,

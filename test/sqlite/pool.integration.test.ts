@@ -86,7 +86,7 @@ describe("a pool of SQLite connections", () => {
       yield* Effect.scoped(Effect.gen(function*() {
         const pool = yield* ConnectionPool.make({ factory: factory({ filename }), min: 3, max: 3 })
         assert.isAtLeast(openFiles(filename), 3)
-        assert.deepStrictEqual(yield* pool.shutdown(), { returned: 0, interrupted: 0, abandoned: 0 })
+        assert.deepStrictEqual(yield* pool.shutdown(), { returned: 0, interrupted: 0, revoked: 0, abandoned: 0 })
         assert.strictEqual(openFiles(filename), 0)
       }))
     }))
@@ -148,7 +148,7 @@ describe("a lease", () => {
         isTransactionUnsafe: attempt(() => lent.isTransactionUnsafe())
       }
       for (const [operation, effect] of Object.entries(operations)) {
-        const expected = new PoolError.LeaseExpiredError({ operation })
+        const expected = new PoolError.LeaseExpiredError({ pool: "pool", operation })
         assert.deepStrictEqual(yield* Effect.flip(effect), expected)
         // Nor does the next lease bring it back.
         assert.deepStrictEqual(yield* pool.use(() => Effect.flip(effect)), expected)
@@ -160,7 +160,10 @@ describe("a lease", () => {
     Effect.gen(function*() {
       const { pool } = yield* makeWithTable
       const late = yield* pool.use((connection) => Effect.succeed(connection.run("insert into t values (1)")))
-      assert.deepStrictEqual(yield* Effect.flip(late), new PoolError.LeaseExpiredError({ operation: "run" }))
+      assert.deepStrictEqual(
+        yield* Effect.flip(late),
+        new PoolError.LeaseExpiredError({ pool: "pool", operation: "run" })
+      )
     }))
 
   it.effect("begins with the settings of the options", () =>

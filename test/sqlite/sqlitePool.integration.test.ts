@@ -296,8 +296,8 @@ describe("a pool over a file", () => {
       yield* settle
       yield* Deferred.succeed(later, undefined)
       assert.deepStrictEqual(yield* Fiber.join(shutdown), {
-        readers: { returned: 1, interrupted: 0, abandoned: 0 },
-        writer: { returned: 1, interrupted: 0, abandoned: 0 }
+        readers: { returned: 1, interrupted: 0, revoked: 0, abandoned: 0 },
+        writer: { returned: 1, interrupted: 0, revoked: 0, abandoned: 0 }
       })
       assert.strictEqual(yield* Fiber.join(reader), 1)
       assert.deepStrictEqual(yield* Fiber.join(writer), { changes: 1, lastInsertRowid: 2 })

@@ -198,7 +198,10 @@ describe("a stream of rows", () => {
       yield* pool.use((connection) =>
         Effect.gen(function*() {
           assert.isFalse(yield* isReading(connection))
-          assert.deepStrictEqual(yield* Effect.flip(pull), new PoolError.LeaseExpiredError({ operation: "stream" }))
+          assert.deepStrictEqual(
+            yield* Effect.flip(pull),
+            new PoolError.LeaseExpiredError({ pool: "pool", operation: "stream" })
+          )
         })
       )
       assert.strictEqual((yield* pool.stats).connects, 1)

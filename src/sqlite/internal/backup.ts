@@ -33,7 +33,7 @@ export const backup = (
           const failure = Cause.findErrorOption(exit.cause)
           if (Option.isSome(failure)) return Queue.fail(queue, failure.value)
           return Cause.hasInterruptsOnly(exit.cause)
-            ? Queue.fail(queue, new PoolClosedError({ pool: pools.readers.name }))
+            ? Queue.fail(queue, new PoolClosedError({ pool: pools.readers.name, phase: "shutting down" }))
             : Queue.failCause(queue, exit.cause)
         })
       ),

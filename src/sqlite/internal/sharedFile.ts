@@ -59,9 +59,9 @@ export class SharedFile {
       ...writing,
       reset: (kept) => this.#reset(kept, writing.reset!(kept)),
       validate: (kept: Connection) => Effect.sync(() => this.#answers(kept)),
-      beginLease: (kept: Connection) => {
+      beginLease: (kept: Connection, pool: string) => {
         this.#look(this.ages.now())
-        const lent = writing.beginLease!(kept)
+        const lent = writing.beginLease!(kept, pool)
         this.#writers.add(lent)
         return lent
       },
@@ -77,10 +77,10 @@ export class SharedFile {
       ...reading,
       reset: (kept) => this.#reset(kept, reading.reset!(kept)),
       validate: (kept: Connection) => Effect.sync(() => this.#answers(kept)),
-      beginLease: (kept: Connection) => {
+      beginLease: (kept: Connection, pool: string) => {
         const now = this.ages.now()
         this.#look(now)
-        const lent = reading.beginLease!(kept)
+        const lent = reading.beginLease!(kept, pool)
         this.ages.begin(lent, now)
         return lent
       },
