@@ -8,9 +8,16 @@
  */
 import { Cause, Context, Effect, Exit, type Fiber, identity, Predicate, Schedule } from "effect"
 import { BeginTransaction, makeWithTransaction } from "effect/sql/SqlClient"
-import { ConnectionError, isSqlError, SqlError, UnknownError } from "effect/sql/SqlError"
+import {
+  AuthenticationError,
+  AuthorizationError,
+  ConnectionError,
+  isSqlError,
+  SqlError,
+  UnknownError
+} from "effect/sql/SqlError"
 import type { ConnectionPool } from "../ConnectionPool.ts"
-import type { LeaseExpiredError, PoolError } from "../PoolError.ts"
+import type { ConnectError, LeaseExpiredError, PoolError } from "../PoolError.ts"
 import type { Dialect, MakeOptions, Mode, Options, Transactor } from "../Transaction.ts"
 import {
   isCurable,
@@ -363,7 +370,7 @@ const outcome = <C, Isolation extends string, E, A, X, X2>(
 /** An error as a client of `effect/sql` may fail with it. */
 export const toSqlError = (error: SqlError | TransactionError | PoolError<unknown> | LeaseExpiredError): SqlError => {
   if (isSqlError(error)) return error
-  const props = { cause: error, message: error.message }
+  const { message } = error
   switch (error._tag) {
     case "TransactionBeginError":
     case "TransactionCommitError":
@@ -371,11 +378,31 @@ export const toSqlError = (error: SqlError | TransactionError | PoolError<unknow
     // Another attempt may succeed.
     case "AcquireTimeoutError":
     case "QueueFullError":
-    case "ConnectError":
-      return new SqlError({ reason: new ConnectionError({ ...props, operation: "acquire" }) })
+      return new SqlError({ reason: new ConnectionError({ cause: error, message, operation: "acquire" }) })
+    case "ConnectError": {
+      const Reason = connectReason(error)
+      return new SqlError({ reason: new Reason({ cause: error, message, operation: "acquire" }) })
+    }
+    case "PoolClosedError":
+    case "SelfDeadlockError":
+      return new SqlError({ reason: new UnknownError({ cause: error, message, operation: "acquire" }) })
     case "LeaseExpiredError":
-      return new SqlError({ reason: new UnknownError({ ...props, operation: error.operation }) })
+      return new SqlError({ reason: new UnknownError({ cause: error, message, operation: error.operation }) })
     default:
-      return new SqlError({ reason: new UnknownError({ ...props, operation: "transaction" }) })
+      return new SqlError({ reason: new UnknownError({ cause: error, message, operation: "transaction" }) })
+  }
+}
+
+/** Whoever catches it is to try again only where the driver says that this may help, or has said nothing. */
+const connectReason = ({ reason }: ConnectError) => {
+  if (reason._tag === "ConnectDied") return UnknownError
+  if (reason._tag === "ConnectTimedOut" || !isSqlError(reason.error)) return ConnectionError
+  switch (reason.error.reason._tag) {
+    case "AuthenticationError":
+      return AuthenticationError
+    case "AuthorizationError":
+      return AuthorizationError
+    default:
+      return reason.error.isRetryable ? ConnectionError : UnknownError
   }
 }

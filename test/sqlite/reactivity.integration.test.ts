@@ -121,6 +121,33 @@ describe("a reactive query", () => {
       }).pipe(Effect.provide(Layer.fresh(Reactivity.layer)))
     }))
 
+  it.effect("hears of a service beside it in the layers, where the fiber has neither", () =>
+    Effect.gen(function*() {
+      class Notes extends Context.Service<Notes, Effect.Success<typeof notes>>()("test/NotesOfLayers") {}
+      const notes = Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const reactivity = yield* Reactivity.Reactivity
+        return { sql, add: reactivity.mutation(["notes"], sql`insert into note values (null)`) }
+      })
+      const databases = [
+        SqlitePool.layerTemporary(),
+        SqlitePool.layer({ filename: yield* file }),
+        SqliteClient.layer({ filename: yield* file }),
+        SqliteClient.layerConfig({ filename: Config.succeed(yield* file) })
+      ]
+      for (const database of databases) {
+        const layer = Layer.provide(Layer.effect(Notes, notes), [database, Reactivity.layer])
+        yield* Effect.gen(function*() {
+          const { add, sql } = yield* Notes
+          yield* setUp(sql)
+          const { next, seen } = yield* watch(sql)
+          yield* sql.withTransaction(add)
+          yield* next
+          assert.deepStrictEqual(seen, [0, 1])
+        }).pipe(Effect.scoped, Effect.provide(layer))
+      }
+    }))
+
   it.effect("that is begun in a transaction goes on after its end", () =>
     Effect.gen(function*() {
       const { sql } = yield* SqlitePool.makeTemporary()
