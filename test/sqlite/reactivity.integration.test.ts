@@ -118,6 +118,14 @@ describe("a reactive query", () => {
         yield* Reactivity.mutation(pool.sql`insert into note values (null)`, ["notes"])
         yield* next
         assert.deepStrictEqual(seen, [0, 1, 2])
+        // Whichever of them it is, a transaction comes first.
+        const other = yield* Reactivity.Reactivity
+        for (const reactivity of [captured, other]) {
+          const add = reactivity.mutation(["notes"], pool.sql`insert into note values (null)`)
+          yield* Effect.flip(pool.transaction(Effect.andThen(add, Effect.fail("no"))))
+        }
+        yield* settle
+        assert.deepStrictEqual(seen, [0, 1, 2])
       }).pipe(Effect.provide(Layer.fresh(Reactivity.layer)))
     }))
 
