@@ -118,33 +118,37 @@ describe("a transaction begun by a statement", () => {
       assert.include(error.message, "withTransaction")
     }))
 
-  it.effect("survives being interrupted at any point: it is open, or its connection is returned", () =>
-    Effect.gen(function*() {
-      const context = yield* Layer.build(SqliteClient.layer({ filename: yield* file, drainTimeout: 0 }))
-      const sql = Context.get(context, SqliteClient.SqliteClient)
-      const pool = Context.get(context, SqlitePool.SqlitePool)
-      const inUse = Effect.map(pool.stats, ({ writer }) => writer.inUse)
-      yield* sql`create table person(id integer primary key, name text not null)`
-      let begun = 0
-      const report = yield* Sweep.run({
-        budgets: [3, 16],
-        turns: [0, 60],
-        // Somebody has the connection for a moment, so that there is a wait.
-        setup: Effect.forkChild(pool.write(() => Effect.repeat(Effect.yieldNow, { times: 2 }))),
-        scenario: () => Effect.andThen(sql`begin immediate`, sql`insert into person(name) values ('nobody')`),
-        check: (holder) =>
-          Effect.gen(function*() {
-            yield* Fiber.join(holder)
-            const before = yield* inUse
-            const ended = yield* Effect.exit(sql`rollback`)
-            // What says that there was none to end has not lost one.
-            assert.strictEqual(before, Exit.isSuccess(ended) ? 1 : 0)
-            if (Exit.isSuccess(ended)) begun++
-            assert.strictEqual(yield* inUse, 0)
-            assert.deepStrictEqual(yield* names(sql), [])
-          }).pipe(Effect.orDie)
-      })
-      assert.isAbove(report.interrupted, report.cases / 10)
-      assert.isAbove(begun, report.cases / 10)
-    }))
+  it.effect(
+    "survives being interrupted at any point: it is open, or its connection is returned",
+    () =>
+      Effect.gen(function*() {
+        const context = yield* Layer.build(SqliteClient.layer({ filename: yield* file, drainTimeout: 0 }))
+        const sql = Context.get(context, SqliteClient.SqliteClient)
+        const pool = Context.get(context, SqlitePool.SqlitePool)
+        const inUse = Effect.map(pool.stats, ({ writer }) => writer.inUse)
+        yield* sql`create table person(id integer primary key, name text not null)`
+        let begun = 0
+        const report = yield* Sweep.run({
+          budgets: [3, 16],
+          turns: [0, 60],
+          // Somebody has the connection for a moment, so that there is a wait.
+          setup: Effect.forkChild(pool.write(() => Effect.repeat(Effect.yieldNow, { times: 2 }))),
+          scenario: () => Effect.andThen(sql`begin immediate`, sql`insert into person(name) values ('nobody')`),
+          check: (holder) =>
+            Effect.gen(function*() {
+              yield* Fiber.join(holder)
+              const before = yield* inUse
+              const ended = yield* Effect.exit(sql`rollback`)
+              // What says that there was none to end has not lost one.
+              assert.strictEqual(before, Exit.isSuccess(ended) ? 1 : 0)
+              if (Exit.isSuccess(ended)) begun++
+              assert.strictEqual(yield* inUse, 0)
+              assert.deepStrictEqual(yield* names(sql), [])
+            }).pipe(Effect.orDie)
+        })
+        assert.isAbove(report.interrupted, report.cases / 10)
+        assert.isAbove(begun, report.cases / 10)
+      }),
+    30_000
+  )
 })
