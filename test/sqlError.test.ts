@@ -46,7 +46,7 @@ const errors: ReadonlyArray<readonly [Parameters<typeof toSqlError>[0], string, 
     "acquire"
   ],
   [new PoolError.QueueFullError({ pool, maxWaiting: 1, occupancy }), "ConnectionError", true, "acquire"],
-  [new PoolError.PoolClosedError({ pool }), "UnknownError", false, "acquire"],
+  [new PoolError.PoolClosedError({ pool, phase: "closed" }), "UnknownError", false, "acquire"],
   [new PoolError.SelfDeadlockError({ pool, fiber: 1, occupancy }), "UnknownError", false, "acquire"],
   [failed(new ConnectionError({ cause })), "ConnectionError", true, "acquire"],
   [failed(new LockTimeoutError({ cause })), "ConnectionError", true, "acquire"],
