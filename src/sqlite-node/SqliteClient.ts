@@ -14,6 +14,7 @@ import * as Options from "../internal/options/rules.ts"
 import * as HeardReactivity from "../internal/reactivity.ts"
 import { toSqlError } from "../internal/transaction.ts"
 import type { ConnectError, PoolConfigError } from "../PoolError.ts"
+import { Lasting } from "../sqlite/internal/lasting.ts"
 import * as PoolSettings from "../sqlite/internal/poolSettings.ts"
 import { refused } from "../sqlite/internal/sqlError.ts"
 import type { TwoPools } from "../sqlite/internal/twoPools.ts"
@@ -213,20 +214,23 @@ const resolve = (config: SqliteClientConfig): Result.Result<PoolSettings.PoolSet
     const settings = PoolSettings.settingsOf(
       given.has("prepareCacheSize") ? { ...options, statementCacheSize: prepareCacheSize } : options
     )
-    const { client, connection, isOneConnection, walLimit } = settings
+    const { client, connection, walLimit } = settings
+    // Without WAL, a connection that reads keeps the one that writes from committing.
+    const isOneConnection = settings.isOneConnection || (disableWAL && !readonly)
+    const lasting = new Lasting(readonly, isOneConnection)
     return {
       ...settings,
-      // Without WAL, a connection that reads keeps the one that writes from committing.
-      isOneConnection: isOneConnection || (disableWAL && !readonly),
+      isOneConnection,
       // Who cannot write cannot cut the log back.
       walLimit: readonly ? Infinity : walLimit,
       connection: {
         ...connection,
         isReadOnly: readonly,
         journalMode: disableWAL ? undefined : connection.journalMode,
-        extensions: new Set<string>()
+        extensions: new Set<string>(),
+        lasting
       },
-      client: { ...client, imitatesOneConnection: true }
+      client: { ...client, imitatesOneConnection: true, lasting }
     }
   })
 }

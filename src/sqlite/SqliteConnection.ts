@@ -12,7 +12,7 @@ import { LeaseExpiredError } from "../PoolError.ts"
 import type { Cursor } from "./internal/cursor.ts"
 import type { Handle } from "./internal/handle.ts"
 import { mayStartLater, retryWhileLocked } from "./internal/locks.ts"
-import * as Opening from "./internal/opening.ts"
+import * as Open from "./internal/opening.ts"
 import type { Reading } from "./internal/readAges.ts"
 import * as Settings from "./internal/settings.ts"
 import * as SqliteError from "./internal/sqlError.ts"
@@ -166,8 +166,44 @@ export interface Options {
    * Statements do not wait for locks; those of a `SqlitePool` do. Default 5 seconds.
    */
   readonly busyTimeout?: Duration.Input | undefined
-  /** Prepared statements to keep, those used last. 0 for none. Default 200. */
+  /**
+   * Prepared statements to keep, those used last. 0 for none. Default 200. Of their texts, at most 4 MiB are kept: a longer
+   * one is compiled each time.
+   */
   readonly statementCacheSize?: number | undefined
+  /**
+   * Runs with each connection before it is lent for the first time, after its pragmas, and again whenever it was opened
+   * anew: to attach a database, to load an extension, to set a pragma that has no option, to make a temporary table.
+   *
+   * What it sets is how the connection is whenever it is lent: what a lease changes of it is undone when the lease ends.
+   * Fails as opening does: what it fails with is the error of the connect attempt, and so is a transaction that it leaves
+   * open. Waits for the locks of others for `busyTimeout`, and has to end within the pool's `connectTimeout`. Default:
+   * nothing.
+   *
+   * A transaction that writes to the database and to an attached one is atomic in each of them, but not over both: in WAL
+   * mode a crash at the wrong moment leaves one with it and the other without. Each file attached is opened once more on
+   * each connection, which costs two or three descriptors.
+   *
+   * ```ts
+   * import { SqlitePool } from "effect-connection-pool/sqlite"
+   *
+   * export const Database = SqlitePool.layer({
+   *   filename: "app.db",
+   *   onOpen: (connection) => connection.exec("attach 'archive.db' as archive; pragma recursive_triggers = on")
+   * })
+   * ```
+   */
+  readonly onOpen?:
+    | ((connection: SqliteConnection, opening: Opening) => Effect.Effect<unknown, unknown>)
+    | undefined
+}
+
+/** What `onOpen` is told of the connection. */
+export interface Opening {
+  /** Whether the connection only reads, as those for `SqlitePool.read`. */
+  readonly isReader: boolean
+  /** Loads an extension of SQLite from a file, on this connection. SQL itself may not load any. */
+  readonly loadExtension: (path: string) => Effect.Effect<void, SqlError>
 }
 
 /**
@@ -230,7 +266,7 @@ export const factoryOf = (
     connect,
     isAlive: (connection) => handleOf(connection).isUsable,
     needsReset: (connection) => handleOf(connection).needsReset,
-    reset: (connection) => Opening.reset(handleOf(connection)),
+    reset: (connection) => Open.reset(handleOf(connection), lendToOnOpen),
     beginLease: (connection, pool) => new Leased(handleOf(connection), waits, pool),
     endLease: (lent) => (lent as Leased).expire(),
     isTransient: (error) => SqliteError.isLock(codeOf(error))
@@ -259,7 +295,12 @@ export const openWith = (
   settings: Settings.Settings,
   isFirst = true
 ): Effect.Effect<SqliteConnection, SqlError, Scope.Scope> =>
-  Effect.map(Opening.open(settings, isFirst), (handle) => new Leased(handle, false, undefined))
+  Effect.map(Open.open(settings, isFirst, lendToOnOpen), (handle) => new Leased(handle, false, undefined))
+
+const lendToOnOpen: Open.Lend = (handle) => {
+  const connection = new Leased(handle, true, undefined)
+  return { connection, end: () => connection.expire("onOpen has ended") }
+}
 
 /**
  * SQLite's extended result code behind a `SqlError`, if it came from SQLite: 5 for a database that is locked, 2067 for a
@@ -355,6 +396,15 @@ class Leased implements SqliteConnection {
   }
 
   stream(sql: string, params?: Params) {
+    return this.streamAs(sql, params, false)
+  }
+
+  /** With `isAlone`, what would be gone with the lease is refused. */
+  streamAs(
+    sql: string,
+    params: Params | undefined,
+    isAlone: boolean
+  ): Stream.Stream<Row, SqlError | LeaseExpiredError> {
     return Stream.fromChannel(Channel.fromTransformBracket((_, __, scope) => {
       let cursor: Cursor | undefined
       const read = attempt(() => {
@@ -362,7 +412,7 @@ class Leased implements SqliteConnection {
         return cursor!.read(rowsAtATime) as Array<Row>
       }).pipe(Effect.flatMap((rows) => Arr.isArrayNonEmpty(rows) ? Exit.succeed(rows) : Cause.done()))
       const open = attempt((bigInts) => {
-        const opened = this.handle("stream").cursor("stream", sql, params, bigInts)
+        const opened = this.handle("stream").cursor("stream", sql, params, bigInts, isAlone)
         cursor = opened
         let isFirst = true
         return Effect.suspend(() => {
@@ -433,6 +483,18 @@ const attempt = <A>(
  */
 export const handleOf = (connection: SqliteConnection, operation = "lease"): Handle =>
   (connection as Leased).handle(operation)
+
+/**
+ * A statement's rows on a connection that is taken for this statement only: what would be gone with it is refused.
+ *
+ * @internal
+ */
+export const streamOn = (
+  connection: SqliteConnection,
+  sql: string,
+  params: Params | undefined,
+  isAlone: boolean
+): Stream.Stream<Row, SqlError | LeaseExpiredError> => (connection as Leased).streamAs(sql, params, isAlone)
 
 /**
  * What watches the age of a lease, if anything does.

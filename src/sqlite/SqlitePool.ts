@@ -50,6 +50,7 @@ export interface Options extends
     | "autoVacuum"
     | "trustedSchema"
     | "statementCacheSize"
+    | "onOpen"
   >
 {
   /** What the database is called in errors, events, logs and metrics. Default `"sqlite"`. */

@@ -3,12 +3,16 @@ import { Effect, Exit } from "effect"
 import { SqliteConnection } from "effect-connection-pool/sqlite"
 import { SafeIntegers } from "effect/sql/SqlClient"
 import { SqlError, SqlSyntaxError } from "effect/sql/SqlError"
+import * as fc from "fast-check"
 import { DatabaseSync } from "node:sqlite"
+import { Authorizer } from "../../src/sqlite/internal/authorizer.ts"
 import { Handle } from "../../src/sqlite/internal/handle.ts"
-import { Statements } from "../../src/sqlite/internal/statements.ts"
+import { type Owner, statementBytesToKeep, Statements } from "../../src/sqlite/internal/statements.ts"
 import { file, judge } from "./support.ts"
 
 const memory = SqliteConnection.open({ filename: ":memory:" })
+
+const owner: Owner = { admit: () => {}, isTrigger: () => false }
 
 /** The message of the `SqlSyntaxError` with which SQL is refused. */
 const refusal = (f: () => unknown): string => {
@@ -287,8 +291,8 @@ describe("prepared statements", () => {
 
   it("that were used longest ago make room first", () => {
     const database = new DatabaseSync(":memory:")
-    const statements = new Statements(database, 3)
-    const get = (name: string) => statements.get("query", `select '${name}'`)
+    const statements = new Statements(new Authorizer(database), owner, 3)
+    const get = (name: string) => statements.get("query", `select '${name}'`, false)
     const [a, b] = [get("a"), get("b"), get("c")]
     assert.strictEqual(get("a"), a)
     get("d")
@@ -296,6 +300,51 @@ describe("prepared statements", () => {
     assert.notStrictEqual(get("b"), b)
     assert.strictEqual(statements.size, 3)
     database.close()
+  })
+
+  it("are bounded by their texts too, whatever is asked for", () => {
+    const database = new DatabaseSync(":memory:")
+    const capacity = 20
+    const bytesToKeep = 2000
+    const lengths = fc.oneof(
+      fc.integer({ min: 1, max: 100 }),
+      fc.integer({ min: 1, max: Math.floor(bytesToKeep / 3) }),
+      fc.integer({ min: bytesToKeep - 20, max: bytesToKeep + 20 })
+    )
+    fc.assert(
+      fc.property(
+        fc.array(fc.tuple(fc.integer({ min: 0, max: 30 }), lengths, fc.constantFrom("x", "é")), { maxLength: 40 }),
+        (texts) => {
+          const statements = new Statements(new Authorizer(database), owner, capacity, bytesToKeep)
+          const kept: Array<string> = []
+          for (const [which, length, letter] of texts) {
+            const sql = `select ${which} /* ${letter.repeat(Math.floor(length / Buffer.byteLength(letter)))} */`
+            const found = statements.get("query", sql, false)
+            assert.deepStrictEqual(Object.values(found.statement.get()!), [which])
+            // What is used last stays; what is longer than all together may be is not kept at all.
+            if (kept.includes(sql)) kept.splice(kept.indexOf(sql), 1)
+            if (Buffer.byteLength(sql) <= bytesToKeep) kept.push(sql)
+            const size = () => kept.reduce((sum, sql) => sum + Buffer.byteLength(sql), 0)
+            while (kept.length > capacity || size() > bytesToKeep) kept.shift()
+            assert.strictEqual(statements.size, kept.length)
+            assert.strictEqual(statements.bytes, size())
+          }
+        }
+      ),
+      { numRuns: 300 }
+    )
+    database.close()
+  })
+
+  it("are not kept where one alone is too long", () => {
+    const settings = { filename: ":memory:", isMemory: true, isReadOnly: false, statementCacheSize: 200 }
+    const handle = new Handle(settings as Handle["settings"])
+    const long = (length: number) => `select 1 /* ${"x".repeat(length)} */`
+    for (let n = 0; n < 30; n++) handle.rows("query", long(statementBytesToKeep / 4 + n), undefined, false, false)
+    assert.strictEqual(handle.cachedStatements, 3)
+    handle.rows("query", long(statementBytesToKeep), undefined, false, false)
+    assert.strictEqual(handle.cachedStatements, 3)
+    handle.close()
   })
 
   it.effect("need not be kept at all", () =>

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Kinds } from "../../src/sqlite/internal/kinds.ts"
+import { Kinds, lengthToKeep } from "../../src/sqlite/internal/kinds.ts"
 
 describe("kinds of statements", () => {
   it("are told by their text, the first time and ever after", () => {
@@ -22,5 +22,16 @@ describe("kinds of statements", () => {
     kinds.of("commit")
     assert.strictEqual(kinds.size, 1000)
     assert.strictEqual(kinds.of("commit"), "control")
+  })
+
+  it("are kept for so many letters at most", () => {
+    const kinds = new Kinds()
+    for (let n = 0; n < 1000; n++) {
+      kinds.of(`select ${n} /* ${"x".repeat(9000)} */`)
+      assert.isAtMost(kinds.length, lengthToKeep)
+    }
+    // As many as fit.
+    assert.isAbove(kinds.length, lengthToKeep - 10_000)
+    assert.strictEqual(kinds.size, Math.floor(kinds.length / 9000))
   })
 })

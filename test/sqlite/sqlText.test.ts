@@ -177,44 +177,52 @@ describe("isWrite", () => {
   for (const sql of others) it(`does not hold for ${sql}`, () => assert.isFalse(read(sql).isWrite))
 })
 
-describe("altersSession", () => {
-  const altering = [
-    "pragma foreign_keys = off",
-    "PRAGMA main.cache_size(10)",
-    "pragma \"foreign_keys\" = off",
-    "attach 'x' as y",
-    "detach y",
-    "create temp table t(a)",
-    "CREATE TEMPORARY VIEW v as select 1",
-    "create table temp.t(a)",
-    "create table if not exists temp.t(a)",
-    "select 1; pragma query_only = 1; select 2",
-    "create temp trigger t after insert on a begin select 1; end",
-    "explain pragma foreign_keys = off",
-    "explain query plan pragma main.synchronous(off)",
-    "create table \"temp\".t(a)",
-    "create view [Temp].v as select 1",
-    "create table `temp` . t(a)",
-    "create table 'TEMP'.t(a)"
+describe("takesLock", () => {
+  const taking = [
+    "begin immediate",
+    "BEGIN EXCLUSIVE TRANSACTION",
+    "begin /* now */ immediate",
+    "begin -- now\n exclusive",
+    "select 1; begin immediate"
   ]
   const others = [
-    "pragma foreign_keys",
-    "pragma table_info(t)",
-    "pragma main.table_info('t')",
-    "pragma user_version = 7",
-    "pragma wal_checkpoint(truncate)",
-    "pragma optimize",
-    "create table temporal(a, temp_b)",
-    "create table t(a); insert into t values ('temp')",
-    "select temp = 1 from t",
-    "insert into t values ('pragma foreign_keys = off')",
-    "explain pragma foreign_keys",
-    "explain select 1 = 1",
-    "create table t(a default 'temp')",
-    "insert into \"temp\" values (1)"
+    "begin",
+    "begin deferred",
+    "begin transaction; select immediate from t",
+    "explain begin immediate",
+    "commit"
   ]
-  for (const sql of altering) it(`holds for ${sql}`, () => assert.isTrue(read(sql).altersSession))
-  for (const sql of others) it(`does not hold for ${sql}`, () => assert.isFalse(read(sql).altersSession))
+  for (const sql of taking) it(`holds for ${JSON.stringify(sql)}`, () => assert.isTrue(read(sql).takesLock))
+  for (const sql of others) it(`does not hold for ${sql}`, () => assert.isFalse(read(sql).takesLock))
+})
+
+describe("the name of a placeholder", () => {
+  it("goes on with any letter, digit, _, $ and everything beyond ASCII, to the first and the last of each", () => {
+    for (const part of ["a", "z", "A", "Z", "0", "9", "_", "$", "\u0080", "\uffff"]) {
+      assert.deepStrictEqual(read(`select :a${part}b`).placeholders, [`:a${part}b`])
+      // After a digit, a letter or `$`, a colon begins another.
+      assert.deepStrictEqual(read(`select :${part}`).placeholders, [`:${part}`])
+    }
+  })
+
+  it("ends with what is next to those in ASCII", () => {
+    for (const other of ["`", "{", "@", "[", "/", "^", "#", "%", "\u007f"]) {
+      assert.strictEqual(read(`select :a${other}`).placeholders[0], ":a")
+    }
+    assert.deepStrictEqual(read("select :a:b").placeholders, [":a", ":b"])
+  })
+
+  it("goes on in the number of a positional one to the last digit", () => {
+    assert.strictEqual(read("select ?9").placeholders.length, 9)
+    assert.strictEqual(read("select ?19").placeholders.length, 19)
+    assert.strictEqual(read("select ?10").placeholders.length, 10)
+  })
+
+  it("cannot begin with a parenthesis: that is no placeholder", () => {
+    assert.deepStrictEqual(read("select :(1)").placeholders, [])
+    assert.deepStrictEqual(read("select $(a), @(b), ?").placeholders, [undefined])
+    assert.deepStrictEqual(read("select :a(1)").placeholders, [":a(1)"])
+  })
 })
 
 describe("any text", () => {

@@ -151,7 +151,9 @@ describe("the configuration", () => {
         autoVacuum: "full",
         busyTimeout: 2000,
         statementCacheSize: 10,
-        extensions: undefined
+        extensions: undefined,
+        lasting: undefined,
+        onOpen: undefined
       })
     }))
 

@@ -29,7 +29,7 @@ const make = ({ transform, transformQueryNames }: Options = {}) => {
     }
   } as unknown as Handle
   const place: Place = {
-    run: (_, { params, text }, action) => Effect.sync(() => action(handle, text.sql, params, false)),
+    run: (_, { params, text }, action) => Effect.sync(() => action(handle, text.sql, params, false, true)),
     stream: (sql, params) => Stream.sync(() => done.push(["stream", sql, params as ReadonlyArray<unknown>]))
   }
   const kinds = new Kinds()

@@ -25,6 +25,7 @@ import { ByHand } from "./byHand.ts"
 import * as Dialect from "./dialect.ts"
 import { Joined } from "./joined.ts"
 import { Kinds, uncontrolled } from "./kinds.ts"
+import type { Lasting } from "./lasting.ts"
 import { mayStartLater, retryWhileLocked } from "./locks.ts"
 import { LockTimeout, withBusyTimeout } from "./lockTimeout.ts"
 import { type Action, isSuccess, type Place, placeOf, type Query, toConnection, type Transform } from "./place.ts"
@@ -52,6 +53,8 @@ export interface Options {
    * Default false: that is refused, and a setting.
    */
   readonly imitatesOneConnection?: boolean | undefined
+  /** What statements have changed about their connection, where that lasts. */
+  readonly lasting?: Lasting | undefined
   readonly spanAttributes?: Readonly<Record<string, unknown>> | undefined
   /** Names of columns as they are to appear in rows. */
   readonly transformResultNames?: ((name: string) => string) | undefined
@@ -204,31 +207,38 @@ class Routed implements Place {
 
   run<A>(
     fiber: Fiber.Fiber<unknown, unknown>,
-    { params, text: { kind, sql } }: Query,
+    query: Query,
     action: Action<A>
   ): Effect.Effect<A, SqlError> {
+    const { params, text: { kind, sql } } = query
     const bigInts = bigIntsOf(fiber)
-    const once = (connection: SqliteConnection) => action(handleOf(connection, "execute"), sql, params, bigInts)
     const byHand = this.#byHand
+    const once = (connection: SqliteConnection) => action(handleOf(connection, "execute"), sql, params, bigInts, true)
     if (byHand !== undefined && (kind === "control" || byHand.connection !== undefined)) return byHand.run(once)
-    const { reader, writer } = this.#options
+    const { lasting, reader, writer } = this.#options
+    if (lasting?.isStale === true) return Effect.flatMap(this.#renew(lasting), () => this.run(fiber, query, action))
     switch (kind) {
       case "control":
         return Effect.fail(uncontrolled(sql))
       case "write":
       case "recall":
         return this.#runOn(writer, fiber, once, undefined)
-      case "read":
-        return this.#runOn(reader, fiber, once, reader === writer ? undefined : writer)
+      case "read": {
+        const pool = lasting?.hasOwn === true ? writer : reader
+        return this.#runOn(pool, fiber, once, pool === writer ? undefined : writer)
+      }
     }
   }
 
   stream(sql: string, params: Params): Stream.Stream<unknown, SqlError> {
     return Stream.suspend(() => {
-      const { reader, writer } = this.#options
+      const { lasting, reader, writer } = this.#options
       const kind = this.#kinds.of(sql)
       const begun = this.#byHand?.connection
       if (begun !== undefined && kind !== "control") return Stream.mapError(begun.stream(sql, params), toSqlError)
+      if (lasting?.isStale === true) {
+        return Stream.unwrap(Effect.map(this.#renew(lasting), () => this.stream(sql, params)))
+      }
       switch (kind) {
         case "control":
           return Stream.fail(uncontrolled(sql))
@@ -236,6 +246,7 @@ class Routed implements Place {
         case "recall":
           return this.#streamOn(writer, sql, params)
         case "read":
+          if (lasting?.hasOwn === true) return this.#streamOn(writer, sql, params)
           return Stream.catchIf(
             this.#streamOn(reader, sql, params),
             (error) => isRefusedWrite(error) && reader !== writer,
@@ -268,9 +279,20 @@ class Routed implements Place {
     })
   }
 
+  /** Has those connections opened anew that were opened before statements last changed what is to be so on all. */
+  #renew(lasting: Lasting): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      lasting.isStale = false
+      return Effect.asVoid(this.#options.reader.recycle)
+    })
+  }
+
   #streamOn(pool: Pool, sql: string, params: Params): Stream.Stream<unknown, SqlError> {
     return streamFrom(
-      Effect.flatMap(pool.acquire, (connection) => this.#persist(startReading(connection, sql, params))),
+      Effect.flatMap(
+        pool.acquire,
+        (connection) => this.#persist(startReading(connection, sql, params, true))
+      ),
       Effect.void
     )
   }
@@ -298,7 +320,11 @@ class InTransaction implements Place {
     if (kind === "control") return Effect.fail(uncontrolled(sql))
     const bigInts = bigIntsOf(fiber)
     const ran = within(
-      this.#session.step(sql, (connection) => action(handleOf(connection, "execute"), sql, params, bigInts), failure),
+      this.#session.step(
+        sql,
+        (connection) => action(handleOf(connection, "execute"), sql, params, bigInts, false),
+        failure
+      ),
       fiber
     )
     return isSuccess(ran) ? ran : Effect.mapError(ran, toSqlError)
@@ -307,7 +333,7 @@ class InTransaction implements Place {
   stream(sql: string, params: Params): Stream.Stream<unknown, SqlError> {
     if (this.#kinds.of(sql) === "control") return Stream.fail(uncontrolled(sql))
     return streamFrom(
-      this.#session.steps(sql, (connection) => startReading(connection, sql, params)),
+      this.#session.steps(sql, (connection) => startReading(connection, sql, params, false)),
       Effect.mapError(this.#session.check(sql), toSqlError)
     )
   }
@@ -327,7 +353,7 @@ class Reserved implements Place {
     action: Action<A>
   ): Effect.Effect<A, SqlError> {
     return Effect.try({
-      try: () => action(handleOf(this.#connection, "execute"), text.sql, params, bigIntsOf(fiber)),
+      try: () => action(handleOf(this.#connection, "execute"), text.sql, params, bigIntsOf(fiber), false),
       catch: (thrown) => toSqlError(failure(thrown))
     })
   }

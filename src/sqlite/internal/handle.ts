@@ -2,14 +2,29 @@
 import { Predicate } from "effect"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { backup, DatabaseSync } from "node:sqlite"
+import { Authorizer, type Subject } from "./authorizer.ts"
 import { bind, type Params } from "./binding.ts"
 import { Cursor } from "./cursor.ts"
+import {
+  alters,
+  type Circumstances,
+  type Demand,
+  isSetting,
+  keyOf,
+  type Pragma,
+  quoteName,
+  refusalOf,
+  spell,
+  truthOf
+} from "./demands.ts"
 import { exactly, Numbers, runRefusesNumbers, withNumbers } from "./integers.ts"
+import type { Lasting } from "./lasting.ts"
 import * as Refusal from "./refusal.ts"
 import { nameOf, type Settings } from "./settings.ts"
 import {
   closed,
   codeOfThrown,
+  denied,
   fromSqlite,
   fromSqliteSaying,
   primaryOf,
@@ -18,7 +33,7 @@ import {
   refusedWrite,
   sqliteMessage
 } from "./sqlError.ts"
-import { type Prepared, readSql, Statements } from "./statements.ts"
+import { type Owner, type Prepared, readSql, Statements } from "./statements.ts"
 
 export interface RunResult {
   readonly changes: number
@@ -40,6 +55,7 @@ export interface Progress {
 export class Handle {
   readonly settings: Settings
   #database: DatabaseSync
+  #authorizer: Authorizer
   #statements: Statements
   #isOpen = true
   /** Whether the file turned out to be a database, and the settings are made. */
@@ -49,13 +65,46 @@ export class Handle {
   #isQueryOnly = false
   /** Why whoever has it may not write for the time being, if so. */
   #restriction: string | undefined
+  /** Whether they are enforced. */
+  #foreignKeys: boolean
   readonly #cursors = new Set<Cursor>()
+  /** Of what SQLite compiles while statements run: again, or on its own account. */
+  readonly #running: Subject = {
+    demanded: ({ kind }) => {
+      // Which table a name is of is found anew. An attached database is that of a `vacuum`.
+      if (kind === "temporary" && !this.#keeps) this.#isAltered = true
+    }
+  }
+  readonly #admit: Owner["admit"] = (demand, operation, sql, isAlone) => {
+    // Only the connection that writes remembers that; where statements expect one connection, they mean that one.
+    if (demand.kind === "recall" && this.settings.lasting !== undefined && !this.#keeps) {
+      throw this.#refusal(operation, sql)
+    }
+    const at = this.#circumstances(isAlone)
+    const refusal = refusalOf(demand, at)
+    if (refusal !== undefined) throw denied(operation, sql, refusal)
+    if (!this.#keeps && alters(demand, at)) this.#isAltered = true
+    if (demand.kind !== "pragma" || demand.value === null || at.isTransaction && demand.name === "foreign_keys") return
+    this.#track(demand)
+    if (this.#isOpening && isSetting(demand)) this.#baseline.set(keyOf(demand), demand)
+  }
+  /** Pragmas that were set while it was opened, and are not what the settings say. */
+  readonly #baseline = new Map<string, Pragma>()
+  /** What else was there when it was opened, by name. */
+  #kept: Session = nothing
+  /** Whether what is set now belongs to the connection as it is opened. */
+  #isOpening = false
+  /** Whether what statements change about it lasts. */
+  readonly #keeps: boolean
 
   /** Opens the file. Throws what Node throws. What is wrong with the contents shows only in `configure`. */
   constructor(settings: Settings) {
     this.settings = settings
+    this.#foreignKeys = settings.foreignKeys
+    this.#keeps = settings.lasting !== undefined && settings.lasting.isReadOnly === settings.isReadOnly
     this.#database = openDatabase(settings)
-    this.#statements = new Statements(this.#database, settings.statementCacheSize)
+    this.#authorizer = new Authorizer(this.#database)
+    this.#statements = this.#newStatements()
   }
 
   /** Whether it is open, and no failure of the disk or the memory has left it in doubt. */
@@ -112,24 +161,50 @@ export class Handle {
     return this.#statements.size
   }
 
-  /** The rows: arrays or objects without a prototype. */
-  rows(operation: string, sql: string, params: Params | undefined, arrays: boolean, bigInts: boolean): Array<unknown> {
-    const prepared = this.#prepare(operation, sql)
+  /**
+   * The rows: arrays or objects without a prototype. With `isAlone`, here and below, the connection is taken for this
+   * statement only, and what would be gone with it is refused.
+   */
+  rows(
+    operation: string,
+    sql: string,
+    params: Params | undefined,
+    arrays: boolean,
+    bigInts: boolean,
+    isAlone = false
+  ): Array<unknown> {
+    return this.#rows(operation, this.#prepare(operation, sql, isAlone), params, arrays, bigInts)
+  }
+
+  #rows(
+    operation: string,
+    prepared: Prepared,
+    params: Params | undefined,
+    arrays: boolean,
+    bigInts: boolean
+  ): Array<unknown> {
     const bound = bind(operation, prepared.text, params)
     // What is written is stored before its rows are read: it cannot fail any more over one that no number can hold.
     const isExact = bigInts || prepared.text.isWrite
     const statement = prepared.giving(arrays, isExact)
     try {
       const rows = statement.all(...bound)
+      if (prepared.demands !== undefined) this.#done(prepared.demands)
       return isExact === bigInts ? rows : rows.map(withNumbers)
     } catch (thrown) {
-      throw this.#failureOf(thrown, operation, sql)
+      throw this.#failureOf(thrown, operation, prepared.sql)
     }
   }
 
   /** The rows as objects without a prototype, for a caller who takes its time. The cursor is theirs to close. */
-  cursor(operation: string, sql: string, params: Params | undefined, bigInts: boolean): Cursor {
-    const prepared = this.#prepare(operation, sql, "fresh")
+  cursor(
+    operation: string,
+    sql: string,
+    params: Params | undefined,
+    bigInts: boolean,
+    isAlone = false
+  ): Cursor {
+    const prepared = this.#prepare(operation, sql, isAlone, "fresh")
     const bound = bind(operation, prepared.text, params)
     const isExact = bigInts || prepared.text.isWrite
     const statement = prepared.giving(false, isExact)
@@ -141,6 +216,7 @@ export class Handle {
         (closed) => this.#cursors.delete(closed)
       )
       this.#cursors.add(cursor)
+      if (prepared.demands !== undefined) this.#done(prepared.demands)
       return cursor
     } catch (thrown) {
       throw this.#failure(thrown, operation, sql)
@@ -157,12 +233,13 @@ export class Handle {
     operation: string,
     sql: string,
     params: Params | undefined,
-    bigInts: boolean
+    bigInts: boolean,
+    isAlone = false
   ): Array<unknown> | RunResult {
-    const { statement } = this.#prepare(operation, sql)
-    return statement.columns().length > 0
-      ? this.rows(operation, sql, params, false, bigInts)
-      : this.run(operation, sql, params, bigInts)
+    const prepared = this.#prepare(operation, sql, isAlone)
+    return prepared.statement.columns().length > 0
+      ? this.#rows(operation, prepared, params, false, bigInts)
+      : this.#run(operation, prepared, params, bigInts)
   }
 
   /** Begins a transaction that may write; fails where none can, which SQLite would not say. */
@@ -173,18 +250,22 @@ export class Handle {
   }
 
   run(operation: string, sql: string, params: Params | undefined, bigInts: boolean): RunResult {
-    const prepared = this.#prepare(operation, sql)
+    return this.#run(operation, this.#prepare(operation, sql, false), params, bigInts)
+  }
+
+  #run(operation: string, prepared: Prepared, params: Params | undefined, bigInts: boolean): RunResult {
     const bound = bind(operation, prepared.text, params)
     const statement = prepared.giving(false, runRefusesNumbers())
     try {
       const { changes, lastInsertRowid } = statement.run(...bound)
+      if (prepared.demands !== undefined) this.#done(prepared.demands)
       return {
         // Of any other statement, SQLite reports the changes of the one before.
         changes: prepared.text.isWrite ? Number(changes) : 0,
         lastInsertRowid: this.#rowid(lastInsertRowid, bigInts)
       }
     } catch (thrown) {
-      throw this.#failure(thrown, operation, sql)
+      throw this.#failure(thrown, operation, prepared.sql)
     }
   }
 
@@ -193,13 +274,30 @@ export class Handle {
     if (!this.#isOpen) throw closed(operation)
     const text = readSql(operation, script)
     if (text.placeholders.length > 0) throw refused(operation, `${operation}: a script takes no parameters`)
-    if (text.altersSession) this.#isAltered = true
-    if (text.controlsTransaction) this.#refuseLock(operation, script)
-    if (progress === undefined || text.statements === 1) return this.#exec(operation, script)
+    if (text.takesLock) this.#refuseLock(operation, script)
+    if (progress === undefined || text.statements === 1) return this.#script(operation, script)
     for (const end of text.ends) {
       if (end <= progress.done) continue
-      this.#exec(operation, script.slice(progress.done, end))
+      this.#script(operation, script.slice(progress.done, end))
       progress.done = end
+    }
+  }
+
+  #script(operation: string, script: string): void {
+    const demands: Array<Demand> = []
+    const subject: Subject = {
+      demanded: (demand) => {
+        this.#admit(demand, operation, script, false)
+        demands.push(demand)
+      }
+    }
+    try {
+      this.#authorizer.for(subject, () => this.#database.exec(script))
+    } catch (thrown) {
+      throw this.#failure(thrown, operation, script)
+    } finally {
+      // Where it stops at a statement, those before it have done what they do.
+      if (demands.length > 0 && this.#isOpen) this.#done(demands)
     }
   }
 
@@ -244,24 +342,137 @@ export class Handle {
     }
   }
 
+  #own(sql: string): void {
+    this.#authorizer.for(undefined, () => this.#database.exec(sql))
+  }
+
+  #ask(sql: string): ReadonlyArray<ReadonlyArray<unknown>> {
+    return this.#authorizer.for(
+      undefined,
+      () => this.#database.prepare(sql, { returnArrays: true }).all() as unknown as Array<Array<unknown>>
+    )
+  }
+
+  #newStatements(): Statements {
+    this.#authorizer.subject = this.#running
+    const owner: Owner = { admit: this.#admit, isTrigger: (name) => this.#isTrigger(name) }
+    return new Statements(this.#authorizer, owner, this.settings.statementCacheSize)
+  }
+
+  #isTrigger(name: string): boolean {
+    const schemas = this.#ask("select name from pragma_database_list")
+    return schemas.some(([schema]) =>
+      this.#ask(`select name from ${quoteName(String(schema))}.sqlite_schema where type = 'trigger'`)
+        .some(([trigger]) => String(trigger).toLowerCase() === name.toLowerCase())
+    )
+  }
+
+  #circumstances(isAlone: boolean): Circumstances {
+    return {
+      settings: this.settings,
+      isAlone,
+      isTransaction: this.#database.isTransaction,
+      foreignKeys: this.#foreignKeys,
+      lasting: this.#keeps ? this.settings.lasting : undefined,
+      baseline: this.#baseline
+    }
+  }
+
+  /** Remembers what these have changed, where it lasts. */
+  #done(demands: ReadonlyArray<Demand>): void {
+    const { lasting } = this.settings
+    if (lasting === undefined || !this.#keeps || this.#isOpening) return
+    let isAboutNames = false
+    for (const demand of demands) {
+      if (demand.kind === "pragma") lasting.set(demand)
+      else if (demand.kind !== "recall") isAboutNames = true
+    }
+    if (isAboutNames) {
+      const { databases, temporary } = this.#session()
+      lasting.attach(databases, temporary.size > 0)
+    }
+  }
+
+  #track({ name, value }: Pragma): void {
+    if (name === "foreign_keys") this.#foreignKeys = truthOf(value)
+  }
+
+  /** What is there besides the database. */
+  #session(): Session {
+    const databases = this.#ask("select name, file from pragma_database_list where name not in ('main', 'temp')")
+    const temporary = this.#ask("select name, type from sqlite_temp_schema")
+    return {
+      databases: new Map(databases.map(([name, file]) => [String(name), String(file ?? "")])),
+      temporary: new Map(temporary.map(([name, type]) => [String(name), String(type)]))
+    }
+  }
+
+  #set(pragma: Pragma): void {
+    this.#own(spell(pragma))
+    this.#track(pragma)
+  }
+
   /** Makes the settings and has a look at the file. Throws what Node throws, but a `SqlError` if a setting is not taken. */
   configure(): void {
     const { autoVacuum, isReadOnly, journalMode, pageSize } = this.settings
     if (!isReadOnly) {
       // Of effect as long as the file is empty, which the journal mode ends.
-      if (pageSize !== undefined) this.#database.exec(`pragma page_size = ${pageSize}`)
-      if (autoVacuum !== undefined) this.#database.exec(`pragma auto_vacuum = ${autoVacuum}`)
+      if (pageSize !== undefined) this.#own(`pragma page_size = ${pageSize}`)
+      if (autoVacuum !== undefined) this.#own(`pragma auto_vacuum = ${autoVacuum}`)
       if (journalMode !== undefined) this.#setJournalMode(journalMode)
     }
     this.configureSession()
     // A file that is no database, or a locked one, shows here if it has not before; a damaged schema only in the second.
-    this.#database.exec("pragma schema_version; select 1 from sqlite_schema limit 1")
+    this.#own("pragma schema_version; select 1 from sqlite_schema limit 1")
     this.#isReady = true
   }
 
   /** Makes those settings that belong to the connection alone. */
   configureSession(): void {
-    this.#database.exec(sessionPragmas(this.settings))
+    this.#own(sessionPragmas(this.settings))
+    this.#foreignKeys = this.settings.foreignKeys
+    this.#isAltered = false
+  }
+
+  /** From now on, what is set is how the connection is to be whenever it is lent. */
+  beginOpening(): void {
+    this.#baseline.clear()
+    this.#isOpening = true
+  }
+
+  /** Throws what Node throws if what lasts cannot be done here, and a `SqlError` if a transaction was left open. */
+  endOpening(): void {
+    this.#isOpening = false
+    this.closeCursors()
+    if (this.#database.isTransaction) throw refused("open", "onOpen left a transaction open: end it there")
+    if (this.settings.lasting !== undefined) this.#repeat(this.settings.lasting)
+    this.#isAltered = false
+    if (this.settings.isMemory && !this.#keeps) this.#kept = this.#session()
+  }
+
+  /** Does what statements did on other connections, and is to last. */
+  #repeat({ attached, pragmas }: Lasting): void {
+    if (attached !== undefined) {
+      const { databases } = this.#session()
+      for (const name of databases.keys()) if (!attached.has(name)) this.#own(`detach ${quoteName(name)}`)
+      for (const [name, file] of attached) {
+        if (!databases.has(name)) this.#own(`attach '${file.replaceAll("'", "''")}' as ${quoteName(name)}`)
+      }
+    }
+    for (const pragma of pragmas.values()) this.#set(pragma)
+  }
+
+  /** Undoes what an earlier user has changed, without opening anew: in memory, all would be gone with the connection. */
+  undo(): void {
+    this.configureSession()
+    for (const pragma of this.#baseline.values()) this.#set(pragma)
+    const { databases, temporary } = this.#session()
+    for (const name of databases.keys()) if (!this.#kept.databases.has(name)) this.#own(`detach ${quoteName(name)}`)
+    for (const [name, type] of temporary) {
+      // An index goes with its table, and the tables that a virtual one consists of with that one.
+      if (type === "index" || this.#kept.temporary.has(name)) continue
+      this.#own(`drop ${type} if exists temp.${quoteName(name)}`)
+    }
     this.#isAltered = false
   }
 
@@ -273,7 +484,8 @@ export class Handle {
     this.#database = openDatabase(this.settings)
     this.#isOpen = true
     this.#isAltered = false
-    this.#statements = new Statements(this.#database, this.settings.statementCacheSize)
+    this.#authorizer = new Authorizer(this.#database)
+    this.#statements = this.#newStatements()
   }
 
   /** Closes the file, and ends what is open. Once is enough, and more does no harm. */
@@ -286,12 +498,11 @@ export class Handle {
     this.#database.close()
   }
 
-  #prepare(operation: string, sql: string, which: "get" | "fresh" = "get"): Prepared {
+  #prepare(operation: string, sql: string, isAlone: boolean, which: "get" | "fresh" = "get"): Prepared {
     if (!this.#isOpen) throw closed(operation)
     try {
-      const prepared = this.#statements[which](operation, sql)
-      if (prepared.text.altersSession) this.#isAltered = true
-      if (prepared.text.controlsTransaction) this.#refuseLock(operation, sql)
+      const prepared = this.#statements[which](operation, sql, isAlone)
+      if (prepared.text.takesLock) this.#refuseLock(operation, sql)
       return prepared
     } catch (thrown) {
       throw this.#failure(thrown, operation, sql)
@@ -300,7 +511,7 @@ export class Handle {
 
   /** Where it can only read, SQLite would begin a transaction that reads, and not say that it is no other. */
   #refuseLock(operation: string, sql: string): void {
-    if (this.settings.isReadOnly && beginsToWrite.test(sql)) throw this.#refusal(operation, sql)
+    if (this.settings.isReadOnly) throw this.#refusal(operation, sql)
   }
 
   /** What a statement that writes is told by a connection that only reads, now or always. */
@@ -308,9 +519,10 @@ export class Handle {
     return refusedWrite(operation, sql, this.#restriction ?? this.settings.refusal ?? Refusal.ofConnection, thrown)
   }
 
+  /** Runs what is the connection's own business. */
   #exec(operation: string, sql: string): void {
     try {
-      this.#database.exec(sql)
+      this.#own(sql)
     } catch (thrown) {
       throw this.#failure(thrown, operation, sql)
     }
@@ -338,13 +550,15 @@ export class Handle {
     if (Number.isSafeInteger(said)) return bigInts ? BigInt(said) : said
     // Rounded.
     const options = { readBigInts: true, returnArrays: true }
-    const [row] = this.#database.prepare("select last_insert_rowid()", options).all() as unknown as [[bigint]]
+    const [row] = this.#authorizer.for(
+      undefined,
+      () => this.#database.prepare("select last_insert_rowid()", options).all() as unknown as [[bigint]]
+    )
     return row[0]
   }
 
   #setJournalMode(wanted: string): void {
-    const [row] = this.#database.prepare(`pragma journal_mode = ${wanted}`).all()
-    const mode = row?.["journal_mode"]
+    const mode = this.#ask(`pragma journal_mode = ${wanted}`)[0]?.[0]
     if (mode === wanted) return
     throw refused(
       "open",
@@ -355,8 +569,8 @@ export class Handle {
   /** Has SQLite renew its statistics where they are out of date. If it cannot, because of a lock, somebody else will. */
   #optimize(): void {
     try {
-      if (this.#database.isTransaction) this.#database.exec("rollback")
-      this.#database.exec("pragma optimize")
+      if (this.#database.isTransaction) this.#own("rollback")
+      this.#own("pragma optimize")
     } catch {
       // The file stays as it was.
     }
@@ -366,15 +580,20 @@ export class Handle {
 /** The codes of failures after which a connection cannot be trusted: NOMEM and IOERR. */
 const doubtful: ReadonlySet<number> = new Set([7, 10])
 
-const openDatabase = ({ extensions, filename, isReadOnly }: Settings): DatabaseSync => {
-  const database = new DatabaseSync(filename, {
-    readOnly: isReadOnly,
-    timeout: 0,
-    allowExtension: extensions !== undefined
-  })
-  if (extensions === undefined) return database
+/** What a connection has besides its database: attached ones with their files, and temporary tables with their types. */
+interface Session {
+  readonly databases: ReadonlyMap<string, string>
+  readonly temporary: ReadonlyMap<string, string>
+}
+
+const nothing: Session = { databases: new Map(), temporary: new Map() }
+
+const openDatabase = ({ extensions, filename, isReadOnly, onOpen }: Settings): DatabaseSync => {
+  const allowExtension = extensions !== undefined || onOpen !== undefined
+  const database = new DatabaseSync(filename, { readOnly: isReadOnly, timeout: 0, allowExtension })
+  if (!allowExtension) return database
   try {
-    loadExtensions(database, extensions)
+    loadExtensions(database, extensions ?? [])
   } catch (thrown) {
     database.close()
     throw thrown
@@ -408,9 +627,6 @@ const sessionPragmas = (settings: Settings): string => {
   ]
   return (settings.isReadOnly ? own : writing.concat(own)).map((pragma) => `pragma ${pragma};`).join("\n")
 }
-
-/** Comments may come between the words. */
-const beginsToWrite = /\bbegin(?:\s|--[^\n]*\n|\/\*[^]*?\*\/)+(?:immediate|exclusive)\b/i
 
 const tooBig = (thrown: unknown, operation: string): SqlError =>
   fromSqliteSaying(

@@ -42,7 +42,7 @@ export class Joined implements SqliteConnection {
   stream(sql: string, params?: Params) {
     if (this.#kinds.of(sql) === "control") return Stream.fail(uncontrolled(sql))
     return streamFrom(
-      this.#session.steps(sql, (connection) => startReading(connection, sql, params)),
+      this.#session.steps(sql, (connection) => startReading(connection, sql, params, false)),
       Effect.mapError(this.#session.check(sql), toSqlError)
     )
   }

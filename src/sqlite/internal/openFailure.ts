@@ -1,7 +1,8 @@
 /** Why a database could not be opened: SQLite only says that it could not. */
-import type { SqlError } from "effect/sql/SqlError"
+import { SqlError, UnknownError } from "effect/sql/SqlError"
 import { accessSync, constants, type Stats, statSync } from "node:fs"
 import { dirname } from "node:path"
+import { show } from "../../internal/options/rules.ts"
 import { nameOf, type Settings } from "./settings.ts"
 import { codeOfThrown, fromSqliteSaying, isLock, primaryOf, refused, sqliteMessage } from "./sqlError.ts"
 
@@ -69,6 +70,14 @@ const explainCannotOpen = ({ filename, isReadOnly }: Settings): string => {
 export const refuseReadOnlyFile = (settings: Settings): void => {
   if (isAllowed(settings.filename, constants.W_OK)) return
   throw refused("open", `cannot open ${nameOf(settings)}: the file is read-only; to read it, set readOnly`)
+}
+
+/** The error for an `onOpen` that failed with something else than a `SqlError`. */
+export const onOpenFailed = (settings: Settings, error: unknown): SqlError => {
+  const message = `cannot open ${nameOf(settings)}: onOpen failed: ${
+    error instanceof Error ? error.message : show(error)
+  }`
+  return new SqlError({ reason: new UnknownError({ cause: error, message, operation: "open" }) })
 }
 
 /** What is there, if anything is that this process may see. */

@@ -1,17 +1,21 @@
 /** How a connection is opened and made clean: never waiting inside SQLite, and leaving nothing open that failed. */
 import { Effect, type Scope } from "effect"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import type { SqliteConnection } from "../SqliteConnection.ts"
 import { Handle } from "./handle.ts"
 import { retryWhileLocked } from "./locks.ts"
-import { openFailure, refuseReadOnlyFile } from "./openFailure.ts"
-import type { Settings } from "./settings.ts"
+import { onOpenFailed, openFailure, refuseReadOnlyFile } from "./openFailure.ts"
+import type { OnOpen, Settings } from "./settings.ts"
 import { refuseStrayLog } from "./strayLog.ts"
+
+/** A connection for `onOpen`, and what ends it. */
+export type Lend = (handle: Handle) => { readonly connection: SqliteConnection; readonly end: () => void }
 
 /**
  * Opens a database for the current scope, or until this fails. `isFirst` is whether nobody is known to have it open: then
  * the log beside it is looked at.
  */
-export const open = (settings: Settings, isFirst: boolean): Effect.Effect<Handle, SqlError, Scope.Scope> =>
+export const open = (settings: Settings, isFirst: boolean, lend: Lend): Effect.Effect<Handle, SqlError, Scope.Scope> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
       if (isFirst && !settings.isMemory) yield* attempt(settings, () => refuseStrayLog(settings))
@@ -19,32 +23,48 @@ export const open = (settings: Settings, isFirst: boolean): Effect.Effect<Handle
       const close = Effect.sync(() => handle.close())
       yield* Effect.addFinalizer(() => close)
       // The scope may live on.
-      yield* Effect.onError(restore(configure(handle)), () => close)
+      yield* Effect.onError(restore(configure(handle, lend)), () => close)
       return handle
     })
   )
 
 /** Ends the statements and the transaction that were left open, if any were, and undoes what an earlier user has set. */
-export const reset = Effect.fnUntraced(function*(handle: Handle): Effect.fn.Return<void, SqlError> {
+export const reset = Effect.fnUntraced(function*(handle: Handle, lend: Lend): Effect.fn.Return<void, SqlError> {
   const { settings } = handle
   // A rollback would not end them, and they would hold on to what they see.
   handle.closeCursors()
   yield* attempt(settings, () => handle.rollback("reset"))
   if (!handle.isAltered) return
   // What is in memory would be gone.
-  if (settings.isMemory) return yield* attempt(settings, () => handle.configureSession())
+  if (settings.isMemory) return yield* attempt(settings, () => handle.undo())
   yield* attempt(settings, () => handle.reopen())
-  yield* configure(handle)
+  yield* configure(handle, lend)
 })
 
-const configure = (handle: Handle): Effect.Effect<void, SqlError> => {
+const configure = Effect.fnUntraced(function*(handle: Handle, lend: Lend): Effect.fn.Return<void, SqlError> {
   const { settings } = handle
   const once = attempt(settings, () => {
     handle.configure()
     if (!settings.isReadOnly && !settings.isMemory) refuseReadOnlyFile(settings)
   })
-  return retryWhileLocked(once, settings.busyTimeout)
-}
+  yield* retryWhileLocked(once, settings.busyTimeout)
+  if (settings.onOpen !== undefined) yield* runOnOpen(handle, settings.onOpen, lend)
+  const ended = attempt(settings, () => handle.endOpening())
+  yield* retryWhileLocked(ended, settings.busyTimeout)
+})
+
+/** Has the application make the connection what it is to be whenever it is lent. */
+const runOnOpen = (handle: Handle, onOpen: OnOpen, lend: Lend): Effect.Effect<void, SqlError> =>
+  Effect.suspend(() => {
+    const { settings } = handle
+    const { connection, end } = lend(handle)
+    handle.beginOpening()
+    const loadExtension = (path: string) => attempt(settings, () => handle.loadExtension("loadExtension", path))
+    return onOpen(connection, { isReader: settings.isReadOnly, loadExtension }).pipe(
+      Effect.mapError((error) => isSqlError(error) ? error : onOpenFailed(settings, error)),
+      Effect.ensuring(Effect.sync(end))
+    )
+  })
 
 const attempt = <A>(settings: Settings, f: () => A): Effect.Effect<A, SqlError> =>
   Effect.try({ try: f, catch: (thrown) => isSqlError(thrown) ? thrown : openFailure(settings, thrown) })

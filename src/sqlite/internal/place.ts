@@ -12,8 +12,14 @@ export interface Query {
   readonly params: ReadonlyArray<unknown>
 }
 
-/** What is done with a statement on a connection, in one step. */
-export type Action<A> = (handle: Handle, sql: string, params: ReadonlyArray<unknown>, bigInts: boolean) => A
+/** What is done with a statement on a connection, in one step. See `Handle.rows` for `isAlone`. */
+export type Action<A> = (
+  handle: Handle,
+  sql: string,
+  params: ReadonlyArray<unknown>,
+  bigInts: boolean,
+  isAlone: boolean
+) => A
 
 export interface Place {
   /** Runs a statement for a fiber: in the step that the fiber is in where it can. */
@@ -39,21 +45,21 @@ export const rows: Door<ReadonlyArray<object>> = (place, fiber, query, transform
   return isSuccess(found) ? Exit.succeed(transform(found.value)) : Effect.map(found, (rows) => transform(rows))
 }
 
-const rowsOf: Action<Array<object>> = (handle, sql, params, bigInts) =>
-  handle.rows("execute", sql, params, false, bigInts) as Array<object>
+const rowsOf: Action<Array<object>> = (handle, sql, params, bigInts, isAlone) =>
+  handle.rows("execute", sql, params, false, bigInts, isAlone) as Array<object>
 
 /** The rows, as arrays. */
 export const values: Door<ReadonlyArray<ReadonlyArray<unknown>>> = (place, fiber, query) =>
   place.run(fiber, query, valuesOf)
 
-const valuesOf: Action<Array<Array<unknown>>> = (handle, sql, params, bigInts) =>
-  handle.rows("executeValues", sql, params, true, bigInts) as Array<Array<unknown>>
+const valuesOf: Action<Array<Array<unknown>>> = (handle, sql, params, bigInts, isAlone) =>
+  handle.rows("executeValues", sql, params, true, bigInts, isAlone) as Array<Array<unknown>>
 
 /** The rows, as objects; or what the statement did, if it gives none. */
 export const raw: Door<unknown> = (place, fiber, query) => place.run(fiber, query, resultOf)
 
-const resultOf: Action<unknown> = (handle, sql, params, bigInts) =>
-  handle.rowsOrResult("executeRaw", sql, params, bigInts)
+const resultOf: Action<unknown> = (handle, sql, params, bigInts, isAlone) =>
+  handle.rowsOrResult("executeRaw", sql, params, bigInts, isAlone)
 
 /** Whether an effect is over already, and well. */
 export const isSuccess = <A, E, R>(effect: Effect.Effect<A, E, R>): effect is Exit.Success<A, never> =>

@@ -7,6 +7,7 @@ import { check, type Checked, table } from "../../internal/options/rules.ts"
 import type * as PoolConfig from "../../PoolConfig.ts"
 import type { PoolConfigError } from "../../PoolError.ts"
 import type { Mode } from "./checkpoint.ts"
+import type { Lasting } from "./lasting.ts"
 import * as Settings from "./settings.ts"
 import { connectionTable } from "./settings.ts"
 
@@ -36,6 +37,8 @@ export interface ClientSettings {
   readonly spanAttributes?: Readonly<Record<string, unknown>> | undefined
   /** No option here: for those who come from another client. */
   readonly imitatesOneConnection?: boolean | undefined
+  /** Likewise. */
+  readonly lasting?: Lasting | undefined
 }
 
 const { journalMode: _journalMode, readOnly: _readOnly, ...ofConnections } = connectionTable.rules

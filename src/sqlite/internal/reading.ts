@@ -3,7 +3,7 @@ import { type Array as Arr, Cause, Effect, Pull, type Scope, Stream } from "effe
 import type { SqlError } from "effect/sql/SqlError"
 import { toSqlError } from "../../internal/transaction.ts"
 import type { LeaseExpiredError } from "../../PoolError.ts"
-import type { Params, Row, SqliteConnection } from "../SqliteConnection.ts"
+import { type Params, type Row, type SqliteConnection, streamOn } from "../SqliteConnection.ts"
 
 type Rows = Arr.NonEmptyReadonlyArray<Row>
 type ReadError = SqlError | LeaseExpiredError
@@ -17,9 +17,10 @@ export interface Reading {
 export const startReading = (
   connection: SqliteConnection,
   sql: string,
-  params: Params | undefined
+  params: Params | undefined,
+  isAlone: boolean
 ): Effect.Effect<Reading, ReadError, Scope.Scope> =>
-  Effect.flatMap(Stream.toPull(connection.stream(sql, params)), (rest) =>
+  Effect.flatMap(Stream.toPull(streamOn(connection, sql, params, isAlone)), (rest) =>
     Pull.matchEffect(rest, {
       onSuccess: (first) => Effect.succeed<Reading>({ first, rest }),
       onDone: () => Effect.succeed<Reading>({ first: undefined, rest }),

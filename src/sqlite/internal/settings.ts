@@ -1,8 +1,10 @@
 /** The options of a connection after they were checked. */
-import { Result } from "effect"
+import { Predicate, Result } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import { resolve as absolute } from "node:path"
 import { check, type Checked, show, table } from "../../internal/options/rules.ts"
+import type * as SqliteConnection from "../SqliteConnection.ts"
+import type { Lasting } from "./lasting.ts"
 import { refused } from "./sqlError.ts"
 
 export interface Settings {
@@ -33,7 +35,13 @@ export interface Settings {
   readonly statementCacheSize: number
   /** What SQLite is extended by, on every connection that is opened from now on. Nothing: that is not allowed. */
   readonly extensions: Set<string> | undefined
+  /** What statements have changed, where that lasts. Nothing: it is undone when a lease ends. */
+  readonly lasting: Lasting | undefined
+  /** What is done with each connection before it is lent. */
+  readonly onOpen: OnOpen | undefined
 }
+
+export type OnOpen = Exclude<SqliteConnection.Options["onOpen"], undefined>
 
 /** SQLite keeps these numbers in 32 bits. */
 const maxInt = 2 ** 31 - 1
@@ -60,7 +68,8 @@ export const connectionTable = table({
   autoVacuum: { kind: "choice", of: ["none", "full", "incremental"] },
   trustedSchema: { kind: "flag", default: false },
   busyTimeout: { kind: "duration", default: "5 seconds", zero: true },
-  statementCacheSize: { kind: "count", default: 200, floor: 0, ceiling: maxInt }
+  statementCacheSize: { kind: "count", default: 200, floor: 0, ceiling: maxInt },
+  onOpen: { kind: "value", accepts: Predicate.isFunction, mustBe: "a function that returns an effect" }
 }, [
   {
     fields: ["readOnly", "filename"],
@@ -107,7 +116,9 @@ export const settingsOf = (options: Options, hasJournalMode: boolean): Settings 
     trustedSchema,
     busyTimeout,
     statementCacheSize,
-    extensions: undefined
+    extensions: undefined,
+    lasting: undefined,
+    onOpen: options.onOpen as OnOpen | undefined
   }
 }
 

@@ -55,6 +55,16 @@ export const closed = (operation: string): SqlError => {
   return new SqlError({ reason: new UnknownError({ cause: new Error(message), message, operation }) })
 }
 
+/**
+ * A statement that could not have the effect that it asks for where it was given, so that nothing of it was done. Has the
+ * code that SQLite has for what is not allowed.
+ */
+export const denied = (operation: string, sql: string, why: string): SqlError => {
+  const message = `${operation}: ${JSON.stringify(shortened(sql))}: ${why}`
+  const cause = Object.assign(new Error("not authorized"), { errcode: 23 })
+  return new SqlError({ reason: new AuthorizationError({ cause, message, operation }) })
+}
+
 /** There is no database where one should be, for now. */
 export const unconnected = (operation: string, message: string): SqlError =>
   new SqlError({ reason: new ConnectionError({ cause: new Error(message), message, operation }) })

@@ -21,8 +21,8 @@ export interface SqlText {
   readonly isRead: boolean
   /** Whether a statement begins or ends a transaction or a savepoint. */
   readonly controlsTransaction: boolean
-  /** Whether a statement changes what the connection is to the next user of it: a setting, a temporary table. */
-  readonly altersSession: boolean
+  /** Whether a statement begins a transaction with the right to write: `begin immediate`, `begin exclusive`. */
+  readonly takesLock: boolean
 }
 
 /** Reads a text once, from start to end. */
@@ -60,12 +60,10 @@ export const read = (sql: string): SqlText => {
       case 34: // "
       case 39: // '
       case 96: // `
-      case 91: { // [
-        const end = code === 91 ? after(sql, "]", at + 1) : afterQuoted(sql, code, at + 1)
-        statements.quoted(code, sql.slice(at + 1, end - 1))
-        at = end
+      case 91: // [
+        statements.symbol(code)
+        at = code === 91 ? after(sql, "]", at + 1) : afterQuoted(sql, code, at + 1)
         break
-      }
       case 59: // ;
         at++
         statements.semicolon(at)
@@ -112,7 +110,7 @@ export const read = (sql: string): SqlText => {
     isWrite: statements.isWrite,
     isRead: statements.isRead,
     controlsTransaction: statements.controlsTransaction,
-    altersSession: statements.altersSession
+    takesLock: statements.takesLock
   }
 }
 
@@ -194,7 +192,7 @@ class Statements {
   isWrite = false
   isRead = false
   controlsTransaction = false
-  altersSession = false
+  takesLock = false
   #place: Place = "start"
   #verb = ""
   /** The name of a pragma. */
@@ -205,7 +203,7 @@ class Statements {
 
   /** Whether it matters what the next word is; mostly it does not. */
   get needsWord(): boolean {
-    return this.#place !== "inside" || this.#verb === "with" || this.#verb === "create" || this.#verb === "pragma"
+    return this.#place !== "inside" || this.#verb === "with" || this.#verb === "begin" || this.#verb === "pragma"
   }
 
   /** A word that is neither quoted nor part of anything else, in lower case. */
@@ -231,6 +229,7 @@ class Statements {
       case "savepoint":
       case "release":
         this.controlsTransaction = true
+        if (this.#verb === "begin" && (word === "immediate" || word === "exclusive")) this.takesLock = true
         return
       case "insert":
       case "update":
@@ -244,24 +243,11 @@ class Statements {
         if (word !== "select" && word !== "values") return
         this.#verb = word
         return this.#read(true)
-      case "attach":
-      case "detach":
-        this.altersSession = true
-        return
-      case "create":
-        if (word === "temp" || word === "temporary") this.altersSession = true
-        return
       case "pragma":
         if (this.#depth > 0) return
         this.#name = word
         this.#read(readingPragmas.has(word) || readingPragmasWithArgument.has(word))
     }
-  }
-
-  /** What is in quotes of any kind; in the name of what is created, it may be where that is. */
-  quoted(code: number, text: string): void {
-    if (this.#verb === "create" && this.#depth === 0 && /^temp$/i.test(text)) this.altersSession = true
-    this.symbol(code)
   }
 
   /** Anything else that is neither a space nor a semicolon. */
@@ -272,7 +258,6 @@ class Statements {
     else if (code === 41) this.#depth--
     // Both `pragma name = value` and `pragma name(value)`.
     if (this.#verb === "pragma" && (code === 61 || code === 40)) {
-      if (!pragmasForOthers.has(this.#name)) this.altersSession = true
       this.#read(readingPragmasWithArgument.has(this.#name))
       // What follows is its value.
       this.#verb = ""
@@ -318,26 +303,6 @@ const placeAfter = (place: Place, word: string): Place => {
       return "trigger"
   }
 }
-
-/** Pragmas whose argument is a question or a task, or is kept in the file, and not a setting of the connection. */
-const pragmasForOthers: ReadonlySet<string> = new Set([
-  "application_id",
-  "foreign_key_check",
-  "foreign_key_list",
-  "incremental_vacuum",
-  "index_info",
-  "index_list",
-  "index_xinfo",
-  "integrity_check",
-  "optimize",
-  "quick_check",
-  "schema_version",
-  "table_info",
-  "table_list",
-  "table_xinfo",
-  "user_version",
-  "wal_checkpoint"
-])
 
 /** Pragmas that tell what is in the file, unless they are given a value. Settings of a connection are not among them. */
 const readingPragmas: ReadonlySet<string> = new Set([

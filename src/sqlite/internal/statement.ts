@@ -9,7 +9,7 @@ import { type Effect, Equal, type Fiber, Hash, type Stream } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import { Step } from "../../internal/step.ts"
-import type { Kinds, Text } from "./kinds.ts"
+import { isWorthKeeping, type Kinds, type Text } from "./kinds.ts"
 import * as Place from "./place.ts"
 
 export interface Options {
@@ -31,7 +31,7 @@ export const make = (options: Options): Statement.Constructor => {
     const known = templates.get(strings)
     if (known !== undefined || !isTemplate(strings)) return known
     const text = options.kinds.read(strings.join("?"))
-    templates.set(strings, text)
+    if (isWorthKeeping(text.sql)) templates.set(strings, text)
     return text
   }
 

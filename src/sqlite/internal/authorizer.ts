@@ -1,0 +1,133 @@
+/**
+ * What SQLite says of a statement as it compiles it, before that has any effect: the one place where its authorizer is.
+ *
+ * It is set when a database opens and never taken away: each change of it makes all prepared statements stale. Whom a call
+ * is about, SQLite does not say; so whoever has something compiled says it first, in `subject`. SQLite compiles a statement
+ * again in the middle of a step when the schema has changed, and on its own account, as for full-text tables and `vacuum`:
+ * that is told to the subject that is set while statements run.
+ */
+import { constants, type DatabaseSync, type StatementSync } from "node:sqlite"
+import type { Demand } from "./demands.ts"
+
+/** Whom SQLite's calls are about. */
+export interface Subject {
+  /** Told of each demand before it has an effect. What it throws, the statement fails with, and nothing was changed. */
+  readonly demanded: (demand: Demand) => void
+}
+
+export class Authorizer {
+  /** Nothing: whatever is compiled is the connection's own, and nobody is told. */
+  subject: Subject | undefined
+
+  readonly #database: DatabaseSync
+
+  constructor(database: DatabaseSync) {
+    this.#database = database
+    database.setAuthorizer((action, first, second, schema, source) => {
+      if (isNotable[action] === 1 && this.subject !== undefined) {
+        const demand = demandOf(action, first, second, schema, source)
+        if (demand !== undefined) this.subject.demanded(demand)
+      }
+      return constants.SQLITE_OK
+    })
+  }
+
+  /** Compiles one statement for a subject. */
+  prepare(sql: string, subject: Subject | undefined): StatementSync {
+    return this.for(subject, () => this.#database.prepare(sql))
+  }
+
+  /** Does something for a subject. */
+  for<A>(subject: Subject | undefined, f: () => A): A {
+    const before = this.subject
+    this.subject = subject
+    try {
+      return f()
+    } finally {
+      this.subject = before
+    }
+  }
+}
+
+const {
+  SQLITE_ALTER_TABLE,
+  SQLITE_ATTACH,
+  SQLITE_CREATE_INDEX,
+  SQLITE_CREATE_TABLE,
+  SQLITE_CREATE_TEMP_INDEX,
+  SQLITE_CREATE_TEMP_TABLE,
+  SQLITE_CREATE_TEMP_TRIGGER,
+  SQLITE_CREATE_TEMP_VIEW,
+  SQLITE_CREATE_TRIGGER,
+  SQLITE_CREATE_VIEW,
+  SQLITE_CREATE_VTABLE,
+  SQLITE_DETACH,
+  SQLITE_DROP_INDEX,
+  SQLITE_DROP_TABLE,
+  SQLITE_DROP_TEMP_INDEX,
+  SQLITE_DROP_TEMP_TABLE,
+  SQLITE_DROP_TEMP_TRIGGER,
+  SQLITE_DROP_TEMP_VIEW,
+  SQLITE_DROP_TRIGGER,
+  SQLITE_DROP_VIEW,
+  SQLITE_DROP_VTABLE,
+  SQLITE_FUNCTION,
+  SQLITE_PRAGMA
+} = constants
+
+/** Which calls may be a demand. Most are not: there is one for every column that is read. */
+const isNotable = new Uint8Array(64)
+for (
+  const action of [
+    SQLITE_ALTER_TABLE,
+    SQLITE_ATTACH,
+    SQLITE_CREATE_INDEX,
+    SQLITE_CREATE_TABLE,
+    SQLITE_CREATE_TEMP_INDEX,
+    SQLITE_CREATE_TEMP_TABLE,
+    SQLITE_CREATE_TEMP_TRIGGER,
+    SQLITE_CREATE_TEMP_VIEW,
+    SQLITE_CREATE_TRIGGER,
+    SQLITE_CREATE_VIEW,
+    SQLITE_CREATE_VTABLE,
+    SQLITE_DETACH,
+    SQLITE_DROP_INDEX,
+    SQLITE_DROP_TABLE,
+    SQLITE_DROP_TEMP_INDEX,
+    SQLITE_DROP_TEMP_TABLE,
+    SQLITE_DROP_TEMP_TRIGGER,
+    SQLITE_DROP_TEMP_VIEW,
+    SQLITE_DROP_TRIGGER,
+    SQLITE_DROP_VIEW,
+    SQLITE_DROP_VTABLE,
+    SQLITE_FUNCTION,
+    SQLITE_PRAGMA
+  ]
+) isNotable[action] = 1
+
+const demandOf = (
+  action: number,
+  first: string | null,
+  second: string | null,
+  schema: string | null,
+  source: string | null
+): Demand | undefined => {
+  switch (action) {
+    case SQLITE_PRAGMA:
+      return { kind: "pragma", name: first!.toLowerCase(), value: second, schema }
+    case SQLITE_ATTACH:
+      return { kind: "attach", file: first }
+    case SQLITE_DETACH:
+      return { kind: "detach" }
+    case SQLITE_FUNCTION:
+      return recalls.has(second!.toLowerCase()) ? { kind: "recall", name: second!, source } : undefined
+    case SQLITE_ALTER_TABLE:
+      return first === "temp" ? { kind: "temporary" } : undefined
+    default:
+      // `create table temp.t` is told as a table, and only its schema tells that it is a temporary one.
+      return schema === "temp" ? { kind: "temporary" } : undefined
+  }
+}
+
+/** Functions that tell what the connection did before. */
+const recalls: ReadonlySet<string> = new Set(["last_insert_rowid", "changes", "total_changes"])
