@@ -12,6 +12,8 @@ import { file, judge } from "./support.ts"
 
 const memory = SqliteConnection.open({ filename: ":memory:" })
 
+const long = (length: number) => `select 1 /* ${"x".repeat(length)} */`
+
 const owner: Owner = { admit: () => {}, isTrigger: () => false }
 
 /** The message of the `SqlSyntaxError` with which SQL is refused. */
@@ -339,7 +341,6 @@ describe("prepared statements", () => {
   it("are not kept where one alone is too long", () => {
     const settings = { filename: ":memory:", isMemory: true, isReadOnly: false, statementCacheSize: 200 }
     const handle = new Handle(settings as Handle["settings"])
-    const long = (length: number) => `select 1 /* ${"x".repeat(length)} */`
     for (let n = 0; n < 30; n++) handle.rows("query", long(statementBytesToKeep / 4 + n), undefined, false, false)
     assert.strictEqual(handle.cachedStatements, 3)
     handle.rows("query", long(statementBytesToKeep), undefined, false, false)
