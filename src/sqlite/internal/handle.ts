@@ -173,16 +173,7 @@ export class Handle {
     bigInts: boolean,
     isAlone = false
   ): Array<unknown> {
-    return this.#rows(operation, this.#prepare(operation, sql, isAlone), params, arrays, bigInts)
-  }
-
-  #rows(
-    operation: string,
-    prepared: Prepared,
-    params: Params | undefined,
-    arrays: boolean,
-    bigInts: boolean
-  ): Array<unknown> {
+    const prepared = this.#prepare(operation, sql, isAlone)
     const bound = bind(operation, prepared.text, params)
     // What is written is stored before its rows are read: it cannot fail any more over one that no number can hold.
     const isExact = bigInts || prepared.text.isWrite
@@ -192,7 +183,7 @@ export class Handle {
       if (prepared.demands !== undefined) this.#done(prepared.demands)
       return isExact === bigInts ? rows : rows.map(withNumbers)
     } catch (thrown) {
-      throw this.#failureOf(thrown, operation, prepared.sql)
+      throw this.#failureOf(thrown, operation, sql)
     }
   }
 
@@ -238,7 +229,7 @@ export class Handle {
   ): Array<unknown> | RunResult {
     const prepared = this.#prepare(operation, sql, isAlone)
     return prepared.statement.columns().length > 0
-      ? this.#rows(operation, prepared, params, false, bigInts)
+      ? this.rows(operation, sql, params, false, bigInts, isAlone)
       : this.#run(operation, prepared, params, bigInts)
   }
 
