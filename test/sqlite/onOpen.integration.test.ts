@@ -90,7 +90,7 @@ describe("onOpen", () => {
       yield* pool.writer.recycle
       yield* pool.sql`insert into t values (1)`
       assert.strictEqual(runs, 3)
-      renameSync(filename, `${filename}.old`)
+      for (const suffix of ["", "-wal", "-shm"]) renameSync(filename + suffix, `${filename}.old${suffix}`)
       ;(yield* judge(filename)).exec("pragma journal_mode = wal; create table t(a)")
       yield* TestClock.adjust("1 second")
       yield* Effect.retry(pool.sql`select * from t`, { times: 3 })
