@@ -4,11 +4,12 @@
  * `make` gives a pool for a scope, `Service` one as a service with a layer. What a pool promises is in the README; how it
  * keeps that is in `internal/state.ts`.
  */
-import { Context, type Duration, Effect, Layer, Result, type Scope, type Stream } from "effect"
+import { Config, Context, type Duration, Effect, Layer, Result, type Scope, type Stream } from "effect"
 import type { ConnectionInfo } from "./Connection.ts"
 import type { ConnectionFactory } from "./ConnectionFactory.ts"
 import type { ConnectionStats } from "./ConnectionStats.ts"
 import type { CheckReport } from "./HealthReport.ts"
+import { unwrap } from "./internal/options/environment.ts"
 import * as PoolOptions from "./internal/options/pool.ts"
 import * as internal from "./internal/pool.ts"
 import * as View from "./internal/view.ts"
@@ -287,6 +288,21 @@ export interface ServiceClass<Self, Id extends string, C, E>
   readonly layer: <R = never>(
     options: Options<C, E, R>
   ) => Layer.Layer<Self, PoolConfigError | ConnectError<E>, Exclude<R, Scope.Scope>>
+  /**
+   * `layer`, with options from the configuration. Fails with a `ConfigError` that lists every variable that is not set or
+   * is not what it must be.
+   */
+  readonly layerConfig: <R = never>(
+    options: ConfigOptions<C, E, R>
+  ) => Layer.Layer<Self, Config.ConfigError | PoolConfigError | ConnectError<E>, Exclude<R, Scope.Scope>>
+}
+
+/** A factory, and where the options of the pool over it are read. */
+export interface ConfigOptions<C, E, R> {
+  /** The factory, or how it is made of the configuration. */
+  readonly factory: ConnectionFactory<C, E, R> | Config.Config<ConnectionFactory<C, E, R>>
+  /** All options with `PoolConfig.config`, or each with a `Config` of its own. */
+  readonly config: Config.Wrap<PoolConfig.PoolConfig>
 }
 
 /**
@@ -303,10 +319,30 @@ export interface ServiceClass<Self, Id extends string, C, E>
  *   return yield* sessions.use((connection) => connection.get("user"))
  * }).pipe(Effect.provide(Sessions.layer({ factory: InMemoryConnection.factory(), max: 4 })))
  * ```
+ *
+ * With options from the environment (`SESSIONS_MAX`, `SESSIONS_ACQUIRE_TIMEOUT` and so on), or some of them:
+ *
+ * ```ts
+ * import { Config } from "effect"
+ * import { ConnectionPool, InMemoryConnection, PoolConfig } from "effect-connection-pool"
+ *
+ * class Sessions extends ConnectionPool.Service<Sessions, InMemoryConnection.InMemoryConnection>()("app/Sessions") {}
+ *
+ * const factory = InMemoryConnection.factory()
+ * export const Configured = Sessions.layerConfig({ factory, config: PoolConfig.config("SESSIONS") })
+ * export const WithMax = Sessions.layerConfig({ factory, config: { max: Config.Int("MAX_SESSIONS") } })
+ * ```
  */
 export const Service = <Self, C, E = never>() => <const Id extends string>(id: Id): ServiceClass<Self, Id, C, E> => {
   const service = Context.Service<Self, ConnectionPool<C, E>>()(id)
   return Object.assign(service, {
-    layer: <R = never>(options: Options<C, E, R>) => Layer.effect(service, make(options))
+    layer: <R = never>(options: Options<C, E, R>) => Layer.effect(service, make(options)),
+    layerConfig: <R = never>({ config, factory }: ConfigOptions<C, E, R>) => {
+      const options = Config.all([
+        unwrap<PoolConfig.PoolConfig>(config),
+        Config.isConfig(factory) ? factory : Config.succeed(factory)
+      ])
+      return Layer.effect(service, Effect.flatMap(options, ([config, factory]) => make({ ...config, factory })))
+    }
   }) as unknown as ServiceClass<Self, Id, C, E>
 }

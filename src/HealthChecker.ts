@@ -24,7 +24,8 @@ import {
 import type { ConnectionPool } from "./ConnectionPool.ts"
 import type { HealthReport, HealthStatus } from "./HealthReport.ts"
 import { combine, isSame, judge, type Judgement } from "./internal/health.ts"
-import { fromEnvironment } from "./internal/options/environment.ts"
+import { fromEnvironment, unwrap } from "./internal/options/environment.ts"
+import { healthConfigTable, healthTable } from "./internal/options/health.ts"
 import { unless } from "./internal/options/problems.ts"
 import * as Options from "./internal/options/rules.ts"
 import type { PoolConfigError } from "./PoolError.ts"
@@ -93,28 +94,12 @@ export interface HealthChecker {
   readonly changes: Stream.Stream<HealthReport>
 }
 
-const ofEnvironment = Options.table({
-  interval: { kind: "duration", default: "10 seconds" },
-  timeout: { kind: "duration", default: "5 seconds" },
-  concurrency: { kind: "count", default: 1, floor: 1, finite: true },
-  connect: { kind: "flag", default: true }
-})
-
-const table = Options.table({
-  ...ofEnvironment.rules,
-  schedule: { kind: "value", accepts: Schedule.isSchedule, mustBe: "a Schedule" }
-}, [{
-  fields: ["interval", "schedule"],
-  broken: (_, other, given) =>
-    given.has("interval") && given.has("schedule") ? `left out where ${other} is given` : undefined
-}])
-
 /**
  * The options from the configuration: with `HealthChecker.config("DB_HEALTH")`, `DB_HEALTH_INTERVAL=30s`,
  * `DB_HEALTH_TIMEOUT=2 seconds`, `DB_HEALTH_CONCURRENCY=2`, `DB_HEALTH_CONNECT=off`. All variables that cannot be are
  * listed in one `ConfigError`.
  */
-export const config = (prefix?: string): Config.Config<HealthConfig> => fromEnvironment(ofEnvironment, prefix)
+export const config = (prefix?: string): Config.Config<HealthConfig> => fromEnvironment(healthConfigTable, prefix)
 
 /**
  * A checker for a pool, or for several as one, which checks until the current scope closes.
@@ -216,7 +201,7 @@ interface Watch {
   readonly statuses: ReadonlyMap<string, () => HealthStatus | undefined>
 }
 
-type Settings = Options.Checked<typeof table.rules>
+type Settings = Options.Checked<typeof healthTable.rules>
 
 const watchPool = (
   pool: WatchedPool,
@@ -252,7 +237,7 @@ const watchSides = ({ name, sides }: Sides, settings: Settings): Watch => {
 }
 
 const resolve = (pool: Watched, options: HealthOptions) => {
-  const { checked, problems } = Options.check(table, options)
+  const { checked, problems } = Options.check(healthTable, options)
   if ("sides" in pool && Object.keys(pool.sides).length === 0) {
     problems.push(Options.problem("sides", pool.sides, "a record with at least one pool"))
   }
@@ -266,6 +251,11 @@ export interface ServiceClass<Self, Id extends string> extends Context.ServiceCl
     pool: Context.Key<PoolId, Watched>,
     options?: HealthOptions | undefined
   ) => Layer.Layer<Self, PoolConfigError, PoolId>
+  /** `layer`, with options from the configuration: `SessionsHealth.layerConfig(Sessions, HealthChecker.config("HEALTH"))`. */
+  readonly layerConfig: <PoolId>(
+    pool: Context.Key<PoolId, Watched>,
+    config: Config.Wrap<HealthConfig>
+  ) => Layer.Layer<Self, Config.ConfigError | PoolConfigError, PoolId>
 }
 
 /**
@@ -292,6 +282,11 @@ export const Service = <Self>() => <const Id extends string>(id: Id): ServiceCla
   const service = Context.Service<Self, HealthChecker>()(id)
   return Object.assign(service, {
     layer: <PoolId>(pool: Context.Key<PoolId, Watched>, options?: HealthOptions) =>
-      Layer.effect(service, Effect.flatMap(pool, (pool) => make(pool, options)))
+      Layer.effect(service, Effect.flatMap(pool, (pool) => make(pool, options))),
+    layerConfig: <PoolId>(pool: Context.Key<PoolId, Watched>, config: Config.Wrap<HealthConfig>) =>
+      Layer.effect(
+        service,
+        Effect.flatMap(unwrap<HealthConfig>(config), (options) => Effect.flatMap(pool, (pool) => make(pool, options)))
+      )
   }) as unknown as ServiceClass<Self, Id>
 }

@@ -6,6 +6,8 @@
  */
 import { type Duration, Effect } from "effect"
 import * as ConnectionFactory from "./ConnectionFactory.ts"
+import { checkOrThrow } from "./internal/options/problems.ts"
+import { table as makeTable } from "./internal/options/rules.ts"
 import { LeaseExpiredError } from "./PoolError.ts"
 
 /** One connection to a store. All connections of one factory see the same store. */
@@ -30,8 +32,15 @@ export interface Options {
   readonly latency?: Duration.Input | undefined
 }
 
+const table = makeTable({
+  store: { kind: "value", accepts: (store) => store instanceof Map, mustBe: "a Map" },
+  connectLatency: { kind: "duration", default: 0, zero: true },
+  latency: { kind: "duration", default: 0, zero: true }
+})
+
 /**
- * A factory of connections to one store in memory. Connecting never fails.
+ * A factory of connections to one store in memory. Connecting never fails; but it throws a `TypeError` at once if its
+ * options are invalid.
  *
  * ```ts
  * import { Effect } from "effect"
@@ -49,9 +58,8 @@ export interface Options {
  * ```
  */
 export const factory = (options?: Options): ConnectionFactory.ConnectionFactory<InMemoryConnection> => {
-  const store = options?.store ?? new Map<string, unknown>()
-  const connectLatency = options?.connectLatency ?? 0
-  const latency = options?.latency ?? 0
+  const { connectLatency, latency, store: given } = checkOrThrow("InMemoryConnection.factory", table, options)
+  const store = given as Options["store"] ?? new Map<string, unknown>()
   let lastId = 0
   return ConnectionFactory.make<InMemoryConnection>({
     connect: Effect.acquireRelease(
@@ -68,10 +76,10 @@ class Lent implements InMemoryConnection {
   readonly id: number
   readonly #pool: string | undefined
   readonly #store: Map<string, unknown>
-  readonly #latency: Duration.Input
+  readonly #latency: number
   #isExpired = false
 
-  constructor(id: number, pool: string | undefined, store: Map<string, unknown>, latency: Duration.Input) {
+  constructor(id: number, pool: string | undefined, store: Map<string, unknown>, latency: number) {
     this.id = id
     this.#pool = pool
     this.#store = store

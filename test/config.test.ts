@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Duration, Effect, Option, Result } from "effect"
-import { ConnectionPool, PoolConfig } from "effect-connection-pool"
+import { Config, ConfigProvider, Duration, Effect, Layer, Option, Result } from "effect"
+import { ConnectionPool, HealthChecker, InMemoryConnection, PoolConfig } from "effect-connection-pool"
 import { FaultyFactory, PoolAssert } from "effect-connection-pool/testing"
 import * as PoolOptions from "../src/internal/options/pool.ts"
 import { shape } from "./support.ts"
@@ -141,6 +141,17 @@ describe("options that make no sense are refused before anything is opened", () 
     Effect.gen(function*() {
       const error = yield* start({ host: "db" })
       assert.include(error.message, `host is no option; the options are name, min, max, acquireTimeout`)
+    }))
+
+  it.effect("a contradiction beside other problems, unless one of its sides is a problem itself", () =>
+    Effect.gen(function*() {
+      const both = yield* start({ min: 5, max: 4, metrics: "no" })
+      assert.deepStrictEqual(both.problems.map(({ message }) => message), [
+        `metrics is "no", but must be true or false`,
+        "min is 5, but must be at most max, which is 4"
+      ])
+      const one = yield* start({ min: 50, max: "60" })
+      assert.deepStrictEqual(one.problems.map(({ field }) => field), ["max"])
     }))
 
   it.effect("all of them at once", () =>
@@ -332,6 +343,84 @@ describe("options from the environment", () => {
       assert.deepStrictEqual(
         [acquireTimeout, idleTimeout, maxLifetime, leakThreshold, connectTimeout, keepalive, maxWaiting],
         [500, 90_000, 7_200_000, 90_000, 3000, 86_400_000, Infinity]
+      )
+    }))
+
+  it.effect("that contradict each other are an error if both are set, with the names of the variables", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(read({ DB_MIN: "5", DB_MAX: "4", DB_CONNECT_BACKOFF: "10s" }, "DB"))
+      assert.strictEqual(error.cause.message, "DB_MIN is 5, but must be at most DB_MAX, which is 4")
+      // `max` may be given in code.
+      assert.deepStrictEqual(yield* read({ DB_MIN: "20" }, "DB"), { min: 20 })
+    }))
+
+  it.effect("come from other sources too, and what is no text there is told", () =>
+    Effect.gen(function*() {
+      const from = (root: unknown) =>
+        PoolConfig.config("db").parse(ConfigProvider.fromUnknown(root).pipe(ConfigProvider.constantCase))
+      const provider = ConfigProvider.fromUnknown({ DB: { MAX: 5, METRICS: false, IDLE_TIMEOUT: "1m" } })
+      assert.deepStrictEqual(yield* PoolConfig.config("DB").parse(provider), {
+        max: 5,
+        metrics: false,
+        idleTimeout: 60_000
+      })
+      assert.deepStrictEqual(yield* from({}), {})
+      const records = ConfigProvider.fromUnknown({ DB: { MAX: { a: 1 }, MIN: -1 } })
+      const error = yield* Effect.flip(PoolConfig.config("DB").parse(records))
+      assert.include(error.message, "DB_MIN is -1")
+    }))
+})
+
+describe("a layer with options from the configuration", () => {
+  class Sessions extends ConnectionPool.Service<Sessions, InMemoryConnection.InMemoryConnection>()("test/Sessions") {}
+  class Health extends HealthChecker.Service<Health>()("test/Health") {}
+  const factory = InMemoryConnection.factory()
+
+  const maxOf = <E>(layer: Layer.Layer<Sessions, E>, env: Record<string, string>): Effect.Effect<number, E> =>
+    Effect.flatMap(Sessions, ({ stats }) => Effect.map(stats, ({ max }) => max)).pipe(
+      Effect.provide(layer),
+      Effect.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env })))
+    )
+
+  it.effect("has all of them under a prefix, or each from where it is told", () =>
+    Effect.gen(function*() {
+      const all = Sessions.layerConfig({ factory, config: PoolConfig.config("SESSIONS") })
+      assert.strictEqual(yield* maxOf(all, { SESSIONS_MAX: "3" }), 3)
+      const each = Sessions.layerConfig({ factory, config: { max: Config.Int("MOST"), name: Config.succeed("s") } })
+      assert.strictEqual(yield* maxOf(each, { MOST: "4" }), 4)
+      const made = Sessions.layerConfig({ factory: Config.map(Config.String("URL"), () => factory), config: {} })
+      assert.strictEqual(yield* maxOf(made, { URL: "x" }), 10)
+      const error = yield* Effect.catchTag(maxOf(made, {}), "ConfigError", ({ message }) => Effect.succeed(message))
+      assert.include(String(error), "URL")
+    }))
+
+  it.effect("fails with what is wrong, by kind", () =>
+    Effect.gen(function*() {
+      const all = Sessions.layerConfig({ factory, config: PoolConfig.config("S") })
+      const read = yield* Effect.catchTag(maxOf(all, { S_MAX: "0" }), "ConfigError", (error) =>
+        Effect.succeed(error.cause.message))
+      assert.strictEqual(read, "S_MAX is 0, but must be a whole number of at least 1")
+      // Known only together with the default of the other.
+      const bounds = yield* Effect.catchTag(maxOf(all, { S_MIN: "20" }), "PoolConfigError", ({ message }) =>
+        Effect.succeed(message))
+      assert.strictEqual(bounds, `pool "pool": min is 20, but must be at most max, which is 10`)
+    }))
+
+  it.effect("is there for a health checker", () =>
+    Effect.gen(function*() {
+      const layer = Health.layerConfig(Sessions, HealthChecker.config("HEALTH")).pipe(
+        Layer.provide(Sessions.layer({ factory }))
+      )
+      const status = (env: Record<string, string>) =>
+        Effect.flatMap(Health, ({ report }) => Effect.map(report, ({ status }): string => status)).pipe(
+          Effect.provide(layer),
+          Effect.catchTag("ConfigError", (error) => Effect.succeed(error.cause.message)),
+          Effect.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env })))
+        )
+      assert.strictEqual(yield* status({ HEALTH_INTERVAL: "1s" }), "healthy")
+      assert.strictEqual(
+        yield* status({ HEALTH_CONCURRENCY: "0" }),
+        "HEALTH_CONCURRENCY is 0, but must be a whole number of at least 1"
       )
     }))
 })

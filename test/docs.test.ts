@@ -6,7 +6,12 @@ import { existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } 
 import { basename, dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { vi } from "vitest"
+import { durationOf } from "../src/internal/options/duration.ts"
+import { variable } from "../src/internal/options/environment.ts"
+import { healthConfigTable } from "../src/internal/options/health.ts"
 import * as PoolOptions from "../src/internal/options/pool.ts"
+import type { Rules } from "../src/internal/options/rules.ts"
+import { sqlitePoolTable } from "../src/sqlite/internal/poolSettings.ts"
 import vitest from "../vitest.config.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
@@ -125,6 +130,29 @@ describe("the documentation", () => {
         : documented
       assert.strictEqual(String(found), String(value), name)
     }
+  })
+
+  it("lists every variable of the environment", () => {
+    const rows = new Map(
+      Array.from(
+        page("docs/options.md").matchAll(/^\| `(\w+\.config)\(prefix\?\)` +\| (.+?) +\|$/gm),
+        ([, name, variables]) => [name!, variables!.replaceAll("`", "").split(", ")]
+      )
+    )
+    const variablesOf = (rules: Rules) =>
+      Object.entries(rules).filter(([, { kind }]) => kind !== "value").map(([field]) => variable(field))
+    assert.deepStrictEqual(Object.fromEntries(rows), {
+      "PoolConfig.config": variablesOf(PoolOptions.poolTable.rules),
+      "SqlitePool.config": variablesOf(sqlitePoolTable.rules),
+      "HealthChecker.config": variablesOf(healthConfigTable.rules)
+    })
+  })
+
+  it("lists every unit of a duration", () => {
+    const [, units] = /is written +\|\n\| -.+\n((?:\|.+\n)+)/.exec(page("docs/options.md")) ?? assert.fail("no units")
+    const names = Array.from(units!.matchAll(/`(\w+)`/g), ([, name]) => name!)
+    assert.isAbove(names.length, 30)
+    for (const name of names) assert.isDefined(durationOf(`5 ${name}`), name)
   })
 
   it("shows pictures that exist", () => {

@@ -56,13 +56,13 @@ describe("FaultyFactory", () => {
           const exit = yield* Effect.exit(faulty.connect[kind](times))
           assert.deepStrictEqual(
             exit,
-            Exit.die(new TypeError(`times is ${times}, allowed is a whole number from 0, or Infinity`))
+            Exit.die(new TypeError(`times is ${times}, but must be a whole number of at least 0, or Infinity`))
           )
         }
       }
       assert.deepStrictEqual(
         yield* Effect.exit(faulty.connect.pass(-1)),
-        Exit.die(new TypeError("place is -1, allowed is a whole number from 0, or Infinity"))
+        Exit.die(new TypeError("place is -1, but must be a whole number of at least 0, or Infinity"))
       )
       assert.isTrue(Exit.isSuccess(yield* connectOnce(faulty)))
     }))
@@ -74,7 +74,7 @@ describe("FaultyFactory", () => {
       for (const damage of [faulty.kill, faulty.sever]) {
         assert.deepStrictEqual(
           yield* Effect.exit(damage(999)),
-          Exit.die(new TypeError("connection is 999, allowed is the id of one that was opened"))
+          Exit.die(new TypeError("connection is 999, but must be the id of one that was opened"))
         )
       }
       yield* pool.recycle

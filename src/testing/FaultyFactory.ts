@@ -6,6 +6,8 @@
  */
 import { Data, type Duration, Effect } from "effect"
 import * as ConnectionFactory from "../ConnectionFactory.ts"
+import { checkOrThrow } from "../internal/options/problems.ts"
+import { mustBe, problem, table as makeTable, valueOf } from "../internal/options/rules.ts"
 import { LeaseExpiredError } from "../PoolError.ts"
 
 /** The operations that can be made to fail. */
@@ -40,7 +42,8 @@ export interface FaultyConnection {
 /**
  * How one operation is to fail. What is asked for applies to the next operations that begin, in the order asked.
  *
- * `times` is a whole number, or `Infinity` for all until `clear`; anything else is a defect, a `TypeError`.
+ * `times` is a whole number, or `Infinity` for all until `clear`; anything else is a defect, a `TypeError`, and so are
+ * invalid options.
  */
 export interface Faults {
   /** Has operations wait, from now on, until they are let through. */
@@ -126,7 +129,7 @@ export interface Options {
 }
 
 /**
- * A new driver without any faults.
+ * A new driver without any faults. Options that are invalid are a defect, a `TypeError` that lists what is wrong.
  *
  * ```ts
  * import { Effect } from "effect"
@@ -146,7 +149,8 @@ export interface Options {
 export const make = (options?: Options): Effect.Effect<FaultyFactory> => Effect.sync(() => makeUnsafe(options))
 
 /** `make`, at once. */
-export const makeUnsafe = (options?: Options): FaultyFactory => {
+export const makeUnsafe = (given?: Options): FaultyFactory => {
+  const options = checkOrThrow("FaultyFactory.make", table, given)
   const log: Array<LogEntry> = []
   const violations: Array<string> = []
   const sessions = new Map<number, Session>()
@@ -200,15 +204,15 @@ export const makeUnsafe = (options?: Options): FaultyFactory => {
     })
 
   const factory = ConnectionFactory.make<Lent, FaultyError>({
-    connect: Effect.acquireRelease(open, close, { interruptible: options?.interruptibleConnect === true }) as never,
-    isAlive: options?.withoutIsAlive === true
+    connect: Effect.acquireRelease(open, close, { interruptible: options.interruptibleConnect === true }) as never,
+    isAlive: options.withoutIsAlive === true
       ? undefined
       : ({ session }) => session.state === "open" || session.state === "severed",
-    validate: options?.withoutValidate === true ? undefined : ({ session }) => {
+    validate: options.withoutValidate === true ? undefined : ({ session }) => {
       counters.validations++
       return Effect.map(perform("validate", session.id), () => session.state === "open")
     },
-    reset: options?.withoutReset === true ? undefined : ({ session }) => {
+    reset: options.withoutReset === true ? undefined : ({ session }) => {
       counters.resets++
       return Effect.map(perform("reset", session.id), () => {
         session.isSoiled = false
@@ -239,7 +243,7 @@ export const makeUnsafe = (options?: Options): FaultyFactory => {
     Effect.sync(() => {
       const session = sessions.get(connection)
       if (session === undefined) {
-        throw new TypeError(`connection is ${String(connection)}, allowed is the id of one that was opened`)
+        throw new TypeError(problem("connection", connection, "the id of one that was opened").message)
       }
       if (session.state === "open" || session.state === "severed") session.state = state
     })
@@ -309,7 +313,7 @@ class Gate implements Faults {
   readonly #planned: Array<Plan> = []
   readonly #held: Array<() => void> = []
   #isHeld = false
-  #delay: Duration.Input = 0
+  #delay = 0
 
   constructor(operation: Operation) {
     this.#operation = operation
@@ -339,20 +343,26 @@ class Gate implements Faults {
   }
 
   fail(times = 1, options?: { readonly transient?: boolean | undefined }) {
-    return this.#plan(times, { _tag: "fail", transient: options?.transient === true })
+    return this.#plan(times, () => ({
+      _tag: "fail",
+      transient: checkOrThrow("fail", failTable, options).transient === true
+    }))
   }
 
   die(times = 1) {
-    return this.#plan(times, { _tag: "die" })
+    return this.#plan(times, () => ({ _tag: "die" }))
   }
 
   hang(times = 1, options?: { readonly uninterruptible?: boolean | undefined }) {
-    return this.#plan(times, { _tag: "hang", uninterruptible: options?.uninterruptible === true })
+    return this.#plan(times, () => ({
+      _tag: "hang",
+      uninterruptible: checkOrThrow("hang", hangTable, options).uninterruptible === true
+    }))
   }
 
   delay(duration: Duration.Input) {
     return Effect.sync(() => {
-      this.#delay = duration
+      this.#delay = checkOrThrow("delay", delayTable, { delay: duration }).delay
     })
   }
 
@@ -361,10 +371,10 @@ class Gate implements Faults {
     this.#delay = 0
   })
 
-  #plan(times: number, fault: Fault) {
+  #plan(times: number, fault: () => Fault) {
     return Effect.sync(() => {
       checkCount("times", times)
-      if (times > 0) this.#planned.push({ fault, left: times })
+      if (times > 0) this.#planned.push({ fault: fault(), left: times })
     })
   }
 
@@ -407,7 +417,19 @@ class Gate implements Faults {
 }
 
 const checkCount = (name: string, value: number): void => {
-  if (value !== Infinity && !(Number.isInteger(value) && value >= 0)) {
-    throw new TypeError(`${name} is ${String(value)}, allowed is a whole number from 0, or Infinity`)
-  }
+  const rule = { kind: "count", floor: 0 } as const
+  if (valueOf(rule, value) === undefined) throw new TypeError(problem(name, value, mustBe(rule)).message)
 }
+
+const table = makeTable({
+  withoutIsAlive: { kind: "flag" },
+  withoutValidate: { kind: "flag" },
+  withoutReset: { kind: "flag" },
+  interruptibleConnect: { kind: "flag" }
+})
+
+const failTable = makeTable({ transient: { kind: "flag" } })
+
+const hangTable = makeTable({ uninterruptible: { kind: "flag" } })
+
+const delayTable = makeTable({ delay: { kind: "duration", default: 0, zero: true } })

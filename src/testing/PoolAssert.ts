@@ -5,6 +5,8 @@
 import { Cause, Effect, Exit, Fiber } from "effect"
 import * as assert from "node:assert"
 import type { ConnectionPool } from "../ConnectionPool.ts"
+import { checkOrThrow } from "../internal/options/problems.ts"
+import { table } from "../internal/options/rules.ts"
 import type { FaultyFactory } from "./FaultyFactory.ts"
 
 /**
@@ -61,7 +63,7 @@ export const allClosed = <C, E>(
     const after = yield* pool.stats
     assert.strictEqual(after.total, 0, `${after.total} connections are left after the shutdown`)
     const { closed, leased, opened } = yield* faulty.counters
-    const hung = options?.hung ?? 0
+    const { hung } = checkOrThrow("PoolAssert", expectedTable, options)
     assert.ok(
       closed <= opened && closed >= opened - hung,
       `${opened} connections were opened, and ${closed} closed`
@@ -94,7 +96,8 @@ export const addUp = <C, E>(
     const text = JSON.stringify({ stats, counters })
     const { closing, connecting, idle, inUse, max, resetting, total, validating } = stats
     assert.strictEqual(total, connecting + idle + validating + inUse + resetting + closing, `total: ${text}`)
-    const most = Math.max(max, options?.resizedFrom ?? max)
+    const { resizedFrom } = checkOrThrow("PoolAssert.addUp", addUpTable, options)
+    const most = Math.max(max, resizedFrom ?? max)
     assert.ok(total <= most, `more connections than max (resized to less? say from what): ${text}`)
     assert.ok(total - closing <= max || idle === 0, `idle connections beyond max: ${text}`)
     assert.strictEqual(stats.connectAttempts, stats.connects + stats.connectFailures + connecting, `attempts: ${text}`)
@@ -135,5 +138,9 @@ const settled = <C, E>(pool: ConnectionPool<C, E>) =>
     }
     return stats
   })
+
+const expectedTable = table({ hung: { kind: "count", default: 0, floor: 0 } })
+
+const addUpTable = table({ resizedFrom: { kind: "count", floor: 1, finite: true } })
 
 const patience = 1000

@@ -3,7 +3,9 @@
  * operations, and interrupts it after another number of turns. A race that strikes when an interrupt lands between two
  * particular steps becomes a case that is always hit.
  */
-import { Cause, Context, Effect, Exit, Fiber, Scheduler, type Scope } from "effect"
+import { Cause, Context, Effect, Exit, Fiber, Predicate, Scheduler, type Scope } from "effect"
+import { checkOrThrow } from "../internal/options/problems.ts"
+import { table as makeTable } from "../internal/options/rules.ts"
 
 /** One case of a sweep: what tells it from the others. */
 export interface Cut {
@@ -38,7 +40,8 @@ export interface Report {
 
 /**
  * Runs all cases, one after the other, each in a scope of its own. Fails or dies as soon as one `setup` or `check` does,
- * with the case in an annotation of the cause; it is logged as an error, too.
+ * with the case in an annotation of the cause; it is logged as an error, too. Dies with a `TypeError` if its options are
+ * invalid: a sweep over no cases proves nothing.
  *
  * ```ts
  * import { Cause, Context } from "effect"
@@ -53,8 +56,9 @@ export const run = <World, A, E, R, E2 = never, R2 = never>(
   options: Options<World, A, E, R, E2, R2>
 ): Effect.Effect<Report, E2, Exclude<R | R2, Scope.Scope>> =>
   Effect.gen(function*() {
-    const [leastBudget, mostBudget] = options.budgets ?? [3, 64]
-    const [leastTurns, mostTurns] = options.turns ?? [0, 12]
+    const { budgets, turns } = checkOrThrow("Sweep.run", table, options)
+    const [leastBudget, mostBudget] = budgets as Options<World, A, E, R, E2, R2>["budgets"] ?? [3, 64]
+    const [leastTurns, mostTurns] = turns as Options<World, A, E, R, E2, R2>["turns"] ?? [0, 12]
     let cases = 0
     let interrupted = 0
     for (let budget = leastBudget; budget <= mostBudget; budget++) {
@@ -67,6 +71,19 @@ export const run = <World, A, E, R, E2 = never, R2 = never>(
     }
     return { cases, interrupted }
   })
+
+const isRange = (least: number) => (range: unknown): boolean => {
+  const [from, to] = range as ReadonlyArray<number>
+  return Number.isInteger(from) && Number.isInteger(to) && from! >= least && to! >= from!
+}
+
+const table = makeTable({
+  setup: { kind: "value", required: true, accepts: Effect.isEffect, mustBe: "an effect" },
+  scenario: { kind: "value", required: true, accepts: Predicate.isFunction, mustBe: "a function" },
+  check: { kind: "value", required: true, accepts: Predicate.isFunction, mustBe: "a function" },
+  budgets: { kind: "value", accepts: isRange(1), mustBe: "[from, to], whole numbers of at least 1" },
+  turns: { kind: "value", accepts: isRange(0), mustBe: "[from, to], whole numbers of at least 0" }
+})
 
 const runCase = <World, A, E, R, E2, R2>(
   options: Options<World, A, E, R, E2, R2>,

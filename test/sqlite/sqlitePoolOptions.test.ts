@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Effect, Result } from "effect"
+import { Config, ConfigProvider, Effect, type Layer, Option, Result } from "effect"
 import { PoolError } from "effect-connection-pool"
 import { SqlitePool } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
@@ -163,11 +163,142 @@ describe("the configuration", () => {
       assert.deepStrictEqual(yield* read({ APP_FILENAME: "a.db" }, "APP"), { filename: "a.db" })
     }))
 
-  it.effect("fails without a file, and where a value is not what it should be", () =>
+  const message = (env: Record<string, string>) =>
+    read(env, "DB").pipe(
+      Effect.as([]),
+      Effect.catchTag("ConfigError", (error) => Effect.succeed(error.cause.message.split("\n")))
+    )
+
+  it.effect("says that the file is not set, and what it must be", () =>
     Effect.gen(function*() {
-      for (const env of [{}, { FILENAME: "a.db", READERS: "many" }, { FILENAME: "a.db", TEMP_STORE: "moon" }]) {
-        const error = yield* Effect.flip(read(env))
-        assert.strictEqual(error._tag, "ConfigError")
+      const missing = "DB_FILENAME is not set: it must be a path or \":memory:\", not a URI"
+      assert.deepStrictEqual(yield* message({ FILENAME: "other.db" }), [missing, "  at [\"DB\"][\"FILENAME\"]"])
+      assert.deepStrictEqual(yield* message({ DB_READERS: "8" }), [missing])
+      assert.deepStrictEqual(yield* message({ DB_READERS: "0" }), [
+        missing,
+        "DB_READERS is 0, but must be a whole number of at least 1"
+      ])
+    }))
+
+  it.effect("is no configuration if nothing of it is set, and an error if something is", () =>
+    Effect.gen(function*() {
+      const config = Config.option(SqlitePool.config("DB"))
+      const from = (env: Record<string, string>) => config.parse(ConfigProvider.fromEnv({ env }))
+      assert.isTrue(Option.isNone(yield* from({ DATABASE: "x" })))
+      assert.deepStrictEqual(yield* from({ DB_FILENAME: "a.db" }), Option.some({ filename: "a.db" }))
+      for (const env of [{ DB_READERS: "8" }, { DB_READERS: "0" }, { DB_FILENAME: " " }]) {
+        assert.strictEqual((yield* Effect.flip(from(env)))._tag, "ConfigError")
       }
+    }))
+
+  it.effect("reports all variables that are wrong, those of the connection and of the pool alike", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(
+        yield* message({
+          DB_FILENAME: "file:a.db",
+          DB_READERS: "0",
+          DB_BUSY_TIMEOUT: "soon",
+          DB_ACQUIRE_TIMEOUT: "0s",
+          DB_TEMP_STORE: "moon",
+          DB_FOREIGN_KEYS: "perhaps",
+          DB_WAL_LIMIT: "1KiB",
+          DB_PAGE_SIZE: "1000"
+        }),
+        [
+          "DB_FILENAME is \"file:a.db\", but must be a path or \":memory:\", not a URI",
+          "DB_FOREIGN_KEYS is \"perhaps\", but must be true or false",
+          "DB_TEMP_STORE is \"moon\", but must be \"memory\" or \"file\"",
+          "DB_PAGE_SIZE is 1000, but must be 512, 1024, 2048, 4096, 8192, 16384, 32768 or 65536",
+          "DB_BUSY_TIMEOUT is \"soon\", but must be a duration of zero or more, such as \"5 seconds\", or Infinity",
+          "DB_ACQUIRE_TIMEOUT is \"0s\", but must be a duration above zero, such as \"5 seconds\", or Infinity",
+          "DB_READERS is 0, but must be a whole number of at least 1",
+          "DB_WAL_LIMIT is 1024, but must be a whole number of at least 1048576, or Infinity"
+        ]
+      )
+    }))
+
+  it.effect("is written in one way for the connection and for the pool", () =>
+    Effect.gen(function*() {
+      const options = yield* read({
+        FILENAME: " app.db ",
+        ACQUIRE_TIMEOUT: "5s",
+        BUSY_TIMEOUT: "5s",
+        FOREIGN_KEYS: "OFF",
+        TRUSTED_SCHEMA: "Yes",
+        SYNCHRONOUS: "FULL",
+        WAL_LIMIT: "64 MiB",
+        JOURNAL_SIZE_LIMIT: "1MB",
+        CACHE_SIZE: "1_000",
+        PAGE_SIZE: "4096"
+      })
+      assert.deepStrictEqual(options, {
+        filename: "app.db",
+        acquireTimeout: 5000,
+        busyTimeout: 5000,
+        foreignKeys: false,
+        trustedSchema: true,
+        synchronous: "full",
+        walLimit: 67_108_864,
+        journalSizeLimit: 1_000_000,
+        cacheSize: 1000,
+        pageSize: 4096
+      } as SqlitePool.Options)
+    }))
+
+  it.effect("leaves variables alone that are no options of it, even if they make no sense elsewhere", () =>
+    Effect.gen(function*() {
+      const env = { DB_FILENAME: "a.db", DB_MAX: "0", DB_MIN: "x", DB_PASSWORD: "secret", DB_HEALTH_INTERVAL: "often" }
+      assert.deepStrictEqual(yield* read(env, "DB"), { filename: "a.db" })
+    }))
+})
+
+describe("a layer with options from the configuration", () => {
+  const start = <E>(
+    layer: Layer.Layer<SqlitePool.SqlitePool, E>,
+    env: Record<string, string>
+  ): Effect.Effect<string, E> =>
+    Effect.map(SqlitePool.SqlitePool, ({ filename, name }) => `${name} is ${filename}`).pipe(
+      Effect.provide(layer),
+      Effect.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env })))
+    )
+
+  it.effect("has all of them under a prefix, or each from where it is told", () =>
+    Effect.gen(function*() {
+      const all = SqlitePool.layerConfig(SqlitePool.config("DB"))
+      assert.strictEqual(yield* start(all, { DB_FILENAME: ":memory:", DB_NAME: "orders" }), "orders is :memory:")
+      const each = SqlitePool.layerConfig({ filename: Config.String("FILE"), name: Config.succeed("archive") })
+      assert.strictEqual(yield* start(each, { FILE: ":memory:" }), "archive is :memory:")
+    }))
+
+  it.effect("fails with a ConfigError for all variables, and with a PoolConfigError for values of the application", () =>
+    Effect.gen(function*() {
+      const wrong = start(SqlitePool.layerConfig(SqlitePool.config("DB")), { DB_READERS: "0" })
+      const lines = yield* Effect.catchTag(wrong, "ConfigError", (error) => Effect.succeed(error.cause.message))
+      assert.include(lines, "DB_FILENAME is not set")
+      assert.include(lines, "DB_READERS is 0")
+      const two = SqlitePool.layerConfig({ filename: Config.String("FILE"), readers: Config.Int("READERS") })
+      const both = yield* Effect.catchTag(
+        start(two, { READERS: "x" }),
+        "ConfigError",
+        ({ message }) => Effect.succeed(message)
+      )
+      assert.include(both, "[\"FILE\"]")
+      assert.include(both, "[\"READERS\"]")
+      const value = yield* Effect.catchTag(
+        start(two, { FILE: ":memory:", READERS: "0" }),
+        "PoolConfigError",
+        (error) => Effect.succeed(error.message)
+      )
+      assert.strictEqual(value, "pool \"sqlite\": readers is 0, but must be a whole number of at least 1")
+    }))
+
+  it.effect("is there for a service of its own", () =>
+    Effect.gen(function*() {
+      class Orders extends SqlitePool.Service<Orders>()("test/Orders") {}
+      const name = yield* Effect.map(Orders, ({ name }) => name).pipe(
+        Effect.provide(Orders.layerConfig(SqlitePool.config())),
+        Effect.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env: { FILENAME: ":memory:", NAME: "orders" } })))
+      )
+      assert.strictEqual(name, "orders")
     }))
 })

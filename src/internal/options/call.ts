@@ -24,7 +24,7 @@ export const resolve = (pool: string, options: CallOptions): LeaseOptions | Pool
   resolveFast(options) ?? resolveAll(pool, options)
 
 export const isRefused = (options: LeaseOptions | PoolConfigError | undefined): options is PoolConfigError =>
-  options instanceof PoolConfigError
+  options !== undefined && options instanceof PoolConfigError
 
 /** What valid options come to. Most are valid, and there may be one to each call, so this has no tables. */
 const resolveFast = (options: CallOptions): LeaseOptions | undefined => {

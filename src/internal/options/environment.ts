@@ -18,7 +18,7 @@ export const fromEnvironment = <R extends Rules>(
     nameOf: (field) => prefix === undefined ? variable(field) : `${prefix}_${variable(field)}`,
     missing: (name) => `${name} is not set`
   }
-  const options = Config.mapEffect(Config.all(variables), (texts) => {
+  const options = Config.flatMap(Config.all(variables), (texts): Config.Config<Partial<Checked<R>>> => {
     const read = nothingRead()
     const { values } = read
     for (const [field, text] of Object.entries(texts)) {
@@ -32,12 +32,21 @@ export const fromEnvironment = <R extends Rules>(
     const { checked, given, problems } = checkValues({ ...table, relations }, read, naming)
     const [first, ...rest] = problems.map(({ message }) => new SchemaIssue.InvalidValue({ message }))
     if (first === undefined) {
-      return Effect.succeed(
+      return Config.succeed(
         Object.fromEntries(Object.entries(checked).filter(([field]) => given.has(field))) as Partial<Checked<R>>
       )
     }
-    const issue = rest.length === 0 ? first : new SchemaIssue.Composite(Schema.Unknown.ast, [first, ...rest])
-    return Effect.fail(new Config.ConfigError(new Schema.SchemaError(issue)))
+    // Nothing at all is set: `Config.option` and `Config.withDefault` may make something of that.
+    const required = Object.keys(texts).find((field) => "required" in table.rules[field]!)
+    if (values.size === 0 && rest.length === 0 && required !== undefined && Result.isSuccess(texts[required]!)) {
+      const message = problems[0]!.message
+      return Config.schema(Schema.String.annotate({ message }), variable(required)) as Config.Config<never>
+    }
+    return Config.fail(
+      new Schema.SchemaError(
+        rest.length === 0 ? first : new SchemaIssue.Composite(Schema.Unknown.ast, [first, ...rest])
+      )
+    )
   })
   return prefix === undefined ? options : Config.nested(options, prefix)
 }
@@ -56,7 +65,8 @@ export const variable = (field: string): string => field.replaceAll(/[A-Z]/g, (l
 export const parse = (rule: Rule, text: string): unknown => {
   switch (rule.kind) {
     case "choice":
-      return rule.of.find((choice) => String(choice).toLowerCase() === text.toLowerCase()) ?? text
+      return rule.of.find((choice) => String(choice).toLowerCase() === text.toLowerCase()) ??
+        (typeof rule.of[0] === "number" ? numberOf(text) : undefined) ?? text
     case "flag":
       return flags.get(text.toLowerCase()) ?? text
     case "bytes":
