@@ -14,7 +14,9 @@ export default defineConfig({
   },
   test: {
     include: ["test/**/*.test.ts"],
-    reporters: ["default", ["json", { outputFile: "coverage/tests.json" }]],
+    // A test that hangs, not one on a machine that is busy.
+    testTimeout: 30_000,
+    reporters: ["default", ["json", { outputFile: `coverage/${process.env["TEST_REPORT"] ?? "tests"}.json` }]],
     coverage: {
       provider: "v8",
       include: ["src/**/*.ts"],

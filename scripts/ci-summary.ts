@@ -1,9 +1,29 @@
-/** The last line of a run: the figures of the test runner's own report. */
+/** The last line of a run: the figures of the test runner's own reports, on each Node that it ran on. */
 import { existsSync, readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 
-const file = fileURLToPath(new URL("../coverage/tests.json", import.meta.url))
-const { numFailedTests, numPassedTests } = existsSync(file)
-  ? JSON.parse(readFileSync(file, "utf8")) as { readonly numPassedTests: number; readonly numFailedTests: number }
-  : { numPassedTests: 0, numFailedTests: 0 }
-console.log(`${numPassedTests} passed, ${numFailedTests} failed`)
+interface Report {
+  readonly numPassedTests: number
+  readonly numFailedTests: number
+  readonly success: boolean
+}
+
+let passed = 0
+let failed = 0
+let isComplete = true
+for (const name of ["tests.json", "tests-node26.json"]) {
+  const file = fileURLToPath(new URL(`../coverage/${name}`, import.meta.url))
+  if (!existsSync(file)) {
+    console.log(`there is no report ${name}: that run did not get to its end`)
+    isComplete = false
+    continue
+  }
+  const report = JSON.parse(readFileSync(file, "utf8")) as Report
+  console.log(`${name}: ${report.numPassedTests} passed, ${report.numFailedTests} failed`)
+  passed += report.numPassedTests
+  failed += report.numFailedTests
+  // A file that cannot be loaded fails, and has no tests to count.
+  if (!report.success) isComplete = false
+}
+console.log(`${passed} passed, ${failed} failed`)
+process.exitCode = isComplete && failed === 0 && passed > 0 ? 0 : 1

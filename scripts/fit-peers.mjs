@@ -2,8 +2,9 @@
  * Fits packages that were made for a pre-release of Effect to the Effect that is installed: where they import
  * `effect/unstable/sql`, that is `effect/sql` now. Changes nothing else, and nothing that fits already.
  *
- * Runs after an install in a checkout, with whatever Node there is. It prints to stderr, because `npm pack --json` runs it
- * too. Users of the package do not get it: those who need these packages fit them themselves, or take later ones.
+ * Runs after an install in a checkout, with whatever Node there is: as npm's script `dependencies`, which npm runs where
+ * somebody works on the package, and never for its users. (With `prepare`, npm warns users of a packed file that it has an
+ * install script.) Those who need these packages fit them themselves, or take later ones.
  */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"

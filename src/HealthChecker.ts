@@ -60,7 +60,7 @@ export interface HealthOptions extends HealthConfig {
 }
 
 /** What a checker needs of a pool: any `ConnectionPool` has it. */
-export type WatchedPool = Pick<ConnectionPool<unknown, unknown>, "name" | "check" | "~announce">
+export type WatchedPool = Pick<ConnectionPool<unknown, unknown>, "name" | "check">
 
 /**
  * Several pools that do one job together, and get one checker: a `SqlitePool` is this, with its writer and its readers.
@@ -207,6 +207,8 @@ const watchPool = (
   pool: WatchedPool,
   { concurrency, connect, timeout }: Settings
 ): Watch => {
+  // Users' types do not have it, so that no type of theirs may name it.
+  const announcing: WatchedPool & { readonly "~announce"?: (event: PoolEvent.PoolEvent) => void } = pool
   let last: Judgement | undefined
   const check = Effect.gen(function*() {
     const check = yield* Effect.orDie(pool.check({ concurrency, timeout, connect }))
@@ -214,7 +216,7 @@ const watchPool = (
     last = judge(check, before, yield* DateTime.now)
     const { report } = last
     if (before === undefined || !isSame(before.report, report)) {
-      pool["~announce"]?.(PoolEvent.HealthChanged({ from: before?.report.status, report }))
+      announcing["~announce"]?.(PoolEvent.HealthChanged({ from: before?.report.status, report }))
     }
     return report
   })

@@ -2,10 +2,11 @@ import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Result } from "effect"
 import { PoolError } from "effect-connection-pool"
 import { execFile } from "node:child_process"
-import { existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
 import { basename, dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
-import { vi } from "vitest"
+import { claimOf, difference } from "../scripts/printed.ts"
 import { durationOf } from "../src/internal/options/duration.ts"
 import { variable } from "../src/internal/options/environment.ts"
 import { healthConfigTable } from "../src/internal/options/health.ts"
@@ -75,18 +76,29 @@ describe("the examples in the documentation", () => {
   for (const { file, name, prints } of examples) {
     if (prints === undefined) continue
     it(`of ${file} print what it says (${name})`, async () => {
-      const lines: Array<string> = []
-      const log = vi.spyOn(console, "log").mockImplementation((...values) => {
-        lines.push(values.map((value) => typeof value === "string" ? value : JSON.stringify(value)).join(" "))
-      })
-      try {
-        await import(join(generated, name))
-      } finally {
-        log.mockRestore()
-      }
-      assert.strictEqual(`${lines.join("\n")}\n`, prints)
-    })
+      // As a program of its own, in a folder of its own, as a user would run it.
+      const folder = mkdtempSync(join(tmpdir(), "docs-"))
+      const flags = ["--import", join(root, "test/process/source.ts"), join(generated, name)]
+      const { error, stderr, stdout } = await new Promise<{ error: unknown; stdout: string; stderr: string }>((
+        resolve
+      ) =>
+        execFile(
+          process.execPath,
+          flags,
+          { cwd: folder },
+          (error, stdout, stderr) => resolve({ error, stdout, stderr })
+        )
+      )
+      rmSync(folder, { recursive: true })
+      assert.isNull(error, stderr)
+      assert.isUndefined(difference(prints, stdout), stdout)
+    }, 60_000)
   }
+
+  it("that run by themselves say what they print", () => {
+    const silent = examples.filter(({ code, prints }) => /^await |runMain/m.test(code) && prints === undefined)
+    assert.deepStrictEqual(silent.map(({ name }) => name), [])
+  })
 
   it("of the README are run", () => {
     assert.isAbove(examples.filter(({ file, prints }) => file === "README.md" && prints !== undefined).length, 0)
@@ -107,6 +119,24 @@ describe("the examples in the documentation", () => {
         assert.include(anchors, anchor, `${file}: ${link}`)
       }
     }
+  })
+})
+
+describe("a claim about output", () => {
+  it("holds if each line is the same, but for what may differ", () => {
+    assert.isUndefined(difference("a\n… ms (took …)\n", "a\n1.5 ms (took 2 turns)\n"))
+    assert.strictEqual(difference("a\nb", "a\nc"), `line 2 should be "b", but is "c"`)
+    assert.strictEqual(difference("a\nb", "a"), `line 2 should be "b", but is absent`)
+    assert.strictEqual(difference("a", "a\nb"), `line 2 should be absent, but is "b"`)
+    assert.strictEqual(difference("a.c", "abc"), `line 1 should be "a.c", but is "abc"`)
+    assert.strictEqual(difference("… ms", "1 ms\n2 ms"), `line 2 should be absent, but is "2 ms"`)
+  })
+
+  it("is made by every example, at its end", () => {
+    const files = globSync("examples/*.ts", { cwd: root })
+    assert.isAbove(files.length, 5)
+    for (const file of files) assert.isDefined(claimOf(page(file)), file)
+    assert.isUndefined(claimOf("console.log(1)\n"))
   })
 })
 

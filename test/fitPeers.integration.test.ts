@@ -26,7 +26,7 @@ const inCheckout = (
     test(() => {
       const { status, stderr, stdout } = spawnSync(process.execPath, [copy], { encoding: "utf8" })
       assert.strictEqual(status, 0)
-      // `npm pack --json` prints its result there.
+      // It is for others: npm's own commands print their results there.
       assert.strictEqual(stdout, "")
       return stderr
     }, (file) => readFileSync(join(folder, file), "utf8"))

@@ -93,6 +93,7 @@ const claims = (output: string) => output.split("\n").filter((line) => /^[✓✗
 
 const verdict = [
   "✓ every request was answered",
+  "✓ reads went on while another process had the lock",
   "✓ the service said that it was not well",
   "✓ and that it was well again"
 ]
@@ -176,7 +177,7 @@ describe("the HTTP service", () => {
       withService({}, async ({ url }) => {
         const output = await load(url, "--lock-for", "3")
         assert.deepStrictEqual(claims(output), verdict, output)
-        assert.match(output, /^degraded writer: Callers.* 200: [1-9]/m)
+        assert.match(output, /^degraded writer: Callers/m)
         assert.notMatch(output, /readers: \w/)
         assert.match(output, /exit code 0$/)
       }),
@@ -199,7 +200,7 @@ describe("the HTTP service", () => {
     () =>
       withService({ NOTES_HEALTH_INTERVAL: "1 hour" }, async ({ url }) => {
         const output = await load(url, "--lock-for", "1", "--patience", "2")
-        assert.deepStrictEqual(claims(output).map((line) => line[0]), ["✓", "✗", "✗"], output)
+        assert.deepStrictEqual(claims(output).map((line) => line[0]), ["✓", "✓", "✗", "✗"], output)
         assert.match(output, /exit code 1$/)
       }),
     90_000
