@@ -1,5 +1,5 @@
 /** What a pool asks of a driver. */
-import type { Effect, Scope } from "effect"
+import { type Cause, Context, Effect, type Scope } from "effect"
 
 /**
  * How to open, check and clean the connections of one pool.
@@ -67,6 +67,12 @@ export interface ConnectionFactory<in out C, in out E = never, out R = never> {
   /** Called as a lease ends, with what `beginLease` returned for it, before the connection is checked and reset. */
   readonly endLease?: ((lent: C) => void) | undefined
   /**
+   * What a failure under a lease says about the connection: whether the caller's effect failed, died or was interrupted.
+   * Not asked after a success. A connection that is `suspect` is validated before anybody gets it again (and kept as it is
+   * if the factory has no `validate`), one whose failure is `fatal` is evicted. Default: every failure makes it suspect.
+   */
+  readonly judge?: ((failure: Cause.Cause<unknown>) => Verdict) | undefined
+  /**
    * Whether another attempt may succeed where this one failed: a refused connection, a locked file. The pool then
    * tries again, with growing pauses, for as long as somebody waits or `min` is not reached. Any other failure goes
    * at once to the callers that no live connection can serve. Default: no failure is transient.
@@ -74,6 +80,67 @@ export interface ConnectionFactory<in out C, in out E = never, out R = never> {
   readonly isTransient?: ((error: E) => boolean) | undefined
 }
 
-/** A factory from its parts; only there for the types to be inferred. */
-export const make = <C, E = never, R = never>(factory: ConnectionFactory<C, E, R>): ConnectionFactory<C, E, R> =>
-  factory
+/**
+ * What a failure says about the connection that was in use:
+ *
+ * - `healthy`: nothing; the database answered, or was not asked
+ * - `suspect`: it may not work any more
+ * - `fatal`: it does not work any more
+ */
+export type Verdict = "healthy" | "suspect" | "fatal"
+
+/**
+ * Tells the pool that the connection which is being opened is dead, now or at any later moment.
+ *
+ * It is there for each run of `connect`, which hands it to whatever learns of the death first, such as the `close` event of
+ * a socket. An idle connection is evicted at once and replaced if `min` or somebody who waits asks for it, one in use when
+ * it comes back. It may be called more than once, at any moment, also before the connection is open or after it was closed;
+ * it returns at once and never throws. Outside a pool it does nothing. `make` gives it to a `connect` that is a function.
+ */
+export const Died: Context.Reference<() => void> = Context.Reference("effect-connection-pool/ConnectionFactory/Died", {
+  defaultValue: () => () => {}
+})
+
+/** What a factory is made of: the same, but `connect` may be a function that is given `Died`. */
+export interface Parts<in out C, in out E = never, in out R = never>
+  extends Omit<ConnectionFactory<C, E, R>, "connect">
+{
+  readonly connect: Connect<C, E, R>
+}
+
+/** Opens one connection; the function is called for each, with what tells the pool of the death of that one. */
+export type Connect<C, E = never, R = never> =
+  | Effect.Effect<C, E, R | Scope.Scope>
+  | ((died: () => void) => Effect.Effect<C, E, R | Scope.Scope>)
+
+/**
+ * A factory from its parts. Choose the function form of `connect` where the driver learns of the death of a connection.
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { ConnectionFactory } from "effect-connection-pool"
+ * import { connect, type Socket } from "node:net"
+ *
+ * const open = Effect.callback<Socket, Error>((resume) => {
+ *   const socket = connect({ host: "db.internal", port: 5432 }, () => resume(Effect.succeed(socket)))
+ *   socket.once("error", (error) => resume(Effect.fail(error)))
+ *   return Effect.sync(() => socket.destroy())
+ * })
+ *
+ * export const factory = ConnectionFactory.make({
+ *   connect: (died) =>
+ *     Effect.acquireRelease(
+ *       Effect.tap(open, (socket) => Effect.sync(() => socket.once("close", died))),
+ *       (socket) => Effect.sync(() => socket.destroy())
+ *     ),
+ *   isAlive: (socket) => !socket.destroyed
+ * })
+ * ```
+ */
+export const make = <C, E = never, R = never>(
+  parts: Parts<C, E, R>
+): ConnectionFactory<C, E, Exclude<R, Scope.Scope>> => {
+  const { connect } = parts
+  const opens = Effect.isEffect(connect) ? connect : Effect.flatMap(Died, connect)
+  return { ...parts, connect: opens as Effect.Effect<C, E, Exclude<R, Scope.Scope> | Scope.Scope> }
+}

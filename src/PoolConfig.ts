@@ -34,7 +34,7 @@ export interface PoolConfig {
    * random part of up to a fifth. Default 100 milliseconds.
    */
   readonly connectBackoff?: Duration.Input | undefined
-  /** The longest such pause. Default 5 seconds, floor `connectBackoff`. */
+  /** The longest such pause, and so how long after an outage it may take to notice its end. Default 2 seconds, floor `connectBackoff`. */
   readonly connectBackoffMax?: Duration.Input | undefined
   /** How long a connection beyond `min` may be idle before it is closed. Default 10 minutes. */
   readonly idleTimeout?: Duration.Input | undefined

@@ -8,13 +8,14 @@ import type { ConnectFailure, Holder } from "./PoolError.ts"
  *
  * - `idle`: it was idle for `idleTimeout`, and `min` others remain
  * - `lifetime`, `uses`: retired, by `maxLifetime` or `maxUses`
- * - `dead`: `isAlive` said no
+ * - `dead`: `isAlive` said no, or the driver reported its death
  * - `invalid`: `validate` said no, failed, or did not answer in time
  * - `reset`: `reset` failed or did not end in time
+ * - `fatal`: a lease ended with a failure that `judge` calls fatal
  * - `invalidated`: `invalidate` was called on it
  * - `recycled`: `recycle` was called
  * - `excess`: `resize` made the pool smaller
- * - `driver`: one of the driver's lease hooks threw
+ * - `driver`: the driver threw when a lease began or ended
  * - `shutdown`: the pool was shut down
  */
 export type EvictReason =
@@ -24,6 +25,7 @@ export type EvictReason =
   | "dead"
   | "invalid"
   | "reset"
+  | "fatal"
   | "invalidated"
   | "recycled"
   | "excess"

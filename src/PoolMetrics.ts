@@ -156,6 +156,7 @@ export const of = (pool: string): PoolMetrics => {
       dead: evictions("dead"),
       invalid: evictions("invalid"),
       reset: evictions("reset"),
+      fatal: evictions("fatal"),
       invalidated: evictions("invalidated"),
       recycled: evictions("recycled"),
       excess: evictions("excess"),

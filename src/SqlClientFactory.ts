@@ -4,17 +4,20 @@
  * No database is named here. It is for drivers whose client is one connection, and for those whose own pool lacks what this
  * one has; a client that shares one pool itself needs no other.
  */
-import { Effect, type Scope } from "effect"
+import { Cause, Effect, Predicate, type Scope } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
-import { isSqlError } from "effect/sql/SqlError"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import * as ConnectionFactory from "./ConnectionFactory.ts"
 import type { AcquireOptions, ConnectionPool } from "./ConnectionPool.ts"
 import type { PoolError } from "./PoolError.ts"
 
 /** How to make, check and clean the clients of one pool. Only `connect` is needed. */
 export interface Options<in out C extends SqlClient, in out E = never, out R = never> {
-  /** Makes one client, with one connection, for the scope: what the driver calls `make`. */
-  readonly connect: Effect.Effect<C, E, R | Scope.Scope>
+  /**
+   * Makes one client, with one connection, for the scope: what the driver calls `make`. May be a function that is given what
+   * tells the pool of the death of a connection: see `ConnectionFactory.Died`.
+   */
+  readonly connect: ConnectionFactory.Connect<C, E, R>
   /** See `ConnectionFactory`. Default: it always is. */
   readonly isAlive?: ((sql: C) => boolean) | undefined
   /**
@@ -29,6 +32,8 @@ export interface Options<in out C extends SqlClient, in out E = never, out R = n
   readonly reset?: ((sql: C) => Effect.Effect<unknown, unknown>) | undefined
   /** See `ConnectionFactory`. Default: `reset`, if there is one, always has something to do. */
   readonly needsReset?: ((sql: C) => boolean) | undefined
+  /** See `ConnectionFactory`. Default: what the failure itself says: see `judge`. */
+  readonly judge?: ((failure: Cause.Cause<unknown>) => ConnectionFactory.Verdict) | undefined
   /** Whether another attempt to connect may succeed. Default: what the `SqlError` says, and false for any other failure. */
   readonly isTransient?: ((error: E) => boolean) | undefined
 }
@@ -60,14 +65,75 @@ export interface Options<in out C extends SqlClient, in out E = never, out R = n
  */
 export const make = <C extends SqlClient, E = never, R = never>(
   options: Options<C, E, R>
-): ConnectionFactory.ConnectionFactory<C, E, R> => {
-  const { isTransient = isRetryable, validate, ...rest } = options
+): ConnectionFactory.ConnectionFactory<C, E, Exclude<R, Scope.Scope>> => {
+  const { isTransient = isRetryable, judge: judges = judge, validate, ...rest } = options
   return ConnectionFactory.make<C, E, R>({
     ...rest,
     isTransient,
+    judge: judges,
     validate: validate && ((sql) => Effect.as(validate(sql), true))
   })
 }
+
+/**
+ * What a failure says about a client's connection, for any database of `effect/sql`: the `judge` of `make`.
+ *
+ * `fatal` is an `SqlError` by which the session is over: a `ConnectionError`, or a SQLSTATE of that kind (`08...`, `57P0.`,
+ * `25P03`, `25P04`), whatever reason the client gives it. `healthy` is any other `SqlError` that has a code or a reason of
+ * its own, for the database answered. All else is `suspect`: an interrupt, a defect, a failure without an `SqlError` in it,
+ * and `08P01`, which PostgreSQL also answers to a missing parameter. Looks at the causes of errors, not only at their heads.
+ */
+export const judge = (failure: Cause.Cause<unknown>): ConnectionFactory.Verdict => {
+  let verdict: ConnectionFactory.Verdict = "healthy"
+  for (const reason of failure.reasons) {
+    const found = Cause.isInterruptReason(reason)
+      ? undefined
+      : Cause.isFailReason(reason)
+      ? reason.error
+      : reason.defect
+    const error = sqlErrorIn(found)
+    const one = error === undefined ? "suspect" : judgeSqlError(error)
+    if (one === "fatal") return one
+    if (one === "suspect") verdict = one
+  }
+  return failure.reasons.length === 0 ? "suspect" : verdict
+}
+
+/** Errors of applications often carry the `SqlError` as their cause. */
+const sqlErrorIn = (error: unknown): SqlError | undefined => {
+  let found = error
+  for (let depth = 0; depth < maxDepth && found !== undefined; depth++) {
+    if (isSqlError(found)) return found
+    found = Predicate.hasProperty(found, "cause") ? found.cause : undefined
+  }
+  return undefined
+}
+
+const maxDepth = 10
+
+const judgeSqlError = ({ reason }: SqlError): ConnectionFactory.Verdict => {
+  const state = sqlStateIn(reason.cause)
+  if (state === "08P01") return "suspect"
+  if (state !== undefined && /^(08...|57P0.|25P0[34])$/.test(state)) return "fatal"
+  if (reason._tag === "ConnectionError") return "fatal"
+  return reason._tag === "UnknownError" && state === undefined ? "suspect" : "healthy"
+}
+
+/** The code that the database gave, wherever the driver's error keeps it. */
+const sqlStateIn = (error: unknown): string | undefined => {
+  let found = error
+  for (let depth = 0; depth < maxDepth && found !== undefined; depth++) {
+    const code = Predicate.hasProperty(found, "code") ? found.code : undefined
+    if (typeof code === "string" && isSqlState(code)) return code
+    const state = Predicate.hasProperty(found, "sqlState") ? found.sqlState : undefined
+    if (typeof state === "string" && isSqlState(state)) return state
+    found = Predicate.hasProperty(found, "cause") ? found.cause : undefined
+  }
+  return undefined
+}
+
+/** A SQLSTATE, and not what Node calls a broken pipe. */
+const isSqlState = (code: string): boolean => /^(?!E)[0-9A-Z]{5}$/.test(code)
 
 const isRetryable = (error: unknown): boolean => isSqlError(error) && error.isRetryable
 

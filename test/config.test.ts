@@ -196,7 +196,7 @@ describe("options that make sense", () => {
       connectTimeout: 10_000,
       maxConnecting: Infinity,
       connectBackoff: 100,
-      connectBackoffMax: 5000,
+      connectBackoffMax: 2000,
       idleTimeout: 600_000,
       maxLifetime: 1_800_000,
       lifetimeJitter: 0.1,

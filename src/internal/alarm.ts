@@ -1,4 +1,5 @@
 import { Clock, Context, Duration, Effect, type Fiber } from "effect"
+import * as AsyncContext from "./asyncContext.ts"
 
 /** The one timer of a pool. */
 export interface Alarm {
@@ -18,9 +19,13 @@ export interface Alarm {
  * On the clock of the machine it is a plain timer, for a fiber that sleeps always keeps the process alive, and an idle
  * pool must not. On any other clock, such as a test's, it is a fiber that sleeps on that clock.
  *
+ * It rings in the asynchronous context in which it was made: a timer that waits for minutes must not keep alive the store of
+ * the caller who had it set.
+ *
  * `ring` gets the time. That is never before the time the alarm was set for, even where a timer fires a little early.
  */
 export const make = (context: Context.Context<never>, ring: (now: number) => void): Alarm => {
+  const within = AsyncContext.capture()
   const clock = Context.get(context, Clock.Clock)
   const isMachine = clock === Context.get(Context.empty(), Clock.Clock)
   const timer = isMachine ? machineTimer : clockTimer(clock, context)
@@ -49,7 +54,7 @@ export const make = (context: Context.Context<never>, ring: (now: number) => voi
         const millis = Math.max(at - now(), 0)
         // Longer than a timer can count: it rings early, and is set again.
         setFor = millis > longest ? at - millis + longest : at
-        running = timer(Math.min(millis, longest), fire)
+        running = within(() => timer(Math.min(millis, longest), fire))
       }
       running?.await(isAwaited)
     },

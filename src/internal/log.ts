@@ -1,18 +1,20 @@
 import { Effect } from "effect"
 import { type HealthReport, type HealthStatus, reasonText } from "../HealthReport.ts"
-import { describe, failureText, type Holder } from "../PoolError.ts"
+import { type ConnectFailure, failureCause, failureText, type Holder } from "../PoolError.ts"
 import type { PoolEvent } from "../PoolEvent.ts"
+import { causeText } from "./causeText.ts"
 
 /** What an operator should read of an event, if anything. */
 export const logOf = (event: PoolEvent): Effect.Effect<void> | undefined => {
   switch (event._tag) {
     case "ConnectFailed":
-      return Effect.logWarning(`connection ${event.connection} could not be opened: ${failureText(event.reason)}`)
+      return Effect.logWarning(`connection ${event.connection} could not be opened: ${connectText(event.reason)}`)
     case "Evicted":
       switch (event.reason) {
         case "dead":
         case "invalid":
         case "reset":
+        case "fatal":
         case "driver":
           return Effect.logWarning(`connection ${event.connection} is evicted: ${evictText[event.reason]}`)
         default:
@@ -21,7 +23,7 @@ export const logOf = (event: PoolEvent): Effect.Effect<void> | undefined => {
     case "Disconnected":
       return event.error === undefined
         ? undefined
-        : Effect.logWarning(`connection ${event.connection} was closed with an error: ${describe(event.error)}`)
+        : Effect.logWarning(`connection ${event.connection} was closed with an error: ${causeText(event.error)}`)
     case "Abandoned":
       return Effect.logWarning(`connection ${event.connection} did not close in time and was abandoned`)
     case "HealthChanged":
@@ -53,6 +55,9 @@ export const logOf = (event: PoolEvent): Effect.Effect<void> | undefined => {
   }
 }
 
+const connectText = (reason: ConnectFailure<unknown>): string =>
+  reason._tag === "ConnectTimedOut" ? failureText(reason) : causeText(failureCause(reason))
+
 const healthLog = (from: HealthStatus | undefined, { reasons, status }: HealthReport): Effect.Effect<void> => {
   const was = from === undefined || from === status ? "" : `, was ${from}`
   const why = reasons.length === 0 ? "" : `: ${reasons.map(reasonText).join("; ")}`
@@ -71,6 +76,7 @@ const evictText = {
   dead: "it is no longer alive",
   invalid: "it failed its validation",
   reset: "it could not be reset",
+  fatal: "a lease ended with a failure that its driver calls fatal",
   driver: "its driver threw when a lease began or ended"
 }
 

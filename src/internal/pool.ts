@@ -3,7 +3,7 @@
  * state wants woken, and tells the state how it ended. It decides nothing itself.
  */
 import { Cause, Context, Deferred, Effect, Exit, Fiber, Random, Scheduler, Scope, Tracer } from "effect"
-import type { ConnectionFactory } from "../ConnectionFactory.ts"
+import { type ConnectionFactory, Died } from "../ConnectionFactory.ts"
 import type { CheckReport } from "../HealthReport.ts"
 import {
   AcquireTimeoutError,
@@ -20,6 +20,7 @@ import {
 } from "../PoolError.ts"
 import * as PoolEvent from "../PoolEvent.ts"
 import * as Alarm from "./alarm.ts"
+import * as AsyncContext from "./asyncContext.ts"
 import * as Deadlines from "./deadlines.ts"
 import { Events } from "./events.ts"
 import { HeldByFiber } from "./heldByFiber.ts"
@@ -49,6 +50,8 @@ export class Pool<C, E> {
   readonly state: State.State<C>
   readonly events = new Events()
   readonly #factory: ConnectionFactory<C, E, never>
+  /** Runs what belongs to the pool, and not to the caller who happened to cause it, in the pool's own context. */
+  readonly #within = AsyncContext.capture()
   readonly #fork: <A, X>(effect: Effect.Effect<A, X>) => Fiber.Fiber<A, X>
   readonly #dispatcher: Scheduler.SchedulerDispatcher
   readonly #alarm: Alarm.Alarm
@@ -67,7 +70,8 @@ export class Pool<C, E> {
     // Spans of the factory's effects belong to the pool, not under the span that happened to build it.
     const own = Context.omit(Tracer.ParentSpan)(context) as Context.Context<never>
     this.#factory = factory
-    this.#fork = Effect.runForkWith(own)
+    const fork = Effect.runForkWith(own)
+    this.#fork = (effect) => this.#within(() => fork(effect))
     this.#dispatcher = Context.get(own, Scheduler.Scheduler).makeDispatcher()
     const random = Context.get(own, Random.Random)
     const { beginLease } = factory
@@ -78,6 +82,7 @@ export class Pool<C, E> {
       needsReset: this.#asked(factory.needsReset),
       beginLease: this.#asked(beginLease && ((connection) => beginLease(connection, settings.name))),
       endLease: this.#asked(factory.endLease),
+      judge: this.#asked(factory.judge),
       isTransient: this.#asked(factory.isTransient as ((error: unknown) => boolean) | undefined),
       validates: factory.validate !== undefined,
       resets: factory.reset !== undefined
@@ -155,16 +160,15 @@ export class Pool<C, E> {
     }
     // All in one step, which nothing can interrupt: no finalizer is needed. Nor is another look at the clock, unless
     // somebody wants to know: the connection counts as idle from when it was taken.
-    try {
-      return sync(claim.entry!.lent!, body, onThrow)
-    } finally {
-      if (State.isTimed(state)) {
-        const ended = this.now()
-        state.syncMillis = ended - now
-        State.end(state, claim, ended)
-      } else State.end(state, claim, now)
-      this.#attend()
-    }
+    const exit = sync(claim.entry!.lent!, body, onThrow)
+    const failure = failureIn(exit)
+    if (State.isTimed(state)) {
+      const ended = this.now()
+      state.syncMillis = ended - now
+      State.end(state, claim, ended, failure)
+    } else State.end(state, claim, now, failure)
+    this.#attend()
+    return exit
   }
 
   acquire(options: Calls.CallOptions | undefined): Effect.Effect<C, PoolError<E>, Scope.Scope> {
@@ -180,7 +184,7 @@ export class Pool<C, E> {
       // All in one step: an acquire that fails leaves nothing in the scope, one that succeeds cannot be lost.
       let isSecured = false
       if (State.take(this.state, claim, this.now())) {
-        isSecured = Runtime.addFinalizer(scope, fiber, () => this.#ended(claim))
+        isSecured = Runtime.addFinalizer(scope, fiber, (exit) => this.#ended(claim, exit))
         if (!isSecured) this.end(claim)
       }
       const lent = claim.entry?.lent
@@ -202,7 +206,7 @@ export class Pool<C, E> {
           own = Scope.forkUnsafe(scope)
           return Effect.andThen(
             // One that still waits goes on waiting, and returns what it gets at once.
-            Scope.addFinalizerExit(own, () => claim.stage === "held" ? this.#ended(claim) : Exit.void),
+            Scope.addFinalizerExit(own, (exit) => claim.stage === "held" ? this.#ended(claim, exit) : Exit.void),
             claim
           )
         }),
@@ -218,19 +222,22 @@ export class Pool<C, E> {
     })
   }
 
-  /** The end of a lease, or of the attempt to get one; once is enough, and more does no harm. */
-  end(lease: State.Lease<C>): undefined {
+  /**
+   * The end of a lease, or of the attempt to get one; once is enough, and more does no harm. `exit` is how the effect
+   * ended that had the lease, or the scope.
+   */
+  end(lease: State.Lease<C>, exit?: Exit.Exit<unknown, unknown>): undefined {
     if (lease.stage === "ended") return
-    if (this.#isAsking) this.#outside(() => this.end(lease))
+    if (this.#isAsking) this.#outside(() => this.end(lease, exit))
     else {
-      State.end(this.state, lease, this.now())
+      State.end(this.state, lease, this.now(), exit && failureIn(exit))
       this.#attend()
     }
   }
 
-  #ended(claim: ScopedClaim<C, E>): Effect.Effect<void> {
+  #ended(claim: ScopedClaim<C, E>, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> {
     claim.unwatch()
-    this.end(claim)
+    this.end(claim, exit)
     return Exit.void
   }
 
@@ -423,11 +430,12 @@ export class Pool<C, E> {
   #runLater(): void {
     if (this.#isScheduled) return
     this.#isScheduled = true
-    this.#dispatcher.scheduleTask(() => {
+    const task = () => {
       this.#isScheduled = false
       this.#wakes = 0
       this.#run()
-    }, 0)
+    }
+    this.#within(() => this.#dispatcher.scheduleTask(task, 0))
   }
 
   #setAlarm(): void {
@@ -484,10 +492,11 @@ export class Pool<C, E> {
       case this.state.connecting: {
         const scope = Scope.makeUnsafe()
         entry.scope = scope
+        const attempt = Effect.provideService(this.#factory.connect, Died, () => this.#died(entry))
         return this.#perform(
           entry,
           settings.connectTimeout,
-          Spans.connect(settings.name, entry.id, Scope.provide(this.#factory.connect, scope)),
+          Spans.connect(settings.name, entry.id, Scope.provide(attempt, scope)),
           (exit, now) => {
             if (Exit.isSuccess(exit)) {
               State.connected(this.state, entry, exit.value, now)
@@ -534,6 +543,15 @@ export class Pool<C, E> {
     )
   }
 
+  /** The driver may say so at any moment: while it is being asked something, while it connects, after the end. */
+  #died(entry: State.Entry<C>): void {
+    this.#outside(() => {
+      if (entry.list === undefined) return
+      State.died(this.state, entry, this.now())
+      this.#run()
+    })
+  }
+
   #connectFailed(entry: State.Entry<C>, reason: ConnectFailure<E>, now: number): void {
     const { state } = this
     const stranded = State.connectFailed(state, entry, reason, now)
@@ -560,14 +578,19 @@ export class Pool<C, E> {
     if (entry.list !== this.state.connecting) return State.overdue(this.state, entry, now)
     this.#connectFailed(entry, { _tag: "ConnectTimedOut", afterMillis: this.state.settings.connectTimeout }, now)
     // Whatever it has acquired is released now; what it may still acquire, into a closed scope, as soon as it does.
-    entry.fiber?.interruptUnsafe()
+    this.#interrupt(entry)
     entry.fiber = undefined
     this.#fork(Scope.close(entry.scope!, Exit.void))
   }
 
+  /** Its finalizers may run at once. */
+  #interrupt({ fiber }: State.Entry<C>): void {
+    if (fiber !== undefined) this.#within(() => fiber.interruptUnsafe())
+  }
+
   #disconnect(entry: State.Entry<C>): void {
     const { fiber, scope } = entry
-    fiber?.interruptUnsafe()
+    this.#interrupt(entry)
     const close = scope === undefined ? Effect.void : Scope.close(scope, Exit.void)
     // An attempt that a shutdown cuts short may still be about to acquire something.
     const all = fiber !== undefined && entry.connectedAt === undefined
@@ -775,7 +798,7 @@ class Use<C, E, A, X, R> extends Step<A, X | PoolError<E>, R> {
 }
 
 const secured = <C, E, A, X, R>(claim: Claim<C, E, A, X, R>): Effect.Effect<A, X | PoolError<E>, R> =>
-  Effect.onExitPrimitive(claim, () => claim.pool.end(claim))
+  Effect.onExitPrimitive(claim, (exit) => claim.pool.end(claim, exit))
 
 class UseSync<C, E, A, X> extends Step<A, X | PoolError<E>, never> {
   readonly #pool: Pool<C, E>
@@ -930,18 +953,29 @@ const run = <C, A, X, R>(f: (connection: C) => Effect.Effect<A, X, R>, connectio
     : body
 }
 
+/** Never throws: whatever does becomes the end of the caller's effect. */
 const sync = <C, A, X>(
   connection: C,
   body: (connection: C) => A,
   onThrow: ((thrown: unknown) => X) | undefined
-): Effect.Effect<A, X> => {
-  if (onThrow === undefined) return Exit.succeed(body(connection))
+): Exit.Exit<A, X> => {
   try {
     return Exit.succeed(body(connection))
   } catch (thrown) {
-    return Exit.fail(onThrow(thrown))
+    return onThrow === undefined ? Exit.die(thrown) : caught(thrown, onThrow)
   }
 }
+
+const caught = <X>(thrown: unknown, onThrow: (thrown: unknown) => X): Exit.Exit<never, X> => {
+  try {
+    return Exit.fail(onThrow(thrown))
+  } catch (defect) {
+    return Exit.die(defect)
+  }
+}
+
+const failureIn = (exit: Exit.Exit<unknown, unknown>): Cause.Cause<unknown> | undefined =>
+  exit._tag === "Failure" ? exit.cause : undefined
 
 interface Shutdown {
   readonly ladder: Ladder.Ladder

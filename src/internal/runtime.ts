@@ -33,7 +33,7 @@ interface Primitive {
 export const addFinalizer = (
   scope: Scope.Scope,
   fiber: Fiber.Fiber<unknown, unknown>,
-  finalizer: () => Effect.Effect<unknown>
+  finalizer: (exit: Exit.Exit<unknown, unknown>) => Effect.Effect<unknown>
 ): boolean => evaluate(Scope.addFinalizerExit(scope, finalizer), fiber) !== undefined
 
 /**

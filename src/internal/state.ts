@@ -19,7 +19,7 @@
  *     new ──▶ waiting ──▶ granted ──▶ held ──▶ ended
  *                  └────▶ refused ──────────────▲
  */
-import type { Fiber, Scope, Tracer } from "effect"
+import { Cause, type Fiber, type Scope, type Tracer } from "effect"
 import type { ConnectionFactory } from "../ConnectionFactory.ts"
 import type { ConnectFailure, Holder, PoolError } from "../PoolError.ts"
 import * as PoolEvent from "../PoolEvent.ts"
@@ -47,18 +47,18 @@ export class Entry<C> extends Deadlines.Timed<Entry<C>> {
   /** When it was last known to work: opened, returned or validated. */
   checkedAt = 0
   uses = 0
-  /** Whether it was neither lent nor left idle yet. */
+  /** Whether no lease of it has ended well yet: one that is lost soon after it was opened is then a bad start. */
   isFresh = true
+  /** Whether its last lease ended with a failure that may be its own: it is validated before it is idle again. */
+  isSuspect = false
+  /** Whether its driver reported its death while it was being opened. */
+  hasDied = false
   lease: Lease<C> | undefined = undefined
   /** When that lease was granted, and whether it was reported as a possible leak. */
   lentAt = 0
   isReported = false
-  /** Whether its last lease ended in a way that leaves open what it was doing: it is validated before the next. */
-  isSuspect = false
   /** Why it leaves the pool as soon as nobody uses it. */
   evicted: PoolEvent.EvictReason | undefined = undefined
-  /** Whether an attempt that began later has already succeeded. */
-  overtaken = false
   /** The round that the validation under way belongs to, if it is not for a caller. */
   round: Round<C> | undefined = undefined
   /** Whether it is in `starting`. */
@@ -160,7 +160,7 @@ export interface RoundOptions {
 
 /** What the state may ask of the driver: functions that answer at once. */
 export type Driver<C> =
-  & Pick<ConnectionFactory<C, unknown>, "isAlive" | "needsReset" | "endLease" | "isTransient">
+  & Pick<ConnectionFactory<C, unknown>, "isAlive" | "needsReset" | "endLease" | "judge" | "isTransient">
   & { readonly beginLease: ((connection: C) => C) | undefined }
   & { readonly validates: boolean; readonly resets: boolean }
 
@@ -205,8 +205,8 @@ export class State<C> {
   isSelective: boolean
   /** Entries outside `closing` that are marked `evicted`. */
   marked = 0
-  /** Entries in `connecting` that are `overtaken`. */
-  overtaken = 0
+  /** The latest attempt to connect that has succeeded: those that began before it, and still run, are overtaken. */
+  newestConnected = 0
 
   /** Callers in line, in order of arrival. */
   readonly waiters = new LinkedList.LinkedList<Waiter<C>>()
@@ -238,10 +238,12 @@ export class State<C> {
   /** Attempts that failed in a row, and connections in a row that were no good as soon as they were open. */
   failedAttempts = 0
   badStarts = 0
+  /** Whether a connection was found broken, and none was opened since: perhaps the database is away. */
+  isDoubtful = false
   lastFailure: ConnectFailure<unknown> | undefined = undefined
   /** The first attempt of the next round: those before it ran beside one that has failed. */
   nextRound = 0
-  /** No attempt for callers before the first of these, none for `min` before the second. */
+  /** While it probes: no attempt for callers before the first of these, none for `min` before the second. */
   retryAt = -Infinity
   refillAt = -Infinity
 
@@ -271,6 +273,7 @@ export class State<C> {
       dead: 0,
       invalid: 0,
       reset: 0,
+      fatal: 0,
       invalidated: 0,
       recycled: 0,
       excess: 0,
@@ -412,15 +415,43 @@ const noteCheckout = <C>(state: State<C>, { entry, fiber, waiter }: Lease<C>): v
 export const isTimed = <C>(state: State<C>): boolean =>
   state.waiters.length > 0 || state.isWatched || (state.isMeasured && (state.counters.returns & 7) === 0)
 
-/** The end of a caller, however it came and however far it got. Calling it again does nothing. */
-export const end = <C>(state: State<C>, lease: Lease<C>, now: number): void => {
+/**
+ * The end of a caller, however it came and however far it got. Calling it again does nothing. `failure` is what the
+ * caller's effect ended with, if it did not succeed.
+ */
+export const end = <C>(state: State<C>, lease: Lease<C>, now: number, failure?: Cause.Cause<unknown>): void => {
   if (lease.stage !== "held") return endEarly(state, lease, now)
   lease.stage = "ended"
   const entry = lease.entry!
   entry.uses++
   state.counters.returns++
   if (state.isNoted || entry.isReported) noteReturn(state, lease, now)
-  takeBack(state, lease, now, state.driver.resets)
+  takeBack(state, lease, now, state.driver.resets, failure === undefined || isHarmless(state, entry, failure))
+}
+
+/** Draws the conclusion from a failure under a lease; answers whether it says nothing about the connection. */
+const isHarmless = <C>(state: State<C>, entry: Entry<C>, failure: Cause.Cause<unknown>): boolean => {
+  switch (judge(state, failure)) {
+    case "healthy":
+      return true
+    case "suspect":
+      entry.isSuspect = state.driver.validates
+      return false
+    case "fatal":
+      mark(state, entry, "fatal")
+      return false
+    case "unjudged":
+      mark(state, entry, "driver")
+      return false
+  }
+}
+
+const judge = <C>({ driver }: State<C>, failure: Cause.Cause<unknown>) => {
+  try {
+    return driver.judge === undefined ? "suspect" : driver.judge(failure)
+  } catch {
+    return "unjudged"
+  }
 }
 
 const noteReturn = <C>(state: State<C>, lease: Lease<C>, now: number): void => {
@@ -445,7 +476,7 @@ const endEarly = <C>(state: State<C>, lease: Lease<C>, now: number): void => {
   lease.stage = "ended"
   if (waiter !== undefined) leaveLine(state, waiter)
   if (stage === "waiting" || stage === "granted") state.counters.cancelled++
-  if (stage === "granted") takeBack(state, lease, now, false)
+  if (stage === "granted") takeBack(state, lease, now, false, false)
 }
 
 /** Ends the wait of a caller with an error. */
@@ -474,7 +505,7 @@ const leaveLine = <C>(state: State<C>, waiter: Waiter<C>): void => {
 const inspect = <C>(state: State<C>, entry: Entry<C>, now: number): "lend" | "validate" | PoolEvent.EvictReason => {
   if (now >= entry.expiresAt) return "lifetime"
   if (state.driver.isAlive !== undefined && !isAlive(state, entry)) return "dead"
-  return entry.isSuspect || now - entry.checkedAt >= state.settings.validateAfterIdle ? "validate" : "lend"
+  return now - entry.checkedAt >= state.settings.validateAfterIdle ? "validate" : "lend"
 }
 
 const isAlive = <C>(state: State<C>, entry: Entry<C>): boolean => {
@@ -494,7 +525,6 @@ const grant = <C>(state: State<C>, entry: Entry<C>, lease: Lease<C>, now: number
   entry.lentAt = now
   lease.stage = "granted"
   lease.entry = entry
-  if (state.badStarts > 0) state.badStarts = 0
   upkeepBy(state, now + state.settings.leakThreshold)
   return true
 }
@@ -510,7 +540,7 @@ const beginLease = <C>(state: State<C>, entry: Entry<C>, now: number): boolean =
 }
 
 /** Takes the connection from a lease that has ended, and decides what becomes of it. */
-const takeBack = <C>(state: State<C>, lease: Lease<C>, now: number, mayReset: boolean): void => {
+const takeBack = <C>(state: State<C>, lease: Lease<C>, now: number, mayReset: boolean, endedWell: boolean): void => {
   const entry = lease.entry!
   const isDirty = (mayReset || state.driver.endLease !== undefined) && endLease(state, entry, mayReset)
   lease.entry = undefined
@@ -518,8 +548,9 @@ const takeBack = <C>(state: State<C>, lease: Lease<C>, now: number, mayReset: bo
   entry.idleSince = now
   entry.checkedAt = now
   // A connection that leaves need not be clean: closing it ends whatever is open on it.
-  if (isDirty && fate(state, entry, now) === undefined) check(state, entry, state.resetting, now)
-  else free(state, entry, now)
+  if (isDirty && fate(state, entry, now) === undefined) return check(state, entry, state.resetting, now)
+  if (entry.isFresh && endedWell && entry.evicted !== "driver") noteGoodStart(state, entry, now)
+  free(state, entry, now)
 }
 
 /** Tells the driver that the lease has ended, and answers whether the connection has to be reset. */
@@ -540,6 +571,7 @@ const free = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
     const reason = fate(state, entry, now)
     if (reason !== undefined) return leaveFor(state, entry, reason, now)
   }
+  if (entry.isSuspect) return check(state, entry, state.validating, now)
   if (state.waiters.length > 0) return handOver(state, entry, now)
   rest(state, entry)
 }
@@ -593,18 +625,40 @@ export const settle = <C>(state: State<C>, now: number): void => {
 }
 
 const openMissing = <C>(state: State<C>, now: number): void => {
-  const { connecting, settings } = state
+  const { connecting, settings, waiters } = state
   const possible = Math.min(settings.max - total(state), settings.maxConnecting - connecting.length)
   if (possible <= 0) return
-  const wanted = Math.max(
-    now < state.retryAt ? 0 : state.waiters.length - onTheWay(state, now),
-    now < state.refillAt ? 0 : settings.min - size(state)
-  )
+  if (isProbing(state)) {
+    const mayServe = now >= state.retryAt && mayProbeForCallers(state, now)
+    if (mayServe || (now >= state.refillAt && settings.min > size(state))) connect(state, now)
+    return
+  }
+  const wanted = Math.max(waiters.length - onTheWay(state, now), settings.min - size(state))
   for (let opened = 0; opened < Math.min(wanted, possible); opened++) connect(state, now)
+}
+
+/**
+ * Whether the database may be away. Then one attempt is made at a time, and another beside it only when it has not been
+ * answered within the present backoff; the first that succeeds lets the others go.
+ */
+const isProbing = <C>(state: State<C>): boolean =>
+  state.failures > 0 || state.isDoubtful || state.badStarts >= badStartsForgiven
+
+/**
+ * Whether callers need another probe. Those under way do not count: they are late, or this was not asked. But for a
+ * single caller no more than two run, however long they take.
+ */
+const mayProbeForCallers = <C>(state: State<C>, now: number): boolean => {
+  const unserved = state.waiters.length - prompt(state.validating, now) - prompt(state.resetting, now)
+  return unserved > 0 && state.connecting.length < Math.max(unserved, 2)
 }
 
 const connect = <C>(state: State<C>, now: number): void => {
   state.counters.connectAttempts++
+  if (isProbing(state)) {
+    state.retryAt = now + pauseAfter(state, Math.max(state.failures, state.badStarts - badStartsForgiven + 1, 1))
+    state.refillAt = state.retryAt
+  }
   begin(state, new Entry<C>(state.nextId++, state.generation, now), state.connecting)
 }
 
@@ -615,11 +669,16 @@ const connect = <C>(state: State<C>, now: number): void => {
  */
 const onTheWay = <C>(state: State<C>, now: number): number => {
   let coming = state.connecting.length
-  if (state.overtaken > 0) {
-    for (const entry of LinkedList.members(state.connecting)) if (entry.overtaken && isLate(entry, now)) coming--
+  // In the order in which they began: those that were overtaken come first, and of them those that are late.
+  for (let entry = state.connecting.head; entry !== undefined; entry = entry.next) {
+    if (!isOvertaken(state, entry) || !isLate(entry, now)) break
+    coming--
   }
   return coming + prompt(state.validating, now) + prompt(state.resetting, now)
 }
+
+/** Whether an attempt to connect that began later has already succeeded. */
+const isOvertaken = <C>(state: State<C>, entry: Entry<C>): boolean => entry.id < state.newestConnected
 
 const prompt = <C>(list: LinkedList.LinkedList<Entry<C>>, now: number): number => {
   let count = list.length
@@ -645,17 +704,10 @@ export const connected = <C>(state: State<C>, entry: Entry<C>, connection: C, no
   if (state.isMeasured) Histogram.record(state.connectTimes, now - entry.startedAt)
   state.failures = 0
   state.failedAttempts = 0
-  state.lastFailure = undefined
-  state.retryAt = -Infinity
-  state.refillAt = -Infinity
-  for (const other of LinkedList.members(state.connecting)) {
-    if (other.id >= entry.id) break
-    if (other.overtaken) continue
-    other.overtaken = true
-    state.overtaken++
-    upkeepBy(state, other.startedAt + patienceMillis)
-  }
-  stopConnecting(state, entry)
+  state.isDoubtful = false
+  // Where connections are no good as soon as they are open, to have opened one says nothing.
+  if (state.badStarts < badStartsForgiven) endProbing(state)
+  noteOvertaken(state, entry, now)
   endOperation(state, entry)
   entry.connection = connection
   entry.connectedAt = now
@@ -666,10 +718,24 @@ export const connected = <C>(state: State<C>, entry: Entry<C>, connection: C, no
   // Connections that were kept for `min` may be more than `min` now.
   if (state.idle.head !== undefined) upkeepBy(state, state.idle.head.idleSince + settings.idleTimeout)
   report(state, PoolEvent.Connected({ connection: entry.id, tookMillis: now - entry.startedAt }))
+  if (entry.hasDied) mark(state, entry, "dead")
   free(state, entry, now)
   settle(state, now)
-  entry.isFresh = entry.list === state.validating
   noteAttempt(state, entry, true, now)
+}
+
+const endProbing = <C>(state: State<C>): void => {
+  state.lastFailure = undefined
+  state.retryAt = -Infinity
+  state.refillAt = -Infinity
+}
+
+/** Attempts that began earlier are overtaken from now on. The first of them is looked at when it is late, and so on. */
+const noteOvertaken = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
+  if (entry.id < state.newestConnected) return
+  state.newestConnected = entry.id
+  const first = state.connecting.head!
+  if (first !== entry) upkeepBy(state, Math.max(first.startedAt + patienceMillis, now))
 }
 
 /**
@@ -706,7 +772,11 @@ export const connectFailed = <C>(
   noteAttempt(state, entry, false, now)
   const waiting = Array.from(LinkedList.members(state.waiters))
   const isFinal = !isTransient(state, reason)
-  if (isFinal && !hasLive(state)) return waiting
+  if (isFinal && !hasLive(state)) {
+    // Whoever asks next finds out for itself.
+    state.retryAt = -Infinity
+    return waiting
+  }
   state.retryAt = state.refillAt
   return isFinal ? waiting.filter((waiter) => holdsAllLive(state, waiter.lease)) : []
 }
@@ -748,13 +818,22 @@ const holdsAllLive = <C>(state: State<C>, lease: Lease<C>): boolean => {
 }
 
 /** `reset` has ended; `isClean` is whether it left a connection that can be lent. */
-export const wasReset = <C>(state: State<C>, entry: Entry<C>, isClean: boolean, now: number): void => {
+export const wasReset = <C>(state: State<C>, entry: Entry<C>, isClean: boolean, now: number): void =>
+  endReset(state, entry, isClean ? undefined : "reset", now)
+
+const endReset = <C>(
+  state: State<C>,
+  entry: Entry<C>,
+  problem: "reset" | "dead" | undefined,
+  now: number
+): void => {
   state.counters.resets++
-  if (!isClean) {
+  if (problem !== undefined) {
     state.counters.resetFailures++
-    return leaveFor(state, entry, "reset", now)
+    return leaveFor(state, entry, problem, now)
   }
   endOperation(state, entry)
+  if (entry.isFresh && !entry.isSuspect) noteGoodStart(state, entry, now)
   // Only now is it idle.
   entry.idleSince = now
   entry.checkedAt = now
@@ -762,30 +841,36 @@ export const wasReset = <C>(state: State<C>, entry: Entry<C>, isClean: boolean, 
 }
 
 /** `validate` has ended; `isValid` is what it found. */
-export const wasValidated = <C>(state: State<C>, entry: Entry<C>, isValid: boolean, now: number): void => {
+export const wasValidated = <C>(state: State<C>, entry: Entry<C>, isValid: boolean, now: number): void =>
+  endValidation(state, entry, isValid ? undefined : "invalid", now)
+
+const endValidation = <C>(
+  state: State<C>,
+  entry: Entry<C>,
+  problem: "invalid" | "dead" | undefined,
+  now: number
+): void => {
   const { round } = entry
   entry.round = undefined
   state.counters.validations++
-  if (isValid) passValidation(state, entry, round !== undefined, now)
+  if (problem === undefined) passValidation(state, entry, round !== undefined, now)
   else {
     state.counters.validationFailures++
-    leaveFor(state, entry, "invalid", now)
+    leaveFor(state, entry, problem, now)
   }
   if (round === undefined) return
   round.running--
   // Whatever comes of this one, it is the turn of the next to be kept alive.
   if (round === state.keepalive) upkeepBy(state, now)
-  else if (isValid) round.passed++
-  else round.failed.push({ connection: entry.id, reason: "invalid" })
+  else if (problem === undefined) round.passed++
+  else round.failed.push({ connection: entry.id, reason: problem })
   goOn(state, now)
 }
 
 const passValidation = <C>(state: State<C>, entry: Entry<C>, wasIdle: boolean, now: number): void => {
   endOperation(state, entry)
   entry.checkedAt = now
-  entry.isFresh = false
   entry.isSuspect = false
-  state.badStarts = 0
   const waiter = state.waiters.head
   if (waiter !== undefined && !state.paused && fate(state, entry, now) === undefined) {
     // Straight to the first in line: to ask how long it has been idle could send it back here.
@@ -892,6 +977,24 @@ export const cancelRound = <C>(state: State<C>, round: Round<C>, now: number): v
   else if (place === 0) goOn(state, now)
 }
 
+/** The driver has reported that the connection is dead, at whatever moment. More than once is as good as once. */
+export const died = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
+  switch (entry.list) {
+    case state.connecting:
+      entry.hasDied = true
+      return
+    case state.idle:
+      return leaveFor(state, entry, "dead", now)
+    case state.validating:
+      return endValidation(state, entry, "dead", now)
+    case state.resetting:
+      return endReset(state, entry, "dead", now)
+    case state.inUse:
+      mark(state, entry, "dead")
+      return settle(state, now)
+  }
+}
+
 const leaveFor = <C>(state: State<C>, entry: Entry<C>, reason: PoolEvent.EvictReason, now: number): void => {
   closeFor(state, entry, reason, now)
   settle(state, now)
@@ -948,14 +1051,8 @@ const endOperation = <C>(state: State<C>, entry: Entry<C>): void => {
   entry.operation++
 }
 
-const stopConnecting = <C>(state: State<C>, entry: Entry<C>): void => {
-  if (entry.overtaken) state.overtaken--
-  entry.overtaken = false
-}
-
-/** The same for an attempt that came to nothing. */
+/** An attempt to open a connection came to nothing. */
 const giveUpConnecting = <C>(state: State<C>, entry: Entry<C>): void => {
-  stopConnecting(state, entry)
   state.counters.connectFailures++
   if (entry.evicted !== undefined) state.marked--
 }
@@ -984,28 +1081,48 @@ const close = <C>(state: State<C>, entry: Entry<C>, reason: PoolEvent.EvictReaso
   begin(state, entry, state.closing)
 }
 
-/** The same for what was found out about the connection itself, which may never have been any good. */
+/** Closes a connection for what was found out about itself. It may never have been any good, or the database is away. */
 const closeFor = <C>(state: State<C>, entry: Entry<C>, reason: PoolEvent.EvictReason, now: number): void => {
-  if (entry.isFresh && isFault(reason)) noteBadStart(state, reason, now)
+  if (isFault(reason)) {
+    state.isDoubtful = true
+    if (entry.isFresh && isYoung(state, entry, now)) noteBadStart(state, reason, now)
+  }
   close(state, entry, reason)
 }
 
 export const isFault = (reason: PoolEvent.EvictReason | undefined): boolean =>
-  reason === "dead" || reason === "invalid" || reason === "reset" || reason === "driver"
+  reason === "dead" || reason === "invalid" || reason === "reset" || reason === "fatal" || reason === "driver"
+
+/** Whether a connection had been open for less than the longest backoff when its trouble began. */
+const isYoung = <C>(state: State<C>, entry: Entry<C>, now: number): boolean => {
+  const isChecked = entry.list === state.validating || entry.list === state.resetting
+  return (isChecked ? entry.beganAt : now) - entry.connectedAt! < state.settings.connectBackoffMax
+}
 
 /**
- * A connection that was opened just now is no good. A few times may be chance; after that it is a failure to connect
- * like any other, with a pause before the next attempt, or the pool would open one after the other without end.
+ * A connection that was opened just now is no good: it failed its first check, or a lease could not begin, or its first
+ * lease did not end well. A few times may be chance; after that it is a failure to connect like any other, with a backoff
+ * before the next attempt, or the pool would open one after the other without end.
  */
 const noteBadStart = <C>(state: State<C>, reason: PoolEvent.EvictReason, now: number): void => {
   state.badStarts++
+  if (state.badStarts < badStartsForgiven) return
   state.lastFailure = {
     _tag: "ConnectDied",
     defect: new Error(`connections are no good as soon as they are open (${reason})`)
   }
-  if (state.badStarts < badStartsForgiven) return
   state.refillAt = now + pauseAfter(state, state.badStarts - badStartsForgiven + 1)
   state.retryAt = state.refillAt
+}
+
+/** The first lease of a connection has ended well. */
+const noteGoodStart = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
+  entry.isFresh = false
+  if (state.badStarts === 0) return
+  state.badStarts = 0
+  if (isProbing(state)) return
+  endProbing(state)
+  upkeepBy(state, now)
 }
 
 const badStartsForgiven = 5
@@ -1076,7 +1193,7 @@ export const revoke = <C>(state: State<C>, entry: Entry<C>, now: number): void =
     lease.stage = "refused"
     state.counters.refused++
   }
-  takeBack(state, lease, now, true)
+  takeBack(state, lease, now, true, false)
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -1094,14 +1211,15 @@ export const nextDue = <C>(state: State<C>, clock: () => number): number => {
   const deadline = Deadlines.nextDue(state.deadlines)
   if (state.phase !== "open") return deadline
   const due = Math.min(deadline, state.upkeepAt)
-  return (state.failures === 0 && state.badStarts === 0) || state.paused
-    ? due
-    : Math.min(due, nextAttempt(state, clock()))
+  return isProbing(state) && !state.paused ? Math.min(due, nextProbe(state, clock())) : due
 }
 
-const nextAttempt = <C>(state: State<C>, now: number): number => {
-  if (now < state.retryAt && state.waiters.length > onTheWay(state, now)) return state.retryAt
-  return now < state.refillAt && state.settings.min > size(state) ? state.refillAt : Infinity
+const nextProbe = <C>(state: State<C>, now: number): number => {
+  const { refillAt, retryAt } = state
+  return Math.min(
+    now < retryAt && mayProbeForCallers(state, now) ? retryAt : Infinity,
+    now < refillAt && state.settings.min > size(state) ? refillAt : Infinity
+  )
 }
 
 /**
@@ -1135,7 +1253,7 @@ export const upkeep = <C>(state: State<C>, now: number): void => {
   keepAlive(state, now)
   for (const list of [state.connecting, state.validating, state.resetting]) {
     for (const entry of LinkedList.members(list)) {
-      if ((entry.overtaken || list !== state.connecting) && !isLate(entry, now)) {
+      if ((list !== state.connecting || isOvertaken(state, entry)) && !isLate(entry, now)) {
         upkeepBy(state, entry.beganAt + patienceMillis)
       }
     }
@@ -1197,8 +1315,10 @@ export const endLostBeforeWait = <C>(state: State<C>, now: number): void => {
 /** Ends a lease whose holder was dropped in the middle of something: the connection is reset, and then validated. */
 export const lose = <C>(state: State<C>, lease: Lease<C>, now: number): void => {
   if (lease.stage === "held" && state.driver.validates) lease.entry!.isSuspect = true
-  end(state, lease, now)
+  end(state, lease, now, droppedFiber)
 }
+
+const droppedFiber = Cause.die(new Error("the fiber that held the connection was dropped by its runtime"))
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Counting

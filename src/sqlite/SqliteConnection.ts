@@ -269,6 +269,8 @@ export const factoryOf = (
     reset: (connection) => Open.reset(handleOf(connection), lendToOnOpen),
     beginLease: (connection, pool) => new Leased(handleOf(connection), waits, pool),
     endLease: (lent) => (lent as Leased).expire(),
+    // There is no network to lose: what a statement fails with says nothing about its connection.
+    judge: () => "healthy",
     isTransient: (error) => SqliteError.isLock(codeOf(error))
   })
 

@@ -106,6 +106,8 @@ export interface FaultyFactory {
    * is closed or closing; the number of one that was never opened is a defect, a `TypeError`.
    */
   readonly kill: (connection: number) => Effect.Effect<void>
+  /** Breaks an open connection, like `kill`, and has the driver report its death to the pool. */
+  readonly drop: (connection: number) => Effect.Effect<void>
   /** Breaks an open connection, like `kill`, but so that only `validate` notices: a network that drops packets. */
   readonly sever: (connection: number) => Effect.Effect<void>
   readonly counters: Effect.Effect<Counters>
@@ -124,6 +126,8 @@ export interface Options {
   readonly withoutValidate?: boolean | undefined
   /** Leaves `reset` out of the factory. Default: it is there. */
   readonly withoutReset?: boolean | undefined
+  /** What a failure under a lease says about the connection. Default: it is not asked. */
+  readonly judge?: ConnectionFactory.ConnectionFactory<FaultyConnection>["judge"]
   /** Lets an attempt to connect be interrupted. Default: it goes on until it has ended. */
   readonly interruptibleConnect?: boolean | undefined
 }
@@ -170,7 +174,7 @@ export const makeUnsafe = (given?: Options): FaultyFactory => {
     return gates[operation].enter(connection)
   }
 
-  const open = Effect.suspend(() => {
+  const open = Effect.flatMap(ConnectionFactory.Died, (died) => {
     const id = ++counters.attempts
     opening++
     measure()
@@ -179,7 +183,7 @@ export const makeUnsafe = (given?: Options): FaultyFactory => {
         opening--
       })).pipe(
         Effect.map(() => {
-          const session: Session = { id, state: "open", isSoiled: false, lease: undefined }
+          const session: Session = { id, state: "open", isSoiled: false, lease: undefined, died }
           sessions.set(id, session)
           counters.opened++
           measure()
@@ -237,6 +241,7 @@ export const makeUnsafe = (given?: Options): FaultyFactory => {
       lent.isExpired = true
       counters.leased--
     },
+    judge: options?.judge,
     isTransient: (error) => error.isTransient
   })
   const damage = (state: "killed" | "severed") => (connection: number) =>
@@ -246,6 +251,7 @@ export const makeUnsafe = (given?: Options): FaultyFactory => {
         throw new TypeError(problem("connection", connection, "the id of one that was opened").message)
       }
       if (session.state === "open" || session.state === "severed") session.state = state
+      return session
     })
   return {
     factory: factory as unknown as ConnectionFactory.ConnectionFactory<FaultyConnection, FaultyError>,
@@ -253,8 +259,9 @@ export const makeUnsafe = (given?: Options): FaultyFactory => {
     validate: gates.validate,
     reset: gates.reset,
     disconnect: gates.disconnect,
-    kill: damage("killed"),
-    sever: damage("severed"),
+    kill: (connection) => Effect.asVoid(damage("killed")(connection)),
+    drop: (connection) => Effect.map(damage("killed")(connection), (session) => session.died()),
+    sever: (connection) => Effect.asVoid(damage("severed")(connection)),
     counters: Effect.sync(() => ({ ...counters })),
     log: Effect.sync(() => Array.from(log)),
     violations: Effect.sync(() => Array.from(violations))
@@ -266,6 +273,7 @@ interface Session {
   state: "open" | "severed" | "killed" | "closing" | "closed"
   isSoiled: boolean
   lease: Lent | undefined
+  readonly died: () => void
 }
 
 /** What one lease sees of a session. */

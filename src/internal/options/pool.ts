@@ -15,7 +15,7 @@ export const poolTable = table({
   connectTimeout: { kind: "duration", default: "10 seconds" },
   maxConnecting: { kind: "count", default: Infinity, floor: 1 },
   connectBackoff: { kind: "duration", default: "100 millis", finite: true },
-  connectBackoffMax: { kind: "duration", default: "5 seconds", finite: true },
+  connectBackoffMax: { kind: "duration", default: "2 seconds", finite: true },
   idleTimeout: { kind: "duration", default: "10 minutes" },
   maxLifetime: { kind: "duration", default: "30 minutes" },
   lifetimeJitter: { kind: "fraction", default: 0.1 },
