@@ -6,6 +6,10 @@ import { causeText } from "../../src/internal/causeText.ts"
 const refused = Object.assign(new Error("connect ECONNREFUSED 127.0.0.1:5432"), { code: "ECONNREFUSED" })
 const refusedText = "Error: connect ECONNREFUSED 127.0.0.1:5432 [ECONNREFUSED]"
 
+const thrower = (): never => {
+  throw new Error("hostile")
+}
+
 class DriverError extends Data.TaggedError("DriverError")<{ readonly cause?: unknown; readonly password?: string }> {}
 
 describe("what is read of an error", () => {
@@ -64,9 +68,6 @@ describe("what is read of an error", () => {
   })
 
   it("is said not to be printable rather than thrown, whatever the error does", () => {
-    const thrower = () => {
-      throw new Error("hostile")
-    }
     const hostile: ReadonlyArray<unknown> = [
       { toString: thrower, [Symbol.toPrimitive]: thrower },
       Object.defineProperties({}, {
