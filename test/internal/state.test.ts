@@ -148,3 +148,55 @@ describe("State", () => {
     assert.isFalse(state.outbox.some(({ _tag }) => _tag === "Checked"))
   })
 })
+
+describe("attempts to connect that end in another order than they began", () => {
+  it("cost a few steps each, however many there are", () => {
+    const count = 2000
+    const orders: Readonly<Record<string, (index: number) => number>> = {
+      "the last first": (index) => count - 1 - index,
+      "the first first": (index) => index,
+      "from both ends": (index) => index % 2 === 0 ? index / 2 : count - 1 - (index - 1) / 2
+    }
+    for (const [order, place] of Object.entries(orders)) {
+      for (const now of [0, 1500]) {
+        const state = make({ max: count, min: count })
+        State.settle(state, 0)
+        const entries = state.starting.splice(0)
+        let steps = 0
+        for (const entry of entries) {
+          let next = entry.next
+          Object.defineProperty(entry, "next", {
+            get: () => {
+              steps++
+              return next
+            },
+            set: (value: typeof next) => {
+              next = value
+            }
+          })
+        }
+        for (let index = 0; index < count; index++) {
+          State.connected(state, entries[place(index)]!, `connection ${index}`, now)
+        }
+        assert.strictEqual(state.idle.length, count)
+        assert.isAtMost(steps, 10 * count, `${order}, after ${now} ms`)
+      }
+    }
+  })
+
+  it("stop counting for those who wait once they are late and overtaken, the first of them first", () => {
+    const state = make({ max: 4 })
+    for (let index = 0; index < 3; index++) State.join(state, new Waiter(caller()), 0)
+    State.settle(state, 0)
+    const [first, second, third] = state.starting.splice(0)
+    State.connected(state, second!, "second", 0)
+    assert.strictEqual(state.upkeepAt, 1000)
+    State.connected(state, third!, "third", 0)
+    State.settle(state, 999)
+    assert.deepStrictEqual([state.starting.length, state.waiters.length], [0, 1])
+    State.upkeep(state, 1000)
+    assert.deepStrictEqual([state.starting.length, state.connecting.length], [1, 2])
+    State.connected(state, first!, "first", 1001)
+    assert.strictEqual(state.waiters.length, 0)
+  })
+})

@@ -21,6 +21,10 @@ export interface Model {
   /** Connections up to this number must not be lent again. */
   retired: number
   readonly invalidated: Set<number>
+  /** Connections whose last lease did not succeed, and that were not validated since. */
+  readonly suspects: Set<number>
+  /** Lines of the driver's log that were read. */
+  read: number
   /** Whether attempts to connect may have failed, for now or for good. */
   mayFail: boolean
   /** Checks that were asked for. */
@@ -77,6 +81,8 @@ export const initial = (min: number, max: number): Model => ({
   callers: [],
   retired: 0,
   invalidated: new Set(),
+  suspects: new Set(),
+  read: 0,
   mayFail: false,
   checks: [],
   hung: 0,
@@ -114,6 +120,12 @@ export const observe = (model: Model, real: Real): Effect.Effect<void> =>
       assert.isBelow(model.now, caller.deadline, "waits beyond its deadline")
       assert.isBelow(model.now, model.closedAt, "waits for a closed pool")
     }
+    const log = yield* real.faulty.log
+    for (const { connection, operation } of log.slice(model.read)) {
+      if (operation === "validate") model.suspects.delete(connection)
+      if (operation === "begin lease") assert.isFalse(model.suspects.has(connection), "lent in spite of a suspicion")
+    }
+    model.read = log.length
     yield* compare(model, real)
     yield* compareMetrics(model, real)
   })

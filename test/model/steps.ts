@@ -79,6 +79,7 @@ const finish = (name: string, place: number, how: (connection: Connection) => Ef
     Effect.sync(() => {
       const caller = pick(holding(model), place)
       caller.outcome = "over"
+      if (name === "fail" || name === "die") model.suspects.add(caller.connection!.id)
       model.counts.returns++
       caller.finish!(how(caller.connection!))
     }), (model) => holding(model).length > 0)
@@ -89,6 +90,7 @@ const interrupt = (name: string, whom: (model: Readonly<Model>) => ReadonlyArray
     Effect.sync(() => {
       for (const caller of whom(model)) {
         caller.isInterrupted = true
+        if (caller.outcome === "holding") model.suspects.add(caller.connection!.id)
         caller.fiber!.interruptUnsafe()
       }
     }), (model) => whom(model).length > 0)
@@ -162,6 +164,13 @@ export const steps = (sizes: fc.Arbitrary<number>): Array<fc.Arbitrary<Step>> =>
     ),
     // There may be no such connection yet.
     id.map((id) => plan(`kill ${id}`, (faulty) => Effect.exit(faulty.kill(id)))),
+    id.map((id) =>
+      plan(`drop ${id}`, (faulty, model) =>
+        Effect.tap(Effect.exit(faulty.drop(id)), (exit) =>
+          Effect.sync(() => {
+            if (exit._tag === "Success") model.invalidated.add(id)
+          })))
+    ),
     id.map((id) => plan(`sever ${id}`, (faulty) => Effect.exit(faulty.sever(id)))),
     place.map((place) =>
       new Step(`invalidate (${place})`, (model, real) => {
