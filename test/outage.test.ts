@@ -114,9 +114,10 @@ describe("a probe", () => {
       yield* faulty.connect.hold
       yield* TestClock.adjust("100 millis")
       assert.deepStrictEqual(yield* shape(pool), { connecting: 1, waiting: 1 })
-      yield* TestClock.adjust("79 millis")
+      // It began after 80 milliseconds at the earliest, and so does the next.
+      yield* TestClock.adjust("59 millis")
       assert.deepStrictEqual(yield* shape(pool), { connecting: 1, waiting: 1 })
-      yield* TestClock.adjust("21 millis")
+      yield* TestClock.adjust("41 millis")
       assert.deepStrictEqual(yield* shape(pool), { connecting: 2, waiting: 1 })
       yield* TestClock.adjust("5 seconds")
       assert.deepStrictEqual(yield* shape(pool), { connecting: 2, waiting: 1 })
