@@ -4,7 +4,7 @@
  *
  * It works with `TestClock`: nothing in here waits for real time.
  */
-import { Data, type Duration, Effect } from "effect"
+import { Data, type Duration, Effect, Predicate } from "effect"
 import * as ConnectionFactory from "../ConnectionFactory.ts"
 import { checkOrThrow } from "../internal/options/problems.ts"
 import { mustBe, problem, table as makeTable, valueOf } from "../internal/options/rules.ts"
@@ -241,7 +241,7 @@ export const makeUnsafe = (given?: Options): FaultyFactory => {
       lent.isExpired = true
       counters.leased--
     },
-    judge: options?.judge,
+    judge: given?.judge,
     isTransient: (error) => error.isTransient
   })
   const damage = (state: "killed" | "severed") => (connection: number) =>
@@ -433,6 +433,7 @@ const table = makeTable({
   withoutIsAlive: { kind: "flag" },
   withoutValidate: { kind: "flag" },
   withoutReset: { kind: "flag" },
+  judge: { kind: "value", accepts: Predicate.isFunction, mustBe: "a function from a Cause to a verdict" },
   interruptibleConnect: { kind: "flag" }
 })
 
