@@ -126,7 +126,7 @@ export interface ConnectionPool<in out C, out E = never> {
    * Callers come first: they take those that are not being asked, and one that has answered goes to the first in line.
    * Checks of one pool wait for each other. If no connection works, or there is none, it opens one to find out whether
    * the database can be reached, and waits for that attempt. Interrupting it ends the round. For checks on a schedule,
-   * and for what they mean, choose `HealthChecker`. Fails with `PoolConfigError` if the options make no sense.
+   * and for what they mean, choose `HealthChecker`. Fails with `PoolConfigError` if the options are invalid.
    */
   readonly check: (options?: CheckOptions | undefined) => Effect.Effect<CheckReport, PoolConfigError>
 
@@ -191,7 +191,7 @@ export interface Options<C, E, R> extends PoolConfig.PoolConfig {
 /**
  * A pool for the current scope, which shuts it down when it closes.
  *
- * Fails with `PoolConfigError` if the options make no sense, before anything is opened. With `start: "eager"`, waits for
+ * Fails with `PoolConfigError` if the options are invalid, before anything is opened. With `start: "eager"`, waits for
  * `min` connections, at most for `acquireTimeout`, and fails with `ConnectError` if there is no hope of them; nothing is
  * left open then.
  *

@@ -112,7 +112,7 @@ export const config = (prefix?: string): Config.Config<HealthConfig> => fromEnvi
  * in use are left alone. What fails is evicted, and replaced if somebody waits or `min` asks for it. What the checks come
  * to is also an event of the pool (`HealthChanged`), a line in the log, and a metric (`PoolMetrics.health`).
  *
- * Fails with `PoolConfigError` if the options make no sense. Unlike an idle pool, a checker keeps the process alive until
+ * Fails with `PoolConfigError` if the options are invalid. Unlike an idle pool, a checker keeps the process alive until
  * its scope closes, as everything does that waits for the clock.
  *
  * ```ts

@@ -33,7 +33,7 @@ import type { BackupError, SnapshotExpiredError } from "./SqlitePoolError.ts"
 import type { SqliteReader } from "./SqliteReader.ts"
 
 /**
- * The options of a database. All but `filename` have defaults; what makes no sense is refused with a `PoolConfigError`
+ * The options of a database. All but `filename` have defaults; invalid ones are refused with a `PoolConfigError`
  * that lists every problem, before anything is opened.
  */
 export interface Options extends
