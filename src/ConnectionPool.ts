@@ -181,6 +181,13 @@ export interface ConnectionPool<in out C, out E = never> {
    * @internal
    */
   readonly "~announce"?: (event: PoolEvent) => void
+
+  /**
+   * The deadline of an acquire, for modules that have callers wait for something else.
+   *
+   * @internal
+   */
+  readonly "~acquireTimeoutMillis"?: number
 }
 
 /** A factory, and the options of the pool over it. */
@@ -276,7 +283,8 @@ const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => 
           ? Effect.fail(checked.failure) as Effect.Effect<never>
           : pool.shutdown(checked.success ?? settings.drainTimeout)
       }),
-    "~announce": (event) => pool.announce(event)
+    "~announce": (event) => pool.announce(event),
+    "~acquireTimeoutMillis": settings.acquireTimeout
   }
 }
 

@@ -1,83 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Latch, Schedule } from "effect"
-import { ConnectionPool, Transaction, type TransactionError } from "effect-connection-pool"
+import type { TransactionError } from "effect-connection-pool"
 import { PoolAssert, Sweep } from "effect-connection-pool/testing"
-import { TransactionConnection } from "effect/sql/SqlClient"
-import type { Connection } from "effect/sql/SqlConnection"
-import { DeadlockError, SqlError, UnknownError } from "effect/sql/SqlError"
 import { settle } from "./support.ts"
+import { make } from "./words.ts"
 
 const { failsWith } = PoolAssert
-
-/** A connection to a database of words, each of which takes a while, and which keeps what it was told in order. */
-class Words {
-  readonly said: Array<string> = []
-  readonly failing: Array<string> = []
-  isOpen = false
-
-  say(word: string): Effect.Effect<void, SqlError> {
-    return Effect.suspend(() => {
-      this.said.push(word)
-      const [verb] = word.split(" ")
-      return Effect.andThen(
-        Effect.yieldNow,
-        Effect.suspend(() => {
-          const index = this.failing.indexOf(word)
-          if (index >= 0) {
-            this.failing.splice(index, 1)
-            const reason = { cause: word, message: `no ${word}` }
-            return Effect.fail(
-              new SqlError({
-                reason: word.startsWith("dead") ? new DeadlockError(reason) : new UnknownError(reason)
-              })
-            )
-          }
-          if (verb === "begin") this.isOpen = true
-          if (verb === "commit" || verb === "rollback" || verb === "lose") this.isOpen = false
-          return Effect.void
-        })
-      )
-    })
-  }
-}
-
-type Isolation = "strict" | "loose"
-
-const dialect: Transaction.Dialect<Words, Isolation> = {
-  isolations: ["strict", "loose"],
-  readOnlyIsolations: ["loose", "strict"],
-  modeOf: () => ({ isolation: "strict", readOnly: false }),
-  begin: (words, { isolation, readOnly }) => words.say(`begin ${isolation}${readOnly ? " reading" : ""}`),
-  commit: (words) => words.say("commit"),
-  rollback: (words) => words.say("rollback"),
-  savepoint: (words, depth) => words.say(`savepoint ${depth}`),
-  release: (words, depth) => words.say(`release ${depth}`),
-  rollbackTo: (words, depth) => words.say(`undo ${depth}`),
-  isTransaction: (words) => words.isOpen
-}
-
-let clients = 1000
-
-const make = Effect.gen(function*() {
-  const words = new Words()
-  const pool = yield* ConnectionPool.make({
-    factory: { connect: Effect.succeed(words), needsReset: ({ isOpen }) => isOpen, reset: () => words.say("reset") },
-    max: 1,
-    drainTimeout: 0
-  })
-  const transactor = Transaction.make({
-    name: "words",
-    dialect,
-    pool,
-    transactionService: TransactionConnection(clients++),
-    toSql: () => ({}) as Connection,
-    spanAttributes: []
-  })
-  /** A statement, in the transaction that the fiber is in. */
-  const say = (word: string) =>
-    Effect.withFiber((fiber) => transactor.session(fiber)!.steps(word, (words) => words.say(word)))
-  return { words, pool, say, ...transactor }
-})
 
 describe("transactions on any database", () => {
   it.effect("are spelled as its dialect says", () =>

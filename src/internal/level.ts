@@ -5,29 +5,47 @@
  * A fiber is at the level whose body it was started in. What it runs there is refused once that level has ended, and waits
  * as long as another fiber has a savepoint open above it, whose rollback would undo it.
  */
-import { Cause, Effect, Exit, Fiber } from "effect"
+import { Cause, Effect, Exit, Fiber, identity } from "effect"
 import { isSqlError } from "effect/sql/SqlError"
 import type { Mode, Session } from "../Transaction.ts"
-import { TransactionEndedError, TransactionLostError } from "../TransactionError.ts"
+import { TransactionEndedError, TransactionLostError, TransactionTurnTimeoutError } from "../TransactionError.ts"
 import { withFiber } from "./step.ts"
-import { Turn } from "./turn.ts"
+import { type Request, Turn, Waits } from "./turn.ts"
+
+/** What is the same for all transactions of a database. */
+export interface Setting<C> {
+  readonly pool: string
+  readonly isTransaction: (connection: C) => boolean
+  /** Why a transaction has ended by itself, if the driver knows. */
+  readonly reasonOfLoss: ((connection: C) => string | undefined) | undefined
+  /** How long a fiber waits for its turn in a transaction. */
+  readonly turnTimeoutMillis: number
+}
 
 /** A transaction that is open, or was. */
 export class Running<C> {
-  readonly pool: string
+  readonly setting: Setting<C>
   readonly connection: C
   readonly mode: Mode
-  readonly #isTransaction: (connection: C) => boolean
+  /** The options that only its dialect knows. */
+  readonly own: object
   /** Those that are open, outermost first. */
   readonly levels: Array<Level<C>> = []
-  /** How it was lost, once the database has ended it by itself. */
+  /** How it was lost, once it has ended by itself. */
   lost: TransactionLostError | undefined = undefined
+  /** Whether nothing may be said on its connection any more, which does not answer. */
+  isAbandoned = false
+  readonly waits = new Waits()
 
-  constructor(pool: string, connection: C, mode: Mode, isTransaction: (connection: C) => boolean) {
-    this.pool = pool
+  constructor(setting: Setting<C>, connection: C, mode: Mode, own: object) {
+    this.setting = setting
     this.connection = connection
     this.mode = mode
-    this.#isTransaction = isTransaction
+    this.own = own
+  }
+
+  get pool(): string {
+    return this.setting.pool
   }
 
   /** Begins a level above the one that is open. */
@@ -39,15 +57,16 @@ export class Running<C> {
 
   /** Looks whether the transaction is still there, after a statement that may have been what ended it. */
   notice(statement?: string, error?: unknown): void {
-    if (this.lost !== undefined || this.#isTransaction(this.connection)) return
-    this.lose(statement, error)
+    if (this.lost !== undefined || this.setting.isTransaction(this.connection)) return
+    this.lose(statement, error, this.setting.reasonOfLoss?.(this.connection))
   }
 
-  lose(statement?: string, error?: unknown): void {
+  lose(statement: string | undefined, error: unknown, reason: string | undefined): void {
     this.lost ??= new TransactionLostError({
       pool: this.pool,
       ...(statement === undefined ? undefined : { statement }),
-      ...(isSqlError(error) ? { cause: error } : undefined)
+      ...(isSqlError(error) ? { cause: error } : undefined),
+      ...(reason === undefined ? undefined : { reason })
     })
   }
 }
@@ -59,12 +78,28 @@ export class Level<C> {
   readonly fiber: Fiber.Fiber<unknown, unknown>
   isOpen = true
   /** Held by the level above for as long as that is open. */
-  readonly turn = new Turn()
+  readonly turn: Turn
 
   constructor(running: Running<C>, depth: number, fiber: Fiber.Fiber<unknown, unknown>) {
     this.running = running
     this.depth = depth
     this.fiber = fiber
+    this.turn = new Turn(running.waits)
+  }
+
+  /** Runs an effect while nobody else has the turn. */
+  take<A, E, R, E2>(
+    effect: Effect.Effect<A, E, R>,
+    request: Request,
+    present: (error: TransactionTurnTimeoutError) => E2
+  ): Effect.Effect<A, E | E2, R> {
+    const { pool } = this.running
+    return this.turn.take(effect, request, (late) => present(new TransactionTurnTimeoutError({ pool, ...late })))
+  }
+
+  /** What a statement wants its turn for. */
+  request(operation: string): Request {
+    return { operation, label: undefined, timeoutMillis: this.running.setting.turnTimeoutMillis }
   }
 
   /** The level above it, if one is open. */
@@ -110,7 +145,11 @@ export const sessionOf = <C>(
       const level = levelOf(fiber)
       return level.isTurnOf(fiber)
         ? step(level, statement, fiber, f, failure)
-        : level.turn.take(Effect.suspend(() => step(level, statement, fiber, f, failure)))
+        : level.take(
+          Effect.suspend(() => step(level, statement, fiber, f, failure)),
+          level.request(statement),
+          identity
+        )
     }),
   stepUnsafe: (statement, f, busy) => {
     const fiber = Fiber.getCurrent()
@@ -122,7 +161,7 @@ export const sessionOf = <C>(
     Effect.withFiber((fiber) => {
       const level = levelOf(fiber)
       const now = steps(level, statement, f)
-      return level.isBelow(fiber) ? now : level.turn.take(now)
+      return level.isBelow(fiber) ? now : level.take(now, level.request(statement), identity)
     }),
   check: (statement) =>
     Effect.withFiber((fiber) => {

@@ -6,8 +6,8 @@
  * So nothing that it calls here fails on its own account. It writes on the `Attempt` what happened, fails with a stand-in
  * where the machinery has to know, and `outcome` says in the end what came of it all.
  */
-import { Cause, Context, Effect, Exit, type Fiber, identity, Predicate, Schedule } from "effect"
-import { BeginTransaction, makeWithTransaction } from "effect/sql/SqlClient"
+import { Cause, Context, Effect, Exit, type Fiber, identity, Scope } from "effect"
+import { makeWithTransaction } from "effect/sql/SqlClient"
 import {
   AuthenticationError,
   AuthorizationError,
@@ -18,17 +18,22 @@ import {
 } from "effect/sql/SqlError"
 import type { ConnectionPool } from "../ConnectionPool.ts"
 import type { ConnectError, LeaseExpiredError, PoolError } from "../PoolError.ts"
-import type { Dialect, MakeOptions, Mode, Options, Transactor } from "../Transaction.ts"
+import type { MakeOptions, Mode, Options, Transactor } from "../Transaction.ts"
 import {
-  isCurable,
+  isCurableFor,
   TransactionBeginError,
   TransactionCommitError,
   type TransactionError,
-  TransactionOptionsError,
-  TransactionRollbackError
+  TransactionOutcomeUnknownError,
+  TransactionRollbackError,
+  withRollbackFailure
 } from "../TransactionError.ts"
+import * as Control from "./control.ts"
 import { heldByFiber } from "./heldByFiber.ts"
-import { type Level, Running, sessionOf } from "./level.ts"
+import { type Level, Running, sessionOf, type Setting } from "./level.ts"
+import { toMillis } from "./options/duration.ts"
+import { show } from "./options/rules.ts"
+import { type Plan, planOf, problemOf } from "./transactionOptions.ts"
 
 type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
@@ -39,6 +44,8 @@ class Attempt<C, Isolation extends string, E> {
   readonly plan: Plan<Isolation>
   /** For a savepoint: where it is. */
   readonly outer: Level<C> | undefined
+  /** For a transaction: what gives its connection back, once it has one. */
+  scope: Scope.Closeable | undefined = undefined
   /** Once it has begun. */
   level: Level<C> | undefined = undefined
   /** What it fails with, however its body ended. */
@@ -71,11 +78,22 @@ const Current = Context.Reference<unknown>("effect-connection-pool/Transaction/A
   defaultValue: () => undefined
 })
 
-export const make = <C, Isolation extends string, E>(
-  options: MakeOptions<C, Isolation, E>
-): Transactor<C, Isolation, E> => {
+export const make = <C, Isolation extends string, E, Own extends object>(
+  options: MakeOptions<C, Isolation, E, Own>
+): Transactor<C, Isolation, E, Own> => {
   const { dialect, name, pool, toSql, transactionService } = options
   const readers = options.readers ?? pool
+  const controlTimeout = options.controlTimeout === undefined ? Infinity : toMillis(options.controlTimeout)
+  if (controlTimeout === undefined || controlTimeout <= 0) {
+    throw new TypeError(`controlTimeout is ${show(options.controlTimeout)}, but must be a duration above zero`)
+  }
+  const setting: Setting<C> = {
+    pool: name,
+    isTransaction: dialect.isTransaction,
+    reasonOfLoss: dialect.reasonOfLoss,
+    turnTimeoutMillis: pool["~acquireTimeoutMillis"] ?? Infinity
+  }
+  const isCurable = isCurableFor(dialect.isCurable)
   /** By what the transaction service holds at that level: so whatever hides the service hides the level. */
   const levels = new WeakMap<object, Level<C>>()
 
@@ -93,33 +111,88 @@ export const make = <C, Isolation extends string, E>(
     f: (attempt: Attempt<C, Isolation, E>) => Effect.Effect<A, X, R>
   ): Effect.Effect<A, X, R> => Effect.withFiber((fiber) => f(fiber.getRef(Current) as Attempt<C, Isolation, E>))
 
-  const acquireAndBegin = withAttempt((attempt) =>
-    Effect.matchEffect(attempt.restore(heldByFiber(poolFor(attempt.plan.mode).acquire)), {
-      onFailure: (error) => attempt.fail(error),
-      onSuccess: (connection) =>
-        Effect.matchEffect(dialect.begin(connection, attempt.plan.mode, attempt.plan.statement, attempt.restore), {
-          onFailure: (cause) => attempt.fail(new TransactionBeginError({ pool: name, depth: 0, cause })),
-          onSuccess: () => {
-            const running = new Running(name, connection, attempt.plan.mode, dialect.isTransaction)
-            const level = running.open(attempt.fiber)
-            attempt.level = level
-            // A fiber may have got hold of it that is not in the transaction, or in another one by now.
-            const session = sessionOf(attempt.plan.mode, (fiber) => {
-              const own = fiber && levelOf(fiber)
-              return own?.running === running ? own : level
-            })
-            return Effect.succeed(toSql(session))
-          }
-        })
+  const poolFor = (mode: Mode): ConnectionPool<C, E> => mode.readOnly ? readers : pool
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // What the database is told
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /** One whose connection cannot be trusted any more: closing it undoes what is open on it. */
+  const abandon = (connection: C, mode: Mode, running: Running<C> | undefined, error: SqlError | undefined) =>
+    Effect.suspend(() => {
+      if (running !== undefined) {
+        running.isAbandoned = true
+        running.lose(undefined, error, error === undefined ? "its driver died" : error.message)
+      }
+      return poolFor(mode).invalidate(connection)
+    })
+
+  /** Tells the database to begin or to end something. If it does not answer in time, or the driver dies, that costs the connection. */
+  const control = (
+    operation: string,
+    statement: Effect.Effect<void, SqlError>,
+    connection: C,
+    mode: Mode,
+    running: Running<C> | undefined,
+    restore?: Restore
+  ): Effect.Effect<void, SqlError> =>
+    Effect.tapCause(Control.answered(operation, statement, controlTimeout, restore), (cause) => {
+      const died = Cause.hasDies(cause)
+      const error = died ? undefined : Control.toError(cause)
+      return died || Control.isUnanswered(error) ? abandon(connection, mode, running, error) : Effect.void
+    })
+
+  const controlIn = (running: Running<C>, operation: string, statement: Effect.Effect<void, SqlError>) =>
+    control(operation, statement, running.connection, running.mode, running)
+
+  const begin = ({ plan, restore }: Attempt<C, Isolation, E>, connection: C): Effect.Effect<void, SqlError> => {
+    // With a deadline it is run in a fiber of its own, which is not interrupted unless the caller may be.
+    const waiting = controlTimeout === Infinity ? restore : Effect.interruptible
+    const statement = dialect.begin(connection, plan.mode, plan.statement, waiting, plan.own as Own)
+    return control("begin", statement, connection, plan.mode, undefined, restore)
+  }
+
+  /** Undoes a savepoint and all above it, and ends it. */
+  const undo = (running: Running<C>, depth: number): Effect.Effect<void, SqlError> =>
+    Effect.andThen(
+      controlIn(running, "rollback to savepoint", dialect.rollbackTo(running.connection, depth)),
+      controlIn(running, "release", dialect.release(running.connection, depth))
+    )
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // What the machinery calls
+  // -------------------------------------------------------------------------------------------------------------------
+
+  const acquireAndBegin = Effect.contextWith((context: Context.Context<Scope.Scope>) =>
+    withAttempt((attempt) => {
+      attempt.scope = Context.get(context, Scope.Scope) as Scope.Closeable
+      const { label, mode, own, timeoutMillis } = attempt.plan
+      const acquire = heldByFiber(poolFor(mode).acquireWith({ label, timeout: timeoutMillis }))
+      return Effect.matchEffect(attempt.restore(acquire), {
+        onFailure: (error) => attempt.fail(error),
+        onSuccess: (connection) =>
+          Effect.matchEffect(begin(attempt, connection), {
+            onFailure: (cause) => attempt.fail(new TransactionBeginError({ pool: name, depth: 0, cause })),
+            onSuccess: () => {
+              const running = new Running(setting, connection, mode, own)
+              const level = running.open(attempt.fiber)
+              attempt.level = level
+              // A fiber may have got hold of it that is not in the transaction, or in another one by now.
+              const session = sessionOf(mode, (fiber) => {
+                const own = fiber && levelOf(fiber)
+                return own?.running === running ? own : level
+              })
+              return Effect.succeed(toSql(session))
+            }
+          })
+      })
     })
   )
-
-  const poolFor = (mode: Mode): ConnectionPool<C, E> => mode.readOnly ? readers : pool
 
   const savepoint = withAttempt((attempt) => {
     const { running } = attempt.outer!
     const depth = attempt.outer!.depth + 1
-    return Effect.matchEffect(dialect.savepoint(running.connection, depth), {
+    return Effect.matchEffect(controlIn(running, "savepoint", dialect.savepoint(running.connection, depth)), {
       onFailure: (cause) => attempt.fail(new TransactionBeginError({ pool: name, depth, cause })),
       onSuccess: () => {
         attempt.level = running.open(attempt.fiber)
@@ -137,27 +210,38 @@ export const make = <C, Isolation extends string, E>(
     attempt: Attempt<C, Isolation, E>,
     level: Level<C>,
     last: Effect.Effect<void, SqlError>,
-    undoing: Effect.Effect<void>
+    undoing: Effect.Effect<void>,
+    isUnknown: (cause: SqlError) => boolean
   ): Effect.Effect<void, SqlError> => {
     const refusal = level.refusal("transaction")
     const { above, depth, running } = level
     level.end()
     if (refusal !== undefined) return attempt.fail(refusal)
-    return Effect.catch(
-      above === undefined ? last : Effect.andThen(undo(running.connection, above.depth), last),
-      (cause) => Effect.andThen(undoing, attempt.fail(new TransactionCommitError({ pool: name, depth, cause })))
-    )
+    const failed = (cause: SqlError) =>
+      Effect.andThen(undoing, attempt.fail(new TransactionCommitError({ pool: name, depth, cause })))
+    const ended = Effect.catch(last, (cause) =>
+      isUnknown(cause)
+        ? Effect.andThen(
+          abandon(running.connection, running.mode, running, cause),
+          attempt.fail(new TransactionOutcomeUnknownError({ pool: name, cause }))
+        )
+        : failed(cause))
+    if (above === undefined) return ended
+    return Effect.matchEffect(undo(running, above.depth), { onFailure: failed, onSuccess: () => ended })
   }
-
-  /** Undoes a savepoint and all above it, and ends it. */
-  const undo = (connection: C, depth: number): Effect.Effect<void, SqlError> =>
-    Effect.andThen(dialect.rollbackTo(connection, depth), dialect.release(connection, depth))
 
   const commit = withAttempt((attempt) => {
     const level = attempt.level!
     const { running } = level
+    const last = controlIn(running, "commit", dialect.commit(running.connection))
     return Effect.tapCause(
-      conclude(attempt, level, dialect.commit(running.connection), Effect.void),
+      conclude(
+        attempt,
+        level,
+        last,
+        Effect.void,
+        (cause) => Control.isUnanswered(cause) || dialect.commitOutcome?.(cause) === "unknown"
+      ),
       // It is still open, perhaps: a deferred constraint leaves it so.
       () => rollBack(attempt, running)
     )
@@ -171,16 +255,22 @@ export const make = <C, Isolation extends string, E>(
     })
   )
 
-  const rollBack = (attempt: Attempt<C, Isolation, E>, { connection, mode }: Running<C>): Effect.Effect<void> =>
-    dialect.isTransaction(connection)
-      ? Effect.catch(
-        dialect.rollback(connection),
+  const rollBack = (attempt: Attempt<C, Isolation, E>, running: Running<C>): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      const { connection, mode } = running
+      if (running.isAbandoned || !dialect.isTransaction(connection)) return Effect.void
+      return Effect.catchCause(
+        controlIn(running, "rollback", dialect.rollback(connection)),
         (cause) => Effect.andThen(noteRollbackFailure(attempt, 0, cause), poolFor(mode).invalidate(connection))
       )
-      : Effect.void
+    })
 
-  const noteRollbackFailure = (attempt: Attempt<C, Isolation, E>, depth: number, cause: SqlError) => {
-    const error = new TransactionRollbackError({ pool: name, depth, cause })
+  const noteRollbackFailure = (
+    attempt: Attempt<C, Isolation, E>,
+    depth: number,
+    cause: Cause.Cause<SqlError>
+  ): Effect.Effect<void> => {
+    const error = new TransactionRollbackError({ pool: name, depth, cause: Control.toError(cause) })
     attempt.rollbackFailure ??= error
     return Effect.annotateLogs(Effect.logWarning(error.message), "pool", name)
   }
@@ -197,18 +287,22 @@ export const make = <C, Isolation extends string, E>(
 
   /** After this, the transaction is without what the savepoint did, or cannot be committed. */
   const undoOrLose = (attempt: Attempt<C, Isolation, E>, { depth, running }: Level<C>): Effect.Effect<void> =>
-    Effect.catch(undo(running.connection, depth), (cause) => {
-      running.lose(undefined, cause)
-      return noteRollbackFailure(attempt, depth, cause)
+    Effect.suspend(() => {
+      if (running.isAbandoned) return Effect.void
+      return Effect.catchCause(undo(running, depth), (cause) => {
+        running.lose(undefined, Control.toError(cause), undefined)
+        return noteRollbackFailure(attempt, depth, cause)
+      })
     })
 
   /** Called after a success, and once more after what the above has already ended. */
   const releaseSavepoint = withAttempt((attempt) =>
     Effect.suspend(() => {
+      if (attempt.isRolledBack) return Effect.void
       const level = attempt.level!
-      return attempt.isRolledBack
-        ? Effect.void
-        : conclude(attempt, level, dialect.release(level.running.connection, level.depth), undoOrLose(attempt, level))
+      const { depth, running } = level
+      const last = controlIn(running, "release", dialect.release(running.connection, depth))
+      return conclude(attempt, level, last, undoOrLose(attempt, level), () => false)
     })
   )
 
@@ -224,6 +318,10 @@ export const make = <C, Isolation extends string, E>(
     rollbackSavepoint: () => rollbackSavepoint
   })
 
+  // -------------------------------------------------------------------------------------------------------------------
+  // One run, and when there is another
+  // -------------------------------------------------------------------------------------------------------------------
+
   const attempt = <A, X, R, X2>(
     effect: Effect.Effect<A, X, R>,
     plan: Plan<Isolation>,
@@ -237,17 +335,40 @@ export const make = <C, Isolation extends string, E>(
           levels.set(Context.getUnsafe(fiber.context, transactionService), attempt.level!)
           return effect
         })
+        const forget = fiber.addObserver(() => endedWithoutUnwinding(attempt))
         return Effect.flatMap(
           Effect.exit(Effect.provideService(machinery(restore(body)), Current, attempt)),
-          (exit) => outcome(attempt, exit, present)
+          (exit) => {
+            forget()
+            return outcome(attempt, exit, present)
+          }
         )
       })
     )
 
+  /**
+   * A fiber that evaluates something that is no effect ends at once, without its finalizers. What it had open is ended here:
+   * a transaction is rolled back; one around it cannot be committed, for what of it is done nobody can say.
+   */
+  const endedWithoutUnwinding = (attempt: Attempt<C, Isolation, E>): void => {
+    const { level, outer, scope } = attempt
+    level?.end()
+    if (outer !== undefined) {
+      return outer.running.lose(
+        undefined,
+        undefined,
+        "the fiber of an inner transaction has evaluated something that is no Effect, and ended in the middle of it"
+      )
+    }
+    if (scope === undefined) return
+    const rolledBack = level === undefined ? Effect.void : rollBack(attempt, level.running)
+    Effect.runForkWith(attempt.fiber.context)(Effect.andThen(rolledBack, Scope.close(scope, Exit.void)))
+  }
+
   const outermost = <A, X, R, X2>(
     effect: Effect.Effect<A, X, R>,
     plan: Plan<Isolation>,
-    retry: Schedule.Schedule<unknown> | undefined,
+    retry: Options["retry"],
     present: (failure: TransactionError | PoolError<E>) => X2
   ): Effect.Effect<A, X | X2, R> => {
     const once = attempt(effect, plan, undefined, present)
@@ -256,23 +377,22 @@ export const make = <C, Isolation extends string, E>(
 
   const inner = <A, X, R, X2>(
     effect: Effect.Effect<A, X, R>,
+    plan: Plan<Isolation>,
     outer: Level<C>,
     fiber: Fiber.Fiber<unknown, unknown>,
     present: (failure: TransactionError | PoolError<E>) => X2
   ): Effect.Effect<A, X | X2, R> => {
-    const { mode } = outer.running
     const once = Effect.suspend(() => {
       const refusal = outer.refusal("transaction")
-      return refusal === undefined
-        ? attempt(effect, { mode: mode as Mode<Isolation>, statement: undefined }, outer, present)
-        : Effect.fail(present(refusal))
+      return refusal === undefined ? attempt(effect, plan, outer, present) : Effect.fail(present(refusal))
     })
     if (outer.isOpen && outer.isBelow(fiber)) {
       return Effect.die(
         new Error(`pool "${name}": a transaction was begun at an outer level, from inside an inner one`)
       )
     }
-    return outer.turn.take(once)
+    const { label, timeoutMillis = setting.turnTimeoutMillis } = plan
+    return outer.take(once, { operation: "transaction", label, timeoutMillis }, present)
   }
 
   const run = <A, X, R, X2>(
@@ -281,12 +401,16 @@ export const make = <C, Isolation extends string, E>(
     present: (failure: TransactionError | PoolError<E>) => X2
   ): Effect.Effect<A, X | X2, R> =>
     Effect.withFiber((fiber) => {
+      if (!Effect.isEffect(effect)) {
+        return Effect.die(new TypeError(`pool "${name}": the body of a transaction is no Effect: ${show(effect)}`))
+      }
       const outer = levelOf(fiber)
-      const problem = problemOf(name, dialect, wanted, outer?.running.mode)
+      const problem = problemOf(name, dialect, wanted, outer?.running)
       if (problem !== undefined) return Effect.fail(present(problem))
+      const plan = planOf(dialect, wanted, fiber, outer?.running)
       return outer === undefined
-        ? outermost(effect, planOf(dialect, wanted, fiber), wanted.retry, present)
-        : inner(effect, outer, fiber, present)
+        ? outermost(effect, plan, wanted.retry, present)
+        : inner(effect, plan, outer, fiber, present)
     })
 
   return {
@@ -299,61 +423,6 @@ export const make = <C, Isolation extends string, E>(
   }
 }
 
-/** What a transaction is begun as, and with which statement if that is the application's own. */
-interface Plan<Isolation extends string> {
-  readonly mode: Mode<Isolation>
-  readonly statement: string | undefined
-}
-
-const planOf = <Isolation extends string>(
-  dialect: Dialect<never, Isolation>,
-  { isolation, readOnly }: Options<Isolation>,
-  fiber: Fiber.Fiber<unknown, unknown>
-): Plan<Isolation> => {
-  // What this transaction asks for comes before what is provided for all.
-  const statement = isolation === undefined && readOnly === undefined ? fiber.getRef(BeginTransaction) : undefined
-  if (statement !== undefined) return { mode: dialect.modeOf(statement), statement }
-  const [standard] = readOnly === true ? dialect.readOnlyIsolations : dialect.isolations
-  return { mode: { isolation: isolation ?? standard, readOnly: readOnly === true }, statement }
-}
-
-/** What is wrong with the options, if anything is: the first thing found. */
-const problemOf = <Isolation extends string>(
-  pool: string,
-  dialect: Dialect<never, Isolation>,
-  wanted: Options<Isolation>,
-  running: Mode | undefined
-): TransactionOptionsError | undefined => {
-  const refused = (field: string, value: unknown, allowed: string) =>
-    new TransactionOptionsError({ pool, field, value: show(value), allowed })
-  const { isolation, readOnly, retry } = wanted
-  for (const [field, value] of Object.entries(wanted)) {
-    if (!fields.includes(field)) return refused(field, value, `one of ${fields.join(", ")}`)
-  }
-  if (isolation !== undefined && !dialect.isolations.includes(isolation)) {
-    return refused("isolation", isolation, dialect.isolations.map(show).join(", "))
-  }
-  if (readOnly !== undefined && !Predicate.isBoolean(readOnly)) return refused("readOnly", readOnly, "true or false")
-  if (retry !== undefined && !Schedule.isSchedule(retry)) return refused("retry", retry, "a Schedule")
-  if (running !== undefined) {
-    if (isolation !== undefined && isolation !== running.isolation) {
-      return refused("isolation", isolation, `${show(running.isolation)}, which the transaction around it has`)
-    }
-    if (readOnly !== undefined && readOnly !== running.readOnly) {
-      return refused("readOnly", readOnly, `${show(running.readOnly)}, as for the transaction around it`)
-    }
-    return undefined
-  }
-  if (readOnly === true && isolation !== undefined && !dialect.readOnlyIsolations.includes(isolation)) {
-    return refused("isolation", isolation, `${dialect.readOnlyIsolations.map(show).join(", ")} where readOnly is true`)
-  }
-  return undefined
-}
-
-const fields = ["isolation", "readOnly", "retry"]
-
-const show = (value: unknown): string => Predicate.isString(value) ? JSON.stringify(value) : String(value)
-
 /** How the attempt ended, now that it has: what it failed with itself comes before what its body failed with. */
 const outcome = <C, Isolation extends string, E, A, X, X2>(
   attempt: Attempt<C, Isolation, E>,
@@ -363,8 +432,8 @@ const outcome = <C, Isolation extends string, E, A, X, X2>(
   const { failure, rollbackFailure } = attempt
   // A stand-in only ever takes the place of the attempt's own failure.
   const own: Exit.Exit<A, X | X2> = failure === undefined ? exit as Exit.Exit<A, X> : Exit.fail(present(failure))
-  if (Exit.isSuccess(own) || rollbackFailure === undefined || Cause.hasInterruptsOnly(own.cause)) return own
-  return Exit.failCause(Cause.combine(own.cause, Cause.die(rollbackFailure)))
+  if (Exit.isSuccess(own) || rollbackFailure === undefined) return own
+  return Exit.failCause(withRollbackFailure(own.cause, rollbackFailure))
 }
 
 /** An error as a client of `effect/sql` may fail with it. */

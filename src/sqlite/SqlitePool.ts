@@ -118,7 +118,7 @@ export type CheckpointMode = Checkpoint.Mode
 export type CheckpointResult = Checkpoint.Checkpoint
 
 /** What one transaction may ask for. */
-export interface TransactionOptions extends Transaction.Options<Isolation>, AcquireOptions {}
+export interface TransactionOptions extends Transaction.Options<Isolation> {}
 
 /**
  * When a transaction takes the right to write: `"immediate"`, the default, as it begins; `"deferred"` with its first write,
@@ -517,15 +517,7 @@ const fromPools = (pools: TwoPools.TwoPools): SqlitePool => {
         if (connection === undefined) return writer.useSync({ try: f, catch: failure }, options)
         return invalid(options) ?? Effect.try({ try: () => f(connection), catch: failure })
       }),
-    transaction: (effect, options) => {
-      if (options === undefined) return Snapshot.transaction(pools, effect, {}, undefined)
-      return Effect.suspend(() => {
-        const asked = Calls.ofTransaction(settings.name, options)
-        if (Result.isFailure(asked)) return Effect.fail(asked.failure)
-        const { call, mode } = asked.success
-        return Snapshot.transaction(pools, effect, mode as Transaction.Options<Isolation>, call)
-      })
-    },
+    transaction: client.transactor.transaction,
     snapshot: (effect, options) =>
       options === undefined
         ? Snapshot.snapshot(pools, effect, options)

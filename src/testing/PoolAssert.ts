@@ -10,24 +10,40 @@ import { table } from "../internal/options/rules.ts"
 import type { FaultyFactory } from "./FaultyFactory.ts"
 
 /**
- * Asserts that an effect fails with the error of this tag and nothing else, and gives that error. Success, another
- * error, a defect or an interruption are reported as what they are, also where they come beside that error.
+ * Asserts that an effect fails with the error of this tag and nothing else, and gives that error: caught, as an application
+ * would catch it. Success, another error, a defect or an interruption are reported as what they are, also where they come
+ * beside that error; and so is an error that nothing can catch, because a defect comes beside it.
  */
 export const failsWith = <A, E extends { readonly _tag: string }, R, const Tag extends E["_tag"]>(
   effect: Effect.Effect<A, E, R>,
   tag: Tag
 ): Effect.Effect<Extract<E, { readonly _tag: Tag }>, never, R> =>
   Effect.flatMap(Effect.exit(effect), (exit) =>
-    Effect.sync(() => {
-      if (Exit.isSuccess(exit)) return assert.fail(`expected ${tag}, but it succeeded`)
-      const { reasons } = exit.cause
-      const errors = reasons.filter(Cause.isFailReason).map((reason) => reason.error)
-      const [error] = errors
-      if (error !== undefined && errors.length === reasons.length && errors.every((error) => error._tag === tag)) {
-        return error as Extract<E, { readonly _tag: Tag }>
+    // What ends an exit's cause in a failure may still be out of the reach of `catch`.
+    Effect.map(
+      Effect.exit(Effect.catch(exit, (error) => Effect.succeed(new Caught(error)))),
+      (handled) => {
+        if (Exit.isSuccess(exit)) return assert.fail(`expected ${tag}, but it succeeded`)
+        const { reasons } = exit.cause
+        const errors = reasons.filter(Cause.isFailReason).map((reason) => reason.error)
+        const isThere = errors.some((error) => error._tag === tag)
+        const caught = Exit.isSuccess(handled) && handled.value instanceof Caught ? handled.value.error : undefined
+        if (isThere && caught === undefined) {
+          return assert.fail(`expected ${tag}, which is there, but nothing can catch it: ${Cause.pretty(exit.cause)}`)
+        }
+        if (caught !== undefined && errors.length === reasons.length && errors.every((error) => error._tag === tag)) {
+          return caught as Extract<E, { readonly _tag: Tag }>
+        }
+        return assert.fail(`expected ${tag}, but got ${Cause.pretty(exit.cause)}`)
       }
-      return assert.fail(`expected ${tag}, but got ${Cause.pretty(exit.cause)}`)
-    }))
+    ))
+
+class Caught<E> {
+  readonly error: E
+  constructor(error: E) {
+    this.error = error
+  }
+}
 
 /**
  * Asserts that nothing of a pool's was lost, at a moment when nobody uses it: no lease is out, nobody waits, the parts

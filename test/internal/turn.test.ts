@@ -1,12 +1,27 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Latch } from "effect"
 import { Sweep } from "effect-connection-pool/testing"
-import { Turn } from "../../src/internal/turn.ts"
+import { type Request, Turn, Waits } from "../../src/internal/turn.ts"
+
+const request: Request = { operation: "b", label: undefined, timeoutMillis: Infinity }
+
+/** A turn whose waits have no deadline. */
+const make = () => {
+  const turn = new Turn(new Waits())
+  return {
+    get isFree() {
+      return turn.isFree
+    },
+    end: () => turn.end(),
+    take: <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+      turn.take(effect, request, (late): never => assert.fail(late.operation))
+  }
+}
 
 describe("a turn", () => {
   it.effect("is taken in order of arrival, by one at a time", () =>
     Effect.gen(function*() {
-      const turn = new Turn()
+      const turn = make()
       const order: Array<number> = []
       let inside = 0
       yield* Effect.forEach(
@@ -27,7 +42,7 @@ describe("a turn", () => {
   it.effect("is handed on whatever becomes of the one who has it, or waits for it", () =>
     Effect.gen(function*() {
       const report = yield* Sweep.run({
-        setup: Effect.sync(() => ({ turn: new Turn(), inside: 0, most: 0 })),
+        setup: Effect.sync(() => ({ turn: make(), inside: 0, most: 0 })),
         scenario: (world) => {
           const use = world.turn.take(
             Effect.gen(function*() {
@@ -57,7 +72,7 @@ describe("a turn", () => {
     () =>
       Effect.gen(function*() {
         yield* Sweep.run({
-          setup: Effect.sync(() => new Turn()),
+          setup: Effect.sync(() => make()),
           scenario: () => Effect.void,
           check: (turn, _, cut) =>
             Effect.gen(function*() {
@@ -75,7 +90,7 @@ describe("a turn", () => {
 
   it.effect("is everybody's after the end, and so for those who wait", () =>
     Effect.gen(function*() {
-      const turn = new Turn()
+      const turn = make()
       const over = yield* Latch.make()
       const first = yield* Effect.forkChild(turn.take(over.await))
       yield* Effect.yieldNow

@@ -3,11 +3,9 @@ import { Deferred, Effect, Exit } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { AcquireOptions } from "../../ConnectionPool.ts"
 import type { PoolError } from "../../PoolError.ts"
-import type { Options } from "../../Transaction.ts"
 import type { TransactionError } from "../../TransactionError.ts"
 import { failure, type SqliteConnection } from "../SqliteConnection.ts"
 import { SnapshotExpiredError } from "../SqlitePoolError.ts"
-import type { Isolation } from "./dialect.ts"
 import type { TwoPools } from "./twoPools.ts"
 
 export type SnapshotError = TransactionError | SnapshotExpiredError | PoolError<SqlError>
@@ -21,26 +19,12 @@ export const snapshot = <A, E, R>(
   Effect.withFiber((fiber) =>
     pools.client.transactor.session(fiber) === undefined
       ? Effect.provideService(
-        transaction(pools, endedByAge(pools, effect), { readOnly: true }, options),
+        pools.client.transactor.transaction(endedByAge(pools, effect), { ...options, readOnly: true }),
         pools.client.isSnapshot,
         true
       )
       : effect
   )
-
-/** `transaction` of the client, on a connection that is acquired with these options. */
-export const transaction = <A, E, R>(
-  pools: TwoPools,
-  effect: Effect.Effect<A, E, R>,
-  mode: Options<Isolation>,
-  options: AcquireOptions | undefined
-): Effect.Effect<A, E | TransactionError | PoolError<SqlError>, R> => {
-  const { transactor } = pools.client
-  if (options === undefined) return transactor.transaction(effect, mode)
-  // They are for this transaction, and not for what is done in it.
-  const body = Effect.provideService(effect, pools.wanted, undefined)
-  return Effect.provideService(transactor.transaction(body, mode), pools.wanted, options)
-}
 
 const endedByAge = <A, E, R>(
   pools: TwoPools,

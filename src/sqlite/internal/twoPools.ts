@@ -37,8 +37,6 @@ export interface TwoPools {
   readonly client: Client.Client
   /** In memory, the connection that a fiber has for other reasons than a transaction: there is no other. */
   readonly held: Context.Service<Connection, Connection>
-  /** What a transaction asks for when it takes its connection. */
-  readonly wanted: Context.Reference<ConnectionPool.AcquireOptions | undefined>
 }
 
 /** What a fiber works on already, so that what it reads has to be read there. */
@@ -70,31 +68,23 @@ export const make = Effect.fnUntraced(function*(
 ): Effect.fn.Return<TwoPools, PoolConfigError | ConnectError<SqlError>, Scope.Scope> {
   const id = nextId++
   const sides = yield* open(settings)
-  const wanted = Context.Reference<ConnectionPool.AcquireOptions | undefined>(
-    `effect-connection-pool/sqlite/wanted/${id}`,
-    { defaultValue: () => undefined }
-  )
-  const asWanted = (pool: Pool, acquire: TwoPools["acquireReader"]): Pool => ({
-    ...pool,
-    acquire: Effect.withFiber((fiber) => acquire(fiber.getRef(wanted) ?? {}))
-  })
-  const writer = asWanted(sides.writer, sides.writer.acquireWith)
+  const { readers, writer } = sides
   const acquireReader: TwoPools["acquireReader"] = (options) =>
     sides.file === undefined
       ? writer.acquireWith(options)
-      : Effect.andThen(sides.file.gate.await, sides.readers.acquireWith(options))
+      : Effect.andThen(sides.file.gate.await, readers.acquireWith(options))
   const client = yield* Client.make({
     name: settings.name,
     writer,
     // There, it has to be seen that they are the same.
-    reader: sides.readers === sides.writer ? writer : asWanted(sides.readers, acquireReader),
+    reader: readers === writer ? writer : { ...readers, acquire: acquireReader({}), acquireWith: acquireReader },
     busyTimeout: settings.connection.busyTimeout,
     isReadOnly: settings.connection.isReadOnly,
     ...settings.client
   }).pipe(Effect.provideService(Reactivity.Reactivity, yield* reactivity))
   yield* Effect.addFinalizer(() => client.close)
   const held = Context.Service<Connection, Connection>(`effect-connection-pool/sqlite/held/${id}`)
-  return { settings, ...sides, acquireReader, client, held, wanted }
+  return { settings, ...sides, acquireReader, client, held }
 })
 
 /** That of the application, so that others hear of what is written here. */
