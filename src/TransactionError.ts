@@ -21,10 +21,16 @@ export class TransactionOptionsError extends Schema.TaggedError<TransactionOptio
   /** The option, such as `isolation` or `timeout`. */
   field: Schema.String,
   value: Schema.String,
-  allowed: Schema.String
+  /** What it must be; for an option that does not exist, which ones do. */
+  allowed: Schema.String,
+  /** Whether there is no such option. */
+  isUnknown: Schema.optional(Schema.Boolean)
 }) {
   override get message(): string {
-    return `pool "${this.pool}": transaction: ${this.field} is ${this.value}, allowed is ${this.allowed}`
+    const what = this.isUnknown === true
+      ? `${this.field} is no option; ${this.allowed}`
+      : `${this.field} is ${this.value}, but must be ${this.allowed}`
+    return `pool "${this.pool}": transaction: ${what}`
   }
 }
 

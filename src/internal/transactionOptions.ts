@@ -69,18 +69,20 @@ export const problemOf = <Isolation extends string>(
 ): TransactionOptionsError | undefined => {
   const refused = (field: string, value: unknown, allowed: string) =>
     new TransactionOptionsError({ pool, field, value: show(value), allowed })
-  if (typeof wanted !== "object" || wanted === null) return refused("options", wanted, "an object of options")
+  if (typeof wanted !== "object" || wanted === null) return refused("options", wanted, "an object")
   const fields = dialect.own === undefined ? ofAll : [...ofAll, ...dialect.own.fields]
   const { isolation, label, readOnly, retry, timeout } = wanted
   for (const [field, value] of Object.entries(wanted)) {
-    if (!fields.includes(field)) return refused(field, value, `no such option${suggestion(field, fields)}`)
+    if (fields.includes(field)) continue
+    const allowed = suggestion(field, fields)
+    return new TransactionOptionsError({ pool, field, value: show(value), allowed, isUnknown: true })
   }
   if (isolation !== undefined && !dialect.isolations.includes(isolation)) {
     return refused("isolation", isolation, dialect.isolations.map(show).join(", "))
   }
   if (readOnly !== undefined && !Predicate.isBoolean(readOnly)) return refused("readOnly", readOnly, "true or false")
   if (retry !== undefined && !Schedule.isSchedule(retry)) return refused("retry", retry, "a Schedule")
-  if (label !== undefined && !Predicate.isString(label)) return refused("label", label, "a text")
+  if (label !== undefined && !Predicate.isString(label)) return refused("label", label, "text")
   if (timeout !== undefined && !(toMillis(timeout)! >= 0)) {
     return refused("timeout", timeout, "a duration of zero or more")
   }
@@ -112,8 +114,8 @@ const suggestion = (field: string, fields: ReadonlyArray<string>): string => {
   const [nearest] = fields
     .map((name) => ({ name, distance: distance(field.toLowerCase(), name.toLowerCase()) }))
     .filter(({ distance, name }) => distance <= Math.max(2, name.length / 3))
-    .sort((a, b) => a.distance - b.distance)
-  return nearest === undefined ? `: there are ${fields.join(", ")}` : `: did you mean ${nearest.name}?`
+    .toSorted((a, b) => a.distance - b.distance)
+  return nearest === undefined ? `the options are ${fields.join(", ")}` : `did you mean ${nearest.name}?`
 }
 
 /** How many letters have to be changed, added or taken away. */

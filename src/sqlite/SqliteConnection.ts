@@ -362,6 +362,11 @@ class Leased implements SqliteConnection {
     return this.#handle.isTransaction("wait") ? 0 : this.#handle.settings.busyTimeout
   }
 
+  /** Why it was ended, if it was ended from outside. */
+  get reason(): string | undefined {
+    return this.#reason
+  }
+
   #expired(operation: string): LeaseExpiredError {
     return new LeaseExpiredError({
       ...(this.#pool === undefined ? undefined : { pool: this.#pool }),
@@ -504,6 +509,13 @@ export const streamOn = (
  * @internal
  */
 export const readingOf = (lent: SqliteConnection): Reading | undefined => (lent as Leased).reading
+
+/**
+ * Why a lease was ended from outside, if it was.
+ *
+ * @internal
+ */
+export const reasonOf = (lent: SqliteConnection): string | undefined => (lent as Leased).reason
 
 /** @internal */
 export const setReading = (lent: SqliteConnection, reading: Reading): void => {

@@ -50,7 +50,8 @@ export const make = (
       // Taken away, by a shutdown: what was open on it has ended.
       return false
     }
-  }
+  },
+  reasonOfLoss: SqliteConnection.reasonOf
 })
 
 const begin = (
