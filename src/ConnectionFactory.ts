@@ -59,6 +59,12 @@ export interface ConnectionFactory<in out C, in out E = never, out R = never> {
    */
   readonly needsReset?: ((connection: C) => boolean) | undefined
   /**
+   * Whether a transaction is open, as the connection knows without I/O. Asked when a lease ends and the connection has to
+   * be reset: then somebody has begun a transaction by hand and left it open, which is a `TransactionLeftOpen` event and a
+   * warning in the log. Default: never known.
+   */
+  readonly isInTransaction?: ((connection: C) => boolean) | undefined
+  /**
    * Called as a lease begins; the caller gets what it returns. A driver can hand out a view that it makes useless in
    * `endLease`, so that a caller cannot go on using a connection it has returned; `pool` is the name of the pool, for the
    * `LeaseExpiredError` that such a view answers with. Default: the connection itself.

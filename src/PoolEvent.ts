@@ -65,6 +65,8 @@ export type PoolEvent = Data.TaggedEnum<{
   LeakSuspected: { readonly holder: Holder }
   /** A lease reported by `LeakSuspected` has ended after all. */
   LeakReturned: { readonly holder: Holder }
+  /** A lease has ended with a transaction open that its holder had begun by hand. It is rolled back. */
+  TransactionLeftOpen: { readonly holder: Holder }
   /** A round of checks has ended: idle connections that still work, that do not, and that were lent before their turn. */
   Checked: { readonly passed: number; readonly failed: number; readonly busy: number }
   /** A `HealthChecker` has come to another conclusion, or to its first. */
@@ -107,5 +109,6 @@ export const {
   Refused,
   Resized,
   Resumed,
-  Returned
+  Returned,
+  TransactionLeftOpen
 } = Data.taggedEnum<PoolEvent>()

@@ -32,6 +32,11 @@ export const logOf = (event: PoolEvent): Effect.Effect<void> | undefined => {
       return Effect.logWarning(`possible leak: ${holderText(event.holder)} and still does`)
     case "LeakReturned":
       return Effect.logWarning(`no leak after all: ${holderText(event.holder)} and has returned it`)
+    case "TransactionLeftOpen":
+      return Effect.logWarning(
+        `a transaction was left open and is rolled back: ${holderText(event.holder)}, and has returned it without a ` +
+          "commit; use `transaction`, which ends with its body, or end it before the lease ends"
+      )
     case "Connected":
       return Effect.logDebug(`connection ${event.connection} is open, after ${Math.round(event.tookMillis)} ms`)
     case "Paused":

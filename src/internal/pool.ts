@@ -80,6 +80,7 @@ export class Pool<C, E> {
     this.state = new State.State<C>(settings, {
       isAlive: this.#asked(factory.isAlive),
       needsReset: this.#asked(factory.needsReset),
+      isInTransaction: this.#asked(factory.isInTransaction),
       beginLease: this.#asked(beginLease && ((connection) => beginLease(connection, settings.name))),
       endLease: this.#asked(factory.endLease),
       judge: this.#asked(factory.judge),

@@ -160,7 +160,7 @@ export interface RoundOptions {
 
 /** What the state may ask of the driver: functions that answer at once. */
 export type Driver<C> =
-  & Pick<ConnectionFactory<C, unknown>, "isAlive" | "needsReset" | "endLease" | "judge" | "isTransient">
+  & Pick<ConnectionFactory<C, unknown>, "isAlive" | "needsReset" | "isInTransaction" | "endLease" | "judge" | "isTransient">
   & { readonly beginLease: ((connection: C) => C) | undefined }
   & { readonly validates: boolean; readonly resets: boolean }
 
@@ -543,6 +543,7 @@ const beginLease = <C>(state: State<C>, entry: Entry<C>, now: number): boolean =
 const takeBack = <C>(state: State<C>, lease: Lease<C>, now: number, mayReset: boolean, endedWell: boolean): void => {
   const entry = lease.entry!
   const isDirty = (mayReset || state.driver.endLease !== undefined) && endLease(state, entry, mayReset)
+  if (isDirty) noteTransaction(state, entry, now)
   lease.entry = undefined
   entry.lease = undefined
   entry.idleSince = now
@@ -551,6 +552,18 @@ const takeBack = <C>(state: State<C>, lease: Lease<C>, now: number, mayReset: bo
   if (isDirty && fate(state, entry, now) === undefined) return check(state, entry, state.resetting, now)
   if (entry.isFresh && endedWell && entry.evicted !== "driver") noteGoodStart(state, entry, now)
   free(state, entry, now)
+}
+
+/** Whoever begins a transaction by hand and forgets it would not hear that it is rolled back. */
+const noteTransaction = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
+  const { isInTransaction } = state.driver
+  // Of one that was evicted for its faults, what is open is not the fault of its holder.
+  if (isInTransaction === undefined || entry.evicted !== undefined) return
+  try {
+    if (isInTransaction(entry.connection!)) report(state, PoolEvent.TransactionLeftOpen({ holder: holderOf(entry, now) }))
+  } catch {
+    mark(state, entry, "driver")
+  }
 }
 
 /** Tells the driver that the lease has ended, and answers whether the connection has to be reset. */

@@ -266,6 +266,7 @@ export const factoryOf = (
     connect,
     isAlive: (connection) => handleOf(connection).isUsable,
     needsReset: (connection) => handleOf(connection).needsReset,
+    isInTransaction: (connection) => handleOf(connection).isTransaction("lease"),
     reset: (connection) => Open.reset(handleOf(connection), lendToOnOpen),
     beginLease: (connection, pool) => new Leased(handleOf(connection), waits, pool),
     endLease: (lent) => (lent as Leased).expire(),
@@ -285,7 +286,10 @@ export const open = (options: Options): Effect.Effect<SqliteConnection, SqlError
   const settings = Settings.resolve(options)
   return Result.isFailure(settings)
     ? Effect.fail(settings.failure)
-    : openWith(settings.success)
+    : Effect.map(
+      Open.open(settings.success, true, lendToOnOpen, Open.closeAndLog),
+      (handle) => new Leased(handle, false, undefined)
+    )
 }
 
 /**

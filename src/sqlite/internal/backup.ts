@@ -80,7 +80,11 @@ const copyTo = Effect.fnUntraced(function*(
           }))
         ),
       // What cannot be removed now is removed, or named, by the next backup.
-      (partial) => Effect.ignore(Effect.try(() => Target.forgetPartial(partial)))
+      (partial) =>
+        Effect.andThen(
+          Effect.ignore(Effect.try(() => Target.forgetPartial(partial))),
+          Effect.sync(() => unpin(connection))
+        )
     )
   }
   if (pools.file !== undefined) yield* pools.file.gate.await
@@ -105,6 +109,15 @@ const pin = (
     catch: SqliteConnection.failure
   })
   return retryWhileLocked(once, busyTimeout)
+}
+
+/** A lease that a shutdown has ended is rolled back already. */
+const unpin = (connection: SqliteConnection.SqliteConnection): void => {
+  try {
+    connection.execUnsafe("rollback")
+  } catch {
+    // The pool resets it.
+  }
 }
 
 /** An interrupt stops the copy after its next step, and waits for that: another thread works on the connection. */

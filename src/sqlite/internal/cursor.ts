@@ -36,7 +36,11 @@ export class Cursor {
     this.#isOpen = false
     this.#error = error
     this.#onClose(this)
-    this.#rows.return!()
+    try {
+      this.#rows.return!()
+    } catch {
+      // It has ended all the same, and whoever reads has been told what was wrong with it.
+    }
   }
 
   #readInto(rows: Array<unknown>): void {

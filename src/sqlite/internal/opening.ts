@@ -5,25 +5,39 @@ import type { SqliteConnection } from "../SqliteConnection.ts"
 import { Handle } from "./handle.ts"
 import { retryWhileLocked } from "./locks.ts"
 import { onOpenFailed, openFailure, refuseReadOnlyFile } from "./openFailure.ts"
-import type { OnOpen, Settings } from "./settings.ts"
+import { nameOf, type OnOpen, type Settings } from "./settings.ts"
 import { refuseStrayLog } from "./strayLog.ts"
 
 /** A connection for `onOpen`, and what ends it. */
 export type Lend = (handle: Handle) => { readonly connection: SqliteConnection; readonly end: () => void }
 
+/** Closes a database. A pool hears what goes wrong, and reports it. */
+const closeHandle = (handle: Handle): Effect.Effect<void> => Effect.sync(() => handle.close())
+
+/** The same where a failure to close would make a defect of another failure. */
+export const closeAndLog = (handle: Handle): Effect.Effect<void> =>
+  Effect.catchDefect(
+    closeHandle(handle),
+    (defect) => Effect.logWarning(`${nameOf(handle.settings)} was closed with an error: ${String(defect)}`)
+  )
+
 /**
  * Opens a database for the current scope, or until this fails. `isFirst` is whether nobody is known to have it open: then
  * the log beside it is looked at.
  */
-export const open = (settings: Settings, isFirst: boolean, lend: Lend): Effect.Effect<Handle, SqlError, Scope.Scope> =>
+export const open = (
+  settings: Settings,
+  isFirst: boolean,
+  lend: Lend,
+  close = closeHandle
+): Effect.Effect<Handle, SqlError, Scope.Scope> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
       if (isFirst && !settings.isMemory) yield* attempt(settings, () => refuseStrayLog(settings))
       const handle = yield* attempt(settings, () => new Handle(settings))
-      const close = Effect.sync(() => handle.close())
-      yield* Effect.addFinalizer(() => close)
+      yield* Effect.addFinalizer(() => close(handle))
       // The scope may live on.
-      yield* Effect.onError(restore(configure(handle, lend)), () => close)
+      yield* Effect.onError(restore(configure(handle, lend)), () => closeAndLog(handle))
       return handle
     })
   )

@@ -116,11 +116,17 @@ const reasonOf = (cause: unknown, operation: string, message: string): SqlErrorR
 
 const messageOf = (thrown: unknown): string => {
   const message = sqliteMessage(thrown)
-  const hint = hints.get(codeOfThrown(thrown))
+  const hint = noTransaction.test(message) ? noTransactionHint : hints.get(codeOfThrown(thrown))
   return hint === undefined ? message : `${message}: ${hint}`
 }
 
 export const sqliteMessage = (thrown: unknown): string => thrown instanceof Error ? thrown.message : String(thrown)
+
+const noTransaction = /^cannot (?:commit|rollback) - no transaction is active$/
+
+const noTransactionHint =
+  "one that was begun by hand ends when its connection is returned, and is rolled back; each lease, and each statement " +
+  "through `sql`, takes a connection of its own, so use `transaction`"
 
 const hints: ReadonlyMap<number | undefined, string> = new Map([
   [

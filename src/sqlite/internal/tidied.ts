@@ -1,0 +1,15 @@
+import { Effect } from "effect"
+
+/**
+ * Cleans up, and says in the log if that could not be done. A finalizer that dies would make a defect of the failure that
+ * it comes with, which nobody could catch any more.
+ */
+export const tidied = (what: string, f: () => void): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    try {
+      f()
+      return Effect.void
+    } catch (thrown) {
+      return Effect.logWarning(`could not remove ${what}: ${String(thrown)}`)
+    }
+  })
