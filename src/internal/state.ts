@@ -560,7 +560,9 @@ const noteTransaction = <C>(state: State<C>, entry: Entry<C>, now: number): void
   // Of one that was evicted for its faults, what is open is not the fault of its holder.
   if (isInTransaction === undefined || entry.evicted !== undefined) return
   try {
-    if (isInTransaction(entry.connection!)) report(state, PoolEvent.TransactionLeftOpen({ holder: holderOf(entry, now) }))
+    if (isInTransaction(entry.connection!)) {
+      report(state, PoolEvent.TransactionLeftOpen({ holder: holderOf(entry, now) }))
+    }
   } catch {
     mark(state, entry, "driver")
   }

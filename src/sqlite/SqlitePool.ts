@@ -18,7 +18,7 @@ import { unwrap } from "../internal/options/environment.ts"
 import * as HeardReactivity from "../internal/reactivity.ts"
 import type { ConnectError, LeaseExpiredError, PoolConfigError, PoolError } from "../PoolError.ts"
 import type * as Transaction from "../Transaction.ts"
-import type { TransactionError } from "../TransactionError.ts"
+import { TransactionCommitError, type TransactionError } from "../TransactionError.ts"
 import * as Backup from "./internal/backup.ts"
 import * as Checkpoint from "./internal/checkpoint.ts"
 import type * as Dialect from "./internal/dialect.ts"
@@ -27,9 +27,10 @@ import * as PoolSettings from "./internal/poolSettings.ts"
 import { ReaderView } from "./internal/readerView.ts"
 import * as Refusal from "./internal/refusal.ts"
 import * as Snapshot from "./internal/snapshot.ts"
+import { tidied } from "./internal/tidied.ts"
 import * as TwoPools from "./internal/twoPools.ts"
 import * as SqliteConnection from "./SqliteConnection.ts"
-import type { BackupError, SnapshotExpiredError } from "./SqlitePoolError.ts"
+import { type BackupError, ForeignKeysViolatedError, type SnapshotExpiredError } from "./SqlitePoolError.ts"
 import type { SqliteReader } from "./SqliteReader.ts"
 
 /**
@@ -118,7 +119,26 @@ export type CheckpointMode = Checkpoint.Mode
 export type CheckpointResult = Checkpoint.Checkpoint
 
 /** What one transaction may ask for. */
-export interface TransactionOptions extends Transaction.Options<Isolation> {}
+export interface TransactionOptions extends Transaction.Options<Isolation> {
+  /**
+   * When foreign keys are checked: `"deferred"` when the transaction is committed, so that rows may be written in any order;
+   * a violation is a `TransactionCommitError` then. Default: as the schema says, mostly after each statement. See
+   * `RebuildOptions` for `"off"`.
+   */
+  readonly foreignKeys?: "deferred" | undefined
+}
+
+/**
+ * What a transaction may ask for that rebuilds a table, which SQLite's `alter table` cannot change: with foreign keys
+ * `"off"`, its parent can be dropped and made anew without its children being deleted.
+ *
+ * Before the commit all foreign keys of the database are checked. If rows violate them that did not before, nothing is
+ * committed, and the transaction fails with `ForeignKeysViolatedError`, which lists them. Only the outermost transaction may
+ * ask for this.
+ */
+export interface RebuildOptions extends Omit<TransactionOptions, "foreignKeys"> {
+  readonly foreignKeys: "off" | "deferred" | undefined
+}
 
 /**
  * When a transaction takes the right to write: `"immediate"`, the default, as it begins; `"deferred"` with its first write,
@@ -201,10 +221,16 @@ export interface SqlitePool {
    * Has the connection that writes until it ends; with `readOnly`, a reader. What else there is to know of transactions
    * is in `Transaction`, and how they end in `TransactionError`.
    */
-  readonly transaction: <A, E, R>(
-    effect: Effect.Effect<A, E, R>,
-    options?: TransactionOptions
-  ) => Effect.Effect<A, E | TransactionError | NoConnection, R>
+  readonly transaction: {
+    <A, E, R>(
+      effect: Effect.Effect<A, E, R>,
+      options?: TransactionOptions
+    ): Effect.Effect<A, E | TransactionError | NoConnection, R>
+    <A, E, R>(
+      effect: Effect.Effect<A, E, R>,
+      options: RebuildOptions
+    ): Effect.Effect<A, E | TransactionError | ForeignKeysViolatedError | NoConnection, R>
+  }
 
   /**
    * Runs an effect in which everything that reads sees the same state of the database: that of its beginning, with all
@@ -393,7 +419,7 @@ export const makeTemporary = (
     const resolve = yield* Effect.fromResult(PoolSettings.resolveTemporary(options === undefined ? {} : options))
     const folder = yield* Effect.acquireRelease(
       Effect.sync(() => mkdtempSync(join(tmpdir(), "effect-connection-pool-"))),
-      (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true }))
+      (folder) => tidied(`the folder ${folder}`, () => rmSync(folder, { recursive: true, force: true }))
     )
     const { pool } = yield* makeWith(resolve(join(folder, "temporary.db")))
     return pool
@@ -470,13 +496,16 @@ const fromPools = (pools: TwoPools.TwoPools): SqlitePool => {
   const refusal = Refusal.ofReader(settings.name)
   const viewOf = (connection: SqliteConnection.SqliteConnection) => new ReaderView(connection, refusal)
 
-  /** In memory there is no other connection: whatever is read within has to be read on this one. */
-  const holding = <A, E, R>(connection: SqliteConnection.SqliteConnection, effect: Effect.Effect<A, E, R>) =>
-    Effect.provideService(effect, pools.held, connection)
+  /** In memory there is no other connection: what can be done within is done on this one. */
+  const holding = <A, E, R>(
+    side: TwoPools.Held["side"],
+    connection: SqliteConnection.SqliteConnection,
+    effect: Effect.Effect<A, E, R>
+  ) => Effect.provideService(effect, pools.held, { side, connection })
 
   const [use, useSync]: [SqlitePool["read"], SqlitePool["readSync"]] = file === undefined
     ? [
-      (f, options) => readers.use((connection) => holding(connection, f(viewOf(connection))), options),
+      (f, options) => readers.use((connection) => holding("read", connection, f(viewOf(connection))), options),
       (f, options) => readers.useSync({ try: (connection) => f(viewOf(connection)), catch: failure }, options)
     ]
     : [readers.use, (f, options) => readers.useSync({ try: f, catch: failure }, options)]
@@ -506,10 +535,12 @@ const fromPools = (pools: TwoPools.TwoPools): SqlitePool => {
     write: (f, options) =>
       Effect.withFiber((fiber) => {
         const connection = TwoPools.writerOf(pools, fiber)
-        if (connection !== undefined) return invalid(options) ?? f(connection)
-        return file === undefined
-          ? writer.use((connection) => holding(connection, f(connection)), options)
-          : writer.use(f, options)
+        if (file !== undefined) {
+          return connection === undefined ? writer.use(f, options) : invalid(options) ?? f(connection)
+        }
+        return connection === undefined
+          ? writer.use((connection) => holding("write", connection, f(connection)), options)
+          : invalid(options) ?? holding("write", connection, f(connection))
       }),
     writeSync: (f, options) =>
       Effect.withFiber((fiber) => {
@@ -517,7 +548,12 @@ const fromPools = (pools: TwoPools.TwoPools): SqlitePool => {
         if (connection === undefined) return writer.useSync({ try: f, catch: failure }, options)
         return invalid(options) ?? Effect.try({ try: () => f(connection), catch: failure })
       }),
-    transaction: client.transactor.transaction,
+    transaction: <A, E, R>(effect: Effect.Effect<A, E, R>, options?: TransactionOptions | RebuildOptions) => {
+      const transaction = client.transactor.transaction(effect, options)
+      return (options as Partial<RebuildOptions> | undefined)?.foreignKeys === "off"
+        ? Effect.catch(transaction, (error) => Effect.fail(violationsBehind(error) as typeof error))
+        : transaction
+    },
     snapshot: (effect, options) =>
       options === undefined
         ? Snapshot.snapshot(pools, effect, options)
@@ -558,5 +594,11 @@ const fromPools = (pools: TwoPools.TwoPools): SqlitePool => {
     })
   }
 }
+
+/** A commit that was refused because of foreign keys fails as that, and everything else as it did. */
+const violationsBehind = <E>(error: E): E | ForeignKeysViolatedError =>
+  error instanceof TransactionCommitError && error.cause.reason.cause instanceof ForeignKeysViolatedError
+    ? error.cause.reason.cause
+    : error
 
 const { failure } = SqliteConnection

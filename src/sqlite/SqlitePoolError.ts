@@ -24,6 +24,46 @@ export class SnapshotExpiredError extends Schema.TaggedError<SnapshotExpiredErro
   }
 }
 
+/** A row whose foreign key points to no row of its parent. */
+export const ForeignKeyViolation = Schema.Struct({
+  table: Schema.String,
+  /** Of a table that has rowids. */
+  rowid: Schema.optional(Schema.Union([Schema.Number, Schema.BigInt])),
+  /** The table that it points to. */
+  parent: Schema.String,
+  /** The columns of the foreign key. */
+  columns: Schema.Array(Schema.String),
+  /** What they hold, as SQL has it: `7`, `'Ada'`. */
+  values: Schema.optional(Schema.Array(Schema.String))
+})
+export interface ForeignKeyViolation extends Schema.Schema.Type<typeof ForeignKeyViolation> {}
+
+/**
+ * A transaction with `foreignKeys: "off"` would have left rows behind that point to no row of their parent, and was rolled
+ * back. Rows that did so before it began are not counted.
+ */
+export class ForeignKeysViolatedError extends Schema.TaggedError<ForeignKeysViolatedError>(
+  "effect-connection-pool/sqlite/ForeignKeysViolatedError"
+)("ForeignKeysViolatedError", {
+  pool: Schema.String,
+  /** How many there are. */
+  count: Schema.Number,
+  /** The first of them; at most 20. */
+  violations: Schema.Array(ForeignKeyViolation)
+}) {
+  override get message(): string {
+    const shown = this.violations.slice(0, 5).map(({ columns, parent, rowid, table, values }) => {
+      const row = rowid === undefined ? "" : `, rowid ${rowid}`
+      const value = values === undefined ? "" : ` = ${values.join(", ")}`
+      return `${table}(${columns.join(", ")})${value} points to no row of ${parent}${row}`
+    })
+    const others = this.count - shown.length
+    return `pool "${this.pool}": the transaction violates foreign keys in ${this.count} ${
+      this.count === 1 ? "row" : "rows"
+    }, and was rolled back: ${shown.join("; ")}${others === 0 ? "" : `; and ${others} more`}`
+  }
+}
+
 /** A backup could not be written. */
 export class BackupError extends Schema.TaggedError<BackupError>("effect-connection-pool/sqlite/BackupError")(
   "BackupError",

@@ -73,7 +73,10 @@ describe("a transaction that is begun by hand and left open", () => {
       for (const statement of ["commit", "rollback"]) {
         const late = pool.write((connection) => connection.exec(statement))
         const error = yield* PoolAssert.failsWith(late, "SqlError")
-        assert.include(error.message, `cannot ${statement} - no transaction is active: one that was begun by hand ends when`)
+        assert.include(
+          error.message,
+          `cannot ${statement} - no transaction is active: one that was begun by hand ends when`
+        )
         assert.include(error.message, "use `transaction`")
       }
     }))

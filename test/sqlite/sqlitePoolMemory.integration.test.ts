@@ -38,6 +38,53 @@ describe("a database in memory", () => {
       assert.strictEqual(pool.filename, ":memory:")
     }))
 
+  it.effect("lets those who have the connection do what they could beside it in a file", () =>
+    Effect.gen(function*() {
+      const count = Effect.fnUntraced(function*(pool: SqlitePool.SqlitePool) {
+        const { sql } = pool
+        const inside = Effect.gen(function*() {
+          const read = yield* pool.read((reader) => reader.values("select count(*) from t"))
+          const [row] = yield* sql<{ readonly n: number }>`select count(*) as n from t`
+          const streamed = yield* Stream.runCollect(sql`select count(*) as n from t`.stream)
+          return [read[0]![0], row!.n, Array.from(streamed)[0]!["n"]]
+        })
+        const write = PoolAssert.failsWith(sql`insert into t values (9)`, "SqlError")
+        return {
+          reading: yield* pool.read(() =>
+            Effect.gen(function*() {
+              yield* sql`insert into t values (2)`
+              yield* pool.write(insert)
+              yield* pool.writeSync((connection) => connection.runUnsafe("insert into t values (3)"))
+              return yield* inside
+            })
+          ),
+          writing: yield* pool.write((connection) => Effect.andThen(insert(connection), inside)),
+          // They would wait for themselves.
+          refused: yield* pool.write(() => write).pipe(
+            Effect.map((error) => (error.reason.cause as { readonly _tag: string })._tag)
+          ),
+          twice: yield* pool.write(() => PoolAssert.failsWith(pool.write(insert), "SelfDeadlockError")).pipe(
+            Effect.map((error) => error._tag)
+          ),
+          within: yield* pool.read(() =>
+            pool.write(() => PoolAssert.failsWith(pool.write(insert), "SelfDeadlockError"))
+          )
+            .pipe(Effect.map((error) => error._tag))
+        }
+      })
+      const memory = yield* count(yield* make())
+      const temporary = yield* SqlitePool.makeTemporary({ drainTimeout: 0 })
+      yield* temporary.write((connection) => connection.exec("create table t(a); insert into t values (1)"))
+      assert.deepStrictEqual(memory, yield* count(temporary))
+      assert.deepStrictEqual(memory, {
+        reading: [4, 4, 4],
+        writing: [5, 5, 5],
+        refused: "SelfDeadlockError",
+        twice: "SelfDeadlockError",
+        within: "SelfDeadlockError"
+      })
+    }))
+
   it.effect("rolls back what a caller leaves open, and keeps the rest", () =>
     Effect.gen(function*() {
       const pool = yield* make()

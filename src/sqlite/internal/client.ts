@@ -23,8 +23,9 @@ import * as Transaction from "../../Transaction.ts"
 import { failure, handleOf, type Params, type SqliteConnection } from "../SqliteConnection.ts"
 import { ByHand } from "./byHand.ts"
 import * as Dialect from "./dialect.ts"
+import type { OwnOptions } from "./foreignKeys.ts"
 import { Joined } from "./joined.ts"
-import { Kinds, uncontrolled } from "./kinds.ts"
+import { type Kind, Kinds, uncontrolled } from "./kinds.ts"
 import type { Lasting } from "./lasting.ts"
 import { mayStartLater, retryWhileLocked } from "./locks.ts"
 import { LockTimeout, withBusyTimeout } from "./lockTimeout.ts"
@@ -34,6 +35,11 @@ import { codeOf, primaryOf } from "./sqlError.ts"
 import * as Statements from "./statement.ts"
 
 type Pool = ConnectionPool<SqliteConnection, SqlError>
+
+interface Held {
+  readonly side: "read" | "write"
+  readonly connection: SqliteConnection
+}
 
 type Failure = Parameters<typeof toSqlError>[0]
 
@@ -55,6 +61,8 @@ export interface Options {
   readonly imitatesOneConnection?: boolean | undefined
   /** What statements have changed about their connection, where that lasts. */
   readonly lasting?: Lasting | undefined
+  /** The connection that a fiber has already, and for what, where there is no other: in memory. */
+  readonly heldBy?: ((fiber: Fiber.Fiber<unknown, unknown>) => Held | undefined) | undefined
   readonly spanAttributes?: Readonly<Record<string, unknown>> | undefined
   /** Names of columns as they are to appear in rows. */
   readonly transformResultNames?: ((name: string) => string) | undefined
@@ -66,7 +74,7 @@ export interface Client {
   readonly sql: SqlClient.SqlClient
   /** The connection of the transaction that a fiber is in, if it is in one of this client's. */
   readonly joined: (fiber: Fiber.Fiber<unknown, unknown>) => SqliteConnection | undefined
-  readonly transactor: Transaction.Transactor<SqliteConnection, Dialect.Isolation, SqlError>
+  readonly transactor: Transaction.Transactor<SqliteConnection, Dialect.Isolation, SqlError, OwnOptions>
   /** Whether a transaction that only reads is a snapshot. */
   readonly isSnapshot: Context.Reference<boolean>
   /** Ends what statements have begun and nobody has ended; before the pools are closed. */
@@ -132,7 +140,7 @@ export const make = Effect.fnUntraced(
     })
     const transactor = Transaction.make({
       name: options.name,
-      dialect: Dialect.make(timeout, isSnapshot, options.isReadOnly),
+      dialect: Dialect.make({ name: options.name, timeout, isSnapshot, isReadOnly: options.isReadOnly }),
       pool: options.writer,
       readers: options.reader,
       transactionService: sql.transactionService,
@@ -215,7 +223,9 @@ class Routed implements Place {
     const byHand = this.#byHand
     const once = (connection: SqliteConnection) => action(handleOf(connection, "execute"), sql, params, bigInts, true)
     if (byHand !== undefined && (kind === "control" || byHand.connection !== undefined)) return byHand.run(once)
-    const { lasting, reader, writer } = this.#options
+    const { heldBy, lasting, reader, writer } = this.#options
+    const held = heldBy === undefined ? undefined : heldFor(kind, heldBy(fiber))
+    if (held !== undefined) return attempt(() => once(held))
     if (lasting?.isStale === true) return Effect.flatMap(this.#renew(lasting), () => this.run(fiber, query, action))
     switch (kind) {
       case "control":
@@ -231,6 +241,17 @@ class Routed implements Place {
   }
 
   stream(sql: string, params: Params): Stream.Stream<unknown, SqlError> {
+    const { heldBy } = this.#options
+    if (heldBy === undefined) return this.#stream(sql, params)
+    return Stream.unwrap(Effect.withFiber((fiber) => {
+      const held = heldFor(this.#kinds.of(sql), heldBy(fiber))
+      return Effect.succeed(
+        held === undefined ? this.#stream(sql, params) : Stream.mapError(held.stream(sql, params), toSqlError)
+      )
+    }))
+  }
+
+  #stream(sql: string, params: Params): Stream.Stream<unknown, SqlError> {
     return Stream.suspend(() => {
       const { lasting, reader, writer } = this.#options
       const kind = this.#kinds.of(sql)
@@ -352,16 +373,20 @@ class Reserved implements Place {
     { params, text }: Query,
     action: Action<A>
   ): Effect.Effect<A, SqlError> {
-    return Effect.try({
-      try: () => action(handleOf(this.#connection, "execute"), text.sql, params, bigIntsOf(fiber), false),
-      catch: (thrown) => toSqlError(failure(thrown))
-    })
+    return attempt(() => action(handleOf(this.#connection, "execute"), text.sql, params, bigIntsOf(fiber), false))
   }
 
   stream(sql: string, params: Params): Stream.Stream<unknown, SqlError> {
     return Stream.mapError(this.#connection.stream(sql, params), toSqlError)
   }
 }
+
+const attempt = <A>(once: () => A): Effect.Effect<A, SqlError> =>
+  Effect.try({ try: once, catch: (thrown) => toSqlError(failure(thrown)) })
+
+/** The connection on which a statement can be run, as on another beside it: what writes in a file would wait for itself. */
+const heldFor = (kind: Kind, held: Held | undefined): SqliteConnection | undefined =>
+  held !== undefined && kind !== "control" && (held.side === "read" || kind === "read") ? held.connection : undefined
 
 /** A connection that only reads has refused it, and so it has changed nothing. */
 const isRefusedWrite = (error: unknown): boolean => {

@@ -2,8 +2,9 @@
 import { type Context, Effect } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import { toSqlError } from "../../internal/transaction.ts"
-import type { Dialect, Mode } from "../../Transaction.ts"
+import type { Dialect, Mode, OptionProblem } from "../../Transaction.ts"
 import * as SqliteConnection from "../SqliteConnection.ts"
+import { type Census, census, type OwnOptions, refuseNew } from "./foreignKeys.ts"
 import type { Handle } from "./handle.ts"
 import { mayStartLater, retryWhileLocked } from "./locks.ts"
 import type { LockTimeout } from "./lockTimeout.ts"
@@ -19,26 +20,44 @@ export type Isolation = "immediate" | "deferred" | "exclusive"
 
 type Connection = SqliteConnection.SqliteConnection
 
-/** With `isReadOnly`, every transaction only reads. `isSnapshot` says whether one that only reads is called a snapshot. */
+export interface Settings {
+  /** What the database is called. */
+  readonly name: string
+  readonly timeout: LockTimeout
+  /** Whether a transaction that only reads is called a snapshot. */
+  readonly isSnapshot: Context.Reference<boolean>
+  /** Whether every transaction only reads. */
+  readonly isReadOnly?: boolean | undefined
+}
+
 export const make = (
-  timeout: LockTimeout,
-  isSnapshot: Context.Reference<boolean>,
-  isReadOnly = false
-): Dialect<Connection, Isolation> => ({
+  { isReadOnly = false, isSnapshot, name, timeout }: Settings
+): Dialect<Connection, Isolation, OwnOptions> => ({
   isolations: ["immediate", "deferred", "exclusive"],
   readOnlyIsolations: ["deferred"],
   modeOf: (statement) => ({ isolation: isolationOf(statement), readOnly: false }),
-  begin: (connection, mode, statement, restore) =>
+  begin: (connection, mode, statement, restore, own) =>
     Effect.withFiber((fiber) => {
       const why = fiber.getRef(isSnapshot) ? Refusal.ofSnapshot : Refusal.ofTransaction
       return retryWhileLocked(
-        attempt(connection, "begin", (handle) => begin(handle, mode, statement, isReadOnly, why)),
+        attempt(connection, "begin", (handle) => {
+          const before = beginWith(handle, own, () => begin(handle, mode, statement, isReadOnly, why))
+          if (before !== undefined) found.set(connection, before)
+        }),
         timeout.millis,
         { isWorthwhile: mayStartLater, restore }
       )
     }),
   commit: (connection) =>
-    retryWhileLocked(attempt(connection, "commit", (handle) => end(handle, "commit")), timeout.millis),
+    retryWhileLocked(
+      attempt(connection, "commit", (handle) => {
+        const before = found.get(connection)
+        // In the same step: nothing that is written later gets past it.
+        if (before !== undefined) refuseNew(handle, before, name)
+        end(handle, "commit")
+      }),
+      timeout.millis
+    ),
   rollback: (connection) => attempt(connection, "rollback", (handle) => end(handle, "rollback")),
   savepoint: (connection, depth) => run(connection, "savepoint", `savepoint ${nameAt(depth)}`),
   release: (connection, depth) => run(connection, "release", `release ${nameAt(depth)}`),
@@ -51,8 +70,48 @@ export const make = (
       return false
     }
   },
-  reasonOfLoss: SqliteConnection.reasonOf
+  reasonOfLoss: SqliteConnection.reasonOf,
+  own: { fields: ["foreignKeys"], check: problemOf }
 })
+
+/** What violated foreign keys before a transaction in which they are off; by the lease that it has. */
+const found = new WeakMap<Connection, Census>()
+
+const problemOf = (
+  { foreignKeys }: OwnOptions,
+  { readOnly }: Mode,
+  outer: OwnOptions | undefined
+): OptionProblem | undefined => {
+  if (foreignKeys === undefined) return undefined
+  const problem = (allowed: string) => ({ field: "foreignKeys", value: JSON.stringify(foreignKeys), allowed })
+  if (foreignKeys !== "off" && foreignKeys !== "deferred") return problem("\"off\" or \"deferred\"")
+  if (readOnly) return problem("left out where readOnly is true: nothing is written there")
+  if (outer !== undefined && outer.foreignKeys !== foreignKeys) {
+    return problem(
+      "given to the outermost transaction: within one, SQLite does not change how foreign keys are enforced"
+    )
+  }
+  return undefined
+}
+
+/** Begins a transaction with its own way to treat foreign keys. Gives what violates them if they are off. */
+const beginWith = (handle: Handle, { foreignKeys }: OwnOptions, begin: () => void): Census | undefined => {
+  if (foreignKeys === undefined) {
+    begin()
+    return undefined
+  }
+  try {
+    if (foreignKeys === "off") handle.suspendForeignKeys("begin")
+    begin()
+    if (foreignKeys === "off") return census(handle)
+    handle.deferForeignKeys("begin")
+    return undefined
+  } catch (thrown) {
+    handle.rollback("begin")
+    handle.resumeForeignKeys()
+    throw thrown
+  }
+}
 
 const begin = (
   handle: Handle,
@@ -95,6 +154,7 @@ const end = (handle: Handle, statement: "commit" | "rollback"): void => {
   handle.closeCursors()
   handle.restrict(statement, undefined)
   handle.run(statement, statement, undefined, false)
+  handle.resumeForeignKeys()
 }
 
 const run = (connection: Connection, operation: string, sql: string): Effect.Effect<void, SqlError> =>

@@ -67,6 +67,8 @@ export class Handle {
   #restriction: string | undefined
   /** Whether they are enforced. */
   #foreignKeys: boolean
+  /** Whether foreign keys are off for a transaction. */
+  #areKeysSuspended = false
   readonly #cursors = new Set<Cursor>()
   /** Of what SQLite compiles while statements run: again, or on its own account. */
   readonly #running: Subject = {
@@ -114,13 +116,13 @@ export class Handle {
 
   /** Whether somebody has changed a setting, attached a database or made a temporary table. */
   get isAltered(): boolean {
-    return this.#isAltered
+    return this.#isAltered || this.#areKeysSuspended
   }
 
   /** Whether the next user would find anything of the one before. */
   get needsReset(): boolean {
     return this.#isOpen &&
-      (this.#isAltered || this.#restriction !== undefined || this.#cursors.size > 0 || this.#database.isTransaction)
+      (this.isAltered || this.#restriction !== undefined || this.#cursors.size > 0 || this.#database.isTransaction)
   }
 
   /** Whether it holds on to the database as it was: in a transaction, or with rows still to be read. */
@@ -307,6 +309,28 @@ export class Handle {
     this.#restriction = why
   }
 
+  /** Has foreign keys not enforced until they are resumed. SQLite ignores that within a transaction. */
+  suspendForeignKeys(operation: string): void {
+    this.#areKeysSuspended = true
+    this.#exec(operation, "pragma foreign_keys = off")
+  }
+
+  /** If this cannot be, the connection counts as altered, and is opened anew before anybody else gets it. */
+  resumeForeignKeys(): void {
+    if (!this.#areKeysSuspended || this.#database.isTransaction) return
+    try {
+      this.#own(`pragma foreign_keys = ${this.#foreignKeys}`)
+      this.#areKeysSuspended = false
+    } catch {
+      // It stays suspended, which `isAltered` tells.
+    }
+  }
+
+  /** Has foreign keys checked when the transaction that is open is committed. */
+  deferForeignKeys(operation: string): void {
+    this.#exec(operation, "pragma defer_foreign_keys = on")
+  }
+
   /** Ends the transaction, if there is one. SQLite may have ended it by itself, so it is asked. */
   rollback(operation: string): void {
     this.restrict(operation, undefined)
@@ -422,6 +446,7 @@ export class Handle {
   configureSession(): void {
     this.#own(sessionPragmas(this.settings))
     this.#foreignKeys = this.settings.foreignKeys
+    this.#areKeysSuspended = false
     this.#isAltered = false
   }
 
@@ -475,6 +500,7 @@ export class Handle {
     this.#database = openDatabase(this.settings)
     this.#isOpen = true
     this.#isAltered = false
+    this.#areKeysSuspended = false
     this.#authorizer = new Authorizer(this.#database)
     this.#statements = this.#newStatements()
   }

@@ -23,6 +23,12 @@ import { refused } from "./sqlError.ts"
 type Connection = SqliteConnection.SqliteConnection
 type Pool = ConnectionPool.ConnectionPool<Connection, SqlError>
 
+/** The connection that a fiber has in memory, for other reasons than a transaction. */
+export interface Held {
+  readonly side: "read" | "write"
+  readonly connection: Connection
+}
+
 export interface TwoPools {
   readonly settings: PoolSettings
   readonly writer: Pool
@@ -35,14 +41,13 @@ export interface TwoPools {
   readonly file: SharedFile | undefined
   /** Effect's client, and the transactions, over both. */
   readonly client: Client.Client
-  /** In memory, the connection that a fiber has for other reasons than a transaction: there is no other. */
-  readonly held: Context.Service<Connection, Connection>
+  /** In memory, the connection that a fiber has already: there is no other. */
+  readonly held: Context.Service<Held, Held>
 }
 
 /** What a fiber works on already, so that what it reads has to be read there. */
 export const readerOf = (pools: TwoPools, fiber: Fiber.Fiber<unknown, unknown>): SqliteReader | undefined => {
-  const connection = pools.client.joined(fiber) ??
-    (pools.file === undefined ? Context.getOrUndefined(fiber.context, pools.held) : undefined)
+  const connection = pools.client.joined(fiber) ?? heldBy(pools, fiber)?.connection
   return connection && new ReaderView(connection, refusalOf(pools, fiber))
 }
 
@@ -53,12 +58,21 @@ const refusalOf = ({ client, settings }: TwoPools, fiber: Fiber.Fiber<unknown, u
   return fiber.getRef(client.isSnapshot) ? Refusal.ofSnapshot : Refusal.ofTransaction
 }
 
+const heldBy = (pools: TwoPools, fiber: Fiber.Fiber<unknown, unknown>): Held | undefined =>
+  pools.file === undefined ? Context.getOrUndefined(fiber.context, pools.held) : undefined
+
 /**
  * The connection of the transaction that a fiber is in, so that what it writes has to be written there. One that only reads
  * refuses that: written elsewhere, it would neither be seen in the transaction nor be undone with it.
+ *
+ * In memory, what reads has the only connection there is, and writes on it as it would on another.
  */
-export const writerOf = (pools: TwoPools, fiber: Fiber.Fiber<unknown, unknown>): Connection | undefined =>
-  pools.client.joined(fiber)
+export const writerOf = (pools: TwoPools, fiber: Fiber.Fiber<unknown, unknown>): Connection | undefined => {
+  const joined = pools.client.joined(fiber)
+  if (joined !== undefined) return joined
+  const held = heldBy(pools, fiber)
+  return held?.side === "read" ? held.connection : undefined
+}
 
 let nextId = 1
 
@@ -68,6 +82,7 @@ export const make = Effect.fnUntraced(function*(
 ): Effect.fn.Return<TwoPools, PoolConfigError | ConnectError<SqlError>, Scope.Scope> {
   const id = nextId++
   const sides = yield* open(settings)
+  const held = Context.Service<Held, Held>(`effect-connection-pool/sqlite/held/${id}`)
   const { readers, writer } = sides
   const acquireReader: TwoPools["acquireReader"] = (options) =>
     sides.file === undefined
@@ -80,10 +95,10 @@ export const make = Effect.fnUntraced(function*(
     reader: readers === writer ? writer : { ...readers, acquire: acquireReader({}), acquireWith: acquireReader },
     busyTimeout: settings.connection.busyTimeout,
     isReadOnly: settings.connection.isReadOnly,
+    heldBy: settings.connection.isMemory ? (fiber) => Context.getOrUndefined(fiber.context, held) : undefined,
     ...settings.client
   }).pipe(Effect.provideService(Reactivity.Reactivity, yield* reactivity))
   yield* Effect.addFinalizer(() => client.close)
-  const held = Context.Service<Connection, Connection>(`effect-connection-pool/sqlite/held/${id}`)
   return { settings, ...sides, acquireReader, client, held }
 })
 
