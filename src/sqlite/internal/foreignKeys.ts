@@ -108,8 +108,9 @@ const valuesOf = (
 
 /** By which name the rowid can be asked for, which a column may have taken. */
 const rowidOf = (handle: Handle, table: string): string | undefined => {
-  const taken = rows(handle, "select lower(name) from pragma_table_xinfo(?)", [table]).map(([name]) => name)
-  return ["rowid", "_rowid_", "oid"].find((name) => !taken.includes(name))
+  const columns = rows(handle, "select lower(name) from pragma_table_xinfo(?)", [table])
+  const taken = new Set(columns.map(([name]) => name))
+  return ["rowid", "_rowid_", "oid"].find((name) => !taken.has(name))
 }
 
 const rows = (handle: Handle, sql: string, params?: ReadonlyArray<string | bigint>): Array<Array<unknown>> =>
