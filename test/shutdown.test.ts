@@ -396,7 +396,10 @@ describe("shutdown", () => {
         isHeld = false
         for (const task of held) task()
         yield* settle
-        assert.deepStrictEqual(exit, Exit.fail(new PoolError.PoolClosedError({ pool: "pool", phase: "closed" })))
+        assert.deepStrictEqual(
+          yield* Effect.flip(exit!),
+          new PoolError.PoolClosedError({ pool: "pool", phase: "closed" })
+        )
         assert.isFalse(ran)
       }))
   }

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Fiber, Latch, Scope, Stream, Tracer } from "effect"
+import { Effect, Exit, Fiber, Latch, Scope, Stream, Tracer } from "effect"
 import { SqliteConnection } from "effect-connection-pool/sqlite"
 import { PoolAssert, Sweep } from "effect-connection-pool/testing"
 import * as Reactivity from "effect/reactivity/Reactivity"
@@ -88,13 +88,13 @@ describe("a statement of the client", () => {
           // The function does not exist; but that the writer has found out.
           const { exit, reader, writer } = yield* checkouts(db, effect as Effect.Effect<unknown, SqlError>)
           assert.deepStrictEqual([reader, writer], [1, 1])
-          assert.isTrue(Exit.isFailure(exit) && codeOf(Cause.squash(exit.cause)) === 1)
+          assert.strictEqual(codeOf(yield* Effect.flip(exit)), 1)
         }
       }
       // Nothing else is tried twice.
       yield* refuse(11, 11)
       const { exit, writer } = yield* checkouts(db, writes(db.sql, 11))
-      assert.isTrue(Exit.isFailure(exit) && codeOf(Cause.squash(exit.cause)) === 11)
+      assert.strictEqual(codeOf(yield* Effect.flip(exit)), 11)
       assert.strictEqual(writer, 0)
       // In memory there is nobody else to ask.
       for (const effect of [writes(memory.sql, 12), Stream.runDrain(writes(memory.sql, 12).stream)]) {
@@ -112,7 +112,7 @@ describe("a statement of the client", () => {
       yield* TestClock.adjust("10 millis")
       const { exit, reader, writer } = yield* Fiber.join(running)
       assert.deepStrictEqual([reader, writer], [2, 1])
-      assert.isTrue(Exit.isFailure(exit) && codeOf(Cause.squash(exit.cause)) === 1)
+      assert.strictEqual(codeOf(yield* Effect.flip(exit)), 1)
     }))
 
   it.effect("sees what was written before it, always", () =>

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Context, Deferred, Effect, Exit, Fiber, Latch, Stream } from "effect"
+import { Context, Deferred, Effect, Exit, Fiber, Latch, Stream } from "effect"
 import { TransactionError } from "effect-connection-pool"
 import { Sweep } from "effect-connection-pool/testing"
 import { SqlError } from "effect/sql/SqlError"
@@ -183,7 +183,7 @@ describe("the fibers of a transaction", () => {
         }
         yield* over.open
         yield* Fiber.joinAll(fibers)
-        assert.isTrue(Exit.isFailure(yield* Fiber.join(failing)))
+        assert.strictEqual(yield* Effect.orDie(Effect.flip(yield* Fiber.join(failing))), "no")
       }))
       assert.deepStrictEqual(db.rows, [11, 12, 13, 14, 15, 16])
     }))
@@ -261,7 +261,7 @@ describe("the fibers of a transaction", () => {
       const errors: Record<string, unknown> = {}
       for (const [name, fiber] of Object.entries(fibers)) {
         const exit = yield* Fiber.join(fiber as Fiber.Fiber<Exit.Exit<unknown, unknown>>)
-        const error = Exit.isFailure(exit) ? Cause.squash(exit.cause) : assert.fail(`${name} succeeded`)
+        const error = yield* Effect.orDie(Effect.flip(exit))
         errors[name] = name === "transaction" ? error : behind(error)
       }
       const ended = (operation: string) => new TransactionEndedError({ pool: "db", operation })
@@ -326,13 +326,11 @@ describe("the fibers of a transaction", () => {
         const [open, statement, transaction] = detached
         const ended = (operation: string) => new TransactionEndedError({ pool: "db", operation })
         const refused = yield* Fiber.join(statement!)
-        assert.isTrue(Exit.isFailure(refused))
-        if (Exit.isFailure(refused)) {
-          assert.deepStrictEqual(behind(Cause.squash(refused.cause)), ended("insert into t values (?)"))
-        }
-        assert.deepStrictEqual(yield* Fiber.join(transaction!), Exit.fail(ended("transaction")))
+        const failureOf = (exit: Exit.Exit<unknown, unknown>) => Effect.orDie(Effect.flip(exit))
+        assert.deepStrictEqual(behind(yield* failureOf(refused)), ended("insert into t values (?)"))
+        assert.deepStrictEqual(yield* failureOf(yield* Fiber.join(transaction!)), ended("transaction"))
         yield* over.open
-        assert.deepStrictEqual(yield* Fiber.join(open!), Exit.fail(ended("transaction")))
+        assert.deepStrictEqual(yield* failureOf(yield* Fiber.join(open!)), ended("transaction"))
         assert.deepStrictEqual(db.rows, kept)
         yield* db.transaction(insert(6))
       }))

@@ -242,6 +242,10 @@ describe("a file that goes away", () => {
       assert.include(ofWriter.message, `the SQLite database "${filename}" was moved, replaced or deleted`)
       const ofReader = yield* PoolAssert.failsWith(Fiber.join(reading), "SqlError")
       assert.strictEqual((ofReader.reason.cause as Error).name, "effect-connection-pool/TransactionLostError")
+      assert.include(
+        ofReader.message,
+        `pool "sqlite": the transaction has ended early: the SQLite database "${filename}" was moved, replaced or deleted`
+      )
       renameSync(moved, filename)
       assert.strictEqual(yield* waited(pool.read(count)), 1)
     }))

@@ -4,6 +4,7 @@ import { SqlitePool, type SqliteReader } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import { SqlClient } from "effect/sql/SqlClient"
+import { TestClock } from "effect/testing"
 import { settle } from "../support.ts"
 import { elsewhere, file, judge } from "./support.ts"
 
@@ -122,6 +123,45 @@ describe("a transaction of a pool", () => {
         ),
         "isolation"
       )
+    }))
+})
+
+describe("a transaction of a pool that has to end before its body", () => {
+  it.effect("because of its age says so, and what to do", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ maxReadAge: "1 second" })
+      const reading = yield* Effect.forkChild(
+        pool.transaction(Effect.andThen(Effect.sleep("2 seconds"), Effect.exit(pool.read(count))), { readOnly: true })
+      )
+      yield* settle
+      yield* TestClock.adjust("2 seconds")
+      const error = yield* PoolAssert.failsWith(Fiber.join(reading), "TransactionLostError")
+      assert.strictEqual(
+        error.message,
+        "pool \"sqlite\": the transaction has ended early: it was held for 1000 ms, more than maxReadAge, 1000 ms " +
+          "(nothing of it is stored; run all of it again)"
+      )
+    }))
+
+  it.effect("does not wait for ever for a fiber in it that waits for it", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ acquireTimeout: "1 second" })
+      const running = yield* Effect.forkChild(pool.transaction(Effect.gen(function*() {
+        const other = yield* Deferred.make<void>()
+        const first = pool.transaction(Effect.andThen(insert(pool, 2), Deferred.await(other)), { label: "import" })
+        const second = Effect.andThen(settle, Effect.flip(insert(pool, 3)))
+        const waiting = Effect.tap(second, () => Deferred.succeed(other, undefined))
+        return (yield* Effect.all([first, waiting], { concurrency: 2 }))[1]
+      })))
+      yield* settle
+      yield* settle
+      yield* TestClock.adjust("1 second")
+      const error = yield* Fiber.join(running)
+      assert.include(
+        error.message,
+        "insert into t values (?): no turn in the transaction within 1000 ms: another fiber (\"import\""
+      )
+      assert.strictEqual(yield* pool.read(count), 2)
     }))
 })
 

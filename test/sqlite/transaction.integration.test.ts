@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Data, Deferred, Effect, Exit, Fiber, Latch, Stream } from "effect"
+import { Data, Deferred, Effect, Exit, Fiber, Latch, Stream } from "effect"
 import { TransactionError } from "effect-connection-pool"
 import { SqliteConnection } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
@@ -13,12 +13,9 @@ const { rollbackFailureOf } = TransactionError
 
 class Refused extends Data.TaggedError("Refused") {}
 
-/** What an effect fails with, or dies of. */
-const failureOf = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<unknown, never, R> =>
-  Effect.map(
-    Effect.exit(effect),
-    (exit) => Exit.isFailure(exit) ? Cause.squash(exit.cause) : assert.fail("it succeeded")
-  )
+/** What an effect fails with, caught. */
+const failureOf = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<E, never, R> =>
+  Effect.match(effect, { onFailure: (error) => error, onSuccess: () => assert.fail("it succeeded") })
 
 /** The error behind what a statement of a client failed with. */
 const behind = (error: unknown) => error instanceof SqlError ? error.reason.cause : undefined
@@ -297,7 +294,7 @@ describe("a transaction that SQLite has ended", () => {
       const inside = yield* Latch.make()
       const over = yield* Latch.make()
       const failures: Array<unknown> = []
-      const whole = yield* Effect.exit(db.transaction(Effect.gen(function*() {
+      const whole = yield* failureOf(db.transaction(Effect.gen(function*() {
         const sibling = yield* Effect.forkChild(Effect.exit(db.transaction(Effect.gen(function*() {
           yield* inside.open
           yield* over.await
@@ -305,7 +302,7 @@ describe("a transaction that SQLite has ended", () => {
         }))))
         yield* inside.await
         // Waits for the sibling, which waits for it no longer than that.
-        const ending = yield* Effect.forkChild(Effect.exit(db.sql`insert or rollback into t values (0)`))
+        const ending = yield* Effect.forkChild(failureOf(db.sql`insert or rollback into t values (0)`))
         yield* settle
         assert.isUndefined(ending.pollUnsafe())
         yield* over.open
@@ -313,8 +310,8 @@ describe("a transaction that SQLite has ended", () => {
         assert.isTrue(Exit.isSuccess(exit))
         failures.push(yield* Fiber.join(ending))
       })))
-      assert.isTrue(Exit.isFailure(failures[0] as Exit.Exit<unknown>))
-      assert.isTrue(Exit.isFailure(whole) && Cause.squash(whole.cause) instanceof TransactionError.TransactionLostError)
+      assert.strictEqual(codeOf(failures[0]), 2067)
+      assert.instanceOf(whole, TransactionError.TransactionLostError)
       assert.deepStrictEqual(db.rows, [0])
       yield* isClean(db)
     }))
