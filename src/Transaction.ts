@@ -57,11 +57,13 @@ export interface Mode<out Isolation extends string = string> {
   readonly readOnly: boolean
 }
 
-/** An option that cannot be: its name, what was given, and what is allowed instead. */
+/** An option that cannot be what it is. */
 export interface OptionProblem {
   readonly field: string
-  readonly value: string
-  readonly allowed: string
+  /** What was given. */
+  readonly value: unknown
+  /** What it must be, as in "foreignKeys is 7, but must be ...". */
+  readonly mustBe: string
 }
 
 /** The options that only one dialect knows, beside those of `Options`. */

@@ -21,16 +21,11 @@ export class TransactionOptionsError extends Schema.TaggedError<TransactionOptio
   /** The option, such as `isolation` or `timeout`. */
   field: Schema.String,
   value: Schema.String,
-  /** What it must be; for an option that does not exist, which ones do. */
-  allowed: Schema.String,
-  /** Whether there is no such option. */
-  isUnknown: Schema.optional(Schema.Boolean)
+  /** What is wrong, as in "readOnly is 7, but must be true or false". */
+  problem: Schema.String
 }) {
   override get message(): string {
-    const what = this.isUnknown === true
-      ? `${this.field} is no option; ${this.allowed}`
-      : `${this.field} is ${this.value}, but must be ${this.allowed}`
-    return `pool "${this.pool}": transaction: ${what}`
+    return `pool "${this.pool}": transaction: ${this.problem}`
   }
 }
 

@@ -73,12 +73,21 @@ const errors: ReadonlyArray<readonly [Parameters<typeof toSqlError>[0], string, 
   ],
   [new PoolError.LeaseExpiredError({ operation: "query", reason: "too old" }), "UnknownError", false, "query"],
   [
-    new TransactionError.TransactionOptionsError({ pool, field: "retry", value: "1", allowed: "a Schedule" }),
+    new TransactionError.TransactionOptionsError({ pool, field: "retry", value: "1", problem: "a Schedule" }),
     "UnknownError",
     false,
     "transaction"
   ],
   [new TransactionError.TransactionLostError({ pool, statement: "select 1" }), "UnknownError", false, "transaction"],
+  [
+    new TransactionError.TransactionOutcomeUnknownError({
+      pool,
+      cause: new SqlError({ reason: new ConnectionError({ cause }) })
+    }),
+    "UnknownError",
+    false,
+    "transaction"
+  ],
   [new TransactionError.TransactionEndedError({ pool, operation: "select 1" }), "UnknownError", false, "transaction"]
 ]
 

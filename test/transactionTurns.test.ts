@@ -285,10 +285,10 @@ describe("what a transaction asks for", () => {
           yield* refusal(7 as unknown as object)
         ],
         [
-          "timeout is NaN, but must be a duration of zero or more",
-          "timeout is -1, but must be a duration of zero or more",
-          "timeout is \"soon\", but must be a duration of zero or more",
-          "timeout is true, but must be a duration of zero or more",
+          "timeout is NaN, but must be a duration of zero or more, such as \"5 seconds\", or Infinity",
+          "timeout is -1, but must be a duration of zero or more, such as \"5 seconds\", or Infinity",
+          "timeout is \"soon\", but must be a duration of zero or more, such as \"5 seconds\", or Infinity",
+          "timeout is true, but must be a duration of zero or more, such as \"5 seconds\", or Infinity",
           "label is 7, but must be text",
           "readonly is no option; did you mean readOnly?",
           "timout is no option; did you mean timeout?",

@@ -33,7 +33,7 @@ import { heldByFiber } from "./heldByFiber.ts"
 import { type Level, Running, sessionOf, type Setting } from "./level.ts"
 import { toMillis } from "./options/duration.ts"
 import { show } from "./options/rules.ts"
-import { type Plan, planOf, problemOf } from "./transactionOptions.ts"
+import { type Plan, planOf, problemOf, tableOf } from "./transactionOptions.ts"
 
 type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
@@ -94,6 +94,7 @@ export const make = <C, Isolation extends string, E, Own extends object>(
     turnTimeoutMillis: pool["~acquireTimeoutMillis"] ?? Infinity
   }
   const isCurable = isCurableFor(dialect.isCurable)
+  const allOptions = tableOf(dialect)
   /** By what the transaction service holds at that level: so whatever hides the service hides the level. */
   const levels = new WeakMap<object, Level<C>>()
 
@@ -405,7 +406,7 @@ export const make = <C, Isolation extends string, E, Own extends object>(
         return Effect.die(new TypeError(`pool "${name}": the body of a transaction is no Effect: ${show(effect)}`))
       }
       const outer = levelOf(fiber)
-      const problem = problemOf(name, dialect, wanted, outer?.running)
+      const problem = wanted === noOptions ? undefined : problemOf(name, dialect, allOptions, wanted, outer?.running)
       if (problem !== undefined) return Effect.fail(present(problem))
       const plan = planOf(dialect, wanted, fiber, outer?.running)
       return outer === undefined
@@ -414,14 +415,16 @@ export const make = <C, Isolation extends string, E, Own extends object>(
     })
 
   return {
-    transaction: (effect, wanted) => run(effect, wanted ?? {}, identity),
-    withTransaction: (effect) => run(effect, {}, toSqlError),
+    transaction: (effect, wanted) => run(effect, wanted === undefined ? noOptions : wanted, identity),
+    withTransaction: (effect) => run(effect, noOptions, toSqlError),
     session: (fiber) => {
       const level = levelOf(fiber)
       return level && sessionOf(level.running.mode, () => level)
     }
   }
 }
+
+const noOptions = {}
 
 /** How the attempt ended, now that it has: what it failed with itself comes before what its body failed with. */
 const outcome = <C, Isolation extends string, E, A, X, X2>(

@@ -1,9 +1,11 @@
 /** What a transaction asks for: checked, and what is made of it. */
-import { type Fiber, Predicate, Schedule } from "effect"
+import { type Fiber, Schedule } from "effect"
 import { BeginTransaction } from "effect/sql/SqlClient"
 import type { Dialect, Mode, Options } from "../Transaction.ts"
 import { TransactionOptionsError } from "../TransactionError.ts"
+import { callTable } from "./options/call.ts"
 import { toMillis } from "./options/duration.ts"
+import { check, problem, type Rules, show, type Table, table } from "./options/rules.ts"
 
 /** What a transaction is begun as, and with which statement if that is the application's own. */
 export interface Plan<Isolation extends string> {
@@ -60,32 +62,39 @@ const ownOf = <Isolation extends string>(dialect: Dialect<never, Isolation, neve
 
 const none = {}
 
+/** The options that transactions of a database have, as data. */
+export const tableOf = <Isolation extends string>(dialect: Dialect<never, Isolation, never>): OptionsTable =>
+  table<Rules>({
+    isolation: { kind: "choice", of: dialect.isolations },
+    readOnly: { kind: "flag" },
+    retry: { kind: "value", accepts: Schedule.isSchedule, mustBe: "a Schedule" },
+    ...callTable.rules,
+    ...Object.fromEntries((dialect.own?.fields ?? []).map((field) => [field, anything]))
+  })
+
+export type OptionsTable = Table<Rules>
+
+/** What it may be, its dialect says. */
+const anything = { kind: "value", accepts: () => true, mustBe: "anything" } as const
+
 /** What is wrong with the options, if anything is: the first thing found. */
 export const problemOf = <Isolation extends string>(
   pool: string,
   dialect: Dialect<never, Isolation, never>,
+  options: OptionsTable,
   wanted: Options<Isolation>,
   outer: Outer | undefined
 ): TransactionOptionsError | undefined => {
-  const refused = (field: string, value: unknown, allowed: string) =>
-    new TransactionOptionsError({ pool, field, value: show(value), allowed })
-  if (typeof wanted !== "object" || wanted === null) return refused("options", wanted, "an object")
-  const fields = dialect.own === undefined ? ofAll : [...ofAll, ...dialect.own.fields]
-  const { isolation, label, readOnly, retry, timeout } = wanted
-  for (const [field, value] of Object.entries(wanted)) {
-    if (fields.includes(field)) continue
-    const allowed = suggestion(field, fields)
-    return new TransactionOptionsError({ pool, field, value: show(value), allowed, isUnknown: true })
+  const [found] = check(options, wanted).problems
+  if (found !== undefined) {
+    const { field, message, value } = found
+    return new TransactionOptionsError({ pool, field, value, problem: message })
   }
-  if (isolation !== undefined && !dialect.isolations.includes(isolation)) {
-    return refused("isolation", isolation, dialect.isolations.map(show).join(", "))
+  const refused = (field: string, given: unknown, mustBe: string) => {
+    const { message, value } = problem(field, given, mustBe)
+    return new TransactionOptionsError({ pool, field, value, problem: message })
   }
-  if (readOnly !== undefined && !Predicate.isBoolean(readOnly)) return refused("readOnly", readOnly, "true or false")
-  if (retry !== undefined && !Schedule.isSchedule(retry)) return refused("retry", retry, "a Schedule")
-  if (label !== undefined && !Predicate.isString(label)) return refused("label", label, "text")
-  if (timeout !== undefined && !(toMillis(timeout)! >= 0)) {
-    return refused("timeout", timeout, "a duration of zero or more")
-  }
+  const { isolation, readOnly } = wanted
   if (outer !== undefined) {
     const { mode } = outer
     if (isolation !== undefined && isolation !== mode.isolation) {
@@ -95,38 +104,16 @@ export const problemOf = <Isolation extends string>(
       return refused("readOnly", readOnly, `${show(mode.readOnly)}, as for the transaction around it`)
     }
   } else if (readOnly === true && isolation !== undefined && !dialect.readOnlyIsolations.includes(isolation)) {
-    return refused("isolation", isolation, `${dialect.readOnlyIsolations.map(show).join(", ")} where readOnly is true`)
+    return refused(
+      "isolation",
+      isolation,
+      `${dialect.readOnlyIsolations.map(show).join(" or ")} where readOnly is true`
+    )
   }
-  const problem = dialect.own?.check(
+  const own = dialect.own?.check(
     ownOf(dialect, wanted) as never,
     outer?.mode ?? modeOf(dialect, wanted),
     outer?.own as never
   )
-  return problem && new TransactionOptionsError({ pool, ...problem })
-}
-
-const ofAll: ReadonlyArray<string> = ["isolation", "readOnly", "retry", "timeout", "label"]
-
-const show = (value: unknown): string => Predicate.isString(value) ? JSON.stringify(value) : String(value)
-
-/** The option that was meant, perhaps; else those that there are. */
-const suggestion = (field: string, fields: ReadonlyArray<string>): string => {
-  const [nearest] = fields
-    .map((name) => ({ name, distance: distance(field.toLowerCase(), name.toLowerCase()) }))
-    .filter(({ distance, name }) => distance <= Math.max(2, name.length / 3))
-    .toSorted((a, b) => a.distance - b.distance)
-  return nearest === undefined ? `the options are ${fields.join(", ")}` : `did you mean ${nearest.name}?`
-}
-
-/** How many letters have to be changed, added or taken away. */
-const distance = (from: string, to: string): number => {
-  let row = Array.from({ length: to.length + 1 }, (_, index) => index)
-  for (let i = 1; i <= from.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= to.length; j++) {
-      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (from[i - 1] === to[j - 1] ? 0 : 1)))
-    }
-    row = next
-  }
-  return row[to.length]!
+  return own && refused(own.field, own.value, own.mustBe)
 }

@@ -18,7 +18,9 @@ const calls: Readonly<
   stream: (pool, options) => Stream.runDrain(pool.stream("select 1", [], options))
 }
 
-type Failure = SqlitePool.NoConnection | { readonly _tag: Exclude<string, "PoolConfigError"> }
+type Failure = SqlitePool.NoConnection | {
+  readonly _tag: Exclude<string, "PoolConfigError" | "TransactionOptionsError">
+}
 
 const nonsense: ReadonlyArray<readonly [options: unknown, message: string]> = [
   [null, "options is null, but must be an object"],
@@ -36,9 +38,13 @@ const nonsense: ReadonlyArray<readonly [options: unknown, message: string]> = [
 const refused = (effect: Effect.Effect<unknown, Failure>) =>
   effect.pipe(
     Effect.as("nothing was refused"),
-    Effect.catch((error) =>
-      Effect.succeed("message" in error && error._tag === "PoolConfigError" ? String(error.message) : error._tag)
-    )
+    Effect.catch((error) => {
+      const isRefusal = error._tag === "PoolConfigError" || error._tag === "TransactionOptionsError"
+      // A transaction says that it is one.
+      return Effect.succeed(
+        "message" in error && isRefusal ? String(error.message).replace(": transaction: ", ": ") : error._tag
+      )
+    })
   )
 
 for (const filename of ["app.db", ":memory:"]) {

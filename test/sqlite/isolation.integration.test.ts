@@ -368,8 +368,13 @@ describe("the options of a transaction", () => {
   it.effect("are refused where they make no sense, by name", () =>
     Effect.gen(function*() {
       const db = yield* Database.make()
-      const cases: ReadonlyArray<readonly [options: object, field: string, value: string, allowed: string]> = [
-        [{ isolation: "serializable" }, "isolation", "\"serializable\"", "\"immediate\", \"deferred\", \"exclusive\""],
+      const cases: ReadonlyArray<readonly [options: object, field: string, value: string, mustBe: string]> = [
+        [
+          { isolation: "serializable" },
+          "isolation",
+          "\"serializable\"",
+          "\"immediate\", \"deferred\" or \"exclusive\""
+        ],
         [{ readOnly: "yes" }, "readOnly", "\"yes\"", "true or false"],
         [{ retry: 3 }, "retry", "3", "a Schedule"],
         [
@@ -379,10 +384,10 @@ describe("the options of a transaction", () => {
           "\"deferred\" where readOnly is true"
         ]
       ]
-      for (const [options, field, value, allowed] of cases) {
+      for (const [options, field, value, mustBe] of cases) {
         const error = yield* failsWith(db.transaction(Effect.die("must not run"), options), "TransactionOptionsError")
-        assert.deepInclude({ ...error }, { pool: "db", field, value, allowed })
-        assert.strictEqual(error.message, `pool "db": transaction: ${field} is ${value}, but must be ${allowed}`)
+        assert.deepInclude({ ...error }, { pool: "db", field, value })
+        assert.strictEqual(error.message, `pool "db": transaction: ${field} is ${value}, but must be ${mustBe}`)
       }
       assert.strictEqual((yield* db.writer.stats).checkouts, 1)
     }))
@@ -398,15 +403,17 @@ describe("the options of a transaction", () => {
       assert.strictEqual(yield* inside(undefined, { isolation: "immediate", readOnly: false }), "ran")
       assert.strictEqual(yield* inside({ readOnly: true }, { isolation: "deferred", readOnly: true }), "ran")
       const other = yield* failsWith(inside(undefined, { isolation: "exclusive" }), "TransactionOptionsError")
-      assert.deepInclude(
-        { ...other },
-        { field: "isolation", value: "\"exclusive\"", allowed: "\"immediate\", which the transaction around it has" }
-      )
+      assert.deepInclude({ ...other }, {
+        field: "isolation",
+        value: "\"exclusive\"",
+        problem: "isolation is \"exclusive\", but must be \"immediate\", which the transaction around it has"
+      })
       const reading = yield* failsWith(inside(undefined, { readOnly: true }), "TransactionOptionsError")
-      assert.deepInclude(
-        { ...reading },
-        { field: "readOnly", value: "true", allowed: "false, as for the transaction around it" }
-      )
+      assert.deepInclude({ ...reading }, {
+        field: "readOnly",
+        value: "true",
+        problem: "readOnly is true, but must be false, as for the transaction around it"
+      })
       const writing = yield* failsWith(inside({ readOnly: true }, { readOnly: false }), "TransactionOptionsError")
       assert.strictEqual(writing.value, "false")
     }))

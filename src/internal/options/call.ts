@@ -48,18 +48,3 @@ const resolveAll = (pool: string, options: unknown): LeaseOptions | PoolConfigEr
   // An empty label says nothing.
   return Result.merge(unless(pool, problems, { label: label === "" ? undefined : label, timeoutMillis: timeout }))
 }
-
-const anything = { kind: "value", accepts: () => true, mustBe: "anything" } as const
-
-/** Those of a transaction itself are the transactor's to check: what they may be depends on the one around it. */
-const transactionTable = table({ ...callTable.rules, isolation: anything, readOnly: anything, retry: anything })
-
-/** The options of a transaction: those of the call that takes its connection, and its own. */
-export const ofTransaction = (
-  pool: string,
-  options: unknown
-): Result.Result<{ readonly call: CallOptions | undefined; readonly mode: object }, PoolConfigError> => {
-  const { checked: { label, timeout, ...mode }, given, problems } = check(transactionTable, options)
-  const call = given.has("label") || given.has("timeout") ? { label, timeout } : undefined
-  return unless(pool, problems, { call, mode })
-}

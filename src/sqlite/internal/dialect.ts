@@ -83,7 +83,7 @@ const problemOf = (
   outer: OwnOptions | undefined
 ): OptionProblem | undefined => {
   if (foreignKeys === undefined) return undefined
-  const problem = (allowed: string) => ({ field: "foreignKeys", value: JSON.stringify(foreignKeys), allowed })
+  const problem = (mustBe: string) => ({ field: "foreignKeys", value: foreignKeys, mustBe })
   if (foreignKeys !== "off" && foreignKeys !== "deferred") return problem("\"off\" or \"deferred\"")
   if (readOnly) return problem("left out where readOnly is true: nothing is written there")
   if (outer !== undefined && outer.foreignKeys !== foreignKeys) {
