@@ -174,8 +174,20 @@ describe("a transaction whose body evaluates something that is no Effect", () =>
       yield* isFree(world)
     }))
 
-  it.effect("is rolled back, and its connection comes back clean", () =>
+  it.effect("is rolled back, and its connection comes back clean, or is closed if that takes a while", () =>
     Effect.gen(function*() {
+      const fast = yield* makeWith({
+        dialect: {
+          rollback: (words) =>
+            Effect.sync(() => {
+              words.said.push("rollback")
+              words.isOpen = false
+            })
+        }
+      })
+      yield* Fiber.await(yield* Effect.forkDetach(fast.transaction(Effect.andThen(fast.say("a"), noEffect))))
+      yield* isFree(fast)
+      assert.strictEqual((yield* fast.pool.stats).connects, 1)
       const world = yield* make
       const { say, transaction, withTransaction } = world
       const body = Effect.andThen(say("a"), noEffect)
@@ -184,6 +196,7 @@ describe("a transaction whose body evaluates something that is no Effect", () =>
         assert.include(String(exit), "Not a valid effect")
       }
       yield* isFree(world)
+      assert.strictEqual((yield* world.pool.stats).evictions.invalidated, 2)
     }))
 
   it.effect("is rolled back also where that is at any depth of the same fiber", () =>

@@ -160,7 +160,10 @@ export interface RoundOptions {
 
 /** What the state may ask of the driver: functions that answer at once. */
 export type Driver<C> =
-  & Pick<ConnectionFactory<C, unknown>, "isAlive" | "needsReset" | "isInTransaction" | "endLease" | "judge" | "isTransient">
+  & Pick<
+    ConnectionFactory<C, unknown>,
+    "isAlive" | "needsReset" | "isInTransaction" | "endLease" | "judge" | "isTransient"
+  >
   & { readonly beginLease: ((connection: C) => C) | undefined }
   & { readonly validates: boolean; readonly resets: boolean }
 

@@ -362,8 +362,14 @@ export const make = <C, Isolation extends string, E, Own extends object>(
       )
     }
     if (scope === undefined) return
-    const rolledBack = level === undefined ? Effect.void : rollBack(attempt, level.running)
-    Effect.runForkWith(attempt.fiber.context)(Effect.andThen(rolledBack, Scope.close(scope, Exit.void)))
+    const fork = Effect.runForkWith(attempt.fiber.context)
+    if (level !== undefined) {
+      const { connection, mode } = level.running
+      // The pool takes the connection back at once: it is not lent with a rollback that is still under way.
+      const ending = fork(rollBack(attempt, level.running))
+      if (ending.pollUnsafe() === undefined) fork(poolFor(mode).invalidate(connection))
+    }
+    fork(Scope.close(scope, Exit.void))
   }
 
   const outermost = <A, X, R, X2>(

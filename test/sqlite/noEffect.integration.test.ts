@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber } from "effect"
+import { Effect, Fiber, Stream } from "effect"
 import { SqlitePool } from "effect-connection-pool/sqlite"
 import { settle } from "../support.ts"
 
@@ -12,6 +12,9 @@ const ways: Readonly<Record<string, Way>> = {
   read: (pool) => pool.read(() => noEffect),
   write: (pool) => pool.write(() => noEffect),
   snapshot: (pool) => pool.snapshot(noEffect),
+  stream: (pool) => Stream.runForEach(pool.stream("select a from t"), () => noEffect),
+  "a stream within a transaction": (pool) =>
+    pool.transaction(Stream.runForEach(pool.stream("select a from t"), () => noEffect)),
   transaction: (pool) => pool.transaction(Effect.andThen(pool.sql`insert into t values (2)`, noEffect)),
   "an inner transaction": (pool) =>
     pool.transaction(pool.transaction(Effect.andThen(pool.sql`insert into t values (2)`, noEffect))),
