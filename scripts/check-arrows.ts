@@ -1,0 +1,101 @@
+/**
+ * Checks who imports whom in `src`: values only from a lower floor, types from a public contract too, and no circle at all.
+ *
+ *     node scripts/check-arrows.ts [<folder>]
+ *
+ * The floors stand below, the lowest first; `docs/architecture.md` draws them. Files of one floor may use each other.
+ */
+import { globSync, readFileSync } from "node:fs"
+import { dirname, join, normalize } from "node:path"
+
+/** Each floor, by the beginnings of the paths that are on it. The longest beginning counts. */
+const floors: ReadonlyArray<ReadonlyArray<string>> = [
+  ["internal/structures/"],
+  ["internal/runtime.ts", "internal/sharedSchema.ts"],
+  // What everybody speaks of: errors, events and numbers as data.
+  ["Connection.ts", "ConnectionFactory.ts", "ConnectionStats.ts", "HealthReport.ts", "PoolError.ts", "PoolEvent.ts"],
+  ["internal/options/", "PoolConfig.ts"],
+  ["internal/pool/"],
+  ["ConnectionPool.ts", "HealthChecker.ts", "InMemoryConnection.ts", "PoolMetrics.ts"],
+  ["TransactionError.ts", "Transaction.ts"],
+  ["internal/transaction/"],
+  ["Transactor.ts", "SqlClientFactory.ts", "index.ts", "testing/"],
+  ["sqlite/SqliteReader.ts", "sqlite/SqlitePoolError.ts", "sqlite/internal/sql/", "sqlite/internal/options.ts"],
+  ["sqlite/internal/connection/"],
+  ["sqlite/SqliteConnection.ts"],
+  ["sqlite/internal/file/"],
+  ["sqlite/internal/client/"],
+  ["sqlite/internal/pools.ts"],
+  ["sqlite/"],
+  ["sqlite-node/internal/"],
+  ["sqlite-node/"]
+]
+
+interface Arrow {
+  readonly from: string
+  readonly to: string
+  readonly isType: boolean
+}
+
+const source = process.argv[2] ?? "src"
+const files = globSync("**/*.ts", { cwd: source }).toSorted()
+
+/** What stands between `import` or `export` and `from`, and the file that it names. */
+const statement = /^(?:import|export)\s+(type\s+)?([^"';]*?)\s*from\s+"(\.[^"]+)"/gm
+
+/** Whether all that is named is marked as a type. */
+const areTypes = (names: string): boolean => {
+  const listed = /^\{([\s\S]*)\}$/.exec(names.trim())?.[1]
+  return listed !== undefined && listed.split(",").every((name) => name.trim() === "" || /^type\s/.test(name.trim()))
+}
+
+const arrows: ReadonlyArray<Arrow> = files.flatMap((from) =>
+  Array.from(readFileSync(join(source, from), "utf8").matchAll(statement), ([, type, names, path]) => ({
+    from,
+    to: normalize(join(dirname(from), path!)),
+    isType: type !== undefined || areTypes(names!)
+  }))
+)
+
+const floorOf = (file: string): number => {
+  let [best, length] = [-1, 0]
+  for (const [floor, beginnings] of floors.entries()) {
+    for (const beginning of beginnings) {
+      if (file.startsWith(beginning) && beginning.length > length) [best, length] = [floor, beginning.length]
+    }
+  }
+  return best
+}
+
+const isPublic = (file: string): boolean => !file.includes("internal/")
+
+const problems: Array<string> = []
+for (const file of files) {
+  if (floorOf(file) === -1) problems.push(`${file} is on no floor: name it in ${import.meta.filename}`)
+}
+for (const { from, isType, to } of arrows) {
+  if (!files.includes(to)) problems.push(`${from} imports ${to}, which is not there`)
+  else if (floorOf(to) > floorOf(from) && !(isType && isPublic(to))) {
+    problems.push(`${from} imports ${isType ? "types" : "values"} of ${to}, which is on a higher floor`)
+  }
+}
+
+/** Finds the circles that a file is in, as the way from it back to it. */
+const circles = (): Array<ReadonlyArray<string>> => {
+  const found: Array<ReadonlyArray<string>> = []
+  const done = new Set<string>()
+  const visit = (file: string, way: ReadonlyArray<string>): void => {
+    const at = way.indexOf(file)
+    if (at >= 0) found.push([...way.slice(at), file])
+    if (at >= 0 || done.has(file)) return
+    for (const { from, to } of arrows) if (from === file) visit(to, [...way, file])
+    done.add(file)
+  }
+  for (const file of files) visit(file, [])
+  return found
+}
+for (const circle of circles()) problems.push(`a circle: ${circle.join(" -> ")}`)
+
+for (const problem of problems) console.error(problem)
+if (problems.length > 0) process.exitCode = 1
+else console.log(`${arrows.length} imports of ${files.length} files point down, and in no circle`)
