@@ -79,11 +79,11 @@ for (const entry of [${specifiers.map((_, index) => `entry${index}`).join(", ")}
 }
 `
   const closed = [
-    "internal/state.js",
-    "dist/internal/state.js",
+    "internal/pool/state.js",
+    "dist/internal/pool/state.js",
     "dist/index.js",
     "src/index.ts",
-    "sqlite/internal/kinds.js"
+    "sqlite/internal/sql/statementKind.js"
   ]
     .map((path) => `${name}/${path}`)
   writeFileSync(

@@ -15,7 +15,7 @@
  */
 import { Metric } from "effect"
 import type { HealthStatus } from "./HealthReport.ts"
-import { bounds } from "./internal/histogram.ts"
+import { bounds } from "./internal/structures/histogram.ts"
 import type { EvictReason } from "./PoolEvent.ts"
 
 /** The states told apart by `db.client.connection.count`: the two of OpenTelemetry, and those that are neither. */

@@ -10,7 +10,7 @@ import type { SqlClient } from "effect/sql/SqlClient"
 import type { Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
 import type { ConnectionPool } from "./ConnectionPool.ts"
-import * as internal from "./internal/transaction.ts"
+import * as internal from "./internal/transaction/transactor.ts"
 import type { PoolError } from "./PoolError.ts"
 import type {
   TransactionEndedError,

@@ -5,7 +5,7 @@ import { ConnectionFactory, ConnectionPool } from "effect-connection-pool"
 import { AsyncLocalStorage } from "node:async_hooks"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
-import * as AsyncContext from "../src/internal/asyncContext.ts"
+import * as AsyncContext from "../src/internal/structures/asyncContext.ts"
 
 const storage = new AsyncLocalStorage<string>()
 

@@ -12,7 +12,7 @@ import { variable } from "../src/internal/options/environment.ts"
 import { healthConfigTable } from "../src/internal/options/health.ts"
 import * as PoolOptions from "../src/internal/options/pool.ts"
 import type { Rules } from "../src/internal/options/rules.ts"
-import { sqlitePoolTable } from "../src/sqlite/internal/poolSettings.ts"
+import { sqlitePoolTable } from "../src/sqlite/internal/options/pool.ts"
 import vitest from "../vitest.config.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))

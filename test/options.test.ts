@@ -9,8 +9,8 @@ import { fromEnvironment, variable } from "../src/internal/options/environment.t
 import { nearest } from "../src/internal/options/nearest.ts"
 import { poolTable } from "../src/internal/options/pool.ts"
 import { check, type Rule, type Rules, type Table, table } from "../src/internal/options/rules.ts"
-import { sqlitePoolTable } from "../src/sqlite/internal/poolSettings.ts"
-import { connectionTable } from "../src/sqlite/internal/settings.ts"
+import { connectionTable } from "../src/sqlite/internal/options/connection.ts"
+import { sqlitePoolTable } from "../src/sqlite/internal/options/pool.ts"
 
 const tables: ReadonlyArray<readonly [name: string, table: Table<Rules>]> = [
   ["a pool", poolTable as unknown as Table<Rules>],

@@ -8,7 +8,7 @@ import {
   SqlError,
   UnknownError
 } from "effect/sql/SqlError"
-import { toSqlError } from "../src/internal/transaction.ts"
+import { toSqlError } from "../src/internal/transaction/transactor.ts"
 
 const pool = "db"
 const occupancy: PoolError.Occupancy = {

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Context, Duration, Effect } from "effect"
-import * as Alarm from "../../src/internal/alarm.ts"
+import * as Alarm from "../../src/internal/structures/timer.ts"
 import { settle } from "../support.ts"
 
 /** An alarm on a clock that stands still unless told otherwise, and whose sleepers wake when told. */

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Data, Redacted } from "effect"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
-import { causeText } from "../../src/internal/causeText.ts"
+import { causeText } from "../../src/internal/pool/causeText.ts"
 
 const refused = Object.assign(new Error("connect ECONNREFUSED 127.0.0.1:5432"), { code: "ECONNREFUSED" })
 const refusedText = "Error: connect ECONNREFUSED 127.0.0.1:5432 [ECONNREFUSED]"

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as fc from "fast-check"
-import * as Deadlines from "../../src/internal/deadlines.ts"
+import * as Deadlines from "../../src/internal/structures/deadlines.ts"
 
 class Member extends Deadlines.Timed<Member> {
   readonly name: number

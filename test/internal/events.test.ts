@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Stream } from "effect"
-import { Events } from "../../src/internal/events.ts"
+import { Events } from "../../src/internal/pool/events.ts"
 import * as PoolEvent from "../../src/PoolEvent.ts"
 import { settle } from "../support.ts"
 

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as fc from "fast-check"
-import * as LinkedList from "../../src/internal/linkedList.ts"
+import * as LinkedList from "../../src/internal/structures/linkedList.ts"
 
 class Item extends LinkedList.Linked<Item> {
   readonly name: number

@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, type Fiber, Result } from "effect"
-import * as Deadlines from "../../src/internal/deadlines.ts"
-import * as Histogram from "../../src/internal/histogram.ts"
 import * as PoolOptions from "../../src/internal/options/pool.ts"
-import * as State from "../../src/internal/state.ts"
+import * as State from "../../src/internal/pool/state.ts"
+import * as Deadlines from "../../src/internal/structures/deadlines.ts"
+import * as Histogram from "../../src/internal/structures/histogram.ts"
 import type * as PoolConfig from "../../src/PoolConfig.ts"
 
 const driver: State.Driver<string> = {

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Latch } from "effect"
 import { Sweep } from "effect-connection-pool/testing"
-import { type Request, Turn, Waits } from "../../src/internal/turn.ts"
+import { type Request, Turn, Waits } from "../../src/internal/transaction/turn.ts"
 
 const request: Request = { operation: "b", label: undefined, timeoutMillis: Infinity }
 

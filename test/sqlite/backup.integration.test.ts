@@ -18,7 +18,7 @@ import {
 import { basename, dirname, join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { fileURLToPath } from "node:url"
-import { Handle } from "../../src/sqlite/internal/handle.ts"
+import { Handle } from "../../src/sqlite/internal/connection/handle.ts"
 import { settle } from "../support.ts"
 import { file, folder, judge, openFiles } from "./support.ts"
 

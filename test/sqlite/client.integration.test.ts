@@ -6,7 +6,7 @@ import * as Reactivity from "effect/reactivity/Reactivity"
 import { SafeIntegers, type SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { TestClock } from "effect/testing"
-import * as Client from "../../src/sqlite/internal/client.ts"
+import * as Client from "../../src/sqlite/internal/client/client.ts"
 import { settle } from "../support.ts"
 import * as Database from "./database.ts"
 

@@ -5,9 +5,13 @@ import { SafeIntegers } from "effect/sql/SqlClient"
 import { SqlError, SqlSyntaxError } from "effect/sql/SqlError"
 import * as fc from "fast-check"
 import { DatabaseSync } from "node:sqlite"
-import { Authorizer } from "../../src/sqlite/internal/authorizer.ts"
-import { Handle } from "../../src/sqlite/internal/handle.ts"
-import { type Owner, statementBytesToKeep, Statements } from "../../src/sqlite/internal/statements.ts"
+import { Handle } from "../../src/sqlite/internal/connection/handle.ts"
+import {
+  type Owner,
+  statementBytesToKeep,
+  Statements
+} from "../../src/sqlite/internal/connection/preparedStatements.ts"
+import { Authorizer } from "../../src/sqlite/internal/sql/authorizer.ts"
 import { file, judge } from "./support.ts"
 
 const memory = SqliteConnection.open({ filename: ":memory:" })

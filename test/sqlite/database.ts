@@ -5,7 +5,7 @@ import { SqliteConnection } from "effect-connection-pool/sqlite"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import type { SqlError } from "effect/sql/SqlError"
 import { DatabaseSync } from "node:sqlite"
-import * as Client from "../../src/sqlite/internal/client.ts"
+import * as Client from "../../src/sqlite/internal/client/client.ts"
 import { file, judge } from "./support.ts"
 
 export interface Options {

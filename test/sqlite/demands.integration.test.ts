@@ -5,8 +5,8 @@ import { SqliteConnection, SqlitePool } from "effect-connection-pool/sqlite"
 import type { SqlError } from "effect/sql/SqlError"
 import { existsSync } from "node:fs"
 import { DatabaseSync } from "node:sqlite"
-import { Authorizer } from "../../src/sqlite/internal/authorizer.ts"
-import type { Demand } from "../../src/sqlite/internal/demands.ts"
+import { Authorizer } from "../../src/sqlite/internal/sql/authorizer.ts"
+import type { Demand } from "../../src/sqlite/internal/sql/demands.ts"
 import { file } from "./support.ts"
 
 describe("a statement, when SQLite compiles it", () => {

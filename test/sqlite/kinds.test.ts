@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Kinds, lengthToKeep } from "../../src/sqlite/internal/kinds.ts"
+import { Kinds, lengthToKeep } from "../../src/sqlite/internal/sql/statementKind.ts"
 
 describe("kinds of statements", () => {
   it("are told by their text, the first time and ever after", () => {

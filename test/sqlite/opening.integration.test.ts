@@ -9,8 +9,8 @@ import { syncBuiltinESMExports } from "node:module"
 import { basename, dirname, join, relative } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { fileURLToPath } from "node:url"
-import { openFailure } from "../../src/sqlite/internal/openFailure.ts"
-import { resolve } from "../../src/sqlite/internal/settings.ts"
+import { openFailure } from "../../src/sqlite/internal/connection/openFailure.ts"
+import { resolve } from "../../src/sqlite/internal/options/connection.ts"
 import { file, folder, judge, openFiles } from "./support.ts"
 
 const { open } = SqliteConnection

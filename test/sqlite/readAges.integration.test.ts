@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Cause, Context, Effect, Exit, type Fiber } from "effect"
 import { SqliteConnection, SqlitePool, SqlitePoolError } from "effect-connection-pool/sqlite"
 import { TestClock } from "effect/testing"
-import { ReadAges } from "../../src/sqlite/internal/readAges.ts"
+import { ReadAges } from "../../src/sqlite/internal/file/pins.ts"
 import { settle } from "../support.ts"
 import { file } from "./support.ts"
 

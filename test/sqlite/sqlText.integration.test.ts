@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { SqliteConnection } from "effect-connection-pool/sqlite"
 import * as fc from "fast-check"
-import * as SqlText from "../../src/sqlite/internal/sqlText.ts"
+import * as SqlText from "../../src/sqlite/internal/sql/scanner.ts"
 import { judge } from "./support.ts"
 
 const space = fc.constantFrom(" ", "\n", "\t ", " /* ? :a ; */ ", " -- ?; :a '\n", " /*/ ? */ ", " \uFEFF ")

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as fc from "fast-check"
-import * as SqlText from "../../src/sqlite/internal/sqlText.ts"
+import * as SqlText from "../../src/sqlite/internal/sql/scanner.ts"
 
 const { read } = SqlText
 

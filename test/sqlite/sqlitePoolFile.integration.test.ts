@@ -8,8 +8,8 @@ import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, wr
 import { basename, dirname, join } from "node:path"
 import { DatabaseSync, StatementSync } from "node:sqlite"
 import { fileURLToPath } from "node:url"
-import * as PoolSettings from "../../src/sqlite/internal/poolSettings.ts"
-import { SharedFile } from "../../src/sqlite/internal/sharedFile.ts"
+import { SharedFile } from "../../src/sqlite/internal/file/connections.ts"
+import * as PoolSettings from "../../src/sqlite/internal/options/pool.ts"
 import { settle } from "../support.ts"
 import { file, folder, judge, openFiles } from "./support.ts"
 

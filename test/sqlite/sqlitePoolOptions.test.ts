@@ -3,7 +3,7 @@ import { Config, ConfigProvider, Effect, type Layer, Option, Result } from "effe
 import { PoolError } from "effect-connection-pool"
 import { SqlitePool } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
-import * as PoolSettings from "../../src/sqlite/internal/poolSettings.ts"
+import * as PoolSettings from "../../src/sqlite/internal/options/pool.ts"
 
 const problemsOf = (options: object) => {
   const resolved = PoolSettings.resolve(options)

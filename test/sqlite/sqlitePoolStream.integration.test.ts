@@ -6,7 +6,7 @@ import { SafeIntegers } from "effect/sql/SqlClient"
 import { TestClock } from "effect/testing"
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
-import { Handle } from "../../src/sqlite/internal/handle.ts"
+import { Handle } from "../../src/sqlite/internal/connection/handle.ts"
 import { settle } from "../support.ts"
 import { elsewhere, file, folder, judge } from "./support.ts"
 

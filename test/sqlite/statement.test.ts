@@ -3,10 +3,10 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Equal, Exit, Hash, identity, Inspectable, Stream, Tracer } from "effect"
 import * as Statement from "effect/sql/Statement"
 import * as fc from "fast-check"
-import type { Handle } from "../../src/sqlite/internal/handle.ts"
-import { Kinds } from "../../src/sqlite/internal/kinds.ts"
-import { type Place, toConnection } from "../../src/sqlite/internal/place.ts"
-import * as Statements from "../../src/sqlite/internal/statement.ts"
+import * as Statements from "../../src/sqlite/internal/client/effectStatement.ts"
+import { type Place, toConnection } from "../../src/sqlite/internal/client/targets.ts"
+import type { Handle } from "../../src/sqlite/internal/connection/handle.ts"
+import { Kinds } from "../../src/sqlite/internal/sql/statementKind.ts"
 
 type Sql = Statement.Constructor
 

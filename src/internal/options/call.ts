@@ -1,7 +1,7 @@
 /** What a single call may ask for, and what is made of it. */
 import { type Duration, Result } from "effect"
 import { PoolConfigError } from "../../PoolError.ts"
-import type { LeaseOptions } from "../state.ts"
+import type { LeaseOptions } from "../pool/state.ts"
 import { toMillis } from "./duration.ts"
 import { unless } from "./problems.ts"
 import { check, table } from "./rules.ts"

@@ -1,8 +1,8 @@
 /** The options of a pool, of its operations, and what they come to. */
 import { Effect, type Result } from "effect"
 import type { PoolConfigError } from "../../PoolError.ts"
-import type { Settings } from "../settings.ts"
-import type { RoundOptions } from "../state.ts"
+import type { Settings } from "../pool/settings.ts"
+import type { RoundOptions } from "../pool/state.ts"
 import { unless } from "./problems.ts"
 import { check, table } from "./rules.ts"
 

@@ -1,0 +1,91 @@
+import { Effect } from "effect"
+import { type HealthReport, type HealthStatus, reasonText } from "../../HealthReport.ts"
+import { type ConnectFailure, failureCause, failureText, type Holder } from "../../PoolError.ts"
+import type { PoolEvent } from "../../PoolEvent.ts"
+import { causeText } from "./causeText.ts"
+
+/** What an operator should read of an event, if anything. */
+export const logOf = (event: PoolEvent): Effect.Effect<void> | undefined => {
+  switch (event._tag) {
+    case "ConnectFailed":
+      return Effect.logWarning(`connection ${event.connection} could not be opened: ${connectText(event.reason)}`)
+    case "Evicted":
+      switch (event.reason) {
+        case "dead":
+        case "invalid":
+        case "reset":
+        case "fatal":
+        case "driver":
+          return Effect.logWarning(`connection ${event.connection} is evicted: ${evictText[event.reason]}`)
+        default:
+          return Effect.logDebug(`connection ${event.connection} is evicted: ${event.reason}`)
+      }
+    case "Disconnected":
+      return event.error === undefined
+        ? undefined
+        : Effect.logWarning(`connection ${event.connection} was closed with an error: ${causeText(event.error)}`)
+    case "Abandoned":
+      return Effect.logWarning(`connection ${event.connection} did not close in time and was abandoned`)
+    case "HealthChanged":
+      return healthLog(event.from, event.report)
+    case "LeakSuspected":
+      return Effect.logWarning(`possible leak: ${holderText(event.holder)} and still does`)
+    case "LeakReturned":
+      return Effect.logWarning(`no leak after all: ${holderText(event.holder)} and has returned it`)
+    case "TransactionLeftOpen":
+      return Effect.logWarning(
+        `a transaction was left open and is rolled back: ${holderText(event.holder)}, and has returned it without a ` +
+          "commit; use `transaction`, which ends with its body, or end it before the lease ends"
+      )
+    case "Connected":
+      return Effect.logDebug(`connection ${event.connection} is open, after ${Math.round(event.tookMillis)} ms`)
+    case "Paused":
+      return Effect.logInfo("paused: callers wait")
+    case "Resumed":
+      return Effect.logInfo("resumed")
+    case "Resized":
+      return Effect.logInfo(`resized: min is ${event.min}, max is ${event.max}`)
+    case "Recycled":
+      return Effect.logInfo(`recycled: ${event.connections} connections leave`)
+    case "Draining":
+      return Effect.logDebug(`shutting down: ${event.leases} leases are out`)
+    case "Interrupting":
+      return Effect.logWarning(
+        `shutting down: interrupting those who still hold a connection: ${event.holders.map(holderText).join("; ")}`
+      )
+    case "Closed":
+      return Effect.logDebug("closed")
+    default:
+      return undefined
+  }
+}
+
+const connectText = (reason: ConnectFailure<unknown>): string =>
+  reason._tag === "ConnectTimedOut" ? failureText(reason) : causeText(failureCause(reason))
+
+const healthLog = (from: HealthStatus | undefined, { reasons, status }: HealthReport): Effect.Effect<void> => {
+  const was = from === undefined || from === status ? "" : `, was ${from}`
+  const why = reasons.length === 0 ? "" : `: ${reasons.map(reasonText).join("; ")}`
+  const text = `health: ${status}${was}${why}`
+  switch (status) {
+    case "healthy":
+      return from === undefined ? Effect.logDebug(text) : Effect.logInfo(text)
+    case "degraded":
+      return Effect.logWarning(text)
+    case "unhealthy":
+      return Effect.logError(text)
+  }
+}
+
+const evictText = {
+  dead: "it is no longer alive",
+  invalid: "it failed its validation",
+  reset: "it could not be reset",
+  fatal: "a lease ended with a failure that its driver calls fatal",
+  driver: "its driver threw when a lease began or ended"
+}
+
+const holderText = (holder: Holder): string =>
+  `${holder.label ?? "a caller"} (fiber #${holder.fiber}${
+    holder.span === undefined ? "" : `, span ${holder.span.spanId} of trace ${holder.span.traceId}`
+  }) held connection ${holder.connection} for ${Math.round(holder.heldMillis)} ms`

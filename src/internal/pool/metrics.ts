@@ -1,0 +1,182 @@
+/**
+ * Shows what pools count to Effect's registry of metrics. The registry is given functions, which read the state of the
+ * pool when somebody asks; nothing is written as things happen.
+ */
+import { Context, Metric } from "effect"
+import type { EvictReason } from "../../PoolEvent.ts"
+import * as PoolMetrics from "../../PoolMetrics.ts"
+import * as Histogram from "../structures/histogram.ts"
+import type { State } from "./state.ts"
+
+/** What is read of a pool. */
+type Source =
+  & Pick<State<unknown>, "settings" | "counters" | "connectTimes" | "waitTimes" | "useTimes">
+  & { readonly [List in Lists]: { readonly length: number } }
+type Lists = "connecting" | "idle" | "validating" | "inUse" | "resetting" | "closing" | "waiters"
+
+/** Has the metrics of a pool show what it counts, until it is closed. Answers with what has to be called then. */
+export const register = (source: Source, context: Context.Context<never>): () => void => {
+  const group = groupOf(source.settings.name, context)
+  group.join(source)
+  return () => group.leave(source)
+}
+
+/** The pools of one name. Nothing keeps anybody from making several, and each metric has one series for them all. */
+class Group {
+  readonly #context: Context.Context<never>
+  readonly #metrics: PoolMetrics.PoolMetrics
+  readonly #sources = new Set<Source>()
+  readonly #totals: Array<{ readonly keep: (source: Source) => void }> = []
+  #gauges: ReadonlyArray<Metric.Registration> = []
+
+  constructor(name: string, context: Context.Context<never>) {
+    this.#context = context
+    this.#metrics = PoolMetrics.of(name)
+    this.#showCounts()
+  }
+
+  join(source: Source): void {
+    if (this.#sources.size === 0) this.#showGauges()
+    this.#sources.add(source)
+  }
+
+  /** What it has counted stays. */
+  leave(source: Source): void {
+    this.#sources.delete(source)
+    for (const total of this.#totals) total.keep(source)
+    if (this.#sources.size > 0) return
+    for (const gauge of this.#gauges) gauge.remove()
+  }
+
+  #showGauges(): void {
+    const gauges: Array<Metric.Registration> = []
+    const show = (gauge: Metric.Gauge<number>, of: (source: Source) => number) => {
+      const get = () => {
+        let value = 0
+        for (const source of this.#sources) value += of(source)
+        return { value }
+      }
+      gauges.push(Metric.registerUnsafe(gauge, this.#context, readOnly(get)))
+    }
+    const { count, idleMax, idleMin, max, pendingRequests } = this.#metrics
+    show(count.idle, (source) => source.idle.length)
+    show(count.used, (source) => source.inUse.length)
+    for (const state of ["connecting", "validating", "resetting", "closing"] as const) {
+      show(count[state], (source) => source[state].length)
+    }
+    show(idleMax, (source) => source.settings.max)
+    show(idleMin, (source) => source.settings.min)
+    show(max, (source) => source.settings.max)
+    show(pendingRequests, (source) => source.waiters.length)
+    this.#gauges = gauges
+  }
+
+  #showCounts(): void {
+    const show = (counter: Metric.Counter<number>, of: (counters: Source["counters"]) => number) => {
+      let kept = 0
+      this.#totals.push({
+        keep: ({ counters }) => {
+          kept += of(counters)
+        }
+      })
+      const get = () => {
+        let count = kept
+        for (const { counters } of this.#sources) count += of(counters)
+        return { count, incremental: true }
+      }
+      Metric.registerUnsafe(counter, this.#context, readOnly(get))
+    }
+    const showTimes = (
+      histogram: Metric.Histogram<number>,
+      addTo: (sum: Histogram.Histogram, source: Source) => void
+    ) => {
+      const kept = new Histogram.Histogram()
+      this.#totals.push({ keep: (source) => addTo(kept, source) })
+      const get = () => {
+        const sum = new Histogram.Histogram()
+        Histogram.add(sum, kept)
+        for (const source of this.#sources) addTo(sum, source)
+        return inSeconds(sum)
+      }
+      Metric.registerUnsafe(histogram, this.#context, readOnly(get))
+    }
+    const {
+      abandoned,
+      connects,
+      createTime,
+      evictions,
+      leaks,
+      refusals,
+      resets,
+      timeouts,
+      useTime,
+      validations,
+      waitTime
+    } = this.#metrics
+    showTimes(createTime, (sum, source) => Histogram.add(sum, source.connectTimes))
+    showTimes(waitTime, (sum, source) => {
+      Histogram.add(sum, source.waitTimes)
+      // Those who did not wait are not recorded one by one.
+      Histogram.recordZero(sum, source.counters.checkouts - Histogram.count(source.waitTimes))
+    })
+    showTimes(useTime, (sum, source) => Histogram.add(sum, source.useTimes))
+    show(timeouts, (counters) => counters.timeouts)
+    show(connects.succeeded, (counters) => counters.connects)
+    show(connects.failed, (counters) => counters.connectFailures - counters.connectTimeouts)
+    show(connects.timed_out, (counters) => counters.connectTimeouts)
+    show(validations.succeeded, (counters) => counters.validations - counters.validationFailures)
+    show(validations.failed, (counters) => counters.validationFailures)
+    show(resets.succeeded, (counters) => counters.resets - counters.resetFailures)
+    show(resets.failed, (counters) => counters.resetFailures)
+    for (const reason of Object.keys(evictions) as ReadonlyArray<EvictReason>) {
+      show(evictions[reason], (counters) => counters.evictions[reason])
+    }
+    show(leaks, (counters) => counters.leaks)
+    show(refusals, (counters) => counters.refused)
+    show(abandoned, (counters) => counters.abandoned)
+  }
+}
+
+/** The groups in each registry, by name and by what the application attaches to all its metrics. */
+const groups = new WeakMap<object, Map<string, Group>>()
+
+const groupOf = (name: string, context: Context.Context<never>): Group => {
+  const registry = Context.get(context, Metric.MetricRegistry)
+  let named = groups.get(registry)
+  if (named === undefined) {
+    named = new Map()
+    groups.set(registry, named)
+  }
+  const attributes = Context.get(context, Metric.CurrentMetricAttributes)
+  const key = JSON.stringify([name, attributes])
+  let group = named.get(key)
+  if (group === undefined) {
+    // Nothing else of the context may live as long as the registry.
+    const own = Context.make(Metric.MetricRegistry, registry)
+    group = new Group(name, Context.add(own, Metric.CurrentMetricAttributes, attributes))
+    named.set(key, group)
+  }
+  return group
+}
+
+const readOnly = <State>(get: () => State) => ({ get, update: nothing, modify: nothing })
+
+const nothing = (): void => {}
+
+const inSeconds = (histogram: Histogram.Histogram): Metric.HistogramState => {
+  const buckets: Array<[number, number]> = []
+  let cumulated = 0
+  for (const [place, boundary] of PoolMetrics.boundaries.entries()) {
+    cumulated += histogram.counts[place]!
+    buckets.push([boundary, cumulated])
+  }
+  const { maxMillis, minMillis, sumMillis } = histogram
+  const count = Histogram.count(histogram)
+  return {
+    buckets,
+    count,
+    min: count === 0 ? 0 : minMillis / 1000,
+    max: maxMillis / 1000,
+    sum: sumMillis / 1000
+  }
+}

@@ -1,0 +1,97 @@
+/** What can be seen of a pool from outside, at one moment. Nothing here changes anything. */
+import type { ConnectionInfo, ConnectionState } from "../../Connection.ts"
+import type { ConnectionStats } from "../../ConnectionStats.ts"
+import type { AcquirePhase, Holder, Occupancy } from "../../PoolError.ts"
+import * as LinkedList from "../structures/linkedList.ts"
+import { type Entry, holderOf, isFault, type State, total, type Waiter } from "./state.ts"
+
+export const occupancy = <C>(state: State<C>): Occupancy => ({
+  max: state.settings.max,
+  total: total(state),
+  connecting: state.connecting.length,
+  idle: state.idle.length,
+  validating: state.validating.length,
+  inUse: state.inUse.length,
+  resetting: state.resetting.length,
+  closing: state.closing.length,
+  waiting: state.waiters.length
+})
+
+export const stats = <C>(state: State<C>): ConnectionStats => {
+  const { counters, settings } = state
+  return {
+    pool: settings.name,
+    min: settings.min,
+    ...occupancy(state),
+    utilization: state.inUse.length / settings.max,
+    averageWaitMillis: counters.checkouts === 0 ? 0 : state.waitedMillis / counters.checkouts,
+    ...counters,
+    evictions: { ...counters.evictions }
+  }
+}
+
+/** Who holds connections, longest first. */
+export const holders = <C>(state: State<C>, now: number, most: number): ReadonlyArray<Holder> => {
+  const found: Array<Holder> = []
+  for (const entry of LinkedList.members(state.inUse)) {
+    if (found.length === most) break
+    found.push(holderOf(entry, now))
+  }
+  return found
+}
+
+/** Every connection, in no particular order. */
+export const connections = <C>(state: State<C>, now: number): ReadonlyArray<ConnectionInfo> => {
+  const found: Array<ConnectionInfo> = []
+  const add = (list: LinkedList.LinkedList<Entry<C>>, name: ConnectionState) => {
+    for (const entry of LinkedList.members(list)) {
+      found.push({
+        id: entry.id,
+        state: list === state.closing && isBroken(entry) ? "error" : name,
+        generation: entry.generation,
+        uses: entry.uses,
+        ageMillis: now - (entry.connectedAt ?? entry.startedAt),
+        idleMillis: now - (list === state.inUse ? entry.lentAt : entry.idleSince),
+        evicted: entry.evicted
+      })
+    }
+  }
+  add(state.connecting, "connecting")
+  add(state.idle, "idle")
+  add(state.validating, "validating")
+  add(state.inUse, "in use")
+  add(state.resetting, "resetting")
+  add(state.closing, "closing")
+  return found
+}
+
+const isBroken = <C>(entry: Entry<C>): boolean => entry.connectedAt === undefined || isFault(entry.evicted)
+
+/** What the caller is waiting for: what is nearest to being lent serves whoever came first. */
+export const phaseOf = <C>(state: State<C>, waiter: Waiter<C>): AcquirePhase => {
+  if (state.paused) return "pause"
+  const { connecting, resetting, validating } = state
+  const soon = validating.length + resetting.length + connecting.length
+  let place = 0
+  for (let ahead = waiter.previous; ahead !== undefined && place <= soon; ahead = ahead.previous) place++
+  if (place < validating.length) return "validate"
+  if (place < validating.length + resetting.length) return "reset"
+  if (place < soon) return "connect"
+  // In a pause between two attempts: what comes of them, if anything, does not pass the checks.
+  if (total(state) < state.settings.max) return state.badStarts > 0 ? "validate" : "connect"
+  return "queue"
+}
+
+/**
+ * The connections that are known to their users as `lent`, also after their last lease. There may be several: a factory
+ * may give the same value twice.
+ */
+export const find = <C>(state: State<C>, lent: C): ReadonlyArray<Entry<C>> => {
+  const found: Array<Entry<C>> = []
+  for (const list of [state.inUse, state.idle, state.validating, state.resetting]) {
+    for (const entry of LinkedList.members(list)) {
+      if (Object.is(entry.connection, lent) || (lent !== undefined && Object.is(entry.lent, lent))) found.push(entry)
+    }
+  }
+  return found
+}

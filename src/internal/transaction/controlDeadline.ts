@@ -1,0 +1,67 @@
+/** The deadline of what begins and ends transactions, where the database is not in this process. */
+import { Cause, Deferred, Effect, Exit, type Fiber } from "effect"
+import { ConnectionError, isSqlError, SqlError, UnknownError } from "effect/sql/SqlError"
+import { ControlTimeout } from "../../TransactionError.ts"
+
+type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
+/**
+ * Waits for a control statement, at most for its deadline. The statement is run beside the caller, for it may hang where
+ * nothing can interrupt it; then it is left alone. With `restore`, the interrupt of the caller is passed on to it, and the
+ * caller waits for what it makes of that, still within the deadline.
+ */
+export const answered = <A>(
+  operation: string,
+  statement: Effect.Effect<A, SqlError>,
+  millis: number,
+  restore: Restore | undefined
+): Effect.Effect<A, SqlError> => {
+  if (millis === Infinity) return statement
+  return Effect.uninterruptible(Effect.gen(function*() {
+    // What may be interrupted of a statement with `restore` says so itself; the rest is carried out, and its answer counts.
+    const running = yield* Effect.forkDetach(statement, {
+      startImmediately: true,
+      uninterruptible: restore !== undefined
+    })
+    const now = running.pollUnsafe()
+    if (now !== undefined) return yield* now
+    const timer = yield* Effect.forkDetach(Effect.sleep(millis), { startImmediately: true })
+    const settled = Deferred.makeUnsafe<Exit.Exit<A, SqlError> | undefined>()
+    const settle = (exit: Exit.Exit<A, SqlError> | undefined) => {
+      Deferred.doneUnsafe(settled, Exit.succeed(exit))
+    }
+    running.addObserver(settle)
+    timer.addObserver(() => settle(undefined))
+    const exit = yield* restore === undefined ? Deferred.await(settled) : interruptibly(running, settled, restore)
+    timer.interruptUnsafe()
+    if (exit !== undefined) return yield* exit
+    running.interruptUnsafe()
+    return yield* Effect.fail(unanswered(operation, millis))
+  }))
+}
+
+const interruptibly = <A>(
+  running: Fiber.Fiber<A, SqlError>,
+  settled: Deferred.Deferred<Exit.Exit<A, SqlError> | undefined>,
+  restore: Restore
+): Effect.Effect<Exit.Exit<A, SqlError> | undefined> =>
+  Effect.flatMap(Effect.exit(restore(Deferred.await(settled))), (waited) => {
+    if (Exit.isSuccess(waited)) return Effect.succeed(waited.value)
+    running.interruptUnsafe()
+    return Deferred.await(settled)
+  })
+
+const unanswered = (operation: string, millis: number): SqlError => {
+  const message = `${operation} was not answered within ${millis} ms (controlTimeout), so its connection is closed`
+  return new SqlError({ reason: new ConnectionError({ cause: new ControlTimeout(message), message, operation }) })
+}
+
+export const isUnanswered = (error: unknown): boolean =>
+  isSqlError(error) && error.reason.cause instanceof ControlTimeout
+
+/** What a control statement failed with, as an error; whatever that was. */
+export const toError = (cause: Cause.Cause<SqlError>): SqlError => {
+  const error = Cause.squash(cause)
+  if (isSqlError(error)) return error
+  return new SqlError({ reason: new UnknownError({ cause: error, message: String(error), operation: "transaction" }) })
+}

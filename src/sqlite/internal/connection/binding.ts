@@ -1,0 +1,174 @@
+/**
+ * Parameters, exactly: what SQLite stores is what was given, or nothing is done at all. `node:sqlite` by itself makes
+ * every number a REAL, and NULL of a `NaN`, a `Date` and whatever is missing.
+ */
+import { Predicate } from "effect"
+import type { SqlError } from "effect/sql/SqlError"
+import type { SQLInputValue } from "node:sqlite"
+import type { SqlText } from "../sql/scanner.ts"
+import { refused } from "./errors.ts"
+
+/** What a statement is run with: in order for `?`, by name for `:a`, `@a` and `$a`. */
+export type Params = ReadonlyArray<unknown> | Readonly<Record<string, unknown>>
+
+/** The arguments for `node:sqlite`: the values in order, or instead of the first a record of all. */
+export type Bound = ReadonlyArray<SQLInputValue>
+
+const none: Bound = []
+
+/** The parameters as `node:sqlite` takes them. Throws a `SqlError` that names the first one it cannot be given. */
+export const bind = (operation: string, text: SqlText, params: Params | undefined): Bound => {
+  if (text.isNamed) return [named(operation, text, params) as never]
+  if (Array.isArray(params)) return positional(operation, text, params)
+  return params === undefined && text.placeholders.length === 0 ? none : unordered(operation, text, params)
+}
+
+const positional = (operation: string, text: SqlText, params: ReadonlyArray<unknown>): Bound => {
+  const { length } = text.placeholders
+  if (params.length !== length) throw miscounted(operation, length, params.length)
+  const bound: Array<SQLInputValue> = []
+  for (let at = 0; at < length; at++) {
+    const value = toSqlite(params[at])
+    if (value === undefined) throw unbindable(operation, String(at + 1), params[at])
+    bound.push(value)
+  }
+  return bound
+}
+
+/** No array, although there is no placeholder with a name. */
+const unordered = (operation: string, text: SqlText, params: unknown): Bound => {
+  const { length } = text.placeholders
+  if (params === undefined) throw miscounted(operation, length, 0)
+  if (!isRecord(params)) throw noParams(operation, params)
+  const [name] = Object.keys(params)
+  if (length > 0) throw refused(operation, `${operation}: the placeholders have no names: pass an array, not a record`)
+  if (name !== undefined) throw unknownName(operation, name, text)
+  return none
+}
+
+const named = (operation: string, text: SqlText, params: unknown): Record<string, SQLInputValue> => {
+  if (text.isPositional) {
+    throw refused(operation, `${operation}: the placeholders are a mixture of ? and names: use one kind`)
+  }
+  if (params === undefined) throw missingName(operation, text.placeholders[0]!)
+  if (Array.isArray(params)) {
+    throw refused(operation, `${operation}: the placeholders have names: pass a record, not an array`)
+  }
+  if (!isRecord(params)) throw noParams(operation, params)
+  const bound: Record<string, SQLInputValue> = {}
+  const used = new Set<string>()
+  for (const placeholder of text.placeholders) {
+    // A number that was left out, as 1 in `select ?2`, has no name; but then there are placeholders without.
+    const name = placeholder!
+    const key = Object.hasOwn(params, name) ? name : name.slice(1)
+    if (!Object.hasOwn(params, key)) throw missingName(operation, name)
+    if (used.has(key)) {
+      throw refused(
+        operation,
+        `${operation}: "${key}" is the name of several placeholders: write it with their prefixes`
+      )
+    }
+    used.add(key)
+    const value = toSqlite(params[key])
+    if (value === undefined) throw unbindable(operation, name, params[key])
+    bound[name] = value
+  }
+  for (const key of Object.keys(params)) {
+    if (!used.has(key)) throw unknownName(operation, key, text)
+  }
+  return bound
+}
+
+const isRecord = (params: unknown): params is Readonly<Record<string, unknown>> =>
+  Object.prototype.toString.call(params) === "[object Object]"
+
+const maxInteger = 2n ** 63n - 1n
+const minInteger = -(2n ** 63n)
+
+/** A value that SQLite keeps as it is, or nothing if there is none. */
+const toSqlite = (value: unknown): SQLInputValue | undefined => {
+  switch (typeof value) {
+    case "string":
+      return value.isWellFormed() ? value : undefined
+    case "number":
+      // Only a bigint becomes an INTEGER, and an INTEGER has no -0.
+      if (Number.isSafeInteger(value)) return Object.is(value, -0) ? value : BigInt(value)
+      return Number.isNaN(value) ? undefined : value
+    case "bigint":
+      return value >= minInteger && value <= maxInteger ? value : undefined
+    case "boolean":
+      return value ? 1n : 0n
+    case "object":
+      if (value === null) return value
+      // What was transferred to another thread looks empty.
+      if (ArrayBuffer.isView(value)) {
+        return value.byteLength === 0 && isDetached(value.buffer) ? undefined : value as Uint8Array
+      }
+      // Given as it is, an empty one becomes NULL.
+      return value instanceof ArrayBuffer && !value.detached ? new Uint8Array(value) : undefined
+    default:
+      return undefined
+  }
+}
+
+const isDetached = (buffer: ArrayBufferLike): boolean => buffer instanceof ArrayBuffer && buffer.detached
+
+const miscounted = (operation: string, placeholders: number, params: number): SqlError =>
+  refused(
+    operation,
+    `${operation}: ${counted(placeholders, "placeholder")} and ${counted(params, "parameter")}: ${
+      params < placeholders
+        ? `there is none for placeholder ${params + 1}`
+        : `parameter ${placeholders + 1} has no place`
+    }`
+  )
+
+const counted = (count: number, what: string): string => `${count} ${what}${count === 1 ? "" : "s"}`
+
+const missingName = (operation: string, name: string): SqlError =>
+  refused(operation, `${operation}: there is no parameter for the placeholder ${name}`)
+
+const unknownName = (operation: string, name: string, text: SqlText): SqlError =>
+  refused(
+    operation,
+    `${operation}: the parameter "${name}" has no place: ${
+      text.placeholders.length === 0
+        ? "there are no placeholders"
+        : `the placeholders are ${text.placeholders.join(", ")}`
+    }`
+  )
+
+const noParams = (operation: string, params: unknown): SqlError =>
+  refused(operation, `${operation}: the parameters are ${describe(params)}, allowed is an array or a record`)
+
+const unbindable = (operation: string, placeholder: string, value: unknown): SqlError =>
+  refused(
+    operation,
+    `${operation}: parameter ${placeholder} is ${
+      describe(value)
+    }, allowed is null, text, a number, a bigint of 64 bits, a boolean or bytes`
+  )
+
+const describe = (value: unknown): string => {
+  switch (typeof value) {
+    case "string":
+      return value.isWellFormed() ? "text" : "text with half a surrogate pair"
+    case "bigint":
+      return `the bigint ${value}`
+    case "symbol":
+    case "function":
+      return `a ${typeof value}`
+    case "object":
+      if (value === null) return "null"
+      return isBytes(value) ? "bytes that were transferred away" : `an object (${nameOf(value)})`
+    default:
+      return String(value)
+  }
+}
+
+const isBytes = (value: object): boolean => value instanceof ArrayBuffer || ArrayBuffer.isView(value)
+
+const nameOf = (value: object): string =>
+  Predicate.hasProperty(value, "constructor") && Predicate.isFunction(value.constructor)
+    ? value.constructor.name
+    : "without a prototype"

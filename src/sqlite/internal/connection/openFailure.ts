@@ -1,0 +1,99 @@
+/** Why a database could not be opened: SQLite only says that it could not. */
+import { SqlError, UnknownError } from "effect/sql/SqlError"
+import { accessSync, constants, type Stats, statSync } from "node:fs"
+import { dirname } from "node:path"
+import { show } from "../../../internal/options/rules.ts"
+import { nameOf, type Settings } from "../options/connection.ts"
+import { codeOfThrown, fromSqliteSaying, isLock, primaryOf, refused, sqliteMessage } from "./errors.ts"
+
+/**
+ * The error for what Node threw on opening, with what is wrong and with which file.
+ *
+ * Looks at the file from outside only: to open and close it would drop the locks that this process has on it.
+ */
+export const openFailure = (settings: Settings, thrown: unknown): SqlError => {
+  const code = codeOfThrown(thrown)
+  const why = code === undefined ? "" : `: ${explain(settings, code)}`
+  const said = code === undefined ? sqliteMessage(thrown) : `${sqliteMessage(thrown)}, code ${code}`
+  return fromSqliteSaying(thrown, "open", `cannot open ${nameOf(settings)}${why} (${said})`)
+}
+
+const explain = (settings: Settings, code: number): string => {
+  if (isLock(code)) {
+    return `another connection has had a lock on it for all of busyTimeout, ${settings.busyTimeout} ms`
+  }
+  switch (primaryOf(code)) {
+    case 8: // READONLY
+      return explainReadOnly(settings)
+    case 10: // IOERR
+      return "the disk, or the file system, failed"
+    case 11: // CORRUPT
+      return "it is corrupt"
+    case 14: // CANTOPEN
+      return explainCannotOpen(settings)
+    case 26: // NOTADB
+      return "it is not a SQLite database, or it is encrypted"
+    default:
+      return "SQLite refused"
+  }
+}
+
+const explainReadOnly = ({ filename, isReadOnly }: Settings): string => {
+  const folder = dirname(filename)
+  if (!isAllowed(folder, constants.W_OK)) {
+    return isReadOnly
+      ? `a database in WAL mode needs files beside it even to be read, and the folder "${folder}" is read-only`
+      : `SQLite needs files beside it, and the folder "${folder}" is read-only`
+  }
+  return "the file is read-only"
+}
+
+const explainCannotOpen = ({ filename, isReadOnly }: Settings): string => {
+  const file = lookAt(filename)
+  if (file?.isDirectory() === true) return "it is a folder"
+  if (file !== undefined) {
+    const wanted = isReadOnly ? constants.R_OK : constants.R_OK | constants.W_OK
+    return isAllowed(filename, wanted) ? "it cannot be opened" : "this process may not open the file"
+  }
+  const folder = dirname(filename)
+  const parent = lookAt(folder)
+  if (parent === undefined) return `the folder "${folder}" does not exist`
+  if (!parent.isDirectory()) return `"${folder}" is not a folder`
+  if (isReadOnly) return "the file does not exist, and a read-only connection does not create it"
+  return isAllowed(folder, constants.W_OK) ? "it cannot be created" : `the folder "${folder}" is read-only`
+}
+
+/**
+ * Throws the error for a file that is there but cannot be written. SQLite opens it all the same, to fail with the first
+ * statement that writes.
+ */
+export const refuseReadOnlyFile = (settings: Settings): void => {
+  if (isAllowed(settings.filename, constants.W_OK)) return
+  throw refused("open", `cannot open ${nameOf(settings)}: the file is read-only; to read it, set readOnly`)
+}
+
+/** The error for an `onOpen` that failed with something else than a `SqlError`. */
+export const onOpenFailed = (settings: Settings, error: unknown): SqlError => {
+  const message = `cannot open ${nameOf(settings)}: onOpen failed: ${
+    error instanceof Error ? error.message : show(error)
+  }`
+  return new SqlError({ reason: new UnknownError({ cause: error, message, operation: "open" }) })
+}
+
+/** What is there, if anything is that this process may see. */
+const lookAt = (path: string): Stats | undefined => {
+  try {
+    return statSync(path)
+  } catch {
+    return undefined
+  }
+}
+
+const isAllowed = (path: string, mode: number): boolean => {
+  try {
+    accessSync(path, mode)
+    return true
+  } catch {
+    return false
+  }
+}

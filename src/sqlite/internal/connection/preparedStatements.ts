@@ -1,0 +1,165 @@
+/** The prepared statements of one connection: those used last, up to a bound. */
+import type { StatementSync } from "node:sqlite"
+import * as LinkedList from "../../../internal/structures/linkedList.ts"
+import type { Authorizer } from "../sql/authorizer.ts"
+import type { Demand, Recall } from "../sql/demands.ts"
+import * as SqlText from "../sql/scanner.ts"
+import { refusedSql } from "./errors.ts"
+
+/**
+ * A statement that SQLite has compiled. After a change of the schema SQLite compiles it again by itself.
+ *
+ * What `node:sqlite` is told to make of rows stays with the statement: it is remembered here, and said again only if the
+ * next caller wants something else.
+ */
+export class Prepared extends LinkedList.Linked<Prepared> {
+  readonly sql: string
+  readonly text: SqlText.SqlText
+  readonly statement: StatementSync
+  /** What it asks of its connection besides rows. Mostly nothing. */
+  readonly demands: ReadonlyArray<Demand> | undefined
+  /** The text in bytes: about what SQLite keeps of it, and what its program grows with. */
+  readonly bytes: number
+  #givesArrays = false
+  #givesBigInts = false
+
+  constructor(
+    sql: string,
+    text: SqlText.SqlText,
+    statement: StatementSync,
+    demands: ReadonlyArray<Demand> | undefined
+  ) {
+    super()
+    this.sql = sql
+    this.text = text
+    this.statement = statement
+    this.demands = demands
+    this.bytes = Buffer.byteLength(sql)
+    // Names come with their prefixes, and the same name may have several.
+    if (text.isNamed) statement.setAllowBareNamedParameters(false)
+  }
+
+  giving(arrays: boolean, bigInts: boolean): StatementSync {
+    if (this.#givesArrays !== arrays) {
+      this.statement.setReturnArrays(arrays)
+      this.#givesArrays = arrays
+    }
+    if (this.#givesBigInts !== bigInts) {
+      this.statement.setReadBigInts(bigInts)
+      this.#givesBigInts = bigInts
+    }
+    return this.statement
+  }
+}
+
+/** The connection that the statements are of. */
+export interface Owner {
+  /** Throws if a statement may not make that demand. */
+  readonly admit: (demand: Demand, operation: string, sql: string, isAlone: boolean) => void
+  /** Whether there is a trigger of that name. */
+  readonly isTrigger: (name: string) => boolean
+}
+
+/**
+ * The text of all statements that one connection keeps, in bytes. What SQLite makes of a text grows with it, so without
+ * this a few hundred statements with values written into them would take hundreds of megabytes.
+ */
+export const statementBytesToKeep = 4 * 1024 * 1024
+
+export class Statements {
+  readonly #authorizer: Authorizer
+  readonly #owner: Owner
+  readonly #capacity: number
+  readonly #bytesToKeep: number
+  readonly #bySql = new Map<string, Prepared>()
+  /** Used last at the tail. */
+  readonly #byUse = new LinkedList.LinkedList<Prepared>()
+  #bytes = 0
+
+  constructor(authorizer: Authorizer, owner: Owner, capacity: number, bytesToKeep = statementBytesToKeep) {
+    this.#authorizer = authorizer
+    this.#owner = owner
+    this.#capacity = capacity
+    this.#bytesToKeep = bytesToKeep
+  }
+
+  get size(): number {
+    return this.#bySql.size
+  }
+
+  /** The texts of those that are kept. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  /**
+   * The statement for a text. Throws a `SqlError` if that is not exactly one, or if it may not do what it asks for, and
+   * what Node throws if it is no good.
+   */
+  get(operation: string, sql: string, isAlone: boolean): Prepared {
+    const last = this.#byUse.tail
+    const known = last !== undefined && last.sql === sql ? last : this.#bySql.get(sql)
+    if (known === undefined) return this.#prepare(operation, sql, isAlone)
+    if (known !== last) LinkedList.move(this.#byUse, known)
+    // What it may do depends on who runs it.
+    if (known.demands !== undefined) {
+      for (const demand of known.demands) this.#owner.admit(demand, operation, sql, isAlone)
+    }
+    return known
+  }
+
+  /** A statement for the caller alone, which may take its time with it: a kept one that is run again would start over. */
+  fresh(operation: string, sql: string, isAlone: boolean): Prepared {
+    const text = readSql(operation, sql)
+    if (text.statements > 1) {
+      throw refusedSql(operation, `${operation}: the SQL holds ${text.statements} statements, allowed is one: see exec`)
+    }
+    const demands: Array<Demand> = []
+    const recalls: Array<Recall> = []
+    const statement = this.#authorizer.prepare(sql, {
+      demanded: (demand) => {
+        // To compile it has no effect, and while SQLite is at it, it cannot be asked whether a trigger is behind it.
+        if (demand.kind === "recall") recalls.push(demand)
+        else {
+          this.#owner.admit(demand, operation, sql, isAlone)
+          demands.push(demand)
+        }
+      }
+    })
+    for (const demand of recalls) {
+      // A trigger asks for what it did itself, or the statement that it belongs to.
+      if (demand.source !== null && this.#owner.isTrigger(demand.source)) continue
+      this.#owner.admit(demand, operation, sql, isAlone)
+      demands.push(demand)
+    }
+    return new Prepared(sql, text, statement, demands.length === 0 ? undefined : demands)
+  }
+
+  #prepare(operation: string, sql: string, isAlone: boolean): Prepared {
+    const prepared = this.fresh(operation, sql, isAlone)
+    if (this.#capacity > 0 && prepared.bytes <= this.#bytesToKeep) {
+      this.#bySql.set(sql, prepared)
+      LinkedList.push(this.#byUse, prepared)
+      this.#bytes += prepared.bytes
+      while (this.#bySql.size > this.#capacity || this.#bytes > this.#bytesToKeep) this.#forget()
+    }
+    return prepared
+  }
+
+  /** Node frees the statement when nothing refers to it any more. */
+  #forget(): void {
+    const oldest = LinkedList.shift(this.#byUse)!
+    this.#bySql.delete(oldest.sql)
+    this.#bytes -= oldest.bytes
+  }
+}
+
+/** What a text of SQL holds. Throws a `SqlError` if that is nothing, or if SQLite would see something else. */
+export const readSql = (operation: string, sql: unknown): SqlText.SqlText => {
+  if (typeof sql !== "string") throw refusedSql(operation, `${operation}: the SQL is not text but ${typeof sql}`)
+  if (sql.includes("\0")) throw refusedSql(operation, `${operation}: the SQL holds a NUL, where SQLite would stop`)
+  if (!sql.isWellFormed()) throw refusedSql(operation, `${operation}: the SQL holds half a surrogate pair`)
+  const text = SqlText.read(sql)
+  if (text.statements === 0) throw refusedSql(operation, `${operation}: the SQL holds no statement`)
+  return text
+}

@@ -1,0 +1,55 @@
+/** Waiting for the locks of other processes without holding up this one. */
+import { Clock, Effect, identity, Random } from "effect"
+import { codeOf, isLock } from "./errors.ts"
+
+export interface LockOptions {
+  /** Which failures another attempt may cure. Default: the locks of others. */
+  readonly isWorthwhile?: ((code: number | undefined) => boolean) | undefined
+  /** Where all is uninterruptible, what makes the pauses interruptible. */
+  readonly restore?: (<A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>) | undefined
+}
+
+/**
+ * Runs an attempt again while it meets a lock, a millisecond or so after each, until it has done so for `timeoutMillis`;
+ * then fails with the last lock.
+ *
+ * The pause does not grow: the longer others wait, the less often they would ask, and those who come last would win.
+ */
+export const retryWhileLocked = <A, E, R>(
+  attempt: Effect.Effect<A, E, R>,
+  timeoutMillis: number,
+  options?: LockOptions
+): Effect.Effect<A, E, R> => {
+  const { isWorthwhile = isLock, restore = identity } = options ?? {}
+  return Effect.catch(
+    attempt,
+    (error) =>
+      isWorthwhile(codeOf(error)) ? goOn(error, attempt, timeoutMillis, isWorthwhile, restore) : Effect.fail(error)
+  )
+}
+
+const goOn = Effect.fnUntraced(function*<A, E, R>(
+  met: E,
+  attempt: Effect.Effect<A, E, R>,
+  timeoutMillis: number,
+  isWorthwhile: (code: number | undefined) => boolean,
+  restore: (pause: Effect.Effect<void>) => Effect.Effect<void>
+): Effect.fn.Return<A, E, R> {
+  const clock = yield* Clock.Clock
+  const startedAt = clock.monotonicTimeNanosUnsafe()
+  let error = met
+  for (;;) {
+    const waitedMillis = Number(clock.monotonicTimeNanosUnsafe() - startedAt) / 1e6
+    if (!isWorthwhile(codeOf(error)) || waitedMillis >= timeoutMillis) return yield* Effect.fail(error)
+    yield* restore(Effect.sleep(0.5 + (yield* Random.next)))
+    const exit = yield* Effect.result(attempt)
+    if (exit._tag === "Success") return exit.success
+    error = exit.failure
+  }
+})
+
+/**
+ * Whether what starts work, a transaction or a statement on its own, may succeed a moment later: it met a lock, or another
+ * was quicker between its look at the file and its taking the lock.
+ */
+export const mayStartLater = (code: number | undefined): boolean => isLock(code) || code === 517

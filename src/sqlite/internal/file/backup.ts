@@ -1,0 +1,158 @@
+/** A copy of a database while it is in use. */
+import { Cause, Effect, Exit, Option, Queue, Stream } from "effect"
+import type { SqlError } from "effect/sql/SqlError"
+import { renameSync } from "node:fs"
+import { LeaseExpiredError, PoolClosedError, type PoolError } from "../../../PoolError.ts"
+import * as SqliteConnection from "../../SqliteConnection.ts"
+import { BackupError } from "../../SqlitePoolError.ts"
+import type { BackupProgress } from "../connection/handle.ts"
+import { retryWhileLocked } from "../connection/retryWhileLocked.ts"
+import { resolveBackup } from "../options/pool.ts"
+import type { TwoPools } from "../pools.ts"
+import * as Target from "./backupTarget.ts"
+
+type Failure = BackupError | SqlError | LeaseExpiredError | PoolError<SqlError>
+
+type Progress = Queue.Queue<BackupProgress, Failure | Cause.Done>
+
+/**
+ * Copies the state of this moment. The connection is the copy's alone until it has ended, and holds on to that state: if
+ * it changed, SQLite would begin anew. What is not complete has another name.
+ */
+export const backup = (
+  pools: TwoPools,
+  filename: unknown,
+  options: unknown
+): Stream.Stream<BackupProgress, Failure> =>
+  Stream.callback<BackupProgress, Failure>(
+    (queue) =>
+      // Whoever reads the stream waits for this fiber, which others may interrupt: a shutdown does.
+      Effect.uninterruptibleMask((restore) =>
+        Effect.flatMap(Effect.exit(restore(copyTo(pools, filename, options, queue))), (exit) => {
+          if (Exit.isSuccess(exit)) return Queue.end(queue)
+          const failure = Cause.findErrorOption(exit.cause)
+          if (Option.isSome(failure)) return Queue.fail(queue, failure.value)
+          return Cause.hasInterruptsOnly(exit.cause)
+            ? Queue.fail(queue, new PoolClosedError({ pool: pools.readers.name, phase: "shutting down" }))
+            : Queue.failCause(queue, exit.cause)
+        })
+      ),
+    { bufferSize: 16, strategy: "sliding" }
+  )
+
+const copyTo = Effect.fnUntraced(function*(
+  pools: TwoPools,
+  filename: unknown,
+  options: unknown,
+  queue: Progress
+): Effect.fn.Return<void, Failure> {
+  const fail = (target: string) => (cause: unknown) => new BackupError({ pool: pools.settings.name, target, cause })
+  const { filename: database, isMemory } = pools.settings.connection
+  const own = isMemory ? undefined : database
+  const named = fail(String(filename))
+  const pagesAtATime = yield* Effect.fromResult(resolveBackup(pools.settings.name, options))
+  const target = yield* Effect.try({ try: () => Target.targetOf(filename, own), catch: named })
+  const failed = fail(target)
+  const left = yield* Effect.try({ try: () => Target.removeLeftovers(target), catch: failed })
+  if (left.length > 0) {
+    yield* Effect.annotateLogs(
+      Effect.logWarning(`copies that are not complete were left by an earlier backup, delete them: ${left.join(", ")}`),
+      "pool",
+      pools.settings.name
+    )
+  }
+  const copy = (connection: SqliteConnection.SqliteConnection) => {
+    const reading = pools.file?.ages.get(connection)
+    if (reading !== undefined) reading.isExempt = true
+    return Effect.acquireUseRelease(
+      Effect.sync(() => Target.newPartial(target)),
+      (partial) =>
+        pin(connection, pools.settings.connection.busyTimeout).pipe(
+          Effect.andThen(write(connection, partial, pagesAtATime, queue, failed)),
+          Effect.andThen(Effect.try({
+            try: () => {
+              // Somebody may have opened a database there meanwhile.
+              Target.refuse(target, own)
+              // All at once, so that nobody ever finds half of it.
+              renameSync(partial, target)
+            },
+            catch: failed
+          }))
+        ),
+      // What cannot be removed now is removed, or named, by the next backup.
+      (partial) =>
+        Effect.andThen(
+          Effect.ignore(Effect.try(() => Target.forgetPartial(partial))),
+          Effect.sync(() => unpin(connection))
+        )
+    )
+  }
+  if (pools.file !== undefined) yield* pools.file.gate.await
+  yield* pools.readers.use(copy, { label: "backup" })
+})
+
+/** Begins a transaction, and has SQLite decide which state it sees: by itself that would be at the first read. */
+const pin = (
+  connection: SqliteConnection.SqliteConnection,
+  busyTimeout: number
+): Effect.Effect<void, SqlError | LeaseExpiredError> => {
+  const once = Effect.try({
+    try: () => {
+      connection.execUnsafe("begin")
+      try {
+        connection.valuesUnsafe("pragma schema_version")
+      } catch (thrown) {
+        connection.execUnsafe("rollback")
+        throw thrown
+      }
+    },
+    catch: SqliteConnection.failure
+  })
+  return retryWhileLocked(once, busyTimeout)
+}
+
+/** A lease that a shutdown has ended is rolled back already. */
+const unpin = (connection: SqliteConnection.SqliteConnection): void => {
+  try {
+    connection.execUnsafe("rollback")
+  } catch {
+    // The pool resets it.
+  }
+}
+
+/** An interrupt stops the copy after its next step, and waits for that: another thread works on the connection. */
+const write = (
+  connection: SqliteConnection.SqliteConnection,
+  partial: string,
+  pagesAtATime: number,
+  queue: Progress,
+  failed: (cause: unknown) => BackupError
+): Effect.Effect<void, BackupError | LeaseExpiredError> =>
+  Effect.callback<void, BackupError | LeaseExpiredError>((resume) => {
+    let isStopped = false
+    const tell = (totalPages: number, remainingPages: number) =>
+      Queue.offerUnsafe(queue, { totalPages, remainingPages })
+    const onProgress = ({ remainingPages, totalPages }: BackupProgress) => {
+      if (isStopped) throw new Error("the backup was interrupted")
+      // Throws if the lease was ended, because the file is not at its place any more.
+      SqliteConnection.handleOf(connection, "backup")
+      tell(totalPages, remainingPages)
+    }
+    const onFailure = (cause: unknown) =>
+      resume(Effect.fail(cause instanceof LeaseExpiredError ? cause : failed(cause)))
+    const onSuccess = (totalPages: number) => {
+      tell(totalPages, 0)
+      resume(Effect.void)
+    }
+    let ended: Promise<void>
+    try {
+      ended = SqliteConnection.handleOf(connection, "backup").backup(partial, pagesAtATime, onProgress)
+        .then(onSuccess, onFailure)
+    } catch (thrown) {
+      return onFailure(thrown)
+    }
+    return Effect.suspend(() => {
+      isStopped = true
+      return Effect.promise(() => ended)
+    })
+  })

@@ -1,0 +1,92 @@
+/** A log beside a file that cannot be its own. SQLite would apply it all the same, or delete it. */
+import { closeSync, openSync, readSync, realpathSync, statSync } from "node:fs"
+import { DatabaseSync } from "node:sqlite"
+import { pathToFileURL } from "node:url"
+import { unconnected } from "../connection/errors.ts"
+import { nameOf, type Settings } from "../options/connection.ts"
+
+/**
+ * Throws the error for a log that is certainly not of this file: there is no file, or its pages have another size. What
+ * else there is to compare, an older copy of the same database may have in common with a newer log.
+ *
+ * Asks before this process has the database open: it is of no use after that.
+ */
+export const refuseStrayLog = (settings: Settings): void => {
+  const real = realOf(settings.filename)
+  const log = `${real}-wal`
+  // The log first: as long as a file is created by others it has none.
+  if (sizeOf(log) === 0) return
+  const refuse = (why: string) => unconnected("open", `cannot open ${nameOf(settings)}: ${why}`)
+  if (sizeOf(real) === 0) {
+    throw refuse(
+      `there is no database, but the log of one, "${log}": put the file back to which it belongs, or delete it`
+    )
+  }
+  const ofLog = pageSizeOfLog(log)
+  const ofFile = ofLog === undefined ? undefined : pageSizeOfFile(real)
+  if (ofLog === undefined || ofFile === undefined || ofLog === ofFile) return
+  throw refuse(
+    `"${log}" is the log of another file, and would destroy this one: it has pages of ${ofLog} bytes, the file of ` +
+      `${ofFile}. Delete "${log}" and "${real}-shm", or put the other file back`
+  )
+}
+
+const realOf = (path: string): string => {
+  try {
+    return realpathSync(path)
+  } catch {
+    return path
+  }
+}
+
+const sizeOf = (path: string): number => {
+  try {
+    return statSync(path, { throwIfNoEntry: false })?.size ?? 0
+  } catch {
+    // Opening it says why.
+    return 0
+  }
+}
+
+/** What the head of a log says, if SQLite would believe it. There are no locks on a log that could be lost by this. */
+const pageSizeOfLog = (log: string): number | undefined => {
+  const head = Buffer.alloc(32)
+  try {
+    const descriptor = openSync(log, "r")
+    try {
+      if (readSync(descriptor, head, 0, 32, 0) < 32) return undefined
+    } finally {
+      closeSync(descriptor)
+    }
+  } catch {
+    return undefined
+  }
+  const magic = head.readUInt32BE(0)
+  if (magic !== 0x377f0682 && magic !== 0x377f0683) return undefined
+  const read = magic % 2 === 0 ? (at: number) => head.readUInt32LE(at) : (at: number) => head.readUInt32BE(at)
+  let [first, second] = [0, 0]
+  for (let at = 0; at < 24; at += 8) {
+    first = (first + read(at) + second) >>> 0
+    second = (second + read(at + 4) + first) >>> 0
+  }
+  return first === head.readUInt32BE(24) && second === head.readUInt32BE(28) ? head.readUInt32BE(8) : undefined
+}
+
+/** What the file itself says. Read by SQLite, which knows of the locks that this process may have on it. */
+const pageSizeOfFile = (real: string): number | undefined => {
+  const address = pathToFileURL(real)
+  // The file alone, without its log.
+  address.searchParams.set("immutable", "1")
+  try {
+    const database = new DatabaseSync(address, { readOnly: true })
+    try {
+      // Of a file that is no database, it would tell what it makes by itself.
+      database.exec("select 1 from sqlite_schema limit 1")
+      return database.prepare("pragma page_size").get()!["page_size"] as number
+    } finally {
+      database.close()
+    }
+  } catch {
+    return undefined
+  }
+}

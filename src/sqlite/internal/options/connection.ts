@@ -1,0 +1,126 @@
+/** The options of a connection after they were checked. */
+import { Predicate, Result } from "effect"
+import type { SqlError } from "effect/sql/SqlError"
+import { resolve as absolute } from "node:path"
+import { check, type Checked, show, table } from "../../../internal/options/rules.ts"
+import type * as SqliteConnection from "../../SqliteConnection.ts"
+import { refused } from "../connection/errors.ts"
+import type { Lasting } from "../connection/lasting.ts"
+
+export interface Settings {
+  /** Absolute, or `:memory:`. */
+  readonly filename: string
+  readonly isMemory: boolean
+  readonly isReadOnly: boolean
+  /** Why a connection that only reads refuses to write, and what to do instead. Nothing: it was opened like that. */
+  readonly refusal?: string | undefined
+  /** Nothing: as it is. */
+  readonly journalMode: Options["journalMode"] | undefined
+  readonly synchronous: Options["synchronous"]
+  readonly foreignKeys: boolean
+  /** In bytes; `Infinity` for none. */
+  readonly journalSizeLimit: number
+  /** In pages. */
+  readonly walAutocheckpoint: number
+  /** In KiB. */
+  readonly cacheSize: number
+  readonly tempStore: Options["tempStore"]
+  /** In bytes; nothing: as it is. */
+  readonly pageSize: number | undefined
+  /** Nothing: as it is. */
+  readonly autoVacuum: Options["autoVacuum"]
+  readonly trustedSchema: boolean
+  /** In milliseconds. */
+  readonly busyTimeout: number
+  readonly statementCacheSize: number
+  /** What SQLite is extended by, on every connection that is opened from now on. Nothing: that is not allowed. */
+  readonly extensions: Set<string> | undefined
+  /** What statements have changed, where that lasts. Nothing: it is undone when a lease ends. */
+  readonly lasting: Lasting | undefined
+  /** What is done with each connection before it is lent. */
+  readonly onOpen: OnOpen | undefined
+}
+
+export type OnOpen = Exclude<SqliteConnection.Options["onOpen"], undefined>
+
+/** SQLite keeps these numbers in 32 bits. */
+const maxInt = 2 ** 31 - 1
+
+/** The options of a connection. */
+export const connectionTable = table({
+  filename: {
+    kind: "text",
+    required: true,
+    // SQLite takes options out of a URI, of which some, as a shared cache, break what a pool relies on.
+    accepts: (name) => name.trim() !== "" && !name.includes("\0") && !name.startsWith("file:"),
+    mustBe: "a path or \":memory:\", not a URI"
+  },
+  readOnly: { kind: "flag", default: false },
+  // Not `off`, in which there is no rollback; Node would not let SQLite do it either.
+  journalMode: { kind: "choice", of: ["wal", "delete", "truncate", "persist", "memory"], default: "wal" },
+  synchronous: { kind: "choice", of: ["off", "normal", "full", "extra"], default: "normal" },
+  foreignKeys: { kind: "flag", default: true },
+  journalSizeLimit: { kind: "bytes", default: 64 * 1024 * 1024, floor: 0 },
+  walAutocheckpoint: { kind: "count", default: 1000, floor: 0, ceiling: maxInt },
+  cacheSize: { kind: "count", default: 8000, floor: 1, ceiling: maxInt },
+  tempStore: { kind: "choice", of: ["memory", "file"], default: "memory" },
+  pageSize: { kind: "choice", of: [512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536] },
+  autoVacuum: { kind: "choice", of: ["none", "full", "incremental"] },
+  trustedSchema: { kind: "flag", default: false },
+  busyTimeout: { kind: "duration", default: "5 seconds", zero: true },
+  statementCacheSize: { kind: "count", default: 200, floor: 0, ceiling: maxInt },
+  onOpen: { kind: "value", accepts: Predicate.isFunction, mustBe: "a function that returns an effect" }
+}, [
+  {
+    fields: ["readOnly", "filename"],
+    broken: ({ filename, readOnly }) =>
+      readOnly && filename === ":memory:" ? "false for \":memory:\", which nothing else could fill" : undefined
+  },
+  {
+    fields: ["journalMode", "filename"],
+    broken: ({ filename, journalMode }, _, given) =>
+      given.has("journalMode") && journalMode !== "memory" && filename === ":memory:"
+        ? "\"memory\" for \":memory:\""
+        : undefined
+  }
+])
+
+type Options = Checked<typeof connectionTable.rules>
+
+/** Checks the options, all of them, and names what they come to. */
+export const resolve = (options: unknown): Result.Result<Settings, SqlError> => {
+  const { checked, given, problems } = check(connectionTable, options)
+  if (problems.length === 0) return Result.succeed(settingsOf(checked, given.has("journalMode")))
+  const name = given.has("filename") ? ` ${show(checked.filename)}` : ""
+  return Result.fail(refused("open", `SQLite database${name}: ${problems.map(({ message }) => message).join("; ")}`))
+}
+
+/** What the options come to. The file is the one meant now, wherever the process goes. */
+export const settingsOf = (options: Options, hasJournalMode: boolean): Settings => {
+  const { autoVacuum, busyTimeout, cacheSize, foreignKeys, journalSizeLimit, pageSize, statementCacheSize } = options
+  const { filename, journalMode, readOnly, synchronous, tempStore, trustedSchema, walAutocheckpoint } = options
+  const isMemory = filename === ":memory:"
+  return {
+    filename: isMemory ? filename : absolute(filename),
+    isMemory,
+    isReadOnly: readOnly,
+    journalMode: isMemory && !hasJournalMode ? undefined : journalMode,
+    synchronous,
+    foreignKeys,
+    journalSizeLimit,
+    walAutocheckpoint,
+    cacheSize,
+    tempStore,
+    pageSize,
+    autoVacuum,
+    trustedSchema,
+    busyTimeout,
+    statementCacheSize,
+    extensions: undefined,
+    lasting: undefined,
+    onOpen: options.onOpen as OnOpen | undefined
+  }
+}
+
+/** A database as it appears in messages. */
+export const nameOf = (settings: Settings): string => `the SQLite database "${settings.filename}"`

@@ -1,0 +1,125 @@
+/** The options of a SQLite pool: from the environment, and after they were checked. */
+import { type Config, Predicate, Result } from "effect"
+import { fromEnvironment } from "../../../internal/options/environment.ts"
+import { poolTable } from "../../../internal/options/pool.ts"
+import { unless } from "../../../internal/options/problems.ts"
+import { check, type Checked, table } from "../../../internal/options/rules.ts"
+import type * as PoolConfig from "../../../PoolConfig.ts"
+import type { PoolConfigError } from "../../../PoolError.ts"
+import type { Lasting } from "../connection/lasting.ts"
+import type { Mode } from "../file/checkpoint.ts"
+import * as Settings from "./connection.ts"
+import { connectionTable } from "./connection.ts"
+
+export interface PoolSettings {
+  readonly name: string
+  /** Of the connection that writes; those that read have the same. */
+  readonly connection: Settings.Settings
+  /** Those that both pools have in common. */
+  readonly pool: PoolConfig.PoolConfig
+  /** How long a reader beyond the first may be idle, in milliseconds. */
+  readonly idleTimeout: number
+  /** Readers at most. */
+  readonly readers: number
+  /** In bytes; `Infinity` for none. */
+  readonly walLimit: number
+  /** In milliseconds; `Infinity` for none. */
+  readonly maxReadAge: number
+  /** Whether one connection does everything, as in memory. */
+  readonly isOneConnection: boolean
+  /** For Effect's client. */
+  readonly client: ClientSettings
+}
+
+export interface ClientSettings {
+  readonly transformResultNames?: ((name: string) => string) | undefined
+  readonly transformQueryNames?: ((name: string) => string) | undefined
+  readonly spanAttributes?: Readonly<Record<string, unknown>> | undefined
+  /** No option here: for those who come from another client. */
+  readonly imitatesOneConnection?: boolean | undefined
+  /** Likewise. */
+  readonly lasting?: Lasting | undefined
+}
+
+const { journalMode: _journalMode, readOnly: _readOnly, ...ofConnections } = connectionTable.rules
+
+const { acquireTimeout, closeTimeout, drainTimeout, idleTimeout, leakThreshold, maxWaiting } = poolTable.rules
+
+const isFunction = { kind: "value", accepts: Predicate.isFunction, mustBe: "a function from name to name" } as const
+
+/** The options of a SQLite pool. */
+export const sqlitePoolTable = table({
+  ...ofConnections,
+  name: { kind: "text", default: "sqlite" },
+  acquireTimeout,
+  maxWaiting,
+  idleTimeout,
+  closeTimeout,
+  drainTimeout,
+  leakThreshold,
+  readers: { kind: "count", default: 4, floor: 1, finite: true },
+  // Less would be checkpointed all the time.
+  walLimit: { kind: "bytes", default: 64 * 1024 * 1024, floor: 1024 * 1024 },
+  maxReadAge: { kind: "duration", default: "5 minutes" },
+  transformResultNames: isFunction,
+  transformQueryNames: isFunction,
+  spanAttributes: { kind: "value", accepts: Predicate.isObject, mustBe: "a record" }
+})
+
+/** Checks the options, all of them. */
+export const resolve = (options: unknown): Result.Result<PoolSettings, PoolConfigError> => {
+  const { checked, problems } = check(sqlitePoolTable, options)
+  return Result.map(unless(checked.name, problems, checked), settingsOf)
+}
+
+const { filename: _filename, synchronous, ...ofTemporary } = sqlitePoolTable.rules
+
+// Nothing of it has to outlive the process: there is no waiting for the disk.
+const temporaryTable = table({ ...ofTemporary, synchronous: { ...synchronous, default: "off" } })
+
+/** `resolve` for a database whose file is not known yet. */
+export const resolveTemporary = (
+  options: unknown
+): Result.Result<(filename: string) => PoolSettings, PoolConfigError> => {
+  const { checked, problems } = check(temporaryTable, options)
+  return unless(checked.name, problems, (filename) => settingsOf({ ...checked, filename }))
+}
+
+/** SQLite counts pages in 32 bits. */
+const maxPages = 2 ** 31 - 1
+
+const backupTable = table({ pagesPerStep: { kind: "count", default: 1000, floor: 1, finite: true } })
+
+/** Pages that a backup copies in one step. */
+export const resolveBackup = (pool: string, options: unknown): Result.Result<number, PoolConfigError> => {
+  const { checked, problems } = check(backupTable, options === undefined ? {} : options)
+  return unless(pool, problems, Math.min(checked.pagesPerStep, maxPages))
+}
+
+const checkpointTable = table({ mode: { kind: "choice", of: ["passive", "full", "restart", "truncate"] } })
+
+export const resolveCheckpoint = (pool: string, mode: Mode): Result.Result<Mode, PoolConfigError> =>
+  unless(pool, check(checkpointTable, { mode }).problems, mode)
+
+/** What the options come to. */
+export const settingsOf = (options: Checked<typeof sqlitePoolTable.rules>): PoolSettings => {
+  const { acquireTimeout, closeTimeout, drainTimeout, leakThreshold, maxWaiting } = options
+  const { idleTimeout, maxReadAge, name, readers, walLimit } = options
+  const connection = Settings.settingsOf({ ...options, readOnly: false, journalMode: "wal" }, false)
+  const { spanAttributes, transformQueryNames, transformResultNames } = options as ClientSettings
+  return {
+    name,
+    connection,
+    pool: { acquireTimeout, closeTimeout, drainTimeout, leakThreshold, maxWaiting },
+    idleTimeout,
+    readers,
+    walLimit,
+    maxReadAge,
+    isOneConnection: connection.isMemory,
+    client: { spanAttributes, transformQueryNames, transformResultNames }
+  }
+}
+
+/** Every option from the configuration. What is not set is left out, but there is no database without a file. */
+export const config = (prefix: string | undefined): Config.Config<{ readonly filename: string }> =>
+  fromEnvironment(sqlitePoolTable, prefix) as Config.Config<{ readonly filename: string }>

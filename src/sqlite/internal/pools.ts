@@ -1,0 +1,183 @@
+/**
+ * The pools behind a SQLite database: one connection that writes, and some that read. In memory they are the same pool
+ * of one connection, and of a file that is only read the same pool of some.
+ *
+ * Everything that works on the database has its connections from here, and finds here the connection that a fiber works
+ * on already.
+ */
+import { Context, Effect, type Fiber, Option, type Scope } from "effect"
+import * as Reactivity from "effect/reactivity/Reactivity"
+import type { SqlError } from "effect/sql/SqlError"
+import * as ConnectionPool from "../../ConnectionPool.ts"
+import type { ConnectError, PoolConfigError, PoolError } from "../../PoolError.ts"
+import * as SqliteConnection from "../SqliteConnection.ts"
+import type { SqliteReader } from "../SqliteReader.ts"
+import * as Client from "./client/client.ts"
+import { refused } from "./connection/errors.ts"
+import { ReaderView } from "./connection/readerView.ts"
+import * as Refusal from "./connection/refusal.ts"
+import { SharedFile } from "./file/connections.ts"
+import { nameOf, type Settings } from "./options/connection.ts"
+import type { PoolSettings } from "./options/pool.ts"
+
+type Connection = SqliteConnection.SqliteConnection
+type Pool = ConnectionPool.ConnectionPool<Connection, SqlError>
+
+/** The connection that a fiber has in memory, for other reasons than a transaction. */
+export interface Held {
+  readonly side: "read" | "write"
+  readonly connection: Connection
+}
+
+export interface TwoPools {
+  readonly settings: PoolSettings
+  readonly writer: Pool
+  readonly readers: Pool
+  /** For those who will hold on to a state of the database: sometimes they have to wait, for the sake of the log. */
+  readonly acquireReader: (
+    options: ConnectionPool.AcquireOptions
+  ) => Effect.Effect<Connection, PoolError<SqlError>, Scope.Scope>
+  /** Nothing where one connection does everything. */
+  readonly file: SharedFile | undefined
+  /** Effect's client, and the transactions, over both. */
+  readonly client: Client.Client
+  /** In memory, the connection that a fiber has already: there is no other. */
+  readonly held: Context.Service<Held, Held>
+}
+
+/** What a fiber works on already, so that what it reads has to be read there. */
+export const readerOf = (pools: TwoPools, fiber: Fiber.Fiber<unknown, unknown>): SqliteReader | undefined => {
+  const connection = pools.client.joined(fiber) ?? heldBy(pools, fiber)?.connection
+  return connection && new ReaderView(connection, refusalOf(pools, fiber))
+}
+
+/** Who may not write in its transaction either is told so at once. */
+const refusalOf = ({ client, settings }: TwoPools, fiber: Fiber.Fiber<unknown, unknown>): string => {
+  if (settings.connection.isReadOnly) return Refusal.ofDatabase(settings.name)
+  if (client.transactor.session(fiber)?.mode.readOnly !== true) return Refusal.ofReader(settings.name)
+  return fiber.getRef(client.isSnapshot) ? Refusal.ofSnapshot : Refusal.ofTransaction
+}
+
+const heldBy = (pools: TwoPools, fiber: Fiber.Fiber<unknown, unknown>): Held | undefined =>
+  pools.file === undefined ? Context.getOrUndefined(fiber.context, pools.held) : undefined
+
+/**
+ * The connection of the transaction that a fiber is in, so that what it writes has to be written there. One that only reads
+ * refuses that: written elsewhere, it would neither be seen in the transaction nor be undone with it.
+ *
+ * In memory, what reads has the only connection there is, and writes on it as it would on another.
+ */
+export const writerOf = (pools: TwoPools, fiber: Fiber.Fiber<unknown, unknown>): Connection | undefined => {
+  const joined = pools.client.joined(fiber)
+  if (joined !== undefined) return joined
+  const held = heldBy(pools, fiber)
+  return held?.side === "read" ? held.connection : undefined
+}
+
+let nextId = 1
+
+/** Opens the pools for the current scope, which closes the readers first: who closes last can tidy up the log. */
+export const make = Effect.fnUntraced(function*(
+  settings: PoolSettings
+): Effect.fn.Return<TwoPools, PoolConfigError | ConnectError<SqlError>, Scope.Scope> {
+  const id = nextId++
+  const sides = yield* open(settings)
+  const held = Context.Service<Held, Held>(`effect-connection-pool/sqlite/held/${id}`)
+  const { readers, writer } = sides
+  const acquireReader: TwoPools["acquireReader"] = (options) =>
+    sides.file === undefined
+      ? writer.acquireWith(options)
+      : Effect.andThen(sides.file.gate.await, readers.acquireWith(options))
+  const client = yield* Client.make({
+    name: settings.name,
+    writer,
+    // There, it has to be seen that they are the same.
+    reader: readers === writer ? writer : { ...readers, acquire: acquireReader({}), acquireWith: acquireReader },
+    busyTimeout: settings.connection.busyTimeout,
+    isReadOnly: settings.connection.isReadOnly,
+    heldBy: settings.connection.isMemory ? (fiber) => Context.getOrUndefined(fiber.context, held) : undefined,
+    ...settings.client
+  }).pipe(Effect.provideService(Reactivity.Reactivity, yield* reactivity))
+  yield* Effect.addFinalizer(() => client.close)
+  return { settings, ...sides, acquireReader, client, held }
+})
+
+/** That of the application, so that others hear of what is written here. */
+const reactivity = Effect.flatMap(
+  Effect.serviceOption(Reactivity.Reactivity),
+  Option.match({ onNone: () => Reactivity.make, onSome: Effect.succeed })
+)
+
+const open = Effect.fnUntraced(function*(settings: PoolSettings) {
+  const lasting = { ...settings.pool, maxLifetime: Infinity, connectTimeout: settings.connection.busyTimeout + 10_000 }
+  // Only those who look after the health of a pool ask: a file does not go away as a server does.
+  const unasked = { ...lasting, validateAfterIdle: Infinity }
+  if (settings.isOneConnection && !settings.connection.isMemory) {
+    const file = new SharedFile(settings, yield* Effect.context<never>())
+    const pool = yield* ConnectionPool.make({
+      ...unasked,
+      factory: file.writing,
+      name: settings.name,
+      min: 1,
+      max: 1
+    })
+    return { writer: pool, readers: pool, file: undefined }
+  }
+  if (settings.connection.isMemory) {
+    const pool = yield* ConnectionPool.make({
+      ...lasting,
+      factory: inMemory(settings.connection),
+      name: settings.name,
+      min: 1,
+      max: 1,
+      idleTimeout: Infinity
+    })
+    // What is in it would be gone with its connection.
+    const kept: Pool = { ...pool, invalidate: () => Effect.succeed(false), recycle: Effect.succeed(0) }
+    return { writer: kept, readers: kept, file: undefined }
+  }
+  const file = new SharedFile(settings, yield* Effect.context<never>())
+  yield* Effect.addFinalizer(() => Effect.sync(() => file.ages.stop()))
+  if (settings.connection.isReadOnly) {
+    const pool = yield* ConnectionPool.make({
+      ...unasked,
+      factory: file.reading,
+      name: settings.name,
+      min: 1,
+      max: settings.readers,
+      idleTimeout: settings.idleTimeout
+    })
+    return { writer: pool, readers: pool, file }
+  }
+  const writer = yield* ConnectionPool.make({
+    ...unasked,
+    factory: file.writing,
+    name: `${settings.name}/writer`,
+    min: 1,
+    max: 1
+  })
+  const readers = yield* ConnectionPool.make({
+    ...unasked,
+    factory: file.reading,
+    name: `${settings.name}/readers`,
+    min: 0,
+    max: settings.readers,
+    idleTimeout: settings.idleTimeout
+  })
+  return { writer, readers, file }
+})
+
+/** Opens the database once: another connection would have another database, and an empty one. */
+const inMemory = (settings: Settings) => {
+  let wasOpened = false
+  const open = Effect.suspend(() => {
+    if (wasOpened) return Effect.fail(refused("open", `${nameOf(settings)} is gone with its connection`))
+    return Effect.tap(
+      SqliteConnection.openWith(settings),
+      Effect.sync(() => {
+        wasOpened = true
+      })
+    )
+  })
+  return SqliteConnection.factoryOf(open, true)
+}

@@ -1,0 +1,252 @@
+/** What a statement asks of its connection besides rows, and where it may: settings, other databases, what it remembers. */
+import type { Lasting } from "../connection/lasting.ts"
+import type { Settings } from "../options/connection.ts"
+
+export type Demand = Pragma | Recall | Attach | { readonly kind: "detach" | "temporary" }
+
+/** The file, if it is written into the statement. */
+export interface Attach {
+  readonly kind: "attach"
+  readonly file: string | null
+}
+
+/** A pragma, and the value that it is given, if any. */
+export interface Pragma {
+  readonly kind: "pragma"
+  /** In lower case. */
+  readonly name: string
+  readonly value: string | null
+  readonly schema: string | null
+}
+
+/** A function that tells what the connection did before. */
+export interface Recall {
+  readonly kind: "recall"
+  readonly name: string
+  /** The trigger, view or common table expression that calls it, if it is not the statement itself. */
+  readonly source: string | null
+}
+
+/** What decides whether a demand can have its effect. */
+export interface Circumstances {
+  readonly settings: Settings
+  /** Whether the connection is taken for this statement alone, so that its effect is gone with it. */
+  readonly isAlone: boolean
+  /** Whether a transaction is open on the connection. */
+  readonly isTransaction: boolean
+  /** Whether foreign keys are enforced at present. */
+  readonly foreignKeys: boolean
+  /** What statements have changed, if that lasts on this connection. */
+  readonly lasting: Lasting | undefined
+  /** Pragmas that were set as the connection was opened, by `keyOf`. */
+  readonly baseline: ReadonlyMap<string, Pragma>
+}
+
+/** Whether a pragma sets something on the connection that executes it, and not in the file, nor for this statement. */
+export const isSetting = ({ name, value }: Pragma): boolean => value !== null && !pragmasOfFile.has(name)
+
+/** Whether the connection is another one after it than it was before. */
+export const alters = (demand: Demand, at: Circumstances): boolean => {
+  switch (demand.kind) {
+    case "attach":
+    case "detach":
+    case "temporary":
+      return true
+    case "recall":
+      return false
+    case "pragma":
+      // SQLite takes this one back itself, with the transaction.
+      if (demand.name === "defer_foreign_keys" && at.isTransaction) return false
+      return isSetting(demand)
+  }
+}
+
+/** Why a demand is refused and what to do instead; nothing if it can have its effect. */
+export const refusalOf = (demand: Demand, at: Circumstances): string | undefined => {
+  if (demand.kind === "pragma" && demand.value !== null) {
+    const ignored = ignoredBecause(demand, at)
+    if (ignored !== undefined) return ignored
+  }
+  if (at.lasting !== undefined) return refusalWhereItLasts(demand, at, at.lasting)
+  return at.isAlone ? refusalAlone(demand, at) : undefined
+}
+
+/** Why SQLite would accept a pragma in silence and do nothing. */
+const ignoredBecause = ({ name, value }: Pragma, at: Circumstances): string | undefined => {
+  switch (name) {
+    case "foreign_keys":
+      if (!at.isTransaction || truthOf(value) === at.foreignKeys) return undefined
+      return "SQLite ignores this pragma inside a transaction: " +
+        "use transaction(effect, { foreignKeys: \"off\" }), which is not inside another, or the option foreignKeys"
+    case "schema_version":
+      return defensive
+    case "writable_schema":
+      // There is `reset`, which does no more than read the schema again.
+      return truthOf(value) ? defensive : undefined
+    default:
+      return undefined
+  }
+}
+
+const defensive =
+  "SQLite ignores this pragma, for the connection is defensive: change the schema with create, alter and drop"
+
+const refusalAlone = (demand: Demand, at: Circumstances): string | undefined => {
+  switch (demand.kind) {
+    case "attach":
+    case "detach":
+      return `${gone}: attach in onOpen, for every connection, or use write for as long as one body runs`
+    case "temporary":
+      return `${gone}: use one write or transaction for all that needs it, or make it in onOpen, on every connection`
+    case "recall":
+      return `${demand.name}() tells what its own connection did last, which may be anybody's work: ` +
+        "use returning, or run both statements in one transaction or write"
+    case "pragma":
+      if (!isSetting(demand) || isAsSet(demand, at)) return undefined
+      return `${gone}: ${wayFor(demand.name)}`
+  }
+}
+
+const gone = "each statement of sql has a connection for itself, so its effect would be gone with the next statement"
+
+const wayFor = (pragma: string): string => {
+  switch (pragma) {
+    case "foreign_keys":
+      return "use transaction(effect, { foreignKeys: \"off\" }) for one transaction, or the option foreignKeys"
+    case "defer_foreign_keys":
+      return "use it inside a transaction"
+    case "journal_mode":
+    case "locking_mode":
+      return "the pool needs it as it is"
+    case "page_size":
+    case "auto_vacuum":
+      return `use the option ${optionOf.get(pragma)} for a new file, or one write with this and vacuum`
+    default: {
+      const option = optionOf.get(pragma)
+      return option === undefined
+        ? "set it in onOpen, for every connection, or use write for as long as one body runs"
+        : `use the option ${option}`
+    }
+  }
+}
+
+/** Where statements expect one connection, there are others beside it, and at times another in its place. */
+const refusalWhereItLasts = (demand: Demand, at: Circumstances, lasting: Lasting): string | undefined => {
+  if (demand.kind === "temporary" || (demand.kind === "attach" && (demand.file === "" || demand.file === ":memory:"))) {
+    if (!lasting.isReadOnly) return undefined
+    return "with readonly there are several connections, and this would be of one of them: make it in onOpen, on each"
+  }
+  if (demand.kind !== "pragma" || !isSetting(demand) || isAsSet(demand, at)) return undefined
+  switch (demand.name) {
+    case "busy_timeout":
+      return "with it SQLite would stop the event loop: say it as a statement of its own, " +
+        "pragma busy_timeout = N, or use the option busyTimeout"
+    case "journal_mode":
+    case "locking_mode":
+      if (lasting.isOneConnection) return undefined
+      return "it would keep out the connections that read: use the option disableWAL, or a client of its own"
+    default:
+      return undefined
+  }
+}
+
+/** Whether a pragma asks for what is so on every connection anyhow. */
+const isAsSet = (pragma: Pragma, { baseline, settings }: Circumstances): boolean => {
+  const set = baseline.get(keyOf(pragma))?.value ?? settingOf(pragma.name, settings)
+  return set !== undefined && sameValue(pragma.name, set, pragma.value!)
+}
+
+/** Names what a pragma sets: that of the database where it names no other. */
+export const keyOf = ({ name, schema }: Pragma): string =>
+  schema === null || schema === "main" ? name : `${schema}.${name}`
+
+/** What a connection is opened with, as a pragma would say it. */
+const settingOf = (pragma: string, settings: Settings): string | undefined => {
+  switch (pragma) {
+    case "foreign_keys":
+      return String(settings.foreignKeys)
+    case "trusted_schema":
+      return String(settings.trustedSchema)
+    case "query_only":
+      return "off"
+    case "synchronous":
+      return settings.synchronous
+    case "journal_mode":
+      return settings.isMemory ? "memory" : settings.journalMode
+    case "locking_mode":
+      return "normal"
+    case "cache_size":
+      return `-${settings.cacheSize}`
+    case "temp_store":
+      return settings.tempStore
+    case "journal_size_limit":
+      return settings.journalSizeLimit === Infinity ? "-1" : String(settings.journalSizeLimit)
+    case "wal_autocheckpoint":
+      return String(settings.walAutocheckpoint)
+    case "busy_timeout":
+      return "0"
+    default:
+      return undefined
+  }
+}
+
+const sameValue = (pragma: string, set: string, asked: string): boolean => {
+  const [a, b] = [set.toLowerCase(), asked.toLowerCase()]
+  if (a === b) return true
+  const words = numbers.get(pragma)
+  if (words !== undefined) return words.indexOf(a) >= 0 && words.indexOf(a) === Number(b)
+  return flags.has(pragma) && truthOf(a) === truthOf(b)
+}
+
+/** Words that may be said as numbers: their position. */
+const numbers: ReadonlyMap<string, ReadonlyArray<string>> = new Map([
+  ["synchronous", ["off", "normal", "full", "extra"]],
+  ["temp_store", ["default", "file", "memory"]]
+])
+
+const flags: ReadonlySet<string> = new Set(["foreign_keys", "trusted_schema", "query_only"])
+
+/** A flag as SQLite reads it. */
+export const truthOf = (value: string | null): boolean =>
+  value !== null && (/^\d/.test(value) ? Number.parseInt(value, 10) !== 0 : /^(?:on|yes|true)$/i.test(value))
+
+/** A pragma again, for another connection. */
+export const spell = ({ name, schema, value }: Pragma): string =>
+  `pragma ${schema === null ? "" : `${quoteName(schema)}.`}${name} = '${value!.replaceAll("'", "''")}'`
+
+export const quoteName = (name: string): string => `"${name.replaceAll("\"", "\"\"")}"`
+
+/** The options of those that have one. */
+const optionOf: ReadonlyMap<string, string> = new Map([
+  ["foreign_keys", "foreignKeys"],
+  ["synchronous", "synchronous"],
+  ["cache_size", "cacheSize"],
+  ["default_cache_size", "cacheSize"],
+  ["temp_store", "tempStore"],
+  ["page_size", "pageSize"],
+  ["auto_vacuum", "autoVacuum"],
+  ["trusted_schema", "trustedSchema"],
+  ["journal_size_limit", "journalSizeLimit"],
+  ["wal_autocheckpoint", "walAutocheckpoint"],
+  ["busy_timeout", "busyTimeout"]
+])
+
+/** Pragmas whose argument is a question or a task, or is kept in the file, and not a setting of the connection. */
+const pragmasOfFile: ReadonlySet<string> = new Set([
+  "application_id",
+  "foreign_key_check",
+  "foreign_key_list",
+  "incremental_vacuum",
+  "index_info",
+  "index_list",
+  "index_xinfo",
+  "integrity_check",
+  "optimize",
+  "quick_check",
+  "schema_version",
+  "table_info",
+  "table_list",
+  "table_xinfo",
+  "user_version",
+  "wal_checkpoint"
+])
