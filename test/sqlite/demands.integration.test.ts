@@ -325,9 +325,21 @@ describe("a lease", () => {
       })
       assert.deepStrictEqual(changed, { ...before, foreignKeys: [[0]], cacheSize: [[7]], temporary: [["x"]] })
       assert.deepStrictEqual(yield* pool.writeSync(sessionOf), before)
-      // Not even a text that is known gets through, on the connection that knows it.
-      yield* pool.write((connection) => connection.query("pragma cache_size"))
-      assert.include(yield* refusal(pool.sql`pragma cache_size = 7`), "cacheSize")
+    }))
+
+  it.effect("does not open the way for those after it, who say what its connection knows already", () =>
+    Effect.gen(function*() {
+      // It is never opened anew, so that what is prepared stays so.
+      const pool = yield* make({ filename: ":memory:" })
+      const small = "pragma cache_size = 7"
+      const off = "pragma foreign_keys = off"
+      const before = yield* pool.writeSync(sessionOf)
+      for (let round = 0; round < 2; round++) {
+        yield* pool.write((connection) => Effect.andThen(connection.query(small), connection.query(off)))
+        assert.deepStrictEqual(yield* pool.writeSync(sessionOf), before)
+        assert.include(yield* refusal(pool.sql.unsafe(small)), "cacheSize")
+        assert.include(yield* refusal(pool.transaction(pool.sql.unsafe(off))), "inside a transaction")
+      }
     }))
 
   it.effect("sees a script stop at what is refused, with what came before it done", () =>
