@@ -1,7 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, type Fiber, Result } from "effect"
 import * as PoolOptions from "../../src/internal/options/pool.ts"
+import * as Lending from "../../src/internal/pool/lending.ts"
+import * as Line from "../../src/internal/pool/line.ts"
+import * as Operator from "../../src/internal/pool/operator.ts"
+import * as Outcomes from "../../src/internal/pool/outcomes.ts"
+import * as Rounds from "../../src/internal/pool/rounds.ts"
 import * as State from "../../src/internal/pool/state.ts"
+import * as Upkeep from "../../src/internal/pool/upkeep.ts"
 import * as Deadlines from "../../src/internal/structures/deadlines.ts"
 import * as Histogram from "../../src/internal/structures/histogram.ts"
 import type * as PoolConfig from "../../src/PoolConfig.ts"
@@ -43,8 +49,8 @@ class Waiter extends State.Waiter<string> {
 const perform = (state: State.State<string>, now: number) => {
   for (let entry = state.starting.shift(); entry !== undefined; entry = state.starting.shift()) {
     entry.isStarting = false
-    if (entry.list === state.connecting) State.connected(state, entry, `connection ${entry.id}`, now)
-    else if (entry.list === state.closing) State.closed(state, entry, undefined, now)
+    if (entry.list === state.connecting) Outcomes.connected(state, entry, `connection ${entry.id}`, now)
+    else if (entry.list === state.closing) Outcomes.closed(state, entry, undefined, now)
   }
 }
 
@@ -52,14 +58,14 @@ describe("State", () => {
   it("keeps no deadline for a caller who was served, refused or has left", () => {
     const state = make({ max: 1 })
     const [served, refused, left] = [caller(), caller(), caller()]
-    State.join(state, new Waiter(served), 0)
-    State.join(state, new Waiter(refused), 0)
-    State.join(state, new Waiter(left), 0)
+    Line.join(state, new Waiter(served), 0)
+    Line.join(state, new Waiter(refused), 0)
+    Line.join(state, new Waiter(left), 0)
     assert.strictEqual(Deadlines.nextDue(state.deadlines), 30_000)
-    State.settle(state, 0)
+    Lending.settle(state, 0)
     perform(state, 0)
-    State.refuse(state, refused.waiter!, { _tag: "PoolClosedError" } as never)
-    State.end(state, left, 0)
+    Line.refuse(state, refused.waiter!, { _tag: "PoolClosedError" } as never)
+    Lending.end(state, left, 0)
     assert.strictEqual(Deadlines.nextDue(state.deadlines), Infinity)
     assert.deepStrictEqual([served.stage, refused.stage, left.stage], ["granted", "refused", "ended"])
     assert.strictEqual(state.ready.length, 2)
@@ -68,31 +74,31 @@ describe("State", () => {
   it("gives a lease back once, however often it is ended", () => {
     const state = make({ max: 1 })
     const lease = caller()
-    State.join(state, new Waiter(lease), 0)
-    State.settle(state, 0)
+    Line.join(state, new Waiter(lease), 0)
+    Lending.settle(state, 0)
     perform(state, 0)
-    State.hold(state, lease)
-    State.end(state, lease, 1)
-    State.end(state, lease, 2)
+    Lending.hold(state, lease)
+    Lending.end(state, lease, 1)
+    Lending.end(state, lease, 2)
     assert.deepStrictEqual([state.idle.length, state.inUse.length], [1, 0])
     assert.deepStrictEqual([state.counters.checkouts, state.counters.returns], [1, 1])
   })
 
   it("lends an idle connection in one step, without a place in line", () => {
     const state = make({ max: 1, min: 1 })
-    State.settle(state, 0)
+    Lending.settle(state, 0)
     perform(state, 0)
     const lease = caller()
-    assert.isTrue(State.take(state, lease, 0))
+    assert.isTrue(Lending.take(state, lease, 0))
     assert.isUndefined(lease.waiter)
-    assert.isFalse(State.take(state, caller(), 0))
+    assert.isFalse(Lending.take(state, caller(), 0))
   })
 
   it("starts an operation on a connection once, even if it is to be closed before that began", () => {
     const state = make({ max: 2, min: 2 })
-    State.settle(state, 0)
+    Lending.settle(state, 0)
     assert.deepStrictEqual(state.starting.map((entry) => entry.id), [1, 2])
-    State.drain(state)
+    Operator.drain(state)
     assert.deepStrictEqual(state.starting.map((entry) => entry.id), [1, 2])
     assert.strictEqual(state.closing.length, 2)
     perform(state, 0)
@@ -101,49 +107,49 @@ describe("State", () => {
 
   it("times every eighth synchronous lease, as long as nobody waits or watches", () => {
     const state = make({ max: 1, min: 1 })
-    State.settle(state, 0)
+    Lending.settle(state, 0)
     perform(state, 0)
     const timed: Array<number> = []
     for (let lease = 0; lease < 20; lease++) {
       const one = caller()
-      State.take(state, one, lease)
-      if (State.isTimed(state)) {
+      Lending.take(state, one, lease)
+      if (Lending.isTimed(state)) {
         timed.push(lease)
         state.syncMillis = 0.25
-        State.end(state, one, lease + 0.25)
-      } else State.end(state, one, lease)
+        Lending.end(state, one, lease + 0.25)
+      } else Lending.end(state, one, lease)
     }
     assert.deepStrictEqual(timed, [0, 8, 16])
     // The others are taken to be as long.
     assert.deepStrictEqual([Histogram.count(state.useTimes), state.useTimes.sumMillis], [20, 5])
     state.isWatched = true
-    assert.isTrue(State.isTimed(state))
+    assert.isTrue(Lending.isTimed(state))
     state.isWatched = false
-    assert.isFalse(State.isTimed(state))
-    State.join(state, new Waiter(caller()), 20)
-    assert.isTrue(State.isTimed(state))
+    assert.isFalse(Lending.isTimed(state))
+    Line.join(state, new Waiter(caller()), 20)
+    assert.isTrue(Lending.isTimed(state))
   })
 
   it("closes an idle connection that has expired, and that a caller meets before the timer, for its age", () => {
     const state = make({ max: 1, min: 1, maxLifetime: "1 minute", lifetimeJitter: 0 })
-    State.settle(state, 0)
+    Lending.settle(state, 0)
     perform(state, 0)
-    assert.isFalse(State.take(state, caller(), 60_000))
+    assert.isFalse(Lending.take(state, caller(), 60_000))
     assert.strictEqual(state.counters.evictions.lifetime, 1)
   })
 
   it("takes only the round that was cancelled out of the line, and only if it is in it", () => {
     const state = make({ max: 1, min: 1 }, { validates: true })
-    State.settle(state, 0)
+    Lending.settle(state, 0)
     perform(state, 0)
     const [running, next, ended] = [1, 2, 3].map(() =>
       new State.Round<string>({ concurrency: 1, timeoutMillis: undefined, mayConnect: false }, () => {})
     )
-    State.beginRound(state, running!, 0)
-    State.beginRound(state, next!, 0)
-    State.cancelRound(state, ended!, 0)
+    Rounds.beginRound(state, running!, 0)
+    Rounds.beginRound(state, next!, 0)
+    Rounds.cancelRound(state, ended!, 0)
     assert.deepStrictEqual(state.rounds, [running, next])
-    State.cancelRound(state, next!, 0)
+    Rounds.cancelRound(state, next!, 0)
     assert.deepStrictEqual(state.rounds, [running])
     assert.isFalse(state.outbox.some(({ _tag }) => _tag === "Checked"))
   })
@@ -160,7 +166,7 @@ describe("attempts to connect that end in another order than they began", () => 
     for (const [order, place] of Object.entries(orders)) {
       for (const now of [0, 1500]) {
         const state = make({ max: count, min: count })
-        State.settle(state, 0)
+        Lending.settle(state, 0)
         const entries = state.starting.splice(0)
         let steps = 0
         for (const entry of entries) {
@@ -176,7 +182,7 @@ describe("attempts to connect that end in another order than they began", () => 
           })
         }
         for (let index = 0; index < count; index++) {
-          State.connected(state, entries[place(index)]!, `connection ${index}`, now)
+          Outcomes.connected(state, entries[place(index)]!, `connection ${index}`, now)
         }
         assert.strictEqual(state.idle.length, count)
         assert.isAtMost(steps, 10 * count, `${order}, after ${now} ms`)
@@ -186,17 +192,17 @@ describe("attempts to connect that end in another order than they began", () => 
 
   it("stop counting for those who wait once they are late and overtaken, the first of them first", () => {
     const state = make({ max: 4 })
-    for (let index = 0; index < 3; index++) State.join(state, new Waiter(caller()), 0)
-    State.settle(state, 0)
+    for (let index = 0; index < 3; index++) Line.join(state, new Waiter(caller()), 0)
+    Lending.settle(state, 0)
     const [first, second, third] = state.starting.splice(0)
-    State.connected(state, second!, "second", 0)
+    Outcomes.connected(state, second!, "second", 0)
     assert.strictEqual(state.upkeepAt, 1000)
-    State.connected(state, third!, "third", 0)
-    State.settle(state, 999)
+    Outcomes.connected(state, third!, "third", 0)
+    Lending.settle(state, 999)
     assert.deepStrictEqual([state.starting.length, state.waiters.length], [0, 1])
-    State.upkeep(state, 1000)
+    Upkeep.upkeep(state, 1000)
     assert.deepStrictEqual([state.starting.length, state.connecting.length], [1, 2])
-    State.connected(state, first!, "first", 1001)
+    Outcomes.connected(state, first!, "first", 1001)
     assert.strictEqual(state.waiters.length, 0)
   })
 })

@@ -28,12 +28,19 @@ import * as LinkedList from "../structures/linkedList.ts"
 import * as Alarm from "../structures/timer.ts"
 import { Events } from "./events.ts"
 import { HeldByFiber } from "./heldByFiber.ts"
+import * as Leaving from "./leaving.ts"
+import * as Lending from "./lending.ts"
+import * as Line from "./line.ts"
 import { logOf } from "./log.ts"
 import * as Metrics from "./metrics.ts"
+import * as Operator from "./operator.ts"
+import * as Outcomes from "./outcomes.ts"
+import * as Rounds from "./rounds.ts"
 import type { Settings } from "./settings.ts"
 import * as Ladder from "./shutdown.ts"
 import * as Spans from "./spans.ts"
 import * as State from "./state.ts"
+import * as Upkeep from "./upkeep.ts"
 import * as View from "./view.ts"
 
 export interface ShutdownReport {
@@ -152,7 +159,7 @@ export class Pool<C, E> {
     const refused = mayTake ? claim.resolve() : undefined
     if (refused !== undefined) return Effect.fail(refused)
     const now = this.now()
-    if (!mayTake || !State.take(state, claim, now)) {
+    if (!mayTake || !Lending.take(state, claim, now)) {
       // It asks once what ends its lease is installed: see `Use`. Until then it has no place in line.
       claim.f = (connection) => sync(connection, body, onThrow)
       // It may have found one that has to be closed.
@@ -163,11 +170,11 @@ export class Pool<C, E> {
     // somebody wants to know: the connection counts as idle from when it was taken.
     const exit = sync(claim.entry!.lent!, body, onThrow)
     const failure = failureIn(exit)
-    if (State.isTimed(state)) {
+    if (Lending.isTimed(state)) {
       const ended = this.now()
       state.syncMillis = ended - now
-      State.end(state, claim, ended, failure)
-    } else State.end(state, claim, now, failure)
+      Lending.end(state, claim, ended, failure)
+    } else Lending.end(state, claim, now, failure)
     this.#attend()
     return exit
   }
@@ -184,7 +191,7 @@ export class Pool<C, E> {
       if (refused !== undefined) return Effect.fail(refused)
       // All in one step: an acquire that fails leaves nothing in the scope, one that succeeds cannot be lost.
       let isSecured = false
-      if (State.take(this.state, claim, this.now())) {
+      if (Lending.take(this.state, claim, this.now())) {
         isSecured = Runtime.addFinalizer(scope, fiber, (exit) => this.#ended(claim, exit))
         if (!isSecured) this.end(claim)
       }
@@ -231,7 +238,7 @@ export class Pool<C, E> {
     if (lease.stage === "ended") return
     if (this.#isAsking) this.#outside(() => this.end(lease, exit))
     else {
-      State.end(this.state, lease, this.now(), exit && failureIn(exit))
+      Lending.end(this.state, lease, this.now(), exit && failureIn(exit))
       this.#attend()
     }
   }
@@ -245,7 +252,7 @@ export class Pool<C, E> {
   /** The end of a lease whose fiber was dropped, and will not return it. */
   lose(lease: State.Lease<C>): void {
     this.#outside(() => {
-      State.lose(this.state, lease, this.now())
+      Line.lose(this.state, lease, this.now())
       this.#attend()
     })
   }
@@ -259,7 +266,7 @@ export class Pool<C, E> {
     const refused = claim.resolve()
     if (refused !== undefined) return Effect.fail(refused)
     const now = this.now()
-    if (!State.take(this.state, claim, now)) return this.#wait(claim, now)
+    if (!Lending.take(this.state, claim, now)) return this.#wait(claim, now)
     const lent = claim.entry!.lent!
     this.#attend()
     return run(claim.f!, lent)
@@ -269,7 +276,7 @@ export class Pool<C, E> {
   goOn<A, X, R>(claim: Claim<C, E, A, X, R>): Effect.Effect<A, X | PoolError<E>, R> {
     // A shutdown may have taken back what it was granted.
     if (claim.stage !== "granted") return Effect.fail(this.#closedError())
-    State.hold(this.state, claim)
+    Lending.hold(this.state, claim)
     const lent = claim.entry!.lent!
     this.#attend()
     return run(claim.f!, lent)
@@ -279,13 +286,13 @@ export class Pool<C, E> {
     const { state } = this
     const refusal = this.#refusal(claim, now)
     if (refusal !== undefined) {
-      State.turnAway(state, claim)
+      Line.turnAway(state, claim)
       this.#attend()
       return Effect.fail(refusal)
     }
     const caller = new Caller<C, E, A, X, R>(claim)
-    State.join(state, caller, now)
-    State.settle(state, now)
+    Line.join(state, caller, now)
+    Lending.settle(state, now)
     if (state.isPending) this.#run()
     else this.#setAlarm()
     // The one who does not want to wait at all.
@@ -312,8 +319,8 @@ export class Pool<C, E> {
     const { state } = this
     const pool = state.settings.name
     if (state.phase !== "open") return this.#closedError()
-    State.endLostBeforeWait(state, now)
-    if (State.isSelfDeadlock(state, lease)) {
+    Line.endLostBeforeWait(state, now)
+    if (Line.isSelfDeadlock(state, lease)) {
       return new SelfDeadlockError({ pool, fiber: lease.fiber.id, occupancy: View.occupancy(state) })
     }
     if (state.waiters.length >= state.settings.maxWaiting) {
@@ -333,7 +340,7 @@ export class Pool<C, E> {
     const waiting = late.filter((waiter) => waiter.lease.stage === "waiting")
     if (waiting.length === 0) return
     const numbers = this.#numbers(now)
-    const leases = State.leasesByFiber(state)
+    const leases = Line.leasesByFiber(state)
     // Made by a timer, an error has no stack worth its price.
     const errors = withoutStack(() =>
       waiting.map((waiter) =>
@@ -354,7 +361,7 @@ export class Pool<C, E> {
         state,
         PoolEvent.AcquireTimedOut({ fiber: waiter.lease.fiber.id, waitedMillis: error.waitedMillis })
       )
-      State.refuse(state, waiter, error)
+      Line.refuse(state, waiter, error)
     }
   }
 
@@ -443,7 +450,7 @@ export class Pool<C, E> {
     const { closing, connecting, resetting, validating, waiters } = this.state
     const isAwaited = waiters.length + connecting.length + validating.length + resetting.length + closing.length > 0 ||
       this.#shutdown !== undefined
-    this.#alarm.set(State.nextDue(this.state, this.now), isAwaited)
+    this.#alarm.set(Upkeep.nextDue(this.state, this.now), isAwaited)
   }
 
   readonly #ring = (now: number): void => {
@@ -459,7 +466,7 @@ export class Pool<C, E> {
   /** Does what it is time for. */
   #lookAfter(now: number): void {
     const { state } = this
-    if (Deadlines.nextDue(state.deadlines) <= now) State.endLost(state, now)
+    if (Deadlines.nextDue(state.deadlines) <= now) Line.endLost(state, now)
     const late: Array<State.Waiter<C>> = []
     for (;;) {
       const due = Deadlines.takeDue(state.deadlines, now)
@@ -469,8 +476,8 @@ export class Pool<C, E> {
       else this.#descend(this.#shutdown!, true)
     }
     this.#timeOut(late, now)
-    State.upkeep(state, now)
-    State.settle(state, now)
+    Upkeep.upkeep(state, now)
+    Lending.settle(state, now)
   }
 
   #publish(): void {
@@ -500,7 +507,7 @@ export class Pool<C, E> {
           Spans.connect(settings.name, entry.id, Scope.provide(attempt, scope)),
           (exit, now) => {
             if (Exit.isSuccess(exit)) {
-              State.connected(this.state, entry, exit.value, now)
+              Outcomes.connected(this.state, entry, exit.value, now)
             } else this.#connectFailed(entry, failureOf(exit.cause), now)
           }
         )
@@ -509,13 +516,13 @@ export class Pool<C, E> {
         const validate = Effect.suspend(() => this.#factory.validate!(entry.connection as C))
         const timeout = entry.round?.timeoutMillis ?? settings.validateTimeout
         return this.#perform(entry, timeout, validate, (exit, now) => {
-          State.wasValidated(this.state, entry, Exit.isSuccess(exit) && exit.value === true, now)
+          Outcomes.wasValidated(this.state, entry, Exit.isSuccess(exit) && exit.value === true, now)
         })
       }
       case this.state.resetting: {
         const reset = Effect.suspend(() => this.#factory.reset!(entry.connection as C))
         return this.#perform(entry, settings.resetTimeout, reset, (exit, now) => {
-          State.wasReset(this.state, entry, Exit.isSuccess(exit), now)
+          Outcomes.wasReset(this.state, entry, Exit.isSuccess(exit), now)
         })
       }
       case this.state.closing:
@@ -548,23 +555,23 @@ export class Pool<C, E> {
   #died(entry: State.Entry<C>): void {
     this.#outside(() => {
       if (entry.list === undefined) return
-      State.died(this.state, entry, this.now())
+      Outcomes.died(this.state, entry, this.now())
       this.#run()
     })
   }
 
   #connectFailed(entry: State.Entry<C>, reason: ConnectFailure<E>, now: number): void {
     const { state } = this
-    const stranded = State.connectFailed(state, entry, reason, now)
+    const stranded = Outcomes.connectFailed(state, entry, reason, now)
     if (stranded.length > 0) {
       const error = this.#connectError(reason)
       state.counters.connectErrors += stranded.length
-      for (const waiter of stranded) State.refuse(state, waiter, error)
+      for (const waiter of stranded) Line.refuse(state, waiter, error)
     }
-    if (this.#start !== undefined && !State.isTransient(state, reason)) {
+    if (this.#start !== undefined && !Outcomes.isTransient(state, reason)) {
       Deferred.doneUnsafe(this.#start, Effect.fail(this.#connectError(reason)))
     }
-    State.settle(state, now)
+    Lending.settle(state, now)
   }
 
   #connectError(reason: ConnectFailure<E>): ConnectError<E> {
@@ -576,7 +583,7 @@ export class Pool<C, E> {
   }
 
   #overdue(entry: State.Entry<C>, now: number): void {
-    if (entry.list !== this.state.connecting) return State.overdue(this.state, entry, now)
+    if (entry.list !== this.state.connecting) return Outcomes.overdue(this.state, entry, now)
     this.#connectFailed(entry, { _tag: "ConnectTimedOut", afterMillis: this.state.settings.connectTimeout }, now)
     // Whatever it has acquired is released now; what it may still acquire, into a closed scope, as soon as it does.
     this.#interrupt(entry)
@@ -598,7 +605,7 @@ export class Pool<C, E> {
       ? Effect.andThen(close, Fiber.await(fiber))
       : close
     this.#perform(entry, this.state.settings.closeTimeout, all, (exit, now) => {
-      State.closed(this.state, entry, Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined, now)
+      Outcomes.closed(this.state, entry, Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined, now)
     })
   }
 
@@ -612,7 +619,7 @@ export class Pool<C, E> {
       const { settings } = this.state
       const started = Deferred.makeUnsafe<void, ConnectError<E>>()
       if (settings.start === "eager") this.#start = started
-      this.#change((now) => State.settle(this.state, now))
+      this.#change((now) => Lending.settle(this.state, now))
       if (settings.start === "lazy") return Effect.void
       const late = Effect.suspend(() => {
         const reason = this.state.lastFailure as ConnectFailure<E> | undefined
@@ -641,7 +648,7 @@ export class Pool<C, E> {
   look<A>(f: (now: number) => A): A {
     const now = this.now()
     if (!this.#isAsking) {
-      State.endLost(this.state, now)
+      Line.endLost(this.state, now)
       this.#attend()
     }
     return f(now)
@@ -650,26 +657,26 @@ export class Pool<C, E> {
   invalidate(connection: C): boolean {
     return this.#change((now) => {
       const entries = View.find(this.state, connection)
-      for (const entry of entries) State.evict(this.state, entry, "invalidated")
-      State.settle(this.state, now)
+      for (const entry of entries) Leaving.evict(this.state, entry, "invalidated")
+      Lending.settle(this.state, now)
       return entries.length > 0
     })
   }
 
   recycle(): number {
-    return this.#change((now) => State.recycle(this.state, now))
+    return this.#change((now) => Operator.recycle(this.state, now))
   }
 
   pause(): void {
-    this.#change(() => State.pause(this.state))
+    this.#change(() => Operator.pause(this.state))
   }
 
   resume(): void {
-    this.#change((now) => State.resume(this.state, now))
+    this.#change((now) => Operator.resume(this.state, now))
   }
 
   resize(min: number, max: number): void {
-    this.#change((now) => State.resize(this.state, min, max, now))
+    this.#change((now) => Operator.resize(this.state, min, max, now))
   }
 
   /** Has all idle connections checked. The answer comes when all have answered. */
@@ -678,12 +685,12 @@ export class Pool<C, E> {
       const { state } = this
       const round = new State.Round<C>(options, () => resume(Effect.succeed(this.#checkReport(round))))
       this.#change((now) => {
-        if (state.phase === "open") State.beginRound(state, round, now)
+        if (state.phase === "open") Rounds.beginRound(state, round, now)
         else state.finished.push(round)
       })
       return Effect.sync(() =>
         this.#outside(() => {
-          State.cancelRound(state, round, this.now())
+          Rounds.cancelRound(state, round, this.now())
           this.#run()
         })
       )
@@ -726,18 +733,18 @@ export class Pool<C, E> {
       const { state } = this
       if (this.#shutdown === undefined) {
         this.#checkOutside()
-        State.endLost(state, this.now())
+        Line.endLost(state, this.now())
         const ladder = new Ladder.Ladder(state.inUse.length, state.counters.abandoned)
         this.#shutdown = { ladder, deferred: Deferred.makeUnsafe() }
         // Whoever still waits for the start has lost the scope that the pool was to live in.
         if (this.#start !== undefined) Deferred.doneUnsafe(this.#start, Effect.interrupt)
         this.#change((now) => {
           Deadlines.add(state.deadlines, ladder, now, drainMillis)
-          const waiters = State.drain(state)
+          const waiters = Operator.drain(state)
           const error = this.#closedError()
           for (const waiter of waiters) {
             state.counters.refused++
-            State.refuse(state, waiter, error)
+            Line.refuse(state, waiter, error)
           }
         })
       }

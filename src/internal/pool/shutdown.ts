@@ -2,6 +2,7 @@ import type { Fiber } from "effect"
 import * as PoolEvent from "../../PoolEvent.ts"
 import * as Deadlines from "../structures/deadlines.ts"
 import * as LinkedList from "../structures/linkedList.ts"
+import * as Operator from "./operator.ts"
 import * as State from "./state.ts"
 import * as View from "./view.ts"
 
@@ -47,13 +48,13 @@ export const descend = <C>(
     for (const entry of LinkedList.members(inUse)) {
       const { fiber, scope } = entry.lease!
       if (scope === undefined) interrupted.push(fiber)
-      else State.revoke(state, entry, now)
+      else Operator.revoke(state, entry, now)
     }
     ladder.interrupted = interrupted.length
     ladder.revoked = ladder.leases - ladder.returned - ladder.interrupted
     Deadlines.add(state.deadlines, ladder, now, settings.closeTimeout)
   } else if (ladder.step === "interrupting" && isDue) {
-    for (const entry of LinkedList.members(inUse)) State.revoke(state, entry, now)
+    for (const entry of LinkedList.members(inUse)) Operator.revoke(state, entry, now)
   }
   if (ladder.step === "interrupting" && inUse.length === 0) {
     ladder.step = "closing"

@@ -3,7 +3,8 @@ import type { ConnectionInfo, ConnectionState } from "../../Connection.ts"
 import type { ConnectionStats } from "../../ConnectionStats.ts"
 import type { AcquirePhase, Holder, Occupancy } from "../../PoolError.ts"
 import * as LinkedList from "../structures/linkedList.ts"
-import { type Entry, holderOf, isFault, type State, total, type Waiter } from "./state.ts"
+import { isFault } from "./backoff.ts"
+import { type Entry, holderOf, type State, total, type Waiter } from "./state.ts"
 
 export const occupancy = <C>(state: State<C>): Occupancy => ({
   max: state.settings.max,

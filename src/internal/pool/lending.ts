@@ -1,0 +1,300 @@
+/**
+ * How connections are lent and come back: the path of every lease, whole.
+ *
+ * The path of a caller that finds an idle connection, and of its return, is kept so short that it compiles into the one
+ * step that calls it; what is seldom needed is in functions of its own.
+ */
+import type { Cause } from "effect"
+import * as PoolEvent from "../../PoolEvent.ts"
+import * as Deadlines from "../structures/deadlines.ts"
+import * as Histogram from "../structures/histogram.ts"
+import * as LinkedList from "../structures/linkedList.ts"
+import { noteGoodStart } from "./backoff.ts"
+import { begin, closeFor, mark } from "./leaving.ts"
+import { type Entry, holderOf, type Lease, report, size, type State, upkeepBy, type Waiter } from "./state.ts"
+import { openMissing, patienceMillis, prompt } from "./supply.ts"
+
+// The path of a caller who finds an idle connection, and of its return, is kept so short that it compiles into the one
+// step that calls it; what is seldom needed is in functions of its own.
+
+/** Gives the caller an idle connection at once, if one may be lent and nobody waits who came before. */
+export const take = <C>(state: State<C>, lease: Lease<C>, now: number): boolean => {
+  const entry = state.idle.tail
+  if (entry === undefined || state.waiters.length !== 0 || state.paused) return false
+  const verdict = inspect(state, entry, now)
+  if (verdict !== "lend") return giveUp(state, entry, verdict, now)
+  if (!grant(state, entry, lease, now)) return false
+  hold(state, lease)
+  return true
+}
+
+const giveUp = <C>(
+  state: State<C>,
+  entry: Entry<C>,
+  verdict: "validate" | PoolEvent.EvictReason,
+  now: number
+): false => {
+  if (verdict !== "validate") closeFor(state, entry, verdict, now)
+  return false
+}
+
+/** The caller has what it was granted in its hands. */
+export const hold = <C>(state: State<C>, lease: Lease<C>): void => {
+  lease.stage = "held"
+  state.counters.checkouts++
+  if (lease.waiter !== undefined || state.isWatched) noteCheckout(state, lease)
+}
+
+const noteCheckout = <C>(state: State<C>, { entry, fiber, waiter }: Lease<C>): void => {
+  const waitedMillis = waiter === undefined ? 0 : entry!.lentAt - waiter.timedFrom
+  if (waiter !== undefined) {
+    state.waitedMillis += waitedMillis
+    if (waitedMillis > state.counters.maxWaitMillis) state.counters.maxWaitMillis = waitedMillis
+    if (state.isMeasured) Histogram.record(state.waitTimes, waitedMillis)
+  }
+  if (state.isWatched) report(state, PoolEvent.CheckedOut({ connection: entry!.id, fiber: fiber.id, waitedMillis }))
+}
+
+/**
+ * Whether the end of a synchronous lease has to be timed. Another look at the clock would cost a fifth of it, so if
+ * nobody waits or watches, every eighth is timed, and the others are taken to be as long as the last of those: they end
+ * at the time at which they began.
+ */
+export const isTimed = <C>(state: State<C>): boolean =>
+  state.waiters.length > 0 || state.isWatched || (state.isMeasured && (state.counters.returns & 7) === 0)
+
+/**
+ * The end of a caller, however it came and however far it got. Calling it again does nothing. `failure` is what the
+ * caller's effect ended with, if it did not succeed.
+ */
+export const end = <C>(state: State<C>, lease: Lease<C>, now: number, failure?: Cause.Cause<unknown>): void => {
+  if (lease.stage !== "held") return endEarly(state, lease, now)
+  lease.stage = "ended"
+  const entry = lease.entry!
+  entry.uses++
+  state.counters.returns++
+  if (state.isNoted || entry.isReported) noteReturn(state, lease, now)
+  takeBack(state, lease, now, state.driver.resets, failure === undefined || isHarmless(state, entry, failure))
+}
+
+/** Draws the conclusion from a failure under a lease; answers whether it says nothing about the connection. */
+const isHarmless = <C>(state: State<C>, entry: Entry<C>, failure: Cause.Cause<unknown>): boolean => {
+  switch (judge(state, failure)) {
+    case "healthy":
+      return true
+    case "suspect":
+      entry.isSuspect = state.driver.validates
+      return false
+    case "fatal":
+      mark(state, entry, "fatal")
+      return false
+    case "unjudged":
+      mark(state, entry, "driver")
+      return false
+  }
+}
+
+const judge = <C>({ driver }: State<C>, failure: Cause.Cause<unknown>) => {
+  try {
+    return driver.judge === undefined ? "suspect" : driver.judge(failure)
+  } catch {
+    return "unjudged"
+  }
+}
+
+const noteReturn = <C>(state: State<C>, lease: Lease<C>, now: number): void => {
+  const entry = lease.entry!
+  if (state.isMeasured) {
+    Histogram.record(state.useTimes, now === entry.lentAt ? state.syncMillis : now - entry.lentAt)
+  }
+  if (entry.isReported) {
+    entry.isReported = false
+    report(state, PoolEvent.LeakReturned({ holder: holderOf(entry, now) }))
+  }
+  if (!state.isWatched) return
+  report(
+    state,
+    PoolEvent.Returned({ connection: entry.id, fiber: lease.fiber.id, heldMillis: now - entry.lentAt })
+  )
+}
+
+/** The end of a caller that was interrupted on the way. What it was granted goes to the next in line, unused. */
+const endEarly = <C>(state: State<C>, lease: Lease<C>, now: number): void => {
+  const { stage, waiter } = lease
+  lease.stage = "ended"
+  if (waiter !== undefined) leaveLine(state, waiter)
+  if (stage === "waiting" || stage === "granted") state.counters.cancelled++
+  if (stage === "granted") takeBack(state, lease, now, false, false)
+}
+
+export const finishWait = <C>(state: State<C>, waiter: Waiter<C>): void => {
+  leaveLine(state, waiter)
+  LinkedList.push(state.ready, waiter)
+  state.isPending = true
+}
+
+const leaveLine = <C>(state: State<C>, waiter: Waiter<C>): void => {
+  LinkedList.remove(waiter)
+  Deadlines.cancel(state.deadlines, waiter)
+}
+
+/** What may be done with an idle connection now: lend it, validate it first, or evict it. */
+const inspect = <C>(state: State<C>, entry: Entry<C>, now: number): "lend" | "validate" | PoolEvent.EvictReason => {
+  if (now >= entry.expiresAt) return "lifetime"
+  if (state.driver.isAlive !== undefined && !isAlive(state, entry)) return "dead"
+  return now - entry.checkedAt >= state.settings.validateAfterIdle ? "validate" : "lend"
+}
+
+export const isAlive = <C>(state: State<C>, entry: Entry<C>): boolean => {
+  try {
+    return state.driver.isAlive!(entry.connection!)
+  } catch {
+    return false
+  }
+}
+
+/** Moves a connection to a caller. Fails if the driver throws: it has lost the connection. */
+export const grant = <C>(state: State<C>, entry: Entry<C>, lease: Lease<C>, now: number): boolean => {
+  if (state.driver.beginLease === undefined) entry.lent = entry.connection
+  else if (!beginLease(state, entry, now)) return false
+  LinkedList.move(state.inUse, entry)
+  entry.lease = lease
+  entry.lentAt = now
+  lease.stage = "granted"
+  lease.entry = entry
+  upkeepBy(state, now + state.settings.leakThreshold)
+  return true
+}
+
+const beginLease = <C>(state: State<C>, entry: Entry<C>, now: number): boolean => {
+  try {
+    entry.lent = state.driver.beginLease!(entry.connection!)
+    return true
+  } catch {
+    closeFor(state, entry, "driver", now)
+    return false
+  }
+}
+
+/** Takes the connection from a lease that has ended, and decides what becomes of it. */
+export const takeBack = <C>(
+  state: State<C>,
+  lease: Lease<C>,
+  now: number,
+  mayReset: boolean,
+  endedWell: boolean
+): void => {
+  const entry = lease.entry!
+  const isDirty = (mayReset || state.driver.endLease !== undefined) && endLease(state, entry, mayReset)
+  if (isDirty) noteTransaction(state, entry, now)
+  lease.entry = undefined
+  entry.lease = undefined
+  entry.idleSince = now
+  entry.checkedAt = now
+  // A connection that leaves need not be clean: closing it ends whatever is open on it.
+  if (isDirty && fate(state, entry, now) === undefined) return check(state, entry, state.resetting, now)
+  if (entry.isFresh && endedWell && entry.evicted !== "driver") noteGoodStart(state, entry, now)
+  free(state, entry, now)
+}
+
+/** Whoever begins a transaction by hand and forgets it would not hear that it is rolled back. */
+const noteTransaction = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
+  const { isInTransaction } = state.driver
+  // Of one that was evicted for its faults, what is open is not the fault of its holder.
+  if (isInTransaction === undefined || entry.evicted !== undefined) return
+  try {
+    if (isInTransaction(entry.connection!)) {
+      report(state, PoolEvent.TransactionLeftOpen({ holder: holderOf(entry, now) }))
+    }
+  } catch {
+    mark(state, entry, "driver")
+  }
+}
+
+/** Tells the driver that the lease has ended, and answers whether the connection has to be reset. */
+const endLease = <C>(state: State<C>, entry: Entry<C>, mayReset: boolean): boolean => {
+  const { driver } = state
+  try {
+    driver.endLease?.(entry.lent!)
+    return mayReset && (driver.needsReset === undefined || driver.needsReset(entry.connection!))
+  } catch {
+    mark(state, entry, "driver")
+    return false
+  }
+}
+
+/** A connection is open and nobody's: it leaves if it has to, else it becomes idle, and serves the first in line. */
+export const free = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
+  if (mayLeave(state, entry, now)) {
+    const reason = fate(state, entry, now)
+    if (reason !== undefined) return leaveFor(state, entry, reason, now)
+  }
+  if (entry.isSuspect) return check(state, entry, state.validating, now)
+  if (state.waiters.length > 0) return handOver(state, entry, now)
+  rest(state, entry)
+}
+
+const rest = <C>(state: State<C>, entry: Entry<C>): void => {
+  LinkedList.move(state.idle, entry)
+  upkeepBy(state, entry.idleSince + state.idleUpkeep)
+}
+
+/** Gives the first in line a connection that nobody has any more, without a detour. */
+const handOver = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
+  const waiter = state.waiters.head!
+  if (state.phase !== "open" || state.paused || inspect(state, entry, now) !== "lend") rest(state, entry)
+  else if (grant(state, entry, waiter.lease, now)) finishWait(state, waiter)
+  settle(state, now)
+}
+
+/** Whether `fate` has to be asked; all that most connections are ever asked. */
+const mayLeave = <C>(state: State<C>, entry: Entry<C>, now: number): boolean =>
+  entry.evicted !== undefined || now >= entry.expiresAt || entry.uses >= state.settings.maxUses || state.isSelective
+
+/** Why a connection cannot stay, if it cannot. */
+export const fate = <C>(state: State<C>, entry: Entry<C>, now: number): PoolEvent.EvictReason | undefined => {
+  if (entry.evicted !== undefined) return entry.evicted
+  if (state.phase !== "open") return "shutdown"
+  if (now >= entry.expiresAt) return "lifetime"
+  if (entry.uses >= state.settings.maxUses) return "uses"
+  if (size(state) > state.settings.max) return "excess"
+  return state.driver.isAlive === undefined || isAlive(state, entry) ? undefined : "dead"
+}
+
+/**
+ * Brings demand and supply together: idle connections to those who wait, in order of arrival, and new connections for
+ * what is missing. Whatever frees a connection or a slot, or adds a caller, ends here.
+ */
+export const settle = <C>(state: State<C>, now: number): void => {
+  if (state.phase !== "open" || state.paused) return
+  const { idle, waiters } = state
+  while (waiters.length > 0 && idle.length > 0) {
+    const entry = idle.tail!
+    const verdict = inspect(state, entry, now)
+    if (verdict === "lend") {
+      const waiter = waiters.head!
+      if (!grant(state, entry, waiter.lease, now)) continue
+      finishWait(state, waiter)
+    } else if (verdict !== "validate") closeFor(state, entry, verdict, now)
+    else if (prompt(state.validating, now) < waiters.length) check(state, entry, state.validating, now)
+    else break
+  }
+  openMissing(state, now)
+}
+
+export const leaveFor = <C>(state: State<C>, entry: Entry<C>, reason: PoolEvent.EvictReason, now: number): void => {
+  closeFor(state, entry, reason, now)
+  settle(state, now)
+}
+
+/** Has a connection validated or reset. */
+export const check = <C>(
+  state: State<C>,
+  entry: Entry<C>,
+  list: LinkedList.LinkedList<Entry<C>>,
+  now: number
+): void => {
+  entry.beganAt = now
+  begin(state, entry, list)
+  upkeepBy(state, now + patienceMillis)
+}

@@ -1,0 +1,89 @@
+/**
+ * Callers in line: who may join it, who is refused, and leases whose fiber is gone.
+ */
+import { Cause, type Fiber } from "effect"
+import type { PoolError } from "../../PoolError.ts"
+import * as Deadlines from "../structures/deadlines.ts"
+import * as LinkedList from "../structures/linkedList.ts"
+import { end, finishWait } from "./lending.ts"
+import { type Lease, type State, timeoutOf, total, upkeepBy, type Waiter } from "./state.ts"
+import { patienceMillis } from "./supply.ts"
+
+/** Puts the caller at the end of the line; `resume` is called once, when its wait is over. */
+export const join = <C>(state: State<C>, waiter: Waiter<C>, now: number): void => {
+  const { lease } = waiter
+  lease.stage = "waiting"
+  lease.waiter = waiter
+  LinkedList.push(state.waiters, waiter)
+  Deadlines.add(state.deadlines, waiter, now, timeoutOf(state, lease))
+  upkeepBy(state, now + patienceMillis)
+}
+
+/** The caller is not let into the line. */
+export const turnAway = <C>(state: State<C>, lease: Lease<C>): void => {
+  lease.stage = "refused"
+  state.counters.refused++
+}
+
+/**
+ * Whether the caller could only wait for itself: it holds all there will ever be, and nobody else can return any of it.
+ */
+export const isSelfDeadlock = <C>(state: State<C>, lease: Lease<C>): boolean => {
+  if (state.inUse.length < state.settings.max || state.inUse.length < total(state)) return false
+  for (const entry of LinkedList.members(state.inUse)) if (!isHeldBy(lease, entry.lease!)) return false
+  return true
+}
+
+/**
+ * Whether a lease cannot end as long as this caller waits: its fiber holds it for a body of `use`, or for the scope that
+ * the fiber is in. Another scope may be closed by another fiber.
+ */
+export const isHeldBy = <C>(caller: Lease<C>, held: Lease<C>): boolean =>
+  held.fiber === caller.fiber && (held.scope === undefined || held.scope === caller.surrounding)
+
+/** How many leases each fiber holds. */
+export const leasesByFiber = <C>(state: State<C>): ReadonlyMap<Fiber.Fiber<unknown, unknown>, number> => {
+  const leases = new Map<Fiber.Fiber<unknown, unknown>, number>()
+  for (const { lease } of LinkedList.members(state.inUse)) {
+    leases.set(lease!.fiber, (leases.get(lease!.fiber) ?? 0) + 1)
+  }
+  return leases
+}
+
+/** Ends the wait of a caller with an error. */
+export const refuse = <C>(state: State<C>, waiter: Waiter<C>, error: PoolError<unknown>): void => {
+  waiter.lease.stage = "refused"
+  waiter.refuse(error)
+  finishWait(state, waiter)
+}
+
+/**
+ * Ends the leases whose fiber is gone without having returned them. That happens to a fiber that is given something
+ * that is no Effect: its runtime drops it there and then, finalizers and all. Done before anybody waits or gives up
+ * waiting, now and then while somebody waits, and before anybody is told who holds what.
+ */
+export const endLost = <C>(state: State<C>, now: number): void => {
+  let entry = state.inUse.head
+  while (entry !== undefined) {
+    const { lease, next } = entry
+    if (isLost(lease!)) lose(state, lease!, now)
+    entry = next
+  }
+}
+
+const isLost = <C>(lease: Lease<C>): boolean => lease.scope === undefined && lease.fiber.pollUnsafe() !== undefined
+
+/** The same for the one who is about to join the line, at the price of one look if it is not the first. */
+export const endLostBeforeWait = <C>(state: State<C>, now: number): void => {
+  if (state.waiters.length === 0) return endLost(state, now)
+  // Where connections go round, one that does not come back is soon the one longest out.
+  while (state.inUse.head !== undefined && isLost(state.inUse.head.lease!)) lose(state, state.inUse.head.lease!, now)
+}
+
+/** Ends a lease whose holder was dropped in the middle of something: the connection is reset, and then validated. */
+export const lose = <C>(state: State<C>, lease: Lease<C>, now: number): void => {
+  if (lease.stage === "held" && state.driver.validates) lease.entry!.isSuspect = true
+  end(state, lease, now, droppedFiber)
+}
+
+const droppedFiber = Cause.die(new Error("the fiber that held the connection was dropped by its runtime"))

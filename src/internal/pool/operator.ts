@@ -1,0 +1,78 @@
+/**
+ * What an operator does to a pool: recycle, resize, pause, resume, and the steps of a shutdown.
+ */
+import * as PoolEvent from "../../PoolEvent.ts"
+import * as Histogram from "../structures/histogram.ts"
+import * as LinkedList from "../structures/linkedList.ts"
+import { begin, close, evict, giveUpConnecting } from "./leaving.ts"
+import { settle, takeBack } from "./lending.ts"
+import { type Entry, report, size, type State, upkeepBy, type Waiter } from "./state.ts"
+
+/** Evicts all connections there are. Answers with how many that concerns. */
+export const recycle = <C>(state: State<C>, now: number): number => {
+  let connections = 0
+  state.generation++
+  for (const list of [state.connecting, state.validating, state.inUse, state.resetting, state.idle]) {
+    for (const entry of LinkedList.members(list)) {
+      connections++
+      evict(state, entry, "recycled")
+    }
+  }
+  report(state, PoolEvent.Recycled({ connections }))
+  settle(state, now)
+  return connections
+}
+
+/** New bounds. Idle connections beyond them leave now, longest idle first; those in use when they come back. */
+export const resize = <C>(state: State<C>, min: number, max: number, now: number): void => {
+  state.settings.min = min
+  state.settings.max = max
+  state.isSelective = true
+  while (size(state) > max && state.idle.head !== undefined) close(state, state.idle.head, "excess")
+  report(state, PoolEvent.Resized({ min, max }))
+  upkeepBy(state, now)
+  settle(state, now)
+}
+
+export const pause = <C>(state: State<C>): void => {
+  if (state.paused) return
+  state.paused = true
+  report(state, PoolEvent.Paused())
+}
+
+export const resume = <C>(state: State<C>, now: number): void => {
+  if (!state.paused) return
+  state.paused = false
+  report(state, PoolEvent.Resumed())
+  settle(state, now)
+}
+
+/** Stops lending and closes all that nobody uses. Answers with the callers in line. */
+export const drain = <C>(state: State<C>): ReadonlyArray<Waiter<C>> => {
+  state.phase = "draining"
+  state.isSelective = true
+  report(state, PoolEvent.Draining({ leases: state.inUse.length }))
+  for (const entry of LinkedList.members(state.connecting)) {
+    giveUpConnecting(state, entry)
+    begin(state, entry, state.closing)
+  }
+  for (const list of [state.validating, state.resetting, state.idle]) {
+    for (const entry of LinkedList.members(list)) close(state, entry, "shutdown")
+  }
+  for (const round of state.rounds.splice(0)) state.finished.push(round)
+  return Array.from(LinkedList.members(state.waiters))
+}
+
+/** Takes a connection from a caller who does not give it back. The end of that lease will find nothing to do. */
+export const revoke = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
+  const lease = entry.lease!
+  if (lease.stage === "held") {
+    lease.stage = "ended"
+    state.counters.returns++
+    if (state.isMeasured) Histogram.record(state.useTimes, now - entry.lentAt)
+  } else {
+    lease.stage = "refused"
+    state.counters.refused++
+  }
+  takeBack(state, lease, now, true, false)
+}

@@ -1,0 +1,237 @@
+/**
+ * What the operations on connections report: connected, validated, reset, closed, or not.
+ */
+import type { ConnectFailure } from "../../PoolError.ts"
+import * as PoolEvent from "../../PoolEvent.ts"
+import * as Histogram from "../structures/histogram.ts"
+import * as LinkedList from "../structures/linkedList.ts"
+import { badStartsForgiven, endProbing, noteGoodStart, pauseAfter } from "./backoff.ts"
+import { begin, endOperation, giveUpConnecting, leave, mark } from "./leaving.ts"
+import { fate, finishWait, free, grant, leaveFor, settle } from "./lending.ts"
+import { isHeldBy } from "./line.ts"
+import { goOn, noteAttempt } from "./rounds.ts"
+import { type Entry, type Lease, report, type State, upkeepBy, type Waiter } from "./state.ts"
+import { patienceMillis } from "./supply.ts"
+
+/** An attempt has succeeded. */
+export const connected = <C>(state: State<C>, entry: Entry<C>, connection: C, now: number): void => {
+  const { settings } = state
+  state.counters.connects++
+  if (state.isMeasured) Histogram.record(state.connectTimes, now - entry.startedAt)
+  state.failures = 0
+  state.failedAttempts = 0
+  state.isDoubtful = false
+  // Where connections are no good as soon as they are open, to have opened one says nothing.
+  if (state.badStarts < badStartsForgiven) endProbing(state)
+  noteOvertaken(state, entry, now)
+  endOperation(state, entry)
+  entry.connection = connection
+  entry.connectedAt = now
+  entry.idleSince = now
+  entry.checkedAt = now
+  entry.expiresAt = now + Math.ceil(settings.maxLifetime * (1 - settings.lifetimeJitter * state.random()))
+  upkeepBy(state, entry.expiresAt)
+  // Connections that were kept for `min` may be more than `min` now.
+  if (state.idle.head !== undefined) upkeepBy(state, state.idle.head.idleSince + settings.idleTimeout)
+  report(state, PoolEvent.Connected({ connection: entry.id, tookMillis: now - entry.startedAt }))
+  if (entry.hasDied) mark(state, entry, "dead")
+  free(state, entry, now)
+  settle(state, now)
+  noteAttempt(state, entry, true, now)
+}
+
+/** Attempts that began earlier are overtaken from now on. The first of them is looked at when it is late, and so on. */
+const noteOvertaken = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
+  if (entry.id < state.newestConnected) return
+  state.newestConnected = entry.id
+  const first = state.connecting.head!
+  if (first !== entry) upkeepBy(state, Math.max(first.startedAt + patienceMillis, now))
+}
+
+/**
+ * An attempt has failed. Answers with the callers who have nothing to wait for: those whom, if another attempt is
+ * pointless, no connection is left to serve.
+ */
+export const connectFailed = <C>(
+  state: State<C>,
+  entry: Entry<C>,
+  reason: ConnectFailure<unknown>,
+  now: number
+): ReadonlyArray<Waiter<C>> => {
+  state.lastFailure = reason
+  state.failedAttempts++
+  if (reason._tag === "ConnectTimedOut") state.counters.connectTimeouts++
+  if (entry.id >= state.nextRound || state.failures === 0) {
+    state.failures++
+    state.nextRound = state.nextId
+  }
+  state.refillAt = now + pauseAfter(state, state.failures)
+  report(
+    state,
+    PoolEvent.ConnectFailed({
+      connection: entry.id,
+      reason,
+      tookMillis: now - entry.startedAt,
+      pauseMillis: state.refillAt - now
+    })
+  )
+  giveUpConnecting(state, entry)
+  // An attempt that hangs gives its slot back now. One that ended does so when what it had opened is closed.
+  if (reason._tag === "ConnectTimedOut") leave(state, entry)
+  else begin(state, entry, state.closing)
+  noteAttempt(state, entry, false, now)
+  const waiting = Array.from(LinkedList.members(state.waiters))
+  const isFinal = !isTransient(state, reason)
+  if (isFinal && !hasLive(state)) {
+    // Whoever asks next finds out for itself.
+    state.retryAt = -Infinity
+    return waiting
+  }
+  state.retryAt = state.refillAt
+  return isFinal ? waiting.filter((waiter) => holdsAllLive(state, waiter.lease)) : []
+}
+
+/** Whether an attempt that failed for this reason may succeed if it is made again. */
+export const isTransient = <C>(state: State<C>, reason: ConnectFailure<unknown>): boolean =>
+  reason._tag === "ConnectTimedOut" || (reason._tag === "ConnectFailed" && isTransientError(state, reason.error))
+
+const isTransientError = <C>(state: State<C>, error: unknown): boolean => {
+  try {
+    return state.driver.isTransient?.(error) === true
+  } catch {
+    return false
+  }
+}
+
+/** Whether there is a connection that may serve a caller again. */
+const hasLive = <C>(state: State<C>): boolean =>
+  hasStaying(state.idle) || hasStaying(state.validating) || hasStaying(state.resetting) || hasStaying(state.inUse)
+
+const hasStaying = <C>(list: LinkedList.LinkedList<Entry<C>>): boolean => {
+  for (const entry of LinkedList.members(list)) if (entry.evicted === undefined) return true
+  return false
+}
+
+/** Whether the caller itself holds all that could serve it. */
+const holdsAllLive = <C>(state: State<C>, lease: Lease<C>): boolean => {
+  if (hasStaying(state.idle) || hasStaying(state.validating) || hasStaying(state.resetting)) return false
+  for (const entry of LinkedList.members(state.inUse)) {
+    if (entry.evicted === undefined && !isHeldBy(lease, entry.lease!)) return false
+  }
+  return true
+}
+
+/** `reset` has ended; `isClean` is whether it left a connection that can be lent. */
+export const wasReset = <C>(state: State<C>, entry: Entry<C>, isClean: boolean, now: number): void =>
+  endReset(state, entry, isClean ? undefined : "reset", now)
+
+const endReset = <C>(
+  state: State<C>,
+  entry: Entry<C>,
+  problem: "reset" | "dead" | undefined,
+  now: number
+): void => {
+  state.counters.resets++
+  if (problem !== undefined) {
+    state.counters.resetFailures++
+    return leaveFor(state, entry, problem, now)
+  }
+  endOperation(state, entry)
+  if (entry.isFresh && !entry.isSuspect) noteGoodStart(state, entry, now)
+  // Only now is it idle.
+  entry.idleSince = now
+  entry.checkedAt = now
+  free(state, entry, now)
+}
+
+/** `validate` has ended; `isValid` is what it found. */
+export const wasValidated = <C>(state: State<C>, entry: Entry<C>, isValid: boolean, now: number): void =>
+  endValidation(state, entry, isValid ? undefined : "invalid", now)
+
+const endValidation = <C>(
+  state: State<C>,
+  entry: Entry<C>,
+  problem: "invalid" | "dead" | undefined,
+  now: number
+): void => {
+  const { round } = entry
+  entry.round = undefined
+  state.counters.validations++
+  if (problem === undefined) passValidation(state, entry, round !== undefined, now)
+  else {
+    state.counters.validationFailures++
+    leaveFor(state, entry, problem, now)
+  }
+  if (round === undefined) return
+  round.running--
+  // Whatever comes of this one, it is the turn of the next to be kept alive.
+  if (round === state.keepalive) upkeepBy(state, now)
+  else if (problem === undefined) round.passed++
+  else round.failed.push({ connection: entry.id, reason: problem })
+  goOn(state, now)
+}
+
+const passValidation = <C>(state: State<C>, entry: Entry<C>, wasIdle: boolean, now: number): void => {
+  endOperation(state, entry)
+  entry.checkedAt = now
+  entry.isSuspect = false
+  const waiter = state.waiters.head
+  if (waiter !== undefined && !state.paused && fate(state, entry, now) === undefined) {
+    // Straight to the first in line: to ask how long it has been idle could send it back here.
+    if (grant(state, entry, waiter.lease, now)) finishWait(state, waiter)
+    return settle(state, now)
+  }
+  free(state, entry, now)
+  if (!wasIdle || entry.list !== state.idle) return
+  // It has not become warmer by being asked: back to its place among those that are idle.
+  LinkedList.remove(entry)
+  let colder = state.idle.tail
+  while (colder !== undefined && isWarmer(colder, entry)) colder = colder.previous
+  if (colder === undefined) LinkedList.unshift(state.idle, entry)
+  else if (colder.next === undefined) LinkedList.push(state.idle, entry)
+  else LinkedList.insertBefore(colder.next, entry)
+}
+
+const isWarmer = <C>(one: Entry<C>, other: Entry<C>): boolean =>
+  one.idleSince === other.idleSince ? one.id > other.id : one.idleSince > other.idleSince
+
+/** The driver has reported that the connection is dead, at whatever moment. More than once is as good as once. */
+export const died = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
+  switch (entry.list) {
+    case state.connecting:
+      entry.hasDied = true
+      return
+    case state.idle:
+      return leaveFor(state, entry, "dead", now)
+    case state.validating:
+      return endValidation(state, entry, "dead", now)
+    case state.resetting:
+      return endReset(state, entry, "dead", now)
+    case state.inUse:
+      mark(state, entry, "dead")
+      return settle(state, now)
+  }
+}
+
+/** Closing has ended; `error` is what it died of. */
+export const closed = <C>(state: State<C>, entry: Entry<C>, error: unknown, now: number): void => {
+  if (entry.connectedAt !== undefined) {
+    state.counters.disconnects++
+    report(state, PoolEvent.Disconnected({ connection: entry.id, error }))
+  }
+  leave(state, entry)
+  settle(state, now)
+  goOn(state, now)
+}
+
+/** The operation under way on the connection has run into its deadline. */
+export const overdue = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
+  if (entry.list === state.closing) {
+    state.counters.abandoned++
+    report(state, PoolEvent.Abandoned({ connection: entry.id }))
+    leave(state, entry)
+    settle(state, now)
+    goOn(state, now)
+  } else if (entry.list === state.validating) wasValidated(state, entry, false, now)
+  else wasReset(state, entry, false, now)
+}

@@ -1,0 +1,95 @@
+/**
+ * Rounds in which idle connections are asked whether they work: checks, and the keepalive.
+ */
+import * as PoolEvent from "../../PoolEvent.ts"
+import * as LinkedList from "../structures/linkedList.ts"
+import { close, closeFor } from "./leaving.ts"
+import { check, isAlive, settle } from "./lending.ts"
+import { type Entry, open, report, type Round, type State, total, upkeepBy } from "./state.ts"
+import { connect } from "./supply.ts"
+
+export const ask = <C>(state: State<C>, entry: Entry<C>, round: Round<C>, now: number): void => {
+  check(state, entry, state.validating, now)
+  entry.round = round
+  round.running++
+}
+
+/** Has all that are idle asked, once it is the turn of this round. */
+export const beginRound = <C>(state: State<C>, round: Round<C>, now: number): void => {
+  state.rounds.push(round)
+  goOn(state, now)
+}
+
+/** Goes on with the first round, and with the next whenever one is over: something has changed that it may wait for. */
+export const goOn = <C>(state: State<C>, now: number): void => {
+  for (let round = state.rounds[0]; round !== undefined && isOver(state, round, now); round = state.rounds[0]) {
+    state.rounds.shift()
+    state.finished.push(round)
+    state.isPending = true
+    report(state, PoolEvent.Checked({ passed: round.passed, failed: round.failed.length, busy: round.busy }))
+    upkeepBy(state, now)
+  }
+}
+
+/** Asks as many as may be asked now. The round is over when all have answered. */
+const isOver = <C>(state: State<C>, round: Round<C>, now: number): boolean => {
+  round.left ??= Array.from(LinkedList.members(state.idle))
+  let asked = 0
+  for (const entry of round.left) {
+    // One is left to callers, unless there is only one.
+    const running = round.running + state.keepalive.running
+    if (running >= round.concurrency || (running > 0 && state.idle.length === 1)) break
+    asked++
+    if (entry.list === state.idle) askOrJudge(state, entry, round, now)
+    else round.busy++
+  }
+  round.left = round.left.slice(asked)
+  settle(state, now)
+  return round.left.length === 0 && round.running === 0 && !awaitsConnection(state, round, now)
+}
+
+const askOrJudge = <C>(state: State<C>, entry: Entry<C>, round: Round<C>, now: number): void => {
+  if (now >= entry.expiresAt) close(state, entry, "lifetime")
+  else if (state.driver.isAlive !== undefined && !isAlive(state, entry)) {
+    round.failed.push({ connection: entry.id, reason: "dead" })
+    closeFor(state, entry, "dead", now)
+  } else if (state.driver.validates) ask(state, entry, round, now)
+  else round.passed++
+}
+
+/**
+ * Whether the round has to wait for a connection that is being opened, to know whether the database can be reached at
+ * all: if none was found that works, or there is none.
+ */
+const awaitsConnection = <C>(state: State<C>, round: Round<C>, now: number): boolean => {
+  if (round.isCancelled) return false
+  if (round.attempt !== undefined) return round.connected === undefined
+  if (!round.mayConnect || state.paused || round.passed > 0) return false
+  if (round.failed.length === 0 && open(state) > 0) return false
+  const { closing, connecting, settings } = state
+  if (connecting.tail === undefined) {
+    // During a pause after failed attempts, those say enough.
+    if (now < state.refillAt) return false
+    if (total(state) >= settings.max) return total(state) - closing.length < settings.max
+    connect(state, now)
+  }
+  round.attempt = connecting.tail
+  return true
+}
+
+/** An attempt to open a connection has ended. */
+export const noteAttempt = <C>(state: State<C>, entry: Entry<C>, succeeded: boolean, now: number): void => {
+  const round = state.rounds[0]
+  if (round === undefined || round.attempt !== entry) return
+  round.connected = succeeded
+  goOn(state, now)
+}
+
+/** Nobody wants to know any more. Those that are being asked may answer; no others are. */
+export const cancelRound = <C>(state: State<C>, round: Round<C>, now: number): void => {
+  const place = state.rounds.indexOf(round)
+  round.isCancelled = true
+  round.left = []
+  if (place > 0) state.rounds.splice(place, 1)
+  else if (place === 0) goOn(state, now)
+}

@@ -1,0 +1,98 @@
+/**
+ * What time alone changes: ages, idle connections, keepalive, leaks, and when to look again.
+ */
+import * as PoolEvent from "../../PoolEvent.ts"
+import * as Deadlines from "../structures/deadlines.ts"
+import * as LinkedList from "../structures/linkedList.ts"
+import { isProbing } from "./backoff.ts"
+import { close } from "./leaving.ts"
+import { settle } from "./lending.ts"
+import { endLost } from "./line.ts"
+import { ask } from "./rounds.ts"
+import { type Entry, holderOf, report, size, type State, upkeepBy } from "./state.ts"
+import { isLate, isOvertaken, mayProbeForCallers, patienceMillis } from "./supply.ts"
+
+const longestLookMillis = 60_000
+
+/** When the pool has to be looked at again, if nothing happens before. */
+export const nextDue = <C>(state: State<C>, clock: () => number): number => {
+  const deadline = Deadlines.nextDue(state.deadlines)
+  if (state.phase !== "open") return deadline
+  const due = Math.min(deadline, state.upkeepAt)
+  return isProbing(state) && !state.paused ? Math.min(due, nextProbe(state, clock())) : due
+}
+
+const nextProbe = <C>(state: State<C>, now: number): number => {
+  const { refillAt, retryAt } = state
+  return Math.min(
+    now < retryAt && mayProbeForCallers(state, now) ? retryAt : Infinity,
+    now < refillAt && state.settings.min > size(state) ? refillAt : Infinity
+  )
+}
+
+/**
+ * Looks after all that only time changes: leases out for too long, connections idle, old or quiet for too long.
+ */
+export const upkeep = <C>(state: State<C>, now: number): void => {
+  if (now < state.upkeepAt) return
+  state.upkeepAt = Infinity
+  endLost(state, now)
+  const first = state.waiters.head
+  // While somebody waits, leases that were lost are looked for: often at first, then seldom.
+  if (first !== undefined) {
+    upkeepBy(state, now + Math.min(Math.max(now - first.timedFrom, patienceMillis), longestLookMillis))
+  }
+  reportLeaks(state, now)
+  const { idle, settings } = state
+  for (const list of [idle, state.inUse, state.validating, state.resetting]) {
+    for (const entry of LinkedList.members(list)) {
+      if (now < entry.expiresAt) upkeepBy(state, entry.expiresAt)
+      else if (list === idle) close(state, entry, "lifetime")
+    }
+  }
+  while (idle.head !== undefined && size(state) > settings.min) {
+    const due = idle.head.idleSince + settings.idleTimeout
+    if (now < due) {
+      upkeepBy(state, due)
+      break
+    }
+    close(state, idle.head, "idle")
+  }
+  keepAlive(state, now)
+  for (const list of [state.connecting, state.validating, state.resetting]) {
+    for (const entry of LinkedList.members(list)) {
+      if ((list !== state.connecting || isOvertaken(state, entry)) && !isLate(entry, now)) {
+        upkeepBy(state, entry.beganAt + patienceMillis)
+      }
+    }
+  }
+  settle(state, now)
+}
+
+/** Validates the idle connection that has been quiet for longest, if it is time. */
+const keepAlive = <C>(state: State<C>, now: number): void => {
+  // A round asks them all, and looks after this when it is over.
+  if (state.keepalive.running > 0 || state.rounds.length > 0) return
+  let quietest: Entry<C> | undefined
+  for (const entry of LinkedList.members(state.idle)) {
+    if (quietest === undefined || entry.checkedAt < quietest.checkedAt) quietest = entry
+  }
+  if (quietest === undefined) return
+  const due = quietest.checkedAt + state.settings.keepalive
+  if (now < due) upkeepBy(state, due)
+  else ask(state, quietest, state.keepalive, now)
+}
+
+const reportLeaks = <C>(state: State<C>, now: number): void => {
+  for (const entry of LinkedList.members(state.inUse)) {
+    if (entry.isReported) continue
+    const due = entry.lentAt + state.settings.leakThreshold
+    if (now < due) {
+      upkeepBy(state, due)
+      return
+    }
+    entry.isReported = true
+    state.counters.leaks++
+    report(state, PoolEvent.LeakSuspected({ holder: holderOf(entry, now) }))
+  }
+}
