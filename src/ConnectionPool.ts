@@ -98,11 +98,8 @@ export interface ConnectionPool<in out C, out E = never> {
     ): Effect.Effect<A, E2 | PoolError<E>>
   }
 
-  /** A connection for the current scope: leased until that closes. Waits and fails like `use`. */
-  readonly acquire: Effect.Effect<C, PoolError<E>, Scope.Scope>
-
-  /** `acquire` with options. */
-  readonly acquireWith: (options: AcquireOptions) => Effect.Effect<C, PoolError<E>, Scope.Scope>
+  /** Leases a connection to the current scope, until that closes. Waits and fails like `use`. */
+  readonly acquire: (options?: AcquireOptions | undefined) => Effect.Effect<C, PoolError<E>, Scope.Scope>
 
   /** The numbers of this moment. Cheap enough to ask for as often as one likes. */
   readonly stats: Effect.Effect<ConnectionStats>
@@ -251,8 +248,7 @@ const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => 
       typeof f === "function"
         ? pool.useSync<A, never>(f, undefined, options)
         : pool.useSync(f.try, f.catch, options),
-    acquire: pool.acquire(undefined),
-    acquireWith: (options) => pool.acquire(options),
+    acquire: (options) => pool.acquire(options),
     stats: Effect.sync(() => pool.look(() => View.stats(pool.state))),
     connections: Effect.sync(() => pool.look((now) => View.connections(pool.state, now))),
     holders: Effect.sync(() => pool.look((now) => View.holders(pool.state, now, Infinity))),

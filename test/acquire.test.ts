@@ -404,7 +404,7 @@ describe("the bound of the line", () => {
         `pool "orders": 10 callers wait already, which is maxWaiting (1 of 1 in use, 10 waiting)`
       )
       yield* PoolAssert.failsWith(pool.useSync(() => 1), "QueueFullError")
-      yield* PoolAssert.failsWith(Effect.scoped(pool.acquire), "QueueFullError")
+      yield* PoolAssert.failsWith(Effect.scoped(pool.acquire()), "QueueFullError")
       assert.strictEqual((yield* pool.stats).refused, 3)
       yield* holder.giveBack
       yield* Fiber.joinAll(callers)
@@ -444,8 +444,8 @@ describe("a certain deadlock", () => {
     Effect.gen(function*() {
       const { pool } = yield* make({ max: 1 })
       yield* Effect.scoped(Effect.gen(function*() {
-        yield* pool.acquire
-        yield* PoolAssert.failsWith(pool.acquire, "SelfDeadlockError")
+        yield* pool.acquire()
+        yield* PoolAssert.failsWith(pool.acquire(), "SelfDeadlockError")
         yield* PoolAssert.failsWith(pool.useSync(() => 1), "SelfDeadlockError")
       }))
     }))
@@ -454,14 +454,14 @@ describe("a certain deadlock", () => {
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1 })
       const scope = yield* Scope.make()
-      yield* Scope.provide(pool.acquire, scope)
+      yield* Scope.provide(pool.acquire(), scope)
       const asking = yield* Effect.forkChild(pool.use(() => Effect.succeed("got it")))
       yield* settle
       assert.deepStrictEqual(yield* shape(pool), { inUse: 1, waiting: 1 })
       yield* Effect.forkDetach(Scope.close(scope, Exit.void))
       assert.strictEqual(yield* Fiber.join(asking), "got it")
       const own = yield* Scope.make()
-      yield* Scope.provide(pool.acquire, own)
+      yield* Scope.provide(pool.acquire(), own)
       yield* Effect.forkDetach(Effect.delay(Scope.close(own, Exit.void), "1 second"))
       const [served] = yield* Effect.all(
         [pool.use(() => Effect.succeed("got it too")), TestClock.adjust("2 seconds")],
@@ -477,14 +477,14 @@ describe("a certain deadlock", () => {
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1, acquireTimeout: "1 second" })
       yield* Effect.scoped(Effect.gen(function*() {
-        yield* pool.acquire
-        const inner = Effect.scoped(pool.acquire)
+        yield* pool.acquire()
+        const inner = Effect.scoped(pool.acquire())
         const [error] = yield* Effect.all(
           [PoolAssert.failsWith(inner, "AcquireTimeoutError"), TestClock.adjust("1 second")],
           { concurrency: 2 }
         )
         assert.isUndefined(error.ownLeases)
-        const child = yield* Effect.forkDetach(Effect.scoped(pool.acquire))
+        const child = yield* Effect.forkDetach(Effect.scoped(pool.acquire()))
         yield* settle
         assert.deepStrictEqual(yield* shape(pool), { inUse: 1, waiting: 1 })
         yield* Fiber.interrupt(child)
@@ -498,7 +498,7 @@ describe("a certain deadlock", () => {
       const scope = yield* Scope.make()
       const caller = yield* Effect.forkDetach(
         Effect.andThen(
-          Effect.andThen(Scope.provide(pool.acquire, scope), Scope.provide(pool.acquire, scope)),
+          Effect.andThen(Scope.provide(pool.acquire(), scope), Scope.provide(pool.acquire(), scope)),
           PoolAssert.failsWith(pool.use(() => Effect.void, { timeout: "1 second" }), "AcquireTimeoutError")
         )
       )
@@ -657,7 +657,7 @@ describe("the kinds of a lease", () => {
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1 })
       yield* Effect.scoped(Effect.gen(function*() {
-        const connection = yield* pool.acquire
+        const connection = yield* pool.acquire()
         yield* connection.run
         assert.deepStrictEqual(yield* shape(pool), { inUse: 1 })
       }))
@@ -669,7 +669,7 @@ describe("the kinds of a lease", () => {
     Effect.gen(function*() {
       const { pool } = yield* make({ max: 1 })
       const scope = yield* Effect.scope
-      const connection = yield* Fiber.join(yield* Effect.forkChild(pool.acquire))
+      const connection = yield* Fiber.join(yield* Effect.forkChild(pool.acquire()))
       yield* settle
       yield* TestClock.adjust("2 hours")
       yield* connection.run
@@ -684,7 +684,7 @@ describe("the kinds of a lease", () => {
       yield* Effect.scoped(Effect.gen(function*() {
         const scope = yield* Effect.scope
         for (let caller = 0; caller < 100; caller++) {
-          yield* PoolAssert.failsWith(pool.acquireWith({ timeout: 0 }), "AcquireTimeoutError")
+          yield* PoolAssert.failsWith(pool.acquire({ timeout: 0 }), "AcquireTimeoutError")
         }
         assert.strictEqual(scope.state._tag, "Empty")
       }))
@@ -694,7 +694,7 @@ describe("the kinds of a lease", () => {
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1 })
       const scope = yield* Effect.scoped(Effect.scope)
-      const connection = yield* Effect.provideService(pool.acquire, Scope.Scope, scope)
+      const connection = yield* Effect.provideService(pool.acquire(), Scope.Scope, scope)
       yield* PoolAssert.failsWith(connection.run, "LeaseExpiredError")
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
@@ -707,7 +707,7 @@ describe("the kinds of a lease", () => {
           const scope = yield* Scope.make()
           const ending = Effect.andThen(Effect.repeat(Effect.yieldNow, { times: turns }), Scope.close(scope, Exit.void))
           const end = yield* Effect.forkDetach(ending, { startImmediately: true })
-          yield* Effect.provideService(Scope.provide(pool.acquire, scope), Scheduler.MaxOpsBeforeYield, budget)
+          yield* Effect.provideService(Scope.provide(pool.acquire(), scope), Scheduler.MaxOpsBeforeYield, budget)
           yield* Fiber.join(end)
         }
         yield* PoolAssert.nothingLeaked(faulty, pool)
@@ -719,8 +719,8 @@ describe("the kinds of a lease", () => {
       const { faulty, pool } = yield* make({ max: 1 })
       const holder = yield* borrow(pool)
       const scope = yield* Scope.make()
-      const waiting = yield* Effect.forkChild(Scope.provide(pool.acquire, scope))
-      const late = yield* Effect.forkChild(Effect.flip(Scope.provide(pool.acquireWith({ timeout: "1 second" }), scope)))
+      const waiting = yield* Effect.forkChild(Scope.provide(pool.acquire(), scope))
+      const late = yield* Effect.forkChild(Effect.flip(Scope.provide(pool.acquire({ timeout: "1 second" }), scope)))
       yield* settle
       yield* Scope.close(scope, Exit.void)
       assert.deepStrictEqual(yield* shape(pool), { inUse: 1, waiting: 2 })

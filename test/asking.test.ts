@@ -32,7 +32,7 @@ const ways: Record<
 > = {
   use: (pool, body, options) => pool.use(() => Effect.sync(body), options),
   useSync: (pool, body, options) => pool.useSync(body, options),
-  acquire: (pool, body, options) => Effect.scoped(Effect.map(pool.acquireWith(options ?? {}), body)),
+  acquire: (pool, body, options) => Effect.scoped(Effect.map(pool.acquire(options), body)),
   "a traced use": (pool, body, options) =>
     Effect.provideService(pool.use(() => Effect.sync(body), options), Tracer.Tracer, tracer)
 }
@@ -129,7 +129,7 @@ describe("a failed acquire", () => {
         yield* faulty.validate.hold
         const scope = yield* Scope.make()
         for (let times = 0; times < 5; times++) {
-          yield* Effect.flip(Scope.provide(pool.acquireWith({ timeout: 0 }), scope))
+          yield* Effect.flip(Scope.provide(pool.acquire({ timeout: 0 }), scope))
         }
         assert.isFalse(holdsSomething(scope))
         yield* Scope.close(scope, Exit.void)
@@ -144,7 +144,7 @@ describe("a failed acquire", () => {
         for (const point of points) {
           for (let turns = 0; turns < 4; turns++) {
             const holder = isFree ? undefined : yield* borrow(pool)
-            const caller = yield* ask(point, Scope.provide(pool.acquire, scope))
+            const caller = yield* ask(point, Scope.provide(pool.acquire(), scope))
             for (let turn = 0; turn < turns; turn++) yield* Effect.yieldNow
             yield* Fiber.interrupt(caller)
             const exit = yield* Fiber.await(caller)

@@ -177,7 +177,7 @@ describe("a connection that was lost in its first lease", () => {
       yield* TestClock.adjust("2 seconds")
       yield* pool.use(() => Effect.void)
       const scope = yield* Scope.make()
-      yield* Effect.forEach([1, 2, 3, 4], () => Scope.provide(pool.acquire, scope))
+      yield* Effect.forEach([1, 2, 3, 4], () => Scope.provide(pool.acquire(), scope))
       assert.deepStrictEqual(yield* shape(pool), { inUse: 4 })
       yield* Scope.close(scope, Exit.void)
       yield* PoolAssert.failsWith(pool.useSync({ try: no, catch: () => ({ _tag: "Caught" as const }) }), "Caught")

@@ -13,7 +13,7 @@ const calls: Readonly<Record<string, (pool: Pool, options: never) => Effect.Effe
   use: (pool, options) => pool.use(() => Effect.void, options),
   useSync: (pool, options) => pool.useSync(() => undefined, options),
   "useSync with catch": (pool, options) => pool.useSync({ try: () => undefined, catch: () => assert.fail() }, options),
-  acquireWith: (pool, options) => Effect.scoped(pool.acquireWith(options))
+  acquire: (pool, options) => Effect.scoped(pool.acquire(options))
 }
 
 class Ticket {
@@ -116,7 +116,7 @@ describe("invalid options of a call", () => {
   it.effect("leave nothing behind in the caller's scope", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1 })
-      yield* PoolAssert.failsWith(Effect.scoped(pool.acquireWith({ timeout: Number.NaN })), "PoolConfigError")
+      yield* PoolAssert.failsWith(Effect.scoped(pool.acquire({ timeout: Number.NaN })), "PoolConfigError")
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 })

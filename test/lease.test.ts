@@ -57,7 +57,7 @@ describe("a lease ends once, however the body ends", () => {
   it.effect("and a finalizer of the caller's that dies does not keep the connection", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1 })
-      yield* Effect.exit(Effect.scoped(Effect.andThen(pool.acquire, Effect.addFinalizer(() => Effect.die(boom)))))
+      yield* Effect.exit(Effect.scoped(Effect.andThen(pool.acquire(), Effect.addFinalizer(() => Effect.die(boom)))))
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 

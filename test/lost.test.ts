@@ -17,7 +17,7 @@ describe("a lease of a scope whose fiber was dropped by the runtime", () => {
       const { faulty, pool } = yield* make({ max: 1, acquireTimeout: "Infinity" })
       const gate = yield* Effect.forkDetach(Effect.never)
       const holder = yield* Effect.forkDetach(
-        Effect.scoped(Effect.andThen(pool.acquire, Effect.andThen(Fiber.await(gate), wrong)))
+        Effect.scoped(Effect.andThen(pool.acquire(), Effect.andThen(Fiber.await(gate), wrong)))
       )
       yield* settle
       const waiting = yield* borrow(pool)
@@ -34,7 +34,7 @@ describe("a lease of a scope whose fiber was dropped by the runtime", () => {
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1 })
       const holder = yield* borrow(pool)
-      const caller = yield* Effect.forkDetach(Effect.scoped(Effect.andThen(pool.acquire, wrong)))
+      const caller = yield* Effect.forkDetach(Effect.scoped(Effect.andThen(pool.acquire(), wrong)))
       yield* settle
       yield* holder.giveBack
       yield* Fiber.await(caller)
@@ -44,7 +44,7 @@ describe("a lease of a scope whose fiber was dropped by the runtime", () => {
   it.effect("leaves a connection that is reset, and validated before the next lease", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1 })
-      yield* run(Effect.scoped(Effect.flatMap(pool.acquire, (connection) => Effect.andThen(connection.soil, wrong))))
+      yield* run(Effect.scoped(Effect.flatMap(pool.acquire(), (connection) => Effect.andThen(connection.soil, wrong))))
       yield* settle
       const { resets, validations } = yield* faulty.counters
       assert.deepStrictEqual({ resets, validations }, { resets: 1, validations: 0 })
@@ -57,7 +57,7 @@ describe("a lease of a scope whose fiber was dropped by the runtime", () => {
   it.effect("leaves one that is evicted, if it turns out to be broken", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1 })
-      yield* run(Effect.scoped(Effect.flatMap(pool.acquire, ({ id }) => Effect.andThen(faulty.sever(id), wrong))))
+      yield* run(Effect.scoped(Effect.flatMap(pool.acquire(), ({ id }) => Effect.andThen(faulty.sever(id), wrong))))
       yield* pool.use((connection) => connection.run)
       assert.strictEqual((yield* pool.stats).evictions.invalid, 1)
       yield* PoolAssert.nothingLeaked(faulty, pool)
@@ -67,7 +67,7 @@ describe("a lease of a scope whose fiber was dropped by the runtime", () => {
     Effect.gen(function*() {
       const { pool } = yield* make({ max: 1 })
       let kept: Effect.Effect<void, { readonly _tag: string }> = Effect.void
-      yield* run(Effect.scoped(Effect.flatMap(pool.acquire, (connection) => {
+      yield* run(Effect.scoped(Effect.flatMap(pool.acquire(), (connection) => {
         kept = connection.run
         return wrong
       })))
@@ -78,7 +78,7 @@ describe("a lease of a scope whose fiber was dropped by the runtime", () => {
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 2 })
       const scope = yield* Scope.make()
-      yield* run(Effect.ensuring(Effect.andThen(Scope.provide(pool.acquire, scope), wrong), Effect.void))
+      yield* run(Effect.ensuring(Effect.andThen(Scope.provide(pool.acquire(), scope), wrong), Effect.void))
       assert.deepStrictEqual(yield* shape(pool), { idle: 1 })
       yield* Scope.close(scope, Exit.void)
       const { checkouts, returns } = yield* pool.stats
@@ -100,7 +100,7 @@ describe("a lease of a scope whose fiber has ended in any other way", () => {
       Effect.gen(function*() {
         const { faulty, pool } = yield* make({ max: 1 })
         const scope = yield* Scope.make()
-        yield* run(Effect.ensuring(Effect.andThen(Scope.provide(pool.acquire, scope), end), Effect.void))
+        yield* run(Effect.ensuring(Effect.andThen(Scope.provide(pool.acquire(), scope), end), Effect.void))
         yield* TestClock.adjust("1 minute")
         assert.deepStrictEqual(yield* shape(pool), { inUse: 1 })
         yield* Scope.close(scope, Exit.void)
@@ -114,7 +114,7 @@ describe("a lease of a scope whose fiber has ended in any other way", () => {
       const fiber = yield* Effect.withFiber((fiber) => Effect.succeed(fiber))
       const observers = () => (fiber as unknown as { readonly _observers?: ReadonlyArray<unknown> })._observers?.length
       const before = observers()
-      for (let times = 0; times < 100; times++) yield* Effect.scoped(pool.acquire)
+      for (let times = 0; times < 100; times++) yield* Effect.scoped(pool.acquire())
       assert.strictEqual(observers() ?? 0, before ?? 0)
     }))
 })

@@ -26,9 +26,9 @@ describe("what happens while the pool asks its driver something", () => {
       const { box, pool } = yield* make(2)
       for (const waits of [false, true]) {
         const scope = yield* Scope.make()
-        yield* Scope.provide(pool.acquire, scope)
+        yield* Scope.provide(pool.acquire(), scope)
         const blocker = waits ? yield* Scope.make() : undefined
-        if (blocker !== undefined) yield* Scope.provide(pool.acquire, blocker)
+        if (blocker !== undefined) yield* Scope.provide(pool.acquire(), blocker)
         box.act = () => Effect.runSync(Scope.close(scope, Exit.void))
         const caller = yield* Effect.forkChild(pool.use(() => Effect.void))
         yield* settle
@@ -45,7 +45,7 @@ describe("what happens while the pool asks its driver something", () => {
       const ways: Record<string, Effect.Effect<unknown, unknown>> = {
         use: pool.use(() => Effect.void),
         useSync: pool.useSync(() => 1),
-        acquire: Effect.scoped(pool.acquire),
+        acquire: Effect.scoped(pool.acquire()),
         recycle: pool.recycle,
         pause: pool.pause,
         check: pool.check(),

@@ -23,7 +23,7 @@ describe("shutdown", () => {
       const lease = yield* borrow(pool)
       const waiting = yield* Effect.forkChild(
         Effect.all(
-          [pool.use(() => Effect.void), pool.useSync(() => 1), Effect.scoped(pool.acquire)].map((acquire) =>
+          [pool.use(() => Effect.void), pool.useSync(() => 1), Effect.scoped(pool.acquire())].map((acquire) =>
             PoolAssert.failsWith(Effect.asVoid(acquire), "PoolClosedError")
           ),
           { concurrency: "unbounded" }
@@ -101,12 +101,12 @@ describe("shutdown", () => {
       const scope = yield* Scope.make()
       const taker = yield* Effect.forkDetach(
         Effect.flatMap(
-          Scope.provide(pool.acquire, scope),
+          Scope.provide(pool.acquire(), scope),
           (connection) => Effect.as(Effect.sleep("1 hour"), connection)
         )
       )
       const inTime = yield* Scope.make()
-      yield* Scope.provide(pool.acquire, inTime)
+      yield* Scope.provide(pool.acquire(), inTime)
       const user = yield* borrow(pool)
       yield* settle
       const closing = yield* Effect.forkChild(pool.shutdown())
@@ -355,7 +355,7 @@ describe("shutdown", () => {
   const calls = {
     use: (pool: Pool, body: Effect.Effect<void>) => pool.use(() => body),
     useSync: (pool: Pool, body: Effect.Effect<void>) => pool.useSync(() => Effect.runSync(body)),
-    acquire: (pool: Pool, body: Effect.Effect<void>) => Effect.scoped(Effect.tap(pool.acquire, () => body))
+    acquire: (pool: Pool, body: Effect.Effect<void>) => Effect.scoped(Effect.tap(pool.acquire(), () => body))
   }
 
   for (const [name, call] of Object.entries(calls)) {

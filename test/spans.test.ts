@@ -64,7 +64,7 @@ describe("spans", () => {
         const { pool } = yield* make({ min: 1 })
         yield* Effect.withSpan(pool.use(() => Effect.void), "request")
         yield* pool.useSync(() => undefined)
-        yield* Effect.scoped(pool.acquire)
+        yield* Effect.scoped(pool.acquire())
         assert.deepStrictEqual(spans.map(({ name }) => name), ["ConnectionPool.connect", "request"])
       })
     ))
@@ -75,7 +75,7 @@ describe("spans", () => {
         const { pool } = yield* make({ max: 1 })
         yield* borrow(pool)
         const late = yield* Effect.forkChild(Effect.flip(pool.use(() => Effect.void, { timeout: "3 seconds" })))
-        const gone = yield* Effect.forkChild(Effect.scoped(pool.acquire))
+        const gone = yield* Effect.forkChild(Effect.scoped(pool.acquire()))
         const sync = yield* Effect.forkChild(Effect.flip(pool.useSync(() => undefined, { timeout: "4 seconds" })))
         yield* TestClock.adjust("1 second")
         yield* Fiber.interrupt(gone)
@@ -129,7 +129,7 @@ describe("spans", () => {
             Effect.all([
               pool.use((connection) => connection.run),
               pool.use((connection) => Effect.andThen(Effect.yieldNow, connection.run)),
-              Effect.scoped(Effect.flatMap(pool.acquire, (connection) => connection.run))
+              Effect.scoped(Effect.flatMap(pool.acquire(), (connection) => connection.run))
             ], { concurrency: "unbounded" }),
           check: ({ faulty, pool }) => Effect.andThen(settle, PoolAssert.nothingLeaked(faulty, pool)),
           budgets: [3, 24],

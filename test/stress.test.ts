@@ -33,7 +33,7 @@ describe("under stress", () => {
             const work = dice === 4
               ? pool.useSync((connection) => connection.id)
               : dice === 5
-              ? Effect.scoped(Effect.flatMap(pool.acquire, (connection) => connection.run))
+              ? Effect.scoped(Effect.flatMap(pool.acquire(), (connection) => connection.run))
               : use
             const turns = yield* Random.nextIntBetween(0, 40)
             const exit = yield* Effect.exit(
@@ -75,7 +75,7 @@ describe("under stress", () => {
       const { faulty, pool } = yield* make({ max: 2 })
       yield* Effect.scoped(Effect.gen(function*() {
         const scope = yield* Effect.scope
-        for (let lease = 0; lease < 100_000; lease++) yield* Effect.scoped(pool.acquire)
+        for (let lease = 0; lease < 100_000; lease++) yield* Effect.scoped(pool.acquire())
         assert.strictEqual(scope.state._tag, "Empty")
       }))
       assert.strictEqual((yield* pool.stats).checkouts, 100_000)

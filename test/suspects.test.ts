@@ -40,9 +40,9 @@ const ends: Readonly<
       catch: () => "no"
     }),
   "whose scope failed": (pool, lose) =>
-    Effect.scoped(Effect.andThen(Effect.flatMap(pool.acquire, lose), Effect.fail("no"))),
+    Effect.scoped(Effect.andThen(Effect.flatMap(pool.acquire(), lose), Effect.fail("no"))),
   "whose scope died": (pool, lose) =>
-    Effect.scoped(Effect.andThen(Effect.flatMap(pool.acquire, lose), Effect.die("no")))
+    Effect.scoped(Effect.andThen(Effect.flatMap(pool.acquire(), lose), Effect.die("no")))
 }
 
 describe("a connection after a lease", () => {
@@ -110,9 +110,9 @@ describe("a connection after a lease", () => {
       const { faulty, pool } = yield* make({ max: 1 })
       yield* pool.use((one) => one.run)
       yield* pool.useSync(() => {})
-      yield* Effect.scoped(pool.acquire)
+      yield* Effect.scoped(pool.acquire())
       const scope = yield* Scope.make()
-      yield* Scope.provide(pool.acquire, scope)
+      yield* Scope.provide(pool.acquire(), scope)
       const waiting = yield* Effect.forkChild(pool.use(() => Effect.void))
       yield* settle
       yield* Effect.sync(() => {
@@ -185,7 +185,7 @@ describe("judge", () => {
           "Lost"
         )
         assert.strictEqual(yield* pool.use((one) => Effect.succeed(one.id)), 3)
-        yield* PoolAssert.failsWith(Effect.scoped(Effect.andThen(pool.acquire, Effect.fail(new Lost()))), "Lost")
+        yield* PoolAssert.failsWith(Effect.scoped(Effect.andThen(pool.acquire(), Effect.fail(new Lost()))), "Lost")
         assert.strictEqual(yield* pool.use((one) => Effect.succeed(one.id)), 4)
         assert.strictEqual((yield* pool.stats).evictions.fatal, 3)
         assert.strictEqual((yield* faulty.counters).validations, 0)
@@ -227,7 +227,7 @@ describe("judge", () => {
       })
       yield* pool.use((one) => one.run)
       yield* pool.useSync(() => {})
-      yield* Effect.scoped(pool.acquire)
+      yield* Effect.scoped(pool.acquire())
       assert.strictEqual(asked, 0)
       yield* Effect.exit(pool.use(() => Effect.die("no")))
       assert.strictEqual(asked, 1)

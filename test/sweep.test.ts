@@ -49,17 +49,17 @@ const scenarios: Record<string, (world: World) => Effect.Effect<unknown, unknown
     }),
   "useSync in a line": ({ pool }) =>
     Effect.andThen(crowd(pool, 3), Effect.andThen(pool.useSync((connection) => connection.id), pool.useSync(() => 1))),
-  "acquire in a line": ({ pool }) => Effect.andThen(crowd(pool, 3), Effect.flatMap(pool.acquire, body)),
+  "acquire in a line": ({ pool }) => Effect.andThen(crowd(pool, 3), Effect.flatMap(pool.acquire(), body)),
   "acquire twice in one scope": ({ pool }) =>
     Effect.gen(function*() {
-      yield* body(yield* pool.acquire)
-      yield* body(yield* pool.acquireWith({ timeout: 0 }))
+      yield* body(yield* pool.acquire())
+      yield* body(yield* pool.acquire({ timeout: 0 }))
     }),
   "acquire of what others take": ({ pool }) =>
     Effect.gen(function*() {
       yield* pool.use(body)
       yield* Effect.forkDetach(pool.use(body))
-      yield* Effect.scoped(Effect.flatMap(pool.acquire, body))
+      yield* Effect.scoped(Effect.flatMap(pool.acquire(), body))
     }),
   "a deadline in a line": ({ pool }) =>
     Effect.gen(function*() {
@@ -75,7 +75,7 @@ const scenarios: Record<string, (world: World) => Effect.Effect<unknown, unknown
     }),
   "a race of two uses": ({ pool }) => Effect.andThen(crowd(pool, 2), Effect.race(pool.use(body), pool.use(body))),
   "a race of a use and an acquire": ({ pool }) =>
-    Effect.raceFirst(pool.use(body), Effect.scoped(Effect.flatMap(pool.acquire, body))),
+    Effect.raceFirst(pool.use(body), Effect.scoped(Effect.flatMap(pool.acquire(), body))),
   "uses in parallel": ({ pool }) =>
     Effect.forEach(Array.from({ length: 6 }), () => pool.use(body), { concurrency: "unbounded" }),
   "a use in a use": ({ pool }) => pool.use(() => pool.use(body, { timeout: 0 })),

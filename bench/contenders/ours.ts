@@ -63,11 +63,21 @@ const useSync: Door = (pool, timeout) => ({
 })
 
 const acquire: Door = (pool, timeout) => {
-  const get = timeout === undefined ? pool.acquire : pool.acquireWith({ timeout })
+  const get = acquireOf(pool, timeout === undefined ? undefined : { timeout })
   return {
     touch: () => Effect.scoped(Effect.flatMap(get, touching)),
     use: (body) => Effect.scoped(Effect.flatMap(get, body))
   }
+}
+
+/** A build to compare with may be from before `acquire` was a function, with options or without. */
+const acquireOf = (pool: ConnectionPool.ConnectionPool<Lent>, options: ConnectionPool.AcquireOptions | undefined) => {
+  if (!("acquireWith" in pool)) return pool.acquire(options)
+  const { acquire, acquireWith } = pool as unknown as {
+    readonly acquire: ReturnType<typeof pool.acquire>
+    readonly acquireWith: typeof pool.acquire
+  }
+  return options === undefined ? acquire : acquireWith(options)
 }
 
 const touch = (lent: Lent): void => {

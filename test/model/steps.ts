@@ -65,7 +65,7 @@ const ask = (kind: "use" | "useSync" | "acquire", timeout: number | undefined) =
       ? real.pool.use(body, options)
       : kind === "useSync"
       ? real.pool.useSync(receive, options)
-      : Effect.scoped(Effect.flatMap(real.pool.acquireWith(options), body))
+      : Effect.scoped(Effect.flatMap(real.pool.acquire(options), body))
     return Effect.map(Effect.forkDetach(effect), (fiber) => {
       caller.fiber = fiber
       fiber.addObserver((exit) => real.log.push({ caller, exit }))

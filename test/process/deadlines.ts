@@ -7,7 +7,7 @@ const settle = Effect.repeat(Effect.yieldNow, { times: 30 })
 
 const program = Effect.scoped(Effect.gen(function*() {
   const pool = yield* ConnectionPool.make({ factory: InMemoryConnection.factory(), max: 1 })
-  yield* pool.acquire
+  yield* pool.acquire()
   const callers = yield* Effect.forEach(
     Array.from({ length: 1000 }, (_, index) => 200 + index / 10),
     (timeout) => Effect.forkDetach(Effect.flip(pool.use(() => Effect.void, { timeout })))

@@ -105,7 +105,7 @@ describe("a lease", () => {
         pool.use((connection) => Effect.andThen(begun(connection), Effect.die("no"))),
         pool.use((connection) => Effect.andThen(begun(connection), Effect.interrupt)),
         pool.useSync((connection) => connection.execUnsafe("begin; insert into t values (1)")),
-        Effect.scoped(Effect.flatMap(pool.acquire, begun))
+        Effect.scoped(Effect.flatMap(pool.acquire(), begun))
       ]
       for (const body of bodies) {
         yield* Effect.exit(body)
@@ -200,7 +200,7 @@ describe("a lease", () => {
       assert.deepStrictEqual(yield* look, clean)
       yield* pool.use((connection) => connection.run("insert into t values (1)"))
       assert.strictEqual((yield* pool.stats).connects, 1)
-      yield* Effect.scoped(Effect.flatMap(pool.acquire, (connection) => connection.run("pragma query_only = 1")))
+      yield* Effect.scoped(Effect.flatMap(pool.acquire(), (connection) => connection.run("pragma query_only = 1")))
       yield* pool.shutdown()
       assert.strictEqual(openFiles(filename), 0)
     }))

@@ -168,7 +168,7 @@ export const make = <C, Isolation extends string, E, Own extends object>(
     withAttempt((attempt) => {
       attempt.scope = Context.get(context, Scope.Scope) as Scope.Closeable
       const { label, mode, own, timeoutMillis } = attempt.plan
-      const acquire = heldByFiber(poolFor(mode).acquireWith({ label, timeout: timeoutMillis }))
+      const acquire = heldByFiber(poolFor(mode).acquire({ label, timeout: timeoutMillis }))
       return Effect.matchEffect(attempt.restore(acquire), {
         onFailure: (error) => attempt.fail(error),
         onSuccess: (connection) =>

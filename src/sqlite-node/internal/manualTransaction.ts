@@ -54,7 +54,7 @@ export class ByHand {
     return Effect.flatMap(
       Scope.make(),
       (scope) =>
-        Effect.matchCauseEffect(restore(Scope.provide(this.#pool.acquire, scope)), {
+        Effect.matchCauseEffect(restore(Scope.provide(this.#pool.acquire(), scope)), {
           onFailure: (cause) =>
             Effect.andThen(
               Scope.close(scope, Exit.failCause(cause)),

@@ -35,7 +35,7 @@ export interface TwoPools {
   readonly readers: Pool
   /** For those who will hold on to a state of the database: sometimes they have to wait, for the sake of the log. */
   readonly acquireReader: (
-    options: ConnectionPool.AcquireOptions
+    options?: ConnectionPool.AcquireOptions | undefined
   ) => Effect.Effect<Connection, PoolError<SqlError>, Scope.Scope>
   /** Nothing where one connection does everything. */
   readonly file: SharedFile | undefined
@@ -86,13 +86,13 @@ export const make = Effect.fnUntraced(function*(
   const { readers, writer } = sides
   const acquireReader: TwoPools["acquireReader"] = (options) =>
     sides.file === undefined
-      ? writer.acquireWith(options)
-      : Effect.andThen(sides.file.gate.await, readers.acquireWith(options))
+      ? writer.acquire(options)
+      : Effect.andThen(sides.file.gate.await, readers.acquire(options))
   const client = yield* Client.make({
     name: settings.name,
     writer,
     // There, it has to be seen that they are the same.
-    reader: readers === writer ? writer : { ...readers, acquire: acquireReader({}), acquireWith: acquireReader },
+    reader: readers === writer ? writer : { ...readers, acquire: acquireReader },
     busyTimeout: settings.connection.busyTimeout,
     isReadOnly: settings.connection.isReadOnly,
     heldBy: settings.connection.isMemory ? (fiber) => Context.getOrUndefined(fiber.context, held) : undefined,

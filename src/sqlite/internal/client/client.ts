@@ -95,7 +95,7 @@ export const make = Effect.fnUntraced(
     const imitated = byHand === undefined ? identity : (place: Place) => withBusyTimeout(place, timeout)
     const outside = imitated(new Routed(options, timeout, byHand, kinds))
     const connection = toConnection(outside, kinds)
-    const reserved = Effect.mapBoth(options.writer.acquire, {
+    const reserved = Effect.mapBoth(options.writer.acquire(), {
       onFailure: toSqlError,
       onSuccess: (connection) => toConnection(new Reserved(connection), kinds)
     })
@@ -311,7 +311,7 @@ class Routed implements Place {
   #streamOn(pool: Pool, sql: string, params: Params): Stream.Stream<unknown, SqlError> {
     return streamFrom(
       Effect.flatMap(
-        pool.acquire,
+        pool.acquire(),
         (connection) => this.#persist(startReading(connection, sql, params, true))
       ),
       Effect.void
