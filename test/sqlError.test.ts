@@ -8,7 +8,7 @@ import {
   SqlError,
   UnknownError
 } from "effect/sql/SqlError"
-import { toSqlError } from "../src/internal/transaction/transactor.ts"
+import { sqlErrorOf } from "../src/internal/transaction/sqlErrorOf.ts"
 
 const pool = "db"
 const occupancy: PoolError.Occupancy = {
@@ -31,7 +31,7 @@ const failed = (reason: SqlError["reason"]) =>
   })
 
 /** Each with the kind that it is to be caught by, whether another attempt may help, and what was asked for. */
-const errors: ReadonlyArray<readonly [Parameters<typeof toSqlError>[0], string, boolean, string]> = [
+const errors: ReadonlyArray<readonly [Parameters<typeof sqlErrorOf>[0], string, boolean, string]> = [
   [
     new PoolError.AcquireTimeoutError({
       pool,
@@ -95,18 +95,18 @@ describe("an error of the pool that a client of effect/sql fails with", () => {
   for (const [error, kind, isRetryable, operation] of errors) {
     const name = error._tag === "ConnectError" ? `${error._tag}, ${error.message}` : error._tag
     it(`keeps the pool's error as its cause, and its message (${name})`, () => {
-      const { reason } = toSqlError(error)
+      const { reason } = sqlErrorOf(error)
       assert.strictEqual(reason.cause, error)
       assert.strictEqual(reason.message, error.message)
-      assert.strictEqual(toSqlError(error).message, error.message)
+      assert.strictEqual(sqlErrorOf(error).message, error.message)
       assert.deepStrictEqual([reason._tag, reason.isRetryable, reason.operation], [kind, isRetryable, operation])
     })
   }
 
   it("is the database's own where that is what went wrong", () => {
     const own = new SqlError({ reason: new LockTimeoutError({ cause }) })
-    assert.strictEqual(toSqlError(own), own)
-    assert.strictEqual(toSqlError(new TransactionError.TransactionBeginError({ pool, depth: 0, cause: own })), own)
-    assert.strictEqual(toSqlError(new TransactionError.TransactionCommitError({ pool, depth: 0, cause: own })), own)
+    assert.strictEqual(sqlErrorOf(own), own)
+    assert.strictEqual(sqlErrorOf(new TransactionError.TransactionBeginError({ pool, depth: 0, cause: own })), own)
+    assert.strictEqual(sqlErrorOf(new TransactionError.TransactionCommitError({ pool, depth: 0, cause: own })), own)
   })
 })

@@ -159,10 +159,10 @@ describe("transactions on any database", () => {
       )
     }))
 
-  it.effect("give no session to a fiber that is in none", () =>
+  it.effect("give no connection to a fiber that is in none", () =>
     Effect.gen(function*() {
-      const { session, transaction } = yield* make
-      const look = Effect.withFiber((fiber) => Effect.succeed(session(fiber)?.mode))
+      const { connectionOf, transaction } = yield* make
+      const look = Effect.withFiber((fiber) => Effect.succeed(connectionOf(fiber)?.mode))
       assert.isUndefined(yield* look)
       assert.deepStrictEqual(yield* transaction(look), { isolation: "strict", readOnly: false })
       const fiber = yield* transaction(Effect.forkDetach(Effect.andThen(settle, look)))

@@ -250,9 +250,9 @@ describe("a transaction whose body evaluates something that is no Effect", () =>
 
   it.effect("leaves the turn of a statement as well", () =>
     Effect.gen(function*() {
-      const { session, say, transaction, words } = yield* make
+      const { connectionOf, say, transaction, words } = yield* make
       yield* transaction(Effect.gen(function*() {
-        const steps = Effect.withFiber((fiber) => session(fiber)!.steps<void, never, never>("a", () => noEffect))
+        const steps = Effect.withFiber((fiber) => connectionOf(fiber)!.steps<void, never, never>("a", () => noEffect))
         yield* Fiber.await(yield* Effect.forkDetach(steps))
         yield* say("b")
       }))

@@ -1,6 +1,6 @@
 /** A database of words, for what transactions are on any database. */
 import { Effect } from "effect"
-import { ConnectionPool, Transaction } from "effect-connection-pool"
+import { ConnectionPool, Transactor } from "effect-connection-pool"
 import { TransactionConnection } from "effect/sql/SqlClient"
 import type { Connection } from "effect/sql/SqlConnection"
 import { ConnectionError, DeadlockError, SqlError, UnknownError } from "effect/sql/SqlError"
@@ -95,7 +95,7 @@ const take = (list: Array<string>, word: string): boolean => {
 
 type Isolation = "strict" | "loose"
 
-const dialect: Transaction.Dialect<Words, Isolation> = {
+const dialect: Transactor.Dialect<Words, Isolation> = {
   isolations: ["strict", "loose"],
   readOnlyIsolations: ["loose", "strict"],
   modeOf: () => ({ isolation: "strict", readOnly: false }),
@@ -110,8 +110,8 @@ const dialect: Transaction.Dialect<Words, Isolation> = {
 
 let clients = 1000
 
-export interface Options extends Pick<Transaction.MakeOptions<Words, Isolation, never>, "controlTimeout"> {
-  readonly dialect?: Partial<Transaction.Dialect<Words, Isolation>>
+export interface Options extends Pick<Transactor.MakeOptions<Words, Isolation, never>, "controlTimeout"> {
+  readonly dialect?: Partial<Transactor.Dialect<Words, Isolation>>
   readonly pool?: Omit<ConnectionPool.Options<Words, never, never>, "factory">
 }
 
@@ -134,7 +134,7 @@ export const makeWith = Effect.fnUntraced(function*(options: Options) {
     drainTimeout: 0,
     ...options.pool
   })
-  const transactor = Transaction.make({
+  const transactor = Transactor.make({
     name: "words",
     dialect: { ...dialect, ...options.dialect },
     pool,
@@ -145,7 +145,7 @@ export const makeWith = Effect.fnUntraced(function*(options: Options) {
   })
   /** A statement, in the transaction that the fiber is in. */
   const say = (word: string) =>
-    Effect.withFiber((fiber) => transactor.session(fiber)!.steps(word, (words) => words.say(word)))
+    Effect.withFiber((fiber) => transactor.connectionOf(fiber)!.steps(word, (words) => words.say(word)))
   return { words: server, pool, say, ...transactor }
 })
 

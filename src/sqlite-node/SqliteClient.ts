@@ -12,7 +12,7 @@ import { unwrap } from "../internal/options/environment.ts"
 import { unless } from "../internal/options/problems.ts"
 import * as Options from "../internal/options/rules.ts"
 import * as HeardReactivity from "../internal/transaction/reactivity.ts"
-import { toSqlError } from "../internal/transaction/transactor.ts"
+import { sqlErrorOf } from "../internal/transaction/sqlErrorOf.ts"
 import type { ConnectError, PoolConfigError } from "../PoolError.ts"
 import { refused } from "../sqlite/internal/connection/errors.ts"
 import { Lasting } from "../sqlite/internal/connection/lasting.ts"
@@ -241,7 +241,7 @@ const backup = (pool: SqlitePool.SqlitePool, destination: string): Effect.Effect
     Effect.mapError((error) =>
       error._tag === "BackupError"
         ? new SqlError({ reason: new UnknownError({ cause: error, message: error.message, operation: "backup" }) })
-        : toSqlError(error)
+        : sqlErrorOf(error)
     )
   )
 
@@ -258,5 +258,5 @@ const loadExtension = (pools: TwoPools, path: string): Effect.Effect<void, SqlEr
       },
       catch: failure
     }, { label: "loadExtension" })
-    return Effect.mapError(Effect.andThen(load, pools.readers.recycle), toSqlError)
+    return Effect.mapError(Effect.andThen(load, pools.readers.recycle), sqlErrorOf)
   })

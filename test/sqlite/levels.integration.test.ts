@@ -58,9 +58,9 @@ describe("a transaction inside another", () => {
           yield* Effect.exit(db.transaction(n % 2 === 0 ? insert(n) : Effect.andThen(insert(n), Effect.fail("no"))))
         }
         // A savepoint that was left could still be rolled back to.
-        const session = yield* Effect.withFiber((fiber) => Effect.succeed(db.session(fiber)!))
+        const joined = yield* Effect.withFiber((fiber) => Effect.succeed(db.connectionOf(fiber)!))
         const left = yield* Effect.exit(
-          session.steps("probe", (connection) => connection.run("rollback to effect_pool_1"))
+          joined.steps("probe", (connection) => connection.run("rollback to effect_pool_1"))
         )
         assert.isTrue(Exit.isFailure(left))
       }))

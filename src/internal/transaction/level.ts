@@ -7,7 +7,7 @@
  */
 import { Cause, Effect, Exit, Fiber, identity } from "effect"
 import { isSqlError } from "effect/sql/SqlError"
-import type { Mode, Session } from "../../Transaction.ts"
+import type { Mode, TransactionConnection } from "../../Transaction.ts"
 import { TransactionEndedError, TransactionLostError, TransactionTurnTimeoutError } from "../../TransactionError.ts"
 import { withFiber } from "../step.ts"
 import { type Request, Turn, Waits } from "./turn.ts"
@@ -134,11 +134,11 @@ export class Level<C> {
   }
 }
 
-/** What a fiber may do at a level. `levelOf` finds that of the fiber that runs a statement. */
-export const sessionOf = <C>(
+/** The connection of a transaction at a level. `levelOf` finds the level of the fiber that runs a statement. */
+export const connectionOf = <C>(
   mode: Mode,
   levelOf: (fiber: Fiber.Fiber<unknown, unknown> | undefined) => Level<C>
-): Session<C> => ({
+): TransactionConnection<C> => ({
   mode,
   step: (statement, f, failure) =>
     withFiber((fiber) => {
@@ -163,7 +163,7 @@ export const sessionOf = <C>(
       const now = steps(level, statement, f)
       return level.isBelow(fiber) ? now : level.take(now, level.request(statement), identity)
     }),
-  check: (statement) =>
+  assertOpen: (statement) =>
     Effect.withFiber((fiber) => {
       const refusal = levelOf(fiber).refusal(statement)
       return refusal === undefined ? Effect.void : Effect.fail(refusal)

@@ -1,11 +1,12 @@
 /** What a transaction asks for: checked, and what is made of it. */
 import { type Fiber, Schedule } from "effect"
 import { BeginTransaction } from "effect/sql/SqlClient"
-import type { Dialect, Mode, Options } from "../../Transaction.ts"
+import type { Mode, Options } from "../../Transaction.ts"
 import { TransactionOptionsError } from "../../TransactionError.ts"
 import { callTable } from "../options/call.ts"
 import { toMillis } from "../options/duration.ts"
 import { check, problem, type Rules, show, type Table, table } from "../options/rules.ts"
+import type { Dialect } from "./dialect.ts"
 
 /** What a transaction is begun as, and with which statement if that is the application's own. */
 export interface Plan<Isolation extends string> {

@@ -8,17 +8,10 @@
  */
 import { Cause, Context, Effect, Exit, type Fiber, identity, Scope } from "effect"
 import { makeWithTransaction } from "effect/sql/SqlClient"
-import {
-  AuthenticationError,
-  AuthorizationError,
-  ConnectionError,
-  isSqlError,
-  SqlError,
-  UnknownError
-} from "effect/sql/SqlError"
+import type { SqlError } from "effect/sql/SqlError"
 import type { ConnectionPool } from "../../ConnectionPool.ts"
-import type { ConnectError, LeaseExpiredError, PoolError } from "../../PoolError.ts"
-import type { MakeOptions, Mode, Options, Transactor } from "../../Transaction.ts"
+import type { PoolError } from "../../PoolError.ts"
+import type { Mode, Options, Transactor } from "../../Transaction.ts"
 import {
   isCurableFor,
   TransactionBeginError,
@@ -32,8 +25,10 @@ import { toMillis } from "../options/duration.ts"
 import { show } from "../options/rules.ts"
 import { heldByFiber } from "../pool/heldByFiber.ts"
 import * as Control from "./controlDeadline.ts"
-import { type Level, Running, sessionOf, type Setting } from "./level.ts"
+import { connectionOf, type Level, Running, type Setting } from "./level.ts"
+import type { MakeOptions } from "./makeOptions.ts"
 import { type Plan, planOf, problemOf, tableOf } from "./options.ts"
+import { sqlErrorOf } from "./sqlErrorOf.ts"
 
 type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
@@ -69,7 +64,7 @@ class Attempt<C, Isolation extends string, E> {
   /** Decides what it fails with; the first failure counts. */
   fail(failure: TransactionError | PoolError<E>): Effect.Effect<never, SqlError> {
     this.failure ??= failure
-    return Effect.fail(toSqlError(failure))
+    return Effect.fail(sqlErrorOf(failure))
   }
 }
 
@@ -179,11 +174,11 @@ export const make = <C, Isolation extends string, E, Own extends object>(
               const level = running.open(attempt.fiber)
               attempt.level = level
               // A fiber may have got hold of it that is not in the transaction, or in another one by now.
-              const session = sessionOf(mode, (fiber) => {
+              const shared = connectionOf(mode, (fiber) => {
                 const own = fiber && levelOf(fiber)
                 return own?.running === running ? own : level
               })
-              return Effect.succeed(toSql(session))
+              return Effect.succeed(toSql(shared))
             }
           })
       })
@@ -422,10 +417,10 @@ export const make = <C, Isolation extends string, E, Own extends object>(
 
   return {
     transaction: (effect, wanted) => run(effect, wanted === undefined ? noOptions : wanted, identity),
-    withTransaction: (effect) => run(effect, noOptions, toSqlError),
-    session: (fiber) => {
+    withTransaction: (effect) => run(effect, noOptions, sqlErrorOf),
+    connectionOf: (fiber) => {
       const level = levelOf(fiber)
-      return level && sessionOf(level.running.mode, () => level)
+      return level && connectionOf(level.running.mode, () => level)
     }
   }
 }
@@ -443,44 +438,4 @@ const outcome = <C, Isolation extends string, E, A, X, X2>(
   const own: Exit.Exit<A, X | X2> = failure === undefined ? exit as Exit.Exit<A, X> : Exit.fail(present(failure))
   if (Exit.isSuccess(own) || rollbackFailure === undefined) return own
   return Exit.failCause(withRollbackFailure(own.cause, rollbackFailure))
-}
-
-/** An error as a client of `effect/sql` may fail with it. */
-export const toSqlError = (error: SqlError | TransactionError | PoolError<unknown> | LeaseExpiredError): SqlError => {
-  if (isSqlError(error)) return error
-  const { message } = error
-  switch (error._tag) {
-    case "TransactionBeginError":
-    case "TransactionCommitError":
-      return error.cause
-    // Another attempt may succeed.
-    case "AcquireTimeoutError":
-    case "QueueFullError":
-      return new SqlError({ reason: new ConnectionError({ cause: error, message, operation: "acquire" }) })
-    case "ConnectError": {
-      const Reason = connectReason(error)
-      return new SqlError({ reason: new Reason({ cause: error, message, operation: "acquire" }) })
-    }
-    case "PoolClosedError":
-    case "SelfDeadlockError":
-      return new SqlError({ reason: new UnknownError({ cause: error, message, operation: "acquire" }) })
-    case "LeaseExpiredError":
-      return new SqlError({ reason: new UnknownError({ cause: error, message, operation: error.operation }) })
-    default:
-      return new SqlError({ reason: new UnknownError({ cause: error, message, operation: "transaction" }) })
-  }
-}
-
-/** Whoever catches it is to try again only where the driver says that this may help, or has said nothing. */
-const connectReason = ({ reason }: ConnectError) => {
-  if (reason._tag === "ConnectDied") return UnknownError
-  if (reason._tag === "ConnectTimedOut" || !isSqlError(reason.error)) return ConnectionError
-  switch (reason.error.reason._tag) {
-    case "AuthenticationError":
-      return AuthenticationError
-    case "AuthorizationError":
-      return AuthorizationError
-    default:
-      return reason.error.isRetryable ? ConnectionError : UnknownError
-  }
 }

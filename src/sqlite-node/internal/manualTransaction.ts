@@ -5,7 +5,7 @@
 import { Effect, Exit, Scope } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { ConnectionPool } from "../../ConnectionPool.ts"
-import { toSqlError } from "../../internal/transaction/transactor.ts"
+import { sqlErrorOf } from "../../internal/transaction/sqlErrorOf.ts"
 import { mayStartLater, retryWhileLocked } from "../../sqlite/internal/connection/retryWhileLocked.ts"
 import { failure, type SqliteConnection } from "../../sqlite/SqliteConnection.ts"
 import type { LockTimeout } from "./busyTimeoutPragma.ts"
@@ -58,7 +58,7 @@ export class ByHand {
           onFailure: (cause) =>
             Effect.andThen(
               Scope.close(scope, Exit.failCause(cause)),
-              Effect.mapError(Effect.failCause(cause), toSqlError)
+              Effect.mapError(Effect.failCause(cause), sqlErrorOf)
             ),
           onSuccess: (connection) => {
             const open = { connection, scope }
@@ -88,7 +88,7 @@ export class ByHand {
 }
 
 const once = <A>({ connection }: Open, step: (connection: SqliteConnection) => A): Effect.Effect<A, SqlError> =>
-  Effect.try({ try: () => step(connection), catch: (thrown) => toSqlError(failure(thrown)) })
+  Effect.try({ try: () => step(connection), catch: (thrown) => sqlErrorOf(failure(thrown)) })
 
 const isTransaction = (connection: SqliteConnection): boolean => {
   try {

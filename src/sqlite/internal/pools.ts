@@ -54,7 +54,7 @@ export const readerOf = (pools: TwoPools, fiber: Fiber.Fiber<unknown, unknown>):
 /** Who may not write in its transaction either is told so at once. */
 const refusalOf = ({ client, settings }: TwoPools, fiber: Fiber.Fiber<unknown, unknown>): string => {
   if (settings.connection.isReadOnly) return Refusal.ofDatabase(settings.name)
-  if (client.transactor.session(fiber)?.mode.readOnly !== true) return Refusal.ofReader(settings.name)
+  if (client.transactor.connectionOf(fiber)?.mode.readOnly !== true) return Refusal.ofReader(settings.name)
   return fiber.getRef(client.isSnapshot) ? Refusal.ofSnapshot : Refusal.ofTransaction
 }
 

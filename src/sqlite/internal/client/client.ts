@@ -7,7 +7,7 @@
  *
  * For the rest of this folder: `Client.joined` is the connection of the transaction that a fiber is in. Whatever works on a
  * connection asks for it first, and takes one from a pool only if there is none. Whether that transaction may write is in
- * `Client.transactor.session(fiber).mode`.
+ * `Client.transactor.connectionOf(fiber).mode`.
  */
 import { Context, Effect, type Fiber, identity, Stream } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
@@ -18,10 +18,11 @@ import * as Statement from "effect/sql/Statement"
 import type { ConnectionPool } from "../../../ConnectionPool.ts"
 import { within } from "../../../internal/step.ts"
 import * as HeardReactivity from "../../../internal/transaction/reactivity.ts"
-import { toSqlError } from "../../../internal/transaction/transactor.ts"
+import { sqlErrorOf } from "../../../internal/transaction/sqlErrorOf.ts"
 import { LockTimeout, withBusyTimeout } from "../../../sqlite-node/internal/busyTimeoutPragma.ts"
 import { ByHand } from "../../../sqlite-node/internal/manualTransaction.ts"
-import * as Transaction from "../../../Transaction.ts"
+import type * as Transaction from "../../../Transaction.ts"
+import * as Transactor from "../../../Transactor.ts"
 import { failure, handleOf, type Params, type SqliteConnection } from "../../SqliteConnection.ts"
 import { codeOf, primaryOf } from "../connection/errors.ts"
 import type { Lasting } from "../connection/lasting.ts"
@@ -41,7 +42,7 @@ interface Held {
   readonly connection: SqliteConnection
 }
 
-type Failure = Parameters<typeof toSqlError>[0]
+type Failure = Parameters<typeof sqlErrorOf>[0]
 
 export interface Options {
   /** How the database is called in errors. */
@@ -96,7 +97,7 @@ export const make = Effect.fnUntraced(
     const outside = imitated(new Routed(options, timeout, byHand, kinds))
     const connection = toConnection(outside, kinds)
     const reserved = Effect.mapBoth(options.writer.acquire(), {
-      onFailure: toSqlError,
+      onFailure: sqlErrorOf,
       onSuccess: (connection) => toConnection(new Reserved(connection), kinds)
     })
     const compiler = Statement.makeCompilerSqlite(options.transformQueryNames)
@@ -138,7 +139,7 @@ export const make = Effect.fnUntraced(
     const isSnapshot = Context.Reference<boolean>(`effect-connection-pool/sqlite/isSnapshot/${nextId++}`, {
       defaultValue: () => false
     })
-    const transactor = Transaction.make({
+    const transactor = Transactor.make({
       name: options.name,
       dialect: Dialect.make({ name: options.name, timeout, isSnapshot, isReadOnly: options.isReadOnly }),
       pool: options.writer,
@@ -150,7 +151,7 @@ export const make = Effect.fnUntraced(
     // In place: the client refers to itself, and copies of it are made from it.
     Object.assign(sql, { safe: sql, withTransaction: transactor.withTransaction })
     const joined = (fiber: Fiber.Fiber<unknown, unknown>) => {
-      const session = transactor.session(fiber)
+      const session = transactor.connectionOf(fiber)
       return session && new Joined(session, kinds)
     }
     const withoutTransaction = Context.omit(transactionService) as <R>(
@@ -159,8 +160,8 @@ export const make = Effect.fnUntraced(
     /** A query that was begun in a transaction runs again when that has ended. */
     const outsideOfEnded = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
       Effect.withFiber((fiber) => {
-        const session = transactor.session(fiber)
-        return session === undefined ? effect : Effect.matchEffect(session.check("reactive"), {
+        const session = transactor.connectionOf(fiber)
+        return session === undefined ? effect : Effect.matchEffect(session.assertOpen("reactive"), {
           onFailure: () => Effect.updateContext(effect, (context: Context.Context<R>) => withoutTransaction(context)),
           onSuccess: () => effect
         })
@@ -246,7 +247,7 @@ class Routed implements Place {
     return Stream.unwrap(Effect.withFiber((fiber) => {
       const held = heldFor(this.#kinds.of(sql), heldBy(fiber))
       return Effect.succeed(
-        held === undefined ? this.#stream(sql, params) : Stream.mapError(held.stream(sql, params), toSqlError)
+        held === undefined ? this.#stream(sql, params) : Stream.mapError(held.stream(sql, params), sqlErrorOf)
       )
     }))
   }
@@ -256,7 +257,7 @@ class Routed implements Place {
       const { lasting, reader, writer } = this.#options
       const kind = this.#kinds.of(sql)
       const begun = this.#byHand?.connection
-      if (begun !== undefined && kind !== "control") return Stream.mapError(begun.stream(sql, params), toSqlError)
+      if (begun !== undefined && kind !== "control") return Stream.mapError(begun.stream(sql, params), sqlErrorOf)
       if (lasting?.isStale === true) {
         return Stream.unwrap(Effect.map(this.#renew(lasting), () => this.stream(sql, params)))
       }
@@ -289,7 +290,7 @@ class Routed implements Place {
     const otherwise = (error: Failure) =>
       writer !== undefined && isRefusedWrite(error)
         ? this.#runOn(writer, fiber, once, undefined)
-        : Effect.fail(toSqlError(error))
+        : Effect.fail(sqlErrorOf(error))
     return Effect.catch(attempt, (error) => {
       if (!mayStartLater(codeOf(error))) return otherwise(error)
       // In one lease from now on, so that whoever comes later is not served before.
@@ -325,10 +326,10 @@ class Routed implements Place {
 
 /** All on the connection of a transaction. */
 class InTransaction implements Place {
-  readonly #session: Transaction.Session<SqliteConnection>
+  readonly #session: Transaction.TransactionConnection<SqliteConnection>
   readonly #kinds: Kinds
 
-  constructor(session: Transaction.Session<SqliteConnection>, kinds: Kinds) {
+  constructor(session: Transaction.TransactionConnection<SqliteConnection>, kinds: Kinds) {
     this.#session = session
     this.#kinds = kinds
   }
@@ -348,14 +349,14 @@ class InTransaction implements Place {
       ),
       fiber
     )
-    return isSuccess(ran) ? ran : Effect.mapError(ran, toSqlError)
+    return isSuccess(ran) ? ran : Effect.mapError(ran, sqlErrorOf)
   }
 
   stream(sql: string, params: Params): Stream.Stream<unknown, SqlError> {
     if (this.#kinds.of(sql) === "control") return Stream.fail(uncontrolled(sql))
     return streamFrom(
       this.#session.steps(sql, (connection) => startReading(connection, sql, params, false)),
-      Effect.mapError(this.#session.check(sql), toSqlError)
+      Effect.mapError(this.#session.assertOpen(sql), sqlErrorOf)
     )
   }
 }
@@ -377,12 +378,12 @@ class Reserved implements Place {
   }
 
   stream(sql: string, params: Params): Stream.Stream<unknown, SqlError> {
-    return Stream.mapError(this.#connection.stream(sql, params), toSqlError)
+    return Stream.mapError(this.#connection.stream(sql, params), sqlErrorOf)
   }
 }
 
 const attempt = <A>(once: () => A): Effect.Effect<A, SqlError> =>
-  Effect.try({ try: once, catch: (thrown) => toSqlError(failure(thrown)) })
+  Effect.try({ try: once, catch: (thrown) => sqlErrorOf(failure(thrown)) })
 
 /** The connection on which a statement can be run, as on another beside it: what writes in a file would wait for itself. */
 const heldFor = (kind: Kind, held: Held | undefined): SqliteConnection | undefined =>

@@ -1,7 +1,7 @@
 /** A stream of rows whose beginning is apart from the rest: it may be tried again, or has to wait for its turn. */
 import { type Array as Arr, Cause, Effect, Pull, type Scope, Stream } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
-import { toSqlError } from "../../../internal/transaction/transactor.ts"
+import { sqlErrorOf } from "../../../internal/transaction/sqlErrorOf.ts"
 import type { LeaseExpiredError } from "../../../PoolError.ts"
 import { type Params, type Row, type SqliteConnection, streamOn } from "../../SqliteConnection.ts"
 
@@ -29,7 +29,7 @@ export const startReading = (
 
 /** The rows of a statement; before each further pull, `check` says whether it may go on. */
 export const streamFrom = (
-  start: Effect.Effect<Reading, Parameters<typeof toSqlError>[0], Scope.Scope>,
+  start: Effect.Effect<Reading, Parameters<typeof sqlErrorOf>[0], Scope.Scope>,
   check: Effect.Effect<void, SqlError>
 ): Stream.Stream<Row, SqlError> => {
   const pull = Effect.map(start, ({ first, rest }) => {
@@ -41,5 +41,5 @@ export const streamFrom = (
       return first === undefined ? Cause.done() : Effect.succeed(first)
     })
   })
-  return Stream.mapError(Stream.scoped(Stream.fromPull(pull)), toSqlError)
+  return Stream.mapError(Stream.scoped(Stream.fromPull(pull)), sqlErrorOf)
 }

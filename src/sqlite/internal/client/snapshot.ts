@@ -17,7 +17,7 @@ export const snapshot = <A, E, R>(
   options: AcquireOptions | undefined
 ): Effect.Effect<A, E | SnapshotError, R> =>
   Effect.withFiber((fiber) =>
-    pools.client.transactor.session(fiber) === undefined
+    pools.client.transactor.connectionOf(fiber) === undefined
       ? Effect.provideService(
         pools.client.transactor.transaction(endedByAge(pools, effect), { ...options, readOnly: true }),
         pools.client.isSnapshot,
@@ -46,7 +46,7 @@ const endedByAge = <A, E, R>(
       const reading = file.ages.get(connection)
       if (reading !== undefined) reading.onExpiry = onExpiry
     }
-    const session = pools.client.transactor.session(fiber)!
+    const session = pools.client.transactor.connectionOf(fiber)!
     return Effect.andThen(
       Effect.ignore(session.step("snapshot", watch, failure)),
       Effect.raceFirst(effect, Deferred.await(expired))

@@ -1,9 +1,10 @@
 /** How SQLite spells transactions. */
 import { type Context, Effect } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
-import { toSqlError } from "../../../internal/transaction/transactor.ts"
+import { sqlErrorOf } from "../../../internal/transaction/sqlErrorOf.ts"
 import type { LockTimeout } from "../../../sqlite-node/internal/busyTimeoutPragma.ts"
-import type { Dialect, Mode, OptionProblem } from "../../../Transaction.ts"
+import type { Mode } from "../../../Transaction.ts"
+import type { Dialect, OptionProblem } from "../../../Transactor.ts"
 import * as SqliteConnection from "../../SqliteConnection.ts"
 import { refused } from "../connection/errors.ts"
 import type { Handle } from "../connection/handle.ts"
@@ -170,7 +171,7 @@ const attempt = (
       f(SqliteConnection.handleOf(connection, operation))
       return Effect.void
     } catch (thrown) {
-      return Effect.fail(toSqlError(SqliteConnection.failure(thrown)))
+      return Effect.fail(sqlErrorOf(SqliteConnection.failure(thrown)))
     }
   })
 

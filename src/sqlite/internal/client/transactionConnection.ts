@@ -2,8 +2,8 @@
 import { Effect, Stream } from "effect"
 import { SafeIntegers } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
-import { toSqlError } from "../../../internal/transaction/transactor.ts"
-import type { Session } from "../../../Transaction.ts"
+import { sqlErrorOf } from "../../../internal/transaction/sqlErrorOf.ts"
+import type { TransactionConnection } from "../../../Transaction.ts"
 import { isTransactionError } from "../../../TransactionError.ts"
 import { failure, type Params, type SqliteConnection, type SyncOptions } from "../../SqliteConnection.ts"
 import { refused } from "../connection/errors.ts"
@@ -15,10 +15,10 @@ import { startReading, streamFrom } from "./openStream.ts"
  * once the transaction, or the part of it that the session is of, has ended.
  */
 export class Joined implements SqliteConnection {
-  readonly #session: Session<SqliteConnection>
+  readonly #session: TransactionConnection<SqliteConnection>
   readonly #kinds: Kinds
 
-  constructor(session: Session<SqliteConnection>, kinds: Kinds) {
+  constructor(session: TransactionConnection<SqliteConnection>, kinds: Kinds) {
     this.#session = session
     this.#kinds = kinds
   }
@@ -43,7 +43,7 @@ export class Joined implements SqliteConnection {
     if (this.#kinds.of(sql) === "control") return Stream.fail(uncontrolled(sql))
     return streamFrom(
       this.#session.steps(sql, (connection) => startReading(connection, sql, params, false)),
-      Effect.mapError(this.#session.check(sql), toSqlError)
+      Effect.mapError(this.#session.assertOpen(sql), sqlErrorOf)
     )
   }
 
@@ -81,7 +81,7 @@ export class Joined implements SqliteConnection {
         },
         failure
       ),
-      (error) => Effect.fail(isTransactionError(error) ? toSqlError(error) : error)
+      (error) => Effect.fail(isTransactionError(error) ? sqlErrorOf(error) : error)
     )
   }
 
@@ -90,7 +90,7 @@ export class Joined implements SqliteConnection {
     try {
       return this.#session.stepUnsafe(statement, f, () => busy(statement))
     } catch (thrown) {
-      throw isTransactionError(thrown) ? toSqlError(thrown) : thrown
+      throw isTransactionError(thrown) ? sqlErrorOf(thrown) : thrown
     }
   }
 }
