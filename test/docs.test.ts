@@ -141,8 +141,6 @@ describe("a claim about output", () => {
 })
 
 describe("the documentation", () => {
-  const readme = page("README.md")
-
   it("lists every option, with the default that it has", () => {
     const settings = Result.getOrThrow(
       PoolOptions.resolve({ factory: { connect: Effect.void, validate: () => Effect.succeed(true) } })
@@ -185,10 +183,15 @@ describe("the documentation", () => {
     for (const name of names) assert.isDefined(durationOf(`5 ${name}`), name)
   })
 
-  it("shows pictures that exist", () => {
-    const pictures = Array.from(readme.matchAll(/!\[.+?\]\((.+?)\)/g), ([, path]) => path!)
-    assert.isAbove(pictures.length, 0)
-    for (const path of pictures) assert.isTrue(existsSync(join(root, path)), path)
+  it("shows every picture of the benchmark, and no other", () => {
+    const shown = ["README.md", "docs/performance.md"].flatMap((file) =>
+      Array.from(page(file).matchAll(/!\[.+?\]\((.+?)\)/g), ([, path]) => join(dirname(file), path!))
+    )
+    assert.deepStrictEqual(new Set(shown), new Set(globSync("bench/results/*.svg", { cwd: root })))
+  })
+
+  it("has a README of at most 14 kB", () => {
+    assert.isAtMost(Buffer.byteLength(page("README.md")), 14_000)
   })
 
   it("lists every error", () => {
@@ -209,13 +212,14 @@ describe("the documentation", () => {
   })
 })
 
-describe("the figures in the README", () => {
+describe("the figures in the README and in docs/performance.md", () => {
   interface Measured {
     readonly name: string
     readonly load?: string
     readonly costs: ReadonlyArray<number>
   }
   const readme = page("README.md")
+  const tables = `${readme}\n${page("docs/performance.md")}`
   const { cases, isShort } = JSON.parse(readFileSync(join(root, "bench/results/latest.json"), "utf8")) as {
     readonly isShort: boolean
     readonly cases: ReadonlyArray<{ readonly name: string; readonly contestants: ReadonlyArray<Measured> }>
@@ -247,7 +251,7 @@ describe("the figures in the README", () => {
   }
 
   const figuresUnder = (peers: ReadonlyArray<string>) =>
-    Array.from(readme.matchAll(/^\| (.+?) +\|((?: +[\d.]* \|){4})$/gm)).flatMap(([, label, cells]) => {
+    Array.from(tables.matchAll(/^\| (.+?) +\|((?: +[\d.]* \|){4})$/gm)).flatMap(([, label, cells]) => {
       const figures = cells!.split("|").slice(0, 4).map((cell) => cell.trim())
       const [one, subject, load] = rows[label!] ?? assert.fail(`nothing is known of ${label}`)
       return (one === "point-reads") === peers.includes("kysely")
@@ -265,6 +269,19 @@ describe("the figures in the README", () => {
     for (const { figure, label, load, one, peer, subject } of figures) {
       assert.strictEqual(figure, ratio(one, subject, peer, load), `${label} beside ${peer}`)
     }
+  })
+
+  it("are those of that run where the README says how long a read takes beside a writer", () => {
+    const [, ours, theirs] = /median read takes ([\d.]+) ms\. With `@effect\/sql-sqlite-node`\s+it takes (\d+) ms/.exec(
+      readme
+    ) ?? assert.fail("the README does not say it")
+    const medianOf = (who: string): number => {
+      const { contestants } = cases.find(({ name }) => name === "beside-writer-gap0") ?? assert.fail("no such case")
+      const { costs } = contestants.find(({ load, name }) => name === who && load === "median") ?? assert.fail(who)
+      return costs.toSorted((a, b) => a - b)[Math.floor(costs.length / 2)]! / 1e6
+    }
+    assert.strictEqual(ours, medianOf("ours: sql").toFixed(3))
+    assert.strictEqual(theirs, medianOf("@effect/sql-sqlite-node: sql").toFixed(0))
   })
 })
 
