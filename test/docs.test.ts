@@ -96,7 +96,10 @@ describe("the examples in the documentation", () => {
   }
 
   it("that run by themselves say what they print", () => {
-    const silent = examples.filter(({ code, prints }) => /^await |runMain/m.test(code) && prints === undefined)
+    // A service runs until it is stopped.
+    const silent = examples.filter(({ code, prints }) =>
+      /^await |runMain/m.test(code) && !code.includes("Layer.launch(") && prints === undefined
+    )
     assert.deepStrictEqual(silent.map(({ name }) => name), [])
   })
 
@@ -192,6 +195,35 @@ describe("the documentation", () => {
 
   it("has a README of at most 14 kB", () => {
     assert.isAtMost(Buffer.byteLength(page("README.md")), 14_000)
+  })
+
+  it("says where things are, by names that are there", () => {
+    const [, table] = /## Where is it\?\n([\s\S]+?)\n## /.exec(page("docs/architecture.md")) ?? assert.fail("no table")
+    const rows = table!.split("\n").filter((line) => line.includes("]("))
+    assert.isAbove(rows.length, 10)
+    for (const row of rows) {
+      const sources = Array.from(row.matchAll(/\]\(\.\.\/(.+?)\)/g), ([, path]) => page(path!)).join("\n")
+      for (const [, name] of row.matchAll(/`(\w+)`/g)) assert.match(sources, new RegExp(`\\b${name}\\b`), row)
+    }
+  })
+
+  it("has a row for each folder of the source", () => {
+    const folders = new Set(globSync("src/**/*.ts", { cwd: root }).map(dirname))
+    for (const folder of folders) {
+      // A wing of an inner folder is named in the row of that folder.
+      const [, parent, wing] = /^(src\/sqlite(?:-node)?)\/internal\/(\w+)$/.exec(folder) ?? []
+      const row = page("docs/architecture.md").split("\n").find((line) =>
+        line.startsWith(`| \`${parent === undefined ? folder : `${parent}/internal`}\` `)
+      )
+      if (folder === "src/internal" || folder === "src/sqlite-node/internal") continue
+      assert.include(row ?? "", parent === undefined ? folder : `\`${wing}\``, folder)
+    }
+  })
+
+  it("lists every decision", () => {
+    for (const file of globSync("docs/decisions/0*.md", { cwd: root })) {
+      assert.include(page("docs/decisions/README.md"), `(${basename(file)})`)
+    }
   })
 
   it("lists every error", () => {
