@@ -47,7 +47,7 @@ describe("a lease of a scope whose fiber was dropped by the runtime", () => {
       yield* run(Effect.scoped(Effect.flatMap(pool.acquire(), (connection) => Effect.andThen(connection.soil, wrong))))
       yield* settle
       const { resets, validations } = yield* faulty.counters
-      assert.deepStrictEqual({ resets, validations }, { resets: 1, validations: 0 })
+      assert.deepStrictEqual({ resets, validations }, { resets: 1, validations: 1 })
       yield* pool.use((connection) => connection.run)
       yield* pool.use((connection) => connection.run)
       assert.strictEqual((yield* faulty.counters).validations, 1)

@@ -97,7 +97,7 @@ describe("a read that holds on to one state of the database", () => {
       assert.isTrue((yield* pool.checkpoint()).isComplete)
       yield* Deferred.succeed(gate, undefined)
       yield* PoolAssert.failsWith(Fiber.join(fiber), "SnapshotExpiredError")
-      assert.include(String(errors[0]), "the database has ended the transaction")
+      assert.match(String(errors[0]), /the transaction has ended early.*1000 ms/)
     }))
 
   it.effect("is ended too where it is a transaction of its own making, or a stream", () =>
@@ -128,7 +128,7 @@ describe("a read that holds on to one state of the database", () => {
       yield* Deferred.succeed(gate, undefined)
       for (const fiber of [Effect.asVoid(Fiber.join(own)), Fiber.join(streaming)]) {
         const error = yield* PoolAssert.failsWith(fiber, "LeaseExpiredError")
-        assert.include(error.message, "the lease on this connection has ended: it was held for 1000 ms")
+        assert.match(error.message, /the lease on this connection.* has ended \(it was held for 1000 ms/)
       }
       const { readers } = yield* pool.stats
       assert.strictEqual(readers.inUse, 0)
