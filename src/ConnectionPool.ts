@@ -1,8 +1,8 @@
 /**
  * A pool of connections: opens them, lends them one caller at a time, checks, ages and closes them.
  *
- * `make` gives a pool for a scope, `Service` one as a service with a layer. What a pool promises is in the README; how it
- * keeps that is in `internal/state.ts`.
+ * `make` gives a pool for a scope, `Service` one as a service with a layer. What a pool promises is in the guide; how it
+ * keeps that begins in `internal/pool/state.ts`.
  */
 import { Config, Context, type Duration, Effect, Layer, Result, type Scope, type Stream } from "effect"
 import type { ConnectionInfo } from "./Connection.ts"

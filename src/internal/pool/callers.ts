@@ -1,0 +1,379 @@
+/**
+ * Callers and their fibers: how a lease begins, waits, is held, and ends.
+ *
+ * `use`, `useSync` and `acquire` each install the end of a lease before the lease begins. The other way round there is a
+ * step between the two, where an interrupt, or a fiber that has run for its turn, would lose the connection.
+ */
+import { Context, Effect, Exit, type Fiber, Scope, type Tracer } from "effect"
+import type { PoolConfigError, PoolError } from "../../PoolError.ts"
+import * as Calls from "../options/call.ts"
+import * as Runtime from "../runtime.ts"
+import { Step } from "../step.ts"
+import * as Body from "./body.ts"
+import { HeldByFiber } from "./heldByFiber.ts"
+import * as Lending from "./lending.ts"
+import * as Line from "./line.ts"
+import * as Refusals from "./refusals.ts"
+import * as Spans from "./spans.ts"
+import * as State from "./state.ts"
+import type { Work } from "./work.ts"
+
+export class Callers<C, E> {
+  readonly state: State.State<C>
+  readonly #work: Work<C>
+
+  constructor(work: Work<C>) {
+    this.state = work.state
+    this.#work = work
+  }
+
+  use<A, X, R>(
+    f: (connection: C) => Effect.Effect<A, X, R>,
+    options: Calls.CallOptions | undefined
+  ): Effect.Effect<A, X | PoolError<E>, R> {
+    return new Use(this, f, options)
+  }
+
+  useSync<A, X>(
+    body: (connection: C) => A,
+    onThrow: ((thrown: unknown) => X) | undefined,
+    options: Calls.CallOptions | undefined
+  ): Effect.Effect<A, X | PoolError<E>> {
+    return new UseSync(this, body, onThrow, options)
+  }
+
+  /** Takes a connection and runs a synchronous body with it, all in one step; or waits for one. */
+  runSync<A, X>(
+    lease: LeaseEffect<C, E, A, X, never>,
+    body: (connection: C) => A,
+    onThrow: ((thrown: unknown) => X) | undefined
+  ): Effect.Effect<A, X | PoolError<E>> {
+    const { state } = this
+    const work = this.#work
+    work.assertOutside()
+    const mayTake = state.idle.length > 0 && state.waiters.length === 0 && !state.paused
+    const invalid = mayTake ? lease.resolve() : undefined
+    if (invalid !== undefined) return Effect.fail(invalid)
+    const now = work.now()
+    if (!mayTake || !Lending.take(state, lease, now)) {
+      // It asks once what ends its lease is installed: see `Use`. Until then it has no position in the line.
+      lease.f = (connection) => Body.sync(connection, body, onThrow)
+      // It may have found one that has to be closed.
+      work.attend()
+      return secured(lease)
+    }
+    // All in one step, which nothing can interrupt: no finalizer is needed. Nor is another look at the clock, unless the
+    // lease is to be timed: the connection counts as idle from when it was taken.
+    const exit = Body.sync(lease.entry!.lent!, body, onThrow)
+    const failure = Body.failureIn(exit)
+    if (Lending.isTimed(state)) {
+      const ended = work.now()
+      state.syncMillis = ended - now
+      Lending.end(state, lease, ended, failure)
+    } else Lending.end(state, lease, now, failure)
+    work.attend()
+    return exit
+  }
+
+  acquire(options: Calls.CallOptions | undefined): Effect.Effect<C, PoolError<E>, Scope.Scope> {
+    return Effect.withFiber((fiber) => {
+      const { idle, paused, waiters } = this.state
+      const work = this.#work
+      const scope = Context.getUnsafe(fiber.context, Scope.Scope)
+      const mayTake = idle.length > 0 && waiters.length === 0 && !paused && scope.state._tag !== "Closed"
+      if (!mayTake) return this.#acquireLater(scope, options)
+      work.assertOutside()
+      const lease = new ScopedLeaseEffect<C, E>(this, fiber, options, scope)
+      const invalid = lease.resolve()
+      if (invalid !== undefined) return Effect.fail(invalid)
+      // All in one step: an acquire that fails leaves nothing in the scope, one that succeeds cannot be lost.
+      let isSecured = false
+      if (Lending.take(this.state, lease, work.now())) {
+        isSecured = Runtime.addFinalizer(scope, fiber, (exit) => this.#ended(lease, exit))
+        if (!isSecured) this.end(lease)
+      }
+      const lent = lease.entry?.lent
+      work.attend()
+      if (!isSecured) return this.#acquireLater(scope, options)
+      lease.watch()
+      return Exit.succeed(lent!)
+    })
+  }
+
+  /** Acquires for a caller that will have to wait, or may be refused. */
+  #acquireLater(scope: Scope.Scope, options: Calls.CallOptions | undefined): Effect.Effect<C, PoolError<E>> {
+    return Effect.withFiber((fiber) => {
+      const lease = new ScopedLeaseEffect<C, E>(this, fiber, options, scope)
+      let own: Scope.Closeable | undefined
+      return Effect.onExitPrimitive(
+        Effect.suspend(() => {
+          // A scope of its own, so that an acquire that fails leaves nothing behind in the caller's.
+          own = Scope.forkUnsafe(scope)
+          return Effect.andThen(
+            // A caller that still waits goes on waiting, and returns what it gets at once.
+            Scope.addFinalizerExit(own, (exit) => lease.stage === "held" ? this.#ended(lease, exit) : Exit.void),
+            lease
+          )
+        }),
+        (exit) => {
+          if (Exit.isSuccess(exit) && own!.state._tag !== "Closed") {
+            lease.watch()
+            return undefined
+          }
+          this.end(lease)
+          return own === undefined ? undefined : Scope.closeUnsafe(own, exit)
+        }
+      )
+    })
+  }
+
+  /**
+   * Ends a lease, or the attempt to get one. Calling it again does nothing. `exit` is how the effect ended that had the
+   * lease, or the scope.
+   */
+  end(lease: State.Lease<C>, exit?: Exit.Exit<unknown, unknown>): undefined {
+    if (lease.stage === "ended") return
+    if (this.#work.isAsking) this.#work.afterQuestion(() => this.end(lease, exit))
+    else {
+      Lending.end(this.state, lease, this.#work.now(), exit && Body.failureIn(exit))
+      this.#work.attend()
+    }
+  }
+
+  #ended(lease: ScopedLeaseEffect<C, E>, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> {
+    lease.unwatch()
+    this.end(lease, exit)
+    return Exit.void
+  }
+
+  /** Ends a lease whose fiber was dropped, and will not return it. */
+  lose(lease: State.Lease<C>): void {
+    this.#work.afterQuestion(() => {
+      Line.lose(this.state, lease, this.#work.now())
+      this.#work.attend()
+    })
+  }
+
+  /**
+   * Takes a connection and runs what is to be done with it, or joins the line. This is the step in which a caller asks:
+   * nothing comes between that and its position in the line.
+   */
+  begin<A, X, R>(lease: LeaseEffect<C, E, A, X, R>): Effect.Effect<A, X | PoolError<E>, R> {
+    const work = this.#work
+    work.assertOutside()
+    const invalid = lease.resolve()
+    if (invalid !== undefined) return Effect.fail(invalid)
+    const now = work.now()
+    if (!Lending.take(this.state, lease, now)) return this.#wait(lease, now)
+    const lent = lease.entry!.lent!
+    work.attend()
+    return Body.run(lease.f!, lent)
+  }
+
+  /** Continues a caller that was granted a connection. */
+  goOn<A, X, R>(lease: LeaseEffect<C, E, A, X, R>): Effect.Effect<A, X | PoolError<E>, R> {
+    // A shutdown may have taken back what it was granted.
+    if (lease.stage !== "granted") return Effect.fail(Refusals.closedError(this.state))
+    Lending.hold(this.state, lease)
+    const lent = lease.entry!.lent!
+    this.#work.attend()
+    return Body.run(lease.f!, lent)
+  }
+
+  #wait<A, X, R>(lease: LeaseEffect<C, E, A, X, R>, now: number): Effect.Effect<A, X | PoolError<E>, R> {
+    const { state } = this
+    const work = this.#work
+    const refusal = Refusals.refusal(state, lease, now)
+    if (refusal !== undefined) {
+      Line.turnAway(state, lease)
+      work.attend()
+      return Effect.fail(refusal)
+    }
+    const waiter = new FiberWaiter<C, E, A, X, R>(lease)
+    Line.join(state, waiter, now)
+    Lending.settle(state, now)
+    if (state.isPending) work.run()
+    else work.setAlarm()
+    // With a timeout of zero, the caller does not wait at all.
+    if (lease.options?.timeoutMillis === 0 && lease.stage === "waiting") {
+      Refusals.timeOut(state, [waiter], now)
+      work.run()
+    }
+    if (!Spans.isTraced(lease.fiber)) return waiter.outcome()
+    // The span ends with the wait, before what is done with the connection.
+    const f = lease.f!
+    const wait = lease as LeaseEffect<C, E, unknown, X, R> as LeaseEffect<C, E, C, never, never>
+    wait.f = Exit.succeed
+    const outcome = Effect.suspend(() => (wait.waiter as FiberWaiter<C, E, C, never, never>).outcome())
+    return Effect.flatMap(Spans.acquire(state.settings.name, outcome), (connection) => Body.run(f, connection))
+  }
+}
+
+class Use<C, E, A, X, R> extends Step<A, X | PoolError<E>, R> {
+  readonly #callers: Callers<C, E>
+  readonly #f: (connection: C) => Effect.Effect<A, X, R>
+  readonly #options: Calls.CallOptions | undefined
+
+  constructor(
+    callers: Callers<C, E>,
+    f: (connection: C) => Effect.Effect<A, X, R>,
+    options: Calls.CallOptions | undefined
+  ) {
+    super()
+    this.#callers = callers
+    this.#f = f
+    this.#options = options
+  }
+
+  step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<A, X | PoolError<E>, R> {
+    return secured(new LeaseEffect(this.#callers, this.#f, fiber, this.#options))
+  }
+}
+
+/** A lease with its end installed, before it begins. */
+const secured = <C, E, A, X, R>(lease: LeaseEffect<C, E, A, X, R>): Effect.Effect<A, X | PoolError<E>, R> =>
+  Effect.onExitPrimitive(lease, (exit) => lease.callers.end(lease, exit))
+
+class UseSync<C, E, A, X> extends Step<A, X | PoolError<E>, never> {
+  readonly #callers: Callers<C, E>
+  readonly #body: (connection: C) => A
+  readonly #onThrow: ((thrown: unknown) => X) | undefined
+  readonly #options: Calls.CallOptions | undefined
+
+  constructor(
+    callers: Callers<C, E>,
+    body: (connection: C) => A,
+    onThrow: ((thrown: unknown) => X) | undefined,
+    options: Calls.CallOptions | undefined
+  ) {
+    super()
+    this.#callers = callers
+    this.#body = body
+    this.#onThrow = onThrow
+    this.#options = options
+  }
+
+  step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<A, X | PoolError<E>> {
+    const lease = new LeaseEffect<C, E, A, X, never>(this.#callers, undefined, fiber, this.#options)
+    return this.#callers.runSync(lease, this.#body, this.#onThrow)
+  }
+}
+
+/**
+ * A lease with what is to be done under it. It is an effect, evaluated when the caller asks, and again when its wait is
+ * over: so a line, which may be long, needs little else.
+ */
+class LeaseEffect<C, E, A, X, R> extends Step<A, X | PoolError<E>, R> implements State.Lease<C> {
+  readonly callers: Callers<C, E>
+  /** What is to be done with the connection; given later where that is seldom needed. */
+  f: ((connection: C) => Effect.Effect<A, X, R>) | undefined
+  readonly fiber: Fiber.Fiber<unknown, unknown>
+  readonly #given: Calls.CallOptions | undefined
+  options: State.LeaseOptions | undefined = undefined
+  readonly span: Tracer.AnySpan | undefined
+  stage: State.Stage = "new"
+  entry: State.Entry<C> | undefined = undefined
+  waiter: State.Waiter<C> | undefined = undefined
+
+  constructor(
+    callers: Callers<C, E>,
+    f: ((connection: C) => Effect.Effect<A, X, R>) | undefined,
+    fiber: Fiber.Fiber<unknown, unknown>,
+    options: Calls.CallOptions | undefined
+  ) {
+    super()
+    this.callers = callers
+    this.f = f
+    this.fiber = fiber
+    this.#given = options
+    this.span = fiber.cache.span
+  }
+
+  /** Reads the options, in the step in which the caller asks. Gives the error of invalid ones. */
+  resolve(): PoolConfigError | undefined {
+    return this.#given === undefined ? undefined : this.#resolve(this.#given)
+  }
+
+  #resolve(given: Calls.CallOptions): PoolConfigError | undefined {
+    const options = Calls.resolve(this.callers.state.settings.name, given)
+    if (Calls.isRefused(options)) return options
+    this.options = options
+    return undefined
+  }
+
+  // Not fields: there is one of these for each caller in line.
+  get scope(): Scope.Scope | undefined {
+    return undefined
+  }
+
+  get surrounding(): Scope.Scope | undefined {
+    return Context.getOrUndefined(this.fiber.context, Scope.Scope)
+  }
+
+  step(): Effect.Effect<A, X | PoolError<E>, R> {
+    return this.stage === "new" ? this.callers.begin(this) : this.callers.goOn(this)
+  }
+}
+
+/** A lease that belongs to a scope. */
+class ScopedLeaseEffect<C, E> extends LeaseEffect<C, E, C, never, never> {
+  readonly #scope: Scope.Scope
+  readonly #isOfFiber: boolean
+  #unwatch: (() => void) | undefined = undefined
+
+  constructor(
+    callers: Callers<C, E>,
+    fiber: Fiber.Fiber<unknown, unknown>,
+    options: Calls.CallOptions | undefined,
+    scope: Scope.Scope
+  ) {
+    super(callers, Exit.succeed, fiber, options)
+    this.#scope = scope
+    this.#isOfFiber = fiber.getRef(HeldByFiber)
+  }
+
+  override get scope(): Scope.Scope | undefined {
+    return this.#isOfFiber ? undefined : this.#scope
+  }
+
+  /** Ends the lease should its fiber be dropped, which then closes no scope. */
+  watch(): void {
+    this.#unwatch = this.fiber.addObserver((exit) => {
+      if (this.stage === "held" && Runtime.wasDropped(this.fiber, exit)) this.callers.lose(this)
+    })
+  }
+
+  unwatch(): void {
+    this.#unwatch?.()
+    this.#unwatch = undefined
+  }
+}
+
+/** A fiber in line. A line may be long: while it waits, this holds no closure but the fiber's own. */
+class FiberWaiter<C, E, A, X, R> extends State.Waiter<C> {
+  declare readonly lease: LeaseEffect<C, E, A, X, R>
+  #go: ((effect: Effect.Effect<A, X | PoolError<E>, R>) => void) | undefined = undefined
+  #error: PoolError<E> | undefined = undefined
+
+  /**
+   * Gives how the wait ended, or the rest of it. No cleanup here: an interrupt reaches the end of the lease, which leaves
+   * the line.
+   */
+  outcome(): Effect.Effect<A, X | PoolError<E>, R> {
+    if (this.#error !== undefined) return Effect.fail(this.#error)
+    if (this.lease.stage !== "waiting") return this.lease
+    return Effect.callback<A, X | PoolError<E>, R>((resume) => {
+      // The wait may be over already: between joining the line and this, the fiber may have let others go first.
+      if (this.lease.stage === "waiting") this.#go = resume
+      else resume(this.outcome())
+    })
+  }
+
+  refuse(error: PoolError<unknown>): void {
+    this.#error = error as PoolError<E>
+  }
+
+  resume(): void {
+    this.#go?.(this.outcome())
+  }
+}

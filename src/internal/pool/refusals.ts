@@ -1,0 +1,93 @@
+/** Which callers are refused, and with which error. */
+import {
+  AcquireTimeoutError,
+  failureCause,
+  type Holder,
+  type Occupancy,
+  PoolClosedError,
+  type PoolError,
+  QueueFullError,
+  SelfDeadlockError
+} from "../../PoolError.ts"
+import * as PoolEvent from "../../PoolEvent.ts"
+import * as Line from "./line.ts"
+import * as State from "./state.ts"
+import * as View from "./view.ts"
+
+export const closedError = <C>({ phase, settings }: State.State<C>): PoolClosedError =>
+  new PoolClosedError({ pool: settings.name, phase: phase === "closed" ? "closed" : "shutting down" })
+
+/** Why the caller may not join the line, if it may not. */
+export const refusal = <C>(state: State.State<C>, lease: State.Lease<C>, now: number): PoolError<never> | undefined => {
+  const { maxWaiting, name: pool } = state.settings
+  if (state.phase !== "open") return closedError(state)
+  Line.endLostBeforeWait(state, now)
+  if (Line.isSelfDeadlock(state, lease)) {
+    return new SelfDeadlockError({ pool, fiber: lease.fiber.id, occupancy: View.occupancy(state) })
+  }
+  if (state.waiters.length >= maxWaiting) {
+    State.report(state, PoolEvent.Refused({ fiber: lease.fiber.id, waiting: state.waiters.length }))
+    return new QueueFullError({ pool, maxWaiting, occupancy: View.occupancy(state) })
+  }
+  return undefined
+}
+
+/**
+ * Ends the wait of callers whose deadline has passed. Each error tells where its caller stood before any of them left the
+ * line.
+ */
+export const timeOut = <C>(state: State.State<C>, late: ReadonlyArray<State.Waiter<C>>, now: number): void => {
+  const waiting = late.filter((waiter) => waiter.lease.stage === "waiting")
+  if (waiting.length === 0) return
+  const numbers = numbersOf(state, now)
+  const leases = Line.leasesByFiber(state)
+  // Made by a timer, an error has no stack worth its price.
+  const errors = withoutStack(() =>
+    waiting.map((waiter) =>
+      new AcquireTimeoutError({
+        pool: state.settings.name,
+        phase: View.phaseOf(state, waiter),
+        waitedMillis: now - waiter.timedFrom,
+        timeoutMillis: State.timeoutOf(state, waiter.lease),
+        ...numbers,
+        ...heldBy(leases.get(waiter.lease.fiber))
+      })
+    )
+  )
+  state.counters.timeouts += waiting.length
+  for (const [index, waiter] of waiting.entries()) {
+    const error = errors[index]!
+    State.report(
+      state,
+      PoolEvent.AcquireTimedOut({ fiber: waiter.lease.fiber.id, waitedMillis: error.waitedMillis })
+    )
+    Line.refuse(state, waiter, error)
+  }
+}
+
+interface Numbers {
+  readonly occupancy: Occupancy
+  readonly holders: ReadonlyArray<Holder>
+  readonly lastConnectError?: unknown
+}
+
+/** What all timeouts of one moment report. */
+const numbersOf = <C>(state: State.State<C>, now: number): Numbers => ({
+  occupancy: View.occupancy(state),
+  holders: View.holders(state, now, 5),
+  ...(state.lastFailure === undefined ? undefined : { lastConnectError: failureCause(state.lastFailure) })
+})
+
+/** How many connections the caller itself holds, if it holds any. */
+const heldBy = (leases: number | undefined): { readonly ownLeases?: number } =>
+  leases === undefined ? {} : { ownLeases: leases }
+
+const withoutStack = <A>(f: () => A): A => {
+  const limit = Error.stackTraceLimit
+  Error.stackTraceLimit = 0
+  try {
+    return f()
+  } finally {
+    Error.stackTraceLimit = limit
+  }
+}

@@ -1,0 +1,281 @@
+/**
+ * Where the state of a pool meets the clock and fibers: its one timer, its one loop, and the guard around questions to
+ * the driver.
+ *
+ * It decides nothing. Whoever changes the state calls `attend` or `run` afterwards; the loop then does what the state has
+ * left to do. What stands above it (`operations`, `callers` and `pool`) does the parts that need more than the state.
+ */
+import { Context, Effect, type Fiber, Random, Scheduler, Tracer } from "effect"
+import type { ConnectionFactory } from "../../ConnectionFactory.ts"
+import * as AsyncContext from "../structures/asyncContext.ts"
+import * as Deadlines from "../structures/deadlines.ts"
+import * as LinkedList from "../structures/linkedList.ts"
+import * as Alarm from "../structures/timer.ts"
+import { Events } from "./events.ts"
+import * as Lending from "./lending.ts"
+import * as Line from "./line.ts"
+import { logOf } from "./log.ts"
+import * as Refusals from "./refusals.ts"
+import type { Settings } from "./settings.ts"
+import * as State from "./state.ts"
+import * as Upkeep from "./upkeep.ts"
+
+/** What the loop leaves to the modules above it. */
+export interface Above<C> {
+  /** Starts the operation that the list of the connection asks for. */
+  readonly operate: (entry: State.Entry<C>) => void
+  /** The deadline of the operation on the connection has passed. */
+  readonly overdue: (entry: State.Entry<C>, now: number) => void
+  /** Continues the shutdown, and answers whether that changed anything. `isDue` is whether its deadline has passed. */
+  readonly continueShutdown: (isDue: boolean) => boolean
+  /** The loop has nothing left to do. */
+  readonly settled: () => void
+}
+
+/** Callers woken in one turn of the event loop; the others are woken in the next turns. */
+const wakesPerTurn = 64
+
+export class Work<C> {
+  readonly state: State.State<C>
+  readonly events = new Events()
+  /** Milliseconds on the clock that never goes back. */
+  readonly now: () => number
+  readonly context: Context.Context<never>
+  /** Runs a function in the asynchronous context of the pool, not of the caller who happened to cause it. */
+  readonly within = AsyncContext.capture()
+  /** Starts a fiber that belongs to the pool, in the pool's own context. */
+  readonly fork: <A, X>(effect: Effect.Effect<A, X>) => Fiber.Fiber<A, X>
+  readonly #above: Above<C>
+  readonly #dispatcher: Scheduler.SchedulerDispatcher
+  readonly #alarm: Alarm.Alarm
+  readonly #postponed: Array<() => void> = []
+  #isAsking = false
+  #isRunning = false
+  #isScheduled = false
+  /** Callers woken since the event loop last had its turn. */
+  #wakes = 0
+
+  /** `context` is what the factory's effects need. */
+  constructor(
+    settings: Settings,
+    factory: Omit<ConnectionFactory<C, never, never>, "connect">,
+    context: Context.Context<never>,
+    above: Above<C>
+  ) {
+    // Spans of the factory's effects belong to the pool, not under the span that happened to build it.
+    const own = Context.omit(Tracer.ParentSpan)(context) as Context.Context<never>
+    const fork = Effect.runForkWith(own)
+    const random = Context.get(own, Random.Random)
+    const { beginLease } = factory
+    this.#above = above
+    this.context = own
+    this.fork = (effect) => this.within(() => fork(effect))
+    this.#dispatcher = Context.get(own, Scheduler.Scheduler).makeDispatcher()
+    this.#alarm = Alarm.make(own, this.#ring)
+    this.now = this.#alarm.now
+    this.state = new State.State<C>(settings, {
+      isAlive: this.#guard(factory.isAlive),
+      needsReset: this.#guard(factory.needsReset),
+      isInTransaction: this.#guard(factory.isInTransaction),
+      beginLease: this.#guard(beginLease && ((connection) => beginLease(connection, settings.name))),
+      endLease: this.#guard(factory.endLease),
+      judge: this.#guard(factory.judge),
+      isTransient: this.#guard(factory.isTransient as ((error: unknown) => boolean) | undefined),
+      validates: factory.validate !== undefined,
+      resets: factory.reset !== undefined
+    }, () => random.nextDoubleUnsafe())
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Questions to the driver: the pool asks them in the middle of a change of the state, and nothing may come between
+  // -------------------------------------------------------------------------------------------------------------------
+
+  #guard<A, B>(question: ((value: A) => B) | undefined): ((value: A) => B) | undefined {
+    return question && ((value) => {
+      this.#isAsking = true
+      try {
+        return question(value)
+      } finally {
+        this.#isAsking = false
+      }
+    })
+  }
+
+  /** Whether the driver is being asked something. */
+  get isAsking(): boolean {
+    return this.#isAsking
+  }
+
+  /** Throws if the driver uses the pool while the pool asks it something. */
+  assertOutside(): void {
+    if (this.#isAsking) throw new Error("a function of the connection factory used the pool it works for")
+  }
+
+  /** Runs a function now, or after the question that the driver is being asked. */
+  afterQuestion(f: () => void): void {
+    if (this.#isAsking) {
+      this.#postponed.push(f)
+      this.state.isPending = true
+    } else f()
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // The loop
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /** Changes the state, and does what that leaves to do. */
+  change<A>(f: (now: number) => A): A {
+    this.assertOutside()
+    const result = f(this.now())
+    this.run()
+    return result
+  }
+
+  /** Runs the loop after a change of the state that usually leaves nothing to do. */
+  attend(): void {
+    if (this.state.isPending) this.run()
+  }
+
+  /**
+   * Does what the state has left to do. What that causes is done by the same loop, never by one inside it: a thousand
+   * callers who each wake the next still need one stack frame. Nor do they keep the event loop: after some of them the
+   * rest wait for its next turn.
+   */
+  run(): void {
+    if (this.#isRunning) return
+    this.#isRunning = true
+    try {
+      this.#loop()
+    } finally {
+      this.#isRunning = false
+    }
+    this.state.isPending = false
+    this.#above.settled()
+    this.setAlarm()
+  }
+
+  #loop(): void {
+    const { state } = this
+    for (;;) {
+      if (this.#postponed.length > 0) {
+        this.#postponed.shift()!()
+        continue
+      }
+      if (state.starting.length > 0) {
+        const entry = state.starting.shift()!
+        entry.isStarting = false
+        this.#above.operate(entry)
+        continue
+      }
+      if (state.outbox.length > 0) {
+        this.publish()
+        continue
+      }
+      if (state.finished.length > 0) {
+        const round = state.finished.shift()!
+        guarded(() => round.resume())
+        continue
+      }
+      if (state.phase !== "open" && this.#above.continueShutdown(false)) continue
+      if (state.ready.length === 0) break
+      if (this.#wakes === wakesPerTurn) {
+        this.#runLater()
+        break
+      }
+      this.#wakes++
+      wake(LinkedList.shift(state.ready)!)
+    }
+  }
+
+  #runLater(): void {
+    if (this.#isScheduled) return
+    this.#isScheduled = true
+    const task = () => {
+      this.#isScheduled = false
+      this.#wakes = 0
+      this.run()
+    }
+    this.within(() => this.#dispatcher.scheduleTask(task, 0))
+  }
+
+  /** Gives the events that have happened to their readers, and to the log. */
+  publish(): void {
+    const events = this.state.outbox
+    this.state.outbox = []
+    for (const event of events) {
+      this.events.publish(event)
+      const log = logOf(event)
+      if (log !== undefined) this.fork(Effect.annotateLogs(log, "pool", this.state.settings.name))
+    }
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // The timer
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /** Sets the timer for what is due next. It keeps the process alive only while somebody waits for something. */
+  setAlarm(): void {
+    const { closing, connecting, phase, resetting, validating, waiters } = this.state
+    const isAwaited = waiters.length + connecting.length + validating.length + resetting.length + closing.length > 0 ||
+      phase !== "open"
+    this.#alarm.set(Upkeep.nextDue(this.state, this.now), isAwaited)
+  }
+
+  stopAlarm(): void {
+    this.#alarm.stop()
+  }
+
+  readonly #ring = (now: number): void => {
+    this.#isRunning = true
+    try {
+      this.#lookAfter(now)
+    } finally {
+      this.#isRunning = false
+    }
+    this.run()
+  }
+
+  /** Does everything that is due. */
+  #lookAfter(now: number): void {
+    const { state } = this
+    if (Deadlines.nextDue(state.deadlines) <= now) Line.endLost(state, now)
+    const late: Array<State.Waiter<C>> = []
+    for (;;) {
+      const due = Deadlines.takeDue(state.deadlines, now)
+      if (due === undefined) break
+      if (due instanceof State.Waiter) late.push(due)
+      else if (due instanceof State.Entry) this.#above.overdue(due, now)
+      else this.#above.continueShutdown(true)
+    }
+    Refusals.timeOut(state, late, now)
+    Upkeep.upkeep(state, now)
+    Lending.settle(state, now)
+  }
+}
+
+/**
+ * Continues or interrupts a fiber that is not the pool's. What an observer of that fiber throws is thrown again in a
+ * microtask: it must not stop the work of the pool.
+ */
+export const guarded = (f: () => void): void => {
+  try {
+    f()
+  } catch (thrown) {
+    throwLater(thrown)
+  }
+}
+
+/** Continues a caller in line, as `guarded` does, without a closure for each. */
+const wake = <C>(waiter: State.Waiter<C>): void => {
+  try {
+    waiter.resume()
+  } catch (thrown) {
+    throwLater(thrown)
+  }
+}
+
+const throwLater = (thrown: unknown): void => {
+  queueMicrotask(() => {
+    throw thrown
+  })
+}
