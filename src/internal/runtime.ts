@@ -55,3 +55,21 @@ const hasStack = (fiber: Fiber.Fiber<unknown, unknown>): boolean => {
   const stack: unknown = Reflect.get(fiber, "_stack")
   return Array.isArray(stack) && stack.length > 0
 }
+
+/**
+ * Counts operations on the turn of a fiber, besides those that its run loop counts. The run loop measures a turn in
+ * operations, however long each takes. `Fiber` declares the counter as `readonly`; this parameter type does not.
+ *
+ * Test: `internal/runtime.test.ts`, "ends the turn of a fiber early that was charged for operations".
+ */
+export const charge = (fiber: { currentOpCount: number }, operations: number): void => {
+  fiber.currentOpCount += operations
+}
+
+/**
+ * The mark of a fragment of `effect/sql`, by which Effect tells a statement inside another from a value. Effect does not
+ * export it.
+ *
+ * Test: `internal/runtime.test.ts`, "marks a fragment as Effect does".
+ */
+export const fragment = "~effect/sql/Statement/Fragment"

@@ -14,12 +14,13 @@ import * as Options from "../internal/options/rules.ts"
 import * as HeardReactivity from "../internal/transaction/reactivity.ts"
 import { sqlErrorOf } from "../internal/transaction/sqlErrorOf.ts"
 import type { ConnectError, PoolConfigError } from "../PoolError.ts"
-import { refused } from "../sqlite/internal/connection/errors.ts"
-import { Lasting } from "../sqlite/internal/connection/lasting.ts"
+import { handleOf } from "../sqlite/internal/connection/leased.ts"
+import { failure, refused } from "../sqlite/internal/errors.ts"
 import * as PoolSettings from "../sqlite/internal/options/pool.ts"
-import type { TwoPools } from "../sqlite/internal/pools.ts"
-import { failure, handleOf } from "../sqlite/SqliteConnection.ts"
+import type { Pools } from "../sqlite/internal/pools.ts"
+import { Lasting } from "../sqlite/internal/sql/lasting.ts"
 import * as SqlitePool from "../sqlite/SqlitePool.ts"
+import { oneConnection } from "./internal/oneConnection.ts"
 
 /** Marks a client of this kind, as that of `@effect/sql-sqlite-node` does. */
 export const TypeId: TypeId = "~@effect/sql-sqlite-node/SqliteClient"
@@ -181,7 +182,8 @@ const makeWithPool = (
   Effect.suspend(() => {
     const settings = resolve(config)
     if (Result.isFailure(settings)) return Effect.fail(settings.failure)
-    return Effect.map(SqlitePool.makeWith(settings.success), ({ pool, pools }) => {
+    const { lasting, poolSettings } = settings.success
+    return Effect.map(SqlitePool.makeWith(poolSettings, oneConnection(lasting)), ({ pool, pools }) => {
       // In place: the client refers to itself, and copies of it are made from it.
       const client = Object.assign(pool.sql, {
         [TypeId]: TypeId,
@@ -207,21 +209,27 @@ const table = Options.table({
     readonly && filename === ":memory:" ? "false for \":memory:\", which nothing else could fill" : undefined
 }])
 
-const resolve = (config: SqliteClientConfig): Result.Result<PoolSettings.PoolSettings, PoolConfigError> => {
+interface Settings {
+  readonly poolSettings: PoolSettings.PoolSettings
+  /** What statements change about their connection. */
+  readonly lasting: Lasting
+}
+
+const resolve = (config: SqliteClientConfig): Result.Result<Settings, PoolConfigError> => {
   const { checked, given, problems } = Options.check(table, config)
   const { disableWAL, prepareCacheSize, prepareCacheTTL: _, readonly, ...options } = checked
   return Result.map(unless(checked.name, problems, options), (options) => {
     const settings = PoolSettings.settingsOf(
       given.has("prepareCacheSize") ? { ...options, statementCacheSize: prepareCacheSize } : options
     )
-    const { client, connection, walLimit } = settings
+    const { connection, walLimit } = settings
     // Without WAL, a connection that reads keeps the one that writes from committing.
     const isOneConnection = settings.isOneConnection || (disableWAL && !readonly)
     const lasting = new Lasting(readonly, isOneConnection)
-    return {
+    const poolSettings = {
       ...settings,
       isOneConnection,
-      // Who cannot write cannot cut the log back.
+      // A database that is only read cannot cut its log back.
       walLimit: readonly ? Infinity : walLimit,
       connection: {
         ...connection,
@@ -229,9 +237,9 @@ const resolve = (config: SqliteClientConfig): Result.Result<PoolSettings.PoolSet
         journalMode: disableWAL ? undefined : connection.journalMode,
         extensions: new Set<string>(),
         lasting
-      },
-      client: { ...client, imitatesOneConnection: true, lasting }
+      }
     }
+    return { poolSettings, lasting }
   })
 }
 
@@ -245,9 +253,9 @@ const backup = (pool: SqlitePool.SqlitePool, destination: string): Effect.Effect
     )
   )
 
-const loadExtension = (pools: TwoPools, path: string): Effect.Effect<void, SqlError> =>
+const loadExtension = (pools: Pools, path: string): Effect.Effect<void, SqlError> =>
   Effect.withFiber((fiber) => {
-    if (pools.client.joined(fiber) !== undefined) {
+    if (pools.client.connectionInTransaction(fiber) !== undefined) {
       return Effect.fail(refused("loadExtension", "loadExtension: not inside a transaction, which has one connection"))
     }
     const load = pools.writer.useSync({

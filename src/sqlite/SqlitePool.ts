@@ -19,19 +19,27 @@ import * as HeardReactivity from "../internal/transaction/reactivity.ts"
 import type { ConnectError, LeaseExpiredError, PoolConfigError, PoolError } from "../PoolError.ts"
 import type * as Transaction from "../Transaction.ts"
 import { TransactionCommitError, type TransactionError } from "../TransactionError.ts"
+import type { Decorate } from "./internal/client/client.ts"
 import * as Snapshot from "./internal/client/snapshot.ts"
-import type * as Dialect from "./internal/client/sqliteDialect.ts"
+import type { Held } from "./internal/client/targets.ts"
 import { ReaderView } from "./internal/connection/readerView.ts"
 import * as Refusal from "./internal/connection/refusal.ts"
+import type { BackupOptions, BackupProgress } from "./internal/contract/backup.ts"
+import type { CheckpointMode, CheckpointResult } from "./internal/contract/checkpoint.ts"
+import type { Isolation } from "./internal/contract/transaction.ts"
 import * as Backup from "./internal/file/backup.ts"
 import * as Checkpoint from "./internal/file/checkpoint.ts"
 import { tidied } from "./internal/file/tidied.ts"
 import * as FileCare from "./internal/file/walCare.ts"
 import * as PoolSettings from "./internal/options/pool.ts"
-import * as TwoPools from "./internal/pools.ts"
+import * as Pools from "./internal/pools.ts"
 import * as SqliteConnection from "./SqliteConnection.ts"
 import { type BackupError, ForeignKeysViolatedError, type SnapshotExpiredError } from "./SqlitePoolError.ts"
 import type { SqliteReader } from "./SqliteReader.ts"
+
+export type { BackupOptions, BackupProgress } from "./internal/contract/backup.ts"
+export type { CheckpointMode, CheckpointResult } from "./internal/contract/checkpoint.ts"
+export type { Isolation } from "./internal/contract/transaction.ts"
 
 /**
  * The options of a database. All but `filename` have defaults; invalid ones are refused with a `PoolConfigError`
@@ -115,9 +123,6 @@ export interface Stats {
 /** The pool of one side of the database. */
 export type Side = ConnectionPool<SqliteConnection.SqliteConnection, SqlError>
 
-export type CheckpointMode = Checkpoint.Mode
-export type CheckpointResult = Checkpoint.Checkpoint
-
 /** What one transaction may ask for. */
 export interface TransactionOptions extends Transaction.Options<Isolation> {
   /**
@@ -138,24 +143,6 @@ export interface TransactionOptions extends Transaction.Options<Isolation> {
  */
 export interface RebuildOptions extends Omit<TransactionOptions, "foreignKeys"> {
   readonly foreignKeys: "off" | "deferred" | undefined
-}
-
-/**
- * When a transaction takes the right to write: `"immediate"`, the default, as it begins; `"deferred"` with its first write,
- * which fails if another has written since its first read; `"exclusive"` as `"immediate"`, in WAL mode.
- */
-export type Isolation = Dialect.Isolation
-
-/** How far a backup is. */
-export interface BackupProgress {
-  readonly totalPages: number
-  /** 0 when all is copied. */
-  readonly remainingPages: number
-}
-
-export interface BackupOptions {
-  /** Pages that are copied in one step. Fewer let it be interrupted sooner; more are faster. Default 1000, floor 1. */
-  readonly pagesPerStep?: number | undefined
 }
 
 /**
@@ -347,8 +334,8 @@ export const make = (
  *
  * @internal
  */
-export const makeWith = Effect.fnUntraced(function*(settings: PoolSettings.PoolSettings) {
-  const pools = yield* TwoPools.make(settings)
+export const makeWith = Effect.fnUntraced(function*(settings: PoolSettings.PoolSettings, decorate?: Decorate) {
+  const pools = yield* Pools.make(settings, decorate)
   if (pools.file !== undefined) yield* Effect.forkScoped(FileCare.run(pools, pools.file))
   return { pool: fromPools(pools), pools }
 })
@@ -490,7 +477,7 @@ export const Service = <Self>() => <const Id extends string>(id: Id): ServiceCla
   }) as unknown as ServiceClass<Self, Id>
 }
 
-const fromPools = (pools: TwoPools.TwoPools): SqlitePool => {
+const fromPools = (pools: Pools.Pools): SqlitePool => {
   const { client, file, readers, settings, writer } = pools
 
   const refusal = Refusal.ofReader(settings.name)
@@ -498,7 +485,7 @@ const fromPools = (pools: TwoPools.TwoPools): SqlitePool => {
 
   /** In memory there is no other connection: what can be done within is done on this one. */
   const holding = <A, E, R>(
-    side: TwoPools.Held["side"],
+    side: Held["side"],
     connection: SqliteConnection.SqliteConnection,
     effect: Effect.Effect<A, E, R>
   ) => Effect.provideService(effect, pools.held, { side, connection })
@@ -523,18 +510,18 @@ const fromPools = (pools: TwoPools.TwoPools): SqlitePool => {
     sql: client.sql,
     read: (f, options) =>
       Effect.withFiber((fiber) => {
-        const reader = TwoPools.readerOf(pools, fiber)
+        const reader = Pools.readerOf(pools, fiber)
         return reader === undefined ? use(f, options) : invalid(options) ?? f(reader)
       }),
     readSync: (f, options) =>
       Effect.withFiber((fiber) => {
-        const reader = TwoPools.readerOf(pools, fiber)
+        const reader = Pools.readerOf(pools, fiber)
         if (reader === undefined) return useSync(f, options)
         return invalid(options) ?? Effect.try({ try: () => f(reader), catch: failure })
       }),
     write: (f, options) =>
       Effect.withFiber((fiber) => {
-        const connection = TwoPools.writerOf(pools, fiber)
+        const connection = Pools.writerOf(pools, fiber)
         if (file !== undefined) {
           return connection === undefined ? writer.use(f, options) : invalid(options) ?? f(connection)
         }
@@ -544,7 +531,7 @@ const fromPools = (pools: TwoPools.TwoPools): SqlitePool => {
       }),
     writeSync: (f, options) =>
       Effect.withFiber((fiber) => {
-        const connection = TwoPools.writerOf(pools, fiber)
+        const connection = Pools.writerOf(pools, fiber)
         if (connection === undefined) return writer.useSync({ try: f, catch: failure }, options)
         return invalid(options) ?? Effect.try({ try: () => f(connection), catch: failure })
       }),
@@ -561,7 +548,7 @@ const fromPools = (pools: TwoPools.TwoPools): SqlitePool => {
     stream: (sql, params, options) =>
       Stream.unwrap(
         Effect.withFiber((fiber) => {
-          const reader = TwoPools.readerOf(pools, fiber)
+          const reader = Pools.readerOf(pools, fiber)
           if (reader !== undefined) return invalid(options) ?? Effect.succeed(reader.stream(sql, params))
           return Effect.flatMap(pools.acquireReader(options === undefined ? {} : options), (connection) => {
             const reader: SqliteReader = file === undefined ? viewOf(connection) : connection

@@ -2,7 +2,7 @@
 import type { Effect, Stream } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { LeaseExpiredError } from "../PoolError.ts"
-import type { Params, Row, SyncOptions, Value } from "./SqliteConnection.ts"
+import type { Params, Row, SyncOptions, Value } from "./internal/contract/values.ts"
 
 /**
  * A connection that reads, lent by `read`, `readSync` and `snapshot` of a `SqlitePool`.

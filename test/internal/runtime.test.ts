@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Scope } from "effect"
+import * as Statement from "effect/sql/Statement"
 import * as Runtime from "../../src/internal/runtime.ts"
 
 const wrong = Effect.flatMap(Effect.void, () => undefined as unknown as Effect.Effect<void>)
@@ -57,4 +58,39 @@ describe("what leans on the inside of Effect", () => {
         assert.strictEqual(yield* droppedAtEnd(Effect.ensuring(other, Effect.void)), false)
       }
     }))
+
+  it("ends the turn of a fiber early that was charged for operations", () => {
+    /** How often other fibers have their turn while one does a thousand steps. */
+    const turnsWith = (operations: number) => {
+      let turns = 0
+      let isOver = false
+      const others = Effect.whileLoop({
+        while: () => !isOver,
+        body: () => Effect.yieldNow,
+        step: () => {
+          turns++
+        }
+      })
+      const step = Effect.withFiber((fiber) => {
+        Runtime.charge(fiber, operations)
+        return Effect.void
+      })
+      return Effect.runPromise(Effect.gen(function*() {
+        yield* Effect.forkChild(others)
+        for (let n = 0; n < 1000; n++) yield* step
+        isOver = true
+        return turns
+      }))
+    }
+    return Promise.all([turnsWith(0), turnsWith(100)]).then(([plain, charged]) => {
+      assert.isAtLeast(charged, 20)
+      assert.isAtLeast(charged, plain * 5)
+    })
+  })
+
+  it("marks a fragment as Effect does", () => {
+    const sql = Statement.make(Effect.die("not run"), Statement.makeCompilerSqlite(), [], undefined)
+    assert.isTrue(Runtime.fragment in sql`select 1`)
+    assert.isTrue(Statement.isFragment({ [Runtime.fragment]: Runtime.fragment }))
+  })
 })

@@ -363,7 +363,7 @@ describe("a reactive query", () => {
   it.effect("runs again once a transaction is committed, and not if it is rolled back", () =>
     Effect.gen(function*() {
       const db = yield* Database.make()
-      const { sql, transactor } = yield* Client.make({ ...db, name: "db", busyTimeout: 0 })
+      const { sql, transactor } = yield* Client.make({ ...db, name: "db", busyTimeoutMillis: 0 })
       const seen: Array<number> = []
       const watching = yield* Effect.forkChild(
         Stream.runForEach(

@@ -39,7 +39,7 @@ const makeWith = Effect.fnUntraced(function*(options: Options | undefined) {
     name: "db",
     writer,
     reader,
-    busyTimeout: options?.busyTimeout ?? 5000,
+    busyTimeoutMillis: options?.busyTimeout ?? 5000,
     ...options?.client
   })
   const other = yield* judge(filename)
@@ -80,8 +80,8 @@ export const refusing = (refused: string, times = Infinity, errcode = 1) =>
   )
 
 /** A client over other pools. */
-export const over = (options: Omit<Client.Options, "busyTimeout">) =>
-  Effect.map(Client.make({ busyTimeout: 0, ...options }), (client) => ({ ...client, ...client.transactor })).pipe(
+export const over = (options: Omit<Client.Options, "busyTimeoutMillis">) =>
+  Effect.map(Client.make({ busyTimeoutMillis: 0, ...options }), (client) => ({ ...client, ...client.transactor })).pipe(
     Effect.provide(Reactivity.layer)
   )
 
@@ -95,6 +95,6 @@ export const makeInMemory = Effect.fnUntraced(function*() {
     drainTimeout: 0
   })
   yield* pool.use((connection) => connection.exec(setup))
-  const client = yield* Client.make({ name: "db", writer: pool, reader: pool, busyTimeout: 0 })
+  const client = yield* Client.make({ name: "db", writer: pool, reader: pool, busyTimeoutMillis: 0 })
   return { pool, ...client, ...client.transactor }
 }, Effect.provide(Reactivity.layer))

@@ -11,7 +11,7 @@ import {
   UniqueViolation,
   UnknownError
 } from "effect/sql/SqlError"
-import * as SqliteError from "../../src/sqlite/internal/connection/errors.ts"
+import * as SqliteError from "../../src/sqlite/internal/errors.ts"
 import { file, judge } from "./support.ts"
 
 /** What an operation throws. */

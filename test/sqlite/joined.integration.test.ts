@@ -10,10 +10,12 @@ import * as Database from "./database.ts"
 
 const { failsWith } = PoolAssert
 
-const joinedOf = (db: Database.Database) => Effect.withFiber((fiber) => Effect.succeed(db.joined(fiber)))
+const connectionOf = (db: Database.Database) =>
+  Effect.withFiber((fiber) => Effect.succeed(db.connectionInTransaction(fiber)))
 
 /** The connection of the transaction that the fiber is in. */
-const join = (db: Database.Database) => Effect.map(joinedOf(db), (joined) => joined ?? assert.fail("in no transaction"))
+const join = (db: Database.Database) =>
+  Effect.map(connectionOf(db), (connection) => connection ?? assert.fail("in no transaction"))
 
 const insert = "insert into t values (?)"
 
@@ -49,7 +51,7 @@ describe("the connection of the transaction that a fiber is in", () => {
   it.effect("does what any other does, inside the transaction", () =>
     Effect.gen(function*() {
       const db = yield* Database.make()
-      assert.isUndefined(yield* joinedOf(db))
+      assert.isUndefined(yield* connectionOf(db))
       yield* db.transaction(Effect.gen(function*() {
         const connection = yield* join(db)
         for (const effect of all(connection, 1)) yield* effect

@@ -2,8 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Fiber } from "effect"
 import { LockTimeoutError, SqlError } from "effect/sql/SqlError"
 import { TestClock } from "effect/testing"
-import { fromSqlite } from "../../src/sqlite/internal/connection/errors.ts"
 import { retryWhileLocked } from "../../src/sqlite/internal/connection/retryWhileLocked.ts"
+import { fromSqlite } from "../../src/sqlite/internal/errors.ts"
 
 const sqlite = (errcode: number) => fromSqlite(Object.assign(new Error(`code ${errcode}`), { errcode }), "query")
 

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Cause, Context, Effect, Exit, type Fiber } from "effect"
 import { SqliteConnection, SqlitePool, SqlitePoolError } from "effect-connection-pool/sqlite"
 import { TestClock } from "effect/testing"
-import { ReadAges } from "../../src/sqlite/internal/file/pins.ts"
+import { Pins } from "../../src/sqlite/internal/file/pins.ts"
 import { settle } from "../support.ts"
 import { file } from "./support.ts"
 
@@ -11,30 +11,30 @@ describe("the ages of reads", () => {
     Effect.gen(function*() {
       const filename = yield* file
       const expired: Array<number> = []
-      const ages = new ReadAges(1000, yield* Effect.context<never>(), (heldMillis) => expired.push(heldMillis))
+      const pins = new Pins(1000, yield* Effect.context<never>(), (heldMillis) => expired.push(heldMillis))
       const begin = Effect.fnUntraced(function*() {
         const lent = yield* SqliteConnection.open({ filename })
-        ages.begin(lent, ages.now())
+        pins.begin(lent, pins.now())
         lent.execUnsafe("begin; select * from sqlite_schema")
         return lent
       })
       const ended = yield* begin()
-      ages.end(ended)
+      pins.end(ended)
       const revoked = yield* begin()
-      ages.revokeAll("because")
+      pins.revokeAll("because")
       assert.throws(() => revoked.queryUnsafe("select 1"), /because/)
       yield* TestClock.adjust("500 millis")
       const old = yield* begin()
-      assert.strictEqual(ages.oldestPin(ages.now()), 0)
+      assert.strictEqual(pins.oldestMillis(pins.now()), 0)
       yield* TestClock.adjust("999 millis")
-      assert.strictEqual(ages.oldestPin(ages.now()), 999)
+      assert.strictEqual(pins.oldestMillis(pins.now()), 999)
       assert.deepStrictEqual(old.valuesUnsafe("select 1"), [[1]])
       yield* TestClock.adjust("1 millis")
       assert.throws(() => old.queryUnsafe("select 1"), /more than maxReadAge/)
       assert.deepStrictEqual(expired, [1000])
       assert.deepStrictEqual(ended.valuesUnsafe("select 1"), [[1]])
-      assert.strictEqual(ages.oldestPin(ages.now()), undefined)
-      ages.stop()
+      assert.strictEqual(pins.oldestMillis(pins.now()), undefined)
+      pins.stop()
     }))
 
   it.effect("are watched of all others when the end of one ends another", () =>
@@ -87,15 +87,15 @@ describe("the ages of reads", () => {
           })
       )
       // On the clock of the machine.
-      const ages = new ReadAges(50, Context.empty(), () => {})
-      ages.begin(lent, ages.now())
+      const pins = new Pins(50, Context.empty(), () => {})
+      pins.begin(lent, pins.now())
       for (let at = 0; at < 3; at++) {
         assert.strictEqual(timers.length, at + 1)
         assert.isFalse(timers[at]!.isAwaited)
         // It holds on to nothing, so it is looked at again later.
         timers[at]!.ring()
       }
-      ages.end(lent)
-      ages.stop()
+      pins.end(lent)
+      pins.stop()
     }))
 })

@@ -6,8 +6,8 @@ import { SqliteClient as Pooled } from "effect-connection-pool/sqlite-node"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import { classifySqliteError } from "effect/sql/SqlError"
 import { readFileSync } from "node:fs"
-import { isLock } from "../../src/sqlite/internal/connection/errors.ts"
-import * as SqliteError from "../../src/sqlite/internal/connection/errors.ts"
+import { isLock } from "../../src/sqlite/internal/errors.ts"
+import * as SqliteError from "../../src/sqlite/internal/errors.ts"
 import { isCurable } from "../../src/TransactionError.ts"
 
 /** https://sqlite.org/rescode.html: each primary code, and what extends it, by the number of the extension. */

@@ -318,7 +318,7 @@ describe("a connection that is asked whether it works", () => {
       const other = yield* judge(filename, "pragma journal_mode = wal; create table t(a); insert into t values (1)")
       const settings = Result.getOrThrow(PoolSettings.resolve({ filename }))
       const shared = new SharedFile(settings, Context.empty())
-      for (const factory of [shared.writing, shared.reading]) {
+      for (const factory of [shared.writerFactory, shared.readerFactory]) {
         const connection = yield* factory.connect
         const works = factory.validate(connection)
         assert.isTrue(yield* works)
@@ -335,9 +335,9 @@ describe("a connection that is asked whether it works", () => {
           assert.deepStrictEqual(answered, Exit.succeed(answer), String(errcode))
         }
       }
-      const reader = yield* shared.reading.connect
+      const reader = yield* shared.readerFactory.connect
       renameSync(filename, `${filename}.moved`)
-      assert.isFalse(yield* shared.reading.validate(reader))
+      assert.isFalse(yield* shared.readerFactory.validate(reader))
     }))
 
   it.effect("in memory is not given up, whoever asks for that", () =>

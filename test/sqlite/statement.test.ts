@@ -4,9 +4,10 @@ import { Effect, Equal, Exit, Hash, identity, Inspectable, Stream, Tracer } from
 import * as Statement from "effect/sql/Statement"
 import * as fc from "fast-check"
 import * as Statements from "../../src/sqlite/internal/client/effectStatement.ts"
-import { type Place, toConnection } from "../../src/sqlite/internal/client/targets.ts"
-import type { Handle } from "../../src/sqlite/internal/connection/handle.ts"
-import { Kinds } from "../../src/sqlite/internal/sql/statementKind.ts"
+import { toConnection } from "../../src/sqlite/internal/client/sqlConnection.ts"
+import { execute, type Target } from "../../src/sqlite/internal/client/targets.ts"
+import type { SqliteConnection } from "../../src/sqlite/internal/contract/connection.ts"
+import { StatementTexts } from "../../src/sqlite/internal/sql/statementKind.ts"
 
 type Sql = Statement.Constructor
 
@@ -27,15 +28,16 @@ const make = ({ transform, transformQueryNames }: Options = {}) => {
       done.push([operation, sql, [...params]])
       return { changes: 1 }
     }
-  } as unknown as Handle
-  const place: Place = {
-    run: (_, { params, text }, action) => Effect.sync(() => action(handle, text.sql, params, false, true)),
-    stream: (sql, params) => Stream.sync(() => done.push(["stream", sql, params as ReadonlyArray<unknown>]))
   }
-  const kinds = new Kinds()
-  const acquirer = Effect.succeed(toConnection(place, kinds))
+  const connection = { handle: () => handle } as unknown as SqliteConnection
+  const target: Target = {
+    run: (_, query, way) => Effect.sync(() => execute(connection, query, way, false, true)),
+    stream: ({ params, text }) => Stream.sync(() => done.push(["stream", text.sql, params]))
+  }
+  const texts = new StatementTexts()
+  const acquirer = Effect.succeed(toConnection(target, texts))
   const original = Statement.make(acquirer, Statement.makeCompilerSqlite(transformQueryNames), [], transform)
-  const sql = Statements.make({ original, placeOf: () => place, kinds, transform })
+  const sql = Statements.make({ original, targetOf: () => target, texts, transform })
   return {
     sql,
     original,

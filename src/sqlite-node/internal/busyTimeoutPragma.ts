@@ -1,9 +1,13 @@
-/** For how long what starts work goes on trying while another process has a lock, where an application may change that. */
-import type { Place } from "../../sqlite/internal/client/targets.ts"
-import type { Text } from "../../sqlite/internal/sql/statementKind.ts"
+/**
+ * Answers `pragma busy_timeout`, which sets how long statements go on trying while another process has a lock.
+ *
+ * SQLite's own timeout stays 0, for SQLite would stop the event loop while it waits.
+ */
+import type { BusyTimeout, Query, Target } from "../../sqlite/internal/client/targets.ts"
+import { busyTimeoutOf } from "../../sqlite/internal/sql/busyTimeout.ts"
 
-export class LockTimeout {
-  /** In milliseconds. */
+/** A timeout that statements may change. */
+export class LockTimeout implements BusyTimeout {
   millis: number
 
   constructor(millis: number) {
@@ -12,32 +16,28 @@ export class LockTimeout {
 }
 
 /** SQLite keeps it in 32 bits. */
-const longest = 2 ** 31 - 1
+const maxMillis = 2 ** 31 - 1
 
-/** The pause between two attempts may be as long as this, so less than that is one attempt. In milliseconds. */
-const shortest = 2
+/** The pause between two tries may be as long as this, so a shorter timeout allows one try. */
+const minMillis = 2
 
-/**
- * The same place, where `pragma busy_timeout` says and sets the timeout: SQLite's own stays 0, for it would stop the event
- * loop. What it answers is what SQLite would.
- */
-export const withBusyTimeout = (place: Place, timeout: LockTimeout): Place => {
-  let said = Math.min(timeout.millis, longest)
+/** Puts the pragma before a target. The pragma answers what SQLite would. */
+export const withBusyTimeout = (target: Target, timeout: LockTimeout): Target => {
+  let saidMillis = Math.min(timeout.millis, maxMillis)
   return {
-    run: (fiber, query, action) => {
-      const found = busyTimeout.exec(query.text.sql)
-      if (found === null) return place.run(fiber, query, action)
-      const [, assigned, called] = found
-      const wanted = assigned ?? called
-      if (wanted !== undefined) {
-        said = Math.min(Math.max(Number(wanted), 0), longest)
-        timeout.millis = said < shortest ? 0 : said
+    run: (fiber, query, way) => {
+      const found = busyTimeoutOf(query.text.sql)
+      if (found === undefined) return target.run(fiber, query, way)
+      if (found.millis !== undefined) {
+        saidMillis = Math.min(Math.max(found.millis, 0), maxMillis)
+        timeout.millis = saidMillis < minMillis ? 0 : saidMillis
       }
-      const text: Text = { sql: `select ${said} as timeout`, kind: "read" }
-      return place.run(fiber, { text, params: query.params }, action)
+      const answer: Query = {
+        text: { sql: `select ${saidMillis} as timeout`, kind: "read" },
+        params: query.params
+      }
+      return target.run(fiber, answer, way)
     },
-    stream: (sql, params) => place.stream(sql, params)
+    stream: (query) => target.stream(query)
   }
 }
-
-const busyTimeout = /^\s*pragma\s+busy_timeout\s*(?:=\s*(-?\d+)|\(\s*(-?\d+)\s*\))?\s*;?\s*$/i

@@ -1,29 +1,32 @@
 /**
- * Transactions that are begun and ended by statements of the application, as where there is only one connection: from the
- * `begin` on, and whichever fiber says it, everything that is not in a transaction of its own runs in that one.
+ * Transactions that statements of the application begin and end.
+ *
+ * From the `begin` of any fiber on, all statements that are not in a transaction of their own run in this one, as they do
+ * where there is only one connection.
  */
 import { Effect, Exit, Scope } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
-import type { ConnectionPool } from "../../ConnectionPool.ts"
 import { sqlErrorOf } from "../../internal/transaction/sqlErrorOf.ts"
+import type { BusyTimeout } from "../../sqlite/internal/client/targets.ts"
 import { mayStartLater, retryWhileLocked } from "../../sqlite/internal/connection/retryWhileLocked.ts"
-import { failure, type SqliteConnection } from "../../sqlite/SqliteConnection.ts"
-import type { LockTimeout } from "./busyTimeoutPragma.ts"
+import type { SqliteConnection } from "../../sqlite/internal/contract/connection.ts"
+import { failure } from "../../sqlite/internal/errors.ts"
+import type { Pool } from "../../sqlite/internal/file/sides.ts"
 
-/** A transaction that was begun, and what gives its connection back. */
-interface Open {
+/** A transaction that was begun, and the scope of its lease. */
+interface OpenTransaction {
   readonly connection: SqliteConnection
   readonly scope: Scope.Closeable
 }
 
 type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
-export class ByHand {
-  readonly #pool: ConnectionPool<SqliteConnection, SqlError>
-  readonly #timeout: LockTimeout
-  #open: Open | undefined
+export class ManualTransaction {
+  readonly #pool: Pool
+  readonly #timeout: BusyTimeout
+  #open: OpenTransaction | undefined
 
-  constructor(pool: ConnectionPool<SqliteConnection, SqlError>, timeout: LockTimeout) {
+  constructor(pool: Pool, timeout: BusyTimeout) {
     this.#pool = pool
     this.#timeout = timeout
   }
@@ -43,7 +46,7 @@ export class ByHand {
     )
   }
 
-  /** Gives back the connection of a transaction that nobody has ended, and so rolls it back. */
+  /** Returns the connection of a transaction that was not ended, and so rolls it back. */
   readonly close: Effect.Effect<void> = Effect.suspend(() => {
     const open = this.#open
     this.#open = undefined
@@ -72,7 +75,7 @@ export class ByHand {
   }
 
   /** SQLite may have ended it by itself, so it is asked. */
-  #settled<A>(open: Open, effect: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> {
+  #settled<A>(open: OpenTransaction, effect: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> {
     return Effect.ensuring(
       effect,
       Effect.suspend(() => {
@@ -87,14 +90,17 @@ export class ByHand {
   }
 }
 
-const once = <A>({ connection }: Open, step: (connection: SqliteConnection) => A): Effect.Effect<A, SqlError> =>
+const once = <A>(
+  { connection }: OpenTransaction,
+  step: (connection: SqliteConnection) => A
+): Effect.Effect<A, SqlError> =>
   Effect.try({ try: () => step(connection), catch: (thrown) => sqlErrorOf(failure(thrown)) })
 
 const isTransaction = (connection: SqliteConnection): boolean => {
   try {
     return connection.isTransactionUnsafe()
   } catch {
-    // Taken away, by a shutdown or because the file is gone.
+    // The lease was ended, by a shutdown or because the file is gone.
     return false
   }
 }

@@ -10,35 +10,24 @@ import * as Reactivity from "effect/reactivity/Reactivity"
 import type { SqlError } from "effect/sql/SqlError"
 import * as ConnectionPool from "../../ConnectionPool.ts"
 import type { ConnectError, PoolConfigError, PoolError } from "../../PoolError.ts"
-import * as SqliteConnection from "../SqliteConnection.ts"
 import type { SqliteReader } from "../SqliteReader.ts"
 import * as Client from "./client/client.ts"
-import { refused } from "./connection/errors.ts"
+import type { Held } from "./client/targets.ts"
+import { factoryOf, openWith } from "./connection/factory.ts"
 import { ReaderView } from "./connection/readerView.ts"
 import * as Refusal from "./connection/refusal.ts"
+import type { SqliteConnection as Connection } from "./contract/connection.ts"
+import { refused } from "./errors.ts"
 import { SharedFile } from "./file/connections.ts"
+import type { Pool, Sides } from "./file/sides.ts"
 import { nameOf, type Settings } from "./options/connection.ts"
 import type { PoolSettings } from "./options/pool.ts"
 
-type Connection = SqliteConnection.SqliteConnection
-type Pool = ConnectionPool.ConnectionPool<Connection, SqlError>
-
-/** The connection that a fiber has in memory, for other reasons than a transaction. */
-export interface Held {
-  readonly side: "read" | "write"
-  readonly connection: Connection
-}
-
-export interface TwoPools {
-  readonly settings: PoolSettings
-  readonly writer: Pool
-  readonly readers: Pool
+export interface Pools extends Sides {
   /** For those who will hold on to a state of the database: sometimes they have to wait, for the sake of the log. */
   readonly acquireReader: (
     options?: ConnectionPool.AcquireOptions | undefined
   ) => Effect.Effect<Connection, PoolError<SqlError>, Scope.Scope>
-  /** Nothing where one connection does everything. */
-  readonly file: SharedFile | undefined
   /** Effect's client, and the transactions, over both. */
   readonly client: Client.Client
   /** In memory, the connection that a fiber has already: there is no other. */
@@ -46,19 +35,19 @@ export interface TwoPools {
 }
 
 /** What a fiber works on already, so that what it reads has to be read there. */
-export const readerOf = (pools: TwoPools, fiber: Fiber.Fiber<unknown, unknown>): SqliteReader | undefined => {
-  const connection = pools.client.joined(fiber) ?? heldBy(pools, fiber)?.connection
+export const readerOf = (pools: Pools, fiber: Fiber.Fiber<unknown, unknown>): SqliteReader | undefined => {
+  const connection = pools.client.connectionInTransaction(fiber) ?? heldBy(pools, fiber)?.connection
   return connection && new ReaderView(connection, refusalOf(pools, fiber))
 }
 
 /** Who may not write in its transaction either is told so at once. */
-const refusalOf = ({ client, settings }: TwoPools, fiber: Fiber.Fiber<unknown, unknown>): string => {
+const refusalOf = ({ client, settings }: Pools, fiber: Fiber.Fiber<unknown, unknown>): string => {
   if (settings.connection.isReadOnly) return Refusal.ofDatabase(settings.name)
   if (client.transactor.connectionOf(fiber)?.mode.readOnly !== true) return Refusal.ofReader(settings.name)
   return fiber.getRef(client.isSnapshot) ? Refusal.ofSnapshot : Refusal.ofTransaction
 }
 
-const heldBy = (pools: TwoPools, fiber: Fiber.Fiber<unknown, unknown>): Held | undefined =>
+const heldBy = (pools: Pools, fiber: Fiber.Fiber<unknown, unknown>): Held | undefined =>
   pools.file === undefined ? Context.getOrUndefined(fiber.context, pools.held) : undefined
 
 /**
@@ -67,9 +56,9 @@ const heldBy = (pools: TwoPools, fiber: Fiber.Fiber<unknown, unknown>): Held | u
  *
  * In memory, what reads has the only connection there is, and writes on it as it would on another.
  */
-export const writerOf = (pools: TwoPools, fiber: Fiber.Fiber<unknown, unknown>): Connection | undefined => {
-  const joined = pools.client.joined(fiber)
-  if (joined !== undefined) return joined
+export const writerOf = (pools: Pools, fiber: Fiber.Fiber<unknown, unknown>): Connection | undefined => {
+  const connection = pools.client.connectionInTransaction(fiber)
+  if (connection !== undefined) return connection
   const held = heldBy(pools, fiber)
   return held?.side === "read" ? held.connection : undefined
 }
@@ -78,13 +67,14 @@ let nextId = 1
 
 /** Opens the pools for the current scope, which closes the readers first: who closes last can tidy up the log. */
 export const make = Effect.fnUntraced(function*(
-  settings: PoolSettings
-): Effect.fn.Return<TwoPools, PoolConfigError | ConnectError<SqlError>, Scope.Scope> {
+  settings: PoolSettings,
+  decorate?: Client.Decorate
+): Effect.fn.Return<Pools, PoolConfigError | ConnectError<SqlError>, Scope.Scope> {
   const id = nextId++
   const sides = yield* open(settings)
   const held = Context.Service<Held, Held>(`effect-connection-pool/sqlite/held/${id}`)
   const { readers, writer } = sides
-  const acquireReader: TwoPools["acquireReader"] = (options) =>
+  const acquireReader: Pools["acquireReader"] = (options) =>
     sides.file === undefined
       ? writer.acquire(options)
       : Effect.andThen(sides.file.gate.await, readers.acquire(options))
@@ -93,7 +83,8 @@ export const make = Effect.fnUntraced(function*(
     writer,
     // There, it has to be seen that they are the same.
     reader: readers === writer ? writer : { ...readers, acquire: acquireReader },
-    busyTimeout: settings.connection.busyTimeout,
+    busyTimeoutMillis: settings.connection.busyTimeout,
+    decorate,
     isReadOnly: settings.connection.isReadOnly,
     heldBy: settings.connection.isMemory ? (fiber) => Context.getOrUndefined(fiber.context, held) : undefined,
     ...settings.client
@@ -116,7 +107,7 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
     const file = new SharedFile(settings, yield* Effect.context<never>())
     const pool = yield* ConnectionPool.make({
       ...unasked,
-      factory: file.writing,
+      factory: file.writerFactory,
       name: settings.name,
       min: 1,
       max: 1
@@ -137,11 +128,11 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
     return { writer: kept, readers: kept, file: undefined }
   }
   const file = new SharedFile(settings, yield* Effect.context<never>())
-  yield* Effect.addFinalizer(() => Effect.sync(() => file.ages.stop()))
+  yield* Effect.addFinalizer(() => Effect.sync(() => file.pins.stop()))
   if (settings.connection.isReadOnly) {
     const pool = yield* ConnectionPool.make({
       ...unasked,
-      factory: file.reading,
+      factory: file.readerFactory,
       name: settings.name,
       min: 1,
       max: settings.readers,
@@ -151,14 +142,14 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
   }
   const writer = yield* ConnectionPool.make({
     ...unasked,
-    factory: file.writing,
+    factory: file.writerFactory,
     name: `${settings.name}/writer`,
     min: 1,
     max: 1
   })
   const readers = yield* ConnectionPool.make({
     ...unasked,
-    factory: file.reading,
+    factory: file.readerFactory,
     name: `${settings.name}/readers`,
     min: 0,
     max: settings.readers,
@@ -173,11 +164,11 @@ const inMemory = (settings: Settings) => {
   const open = Effect.suspend(() => {
     if (wasOpened) return Effect.fail(refused("open", `${nameOf(settings)} is gone with its connection`))
     return Effect.tap(
-      SqliteConnection.openWith(settings),
+      openWith(settings),
       Effect.sync(() => {
         wasOpened = true
       })
     )
   })
-  return SqliteConnection.factoryOf(open, true)
+  return factoryOf(open, true)
 }

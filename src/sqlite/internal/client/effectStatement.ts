@@ -1,36 +1,38 @@
 /**
- * Statements of `effect/sql` that make a span only where somebody would see it.
+ * Statements of `effect/sql` that make a span only where a tracer would see it.
  *
- * Effect's own make one each time they are run. Without a tracer nobody receives it, and it costs as much as reading a row.
- * Where nobody could tell the difference, a statement of these runs in one step; everywhere else, and for all that is not
- * running it, there is Effect's own statement behind it.
+ * Effect's own statement makes a span each time it runs, which costs as much as reading a row. Where no tracer could tell
+ * the difference, a statement of this file runs in one step. Everywhere else, and for everything but running it, Effect's
+ * own statement behind it does the work.
  */
 import { type Effect, Equal, type Fiber, Hash, type Stream } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
+import { charge, fragment } from "../../../internal/runtime.ts"
 import { Step } from "../../../internal/step.ts"
-import { isWorthKeeping, type Kinds, type Text } from "../sql/statementKind.ts"
-import * as Place from "./targets.ts"
+import { isWorthKeeping, type StatementTexts, type Text } from "../sql/statementKind.ts"
+import { runOn, type Transform } from "./sqlConnection.ts"
+import type { Query, Results, Target, Way } from "./targets.ts"
 
 export interface Options {
-  /** Makes Effect's own, which run on the same connections. */
+  /** Makes Effect's own statements, which run on the same connections. */
   readonly original: Statement.Constructor
-  /** Where a fiber's statements run, if that is known here. */
-  readonly placeOf: (fiber: Fiber.Fiber<unknown, unknown>) => Place.Place | undefined
-  readonly kinds: Kinds
-  readonly transform: Place.Transform | undefined
+  /** The target of a fiber's statements, if the client knows it. */
+  readonly targetOf: (fiber: Fiber.Fiber<unknown, unknown>) => Target | undefined
+  readonly texts: StatementTexts
+  readonly transform: Transform | undefined
 }
 
-/** What makes them, in place of Effect's own. */
+/** Makes the constructor of statements that takes the place of Effect's own. */
 export const make = (options: Options): Statement.Constructor => {
   const { original } = options
   const templates = new WeakMap<TemplateStringsArray, Text>()
 
-  /** The text of a template between whose parts there are only values: the same each time. */
+  /** The text of a template that holds only values. It is the same each time. */
   const textOf = (strings: TemplateStringsArray): Text | undefined => {
     const known = templates.get(strings)
     if (known !== undefined || !isTemplate(strings)) return known
-    const text = options.kinds.read(strings.join("?"))
+    const text = options.texts.read(strings.join("?"))
     if (isWorthKeeping(text.sql)) templates.set(strings, text)
     return text
   }
@@ -49,19 +51,17 @@ export const make = (options: Options): Statement.Constructor => {
   return Object.assign(sql as Statement.Constructor, original, { unsafe })
 }
 
-/** Whether it is one of the language's, which never change; what somebody has made by hand may. */
+/** Whether an array is a template of the language, which never changes. An array that somebody has made may change. */
 const isTemplate = (strings: TemplateStringsArray): boolean =>
   Array.isArray(strings) && "raw" in strings && Object.isFrozen(strings) &&
   strings.every((string) => typeof string === "string")
 
-/** Whether it becomes a parameter of the statement. What else there is, Effect's own can tell apart. */
+/** Whether an argument becomes a parameter of the statement. Effect's own statement deals with all other arguments. */
 const isValue = (arg: unknown): boolean =>
   (typeof arg !== "object" && typeof arg !== "function") || arg === null ||
   !(Statement.isFragment(arg) || "_tag" in arg)
 
-const fragment = "~effect/sql/Statement/Fragment"
-
-/** A statement that runs unseen if it can, and leaves all else to Effect's own. */
+/** A statement that runs without a span if it can, and leaves all else to Effect's own. */
 abstract class Quiet<A> extends Step<ReadonlyArray<A>, SqlError, never> implements Statement.Statement<A> {
   readonly options: Options
 
@@ -70,14 +70,14 @@ abstract class Quiet<A> extends Step<ReadonlyArray<A>, SqlError, never> implemen
     this.options = options
   }
 
-  /** Effect's own statement that says the same. */
+  /** Effect's own statement with the same text and parameters. */
   abstract readonly original: Statement.Statement<A>
 
-  /** What it says to SQLite. */
-  abstract query(withoutTransform: boolean): Place.Query
+  /** What the statement says to SQLite. */
+  abstract query(withoutTransform: boolean): Query
 
   step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<ReadonlyArray<A>, SqlError> {
-    const unseen = runUnseen(this, Place.rows, false, fiber) as Effect.Effect<ReadonlyArray<A>, SqlError> | undefined
+    const unseen = runUnseen(this, "objects", false, fiber) as Effect.Effect<ReadonlyArray<A>, SqlError> | undefined
     return unseen ?? this.original
   }
 
@@ -130,8 +130,8 @@ abstract class Quiet<A> extends Step<ReadonlyArray<A>, SqlError, never> implemen
   }
 }
 
-/** From a template with nothing but values: its text is known, and the arguments are the parameters. */
-class FromTemplate<A> extends Quiet<A> implements Place.Query {
+/** A statement from a template that holds only values: its text is known, and the arguments are the parameters. */
+class FromTemplate<A> extends Quiet<A> implements Query {
   readonly strings: TemplateStringsArray
   readonly params: ReadonlyArray<unknown>
   readonly text: Text
@@ -148,16 +148,16 @@ class FromTemplate<A> extends Quiet<A> implements Place.Query {
     return this.#original ??= this.options.original(this.strings, ...this.params) as Statement.Statement<A>
   }
 
-  query(): Place.Query {
+  query(): Query {
     return this
   }
 }
 
-/** From a text and parameters. */
+/** A statement from a text and parameters. */
 class FromText<A extends object> extends Quiet<A> {
   readonly sql: string
   #params: ReadonlyArray<unknown>
-  #query: Place.Query | undefined = undefined
+  #query: Query | undefined = undefined
   #original: Statement.Statement<A> | undefined = undefined
 
   constructor(options: Options, sql: string, params: ReadonlyArray<unknown>) {
@@ -170,18 +170,18 @@ class FromText<A extends object> extends Quiet<A> {
     return this.#original ??= this.options.original.unsafe<A>(this.sql, this.#params)
   }
 
-  query(): Place.Query {
+  query(): Query {
     return this.#query ??= this.#read()
   }
 
-  /** From its first run on, it is of no consequence any more what becomes of the array. */
-  #read(): Place.Query {
+  /** After the first run, changes to the array have no effect. */
+  #read(): Query {
     this.#params = this.#original === undefined ? [...this.#params] : this.#original.compile()[1]
-    return { text: this.options.kinds.read(this.sql), params: this.#params }
+    return { text: this.options.texts.read(this.sql), params: this.#params }
   }
 }
 
-/** From anything else: what it says is for Effect's own to say. */
+/** A statement from anything else: Effect's own statement says what its text is. */
 class Composed<A> extends Quiet<A> {
   readonly original: Statement.Statement<A>
 
@@ -190,66 +190,63 @@ class Composed<A> extends Quiet<A> {
     this.original = original
   }
 
-  query(withoutTransform: boolean): Place.Query {
+  query(withoutTransform: boolean): Query {
     const [sql, params] = this.original.compile(withoutTransform)
-    return { text: this.options.kinds.read(sql), params }
+    return { text: this.options.texts.read(sql), params }
   }
 }
 
-/** What a statement can be run for, besides its rows: how, and whether names are left as they are. */
-const ways = {
-  raw: { door: Place.raw, withoutTransform: true },
-  withoutTransform: { door: Place.rows, withoutTransform: true },
-  values: { door: Place.values, withoutTransform: false },
-  valuesUnprepared: { door: Place.values, withoutTransform: false },
-  unprepared: { door: Place.rows, withoutTransform: false }
+/** The properties of a statement that run it: how each wants the rows, and whether names are left as they are. */
+const variants = {
+  raw: { way: "raw", withoutTransform: true },
+  withoutTransform: { way: "objects", withoutTransform: true },
+  values: { way: "arrays", withoutTransform: false },
+  valuesUnprepared: { way: "arrays", withoutTransform: false },
+  unprepared: { way: "objects", withoutTransform: false }
 } as const
 
-/** A statement run in one of those ways. */
+/** A statement, run through one of those properties. */
 class Through<B> extends Step<B, SqlError, never> {
   readonly #statement: Quiet<unknown>
-  readonly #way: keyof typeof ways
+  readonly #variant: keyof typeof variants
 
-  constructor(statement: Quiet<unknown>, way: keyof typeof ways) {
+  constructor(statement: Quiet<unknown>, variant: keyof typeof variants) {
     super()
     this.#statement = statement
-    this.#way = way
+    this.#variant = variant
   }
 
   step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<B, SqlError> {
-    const { door, withoutTransform } = ways[this.#way]
-    const unseen = runUnseen<unknown>(this.#statement, door, withoutTransform, fiber)
-    return (unseen ?? this.#statement.original[this.#way]) as Effect.Effect<B, SqlError>
+    const { way, withoutTransform } = variants[this.#variant]
+    const unseen: Effect.Effect<unknown, SqlError> | undefined = runUnseen(
+      this.#statement,
+      way,
+      withoutTransform,
+      fiber
+    )
+    return (unseen ?? this.#statement.original[this.#variant]) as Effect.Effect<B, SqlError>
   }
 }
 
-/** Runs a statement in the step that the fiber is in, unless it would be seen: then Effect's own has to be run. */
-const runUnseen = <B>(
+/** Runs a statement in the present step of the fiber. Returns nothing if Effect's own has to run, for its span. */
+const runUnseen = <W extends Way>(
   statement: Quiet<unknown>,
-  door: Place.Door<B>,
+  way: W,
   withoutTransform: boolean,
   fiber: Fiber.Fiber<unknown, unknown>
-): Effect.Effect<B, SqlError> | undefined => {
+): Effect.Effect<Results[W], SqlError> | undefined => {
   if (isSeen(fiber)) return undefined
-  const { placeOf, transform } = statement.options
-  const place = placeOf(fiber)
-  if (place === undefined) return undefined
-  charge(fiber)
-  return door(place, fiber, statement.query(withoutTransform), withoutTransform ? undefined : transform)
+  const { targetOf, transform } = statement.options
+  const target = targetOf(fiber)
+  if (target === undefined) return undefined
+  charge(fiber, operations)
+  return runOn(target, fiber, statement.query(withoutTransform), way, withoutTransform ? undefined : transform)
 }
 
-/** About as many operations of a fiber as Effect's own statement takes. */
+/** About as many operations of a fiber as Effect's own statement takes, so that other fibers get their turn as often. */
 const operations = 10
 
-/**
- * The turn of a fiber is measured in operations, whatever they take: a statement counts for as many as Effect's own, so
- * that a fiber that runs one after the other lets others go first as often.
- */
-const charge = (fiber: { currentOpCount: number }): void => {
-  fiber.currentOpCount += operations
-}
-
-/** Whether somebody may see the span of a statement that this fiber runs. */
+/** Whether a tracer may see the span of a statement that this fiber runs. */
 const isSeen = (fiber: Fiber.Fiber<unknown, unknown>): boolean => {
   const { tracer, tracerEnabled } = fiber.cache
   if (tracerEnabled && (tracer !== undefined || fiber.getRef(Statement.SpanPropagationEnabled))) return true

@@ -1,35 +1,38 @@
-/** A stream of rows whose beginning is apart from the rest: it may be tried again, or has to wait for its turn. */
+/** A stream of rows whose beginning is apart from the rest: the beginning may be tried again, or has to wait for its turn. */
 import { type Array as Arr, Cause, Effect, Pull, type Scope, Stream } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import { sqlErrorOf } from "../../../internal/transaction/sqlErrorOf.ts"
 import type { LeaseExpiredError } from "../../../PoolError.ts"
-import { type Params, type Row, type SqliteConnection, streamOn } from "../../SqliteConnection.ts"
+import { streamOn } from "../connection/leased.ts"
+import type { SqliteConnection } from "../contract/connection.ts"
+import type { Params, Row } from "../contract/values.ts"
 
 type Rows = Arr.NonEmptyReadonlyArray<Row>
 type ReadError = SqlError | LeaseExpiredError
 
-/** The first rows of a statement, if it gives any, which show that it could be started; and how to get the others. */
-export interface Reading {
+/** A statement that was started: its first rows, if it returns any, and how to get the others. */
+export interface OpenStream {
   readonly first: Rows | undefined
   readonly rest: Pull.Pull<Rows, ReadError>
 }
 
-export const startReading = (
+/** Starts a statement, and reads its first rows: they show that it could be started. */
+export const openStream = (
   connection: SqliteConnection,
   sql: string,
   params: Params | undefined,
   isAlone: boolean
-): Effect.Effect<Reading, ReadError, Scope.Scope> =>
+): Effect.Effect<OpenStream, ReadError, Scope.Scope> =>
   Effect.flatMap(Stream.toPull(streamOn(connection, sql, params, isAlone)), (rest) =>
     Pull.matchEffect(rest, {
-      onSuccess: (first) => Effect.succeed<Reading>({ first, rest }),
-      onDone: () => Effect.succeed<Reading>({ first: undefined, rest }),
+      onSuccess: (first) => Effect.succeed<OpenStream>({ first, rest }),
+      onDone: () => Effect.succeed<OpenStream>({ first: undefined, rest }),
       onFailure: Effect.failCause
     }))
 
-/** The rows of a statement; before each further pull, `check` says whether it may go on. */
+/** The rows of a statement. `check` runs before each further pull, and fails if the stream may not go on. */
 export const streamFrom = (
-  start: Effect.Effect<Reading, Parameters<typeof sqlErrorOf>[0], Scope.Scope>,
+  start: Effect.Effect<OpenStream, Parameters<typeof sqlErrorOf>[0], Scope.Scope>,
   check: Effect.Effect<void, SqlError>
 ): Stream.Stream<Row, SqlError> => {
   const pull = Effect.map(start, ({ first, rest }) => {

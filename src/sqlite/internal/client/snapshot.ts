@@ -1,18 +1,26 @@
-/** One state of the database, for as long as an effect runs: a transaction that only reads, and that has a limit. */
+/** Snapshots: transactions that only read, and that may not become older than `maxReadAge`. */
 import { Deferred, Effect, Exit } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { AcquireOptions } from "../../../ConnectionPool.ts"
 import type { PoolError } from "../../../PoolError.ts"
 import type { TransactionError } from "../../../TransactionError.ts"
-import { failure, type SqliteConnection } from "../../SqliteConnection.ts"
 import { SnapshotExpiredError } from "../../SqlitePoolError.ts"
-import type { TwoPools } from "../pools.ts"
+import { pinOf } from "../connection/leased.ts"
+import type { SqliteConnection } from "../contract/connection.ts"
+import { failure } from "../errors.ts"
+import type { Sides } from "../file/sides.ts"
+import type { Client } from "./client.ts"
+
+/** The pools of a database, and the client over them. */
+export interface WithClient extends Sides {
+  readonly client: Client
+}
 
 export type SnapshotError = TransactionError | SnapshotExpiredError | PoolError<SqlError>
 
-/** Within a transaction there is one state already. */
+/** Runs an effect in a snapshot. Within a transaction, the effect sees one state already. */
 export const snapshot = <A, E, R>(
-  pools: TwoPools,
+  pools: WithClient,
   effect: Effect.Effect<A, E, R>,
   options: AcquireOptions | undefined
 ): Effect.Effect<A, E | SnapshotError, R> =>
@@ -27,7 +35,7 @@ export const snapshot = <A, E, R>(
   )
 
 const endedByAge = <A, E, R>(
-  pools: TwoPools,
+  pools: WithClient,
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | SnapshotExpiredError, R> => {
   const { file, settings } = pools
@@ -43,8 +51,8 @@ const endedByAge = <A, E, R>(
       Deferred.doneUnsafe(expired, Exit.fail(error))
     }
     const watch = (connection: SqliteConnection) => {
-      const reading = file.ages.get(connection)
-      if (reading !== undefined) reading.onExpiry = onExpiry
+      const pin = pinOf(connection)
+      if (pin !== undefined) pin.onExpiry = onExpiry
     }
     const session = pools.client.transactor.connectionOf(fiber)!
     return Effect.andThen(

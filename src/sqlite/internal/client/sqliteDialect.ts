@@ -1,30 +1,24 @@
-/** How SQLite spells transactions. */
+/** The statements with which SQLite begins and ends transactions: https://sqlite.org/lang_transaction.html. */
 import { type Context, Effect } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import { sqlErrorOf } from "../../../internal/transaction/sqlErrorOf.ts"
-import type { LockTimeout } from "../../../sqlite-node/internal/busyTimeoutPragma.ts"
 import type { Mode } from "../../../Transaction.ts"
 import type { Dialect, OptionProblem } from "../../../Transactor.ts"
-import * as SqliteConnection from "../../SqliteConnection.ts"
-import { refused } from "../connection/errors.ts"
 import type { Handle } from "../connection/handle.ts"
+import { handleOf, reasonOf } from "../connection/leased.ts"
 import * as Refusal from "../connection/refusal.ts"
 import { mayStartLater, retryWhileLocked } from "../connection/retryWhileLocked.ts"
+import type { SqliteConnection as Connection } from "../contract/connection.ts"
+import type { Isolation } from "../contract/transaction.ts"
+import { failure, refused } from "../errors.ts"
+import { isolationOf } from "../sql/isolation.ts"
 import { type Census, census, type OwnOptions, refuseNew } from "./foreignKeys.ts"
-
-/**
- * `immediate`, the default, takes the right to write at once, so that nothing that was read in the transaction can be out
- * of date when it writes. `deferred` takes it with the first write, and loses it if another has written since the first
- * read. `exclusive` keeps readers out as well, but not in WAL mode.
- */
-export type Isolation = "immediate" | "deferred" | "exclusive"
-
-type Connection = SqliteConnection.SqliteConnection
+import type { BusyTimeout } from "./targets.ts"
 
 export interface Settings {
   /** What the database is called. */
   readonly name: string
-  readonly timeout: LockTimeout
+  readonly busyTimeout: BusyTimeout
   /** Whether a transaction that only reads is called a snapshot. */
   readonly isSnapshot: Context.Reference<boolean>
   /** Whether every transaction only reads. */
@@ -32,7 +26,7 @@ export interface Settings {
 }
 
 export const make = (
-  { isReadOnly = false, isSnapshot, name, timeout }: Settings
+  { busyTimeout, isReadOnly = false, isSnapshot, name }: Settings
 ): Dialect<Connection, Isolation, OwnOptions> => ({
   isolations: ["immediate", "deferred", "exclusive"],
   readOnlyIsolations: ["deferred"],
@@ -45,7 +39,7 @@ export const make = (
           const before = beginWith(handle, own, () => begin(handle, mode, statement, isReadOnly, why))
           if (before !== undefined) found.set(connection, before)
         }),
-        timeout.millis,
+        busyTimeout.millis,
         { isWorthwhile: mayStartLater, restore }
       )
     }),
@@ -57,7 +51,7 @@ export const make = (
         if (before !== undefined) refuseNew(handle, before, name)
         end(handle, "commit")
       }),
-      timeout.millis
+      busyTimeout.millis
     ),
   rollback: (connection) => attempt(connection, "rollback", (handle) => end(handle, "rollback")),
   savepoint: (connection, depth) => run(connection, "savepoint", `savepoint ${nameAt(depth)}`),
@@ -71,7 +65,7 @@ export const make = (
       return false
     }
   },
-  reasonOfLoss: SqliteConnection.reasonOf,
+  reasonOfLoss: reasonOf,
   own: { fields: ["foreignKeys"], check: problemOf }
 })
 
@@ -144,12 +138,6 @@ const beginReadOnly = (handle: Handle, why: string | undefined): void => {
   }
 }
 
-/** The isolation that a statement asks for, as SQLite reads it. */
-const isolationOf = (statement: string): Isolation => {
-  const [, word] = /^\s*begin\s+(immediate|exclusive)\b/i.exec(statement) ?? []
-  return (word?.toLowerCase() as Isolation | undefined) ?? "deferred"
-}
-
 /** Ends the transaction, if SQLite does; and what a fiber still reads in it, which would hold on to what it sees. */
 const end = (handle: Handle, statement: "commit" | "rollback"): void => {
   handle.closeCursors()
@@ -168,10 +156,10 @@ const attempt = (
 ): Effect.Effect<void, SqlError> =>
   Effect.suspend(() => {
     try {
-      f(SqliteConnection.handleOf(connection, operation))
+      f(handleOf(connection, operation))
       return Effect.void
     } catch (thrown) {
-      return Effect.fail(sqlErrorOf(SqliteConnection.failure(thrown)))
+      return Effect.fail(sqlErrorOf(failure(thrown)))
     }
   })
 

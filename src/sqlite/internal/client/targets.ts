@@ -1,10 +1,25 @@
-/** Where statements run: each on a connection of its own, in a transaction, or on a connection that somebody has. */
-import { Effect, Exit, type Fiber, Stream } from "effect"
-import type { Connection } from "effect/sql/SqlConnection"
+/**
+ * Targets: where a statement of `sql` runs. It runs on a connection of its own (`Routed`), on that of a transaction
+ * (`InTransaction`), or on one that its caller has reserved (`Reserved`).
+ *
+ * A statement goes one way: what it says (`Query`) and how its rows are wanted (`Way`) come from `effectStatement.ts`; a
+ * target finds the connection; `execute` calls the handle of that connection.
+ */
+import { Effect, type Exit, type Fiber, Stream } from "effect"
+import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
-import type { Params } from "../../SqliteConnection.ts"
+import { within } from "../../../internal/step.ts"
+import { sqlErrorOf } from "../../../internal/transaction/sqlErrorOf.ts"
+import type { TransactionConnection } from "../../../Transaction.ts"
 import type { Handle } from "../connection/handle.ts"
-import type { Kinds, Text } from "../sql/statementKind.ts"
+import { handleOf } from "../connection/leased.ts"
+import { mayStartLater, retryWhileLocked } from "../connection/retryWhileLocked.ts"
+import type { SqliteConnection } from "../contract/connection.ts"
+import type { Params } from "../contract/values.ts"
+import { codeOf, failure, primaryOf, READONLY } from "../errors.ts"
+import type { Pool } from "../file/sides.ts"
+import { type StatementKind, type Text, uncontrolled } from "../sql/statementKind.ts"
+import { openStream, streamFrom } from "./openStream.ts"
 
 /** A statement, as it is given to SQLite. */
 export interface Query {
@@ -12,84 +27,245 @@ export interface Query {
   readonly params: ReadonlyArray<unknown>
 }
 
-/** What is done with a statement on a connection, in one step. See `Handle.rows` for `isAlone`. */
-export type Action<A> = (
-  handle: Handle,
-  sql: string,
-  params: ReadonlyArray<unknown>,
+/** What a statement returns, for each way in which its rows can be wanted. */
+export interface Results {
+  /** Rows as objects. */
+  readonly objects: ReadonlyArray<object>
+  /** Rows as arrays. */
+  readonly arrays: ReadonlyArray<ReadonlyArray<unknown>>
+  /** Rows as objects; or what the statement did, if it returns no rows. */
+  readonly raw: unknown
+}
+
+/** How the rows of a statement are wanted. */
+export type Way = keyof Results
+
+/** Where statements run. */
+export interface Target {
+  /** Runs a statement for a fiber: in the present step of the fiber where that is possible. */
+  readonly run: <W extends Way>(
+    fiber: Fiber.Fiber<unknown, unknown>,
+    query: Query,
+    way: W
+  ) => Effect.Effect<Results[W], SqlError>
+  readonly stream: (query: Query) => Stream.Stream<unknown, SqlError>
+}
+
+/** How long statements go on trying while another process has a lock. An application may change it while it runs. */
+export interface BusyTimeout {
+  readonly millis: number
+}
+
+/** The connection that a fiber has already, and what for. In memory there is no other. */
+export interface Held {
+  readonly side: "read" | "write"
+  readonly connection: SqliteConnection
+}
+
+export type HeldBy = (fiber: Fiber.Fiber<unknown, unknown>) => Held | undefined
+
+/** Runs a statement on a connection. See `Handle.rows` for `isAlone`. */
+export const execute = <W extends Way>(
+  connection: SqliteConnection,
+  query: Query,
+  way: W,
   bigInts: boolean,
   isAlone: boolean
-) => A
+): Results[W] => run(handleOf(connection, "execute"), query, way, bigInts, isAlone) as Results[W]
 
-export interface Place {
-  /** Runs a statement for a fiber: in the step that the fiber is in where it can. */
-  readonly run: <A>(fiber: Fiber.Fiber<unknown, unknown>, query: Query, action: Action<A>) => Effect.Effect<A, SqlError>
-  readonly stream: (sql: string, params: Params) => Stream.Stream<unknown, SqlError>
+const run = (handle: Handle, { params, text: { sql } }: Query, way: Way, bigInts: boolean, isAlone: boolean) => {
+  switch (way) {
+    case "objects":
+      return handle.rows("execute", sql, params, false, bigInts, isAlone)
+    case "arrays":
+      return handle.rows("executeValues", sql, params, true, bigInts, isAlone)
+    case "raw":
+      return handle.rowsOrResult("executeRaw", sql, params, bigInts, isAlone)
+  }
 }
 
-/** What is done with rows before the application gets them. */
-export type Transform = <A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>
+/** Whether the integers of a fiber's statements come as bigints. */
+export const bigIntsOf = (fiber: Fiber.Fiber<unknown, unknown>): boolean => fiber.getRef(SqlClient.SafeIntegers)
 
-/** Runs a statement for what its caller wants of it. */
-export type Door<A> = (
-  place: Place,
-  fiber: Fiber.Fiber<unknown, unknown>,
-  query: Query,
-  transform: Transform | undefined
-) => Effect.Effect<A, SqlError>
-
-/** The rows, as objects. */
-export const rows: Door<ReadonlyArray<object>> = (place, fiber, query, transform) => {
-  const found = place.run(fiber, query, rowsOf)
-  if (transform === undefined) return found
-  return isSuccess(found) ? Exit.succeed(transform(found.value)) : Effect.map(found, (rows) => transform(rows))
+export interface RoutedOptions {
+  /** A pool of one connection that may write. */
+  readonly writer: Pool
+  /** A pool of connections that only read. In memory it is `writer`. */
+  readonly reader: Pool
+  readonly busyTimeout: BusyTimeout
+  /** Nothing where a fiber can always get another connection. */
+  readonly heldBy: HeldBy | undefined
 }
 
-const rowsOf: Action<Array<object>> = (handle, sql, params, bigInts, isAlone) =>
-  handle.rows("execute", sql, params, false, bigInts, isAlone) as Array<object>
+/**
+ * Runs each statement on a connection of its own: a reader if its text only reads, else the writer. A reader refuses what
+ * turns out to write, and has changed nothing then, so the writer gets it.
+ */
+export class Routed implements Target {
+  readonly #options: RoutedOptions
 
-/** The rows, as arrays. */
-export const values: Door<ReadonlyArray<ReadonlyArray<unknown>>> = (place, fiber, query) =>
-  place.run(fiber, query, valuesOf)
+  constructor(options: RoutedOptions) {
+    this.#options = options
+  }
 
-const valuesOf: Action<Array<Array<unknown>>> = (handle, sql, params, bigInts, isAlone) =>
-  handle.rows("executeValues", sql, params, true, bigInts, isAlone) as Array<Array<unknown>>
+  run<W extends Way>(
+    fiber: Fiber.Fiber<unknown, unknown>,
+    query: Query,
+    way: W
+  ): Effect.Effect<Results[W], SqlError> {
+    const { text: { kind, sql } } = query
+    const bigInts = bigIntsOf(fiber)
+    const once = (connection: SqliteConnection) => execute(connection, query, way, bigInts, true)
+    const { heldBy, reader, writer } = this.#options
+    const held = heldBy === undefined ? undefined : heldFor(kind, heldBy(fiber))
+    if (held !== undefined) return attempt(() => once(held))
+    switch (kind) {
+      case "control":
+        return Effect.fail(uncontrolled(sql))
+      case "write":
+      case "recall":
+        return this.#runOn(writer, fiber, once, undefined)
+      case "read":
+        return this.#runOn(reader, fiber, once, reader === writer ? undefined : writer)
+    }
+  }
 
-/** The rows, as objects; or what the statement did, if it gives none. */
-export const raw: Door<unknown> = (place, fiber, query) => place.run(fiber, query, resultOf)
+  stream(query: Query): Stream.Stream<unknown, SqlError> {
+    const { heldBy } = this.#options
+    if (heldBy === undefined) return this.#stream(query)
+    return Stream.unwrap(Effect.withFiber((fiber) => {
+      const { params, text: { kind, sql } } = query
+      const held = heldFor(kind, heldBy(fiber))
+      return Effect.succeed(
+        held === undefined ? this.#stream(query) : Stream.mapError(held.stream(sql, params as Params), sqlErrorOf)
+      )
+    }))
+  }
 
-const resultOf: Action<unknown> = (handle, sql, params, bigInts, isAlone) =>
-  handle.rowsOrResult("executeRaw", sql, params, bigInts, isAlone)
+  #stream(query: Query): Stream.Stream<unknown, SqlError> {
+    const { reader, writer } = this.#options
+    switch (query.text.kind) {
+      case "control":
+        return Stream.fail(uncontrolled(query.text.sql))
+      case "write":
+      case "recall":
+        return this.#streamOn(writer, query)
+      case "read":
+        return Stream.catchIf(
+          this.#streamOn(reader, query),
+          (error) => isRefusedByReader(error) && reader !== writer,
+          () => this.#streamOn(writer, query)
+        )
+    }
+  }
 
-/** Whether an effect is over already, and well. */
-export const isSuccess = <A, E, R>(effect: Effect.Effect<A, E, R>): effect is Exit.Success<A, never> =>
+  /** Runs a statement on a connection of `pool`. What that refuses as a write goes to `writer`, if there is one. */
+  #runOn<A>(
+    pool: Pool,
+    fiber: Fiber.Fiber<unknown, unknown>,
+    once: (connection: SqliteConnection) => A,
+    writer: Pool | undefined
+  ): Effect.Effect<A, SqlError> {
+    const attempt = within(pool.useSync({ try: once, catch: failure }), fiber)
+    if (isSuccess(attempt)) return attempt
+    const otherwise = (error: Parameters<typeof sqlErrorOf>[0]) =>
+      writer !== undefined && isRefusedByReader(error)
+        ? this.#runOn(writer, fiber, once, undefined)
+        : Effect.fail(sqlErrorOf(error))
+    return Effect.catch(attempt, (error) => {
+      if (!mayStartLater(codeOf(error))) return otherwise(error)
+      // In one lease from now on, so that no later caller is served before this one.
+      const persisted = pool.use((connection) =>
+        this.#persist(Effect.try({ try: () => once(connection), catch: failure }))
+      )
+      return Effect.catch(persisted, otherwise)
+    })
+  }
+
+  #streamOn(pool: Pool, { params, text: { sql } }: Query): Stream.Stream<unknown, SqlError> {
+    return streamFrom(
+      Effect.flatMap(
+        pool.acquire(),
+        (connection) => this.#persist(openStream(connection, sql, params as Params, true))
+      ),
+      Effect.void
+    )
+  }
+
+  #persist<A, E, R>(start: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
+    return retryWhileLocked(start, this.#options.busyTimeout.millis, { isWorthwhile: mayStartLater })
+  }
+}
+
+/** Runs all statements on the connection of a transaction. */
+export class InTransaction implements Target {
+  readonly #session: TransactionConnection<SqliteConnection>
+
+  constructor(session: TransactionConnection<SqliteConnection>) {
+    this.#session = session
+  }
+
+  run<W extends Way>(
+    fiber: Fiber.Fiber<unknown, unknown>,
+    query: Query,
+    way: W
+  ): Effect.Effect<Results[W], SqlError> {
+    const { text: { kind, sql } } = query
+    if (kind === "control") return Effect.fail(uncontrolled(sql))
+    const bigInts = bigIntsOf(fiber)
+    const ran = within(
+      this.#session.step(sql, (connection) => execute(connection, query, way, bigInts, false), failure),
+      fiber
+    )
+    return isSuccess(ran) ? ran : Effect.mapError(ran, sqlErrorOf)
+  }
+
+  stream({ params, text: { kind, sql } }: Query): Stream.Stream<unknown, SqlError> {
+    if (kind === "control") return Stream.fail(uncontrolled(sql))
+    return streamFrom(
+      this.#session.steps(sql, (connection) => openStream(connection, sql, params as Params, false)),
+      Effect.mapError(this.#session.assertOpen(sql), sqlErrorOf)
+    )
+  }
+}
+
+/** Runs all statements on a connection that its caller has reserved, and may do anything with. */
+export class Reserved implements Target {
+  readonly #connection: SqliteConnection
+
+  constructor(connection: SqliteConnection) {
+    this.#connection = connection
+  }
+
+  run<W extends Way>(
+    fiber: Fiber.Fiber<unknown, unknown>,
+    query: Query,
+    way: W
+  ): Effect.Effect<Results[W], SqlError> {
+    return attempt(() => execute(this.#connection, query, way, bigIntsOf(fiber), false))
+  }
+
+  stream({ params, text }: Query): Stream.Stream<unknown, SqlError> {
+    return Stream.mapError(this.#connection.stream(text.sql, params as Params), sqlErrorOf)
+  }
+}
+
+/** Whether an effect is a success already. */
+export const isSuccess = <A, E, R>(
+  effect: Effect.Effect<A, E, R>
+): effect is Exit.Success<A> =>
   // Of all effects, only an exit has this tag. `Exit.isExit` has a price on the path of every statement.
   "_tag" in effect && effect._tag === "Success"
 
-const places = new WeakMap<Connection, Place>()
+const attempt = <A>(once: () => A): Effect.Effect<A, SqlError> =>
+  Effect.try({ try: once, catch: (thrown) => sqlErrorOf(failure(thrown)) })
 
-/** The place behind a connection, if it is one of `toConnection`. */
-export const placeOf = (connection: Connection): Place | undefined => places.get(connection)
+/** The held connection, if a statement can run there as on another. A write in a file would wait for its own fiber. */
+const heldFor = (kind: StatementKind, held: Held | undefined): SqliteConnection | undefined =>
+  held !== undefined && kind !== "control" && (held.side === "read" || kind === "read") ? held.connection : undefined
 
-/** A place as Effect sees it. */
-export const toConnection = (place: Place, kinds: Kinds): Connection => {
-  const through =
-    <A>(door: Door<A>) =>
-    (sql: string, params: ReadonlyArray<unknown>, transform?: Transform): Effect.Effect<A, SqlError> =>
-      Effect.withFiber((fiber) => door(place, fiber, { text: kinds.read(sql), params }, transform))
-  const connection: Connection = {
-    execute: through(rows),
-    executeUnprepared: through(rows),
-    executeValues: through(values),
-    executeValuesUnprepared: through(values),
-    executeRaw: through(raw),
-    executeStream: (sql, params, transform) => {
-      const rows = place.stream(sql, params as Params)
-      return transform === undefined
-        ? rows
-        : Stream.mapArray(rows as Stream.Stream<object, SqlError>, (chunk) => transform(chunk) as typeof chunk)
-    }
-  }
-  places.set(connection, place)
-  return connection
+/** Whether a reader has refused a write, and so has changed nothing. */
+const isRefusedByReader = (error: unknown): boolean => {
+  const code = codeOf(error)
+  return code !== undefined && primaryOf(code) === READONLY
 }

@@ -1,26 +1,27 @@
-/** A transaction's connection, as the operations of a pool see it that are run inside the transaction. */
+/** The connection of a transaction, as `read`, `write` and the other operations of a pool lend it inside the transaction. */
 import { Effect, Stream } from "effect"
 import { SafeIntegers } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { sqlErrorOf } from "../../../internal/transaction/sqlErrorOf.ts"
 import type { TransactionConnection } from "../../../Transaction.ts"
 import { isTransactionError } from "../../../TransactionError.ts"
-import { failure, type Params, type SqliteConnection, type SyncOptions } from "../../SqliteConnection.ts"
-import { refused } from "../connection/errors.ts"
-import { type Kinds, uncontrolled } from "../sql/statementKind.ts"
-import { startReading, streamFrom } from "./openStream.ts"
+import type { SqliteConnection } from "../contract/connection.ts"
+import type { Params, SyncOptions } from "../contract/values.ts"
+import { failure, refused } from "../errors.ts"
+import { type StatementTexts, uncontrolled } from "../sql/statementKind.ts"
+import { openStream, streamFrom } from "./openStream.ts"
 
 /**
- * The connection of the transaction that a session is of. Its operations wait for their turn, and fail with a `SqlError`
- * once the transaction, or the part of it that the session is of, has ended.
+ * The connection of the transaction that a session belongs to. Its operations wait for their turn, and fail with a
+ * `SqlError` once the session's level of the transaction has ended.
  */
-export class Joined implements SqliteConnection {
+export class SqliteTransactionConnection implements SqliteConnection {
   readonly #session: TransactionConnection<SqliteConnection>
-  readonly #kinds: Kinds
+  readonly #texts: StatementTexts
 
-  constructor(session: TransactionConnection<SqliteConnection>, kinds: Kinds) {
+  constructor(session: TransactionConnection<SqliteConnection>, texts: StatementTexts) {
     this.#session = session
-    this.#kinds = kinds
+    this.#texts = texts
   }
 
   query(sql: string, params?: Params) {
@@ -40,9 +41,9 @@ export class Joined implements SqliteConnection {
   }
 
   stream(sql: string, params?: Params) {
-    if (this.#kinds.of(sql) === "control") return Stream.fail(uncontrolled(sql))
+    if (this.#texts.kindOf(sql) === "control") return Stream.fail(uncontrolled(sql))
     return streamFrom(
-      this.#session.steps(sql, (connection) => startReading(connection, sql, params, false)),
+      this.#session.steps(sql, (connection) => openStream(connection, sql, params, false)),
       Effect.mapError(this.#session.assertOpen(sql), sqlErrorOf)
     )
   }
@@ -76,7 +77,7 @@ export class Joined implements SqliteConnection {
       this.#session.step(
         statement,
         (connection, fiber) => {
-          if (this.#kinds.of(statement) === "control") throw uncontrolled(statement)
+          if (this.#texts.kindOf(statement) === "control") throw uncontrolled(statement)
           return f(connection, { safeIntegers: fiber.getRef(SafeIntegers) })
         },
         failure
@@ -86,7 +87,7 @@ export class Joined implements SqliteConnection {
   }
 
   #stepUnsafe<A>(statement: string, f: (connection: SqliteConnection) => A): A {
-    if (this.#kinds.of(statement) === "control") throw uncontrolled(statement)
+    if (this.#texts.kindOf(statement) === "control") throw uncontrolled(statement)
     try {
       return this.#session.stepUnsafe(statement, f, () => busy(statement))
     } catch (thrown) {

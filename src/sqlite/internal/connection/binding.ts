@@ -5,8 +5,8 @@
 import { Predicate } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { SQLInputValue } from "node:sqlite"
+import { refused } from "../errors.ts"
 import type { SqlText } from "../sql/scanner.ts"
-import { refused } from "./errors.ts"
 
 /** What a statement is run with: in order for `?`, by name for `:a`, `@a` and `$a`. */
 export type Params = ReadonlyArray<unknown> | Readonly<Record<string, unknown>>

@@ -2,6 +2,20 @@
 import { Predicate } from "effect"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { backup, DatabaseSync } from "node:sqlite"
+import type { BackupProgress } from "../contract/backup.ts"
+import type { RunResult } from "../contract/values.ts"
+import {
+  closed,
+  codeOfThrown,
+  denied,
+  fromSqlite,
+  fromSqliteSaying,
+  primaryOf,
+  READONLY,
+  refused,
+  refusedWrite,
+  sqliteMessage
+} from "../errors.ts"
 import { nameOf, type Settings } from "../options/connection.ts"
 import { Authorizer, type Subject } from "../sql/authorizer.ts"
 import {
@@ -16,35 +30,12 @@ import {
   spell,
   truthOf
 } from "../sql/demands.ts"
+import type { Lasting } from "../sql/lasting.ts"
 import { bind, type Params } from "./binding.ts"
 import { Cursor } from "./cursor.ts"
-import {
-  closed,
-  codeOfThrown,
-  denied,
-  fromSqlite,
-  fromSqliteSaying,
-  primaryOf,
-  READONLY,
-  refused,
-  refusedWrite,
-  sqliteMessage
-} from "./errors.ts"
 import { exactly, Numbers, runRefusesNumbers, withNumbers } from "./integers.ts"
-import type { Lasting } from "./lasting.ts"
 import { type Owner, type Prepared, readSql, Statements } from "./preparedStatements.ts"
 import * as Refusal from "./refusal.ts"
-
-export interface RunResult {
-  readonly changes: number
-  readonly lastInsertRowid: number | bigint
-}
-
-/** Pages in all, and how many of them are still to be copied. */
-export interface BackupProgress {
-  readonly totalPages: number
-  readonly remainingPages: number
-}
 
 /** How many characters of a script are done. */
 export interface Progress {
@@ -125,8 +116,8 @@ export class Handle {
       (this.isAltered || this.#restriction !== undefined || this.#cursors.size > 0 || this.#database.isTransaction)
   }
 
-  /** Whether it holds on to the database as it was: in a transaction, or with rows still to be read. */
-  get pins(): boolean {
+  /** Whether it pins a state of the database: in a transaction, or with rows still to be read. */
+  get isPinning(): boolean {
     return this.#isOpen && (this.#cursors.size > 0 || this.#database.isTransaction)
   }
 

@@ -1,20 +1,17 @@
-/** How a connection is opened and made clean: never waiting inside SQLite, and leaving nothing open that failed. */
+/** Opens a connection and makes it clean for its next user. Never waits inside SQLite, and closes what failed to open. */
 import { Effect, type Scope } from "effect"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
-import type { SqliteConnection } from "../../SqliteConnection.ts"
-import { refuseStrayLog } from "../file/strayLog.ts"
 import { nameOf, type OnOpen, type Settings } from "../options/connection.ts"
 import { Handle } from "./handle.ts"
+import { Leased } from "./leased.ts"
 import { onOpenFailed, openFailure, refuseReadOnlyFile } from "./openFailure.ts"
 import { retryWhileLocked } from "./retryWhileLocked.ts"
+import { refuseStrayLog } from "./strayLog.ts"
 
-/** A connection for `onOpen`, and what ends it. */
-export type Lend = (handle: Handle) => { readonly connection: SqliteConnection; readonly end: () => void }
-
-/** Closes a database. A pool hears what goes wrong, and reports it. */
+/** Closes a database. A pool reports what goes wrong. */
 const closeHandle = (handle: Handle): Effect.Effect<void> => Effect.sync(() => handle.close())
 
-/** The same where a failure to close would make a defect of another failure. */
+/** Closes a database, and logs what goes wrong. For a close that follows a failure, which a defect would hide. */
 export const closeAndLog = (handle: Handle): Effect.Effect<void> =>
   Effect.catchDefect(
     closeHandle(handle),
@@ -22,13 +19,12 @@ export const closeAndLog = (handle: Handle): Effect.Effect<void> =>
   )
 
 /**
- * Opens a database for the current scope, or until this fails. `isFirst` is whether nobody is known to have it open: then
- * the log beside it is looked at.
+ * Opens a database for the current scope, or until this fails. With `isFirst`, nobody in this process has it open, so that
+ * the log beside it can be looked at.
  */
 export const open = (
   settings: Settings,
   isFirst: boolean,
-  lend: Lend,
   close = closeHandle
 ): Effect.Effect<Handle, SqlError, Scope.Scope> =>
   Effect.uninterruptibleMask((restore) =>
@@ -37,46 +33,46 @@ export const open = (
       const handle = yield* attempt(settings, () => new Handle(settings))
       yield* Effect.addFinalizer(() => close(handle))
       // The scope may live on.
-      yield* Effect.onError(restore(configure(handle, lend)), () => closeAndLog(handle))
+      yield* Effect.onError(restore(configure(handle)), () => closeAndLog(handle))
       return handle
     })
   )
 
-/** Ends the statements and the transaction that were left open, if any were, and undoes what an earlier user has set. */
-export const reset = Effect.fnUntraced(function*(handle: Handle, lend: Lend): Effect.fn.Return<void, SqlError> {
+/** Ends the statements and the transaction that were left open, and undoes what an earlier user has set. */
+export const reset = Effect.fnUntraced(function*(handle: Handle): Effect.fn.Return<void, SqlError> {
   const { settings } = handle
-  // A rollback would not end them, and they would hold on to what they see.
+  // A rollback would not end the statements, and they would go on to pin what they see.
   handle.closeCursors()
   yield* attempt(settings, () => handle.rollback("reset"))
   if (!handle.isAltered) return
-  // What is in memory would be gone.
+  // A database in memory would be gone with its connection.
   if (settings.isMemory) return yield* attempt(settings, () => handle.undo())
   yield* attempt(settings, () => handle.reopen())
-  yield* configure(handle, lend)
+  yield* configure(handle)
 })
 
-const configure = Effect.fnUntraced(function*(handle: Handle, lend: Lend): Effect.fn.Return<void, SqlError> {
+const configure = Effect.fnUntraced(function*(handle: Handle): Effect.fn.Return<void, SqlError> {
   const { settings } = handle
   const once = attempt(settings, () => {
     handle.configure()
     if (!settings.isReadOnly && !settings.isMemory) refuseReadOnlyFile(settings)
   })
   yield* retryWhileLocked(once, settings.busyTimeout)
-  if (settings.onOpen !== undefined) yield* runOnOpen(handle, settings.onOpen, lend)
+  if (settings.onOpen !== undefined) yield* runOnOpen(handle, settings.onOpen)
   const ended = attempt(settings, () => handle.endOpening())
   yield* retryWhileLocked(ended, settings.busyTimeout)
 })
 
-/** Has the application make the connection what it is to be whenever it is lent. */
-const runOnOpen = (handle: Handle, onOpen: OnOpen, lend: Lend): Effect.Effect<void, SqlError> =>
+/** Runs the `onOpen` of the application, which makes the connection what it is whenever it is lent. */
+const runOnOpen = (handle: Handle, onOpen: OnOpen): Effect.Effect<void, SqlError> =>
   Effect.suspend(() => {
     const { settings } = handle
-    const { connection, end } = lend(handle)
+    const connection = new Leased(handle, true, undefined)
     handle.beginOpening()
     const loadExtension = (path: string) => attempt(settings, () => handle.loadExtension("loadExtension", path))
     return onOpen(connection, { isReader: settings.isReadOnly, loadExtension }).pipe(
       Effect.mapError((error) => isSqlError(error) ? error : onOpenFailed(settings, error)),
-      Effect.ensuring(Effect.sync(end))
+      Effect.ensuring(Effect.sync(() => connection.expire("onOpen has ended")))
     )
   })
 

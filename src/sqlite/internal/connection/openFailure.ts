@@ -3,8 +3,8 @@ import { SqlError, UnknownError } from "effect/sql/SqlError"
 import { accessSync, constants, type Stats, statSync } from "node:fs"
 import { dirname } from "node:path"
 import { show } from "../../../internal/options/rules.ts"
+import { codeOfThrown, fromSqliteSaying, isLock, primaryOf, refused, sqliteMessage } from "../errors.ts"
 import { nameOf, type Settings } from "../options/connection.ts"
-import { codeOfThrown, fromSqliteSaying, isLock, primaryOf, refused, sqliteMessage } from "./errors.ts"
 
 /**
  * The error for what Node threw on opening, with what is wrong and with which file.

@@ -1,10 +1,10 @@
 /** The prepared statements of one connection: those used last, up to a bound. */
 import type { StatementSync } from "node:sqlite"
 import * as LinkedList from "../../../internal/structures/linkedList.ts"
+import { refusedSql } from "../errors.ts"
 import type { Authorizer } from "../sql/authorizer.ts"
 import type { Demand, Recall } from "../sql/demands.ts"
 import * as SqlText from "../sql/scanner.ts"
-import { refusedSql } from "./errors.ts"
 
 /**
  * A statement that SQLite has compiled. After a change of the schema SQLite compiles it again by itself.

@@ -1,15 +1,16 @@
-/** A connection that could write, as somebody sees it who is to read: in memory, and within a transaction. */
+/** A connection that could write, lent as a reader: in memory, and within a transaction. */
 import { Effect, Stream } from "effect"
-import type { Params, SqliteConnection, SyncOptions } from "../../SqliteConnection.ts"
 import type { SqliteReader } from "../../SqliteReader.ts"
-import { Kinds } from "../sql/statementKind.ts"
-import { refusedWrite } from "./errors.ts"
+import type { SqliteConnection } from "../contract/connection.ts"
+import type { Params, SyncOptions } from "../contract/values.ts"
+import { refusedWrite } from "../errors.ts"
+import { isReadOnly, StatementTexts } from "../sql/statementKind.ts"
 
 export class ReaderView implements SqliteReader {
   readonly #connection: SqliteConnection
   readonly #why: string
 
-  /** Of a statement that does more than read it says `why` that is refused. */
+  /** Refuses a statement that does more than read, and says `why`. */
   constructor(connection: SqliteConnection, why: string) {
     this.#connection = connection
     this.#why = why
@@ -38,9 +39,6 @@ export class ReaderView implements SqliteReader {
   }
 }
 
-const kinds = new Kinds()
+const texts = new StatementTexts()
 
-const isReadKind: ReadonlySet<string> = new Set(["read", "recall"])
-
-/** Whether a statement does nothing but read. To explain a pragma makes its setting all the same. */
-const isRead = (sql: string): boolean => isReadKind.has(kinds.of(sql)) && !/^[^a-z]*explain\b[^]*\bpragma\b/i.test(sql)
+const isRead = (sql: string): boolean => isReadOnly(texts.read(sql))

@@ -1,6 +1,6 @@
 /** Waiting for the locks of other processes without holding up this one. */
 import { Clock, Effect, identity, Random } from "effect"
-import { codeOf, isLock } from "./errors.ts"
+import { codeOf, isLock } from "../errors.ts"
 
 export interface LockOptions {
   /** Which failures another attempt may cure. Default: the locks of others. */

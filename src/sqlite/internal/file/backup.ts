@@ -1,26 +1,28 @@
-/** A copy of a database while it is in use. */
+/** Copies a database while it is in use. */
 import { Cause, Effect, Exit, Option, Queue, Stream } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import { renameSync } from "node:fs"
 import { LeaseExpiredError, PoolClosedError, type PoolError } from "../../../PoolError.ts"
-import * as SqliteConnection from "../../SqliteConnection.ts"
 import { BackupError } from "../../SqlitePoolError.ts"
-import type { BackupProgress } from "../connection/handle.ts"
+import { handleOf, pinOf } from "../connection/leased.ts"
 import { retryWhileLocked } from "../connection/retryWhileLocked.ts"
+import type { BackupProgress } from "../contract/backup.ts"
+import type { SqliteConnection } from "../contract/connection.ts"
+import { failure } from "../errors.ts"
 import { resolveBackup } from "../options/pool.ts"
-import type { TwoPools } from "../pools.ts"
 import * as Target from "./backupTarget.ts"
+import type { Sides } from "./sides.ts"
 
 type Failure = BackupError | SqlError | LeaseExpiredError | PoolError<SqlError>
 
 type Progress = Queue.Queue<BackupProgress, Failure | Cause.Done>
 
 /**
- * Copies the state of this moment. The connection is the copy's alone until it has ended, and holds on to that state: if
- * it changed, SQLite would begin anew. What is not complete has another name.
+ * Copies the state of this moment. Holds one reader until the copy has ended, and pins the state: if it changed, SQLite
+ * would start the copy again (https://sqlite.org/backup.html). A copy that is not complete has another name.
  */
 export const backup = (
-  pools: TwoPools,
+  sides: Sides,
   filename: unknown,
   options: unknown
 ): Stream.Stream<BackupProgress, Failure> =>
@@ -28,12 +30,12 @@ export const backup = (
     (queue) =>
       // Whoever reads the stream waits for this fiber, which others may interrupt: a shutdown does.
       Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(Effect.exit(restore(copyTo(pools, filename, options, queue))), (exit) => {
+        Effect.flatMap(Effect.exit(restore(copyTo(sides, filename, options, queue))), (exit) => {
           if (Exit.isSuccess(exit)) return Queue.end(queue)
           const failure = Cause.findErrorOption(exit.cause)
           if (Option.isSome(failure)) return Queue.fail(queue, failure.value)
           return Cause.hasInterruptsOnly(exit.cause)
-            ? Queue.fail(queue, new PoolClosedError({ pool: pools.readers.name, phase: "shutting down" }))
+            ? Queue.fail(queue, new PoolClosedError({ pool: sides.readers.name, phase: "shutting down" }))
             : Queue.failCause(queue, exit.cause)
         })
       ),
@@ -41,16 +43,16 @@ export const backup = (
   )
 
 const copyTo = Effect.fnUntraced(function*(
-  pools: TwoPools,
+  sides: Sides,
   filename: unknown,
   options: unknown,
   queue: Progress
 ): Effect.fn.Return<void, Failure> {
-  const fail = (target: string) => (cause: unknown) => new BackupError({ pool: pools.settings.name, target, cause })
-  const { filename: database, isMemory } = pools.settings.connection
+  const fail = (target: string) => (cause: unknown) => new BackupError({ pool: sides.settings.name, target, cause })
+  const { filename: database, isMemory } = sides.settings.connection
   const own = isMemory ? undefined : database
   const named = fail(String(filename))
-  const pagesAtATime = yield* Effect.fromResult(resolveBackup(pools.settings.name, options))
+  const pagesAtATime = yield* Effect.fromResult(resolveBackup(sides.settings.name, options))
   const target = yield* Effect.try({ try: () => Target.targetOf(filename, own), catch: named })
   const failed = fail(target)
   const left = yield* Effect.try({ try: () => Target.removeLeftovers(target), catch: failed })
@@ -58,16 +60,16 @@ const copyTo = Effect.fnUntraced(function*(
     yield* Effect.annotateLogs(
       Effect.logWarning(`copies that are not complete were left by an earlier backup, delete them: ${left.join(", ")}`),
       "pool",
-      pools.settings.name
+      sides.settings.name
     )
   }
-  const copy = (connection: SqliteConnection.SqliteConnection) => {
-    const reading = pools.file?.ages.get(connection)
-    if (reading !== undefined) reading.isExempt = true
+  const copy = (connection: SqliteConnection) => {
+    const pin = sides.file === undefined ? undefined : pinOf(connection)
+    if (pin !== undefined) pin.isExempt = true
     return Effect.acquireUseRelease(
       Effect.sync(() => Target.newPartial(target)),
       (partial) =>
-        pin(connection, pools.settings.connection.busyTimeout).pipe(
+        fixState(connection, sides.settings.connection.busyTimeout).pipe(
           Effect.andThen(write(connection, partial, pagesAtATime, queue, failed)),
           Effect.andThen(Effect.try({
             try: () => {
@@ -83,17 +85,17 @@ const copyTo = Effect.fnUntraced(function*(
       (partial) =>
         Effect.andThen(
           Effect.ignore(Effect.try(() => Target.forgetPartial(partial))),
-          Effect.sync(() => unpin(connection))
+          Effect.sync(() => release(connection))
         )
     )
   }
-  if (pools.file !== undefined) yield* pools.file.gate.await
-  yield* pools.readers.use(copy, { label: "backup" })
+  if (sides.file !== undefined) yield* sides.file.gate.await
+  yield* sides.readers.use(copy, { label: "backup" })
 })
 
-/** Begins a transaction, and has SQLite decide which state it sees: by itself that would be at the first read. */
-const pin = (
-  connection: SqliteConnection.SqliteConnection,
+/** Begins a transaction and pins its state, which SQLite would only do at its first read. */
+const fixState = (
+  connection: SqliteConnection,
   busyTimeout: number
 ): Effect.Effect<void, SqlError | LeaseExpiredError> => {
   const once = Effect.try({
@@ -106,13 +108,13 @@ const pin = (
         throw thrown
       }
     },
-    catch: SqliteConnection.failure
+    catch: failure
   })
   return retryWhileLocked(once, busyTimeout)
 }
 
-/** A lease that a shutdown has ended is rolled back already. */
-const unpin = (connection: SqliteConnection.SqliteConnection): void => {
+/** Ends the transaction, unless a shutdown has ended the lease and rolled it back. */
+const release = (connection: SqliteConnection): void => {
   try {
     connection.execUnsafe("rollback")
   } catch {
@@ -120,9 +122,9 @@ const unpin = (connection: SqliteConnection.SqliteConnection): void => {
   }
 }
 
-/** An interrupt stops the copy after its next step, and waits for that: another thread works on the connection. */
+/** Writes the copy. An interrupt waits for the present step, for another thread works on the connection. */
 const write = (
-  connection: SqliteConnection.SqliteConnection,
+  connection: SqliteConnection,
   partial: string,
   pagesAtATime: number,
   queue: Progress,
@@ -135,7 +137,7 @@ const write = (
     const onProgress = ({ remainingPages, totalPages }: BackupProgress) => {
       if (isStopped) throw new Error("the backup was interrupted")
       // Throws if the lease was ended, because the file is not at its place any more.
-      SqliteConnection.handleOf(connection, "backup")
+      handleOf(connection, "backup")
       tell(totalPages, remainingPages)
     }
     const onFailure = (cause: unknown) =>
@@ -146,7 +148,7 @@ const write = (
     }
     let ended: Promise<void>
     try {
-      ended = SqliteConnection.handleOf(connection, "backup").backup(partial, pagesAtATime, onProgress)
+      ended = handleOf(connection, "backup").backup(partial, pagesAtATime, onProgress)
         .then(onSuccess, onFailure)
     } catch (thrown) {
       return onFailure(thrown)

@@ -2,24 +2,14 @@
 import { Effect } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { LeaseExpiredError } from "../../../PoolError.ts"
-import type * as SqliteConnection from "../../SqliteConnection.ts"
+import type { CheckpointMode, CheckpointResult } from "../contract/checkpoint.ts"
+import type { SqliteConnection } from "../contract/connection.ts"
 
-export type Mode = "passive" | "full" | "restart" | "truncate"
-
-export interface Checkpoint {
-  /** Whether all of the log is in the file, and what the mode asks for besides was done. */
-  readonly isComplete: boolean
-  /** Pages that were in the log. */
-  readonly walPages: number
-  /** How many of them are in the file now. */
-  readonly movedPages: number
-}
-
-/** What it cannot do because somebody reads in the log, it says: it is no error. */
+/** Runs one checkpoint. A log that cannot be moved because a reader needs it is a result, not an error. */
 export const checkpoint = (
-  connection: SqliteConnection.SqliteConnection,
-  mode: Mode
-): Effect.Effect<Checkpoint, SqlError | LeaseExpiredError> =>
+  connection: SqliteConnection,
+  mode: CheckpointMode
+): Effect.Effect<CheckpointResult, SqlError | LeaseExpiredError> =>
   Effect.map(connection.values(`pragma wal_checkpoint(${mode})`), ([row]) => {
     const [busy, walPages, movedPages] = row as readonly [number, number, number]
     return {
@@ -31,5 +21,5 @@ export const checkpoint = (
   })
 
 export const truncate = (
-  connection: SqliteConnection.SqliteConnection
-): Effect.Effect<Checkpoint, SqlError | LeaseExpiredError> => checkpoint(connection, "truncate")
+  connection: SqliteConnection
+): Effect.Effect<CheckpointResult, SqlError | LeaseExpiredError> => checkpoint(connection, "truncate")

@@ -1,25 +1,25 @@
 /**
- * One database file, and all connections to it: how they are opened and lent, so that none of them works on a file that is
- * not at its place any more, none holds on to the log for too long, and somebody hears of it when the log has grown.
+ * All connections to one database file. No connection works on a file that was moved or replaced, no lease pins a state of
+ * the database for too long, and `attention` tells when the log has grown.
  */
 import { type Context, Effect, Latch, type Scope } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Stats } from "node:fs"
 import { DatabaseSync } from "node:sqlite"
 import type { ConnectionFactory } from "../../../ConnectionFactory.ts"
-import * as SqliteConnection from "../../SqliteConnection.ts"
-import { unconnected } from "../connection/errors.ts"
+import { factoryOf, openWith } from "../connection/factory.ts"
 import type { Handle } from "../connection/handle.ts"
+import { handleOf } from "../connection/leased.ts"
 import * as Refusal from "../connection/refusal.ts"
 import { mayStartLater } from "../connection/retryWhileLocked.ts"
+import type { SqliteConnection as Connection } from "../contract/connection.ts"
+import { codeOf, unconnected } from "../errors.ts"
 import { nameOf, type Settings } from "../options/connection.ts"
 import type { PoolSettings } from "../options/pool.ts"
 import { DatabaseFile, type Problem } from "./databaseFile.ts"
-import { ReadAges, revoke } from "./pins.ts"
+import { Pins, revoke } from "./pins.ts"
 
-type Connection = SqliteConnection.SqliteConnection
-
-/** What the pools ask of a connection to a file, whether somebody looks after their health or not. */
+/** A factory whose connections can be validated: a health checker asks, even where the pool itself never does. */
 type Factory = ConnectionFactory<Connection, SqlError> & {
   readonly validate: (connection: Connection) => Effect.Effect<boolean>
 }
@@ -27,12 +27,12 @@ type Factory = ConnectionFactory<Connection, SqlError> & {
 export class SharedFile {
   readonly settings: PoolSettings
   readonly file: DatabaseFile
-  readonly ages: ReadAges
-  readonly writing: Factory
-  readonly reading: Factory
-  /** Closed while nobody is to begin to hold on to a state of the database: whoever wants to waits here. */
+  readonly pins: Pins
+  readonly writerFactory: Factory
+  readonly readerFactory: Factory
+  /** Closed while no lease may begin to pin a state of the database: who wants to waits here. */
   readonly gate = Latch.makeUnsafe(true)
-  /** Opened when somebody should see to the file: its log has grown, or it is not at its place. */
+  /** Opened when the file needs care: its log has grown, or the file was moved or replaced. */
   readonly attention = Latch.makeUnsafe(false)
   readonly #writers = new Set<Connection>()
   readonly #handles = new Map<Handle, "reads" | "writes">()
@@ -45,7 +45,7 @@ export class SharedFile {
     this.settings = settings
     this.file = new DatabaseFile(connection.filename)
     const warn = Effect.runForkWith(context)
-    this.ages = new ReadAges(settings.maxReadAge, context, (heldMillis) => {
+    this.pins = new Pins(settings.maxReadAge, context, (heldMillis) => {
       warn(Effect.annotateLogs(
         Effect.logWarning(
           `a read was ended that had held on to its state of the database for ${Math.round(heldMillis)} ms (maxReadAge)`
@@ -54,51 +54,51 @@ export class SharedFile {
         `${settings.name}/readers`
       ))
     })
-    const writing = SqliteConnection.factoryOf(this.#connect(connection), true)
-    this.writing = {
+    const writing = factoryOf(this.#connect(connection), true)
+    this.writerFactory = {
       ...writing,
       reset: (kept) => this.#reset(kept, writing.reset!(kept)),
       validate: (kept: Connection) => Effect.sync(() => this.#answers(kept)),
       beginLease: (kept: Connection, pool: string) => {
-        this.#look(this.ages.now())
-        const lent = writing.beginLease!(kept, pool)
-        this.#writers.add(lent)
-        return lent
+        this.#look(this.pins.now())
+        const leased = writing.beginLease!(kept, pool)
+        this.#writers.add(leased)
+        return leased
       },
-      endLease: (lent: Connection) => {
-        this.#writers.delete(lent)
-        this.#measure(this.ages.now())
-        writing.endLease!(lent)
+      endLease: (leased: Connection) => {
+        this.#writers.delete(leased)
+        this.#measure(this.pins.now())
+        writing.endLease!(leased)
       }
     }
     const refusal = connection.isReadOnly ? Refusal.ofDatabase(settings.name) : Refusal.ofReader(settings.name)
-    const reading = SqliteConnection.factoryOf(this.#connect({ ...connection, isReadOnly: true, refusal }), true)
-    this.reading = {
+    const reading = factoryOf(this.#connect({ ...connection, isReadOnly: true, refusal }), true)
+    this.readerFactory = {
       ...reading,
       reset: (kept) => this.#reset(kept, reading.reset!(kept)),
       validate: (kept: Connection) => Effect.sync(() => this.#answers(kept)),
       beginLease: (kept: Connection, pool: string) => {
-        const now = this.ages.now()
+        const now = this.pins.now()
         this.#look(now)
-        const lent = reading.beginLease!(kept, pool)
-        this.ages.begin(lent, now)
-        return lent
+        const leased = reading.beginLease!(kept, pool)
+        this.pins.begin(leased, now)
+        return leased
       },
-      endLease: (lent: Connection) => {
-        this.ages.end(lent)
-        reading.endLease!(lent)
+      endLease: (leased: Connection) => {
+        this.pins.end(leased)
+        reading.endLease!(leased)
       }
     }
   }
 
-  /** Whether the log is so long that it should be cut back: early, for it goes on growing until it is. */
+  /** Whether the log should be cut back. Early, for it goes on growing until it is. */
   get isWalLong(): boolean {
     return this.file.walBytes > this.settings.walLimit / 2
   }
 
-  /** Whether a reader holds on to a state of the database, so that the log is needed. */
+  /** Whether a reader pins a state of the database, so that the log is needed. */
   get isPinned(): boolean {
-    for (const [handle, kind] of this.#handles) if (kind === "reads" && handle.pins) return true
+    for (const [handle, kind] of this.#handles) if (kind === "reads" && handle.isPinning) return true
     return false
   }
 
@@ -109,7 +109,7 @@ export class SharedFile {
     return left
   }
 
-  /** Opens a connection. Those to a file that is not the one at its place any more are closed first. */
+  /** Opens a connection. If the file was moved or replaced, closes the connections to the old one first. */
   #connect(settings: Settings): Effect.Effect<Connection, SqlError, Scope.Scope> {
     let before: Stats | undefined
     const open = Effect.suspend(() => {
@@ -118,7 +118,7 @@ export class SharedFile {
         return Effect.fail(unconnected("open", `cannot open ${nameOf(settings)}: ${refusal}`))
       }
       before = this.file.present
-      return SqliteConnection.openWith(settings, this.#handles.size === 0)
+      return openWith(settings, this.#handles.size === 0)
     })
     return Effect.suspend(() => {
       const { problem } = this.file
@@ -130,7 +130,7 @@ export class SharedFile {
       })
       const register = (connection: Connection) =>
         Effect.sync(() => {
-          handle = SqliteConnection.handleOf(connection)
+          handle = handleOf(connection)
           this.file.note(before, this.#handles.size === 0)
           this.#handles.set(handle, settings.isReadOnly ? "reads" : "writes")
         })
@@ -138,21 +138,21 @@ export class SharedFile {
     })
   }
 
-  /** Whether a connection can read the file that is at its place. One that others have locked it can read later. */
+  /** Whether a connection can read the file at its path. A file that others have locked counts: it can be read later. */
   #answers(kept: Connection): boolean {
     if (this.file.problem !== undefined) return false
     try {
       kept.valuesUnsafe("select 1 from sqlite_schema limit 1")
       return true
     } catch (thrown) {
-      return mayStartLater(SqliteConnection.codeOf(thrown))
+      return mayStartLater(codeOf(thrown))
     }
   }
 
   /** A connection that is alone, and is opened anew, has SQLite delete the log and make another. */
   #reset<E>(kept: Connection, reset: Effect.Effect<void, E>): Effect.Effect<void, E> {
     return Effect.suspend(() => {
-      if (this.#handles.size > 1 || !SqliteConnection.handleOf(kept).isAltered) return reset
+      if (this.#handles.size > 1 || !handleOf(kept).isAltered) return reset
       this.file.forgetLog()
       return Effect.tap(reset, Effect.sync(() => this.file.noteLog()))
     })
@@ -165,14 +165,15 @@ export class SharedFile {
   }
 
   /**
-   * Closes all connections to a file that is not at its place, and ends the leases of those who work with them. Says why.
+   * Closes all connections to a file that was moved or replaced, ends their leases, and returns the reason.
    *
-   * All at once: what is left open when another file is there would take the log of that one for its own.
+   * All at once: a connection that stays open would take the log of the new file for its own.
+   * See https://sqlite.org/howtocorrupt.html#_unlinking_or_renaming_a_database_file_while_in_use.
    */
   #leave(problem: Problem): string {
     const reason = `${nameOf(this.settings.connection)} ${problem.text}`
-    this.ages.revokeAll(reason)
-    for (const lent of this.#writers) revoke(lent, reason)
+    this.pins.revokeAll(reason)
+    for (const leased of this.#writers) revoke(leased, reason)
     this.#writers.clear()
     if (problem.kind === "emptied") this.#closeAsItIs()
     else {
@@ -192,7 +193,7 @@ export class SharedFile {
     return reason
   }
 
-  /** Closes all connections, and has none of them move the log to what is there instead of the file. */
+  /** Closes all connections. None of them moves the log into the file that is at the path now. */
   #closeAsItIs(): void {
     const guard = guardOf(this.settings.connection.filename)
     for (const kind of ["writes", "reads"] as const) for (const handle of this.#of(kind)) handle.abandon()
@@ -203,17 +204,17 @@ export class SharedFile {
     return [...this.#handles].filter(([, its]) => its === kind).map(([handle]) => handle)
   }
 
-  /** Has a look at the log now and then. */
+  /** Measures the log, but not after every write. */
   #measure(now: number): void {
     if (this.settings.walLimit === Infinity) return
-    if (++this.#writesSinceMeasured < writesPerMeasure && now - this.#measuredAt < measurePause) return
+    if (++this.#writesSinceMeasured < writesPerMeasure && now - this.#measuredAt < measureEveryMillis) return
     this.#writesSinceMeasured = 0
     this.#measuredAt = now
     if (this.isWalLong) this.attention.openUnsafe()
   }
 }
 
-/** A lock on a file, so that no other connection is the last one that closes it; who is moves the log to the file. */
+/** Locks a file, so that no other connection is the last one to close it: the last one moves the log to the file. */
 const guardOf = (filename: string): DatabaseSync | undefined => {
   const guard = new DatabaseSync(filename, { readOnly: true, timeout: 0 })
   try {
@@ -228,5 +229,4 @@ const guardOf = (filename: string): DatabaseSync | undefined => {
 
 /** Looking at the log costs a third of a small write. */
 const writesPerMeasure = 32
-/** In milliseconds. */
-const measurePause = 100
+const measureEveryMillis = 100

@@ -1,34 +1,20 @@
-/** How old reads may become. One that sees the database as it was keeps the log from being cut back. */
+/** Limits how long readers may pin a state of the database. SQLite cannot cut its log back while one is pinned. */
 import type { Context } from "effect"
 import * as LinkedList from "../../../internal/structures/linkedList.ts"
 import * as Alarm from "../../../internal/structures/timer.ts"
-import * as SqliteConnection from "../../SqliteConnection.ts"
+import { handleOf, pinOf, revoke as revokeLease, setPin } from "../connection/leased.ts"
+import { Pin } from "../connection/pin.ts"
+import type { SqliteConnection } from "../contract/connection.ts"
 
-/** One lease on a connection that reads. */
-export class Reading extends LinkedList.Linked<Reading> {
-  readonly lent: SqliteConnection.SqliteConnection
-  readonly begunAt: number
-  /** What else is to be done when it is ended for its age. */
-  onExpiry: ((heldMillis: number) => void) | undefined = undefined
-  /** Whether it may become as old as it likes. */
-  isExempt = false
-
-  constructor(lent: SqliteConnection.SqliteConnection, begunAt: number) {
-    super()
-    this.lent = lent
-    this.begunAt = begunAt
-  }
-}
-
-export class ReadAges {
-  /** Those that have not ended, the oldest first. */
-  readonly #readings = new LinkedList.LinkedList<Reading>()
-  readonly #maxAge: number
+export class Pins {
+  /** The pins of leases that have not ended, the oldest first. */
+  readonly #pins = new LinkedList.LinkedList<Pin>()
+  readonly #maxAgeMillis: number
   readonly #alarm: Alarm.Alarm
   readonly #onExpired: (heldMillis: number) => void
 
   constructor(maxAgeMillis: number, context: Context.Context<never>, onExpired: (heldMillis: number) => void) {
-    this.#maxAge = maxAgeMillis
+    this.#maxAgeMillis = maxAgeMillis
     this.#alarm = Alarm.make(context, (now) => this.#ring(now))
     this.#onExpired = onExpired
   }
@@ -37,35 +23,33 @@ export class ReadAges {
     return this.#alarm.now()
   }
 
-  begin(lent: SqliteConnection.SqliteConnection, now: number): void {
-    const reading = new Reading(lent, now)
-    SqliteConnection.setReading(lent, reading)
-    LinkedList.push(this.#readings, reading)
-    // Nobody waits for it: it may ring when the lease is long over.
-    if (this.#maxAge !== Infinity && this.#alarm.setFor() === Infinity) this.#alarm.set(now + this.#maxAge, false)
+  begin(leased: SqliteConnection, now: number): void {
+    const pin = new Pin(leased, now)
+    setPin(leased, pin)
+    LinkedList.push(this.#pins, pin)
+    // Nobody waits for the alarm: it may ring long after the lease has ended.
+    if (this.#maxAgeMillis !== Infinity && this.#alarm.setFor() === Infinity) {
+      this.#alarm.set(now + this.#maxAgeMillis, false)
+    }
   }
 
-  end(lent: SqliteConnection.SqliteConnection): void {
-    LinkedList.remove(SqliteConnection.readingOf(lent)!)
+  end(leased: SqliteConnection): void {
+    LinkedList.remove(pinOf(leased)!)
   }
 
-  get(lent: SqliteConnection.SqliteConnection): Reading | undefined {
-    return SqliteConnection.readingOf(lent)
-  }
-
-  /** For how long the oldest of those has been lent that hold on to the database as it was. */
-  oldestPin(now: number): number | undefined {
-    for (const { begunAt, lent } of LinkedList.members(this.#readings)) {
-      if (SqliteConnection.handleOf(lent).pins) return now - begunAt
+  /** The age of the oldest lease that pins a state of the database now. */
+  oldestMillis(now: number): number | undefined {
+    for (const { begunAt, leased } of LinkedList.members(this.#pins)) {
+      if (handleOf(leased).isPinning) return now - begunAt
     }
     return undefined
   }
 
   /** Ends all leases now. */
   revokeAll(reason: string): void {
-    for (const reading of this.#all()) {
-      LinkedList.remove(reading)
-      revoke(reading.lent, reason)
+    for (const pin of this.#all()) {
+      LinkedList.remove(pin)
+      revoke(pin.leased, reason)
     }
   }
 
@@ -75,37 +59,40 @@ export class ReadAges {
 
   #ring(now: number): void {
     let next = Infinity
-    for (const reading of this.#all()) {
-      if (reading.list === undefined) continue
-      const heldMillis = now - reading.begunAt
-      // One that holds on to nothing may do so later.
-      if (heldMillis < this.#maxAge) next = Math.min(next, reading.begunAt + this.#maxAge)
-      else if (!this.#expire(reading, heldMillis)) next = Math.min(next, now + this.#maxAge)
+    for (const pin of this.#all()) {
+      if (pin.list === undefined) continue
+      const heldMillis = now - pin.begunAt
+      // A lease that pins nothing now may do so later.
+      if (heldMillis < this.#maxAgeMillis) next = Math.min(next, pin.begunAt + this.#maxAgeMillis)
+      else if (!this.#expire(pin, heldMillis)) next = Math.min(next, now + this.#maxAgeMillis)
     }
     if (next !== Infinity) this.#alarm.set(next, false)
   }
 
-  /** A copy: whoever hears of the end of one may end others. */
-  #all(): ReadonlyArray<Reading> {
-    return [...LinkedList.members(this.#readings)]
+  /** A copy: the end of one lease may end others. */
+  #all(): ReadonlyArray<Pin> {
+    return [...LinkedList.members(this.#pins)]
   }
 
-  /** Ends a lease for its age, if that is of any use. */
-  #expire(reading: Reading, heldMillis: number): boolean {
-    if (reading.isExempt || !SqliteConnection.handleOf(reading.lent).pins) return false
-    LinkedList.remove(reading)
-    revoke(reading.lent, `it was held for ${Math.round(heldMillis)} ms, more than maxReadAge, ${this.#maxAge} ms`)
+  /** Ends a lease for its age, if it pins anything. */
+  #expire(pin: Pin, heldMillis: number): boolean {
+    if (pin.isExempt || !handleOf(pin.leased).isPinning) return false
+    LinkedList.remove(pin)
+    revoke(
+      pin.leased,
+      `it was held for ${Math.round(heldMillis)} ms, more than maxReadAge, ${this.#maxAgeMillis} ms`
+    )
     this.#onExpired(heldMillis)
-    reading.onExpiry?.(heldMillis)
+    pin.onExpiry?.(heldMillis)
     return true
   }
 }
 
 /** Ends a lease from outside, and whatever is open on its connection. */
-export const revoke = (lent: SqliteConnection.SqliteConnection, reason: string): void => {
+export const revoke = (leased: SqliteConnection, reason: string): void => {
   try {
-    SqliteConnection.revoke(lent, reason)
+    revokeLease(leased, reason)
   } catch {
-    // The pool finds it in a transaction when it comes back, and closes it if that cannot be ended.
+    // The pool finds the transaction when the connection comes back, and closes the connection if it cannot be ended.
   }
 }

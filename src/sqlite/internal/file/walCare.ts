@@ -1,71 +1,69 @@
 /**
- * Sees to the file of a database in the background: cuts the log back when it has grown, and leaves a file that is not at
- * its place any more.
+ * Takes care of a database file in the background: cuts the log back when it has grown, and replaces all connections after
+ * the file was moved or replaced.
  *
- * SQLite moves the log to the file by itself, but can begin it anew only when nobody reads in it, and never makes it
- * shorter. Where reads overlap all the time that moment does not come by itself.
+ * SQLite moves the log to the file by itself. But it can start the log anew only while no connection reads in it, and it
+ * never makes the log shorter. Where reads overlap all the time, that moment never comes by itself:
+ * https://sqlite.org/wal.html#avoiding_excessively_large_wal_files.
  */
 import { Effect } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { LeaseExpiredError } from "../../../PoolError.ts"
-import type * as SqliteConnection from "../../SqliteConnection.ts"
-import type { TwoPools } from "../pools.ts"
+import type { SqliteConnection } from "../contract/connection.ts"
 import { truncate } from "./checkpoint.ts"
 import type { SharedFile } from "./connections.ts"
+import type { Sides } from "./sides.ts"
 
-/**
- * For how long writers are held up, at most, and those who want to hold on to a state of the database, for those to end who
- * do. In milliseconds.
- */
-const patience = 250
+/** The longest time for which writers, and who wants to pin a state of the database, wait for the present pins to end. */
+const barrierMillis = 250
 
-/** The pause after the log could not be cut back. In milliseconds. */
-const pause = 1000
+/** The time until the next try after the log could not be cut back. */
+const retryMillis = 1000
 
-/** Goes on until it is interrupted; without anything to do, it holds no timer. */
-export const run = Effect.fnUntraced(function*(pools: TwoPools, file: SharedFile): Effect.fn.Return<never> {
-  const shrink = shrinkWal(pools, file)
-  const warn = (message: string) => Effect.annotateLogs(Effect.logWarning(message), "pool", pools.settings.name)
+/** Runs until it is interrupted. Holds no timer while there is nothing to do. */
+export const run = Effect.fnUntraced(function*(sides: Sides, file: SharedFile): Effect.fn.Return<never> {
+  const shrink = shrinkWal(sides, file)
+  const warn = (message: string) => Effect.annotateLogs(Effect.logWarning(message), "pool", sides.settings.name)
   let isWarned = false
   for (;;) {
     yield* file.attention.await
     file.attention.closeUnsafe()
-    // Woken from the middle of the end of a lease.
+    // The end of a lease has woken this fiber, and is not complete yet.
     yield* Effect.yieldNow
     const left = file.takeLeft()
     if (left !== undefined) {
       yield* warn(`${left}: all connections to it are closed`)
-      yield* pools.readers.recycle
-      yield* pools.writer.recycle
+      yield* sides.readers.recycle
+      yield* sides.writer.recycle
     }
     if (!file.isWalLong) continue
     if (yield* shrink) isWarned = false
     else {
-      if (!isWarned && file.file.walBytes > pools.settings.walLimit) {
+      if (!isWarned && file.file.walBytes > sides.settings.walLimit) {
         isWarned = true
         const why = file.isPinned ? "a read holds on to it" : "another process reads in it"
         yield* warn(`the log of the SQLite database is longer than walLimit, ${file.file.walBytes} bytes: ${why}`)
       }
-      yield* Effect.sleep(pause)
+      yield* Effect.sleep(retryMillis)
       file.attention.openUnsafe()
     }
   }
 })
 
-/** Cuts the log back, and answers whether it did. A pool that does not lend at the moment is asked again later. */
-const shrinkWal = (pools: TwoPools, file: SharedFile): Effect.Effect<boolean> => {
-  const { writer } = pools
-  const cut = (connection: SqliteConnection.SqliteConnection): Effect.Effect<boolean, SqlError | LeaseExpiredError> =>
+/** Cuts the log back, and returns whether it could. If the pool does not lend at the moment, the next try comes later. */
+const shrinkWal = (sides: Sides, file: SharedFile): Effect.Effect<boolean> => {
+  const { writer } = sides
+  const cut = (connection: SqliteConnection): Effect.Effect<boolean, SqlError | LeaseExpiredError> =>
     Effect.map(truncate(connection), ({ isComplete }) => isComplete)
   const unpinned: Effect.Effect<void> = Effect.suspend(() =>
     file.isPinned ? Effect.andThen(Effect.sleep("1 millis"), unpinned) : Effect.void
   )
-  const onceUnpinned = Effect.timeoutOption(unpinned, patience)
-  const body = Effect.fnUntraced(function*(connection: SqliteConnection.SqliteConnection) {
+  const onceUnpinned = Effect.timeoutOption(unpinned, barrierMillis)
+  const body = Effect.fnUntraced(function*(connection: SqliteConnection) {
     if (yield* cut(connection)) return true
-    const age = file.ages.oldestPin(file.ages.now())
-    // One that has read for so long will not end just now.
-    if (age === undefined || age > patience) return false
+    const age = file.pins.oldestMillis(file.pins.now())
+    // A lease that has read for so long will hardly end just now.
+    if (age === undefined || age > barrierMillis) return false
     return yield* Effect.acquireUseRelease(
       file.gate.close,
       () => Effect.andThen(onceUnpinned, cut(connection)),

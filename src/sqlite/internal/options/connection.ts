@@ -3,9 +3,9 @@ import { Predicate, Result } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import { resolve as absolute } from "node:path"
 import { check, type Checked, show, table } from "../../../internal/options/rules.ts"
-import type * as SqliteConnection from "../../SqliteConnection.ts"
-import { refused } from "../connection/errors.ts"
-import type { Lasting } from "../connection/lasting.ts"
+import type * as Contract from "../contract/connectionOptions.ts"
+import { refused } from "../errors.ts"
+import type { Lasting } from "../sql/lasting.ts"
 
 export interface Settings {
   /** Absolute, or `:memory:`. */
@@ -41,7 +41,7 @@ export interface Settings {
   readonly onOpen: OnOpen | undefined
 }
 
-export type OnOpen = Exclude<SqliteConnection.Options["onOpen"], undefined>
+export type OnOpen = Exclude<Contract.Options["onOpen"], undefined>
 
 /** SQLite keeps these numbers in 32 bits. */
 const maxInt = 2 ** 31 - 1

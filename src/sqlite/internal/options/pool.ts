@@ -6,8 +6,7 @@ import { unless } from "../../../internal/options/problems.ts"
 import { check, type Checked, table } from "../../../internal/options/rules.ts"
 import type * as PoolConfig from "../../../PoolConfig.ts"
 import type { PoolConfigError } from "../../../PoolError.ts"
-import type { Lasting } from "../connection/lasting.ts"
-import type { Mode } from "../file/checkpoint.ts"
+import type { CheckpointMode } from "../contract/checkpoint.ts"
 import * as Settings from "./connection.ts"
 import { connectionTable } from "./connection.ts"
 
@@ -35,10 +34,6 @@ export interface ClientSettings {
   readonly transformResultNames?: ((name: string) => string) | undefined
   readonly transformQueryNames?: ((name: string) => string) | undefined
   readonly spanAttributes?: Readonly<Record<string, unknown>> | undefined
-  /** No option here: for those who come from another client. */
-  readonly imitatesOneConnection?: boolean | undefined
-  /** Likewise. */
-  readonly lasting?: Lasting | undefined
 }
 
 const { journalMode: _journalMode, readOnly: _readOnly, ...ofConnections } = connectionTable.rules
@@ -98,7 +93,7 @@ export const resolveBackup = (pool: string, options: unknown): Result.Result<num
 
 const checkpointTable = table({ mode: { kind: "choice", of: ["passive", "full", "restart", "truncate"] } })
 
-export const resolveCheckpoint = (pool: string, mode: Mode): Result.Result<Mode, PoolConfigError> =>
+export const resolveCheckpoint = (pool: string, mode: CheckpointMode): Result.Result<CheckpointMode, PoolConfigError> =>
   unless(pool, check(checkpointTable, { mode }).problems, mode)
 
 /** What the options come to. */

@@ -1,6 +1,4 @@
 /** What a statement asks of its connection besides rows, and where it may: settings, other databases, what it remembers. */
-import type { Lasting } from "../connection/lasting.ts"
-import type { Settings } from "../options/connection.ts"
 
 export type Demand = Pragma | Recall | Attach | { readonly kind: "detach" | "temporary" }
 
@@ -27,9 +25,33 @@ export interface Recall {
   readonly source: string | null
 }
 
+/** The settings that a connection is opened with, as far as pragmas can set them too. */
+export interface PragmaSettings {
+  readonly isMemory: boolean
+  readonly foreignKeys: boolean
+  readonly trustedSchema: boolean
+  readonly synchronous: string
+  readonly journalMode?: string | undefined
+  readonly tempStore: string
+  /** In KiB. */
+  readonly cacheSize: number
+  /** In bytes; `Infinity` for none. */
+  readonly journalSizeLimit: number
+  /** In pages. */
+  readonly walAutocheckpoint: number
+}
+
+/** How statements that expect one connection are served. */
+export interface Imitated {
+  /** Whether the database is only read, so that any of its connections is as good as another. */
+  readonly isReadOnly: boolean
+  /** Whether the pool has one connection, so that no other has to be kept out or told. */
+  readonly isOneConnection: boolean
+}
+
 /** What decides whether a demand can have its effect. */
 export interface Circumstances {
-  readonly settings: Settings
+  readonly settings: PragmaSettings
   /** Whether the connection is taken for this statement alone, so that its effect is gone with it. */
   readonly isAlone: boolean
   /** Whether a transaction is open on the connection. */
@@ -37,7 +59,7 @@ export interface Circumstances {
   /** Whether foreign keys are enforced at present. */
   readonly foreignKeys: boolean
   /** What statements have changed, if that lasts on this connection. */
-  readonly lasting: Lasting | undefined
+  readonly lasting: Imitated | undefined
   /** Pragmas that were set as the connection was opened, by `keyOf`. */
   readonly baseline: ReadonlyMap<string, Pragma>
 }
@@ -131,7 +153,7 @@ const wayFor = (pragma: string): string => {
 }
 
 /** Where statements expect one connection, there are others beside it, and at times another in its place. */
-const refusalWhereItLasts = (demand: Demand, at: Circumstances, lasting: Lasting): string | undefined => {
+const refusalWhereItLasts = (demand: Demand, at: Circumstances, lasting: Imitated): string | undefined => {
   if (demand.kind === "temporary" || (demand.kind === "attach" && (demand.file === "" || demand.file === ":memory:"))) {
     if (!lasting.isReadOnly) return undefined
     return "with readonly there are several connections, and this would be of one of them: make it in onOpen, on each"
@@ -161,7 +183,7 @@ export const keyOf = ({ name, schema }: Pragma): string =>
   schema === null || schema === "main" ? name : `${schema}.${name}`
 
 /** What a connection is opened with, as a pragma would say it. */
-const settingOf = (pragma: string, settings: Settings): string | undefined => {
+const settingOf = (pragma: string, settings: PragmaSettings): string | undefined => {
   switch (pragma) {
     case "foreign_keys":
       return String(settings.foreignKeys)

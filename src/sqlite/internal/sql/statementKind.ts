@@ -1,19 +1,19 @@
-/** What kind of statement a text is, on which depends where it may run. */
+/** The kind of a statement, as far as its text tells. The kind decides where the statement runs. */
 import type { SqlError } from "effect/sql/SqlError"
-import { denied } from "../connection/errors.ts"
+import { denied } from "../errors.ts"
 import * as SqlText from "./scanner.ts"
 
 /** `recall` reads what only the connection that wrote remembers. */
-export type Kind = "read" | "recall" | "write" | "control"
+export type StatementKind = "read" | "recall" | "write" | "control"
 
-/** The text of a statement, and what it does. */
+/** The text of a statement, and its kind. */
 export interface Text {
   readonly sql: string
-  readonly kind: Kind
+  readonly kind: StatementKind
 }
 
-/** What statements do, as far as their text tells; remembered for those seen last. */
-export class Kinds {
+/** Reads the texts of statements, and remembers the kinds of those that it has read last. */
+export class StatementTexts {
   readonly #bySql = new Map<string, Text>()
   #length = 0
 
@@ -21,12 +21,12 @@ export class Kinds {
     return this.#bySql.size
   }
 
-  /** Of all texts that are kept. */
+  /** The length of all texts that are kept. */
   get length(): number {
     return this.#length
   }
 
-  of(sql: string): Kind {
+  kindOf(sql: string): StatementKind {
     return this.read(sql).kind
   }
 
@@ -37,7 +37,7 @@ export class Kinds {
     if (!isWorthKeeping(sql)) return text
     this.#bySql.set(sql, text)
     this.#length += sql.length
-    while (this.#bySql.size > kindsToKeep || this.#length > lengthToKeep) this.#forget()
+    while (this.#bySql.size > textsToKeep || this.#length > lengthToKeep) this.#forget()
     return text
   }
 
@@ -48,24 +48,30 @@ export class Kinds {
   }
 }
 
-const kindsToKeep = 1000
-/** Of all texts together. */
+const textsToKeep = 1000
+/** The length of all kept texts together. */
 export const lengthToKeep = 1024 * 1024
 const longestToKeep = 10_000
 
 /** Values written into a text make it long, and different each time. */
 export const isWorthKeeping = (sql: string): boolean => sql.length <= longestToKeep
 
-const kindOf = (text: SqlText.SqlText, sql: string): Kind => {
+const kindOf = (text: SqlText.SqlText, sql: string): StatementKind => {
   if (text.controlsTransaction) return "control"
   if (!text.isRead) return "write"
   return recalls.test(sql) ? "recall" : "read"
 }
 
-/** Where it is something else, the statement is none the worse for being run on the writer. */
+/** A false match is harmless: the statement runs on the writer. */
 const recalls = /\b(?:last_insert_rowid|changes|total_changes)\s*\(/i
 
-/** The error for a statement that begins or ends a transaction where that is not its business. */
+/** Whether a statement only reads, even if it is explained: `explain pragma x = y` sets `x` all the same. */
+export const isReadOnly = ({ kind, sql }: Text): boolean =>
+  (kind === "read" || kind === "recall") && !explainedPragma.test(sql)
+
+const explainedPragma = /^[^a-z]*explain\b[^]*\bpragma\b/i
+
+/** The error for a statement that begins or ends a transaction where `transaction` does that. */
 export const uncontrolled = (sql: string): SqlError =>
   denied(
     "execute",

@@ -12,6 +12,13 @@ import {
   SqlSyntaxError,
   UnknownError
 } from "effect/sql/SqlError"
+import { LeaseExpiredError } from "../../PoolError.ts"
+
+/** What a synchronous operation threw, as the typed failure that it is. Throws everything else again: that is a defect. */
+export const failure = (thrown: unknown): SqlError | LeaseExpiredError => {
+  if (isSqlError(thrown) || thrown instanceof LeaseExpiredError) return thrown
+  throw thrown
+}
 
 /** SQLite's extended result code of what `node:sqlite` threw, if it came from SQLite. */
 export const codeOfThrown = (thrown: unknown): number | undefined =>

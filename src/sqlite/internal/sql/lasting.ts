@@ -6,12 +6,10 @@
  * pragmas and the attached files as it is opened. Temporary tables, and databases in memory, are where they were made: as
  * long as there are any, everything runs there.
  */
-import { isSetting, keyOf, type Pragma } from "../sql/demands.ts"
+import { type Imitated, isSetting, keyOf, type Pragma } from "./demands.ts"
 
-export class Lasting {
-  /** Whether the database is only read, so that any of its connections is as good as another. */
+export class Lasting implements Imitated {
   readonly isReadOnly: boolean
-  /** Whether the pool has one connection, so that there is nobody to keep out and nobody to tell. */
   readonly isOneConnection: boolean
   /** By `keyOf`, in the order in which they were set. */
   readonly pragmas = new Map<string, Pragma>()

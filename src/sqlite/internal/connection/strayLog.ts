@@ -2,7 +2,7 @@
 import { closeSync, openSync, readSync, realpathSync, statSync } from "node:fs"
 import { DatabaseSync } from "node:sqlite"
 import { pathToFileURL } from "node:url"
-import { unconnected } from "../connection/errors.ts"
+import { unconnected } from "../errors.ts"
 import { nameOf, type Settings } from "../options/connection.ts"
 
 /**

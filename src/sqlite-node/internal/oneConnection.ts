@@ -1,0 +1,87 @@
+/**
+ * Runs statements as if the database had one connection, for an application that was written for such a client.
+ *
+ * Statements may begin and end transactions (`ManualTransaction`) and set `busy_timeout` (`withBusyTimeout`), and what they
+ * change about their connection lasts (`Lasting`).
+ */
+import { Effect, type Fiber, Stream } from "effect"
+import type { SqlError } from "effect/sql/SqlError"
+import { sqlErrorOf } from "../../internal/transaction/sqlErrorOf.ts"
+import type { Decorate } from "../../sqlite/internal/client/client.ts"
+import {
+  bigIntsOf,
+  execute,
+  type Query,
+  type Results,
+  type Target,
+  type Way
+} from "../../sqlite/internal/client/targets.ts"
+import type { Params } from "../../sqlite/internal/contract/values.ts"
+import type { Pool } from "../../sqlite/internal/file/sides.ts"
+import type { Lasting } from "../../sqlite/internal/sql/lasting.ts"
+import { LockTimeout, withBusyTimeout } from "./busyTimeoutPragma.ts"
+import { ManualTransaction } from "./manualTransaction.ts"
+
+/** Decorates a client, so that what statements change about their connection is kept in `lasting`. */
+export const oneConnection = (lasting: Lasting): Decorate => ({ reader, writer }, busyTimeoutMillis) => {
+  const timeout = new LockTimeout(busyTimeoutMillis)
+  const manual = new ManualTransaction(writer, timeout)
+  return {
+    busyTimeout: timeout,
+    outside: (target) => withBusyTimeout(new OneConnection(target, manual, lasting, reader), timeout),
+    inside: (target) => withBusyTimeout(target, timeout),
+    close: manual.close
+  }
+}
+
+class OneConnection implements Target {
+  readonly #target: Target
+  readonly #manual: ManualTransaction
+  readonly #lasting: Lasting
+  readonly #reader: Pool
+
+  constructor(target: Target, manual: ManualTransaction, lasting: Lasting, reader: Pool) {
+    this.#target = target
+    this.#manual = manual
+    this.#lasting = lasting
+    this.#reader = reader
+  }
+
+  run<W extends Way>(
+    fiber: Fiber.Fiber<unknown, unknown>,
+    query: Query,
+    way: W
+  ): Effect.Effect<Results[W], SqlError> {
+    if (query.text.kind === "control" || this.#manual.connection !== undefined) {
+      const bigInts = bigIntsOf(fiber)
+      return this.#manual.run((connection) => execute(connection, query, way, bigInts, true))
+    }
+    return this.#lasting.isStale
+      ? Effect.flatMap(this.#renew, () => this.run(fiber, query, way))
+      : this.#target.run(fiber, this.#routed(query), way)
+  }
+
+  stream(query: Query): Stream.Stream<unknown, SqlError> {
+    const { params, text: { kind, sql } } = query
+    const begun = this.#manual.connection
+    if (begun !== undefined && kind !== "control") {
+      return Stream.mapError(begun.stream(sql, params as Params), sqlErrorOf)
+    }
+    return this.#lasting.isStale
+      ? Stream.unwrap(Effect.map(this.#renew, () => this.stream(query)))
+      : this.#target.stream(this.#routed(query))
+  }
+
+  /** Sends a statement to the writer while only the writer has what the statement may read: temporary tables. */
+  #routed(query: Query): Query {
+    return this.#lasting.hasOwn && query.text.kind === "read"
+      ? { text: { sql: query.text.sql, kind: "recall" }, params: query.params }
+      : query
+  }
+
+  /** Opens those readers anew that were opened before the last change. */
+  readonly #renew: Effect.Effect<void> = Effect.suspend(() => {
+    this.#lasting.isStale = false
+    return Effect.asVoid(this.#reader.recycle)
+  })
+}

@@ -1,0 +1,51 @@
+/** Targets as the connections that Effect's own statements run on. */
+import { Effect, Exit, type Fiber, Stream } from "effect"
+import type { Connection } from "effect/sql/SqlConnection"
+import type { SqlError } from "effect/sql/SqlError"
+import type { StatementTexts } from "../sql/statementKind.ts"
+import { isSuccess, type Query, type Results, type Target, type Way } from "./targets.ts"
+
+/** What is done with rows before the application gets them. */
+export type Transform = <A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>
+
+/** Runs a statement on a target, and transforms its rows if they are objects and there is a transform. */
+export const runOn = <W extends Way>(
+  target: Target,
+  fiber: Fiber.Fiber<unknown, unknown>,
+  query: Query,
+  way: W,
+  transform: Transform | undefined
+): Effect.Effect<Results[W], SqlError> => {
+  const found = target.run(fiber, query, way)
+  if (transform === undefined || way !== "objects") return found
+  const transformed = (rows: Results[W]) => transform(rows as Results["objects"]) as Results[W]
+  return isSuccess(found) ? Exit.succeed(transformed(found.value)) : Effect.map(found, transformed)
+}
+
+const targets = new WeakMap<Connection, Target>()
+
+/** The target behind a connection, if the connection is one of `toConnection`. */
+export const targetOf = (connection: Connection): Target | undefined => targets.get(connection)
+
+/** A target as Effect sees it. */
+export const toConnection = (target: Target, texts: StatementTexts): Connection => {
+  const wanting =
+    <W extends Way>(way: W) =>
+    (sql: string, params: ReadonlyArray<unknown>, transform?: Transform): Effect.Effect<Results[W], SqlError> =>
+      Effect.withFiber((fiber) => runOn(target, fiber, { text: texts.read(sql), params }, way, transform))
+  const connection: Connection = {
+    execute: wanting("objects"),
+    executeUnprepared: wanting("objects"),
+    executeValues: wanting("arrays"),
+    executeValuesUnprepared: wanting("arrays"),
+    executeRaw: wanting("raw"),
+    executeStream: (sql, params, transform) => {
+      const rows = Stream.suspend(() => target.stream({ text: texts.read(sql), params }))
+      return transform === undefined
+        ? rows
+        : Stream.mapArray(rows as Stream.Stream<object, SqlError>, (chunk) => transform(chunk) as typeof chunk)
+    }
+  }
+  targets.set(connection, target)
+  return connection
+}

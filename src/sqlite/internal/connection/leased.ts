@@ -1,0 +1,198 @@
+/** What one lease sees of a connection, and how the rest of this library gets below it. */
+import { Array as Arr, Cause, Channel, Effect, Exit, Scope, Stream } from "effect"
+import { SafeIntegers } from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
+import { LeaseExpiredError } from "../../../PoolError.ts"
+import type { SqliteConnection } from "../contract/connection.ts"
+import type { Params, Row, SyncOptions, Value } from "../contract/values.ts"
+import { codeOf, failure } from "../errors.ts"
+import type { Cursor } from "./cursor.ts"
+import type { Handle } from "./handle.ts"
+import type { Pin } from "./pin.ts"
+import { mayStartLater, retryWhileLocked } from "./retryWhileLocked.ts"
+
+/** What one lease sees of a handle; what `open` gives sees it for as long as it is open. */
+export class Leased implements SqliteConnection {
+  #handle: Handle | undefined
+  readonly #waits: boolean
+  readonly #pool: string | undefined
+  /** Why it was ended, if it was ended from outside. */
+  #reason: string | undefined
+  /** What limits how long it may pin a state of the database, if anything does. */
+  pin: Pin | undefined = undefined
+
+  constructor(handle: Handle, waits: boolean, pool: string | undefined) {
+    this.#handle = handle
+    this.#waits = waits
+    this.#pool = pool
+  }
+
+  expire(reason?: string): void {
+    this.#handle = undefined
+    this.#reason ??= reason
+  }
+
+  handle(operation: string): Handle {
+    if (this.#handle === undefined) throw this.#expired(operation)
+    return this.#handle
+  }
+
+  /** For how long to try again what met a lock, if it may be tried again: not in a transaction, where it would not help. */
+  patience(thrown: unknown): number {
+    if (!this.#waits || this.#handle === undefined || !mayStartLater(codeOf(thrown))) return 0
+    return this.#handle.isTransaction("wait") ? 0 : this.#handle.settings.busyTimeout
+  }
+
+  /** Why it was ended, if it was ended from outside. */
+  get reason(): string | undefined {
+    return this.#reason
+  }
+
+  #expired(operation: string): LeaseExpiredError {
+    return new LeaseExpiredError({
+      ...(this.#pool === undefined ? undefined : { pool: this.#pool }),
+      operation,
+      ...(this.#reason === undefined ? undefined : { reason: this.#reason })
+    })
+  }
+
+  query(sql: string, params?: Params) {
+    return attempt(
+      (bigInts) => this.handle("query").rows("query", sql, params, false, bigInts) as Array<Row>,
+      this
+    )
+  }
+
+  values(sql: string, params?: Params) {
+    return attempt(
+      (bigInts) => this.handle("values").rows("values", sql, params, true, bigInts) as Array<Array<Value>>,
+      this
+    )
+  }
+
+  run(sql: string, params?: Params) {
+    return attempt((bigInts) => this.handle("run").run("run", sql, params, bigInts), this)
+  }
+
+  exec(script: string) {
+    if (!this.#waits) return attempt(() => this.handle("exec").exec("exec", script))
+    // What of the script is done is not done again.
+    return Effect.suspend(() => {
+      const progress = { done: 0 }
+      return attempt(() => this.handle("exec").exec("exec", script, progress), this)
+    })
+  }
+
+  stream(sql: string, params?: Params) {
+    return this.streamAs(sql, params, false)
+  }
+
+  /** With `isAlone`, what would be gone with the lease is refused. */
+  streamAs(
+    sql: string,
+    params: Params | undefined,
+    isAlone: boolean
+  ): Stream.Stream<Row, SqlError | LeaseExpiredError> {
+    return Stream.fromChannel(Channel.fromTransformBracket((_, __, scope) => {
+      let cursor: Cursor | undefined
+      const read = attempt(() => {
+        this.handle("stream")
+        return cursor!.read(rowsAtATime) as Array<Row>
+      }).pipe(Effect.flatMap((rows) => Arr.isArrayNonEmpty(rows) ? Exit.succeed(rows) : Cause.done()))
+      const open = attempt((bigInts) => {
+        const opened = this.handle("stream").cursor("stream", sql, params, bigInts, isAlone)
+        cursor = opened
+        let isFirst = true
+        return Effect.suspend(() => {
+          if (!isFirst && opened.isOpen) return Effect.andThen(Effect.yieldNow, read)
+          isFirst = false
+          return read
+        })
+      })
+      // The other way round there would be a step between the two, in which an interrupt leaves the cursor open.
+      return Effect.andThen(Scope.addFinalizer(scope, Effect.sync(() => cursor?.close())), open)
+    }))
+  }
+
+  get isTransaction() {
+    return attempt(() => this.handle("isTransaction").isTransaction("isTransaction"))
+  }
+
+  queryUnsafe(sql: string, params?: Params, options?: SyncOptions) {
+    return this.handle("queryUnsafe").rows("queryUnsafe", sql, params, false, wantsBigInts(options)) as Array<Row>
+  }
+
+  valuesUnsafe(sql: string, params?: Params, options?: SyncOptions) {
+    const rows = this.handle("valuesUnsafe").rows("valuesUnsafe", sql, params, true, wantsBigInts(options))
+    return rows as Array<Array<Value>>
+  }
+
+  runUnsafe(sql: string, params?: Params, options?: SyncOptions) {
+    return this.handle("runUnsafe").run("runUnsafe", sql, params, wantsBigInts(options))
+  }
+
+  execUnsafe(script: string) {
+    this.handle("execUnsafe").exec("execUnsafe", script)
+  }
+
+  isTransactionUnsafe() {
+    return this.handle("isTransactionUnsafe").isTransaction("isTransactionUnsafe")
+  }
+}
+
+const rowsAtATime = 256
+
+const wantsBigInts = (options: SyncOptions | undefined): boolean => options?.safeIntegers === true
+
+/** Runs an operation in one step. If that meets a lock, `lent` knows whether to try again. */
+const attempt = <A>(
+  operation: (bigInts: boolean) => A,
+  lent?: Leased
+): Effect.Effect<A, SqlError | LeaseExpiredError> =>
+  Effect.withFiber((fiber) => {
+    const bigInts = fiber.getRef(SafeIntegers)
+    try {
+      return Exit.succeed(operation(bigInts))
+    } catch (thrown) {
+      const patience = lent === undefined ? 0 : lent.patience(thrown)
+      return patience === 0
+        ? Exit.fail(failure(thrown))
+        : retryWhileLocked(Effect.try({ try: () => operation(bigInts), catch: failure }), patience, {
+          isWorthwhile: mayStartLater
+        })
+    }
+  })
+
+/**
+ * The handle below a connection. Throws once the lease has ended; the connection that the pool keeps never expires.
+ *
+ * Every connection of this library is `Leased`, so the cast holds for all that its factories give.
+ */
+export const handleOf = (connection: SqliteConnection, operation = "lease"): Handle =>
+  (connection as Leased).handle(operation)
+
+/** Streams the rows of a statement. With `isAlone`, refuses what would be gone with the lease of this one statement. */
+export const streamOn = (
+  connection: SqliteConnection,
+  sql: string,
+  params: Params | undefined,
+  isAlone: boolean
+): Stream.Stream<Row, SqlError | LeaseExpiredError> => (connection as Leased).streamAs(sql, params, isAlone)
+
+/** The pin of a lease, if its age is limited. */
+export const pinOf = (leased: SqliteConnection): Pin | undefined => (leased as Leased).pin
+
+export const setPin = (leased: SqliteConnection, pin: Pin): void => {
+  ;(leased as Leased).pin = pin
+}
+
+/** Why a lease was ended from outside, if it was. */
+export const reasonOf = (leased: SqliteConnection): string | undefined => (leased as Leased).reason
+
+/** Ends a lease from outside, and what is open on its connection. Whoever goes on using the lease gets the reason. */
+export const revoke = (leased: SqliteConnection, reason: string): void => {
+  const handle = handleOf(leased)
+  ;(leased as Leased).expire(reason)
+  handle.closeCursors()
+  handle.rollback("revoke")
+}
