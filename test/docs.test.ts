@@ -1,6 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Result } from "effect"
-import { PoolError } from "effect-connection-pool"
+import { PoolError, TransactionError } from "effect-connection-pool"
+import { SqlitePoolError } from "effect-connection-pool/sqlite"
+import * as SqlErrors from "effect/sql/SqlError"
 import { execFile } from "node:child_process"
 import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -61,6 +63,90 @@ writeFileSync(
     include: ["*.ts"]
   })
 )
+
+const locked = new SqlErrors.SqlError({
+  reason: new SqlErrors.LockTimeoutError({ cause: new Error(), message: "database is locked" })
+})
+
+const occupancy: PoolError.Occupancy = {
+  max: 4,
+  total: 4,
+  connecting: 0,
+  idle: 0,
+  validating: 0,
+  inUse: 4,
+  resetting: 0,
+  closing: 0,
+  waiting: 12
+}
+
+/** One of each error, two where a message has two faces. */
+const errors = [
+  new PoolError.AcquireTimeoutError({
+    pool: "app",
+    phase: "queue",
+    waitedMillis: 2000,
+    timeoutMillis: 2000,
+    occupancy,
+    holders: [{ connection: 3, label: "report", fiber: 41, heldMillis: 8120 }]
+  }),
+  new PoolError.AcquireTimeoutError({
+    pool: "app",
+    phase: "connect",
+    waitedMillis: 2000,
+    timeoutMillis: 2000,
+    occupancy: { ...occupancy, total: 1, connecting: 1, inUse: 0, waiting: 1 },
+    holders: [],
+    lastConnectError: new Error("connect ECONNREFUSED 10.0.0.7:5432")
+  }),
+  new PoolError.QueueFullError({ pool: "app", maxWaiting: 12, occupancy }),
+  new PoolError.PoolClosedError({ pool: "app", phase: "closed" }),
+  new PoolError.SelfDeadlockError({
+    pool: "app/writer",
+    fiber: 41,
+    occupancy: { ...occupancy, max: 1, total: 1, inUse: 1, waiting: 0 }
+  }),
+  new PoolError.ConnectError({
+    pool: "app/writer",
+    attempts: 1,
+    reason: { _tag: "ConnectTimedOut", afterMillis: 10_000 }
+  }),
+  new PoolError.PoolConfigError({
+    pool: "app",
+    problems: [{ field: "max", value: "0", message: "max is 0, but must be a whole number of at least 1" }]
+  }),
+  new PoolError.LeaseExpiredError({ pool: "app", operation: "query" }),
+  new TransactionError.TransactionOptionsError({
+    pool: "app",
+    field: "readOnly",
+    value: "7",
+    problem: "readOnly is 7, but must be true or false"
+  }),
+  new TransactionError.TransactionBeginError({ pool: "app", depth: 0, cause: locked }),
+  new TransactionError.TransactionCommitError({ pool: "app", depth: 0, cause: locked }),
+  new TransactionError.TransactionOutcomeUnknownError({ pool: "app", cause: locked }),
+  new TransactionError.TransactionLostError({ pool: "app", statement: "insert into visit values (1)", cause: locked }),
+  new TransactionError.TransactionTurnTimeoutError({
+    pool: "app",
+    operation: "select 1",
+    waitedMillis: 2000,
+    timeoutMillis: 2000,
+    holder: { fiber: 41, operation: "transaction", label: "book", heldMillis: 2100 }
+  }),
+  new TransactionError.TransactionEndedError({ pool: "app", operation: "select 1" }),
+  new TransactionError.TransactionRollbackError({ pool: "app", depth: 0, cause: locked }),
+  new SqlitePoolError.SnapshotExpiredError({ pool: "app", heldMillis: 300_050, maxReadAgeMillis: 300_000 }),
+  new SqlitePoolError.ForeignKeysViolatedError({
+    pool: "app",
+    count: 1,
+    violations: [{ table: "book", rowid: 7, parent: "author", columns: ["author_id"], values: ["3"] }]
+  }),
+  new SqlitePoolError.BackupError({
+    pool: "app",
+    target: "/backup/app.db",
+    cause: new Error("it is a folder: name the file in it")
+  })
+]
 
 const page = (file: string): string => readFileSync(join(root, file), "utf8")
 
@@ -226,9 +312,21 @@ describe("the documentation", () => {
     }
   })
 
-  it("lists every error", () => {
-    for (const name of Object.keys(PoolError).filter((name) => name.endsWith("Error"))) {
-      assert.include(page("docs/errors.md"), `\`${name}`)
+  it("lists every error, with the message that it has", () => {
+    const text = page("docs/errors.md").replaceAll("\n", " ")
+    const exported = { ...PoolError, ...TransactionError, ...SqlitePoolError }
+    const names = Object.keys(exported).filter((name) => /^[A-Z]\w+Error$/.test(name))
+    assert.deepStrictEqual(new Set(errors.map(({ _tag }) => _tag)), new Set(names))
+    for (const { _tag, message } of errors) assert.include(text, `> ${message} `, _tag)
+    for (const { _tag } of errors) assert.include(text, ` ### \`${_tag}\` `)
+  })
+
+  it("lists every reason of a SqlError that there can be", () => {
+    const reasons = page("docs/errors.md").split("## SqlError, by reason")[1]!
+    const sources = globSync("src/**/*.ts", { cwd: root }).map(page).join("\n")
+    const names = Object.keys(SqlErrors).filter((name) => /(Error|Violation)$/.test(name) && /^[A-Z]/.test(name))
+    for (const name of names) {
+      if (name !== "SqlError" && new RegExp(`\\b${name}\\b`).test(sources)) assert.include(reasons, `| \`${name}\``)
     }
   })
 
