@@ -3,7 +3,7 @@ import { Cause, Effect, Exit, Fiber, Latch, Option, Result, Scheduler, Scope } f
 import { ConnectionPool, PoolError } from "effect-connection-pool"
 import { FaultyFactory, PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
-import { borrow, make, settle, shape } from "./support.ts"
+import { borrow, make, settle, shape } from "./support/pools.ts"
 
 describe("lending", () => {
   it.effect("opens a connection for the first caller and lends it again to the next", () =>

@@ -3,7 +3,7 @@ import { Duration, Effect, Fiber } from "effect"
 import type { ConnectionPool, PoolError } from "effect-connection-pool"
 import { HealthChecker } from "effect-connection-pool"
 import { type FaultyFactory, PoolAssert } from "effect-connection-pool/testing"
-import { borrow, make, settle, shape } from "./support.ts"
+import { borrow, make, settle, shape } from "./support/pools.ts"
 
 type Pool = ConnectionPool.ConnectionPool<FaultyFactory.FaultyConnection, FaultyFactory.FaultyError>
 type Failure = PoolError.PoolError<FaultyFactory.FaultyError>

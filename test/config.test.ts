@@ -3,7 +3,7 @@ import { Config, ConfigProvider, Duration, Effect, Layer, Option, Result } from 
 import { ConnectionPool, HealthChecker, InMemoryConnection, PoolConfig } from "effect-connection-pool"
 import { FaultyFactory, PoolAssert } from "effect-connection-pool/testing"
 import * as PoolOptions from "../src/internal/options/pool.ts"
-import { shape } from "./support.ts"
+import { shape } from "./support/pools.ts"
 
 const settingsOf = (config: object) =>
   Result.getOrThrow(

@@ -3,7 +3,7 @@ import { Deferred, Effect, Exit, Fiber, Option, Random, Scope, Tracer } from "ef
 import { ConnectionFactory, ConnectionPool, type PoolError } from "effect-connection-pool"
 import { FaultyFactory, PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
-import { borrow, make, settle, shape } from "./support.ts"
+import { borrow, make, settle, shape } from "./support/pools.ts"
 
 const refused = (connection: number, isTransient: boolean) =>
   new FaultyFactory.FaultyError({ operation: "connect", connection, isTransient })

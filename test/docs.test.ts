@@ -164,7 +164,7 @@ describe("the examples in the documentation", () => {
     it(`of ${file} print what it says (${name})`, async () => {
       // As a program of its own, in a folder of its own, as a user would run it.
       const folder = mkdtempSync(join(tmpdir(), "docs-"))
-      const flags = ["--import", join(root, "test/process/source.ts"), join(generated, name)]
+      const flags = ["--import", join(root, "test/support/programs/source.ts"), join(generated, name)]
       const { error, stderr, stdout } = await new Promise<{ error: unknown; stdout: string; stderr: string }>((
         resolve
       ) =>

@@ -3,7 +3,7 @@ import { ConfigProvider, Effect, Exit, Fiber, Layer, Logger, Metric, Schedule, S
 import { ConnectionPool, HealthChecker, HealthReport, PoolMetrics } from "effect-connection-pool"
 import { FaultyFactory, PoolAssert, Sweep } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
-import { borrow, make, type Pool, settle, shape } from "./support.ts"
+import { borrow, make, type Pool, settle, shape } from "./support/pools.ts"
 
 /** The tags of the reasons, after the status. */
 const summary = ({ reasons, status }: HealthReport.HealthReport) => [status, ...reasons.map(({ _tag }) => _tag)]

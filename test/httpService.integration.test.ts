@@ -10,7 +10,7 @@ import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 
 const path = (file: string) => fileURLToPath(new URL(file, import.meta.url))
-const flags = ["--import", path("process/source.ts")]
+const flags = ["--import", path("support/programs/source.ts")]
 
 interface Service {
   readonly url: string

@@ -3,7 +3,7 @@ import { Cause, Deferred, Effect, Exit, Fiber, Latch } from "effect"
 import { ConnectionFactory, ConnectionPool, InMemoryConnection } from "effect-connection-pool"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
-import { borrow, type Connection, make, settle, shape } from "./support.ts"
+import { borrow, type Connection, make, settle, shape } from "./support/pools.ts"
 
 const noEffect = 5 as unknown as Effect.Effect<never>
 

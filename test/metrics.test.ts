@@ -4,7 +4,7 @@ import { ConnectionPool, InMemoryConnection, PoolMetrics } from "effect-connecti
 import { HttpClient, HttpClientResponse } from "effect/http"
 import { OtlpExporter, OtlpMetrics, OtlpSerialization, PrometheusMetrics } from "effect/observability"
 import { TestClock } from "effect/testing"
-import { borrow, make, settle } from "./support.ts"
+import { borrow, make, settle } from "./support/pools.ts"
 
 /** A registry of its own, so that no other test counts in it. */
 const isolated = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>

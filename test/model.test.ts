@@ -4,9 +4,9 @@ import { PoolMetrics } from "effect-connection-pool"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
 import * as fc from "fast-check"
-import { holding, initial, limits, type Model, observe, type Real, waiting } from "./model/model.ts"
-import { steps } from "./model/steps.ts"
-import { make } from "./support.ts"
+import { holding, initial, limits, type Model, observe, type Real, waiting } from "./support/model/model.ts"
+import { steps } from "./support/model/steps.ts"
+import { make } from "./support/pools.ts"
 
 /** Everything calms down. Then everybody is served, the floor is restored, nothing was lost, and all of it closes. */
 const finish = (model: Model, real: Real) =>

@@ -3,7 +3,7 @@ import { Effect, Fiber, Latch, Logger, References, Scheduler, Stream, type Trace
 import { ConnectionPool, PoolEvent } from "effect-connection-pool"
 import { FaultyFactory, PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
-import { borrow, make, type Pool, settle, shape } from "./support.ts"
+import { borrow, make, type Pool, settle, shape } from "./support/pools.ts"
 
 /** The log lines of the effect: level, message and the pool they were annotated with. */
 const logged = <A, E, R>(effect: Effect.Effect<A, E, R>) =>

@@ -5,7 +5,7 @@ import { promisify } from "node:util"
 
 /** Runs a program of its own and gives what it wrote; one that does not end by itself fails the test. */
 const run = async (program: string, ...args: ReadonlyArray<string>) => {
-  const path = fileURLToPath(new URL(`./process/${program}.ts`, import.meta.url))
+  const path = fileURLToPath(new URL(`./support/programs/${program}.ts`, import.meta.url))
   const { stdout } = await promisify(execFile)(process.execPath, [path, ...args], { timeout: 30_000 })
   return stdout
 }

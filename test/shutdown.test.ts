@@ -4,7 +4,7 @@ import { ConnectionPool, PoolError } from "effect-connection-pool"
 import { FaultyFactory, PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
 import { vi } from "vitest"
-import { borrow, make, type Pool, settle, shape } from "./support.ts"
+import { borrow, make, type Pool, settle, shape } from "./support/pools.ts"
 
 const nobody = { returned: 0, interrupted: 0, revoked: 0, abandoned: 0 }
 

@@ -3,7 +3,7 @@ import { Effect, Exit, Fiber, Option, Tracer } from "effect"
 import { ConnectionPool, InMemoryConnection } from "effect-connection-pool"
 import { PoolAssert, Sweep } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
-import { borrow, make, settle } from "./support.ts"
+import { borrow, make, settle } from "./support/pools.ts"
 
 /** Runs an effect with a tracer that keeps every span. */
 const traced = <A, E, R>(f: (spans: ReadonlyArray<Tracer.Span>) => Effect.Effect<A, E, R>) =>

@@ -9,7 +9,7 @@ import { SqlClient } from "effect/sql/SqlClient"
 import { ConnectionError, SqlError, SqlSyntaxError } from "effect/sql/SqlError"
 import { TestClock } from "effect/testing"
 import { join } from "node:path"
-import { file, folder } from "./sqlite/support.ts"
+import { file, folder } from "./support/files.ts"
 
 type Client = SqliteClient.SqliteClient
 

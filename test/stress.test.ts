@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Random } from "effect"
 import { PoolAssert } from "effect-connection-pool/testing"
-import { make } from "./support.ts"
+import { make } from "./support/pools.ts"
 
 describe("under stress", () => {
   for (const callers of [100, 10_000]) {

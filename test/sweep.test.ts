@@ -3,7 +3,7 @@ import { Cause, Effect, Exit, Fiber, type Scope, Semaphore } from "effect"
 import { ConnectionPool, type PoolConfig } from "effect-connection-pool"
 import { FaultyFactory, PoolAssert, Sweep } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
-import { type Connection, make, type Pool } from "./support.ts"
+import { type Connection, make, type Pool } from "./support/pools.ts"
 
 interface World {
   readonly faulty: FaultyFactory.FaultyFactory

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Context, Effect, Exit } from "effect"
 import { FaultyFactory, PoolAssert, Sweep } from "effect-connection-pool/testing"
-import { borrow, make, settle, shape } from "./support.ts"
+import { borrow, make, settle, shape } from "./support/pools.ts"
 
 /** The message of the AssertionError an effect dies with. */
 const complaint = <A, E, R>(effect: Effect.Effect<A, E, R>) =>

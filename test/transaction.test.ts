@@ -2,8 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Latch, Schedule } from "effect"
 import type { TransactionError } from "effect-connection-pool"
 import { PoolAssert, Sweep } from "effect-connection-pool/testing"
-import { settle } from "./support.ts"
-import { make } from "./words.ts"
+import { settle } from "./support/pools.ts"
+import { make } from "./support/words.ts"
 
 const { failsWith } = PoolAssert
 

@@ -3,8 +3,8 @@ import { Data, Effect, Exit, Fiber, Latch } from "effect"
 import { TransactionError } from "effect-connection-pool"
 import { PoolAssert, Sweep } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
-import { settle } from "./support.ts"
-import { makeWith } from "./words.ts"
+import { settle } from "./support/pools.ts"
+import { makeWith } from "./support/words.ts"
 
 const { failsWith } = PoolAssert
 

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Stream } from "effect"
 import { Events } from "../../src/internal/pool/events.ts"
 import * as PoolEvent from "../../src/PoolEvent.ts"
-import { settle } from "../support.ts"
+import { settle } from "../support/pools.ts"
 
 describe("Events", () => {
   it.effect("are watched as long as somebody reads them, however that ends", () =>

@@ -12,9 +12,9 @@ import { existsSync, mkdirSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { getLoadablePath } from "sqlite-vec"
-import { file, folder, judge } from "../sqlite/support.ts"
-import { settle } from "../support.ts"
-import { names, open } from "./support.ts"
+import { file, folder, judge } from "../support/files.ts"
+import { settle } from "../support/pools.ts"
+import { names, open } from "../support/sqliteClient.ts"
 
 const { failsWith } = PoolAssert
 

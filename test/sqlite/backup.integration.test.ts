@@ -19,8 +19,8 @@ import { basename, dirname, join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { fileURLToPath } from "node:url"
 import { Handle } from "../../src/sqlite/internal/connection/handle.ts"
-import { settle } from "../support.ts"
-import { file, folder, judge, openFiles } from "./support.ts"
+import { file, folder, judge, openFiles } from "../support/files.ts"
+import { settle } from "../support/pools.ts"
 
 const rows = 600
 
@@ -255,7 +255,7 @@ describe("a target of a backup", () => {
       Effect.gen(function*() {
         const path = yield* folder
         chmodSync(path, 0o755)
-        const script = fileURLToPath(new URL("processes/backupRefused.ts", import.meta.url))
+        const script = fileURLToPath(new URL("../support/programs/backupRefused.ts", import.meta.url))
         const run = (command: string, args: ReadonlyArray<string>) =>
           Effect.result(
             Effect.try(() => execFileSync(command, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] }))

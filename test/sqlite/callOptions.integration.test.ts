@@ -3,7 +3,7 @@ import { Effect, Stream } from "effect"
 import { SqlitePool } from "effect-connection-pool/sqlite"
 import { existsSync } from "node:fs"
 import { join } from "node:path"
-import { folder } from "./support.ts"
+import { folder } from "../support/files.ts"
 
 /** Everything that takes the options of a call, with options that the compiler would not let through. */
 const calls: Readonly<

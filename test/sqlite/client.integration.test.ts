@@ -7,8 +7,8 @@ import { SafeIntegers, type SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { TestClock } from "effect/testing"
 import * as Client from "../../src/sqlite/internal/client/client.ts"
-import { settle } from "../support.ts"
-import * as Database from "./database.ts"
+import * as Database from "../support/database.ts"
+import { settle } from "../support/pools.ts"
 
 const { codeOf } = SqliteConnection
 const { failsWith } = PoolAssert

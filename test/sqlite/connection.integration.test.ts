@@ -12,7 +12,7 @@ import {
   Statements
 } from "../../src/sqlite/internal/connection/preparedStatements.ts"
 import { Authorizer } from "../../src/sqlite/internal/sql/authorizer.ts"
-import { file, judge } from "./support.ts"
+import { file, judge } from "../support/files.ts"
 
 const memory = SqliteConnection.open({ filename: ":memory:" })
 

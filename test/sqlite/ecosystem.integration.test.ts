@@ -19,7 +19,7 @@ import * as SqlResolver from "effect/sql/SqlResolver"
 import * as SqlSchema from "effect/sql/SqlSchema"
 import { TestClock } from "effect/testing"
 import { fileURLToPath } from "node:url"
-import * as Database from "./database.ts"
+import * as Database from "../support/database.ts"
 
 const { failsWith } = PoolAssert
 
@@ -72,7 +72,7 @@ describe("Effect on the client", () => {
 
   it.effect("migrates a database from a folder, as its layer is built", () =>
     Effect.gen(function*() {
-      const folder = fileURLToPath(new URL("migrations", import.meta.url))
+      const folder = fileURLToPath(new URL("../support/migrations", import.meta.url))
       const migrations = Layer.effectDiscard(Migrator.make({})({ loader: fromFileSystem(folder) }))
       const database = migrations.pipe(
         Layer.provideMerge(SqlitePool.layerTemporary()),

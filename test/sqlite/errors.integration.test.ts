@@ -12,7 +12,7 @@ import {
   UnknownError
 } from "effect/sql/SqlError"
 import * as SqliteError from "../../src/sqlite/internal/errors.ts"
-import { file, judge } from "./support.ts"
+import { file, judge } from "../support/files.ts"
 
 /** What an operation throws. */
 const thrown = (f: () => unknown): unknown => {

@@ -5,8 +5,8 @@ import { SqliteConnection } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { BeginTransaction } from "effect/sql/SqlClient"
 import { TestClock } from "effect/testing"
-import { settle } from "../support.ts"
-import * as Database from "./database.ts"
+import * as Database from "../support/database.ts"
+import { settle } from "../support/pools.ts"
 
 const { codeOf } = SqliteConnection
 const { failsWith } = PoolAssert

@@ -7,8 +7,8 @@ import { SqliteClient } from "effect-connection-pool/sqlite-node"
 import { TestClock } from "effect/testing"
 import { renameSync } from "node:fs"
 import { fileURLToPath } from "node:url"
-import { settle } from "../support.ts"
-import { file, judge, openFiles } from "./support.ts"
+import { file, judge, openFiles } from "../support/files.ts"
+import { settle } from "../support/pools.ts"
 
 type OnOpen = NonNullable<SqliteConnection.Options["onOpen"]>
 

@@ -11,7 +11,7 @@ import { DatabaseSync } from "node:sqlite"
 import { fileURLToPath } from "node:url"
 import { openFailure } from "../../src/sqlite/internal/connection/openFailure.ts"
 import { resolve } from "../../src/sqlite/internal/options/connection.ts"
-import { file, folder, judge, openFiles } from "./support.ts"
+import { file, folder, judge, openFiles } from "../support/files.ts"
 
 const { open } = SqliteConnection
 
@@ -466,7 +466,7 @@ describe("permissions", () => {
         fs.chmodSync(parent, 0o555)
       }
       fs.chmodSync(join(shut, "test.db"), 0)
-      const opener = fileURLToPath(new URL("unprivileged.ts", import.meta.url))
+      const opener = fileURLToPath(new URL("../support/programs/unprivilegedConnection.ts", import.meta.url))
       const child = spawnSync(process.execPath, [opener, plain, wal, shut], {
         encoding: "utf8",
         ...(process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : undefined)
@@ -557,7 +557,7 @@ describe("a locked database", () => {
   it.live("is opened by several processes that all create it", () =>
     Effect.gen(function*() {
       const path = yield* folder
-      const opener = fileURLToPath(new URL("opener.ts", import.meta.url))
+      const opener = fileURLToPath(new URL("../support/programs/opener.ts", import.meta.url))
       const codes = yield* Effect.forEach([1, 2, 3, 4], () =>
         Effect.callback<string>((resume) => {
           const child = spawn(process.execPath, [opener, path, "20"], { stdio: ["pipe", "ignore", "pipe"] })

@@ -18,8 +18,8 @@ import { SqliteClient } from "effect-connection-pool/sqlite-node"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import * as SqlClient from "effect/sql/SqlClient"
 import { LockTimeoutError, SqlError } from "effect/sql/SqlError"
-import { settle } from "../support.ts"
-import { file } from "./support.ts"
+import { file } from "../support/files.ts"
+import { settle } from "../support/pools.ts"
 
 interface Count {
   readonly n: number

@@ -7,8 +7,8 @@ import { SqlError } from "effect/sql/SqlError"
 import { TestClock } from "effect/testing"
 import { existsSync } from "node:fs"
 import { dirname } from "node:path"
-import { settle } from "../support.ts"
-import { elsewhere, file, judge, openFiles } from "./support.ts"
+import { elsewhere, file, judge, openFiles } from "../support/files.ts"
+import { settle } from "../support/pools.ts"
 
 const table = (pool: SqlitePool.SqlitePool) =>
   pool.write((connection) => connection.exec("create table t(a); insert into t values (1)"))

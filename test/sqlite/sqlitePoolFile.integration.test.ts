@@ -10,8 +10,8 @@ import { DatabaseSync, StatementSync } from "node:sqlite"
 import { fileURLToPath } from "node:url"
 import { SharedFile } from "../../src/sqlite/internal/file/connections.ts"
 import * as PoolSettings from "../../src/sqlite/internal/options/pool.ts"
-import { settle } from "../support.ts"
-import { file, folder, judge, openFiles } from "./support.ts"
+import { file, folder, judge, openFiles } from "../support/files.ts"
+import { settle } from "../support/pools.ts"
 
 const make = Effect.fnUntraced(function*(options?: Partial<SqlitePool.Options>) {
   const filename = yield* file
@@ -63,7 +63,7 @@ describe("a file that is no good", () => {
         chmodSync(join(path, name, "test.db"), name === "file" ? 0o444 : 0o666)
       }
       chmodSync(join(path, "folder"), 0o555)
-      const opener = fileURLToPath(new URL("processes/unprivileged.ts", import.meta.url))
+      const opener = fileURLToPath(new URL("../support/programs/unprivilegedPool.ts", import.meta.url))
       const isRoot = process.getuid?.() === 0
       const told = yield* Effect.result(Effect.try(() =>
         execFileSync(process.execPath, [opener, path], {

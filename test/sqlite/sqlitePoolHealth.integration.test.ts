@@ -5,8 +5,8 @@ import { SqlitePool } from "effect-connection-pool/sqlite"
 import { TestClock } from "effect/testing"
 import { renameSync } from "node:fs"
 import { DatabaseSync } from "node:sqlite"
-import { settle } from "../support.ts"
-import { file } from "./support.ts"
+import { file } from "../support/files.ts"
+import { settle } from "../support/pools.ts"
 
 const summary = ({ reasons, status }: HealthReport.HealthReport) => [
   status,

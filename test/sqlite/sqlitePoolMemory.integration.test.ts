@@ -4,8 +4,8 @@ import { SqliteConnection, SqlitePool } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
 import { DatabaseSync } from "node:sqlite"
-import { settle } from "../support.ts"
-import { file } from "./support.ts"
+import { file } from "../support/files.ts"
+import { settle } from "../support/pools.ts"
 
 const make = Effect.fnUntraced(function*(options?: Partial<SqlitePool.Options>) {
   const pool = yield* SqlitePool.make({ filename: ":memory:", drainTimeout: 0, ...options })

@@ -26,8 +26,8 @@ import {
 import { dirname, join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { fileURLToPath } from "node:url"
-import { settle } from "../support.ts"
-import { file, folder, judge } from "./support.ts"
+import { file, folder, judge } from "../support/files.ts"
+import { settle } from "../support/pools.ts"
 
 const setup = "create table t(a); insert into t values (1)"
 
@@ -420,7 +420,7 @@ describe("a file that is open and", () => {
       Effect.gen(function*() {
         const path = yield* folder
         chmodSync(path, 0o777)
-        const script = fileURLToPath(new URL("processes/permissions.ts", import.meta.url))
+        const script = fileURLToPath(new URL("../support/programs/permissions.ts", import.meta.url))
         const isRoot = process.getuid?.() === 0
         const told = yield* Effect.result(Effect.try(() =>
           execFileSync(process.execPath, [script, join(path, "test.db")], {

@@ -4,9 +4,9 @@ import { SqliteConnection, SqlitePool } from "effect-connection-pool/sqlite"
 import { isSqlError } from "effect/sql/SqlError"
 import { TestClock } from "effect/testing"
 import { StatementSync } from "node:sqlite"
-import { settle } from "../support.ts"
-import * as Process from "./processes/support.ts"
-import { file, judge } from "./support.ts"
+import * as Process from "../support/childProcess.ts"
+import { file, judge } from "../support/files.ts"
+import { settle } from "../support/pools.ts"
 
 const make = Effect.fnUntraced(function*(options?: Partial<SqlitePool.Options>) {
   const filename = yield* file

@@ -7,8 +7,8 @@ import { TestClock } from "effect/testing"
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { Handle } from "../../src/sqlite/internal/connection/handle.ts"
-import { settle } from "../support.ts"
-import { elsewhere, file, folder, judge } from "./support.ts"
+import { elsewhere, file, folder, judge } from "../support/files.ts"
+import { settle } from "../support/pools.ts"
 
 const rows = 5000
 

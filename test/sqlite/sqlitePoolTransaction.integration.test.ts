@@ -5,8 +5,8 @@ import { PoolAssert } from "effect-connection-pool/testing"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import { SqlClient } from "effect/sql/SqlClient"
 import { TestClock } from "effect/testing"
-import { settle } from "../support.ts"
-import { elsewhere, file, judge } from "./support.ts"
+import { elsewhere, file, judge } from "../support/files.ts"
+import { settle } from "../support/pools.ts"
 
 const make = Effect.fnUntraced(function*(options?: Partial<SqlitePool.Options>) {
   const filename = yield* file

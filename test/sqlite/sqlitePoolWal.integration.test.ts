@@ -7,8 +7,8 @@ import { statSync, symlinkSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { Handle } from "../../src/sqlite/internal/connection/handle.ts"
 import { refused } from "../../src/sqlite/internal/errors.ts"
-import { settle } from "../support.ts"
-import { elsewhere, file, judge } from "./support.ts"
+import { elsewhere, file, judge } from "../support/files.ts"
+import { settle } from "../support/pools.ts"
 
 const make = Effect.fnUntraced(function*(options?: Partial<SqlitePool.Options>) {
   const filename = yield* file

@@ -6,8 +6,8 @@ import { SafeIntegers, type SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import { TestClock } from "effect/testing"
-import { settle } from "../support.ts"
-import * as Database from "./database.ts"
+import * as Database from "../support/database.ts"
+import { settle } from "../support/pools.ts"
 
 const { failsWith } = PoolAssert
 

@@ -4,7 +4,7 @@ import { ConnectionPool, PoolError } from "effect-connection-pool"
 import { SqliteConnection } from "effect-connection-pool/sqlite"
 import { PoolAssert, Sweep } from "effect-connection-pool/testing"
 import { SafeIntegers } from "effect/sql/SqlClient"
-import { file, judge } from "./support.ts"
+import { file, judge } from "../support/files.ts"
 
 const count = 1000
 

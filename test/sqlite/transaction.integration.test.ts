@@ -4,8 +4,8 @@ import { TransactionError } from "effect-connection-pool"
 import { SqliteConnection } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { SqlError } from "effect/sql/SqlError"
-import { settle } from "../support.ts"
-import * as Database from "./database.ts"
+import * as Database from "../support/database.ts"
+import { settle } from "../support/pools.ts"
 
 const { codeOf } = SqliteConnection
 const { failsWith } = PoolAssert

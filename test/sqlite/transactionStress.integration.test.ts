@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Random, Stream } from "effect"
-import * as Database from "./database.ts"
+import * as Database from "../support/database.ts"
 
 const accounts = 10
 const setup = `create table t(n integer);
