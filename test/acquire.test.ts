@@ -454,41 +454,43 @@ describe("a certain deadlock", () => {
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1 })
       const scope = yield* Scope.make()
-      yield* Scope.provide(pool.acquire(), scope)
-      const asking = yield* Effect.forkChild(pool.use(() => Effect.succeed("got it")))
+      const asking = yield* Effect.forkChild(
+        Effect.andThen(Scope.provide(pool.acquire(), scope), pool.use(() => Effect.succeed("got it")))
+      )
       yield* settle
       assert.deepStrictEqual(yield* shape(pool), { inUse: 1, waiting: 1 })
-      yield* Effect.forkDetach(Scope.close(scope, Exit.void))
+      yield* Scope.close(scope, Exit.void)
       assert.strictEqual(yield* Fiber.join(asking), "got it")
-      const own = yield* Scope.make()
-      yield* Scope.provide(pool.acquire(), own)
-      yield* Effect.forkDetach(Effect.delay(Scope.close(own, Exit.void), "1 second"))
-      const [served] = yield* Effect.all(
-        [pool.use(() => Effect.succeed("got it too")), TestClock.adjust("2 seconds")],
-        {
-          concurrency: 2
-        }
-      )
-      assert.strictEqual(served, "got it too")
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("is none where the lease is of a scope around that of the caller, nor of a fiber that shares the scope", () =>
+  it.effect("is none where the lease is of a scope around that of the caller", () =>
     Effect.gen(function*() {
-      const { faulty, pool } = yield* make({ max: 1, acquireTimeout: "1 second" })
-      yield* Effect.scoped(Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 1 })
+      const asking = yield* Effect.forkChild(
+        Effect.scoped(Effect.andThen(
+          pool.acquire(),
+          PoolAssert.failsWith(Effect.scoped(pool.acquire({ timeout: "1 second" })), "AcquireTimeoutError")
+        ))
+      )
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { inUse: 1, waiting: 1 })
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual((yield* Fiber.join(asking)).ownLeases, 1)
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("is none for a fiber that only shares the scope of the one that holds all", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 1 })
+      const child = yield* Effect.scoped(Effect.gen(function*() {
         yield* pool.acquire()
-        const inner = Effect.scoped(pool.acquire())
-        const [error] = yield* Effect.all(
-          [PoolAssert.failsWith(inner, "AcquireTimeoutError"), TestClock.adjust("1 second")],
-          { concurrency: 2 }
-        )
-        assert.isUndefined(error.ownLeases)
-        const child = yield* Effect.forkDetach(Effect.scoped(pool.acquire()))
+        const child = yield* Effect.forkDetach(pool.use(() => Effect.succeed("got it")))
         yield* settle
         assert.deepStrictEqual(yield* shape(pool), { inUse: 1, waiting: 1 })
-        yield* Fiber.interrupt(child)
+        return child
       }))
+      assert.strictEqual(yield* Fiber.join(child), "got it")
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
