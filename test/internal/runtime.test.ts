@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Scope } from "effect"
+import { Clock, Effect, Exit, Fiber, Scope, Tracer } from "effect"
 import * as Statement from "effect/sql/Statement"
 import * as Runtime from "../../src/internal/runtime.ts"
 
@@ -18,6 +18,48 @@ const droppedAtEnd = (effect: Effect.Effect<unknown, unknown>) =>
   })
 
 describe("what leans on the inside of Effect", () => {
+  it.effect("a step can be part of another; what is none is left to be done", () =>
+    Effect.withFiber((fiber) => {
+      const steps: Array<unknown> = []
+      const step = Runtime.withFiber((its) => {
+        steps.push(its)
+        return Exit.succeed(1)
+      })
+      assert.deepStrictEqual(Runtime.within(step, fiber), Exit.succeed(1))
+      assert.deepStrictEqual(steps, [fiber])
+      const other = Effect.sync(() => assert.fail("was run"))
+      assert.strictEqual(Runtime.within(other, fiber), other)
+      return Effect.map(step, (value) => assert.deepStrictEqual([value, steps], [1, [fiber, fiber]]))
+    }))
+
+  it.effect("knows whether a fiber is traced, and the span that it is in", () =>
+    Effect.gen(function*() {
+      const look = Effect.withFiber((fiber) =>
+        Effect.succeed([Runtime.isTraced(fiber), Runtime.spanOf(fiber)] as const)
+      )
+      const inSpan = Effect.withSpan(Effect.zip(look, Effect.currentSpan), "request")
+      assert.deepStrictEqual(yield* look, [false, undefined])
+      const [[untraced, its], span] = yield* inSpan
+      assert.strictEqual(untraced, false)
+      assert.strictEqual(its, span)
+      const tracer = Tracer.make({ span: (options) => new Tracer.NativeSpan(options) })
+      const traced = Effect.provideService(inSpan, Tracer.Tracer, tracer)
+      const [[isTraced, own], current] = yield* traced
+      assert.strictEqual(isTraced, true)
+      assert.strictEqual(own, current)
+      assert.strictEqual(
+        (yield* Effect.withTracerEnabled(Effect.provideService(look, Tracer.Tracer, tracer), false))[0],
+        false
+      )
+    }))
+
+  it.live("tells the clock of the machine from another", () =>
+    Effect.gen(function*() {
+      const clock = yield* Clock.Clock
+      assert.isTrue(Runtime.isMachineClock(clock))
+      assert.isFalse(Runtime.isMachineClock({ ...clock }))
+    }))
+
   it.effect("adds a finalizer within the step of a fiber", () =>
     Effect.gen(function*() {
       const scope = yield* Scope.make()

@@ -8,7 +8,6 @@ import { Context, Effect, Exit, type Fiber, Scope, type Tracer } from "effect"
 import type { PoolConfigError, PoolError } from "../../PoolError.ts"
 import * as Calls from "../options/call.ts"
 import * as Runtime from "../runtime.ts"
-import { Step } from "../step.ts"
 import * as Body from "./body.ts"
 import { HeldByFiber } from "./heldByFiber.ts"
 import * as Lending from "./lending.ts"
@@ -199,7 +198,7 @@ export class Callers<C, E> {
       Refusals.timeOut(state, [waiter], now)
       work.run()
     }
-    if (!Spans.isTraced(lease.fiber)) return waiter.outcome()
+    if (!Runtime.isTraced(lease.fiber)) return waiter.outcome()
     // The span ends with the wait, before what is done with the connection.
     const f = lease.f!
     const wait = lease as LeaseEffect<C, E, unknown, X, R> as LeaseEffect<C, E, C, never, never>
@@ -209,7 +208,7 @@ export class Callers<C, E> {
   }
 }
 
-class Use<C, E, A, X, R> extends Step<A, X | PoolError<E>, R> {
+class Use<C, E, A, X, R> extends Runtime.Step<A, X | PoolError<E>, R> {
   readonly #callers: Callers<C, E>
   readonly #f: (connection: C) => Effect.Effect<A, X, R>
   readonly #options: Calls.CallOptions | undefined
@@ -234,7 +233,7 @@ class Use<C, E, A, X, R> extends Step<A, X | PoolError<E>, R> {
 const secured = <C, E, A, X, R>(lease: LeaseEffect<C, E, A, X, R>): Effect.Effect<A, X | PoolError<E>, R> =>
   Effect.onExitPrimitive(lease, (exit) => lease.callers.end(lease, exit))
 
-class UseSync<C, E, A, X> extends Step<A, X | PoolError<E>, never> {
+class UseSync<C, E, A, X> extends Runtime.Step<A, X | PoolError<E>, never> {
   readonly #callers: Callers<C, E>
   readonly #body: (connection: C) => A
   readonly #onThrow: ((thrown: unknown) => X) | undefined
@@ -263,7 +262,7 @@ class UseSync<C, E, A, X> extends Step<A, X | PoolError<E>, never> {
  * A lease with what is to be done under it. It is an effect, evaluated when the caller asks, and again when its wait is
  * over: so a line, which may be long, needs little else.
  */
-class LeaseEffect<C, E, A, X, R> extends Step<A, X | PoolError<E>, R> implements State.Lease<C> {
+class LeaseEffect<C, E, A, X, R> extends Runtime.Step<A, X | PoolError<E>, R> implements State.Lease<C> {
   readonly callers: Callers<C, E>
   /** What is to be done with the connection; given later where that is seldom needed. */
   f: ((connection: C) => Effect.Effect<A, X, R>) | undefined
@@ -286,7 +285,7 @@ class LeaseEffect<C, E, A, X, R> extends Step<A, X | PoolError<E>, R> implements
     this.f = f
     this.fiber = fiber
     this.#given = options
-    this.span = fiber.cache.span
+    this.span = Runtime.spanOf(fiber)
   }
 
   /** Reads the options, in the step in which the caller asks. Gives the error of invalid ones. */

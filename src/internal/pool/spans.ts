@@ -1,9 +1,5 @@
 /** The spans of a pool. What takes no time has none: they cost about ten times what a lease does. */
-import { Effect, type Fiber } from "effect"
-
-/** Whether somebody receives the spans of this fiber. With no tracer given they would be made for nobody. */
-export const isTraced = (fiber: Fiber.Fiber<unknown, unknown>): boolean =>
-  fiber.cache.tracer !== undefined && fiber.cache.tracerEnabled
+import { Effect } from "effect"
 
 /** An attempt to open a connection. */
 export const connect = <A, E, R>(pool: string, connection: number, attempt: Effect.Effect<A, E, R>) =>

@@ -1,4 +1,5 @@
 import { Clock, Context, Duration, Effect, type Fiber } from "effect"
+import { isMachineClock } from "../runtime.ts"
 import * as AsyncContext from "./asyncContext.ts"
 
 /** The one timer of a pool. */
@@ -27,7 +28,7 @@ export interface Alarm {
 export const make = (context: Context.Context<never>, ring: (now: number) => void): Alarm => {
   const within = AsyncContext.capture()
   const clock = Context.get(context, Clock.Clock)
-  const isMachine = clock === Context.get(Context.empty(), Clock.Clock)
+  const isMachine = isMachineClock(clock)
   const timer = isMachine ? machineTimer : clockTimer(clock, context)
   // The same clock as the machine's `monotonicTimeNanos`, without the price of making a number of a bigint. It is read
   // twice in a lease.
