@@ -1,5 +1,4 @@
 /** What is known about one pooled connection. */
-import type { EvictReason } from "./PoolEvent.ts"
 
 /**
  * Where a connection is in its life:
@@ -23,6 +22,35 @@ export type ConnectionState =
   | "error"
   | "closed"
 
+/**
+ * Why a connection left the pool:
+ *
+ * - `idle`: it was idle for `idleTimeout`, and `min` others remain
+ * - `lifetime`, `uses`: retired, by `maxLifetime` or `maxUses`
+ * - `dead`: `isAlive` said no, or the driver reported its death
+ * - `invalid`: `validate` said no, failed, or did not answer in time
+ * - `reset`: `reset` failed or did not end in time
+ * - `fatal`: a lease ended with a failure that `judge` calls fatal
+ * - `invalidated`: `invalidate` was called on it
+ * - `recycled`: `recycle` was called
+ * - `excess`: `resize` made the pool smaller
+ * - `driver`: the driver threw when a lease began or ended
+ * - `shutdown`: the pool was shut down
+ */
+export type EvictReason =
+  | "idle"
+  | "lifetime"
+  | "uses"
+  | "dead"
+  | "invalid"
+  | "reset"
+  | "fatal"
+  | "invalidated"
+  | "recycled"
+  | "excess"
+  | "driver"
+  | "shutdown"
+
 /** A snapshot of one connection of a pool. */
 export interface ConnectionInfo {
   /** The pool's number for it: 1 for the first, never used twice. */
@@ -36,6 +64,6 @@ export interface ConnectionInfo {
   readonly ageMillis: number
   /** Milliseconds since it was last lent or returned. */
   readonly idleMillis: number
-  /** Why it leaves the pool when it comes back, or is being closed. */
-  readonly evicted: EvictReason | undefined
+  /** Why it leaves the pool when it comes back, or is being closed. `undefined` if it stays. */
+  readonly evictReason: EvictReason | undefined
 }

@@ -4,64 +4,22 @@
  * `make` gives a pool for a scope, `Service` one as a service with a layer. What a pool promises is in the guide; how it
  * keeps that begins in `internal/pool/state.ts`.
  */
-import { Config, Context, type Duration, Effect, Layer, Result, type Scope, type Stream } from "effect"
+import { Config, Context, Effect, Layer, Result, type Scope, type Stream } from "effect"
 import type { ConnectionInfo } from "./Connection.ts"
 import type { ConnectionFactory } from "./ConnectionFactory.ts"
-import type { ConnectionStats } from "./ConnectionStats.ts"
+import type { ConnectionStats, ShutdownReport } from "./ConnectionStats.ts"
 import type { CheckReport } from "./HealthReport.ts"
 import { unwrap } from "./internal/options/environment.ts"
 import * as PoolOptions from "./internal/options/pool.ts"
+import * as Door from "./internal/pool/door.ts"
 import * as internal from "./internal/pool/pool.ts"
 import * as View from "./internal/pool/view.ts"
-import type * as PoolConfig from "./PoolConfig.ts"
+import type { AcquireOptions, CheckOptions, PoolConfig, ShutdownOptions } from "./PoolConfig.ts"
 import type { ConnectError, Holder, PoolConfigError, PoolError } from "./PoolError.ts"
 import type { PoolEvent } from "./PoolEvent.ts"
 
-/** What one acquire may ask for. */
-export interface AcquireOptions {
-  /**
-   * The deadline of this acquire instead of `acquireTimeout`. Zero: what can be had without waiting, or an error at once,
-   * which is the timeout error if the caller could have waited. `Infinity`: none.
-   */
-  readonly timeout?: Duration.Input | undefined
-  /**
-   * What this caller is called in `holders`, leak reports and timeout errors. Default: the name of the span it is in
-   * when it asks.
-   */
-  readonly label?: string | undefined
-}
-
-/** How idle connections are to be checked. */
-export interface CheckOptions {
-  /** Connections asked at the same time, at most. Default 1, floor 1. */
-  readonly concurrency?: number | undefined
-  /** How long each may take to answer. Default: `validateTimeout`. */
-  readonly timeout?: Duration.Input | undefined
-  /** Whether to open a connection if no other works. Default `true`. */
-  readonly connect?: boolean | undefined
-}
-
-/** What one shutdown may ask for. */
-export interface ShutdownOptions {
-  /** How long it waits for leases, instead of `drainTimeout`. Zero: not at all. */
-  readonly drainTimeout?: Duration.Input | undefined
-}
-
-/** How a shutdown went. */
-export interface ShutdownReport {
-  /** Leases that came back within `drainTimeout`. */
-  readonly returned: number
-  /** Leases of `use` that were still out after that: the fibers that held them were interrupted. */
-  readonly interrupted: number
-  /**
-   * Leases of `acquire` that were still out after that: their connections were taken away. Their fibers were left alone,
-   * for the scope of a lease may be another fiber's; a connection that guards itself, as those of this library do,
-   * answers with `LeaseExpiredError` from then on.
-   */
-  readonly revoked: number
-  /** Connections that would not close within `closeTimeout`. */
-  readonly abandoned: number
-}
+export type { ShutdownReport } from "./ConnectionStats.ts"
+export type { AcquireOptions, CheckOptions, ShutdownOptions } from "./PoolConfig.ts"
 
 /**
  * A pool of connections of type `C`, whose driver fails to connect with `E`.
@@ -171,24 +129,10 @@ export interface ConnectionPool<in out C, out E = never> {
     (): Effect.Effect<ShutdownReport>
     (options: ShutdownOptions | undefined): Effect.Effect<ShutdownReport, PoolConfigError>
   }
-
-  /**
-   * Puts an event of a module beside the pool among those of the pool.
-   *
-   * @internal
-   */
-  readonly "~announce"?: (event: PoolEvent) => void
-
-  /**
-   * The deadline of an acquire, for modules that have callers wait for something else.
-   *
-   * @internal
-   */
-  readonly "~acquireTimeoutMillis"?: number
 }
 
 /** A factory, and the options of the pool over it. */
-export interface Options<C, E, R> extends PoolConfig.PoolConfig {
+export interface Options<C, E, R> extends PoolConfig {
   readonly factory: ConnectionFactory<C, E, R>
 }
 
@@ -238,7 +182,7 @@ export const make = <C, E = never, R = never>(
 
 const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => {
   const { settings } = pool.state
-  return {
+  return Door.add<ConnectionPool<C, E>>({
     name: settings.name,
     use: (f, options) => pool.use(f, options),
     useSync: <A, E2>(
@@ -256,7 +200,7 @@ const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => 
     check: (options) =>
       Effect.suspend(() => {
         const checked = PoolOptions.resolveCheck(settings.name, options === undefined ? {} : options)
-        return Result.isFailure(checked) ? Effect.fail(checked.failure) : pool.check(checked.success)
+        return Result.isFailure(checked) ? Effect.fail(checked.failure) : Effect.map(pool.check(checked.success), lean)
       }),
     invalidate: (connection) => Effect.sync(() => pool.invalidate(connection)),
     recycle: Effect.sync(() => pool.recycle()),
@@ -278,11 +222,15 @@ const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => 
           // Without options, it cannot fail.
           ? Effect.fail(checked.failure) as Effect.Effect<never>
           : pool.shutdown(checked.success ?? settings.drainTimeout)
-      }),
-    "~announce": (event) => pool.announce(event),
-    "~acquireTimeoutMillis": settings.acquireTimeout
-  }
+      })
+  }, {
+    announce: (event) => pool.announce(event),
+    check: (settings) => pool.check(settings),
+    acquireTimeoutMillis: settings.acquireTimeout
+  })
 }
+
+const lean = ({ busy, connected, failed, passed }: CheckReport): CheckReport => ({ passed, failed, busy, connected })
 
 /** A service that is a pool: the class that `Service` makes. */
 export interface ServiceClass<Self, Id extends string, C, E>
@@ -306,7 +254,7 @@ export interface ConfigOptions<C, E, R> {
   /** The factory, or how it is made of the configuration. */
   readonly factory: ConnectionFactory<C, E, R> | Config.Config<ConnectionFactory<C, E, R>>
   /** All options with `PoolConfig.config`, or each with a `Config` of its own. */
-  readonly config: Config.Wrap<PoolConfig.PoolConfig>
+  readonly config: Config.Wrap<PoolConfig>
 }
 
 /**
@@ -343,7 +291,7 @@ export const Service = <Self, C, E = never>() => <const Id extends string>(id: I
     layer: <R = never>(options: Options<C, E, R>) => Layer.effect(service, make(options)),
     layerConfig: <R = never>({ config, factory }: ConfigOptions<C, E, R>) => {
       const options = Config.all([
-        unwrap<PoolConfig.PoolConfig>(config),
+        unwrap<PoolConfig>(config),
         Config.isConfig(factory) ? factory : Config.succeed(factory)
       ])
       return Layer.effect(service, Effect.flatMap(options, ([config, factory]) => make({ ...config, factory })))

@@ -1,6 +1,6 @@
 /** The numbers of a pool at one moment. */
+import type { EvictReason } from "./Connection.ts"
 import type { Occupancy } from "./PoolError.ts"
-import type { EvictReason } from "./PoolEvent.ts"
 
 /**
  * One truthful snapshot: taken in one step, so that the parts add up, at the cost of a few reads, and of a look
@@ -52,4 +52,20 @@ export interface ConnectionStats extends Occupancy {
   readonly evictions: Readonly<Record<EvictReason, number>>
   /** Leases reported as possible leaks. */
   readonly leaks: number
+}
+
+/** How a shutdown went. */
+export interface ShutdownReport {
+  /** Leases that came back within `drainTimeout`. */
+  readonly returned: number
+  /** Leases of `use` that were still out after that: the fibers that held them were interrupted. */
+  readonly interrupted: number
+  /**
+   * Leases of `acquire` that were still out after that: their connections were taken away. Their fibers were left alone,
+   * for the scope of a lease may be another fiber's; a connection that guards itself, as those of this library do,
+   * answers with `LeaseExpiredError` from then on.
+   */
+  readonly revoked: number
+  /** Connections that would not close within `closeTimeout`. */
+  readonly abandoned: number
 }

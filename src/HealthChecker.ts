@@ -27,6 +27,7 @@ import { fromEnvironment, unwrap } from "./internal/options/environment.ts"
 import { healthConfigTable, healthTable } from "./internal/options/health.ts"
 import { unless } from "./internal/options/problems.ts"
 import * as Options from "./internal/options/rules.ts"
+import * as Door from "./internal/pool/door.ts"
 import { combine, isSame, judge, type Judgement } from "./internal/pool/health.ts"
 import type { PoolConfigError } from "./PoolError.ts"
 import * as PoolEvent from "./PoolEvent.ts"
@@ -207,16 +208,15 @@ const watchPool = (
   pool: WatchedPool,
   { concurrency, connect, timeout }: Settings
 ): Watch => {
-  // Users' types do not have it, so that no type of theirs may name it.
-  const announcing: WatchedPool & { readonly "~announce"?: (event: PoolEvent.PoolEvent) => void } = pool
+  const { announce, check: round } = Door.of(pool)!
   let last: Judgement | undefined
   const check = Effect.gen(function*() {
-    const check = yield* Effect.orDie(pool.check({ concurrency, timeout, connect }))
+    const check = yield* round({ concurrency, timeoutMillis: timeout, mayConnect: connect })
     const before = last
     last = judge(check, before, yield* DateTime.now)
     const { report } = last
     if (before === undefined || !isSame(before.report, report)) {
-      announcing["~announce"]?.(PoolEvent.HealthChanged({ from: before?.report.status, report }))
+      announce(PoolEvent.HealthChanged({ from: before?.report.status, report }))
     }
     return report
   })
@@ -242,6 +242,10 @@ const resolve = (pool: Watched, options: HealthOptions) => {
   const { checked, problems } = Options.check(healthTable, options)
   if ("sides" in pool && Object.keys(pool.sides).length === 0) {
     problems.push(Options.problem("sides", pool.sides, "a record with at least one pool"))
+  }
+  const pools = "sides" in pool ? Object.values(pool.sides) : [pool]
+  if (pools.some((pool) => Door.of(pool) === undefined)) {
+    problems.push(Options.problem("pool", pool, "a ConnectionPool, or a record of several"))
   }
   return unless(pool.name, problems, checked)
 }

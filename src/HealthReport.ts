@@ -1,7 +1,5 @@
 /** What is known about the health of a pool, as a value that can be shown, compared and turned into JSON. */
 import { Schema } from "effect"
-import type { ConnectionStats } from "./ConnectionStats.ts"
-import type { ConnectFailure } from "./PoolError.ts"
 
 /** A connection that failed its check: `isAlive` said no, or `validate` said no, failed, or did not answer in time. */
 export const FailedCheck = Schema.Struct({
@@ -21,17 +19,6 @@ export interface CheckReport {
   readonly busy: number
   /** Whether the attempt to open a connection succeeded that the round has waited for, if it has waited for one. */
   readonly connected: boolean | undefined
-  /** Whether the pool has not begun to shut down. */
-  readonly isOpen: boolean
-  readonly isPaused: boolean
-  /** Rounds of attempts to connect that have failed since one succeeded, and why the last did. */
-  readonly connectFailures: number
-  readonly lastConnectFailure: ConnectFailure<unknown> | undefined
-  /** How long the first in line has waited, in milliseconds; 0 if nobody waits. And how long it may. */
-  readonly longestWaitMillis: number
-  readonly acquireTimeoutMillis: number
-  /** The pool's numbers at the end of the round. */
-  readonly stats: ConnectionStats
 }
 
 /**

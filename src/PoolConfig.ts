@@ -76,6 +76,36 @@ export interface PoolConfig {
   readonly metrics?: boolean | undefined
 }
 
+/** What one acquire may ask for. */
+export interface AcquireOptions {
+  /**
+   * The deadline of this acquire instead of `acquireTimeout`. Zero: what can be had without waiting, or an error at once,
+   * which is the timeout error if the caller could have waited. `Infinity`: none.
+   */
+  readonly timeout?: Duration.Input | undefined
+  /**
+   * What this caller is called in `holders`, leak reports and timeout errors. Default: the name of the span it is in
+   * when it asks.
+   */
+  readonly label?: string | undefined
+}
+
+/** How idle connections are to be checked. */
+export interface CheckOptions {
+  /** Connections asked at the same time, at most. Default 1, floor 1. */
+  readonly concurrency?: number | undefined
+  /** How long each may take to answer. Default: `validateTimeout`. */
+  readonly timeout?: Duration.Input | undefined
+  /** Whether to open a connection if no other works. Default `true`. */
+  readonly connect?: boolean | undefined
+}
+
+/** What one shutdown may ask for. */
+export interface ShutdownOptions {
+  /** How long it waits for leases, instead of `drainTimeout`. Zero: not at all. */
+  readonly drainTimeout?: Duration.Input | undefined
+}
+
 /**
  * Every option from the configuration, under a prefix: with `PoolConfig.config("DB")`, `DB_MAX=20`,
  * `DB_ACQUIRE_TIMEOUT=5 seconds` (or `5s`), `DB_START=lazy`. What is not set keeps its default. All variables that

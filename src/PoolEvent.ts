@@ -1,36 +1,8 @@
 /** What happened in a pool, as values. */
 import { Data } from "effect"
+import type { EvictReason } from "./Connection.ts"
 import type { HealthReport, HealthStatus } from "./HealthReport.ts"
 import type { ConnectFailure, Holder } from "./PoolError.ts"
-
-/**
- * Why a connection left the pool:
- *
- * - `idle`: it was idle for `idleTimeout`, and `min` others remain
- * - `lifetime`, `uses`: retired, by `maxLifetime` or `maxUses`
- * - `dead`: `isAlive` said no, or the driver reported its death
- * - `invalid`: `validate` said no, failed, or did not answer in time
- * - `reset`: `reset` failed or did not end in time
- * - `fatal`: a lease ended with a failure that `judge` calls fatal
- * - `invalidated`: `invalidate` was called on it
- * - `recycled`: `recycle` was called
- * - `excess`: `resize` made the pool smaller
- * - `driver`: the driver threw when a lease began or ended
- * - `shutdown`: the pool was shut down
- */
-export type EvictReason =
-  | "idle"
-  | "lifetime"
-  | "uses"
-  | "dead"
-  | "invalid"
-  | "reset"
-  | "fatal"
-  | "invalidated"
-  | "recycled"
-  | "excess"
-  | "driver"
-  | "shutdown"
 
 /**
  * What a pool reports through `events`, in the order in which it happened.

@@ -14,9 +14,9 @@
  * that a counter which goes down as well is one that only grows.
  */
 import { Metric } from "effect"
+import type { EvictReason } from "./Connection.ts"
 import type { HealthStatus } from "./HealthReport.ts"
 import { bounds } from "./internal/structures/histogram.ts"
-import type { EvictReason } from "./PoolEvent.ts"
 
 /** The states told apart by `db.client.connection.count`: the two of OpenTelemetry, and those that are neither. */
 export type CountedState = "idle" | "used" | "connecting" | "validating" | "resetting" | "closing"

@@ -47,7 +47,7 @@ describe("invalidate", () => {
       assert.isTrue(yield* pool.invalidate(lease.connection!))
       assert.isTrue(yield* pool.invalidate(lease.connection!))
       assert.deepStrictEqual(yield* shape(pool), { inUse: 1, waiting: 1 })
-      assert.deepStrictEqual((yield* pool.connections).map((connection) => connection.evicted), ["invalidated"])
+      assert.deepStrictEqual((yield* pool.connections).map((connection) => connection.evictReason), ["invalidated"])
       yield* lease.giveBack
       assert.strictEqual(waiting.connection?.id, 2)
       yield* waiting.giveBack
@@ -129,7 +129,7 @@ describe("recycle", () => {
       assert.strictEqual(yield* pool.recycle, 3)
       yield* settle
       assert.deepStrictEqual(
-        (yield* pool.connections).map(({ evicted, generation, state }) => [state, generation, evicted]),
+        (yield* pool.connections).map(({ evictReason, generation, state }) => [state, generation, evictReason]),
         [["idle", 2, undefined], ["idle", 2, undefined], ["in use", 1, "recycled"], ["in use", 1, "recycled"]]
       )
       for (const lease of leases.slice(1)) yield* lease.giveBack

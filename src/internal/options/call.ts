@@ -1,15 +1,11 @@
-/** What a single call may ask for, and what is made of it. */
-import { type Duration, Result } from "effect"
+/** The options of one acquire: what they may be, and how they are checked. */
+import { Result } from "effect"
+import type { AcquireOptions } from "../../PoolConfig.ts"
 import { PoolConfigError } from "../../PoolError.ts"
-import type { LeaseOptions } from "../pool/state.ts"
 import { toMillis } from "./duration.ts"
 import { unless } from "./problems.ts"
 import { check, table } from "./rules.ts"
-
-export interface CallOptions {
-  readonly timeout?: Duration.Input | undefined
-  readonly label?: string | undefined
-}
+import type { CallSettings } from "./settings.ts"
 
 export const callTable = table({
   timeout: { kind: "duration", zero: true },
@@ -20,14 +16,14 @@ export const callTable = table({
  * What the options of a call come to, or the error that the call fails with. They may be anything: a caller without types
  * may have written them, or a bug.
  */
-export const resolve = (pool: string, options: CallOptions): LeaseOptions | PoolConfigError =>
+export const resolve = (pool: string, options: AcquireOptions): CallSettings | PoolConfigError =>
   resolveFast(options) ?? resolveAll(pool, options)
 
-export const isRefused = (options: LeaseOptions | PoolConfigError | undefined): options is PoolConfigError =>
+export const isRefused = (options: CallSettings | PoolConfigError | undefined): options is PoolConfigError =>
   options !== undefined && options instanceof PoolConfigError
 
 /** What valid options come to. Most are valid, and there may be one to each call, so this has no tables. */
-const resolveFast = (options: CallOptions): LeaseOptions | undefined => {
+const resolveFast = (options: AcquireOptions): CallSettings | undefined => {
   try {
     if (typeof options !== "object" || Object.getPrototypeOf(options) !== Object.prototype) return undefined
     for (const field in options) if (field !== "timeout" && field !== "label") return undefined
@@ -43,7 +39,7 @@ const resolveFast = (options: CallOptions): LeaseOptions | undefined => {
   }
 }
 
-const resolveAll = (pool: string, options: unknown): LeaseOptions | PoolConfigError => {
+const resolveAll = (pool: string, options: unknown): CallSettings | PoolConfigError => {
   const { checked: { label, timeout }, problems } = check(callTable, options)
   // An empty label says nothing.
   return Result.merge(unless(pool, problems, { label: label === "" ? undefined : label, timeoutMillis: timeout }))

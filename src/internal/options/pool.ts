@@ -1,10 +1,9 @@
 /** The options of a pool, of its operations, and what they come to. */
 import { Effect, type Result } from "effect"
 import type { PoolConfigError } from "../../PoolError.ts"
-import type { Settings } from "../pool/settings.ts"
-import type { RoundOptions } from "../pool/state.ts"
 import { unless } from "./problems.ts"
 import { check, table } from "./rules.ts"
+import type { RoundSettings, Settings } from "./settings.ts"
 
 export const poolTable = table({
   name: { kind: "text", default: "pool" },
@@ -98,7 +97,7 @@ const checkTable = table({
 })
 
 /** Checks the options of a round of checks. */
-export const resolveCheck = (pool: string, options: unknown): Result.Result<RoundOptions, PoolConfigError> => {
+export const resolveCheck = (pool: string, options: unknown): Result.Result<RoundSettings, PoolConfigError> => {
   const { checked: { concurrency, connect, timeout }, problems } = check(checkTable, options)
   return unless(pool, problems, { concurrency, timeoutMillis: timeout, mayConnect: connect })
 }

@@ -1,7 +1,7 @@
 /**
  * When the next attempt to connect may be made, after attempts that failed and after connections that were no good.
  */
-import type * as PoolEvent from "../../PoolEvent.ts"
+import type { EvictReason } from "../../Connection.ts"
 import { type Entry, type State, upkeepBy } from "./state.ts"
 
 /**
@@ -23,7 +23,7 @@ export const pauseAfter = <C>({ random, settings }: State<C>, failures: number):
     Math.min(settings.connectBackoffMax, settings.connectBackoff * 2 ** (failures - 1)) * (1 - random() / 5)
   )
 
-export const isFault = (reason: PoolEvent.EvictReason | undefined): boolean =>
+export const isFault = (reason: EvictReason | undefined): boolean =>
   reason === "dead" || reason === "invalid" || reason === "reset" || reason === "fatal" || reason === "driver"
 
 /** Whether a connection had been open for less than the longest backoff when its trouble began. */
@@ -37,7 +37,7 @@ export const isYoung = <C>(state: State<C>, entry: Entry<C>, now: number): boole
  * lease did not end well. A few times may be chance; after that it is a failure to connect like any other, with a backoff
  * before the next attempt, or the pool would open one after the other without end.
  */
-export const noteBadStart = <C>(state: State<C>, reason: PoolEvent.EvictReason, now: number): void => {
+export const noteBadStart = <C>(state: State<C>, reason: EvictReason, now: number): void => {
   state.badStarts++
   if (state.badStarts < badStartsForgiven) return
   state.lastFailure = {

@@ -5,8 +5,10 @@
  * step between the two, where an interrupt, or a fiber that has run for its turn, would lose the connection.
  */
 import { Context, Effect, Exit, type Fiber, Scope, type Tracer } from "effect"
+import type { AcquireOptions } from "../../PoolConfig.ts"
 import type { PoolConfigError, PoolError } from "../../PoolError.ts"
 import * as Calls from "../options/call.ts"
+import type { CallSettings } from "../options/settings.ts"
 import * as Runtime from "../runtime.ts"
 import * as Body from "./body.ts"
 import { HeldByFiber } from "./heldByFiber.ts"
@@ -28,7 +30,7 @@ export class Callers<C, E> {
 
   use<A, X, R>(
     f: (connection: C) => Effect.Effect<A, X, R>,
-    options: Calls.CallOptions | undefined
+    options: AcquireOptions | undefined
   ): Effect.Effect<A, X | PoolError<E>, R> {
     return new Use(this, f, options)
   }
@@ -36,7 +38,7 @@ export class Callers<C, E> {
   useSync<A, X>(
     body: (connection: C) => A,
     onThrow: ((thrown: unknown) => X) | undefined,
-    options: Calls.CallOptions | undefined
+    options: AcquireOptions | undefined
   ): Effect.Effect<A, X | PoolError<E>> {
     return new UseSync(this, body, onThrow, options)
   }
@@ -74,7 +76,7 @@ export class Callers<C, E> {
     return exit
   }
 
-  acquire(options: Calls.CallOptions | undefined): Effect.Effect<C, PoolError<E>, Scope.Scope> {
+  acquire(options: AcquireOptions | undefined): Effect.Effect<C, PoolError<E>, Scope.Scope> {
     return Effect.withFiber((fiber) => {
       const { idle, paused, waiters } = this.state
       const work = this.#work
@@ -100,7 +102,7 @@ export class Callers<C, E> {
   }
 
   /** Acquires for a caller that will have to wait, or may be refused. */
-  #acquireLater(scope: Scope.Scope, options: Calls.CallOptions | undefined): Effect.Effect<C, PoolError<E>> {
+  #acquireLater(scope: Scope.Scope, options: AcquireOptions | undefined): Effect.Effect<C, PoolError<E>> {
     return Effect.withFiber((fiber) => {
       const lease = new ScopedLeaseEffect<C, E>(this, fiber, options, scope)
       let own: Scope.Closeable | undefined
@@ -211,12 +213,12 @@ export class Callers<C, E> {
 class Use<C, E, A, X, R> extends Runtime.Step<A, X | PoolError<E>, R> {
   readonly #callers: Callers<C, E>
   readonly #f: (connection: C) => Effect.Effect<A, X, R>
-  readonly #options: Calls.CallOptions | undefined
+  readonly #options: AcquireOptions | undefined
 
   constructor(
     callers: Callers<C, E>,
     f: (connection: C) => Effect.Effect<A, X, R>,
-    options: Calls.CallOptions | undefined
+    options: AcquireOptions | undefined
   ) {
     super()
     this.#callers = callers
@@ -237,13 +239,13 @@ class UseSync<C, E, A, X> extends Runtime.Step<A, X | PoolError<E>, never> {
   readonly #callers: Callers<C, E>
   readonly #body: (connection: C) => A
   readonly #onThrow: ((thrown: unknown) => X) | undefined
-  readonly #options: Calls.CallOptions | undefined
+  readonly #options: AcquireOptions | undefined
 
   constructor(
     callers: Callers<C, E>,
     body: (connection: C) => A,
     onThrow: ((thrown: unknown) => X) | undefined,
-    options: Calls.CallOptions | undefined
+    options: AcquireOptions | undefined
   ) {
     super()
     this.#callers = callers
@@ -267,8 +269,8 @@ class LeaseEffect<C, E, A, X, R> extends Runtime.Step<A, X | PoolError<E>, R> im
   /** What is to be done with the connection; given later where that is seldom needed. */
   f: ((connection: C) => Effect.Effect<A, X, R>) | undefined
   readonly fiber: Fiber.Fiber<unknown, unknown>
-  readonly #given: Calls.CallOptions | undefined
-  options: State.LeaseOptions | undefined = undefined
+  readonly #given: AcquireOptions | undefined
+  options: CallSettings | undefined = undefined
   readonly span: Tracer.AnySpan | undefined
   stage: State.Stage = "new"
   entry: State.Entry<C> | undefined = undefined
@@ -278,7 +280,7 @@ class LeaseEffect<C, E, A, X, R> extends Runtime.Step<A, X | PoolError<E>, R> im
     callers: Callers<C, E>,
     f: ((connection: C) => Effect.Effect<A, X, R>) | undefined,
     fiber: Fiber.Fiber<unknown, unknown>,
-    options: Calls.CallOptions | undefined
+    options: AcquireOptions | undefined
   ) {
     super()
     this.callers = callers
@@ -293,7 +295,7 @@ class LeaseEffect<C, E, A, X, R> extends Runtime.Step<A, X | PoolError<E>, R> im
     return this.#given === undefined ? undefined : this.#resolve(this.#given)
   }
 
-  #resolve(given: Calls.CallOptions): PoolConfigError | undefined {
+  #resolve(given: AcquireOptions): PoolConfigError | undefined {
     const options = Calls.resolve(this.callers.state.settings.name, given)
     if (Calls.isRefused(options)) return options
     this.options = options
@@ -323,7 +325,7 @@ class ScopedLeaseEffect<C, E> extends LeaseEffect<C, E, C, never, never> {
   constructor(
     callers: Callers<C, E>,
     fiber: Fiber.Fiber<unknown, unknown>,
-    options: Calls.CallOptions | undefined,
+    options: AcquireOptions | undefined,
     scope: Scope.Scope
   ) {
     super(callers, Exit.succeed, fiber, options)

@@ -1,11 +1,27 @@
 /** What a round of checks says about the health of a pool. Nothing here is an Effect. */
 import type { DateTime } from "effect"
+import type { ConnectionStats } from "../../ConnectionStats.ts"
 import type { CheckReport, HealthReason, HealthReport, HealthStatus, SideHealth } from "../../HealthReport.ts"
-import { failureText } from "../../PoolError.ts"
+import { type ConnectFailure, failureText } from "../../PoolError.ts"
+
+/** What a round of checks has found, and the state of the pool that its health is judged by. */
+export interface CheckResult extends CheckReport {
+  /** Whether the pool has not begun to shut down. */
+  readonly isOpen: boolean
+  readonly isPaused: boolean
+  /** Rounds of attempts to connect that have failed since one succeeded, and why the last did. */
+  readonly connectFailures: number
+  readonly lastConnectFailure: ConnectFailure<unknown> | undefined
+  /** How long the first in line has waited, in milliseconds; 0 if nobody waits. And how long it may. */
+  readonly longestWaitMillis: number
+  readonly acquireTimeoutMillis: number
+  /** The pool's numbers at the end of the round. */
+  readonly stats: ConnectionStats
+}
 
 /** A check, what it came to, and what has to be remembered of it. */
 export interface Judgement {
-  readonly check: CheckReport
+  readonly check: CheckResult
   readonly report: HealthReport
   /** Callers were turned away: since these were the numbers, and last found by the check at `lastAt`. */
   readonly turnedAway: { readonly since: Turned; readonly lastAt: number } | undefined
@@ -17,7 +33,7 @@ interface Turned {
 }
 
 /** What a check says, given what the one before said. */
-export const judge = (check: CheckReport, before: Judgement | undefined, now: DateTime.Utc): Judgement => {
+export const judge = (check: CheckResult, before: Judgement | undefined, now: DateTime.Utc): Judgement => {
   const turnedAway = turnedAwayBy(check, before, now.epochMilliseconds)
   const reasons = reasonsOf(check, turnedAway?.since)
   const hasReached = check.passed > 0 || check.connected === true
@@ -45,7 +61,7 @@ export const judge = (check: CheckReport, before: Judgement | undefined, now: Da
 }
 
 /** Callers who come together time out together: it is over only when nobody was turned away for as long as one may wait. */
-const turnedAwayBy = (check: CheckReport, before: Judgement | undefined, now: number): Judgement["turnedAway"] => {
+const turnedAwayBy = (check: CheckResult, before: Judgement | undefined, now: number): Judgement["turnedAway"] => {
   if (before === undefined) return undefined
   const { refused, timeouts } = before.check.stats
   if (check.stats.timeouts > timeouts || check.stats.refused > refused) {
@@ -55,7 +71,7 @@ const turnedAwayBy = (check: CheckReport, before: Judgement | undefined, now: nu
   return before.turnedAway !== undefined && now - before.turnedAway.lastAt < calmMillis ? before.turnedAway : undefined
 }
 
-const statusOf = (check: CheckReport, reasons: ReadonlyArray<HealthReason>, hasReached: boolean): HealthStatus => {
+const statusOf = (check: CheckResult, reasons: ReadonlyArray<HealthReason>, hasReached: boolean): HealthStatus => {
   if (!check.isOpen) return "unhealthy"
   if (reasons.length === 0) return "healthy"
   if (hasReached) return "degraded"
@@ -64,7 +80,7 @@ const statusOf = (check: CheckReport, reasons: ReadonlyArray<HealthReason>, hasR
   return isLost ? "unhealthy" : "degraded"
 }
 
-const reasonsOf = (check: CheckReport, since: Turned | undefined): ReadonlyArray<HealthReason> => {
+const reasonsOf = (check: CheckResult, since: Turned | undefined): ReadonlyArray<HealthReason> => {
   const { connectFailures, failed, isOpen, isPaused, lastConnectFailure, passed, stats } = check
   if (!isOpen) return [{ _tag: "Closed" }]
   const reasons: Array<HealthReason> = []
@@ -86,7 +102,7 @@ const reasonsOf = (check: CheckReport, since: Turned | undefined): ReadonlyArray
   return reasons
 }
 
-const errorOf = ({ failed, lastConnectFailure }: CheckReport): string | undefined => {
+const errorOf = ({ failed, lastConnectFailure }: CheckResult): string | undefined => {
   if (lastConnectFailure !== undefined) return failureText(lastConnectFailure)
   const last = failed.at(-1)
   if (last === undefined) return undefined

@@ -1,6 +1,7 @@
 /**
  * How a connection moves from one list to another, and how it leaves the pool.
  */
+import type { EvictReason } from "../../Connection.ts"
 import * as PoolEvent from "../../PoolEvent.ts"
 import * as Deadlines from "../structures/deadlines.ts"
 import * as LinkedList from "../structures/linkedList.ts"
@@ -31,31 +32,31 @@ export const endOperation = <C>(state: State<C>, entry: Entry<C>): void => {
 /** An attempt to open a connection came to nothing. */
 export const giveUpConnecting = <C>(state: State<C>, entry: Entry<C>): void => {
   state.counters.connectFailures++
-  if (entry.evicted !== undefined) state.marked--
+  if (entry.evictReason !== undefined) state.marked--
 }
 
 /** Has a connection leave the pool: now if nobody uses it, else when that ends. */
-export const evict = <C>(state: State<C>, entry: Entry<C>, reason: PoolEvent.EvictReason): void => {
+export const evict = <C>(state: State<C>, entry: Entry<C>, reason: EvictReason): void => {
   if (entry.list === state.idle) close(state, entry, reason)
   else mark(state, entry, reason)
 }
 
-export const mark = <C>(state: State<C>, entry: Entry<C>, reason: PoolEvent.EvictReason): void => {
-  if (entry.evicted !== undefined || entry.list === state.closing) return
-  entry.evicted = reason
+export const mark = <C>(state: State<C>, entry: Entry<C>, reason: EvictReason): void => {
+  if (entry.evictReason !== undefined || entry.list === state.closing) return
+  entry.evictReason = reason
   state.marked++
 }
 
-export const close = <C>(state: State<C>, entry: Entry<C>, reason: PoolEvent.EvictReason): void => {
-  if (entry.evicted === undefined) entry.evicted = reason
+export const close = <C>(state: State<C>, entry: Entry<C>, reason: EvictReason): void => {
+  if (entry.evictReason === undefined) entry.evictReason = reason
   else state.marked--
-  state.counters.evictions[entry.evicted]++
-  report(state, PoolEvent.Evicted({ connection: entry.id, reason: entry.evicted }))
+  state.counters.evictions[entry.evictReason]++
+  report(state, PoolEvent.Evicted({ connection: entry.id, reason: entry.evictReason }))
   begin(state, entry, state.closing)
 }
 
 /** Closes a connection for what was found out about itself. It may never have been any good, or the database is away. */
-export const closeFor = <C>(state: State<C>, entry: Entry<C>, reason: PoolEvent.EvictReason, now: number): void => {
+export const closeFor = <C>(state: State<C>, entry: Entry<C>, reason: EvictReason, now: number): void => {
   if (isFault(reason)) {
     state.isDoubtful = true
     if (entry.isFresh && isYoung(state, entry, now)) noteBadStart(state, reason, now)

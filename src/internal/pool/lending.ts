@@ -5,6 +5,7 @@
  * step that calls it; what is seldom needed is in functions of its own.
  */
 import type { Cause } from "effect"
+import type { EvictReason } from "../../Connection.ts"
 import * as PoolEvent from "../../PoolEvent.ts"
 import * as Deadlines from "../structures/deadlines.ts"
 import * as Histogram from "../structures/histogram.ts"
@@ -31,7 +32,7 @@ export const take = <C>(state: State<C>, lease: Lease<C>, now: number): boolean 
 const giveUp = <C>(
   state: State<C>,
   entry: Entry<C>,
-  verdict: "validate" | PoolEvent.EvictReason,
+  verdict: "validate" | EvictReason,
   now: number
 ): false => {
   if (verdict !== "validate") closeFor(state, entry, verdict, now)
@@ -139,7 +140,7 @@ const leaveLine = <C>(state: State<C>, waiter: Waiter<C>): void => {
 }
 
 /** What may be done with an idle connection now: lend it, validate it first, or evict it. */
-const inspect = <C>(state: State<C>, entry: Entry<C>, now: number): "lend" | "validate" | PoolEvent.EvictReason => {
+const inspect = <C>(state: State<C>, entry: Entry<C>, now: number): "lend" | "validate" | EvictReason => {
   if (now >= entry.expiresAt) return "lifetime"
   if (state.driver.isAlive !== undefined && !isAlive(state, entry)) return "dead"
   return now - entry.checkedAt >= state.settings.validateAfterIdle ? "validate" : "lend"
@@ -193,7 +194,7 @@ export const takeBack = <C>(
   entry.checkedAt = now
   // A connection that leaves need not be clean: closing it ends whatever is open on it.
   if (isDirty && fate(state, entry, now) === undefined) return check(state, entry, state.resetting, now)
-  if (entry.isFresh && endedWell && entry.evicted !== "driver") noteGoodStart(state, entry, now)
+  if (entry.isFresh && endedWell && entry.evictReason !== "driver") noteGoodStart(state, entry, now)
   free(state, entry, now)
 }
 
@@ -201,7 +202,7 @@ export const takeBack = <C>(
 const noteTransaction = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
   const { isInTransaction } = state.driver
   // Of one that was evicted for its faults, what is open is not the fault of its holder.
-  if (isInTransaction === undefined || entry.evicted !== undefined) return
+  if (isInTransaction === undefined || entry.evictReason !== undefined) return
   try {
     if (isInTransaction(entry.connection!)) {
       report(state, PoolEvent.TransactionLeftOpen({ holder: holderOf(entry, now) }))
@@ -249,11 +250,11 @@ const handOver = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
 
 /** Whether `fate` has to be asked; all that most connections are ever asked. */
 const mayLeave = <C>(state: State<C>, entry: Entry<C>, now: number): boolean =>
-  entry.evicted !== undefined || now >= entry.expiresAt || entry.uses >= state.settings.maxUses || state.isSelective
+  entry.evictReason !== undefined || now >= entry.expiresAt || entry.uses >= state.settings.maxUses || state.isSelective
 
 /** Why a connection cannot stay, if it cannot. */
-export const fate = <C>(state: State<C>, entry: Entry<C>, now: number): PoolEvent.EvictReason | undefined => {
-  if (entry.evicted !== undefined) return entry.evicted
+export const fate = <C>(state: State<C>, entry: Entry<C>, now: number): EvictReason | undefined => {
+  if (entry.evictReason !== undefined) return entry.evictReason
   if (state.phase !== "open") return "shutdown"
   if (now >= entry.expiresAt) return "lifetime"
   if (entry.uses >= state.settings.maxUses) return "uses"
@@ -282,7 +283,7 @@ export const settle = <C>(state: State<C>, now: number): void => {
   openMissing(state, now)
 }
 
-export const leaveFor = <C>(state: State<C>, entry: Entry<C>, reason: PoolEvent.EvictReason, now: number): void => {
+export const leaveFor = <C>(state: State<C>, entry: Entry<C>, reason: EvictReason, now: number): void => {
   closeFor(state, entry, reason, now)
   settle(state, now)
 }

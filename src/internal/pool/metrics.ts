@@ -3,7 +3,7 @@
  * pool when somebody asks; nothing is written as things happen.
  */
 import { Context, Metric } from "effect"
-import type { EvictReason } from "../../PoolEvent.ts"
+import type { EvictReason } from "../../Connection.ts"
 import * as PoolMetrics from "../../PoolMetrics.ts"
 import * as Histogram from "../structures/histogram.ts"
 import type { State } from "./state.ts"

@@ -108,7 +108,7 @@ const hasLive = <C>(state: State<C>): boolean =>
   hasStaying(state.idle) || hasStaying(state.validating) || hasStaying(state.resetting) || hasStaying(state.inUse)
 
 const hasStaying = <C>(list: LinkedList.LinkedList<Entry<C>>): boolean => {
-  for (const entry of LinkedList.members(list)) if (entry.evicted === undefined) return true
+  for (const entry of LinkedList.members(list)) if (entry.evictReason === undefined) return true
   return false
 }
 
@@ -116,7 +116,7 @@ const hasStaying = <C>(list: LinkedList.LinkedList<Entry<C>>): boolean => {
 const holdsAllLive = <C>(state: State<C>, lease: Lease<C>): boolean => {
   if (hasStaying(state.idle) || hasStaying(state.validating) || hasStaying(state.resetting)) return false
   for (const entry of LinkedList.members(state.inUse)) {
-    if (entry.evicted === undefined && !isHeldBy(lease, entry.lease!)) return false
+    if (entry.evictReason === undefined && !isHeldBy(lease, entry.lease!)) return false
   }
   return true
 }

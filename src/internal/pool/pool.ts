@@ -4,12 +4,14 @@
  */
 import { type Context, Deferred, Effect, type Scope } from "effect"
 import type { ConnectionFactory } from "../../ConnectionFactory.ts"
-import type { CheckReport } from "../../HealthReport.ts"
+import type { ShutdownReport } from "../../ConnectionStats.ts"
+import type { AcquireOptions } from "../../PoolConfig.ts"
 import type { ConnectError, ConnectFailure, PoolError } from "../../PoolError.ts"
 import * as PoolEvent from "../../PoolEvent.ts"
-import type { CallOptions } from "../options/call.ts"
+import type { RoundSettings, Settings } from "../options/settings.ts"
 import * as Deadlines from "../structures/deadlines.ts"
 import { Callers } from "./callers.ts"
+import type { CheckResult } from "./health.ts"
 import * as Leaving from "./leaving.ts"
 import * as Lending from "./lending.ts"
 import * as Line from "./line.ts"
@@ -19,18 +21,10 @@ import * as Operator from "./operator.ts"
 import * as Outcomes from "./outcomes.ts"
 import * as Refusals from "./refusals.ts"
 import * as Rounds from "./rounds.ts"
-import type { Settings } from "./settings.ts"
 import * as Ladder from "./shutdown.ts"
 import * as State from "./state.ts"
 import * as View from "./view.ts"
 import { guarded, Work } from "./work.ts"
-
-export interface ShutdownReport {
-  readonly returned: number
-  readonly interrupted: number
-  readonly revoked: number
-  readonly abandoned: number
-}
 
 interface Shutdown {
   readonly ladder: Ladder.Ladder
@@ -68,7 +62,7 @@ export class Pool<C, E> {
 
   use<A, X, R>(
     f: (connection: C) => Effect.Effect<A, X, R>,
-    options: CallOptions | undefined
+    options: AcquireOptions | undefined
   ): Effect.Effect<A, X | PoolError<E>, R> {
     return this.#callers.use(f, options)
   }
@@ -76,12 +70,12 @@ export class Pool<C, E> {
   useSync<A, X>(
     body: (connection: C) => A,
     onThrow: ((thrown: unknown) => X) | undefined,
-    options: CallOptions | undefined
+    options: AcquireOptions | undefined
   ): Effect.Effect<A, X | PoolError<E>> {
     return this.#callers.useSync(body, onThrow, options)
   }
 
-  acquire(options: CallOptions | undefined): Effect.Effect<C, PoolError<E>, Scope.Scope> {
+  acquire(options: AcquireOptions | undefined): Effect.Effect<C, PoolError<E>, Scope.Scope> {
     return this.#callers.acquire(options)
   }
 
@@ -174,10 +168,10 @@ export class Pool<C, E> {
   }
 
   /** Validates all idle connections, and waits until all have answered. */
-  check(options: State.RoundOptions): Effect.Effect<CheckReport> {
-    return Effect.callback<CheckReport>((resume) => {
+  check(options: RoundSettings): Effect.Effect<CheckResult> {
+    return Effect.callback<CheckResult>((resume) => {
       const { state } = this
-      const round = new State.Round<C>(options, () => resume(Effect.succeed(this.#checkReport(round))))
+      const round = new State.Round<C>(options, () => resume(Effect.succeed(this.#checkResult(round))))
       this.#work.change((now) => {
         if (state.phase === "open") Rounds.beginRound(state, round, now)
         else state.finished.push(round)
@@ -191,7 +185,7 @@ export class Pool<C, E> {
     })
   }
 
-  #checkReport({ busy, connected, failed, passed }: State.Round<C>): CheckReport {
+  #checkResult({ busy, connected, failed, passed }: State.Round<C>): CheckResult {
     const { state } = this
     const { lastFailure } = state
     const first = state.waiters.head

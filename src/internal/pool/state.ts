@@ -22,13 +22,14 @@
  * these functions. Nothing in them is an Effect.
  */
 import type { Fiber, Scope, Tracer } from "effect"
+import type { EvictReason } from "../../Connection.ts"
 import type { ConnectionFactory } from "../../ConnectionFactory.ts"
 import type { ConnectFailure, Holder, PoolError } from "../../PoolError.ts"
 import type * as PoolEvent from "../../PoolEvent.ts"
+import type { CallSettings, RoundSettings, Settings } from "../options/settings.ts"
 import * as Deadlines from "../structures/deadlines.ts"
 import * as Histogram from "../structures/histogram.ts"
 import * as LinkedList from "../structures/linkedList.ts"
-import type { Settings } from "./settings.ts"
 
 /** One connection of the pool, from the attempt to open it until it is closed. */
 export class Entry<C> extends Deadlines.Timed<Entry<C>> {
@@ -60,7 +61,7 @@ export class Entry<C> extends Deadlines.Timed<Entry<C>> {
   lentAt = 0
   isReported = false
   /** Why it leaves the pool as soon as nobody uses it. */
-  evicted: PoolEvent.EvictReason | undefined = undefined
+  evictReason: EvictReason | undefined = undefined
   /** The round that the validation under way belongs to, if it is not for a caller. */
   round: Round<C> | undefined = undefined
   /** Whether it is in `starting`. */
@@ -83,15 +84,10 @@ export class Entry<C> extends Deadlines.Timed<Entry<C>> {
 
 export type Stage = "new" | "waiting" | "granted" | "refused" | "held" | "ended"
 
-export interface LeaseOptions {
-  readonly label: string | undefined
-  readonly timeoutMillis: number | undefined
-}
-
 /** One caller: what it asked for, how far it got, and what it holds. */
 export interface Lease<C> {
   readonly fiber: Fiber.Fiber<unknown, unknown>
-  readonly options: LeaseOptions | undefined
+  readonly options: CallSettings | undefined
   /** The scope that the lease belongs to, if it may outlive the fiber that took it, and be ended by another. */
   readonly scope: Scope.Scope | undefined
   /** The scope that its fiber is in now. */
@@ -146,18 +142,12 @@ export class Round<C> {
   attempt: Entry<C> | undefined = undefined
   connected: boolean | undefined = undefined
 
-  constructor(options: RoundOptions, resume: () => void) {
+  constructor(options: RoundSettings, resume: () => void) {
     this.concurrency = options.concurrency
     this.timeoutMillis = options.timeoutMillis
     this.mayConnect = options.mayConnect
     this.resume = resume
   }
-}
-
-export interface RoundOptions {
-  readonly concurrency: number
-  readonly timeoutMillis: number | undefined
-  readonly mayConnect: boolean
 }
 
 /** What the state may ask of the driver: functions that answer at once. */
@@ -171,7 +161,7 @@ export type Driver<C> =
 
 type Counters =
   & { -readonly [K in Counted]: number }
-  & { readonly evictions: Record<PoolEvent.EvictReason, number> }
+  & { readonly evictions: Record<EvictReason, number> }
 
 type Counted =
   | "checkouts"
@@ -209,7 +199,7 @@ export class State<C> {
   readonly closing = new LinkedList.LinkedList<Entry<C>>()
   /** Whether a connection may have to leave for a reason that is not its own. */
   isSelective: boolean
-  /** Entries outside `closing` that are marked `evicted`. */
+  /** Entries outside `closing` that are marked with an `evictReason`. */
   marked = 0
   /** The latest attempt to connect that has succeeded: those that began before it, and still run, are overtaken. */
   newestConnected = 0

@@ -53,7 +53,7 @@ export const connections = <C>(state: State<C>, now: number): ReadonlyArray<Conn
         uses: entry.uses,
         ageMillis: now - (entry.connectedAt ?? entry.startedAt),
         idleMillis: now - (list === state.inUse ? entry.lentAt : entry.idleSince),
-        evicted: entry.evicted
+        evictReason: entry.evictReason
       })
     }
   }
@@ -66,7 +66,7 @@ export const connections = <C>(state: State<C>, now: number): ReadonlyArray<Conn
   return found
 }
 
-const isBroken = <C>(entry: Entry<C>): boolean => entry.connectedAt === undefined || isFault(entry.evicted)
+const isBroken = <C>(entry: Entry<C>): boolean => entry.connectedAt === undefined || isFault(entry.evictReason)
 
 /** What the caller is waiting for: what is nearest to being lent serves whoever came first. */
 export const phaseOf = <C>(state: State<C>, waiter: Waiter<C>): AcquirePhase => {

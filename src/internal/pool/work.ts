@@ -7,6 +7,7 @@
  */
 import { Context, Effect, type Fiber, Random, Scheduler, Tracer } from "effect"
 import type { ConnectionFactory } from "../../ConnectionFactory.ts"
+import type { Settings } from "../options/settings.ts"
 import * as AsyncContext from "../structures/asyncContext.ts"
 import * as Deadlines from "../structures/deadlines.ts"
 import * as LinkedList from "../structures/linkedList.ts"
@@ -16,7 +17,6 @@ import * as Lending from "./lending.ts"
 import * as Line from "./line.ts"
 import { logOf } from "./log.ts"
 import * as Refusals from "./refusals.ts"
-import type { Settings } from "./settings.ts"
 import * as State from "./state.ts"
 import * as Upkeep from "./upkeep.ts"
 

@@ -23,6 +23,7 @@ import {
 } from "../../TransactionError.ts"
 import { toMillis } from "../options/duration.ts"
 import { show } from "../options/rules.ts"
+import * as Door from "../pool/door.ts"
 import { heldByFiber } from "../pool/heldByFiber.ts"
 import * as Control from "./controlDeadline.ts"
 import { connectionOf, type Level, Running, type Setting } from "./level.ts"
@@ -86,7 +87,7 @@ export const make = <C, Isolation extends string, E, Own extends object>(
     pool: name,
     isTransaction: dialect.isTransaction,
     reasonOfLoss: dialect.reasonOfLoss,
-    turnTimeoutMillis: pool["~acquireTimeoutMillis"] ?? Infinity
+    turnTimeoutMillis: Door.of(pool)?.acquireTimeoutMillis ?? Infinity
   }
   const isCurable = isCurableFor(dialect.isCurable)
   const allOptions = tableOf(dialect)

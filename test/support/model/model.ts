@@ -252,8 +252,8 @@ const compare = (model: Model, { faulty, pool }: Real) =>
     assert.strictEqual((yield* faulty.counters).leased, inUse)
     // After a resize, more than max may be in use, being opened or closed; they leave as that ends.
     if (!model.isShrunk) assert.isAtMost(total, model.max, text)
-    const staying = (yield* pool.connections).filter(({ evicted, state }) =>
-      evicted === undefined && state !== "closing" && state !== "error"
+    const staying = (yield* pool.connections).filter(({ evictReason, state }) =>
+      evictReason === undefined && state !== "closing" && state !== "error"
     )
     if (staying.length > model.max) assert.strictEqual(idle, 0, `kept beyond max: ${text}`)
     if (model.now >= model.closedAt) {

@@ -23,3 +23,18 @@ export interface Settings {
   readonly leakThreshold: number
   readonly metrics: boolean
 }
+
+/** What a call asks for, checked. */
+export interface CallSettings {
+  readonly label: string | undefined
+  readonly timeoutMillis: number | undefined
+}
+
+/** How a round validates idle connections, checked. */
+export interface RoundSettings {
+  /** How many may be asked at the same time, and how long each may take if not `validateTimeout`. */
+  readonly concurrency: number
+  readonly timeoutMillis: number | undefined
+  /** Whether to open a connection if none is found that works. */
+  readonly mayConnect: boolean
+}
