@@ -1,13 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Latch } from "effect"
 import { Sweep } from "effect-connection-pool/testing"
-import { type Request, Turn, Waits } from "../../src/internal/transaction/turn.ts"
+import { type Request, Turn, TurnDeadlines } from "../../src/internal/transaction/turn.ts"
 
 const request: Request = { operation: "b", label: undefined, timeoutMillis: Infinity }
 
 /** A turn whose waits have no deadline. */
 const make = () => {
-  const turn = new Turn(new Waits())
+  const turn = new Turn(new TurnDeadlines())
   return {
     get isFree() {
       return turn.isFree

@@ -1,4 +1,4 @@
-/** The deadline of what begins and ends transactions, where the database is not in this process. */
+/** The deadline of the statements that begin and end transactions, where the database is not in this process. */
 import { Cause, Deferred, Effect, Exit, type Fiber } from "effect"
 import { ConnectionError, isSqlError, SqlError, UnknownError } from "effect/sql/SqlError"
 import { ControlTimeout } from "../../TransactionError.ts"
@@ -6,9 +6,11 @@ import { ControlTimeout } from "../../TransactionError.ts"
 type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 /**
- * Waits for a control statement, at most for its deadline. The statement is run beside the caller, for it may hang where
- * nothing can interrupt it; then it is left alone. With `restore`, the interrupt of the caller is passed on to it, and the
- * caller waits for what it makes of that, still within the deadline.
+ * Waits for the answer of a control statement, at most for its deadline.
+ *
+ * The statement runs in a fiber of its own, because it may hang where nothing can interrupt it; then that fiber is left
+ * behind. With `restore`, an interrupt of the caller is passed on to the statement, and the caller waits for its exit, still
+ * within the deadline.
  */
 export const answered = <A>(
   operation: string,
@@ -18,7 +20,7 @@ export const answered = <A>(
 ): Effect.Effect<A, SqlError> => {
   if (millis === Infinity) return statement
   return Effect.uninterruptible(Effect.gen(function*() {
-    // What may be interrupted of a statement with `restore` says so itself; the rest is carried out, and its answer counts.
+    // With `restore`, the statement marks the parts of it that may be interrupted; the rest is carried out.
     const running = yield* Effect.forkDetach(statement, {
       startImmediately: true,
       uninterruptible: restore !== undefined
@@ -59,7 +61,7 @@ const unanswered = (operation: string, millis: number): SqlError => {
 export const isUnanswered = (error: unknown): boolean =>
   isSqlError(error) && error.reason.cause instanceof ControlTimeout
 
-/** What a control statement failed with, as an error; whatever that was. */
+/** Turns the cause of a failed control statement into a `SqlError`. */
 export const toError = (cause: Cause.Cause<SqlError>): SqlError => {
   const error = Cause.squash(cause)
   if (isSqlError(error)) return error

@@ -1,64 +1,64 @@
 /**
- * One transaction on one connection, and the levels in it: the transaction itself at depth 0, and a savepoint at each
- * depth below. At most one level is open at each depth, for siblings take turns; so they form a stack.
+ * The levels of a transaction on one connection: the transaction itself at depth 0, and a savepoint at each depth above.
  *
- * A fiber is at the level whose body it was started in. What it runs there is refused once that level has ended, and waits
- * as long as another fiber has a savepoint open above it, whose rollback would undo it.
+ * Siblings take turns, so at most one level is open at each depth, and the open levels form a stack. A fiber is at the level
+ * whose body it was started in. Its statements are refused once that level has ended. They wait while another fiber has a
+ * savepoint open above the level, for the rollback of that savepoint would undo them.
  */
 import { Cause, Effect, Exit, Fiber, identity } from "effect"
 import { isSqlError } from "effect/sql/SqlError"
 import type { Mode, TransactionConnection } from "../../Transaction.ts"
 import { TransactionEndedError, TransactionLostError, TransactionTurnTimeoutError } from "../../TransactionError.ts"
 import { withFiber } from "../step.ts"
-import { type Request, Turn, Waits } from "./turn.ts"
+import { type Request, Turn, TurnDeadlines } from "./turn.ts"
 
-/** What is the same for all transactions of a database. */
-export interface Setting<C> {
+/** The settings that all transactions of a database share. */
+export interface DatabaseSettings<C> {
   readonly pool: string
   readonly isTransaction: (connection: C) => boolean
-  /** Why a transaction has ended by itself, if the driver knows. */
+  /** Why a transaction has ended by itself, if the driver knows the reason. */
   readonly reasonOfLoss: ((connection: C) => string | undefined) | undefined
   /** How long a fiber waits for its turn in a transaction. */
   readonly turnTimeoutMillis: number
 }
 
-/** A transaction that is open, or was. */
-export class Running<C> {
-  readonly setting: Setting<C>
+/** A transaction that is open, or was open. */
+export class OpenTransaction<C> {
+  readonly database: DatabaseSettings<C>
   readonly connection: C
   readonly mode: Mode
-  /** The options that only its dialect knows. */
+  /** Its options that only the dialect knows. */
   readonly own: object
-  /** Those that are open, outermost first. */
+  /** The levels that are open, the outermost first. */
   readonly levels: Array<Level<C>> = []
-  /** How it was lost, once it has ended by itself. */
+  /** The error of all later statements, once the transaction has ended by itself. */
   lost: TransactionLostError | undefined = undefined
-  /** Whether nothing may be said on its connection any more, which does not answer. */
+  /** Whether its connection no longer answers, so that no statement may be sent on it. */
   isAbandoned = false
-  readonly waits = new Waits()
+  readonly turnDeadlines = new TurnDeadlines()
 
-  constructor(setting: Setting<C>, connection: C, mode: Mode, own: object) {
-    this.setting = setting
+  constructor(database: DatabaseSettings<C>, connection: C, mode: Mode, own: object) {
+    this.database = database
     this.connection = connection
     this.mode = mode
     this.own = own
   }
 
   get pool(): string {
-    return this.setting.pool
+    return this.database.pool
   }
 
-  /** Begins a level above the one that is open. */
-  open(fiber: Fiber.Fiber<unknown, unknown>): Level<C> {
+  /** Opens a level above the open levels. */
+  openLevel(fiber: Fiber.Fiber<unknown, unknown>): Level<C> {
     const level = new Level(this, this.levels.length, fiber)
     this.levels.push(level)
     return level
   }
 
-  /** Looks whether the transaction is still there, after a statement that may have been what ended it. */
+  /** Notices that the database has ended the transaction, after a statement that may have been the reason. */
   notice(statement?: string, error?: unknown): void {
-    if (this.lost !== undefined || this.setting.isTransaction(this.connection)) return
-    this.lose(statement, error, this.setting.reasonOfLoss?.(this.connection))
+    if (this.lost !== undefined || this.database.isTransaction(this.connection)) return
+    this.lose(statement, error, this.database.reasonOfLoss?.(this.connection))
   }
 
   lose(statement: string | undefined, error: unknown, reason: string | undefined): void {
@@ -72,63 +72,63 @@ export class Running<C> {
 }
 
 export class Level<C> {
-  readonly running: Running<C>
+  readonly transaction: OpenTransaction<C>
   readonly depth: number
-  /** Who has begun it, and runs its body. */
+  /** The fiber that opened the level and runs its body. */
   readonly fiber: Fiber.Fiber<unknown, unknown>
   isOpen = true
-  /** Held by the level above for as long as that is open. */
+  /** The turn that the level above holds while it is open. */
   readonly turn: Turn
 
-  constructor(running: Running<C>, depth: number, fiber: Fiber.Fiber<unknown, unknown>) {
-    this.running = running
+  constructor(transaction: OpenTransaction<C>, depth: number, fiber: Fiber.Fiber<unknown, unknown>) {
+    this.transaction = transaction
     this.depth = depth
     this.fiber = fiber
-    this.turn = new Turn(running.waits)
+    this.turn = new Turn(transaction.turnDeadlines)
   }
 
-  /** Runs an effect while nobody else has the turn. */
+  /** Runs an effect while no other fiber has the turn. */
   take<A, E, R, E2>(
     effect: Effect.Effect<A, E, R>,
     request: Request,
     present: (error: TransactionTurnTimeoutError) => E2
   ): Effect.Effect<A, E | E2, R> {
-    const { pool } = this.running
+    const { pool } = this.transaction
     return this.turn.take(effect, request, (late) => present(new TransactionTurnTimeoutError({ pool, ...late })))
   }
 
-  /** What a statement wants its turn for. */
+  /** The request of a statement for its turn. */
   request(operation: string): Request {
-    return { operation, label: undefined, timeoutMillis: this.running.setting.turnTimeoutMillis }
+    return { operation, label: undefined, timeoutMillis: this.transaction.database.turnTimeoutMillis }
   }
 
-  /** The level above it, if one is open. */
+  /** The level above this one, if it is open. */
   get above(): Level<C> | undefined {
-    return this.running.levels[this.depth + 1]
+    return this.transaction.levels[this.depth + 1]
   }
 
-  /** Ends it, and with it all above; those who are in them find out. */
+  /** Ends this level and all levels above it. The fibers that are in them get an error with their next statement. */
   end(): void {
     if (!this.isOpen) return
-    for (const level of this.running.levels.splice(this.depth)) {
+    for (const level of this.transaction.levels.splice(this.depth)) {
       level.isOpen = false
       level.turn.end()
     }
   }
 
-  /** Why nothing may be run here any more, if so. */
+  /** Why a statement is refused at this level, if it is refused. */
   refusal(operation: string): TransactionEndedError | TransactionLostError | undefined {
-    if (!this.isOpen) return new TransactionEndedError({ pool: this.running.pool, operation })
-    this.running.notice()
-    return this.running.lost
+    if (!this.isOpen) return new TransactionEndedError({ pool: this.transaction.pool, operation })
+    this.transaction.notice()
+    return this.transaction.lost
   }
 
-  /** Whether the fiber has itself begun a level above, and would wait for itself. */
+  /** Whether the fiber has itself opened a level above this one, so that it would wait for itself. */
   isBelow(fiber: Fiber.Fiber<unknown, unknown>): boolean {
-    return this.running.levels.some((level) => level.depth > this.depth && level.fiber === fiber)
+    return this.transaction.levels.some((level) => level.depth > this.depth && level.fiber === fiber)
   }
 
-  /** Whether the fiber may go on at this level now. */
+  /** Whether the fiber may run a statement at this level without waiting. */
   isTurnOf(fiber: Fiber.Fiber<unknown, unknown>): boolean {
     return this.turn.isFree || this.isBelow(fiber)
   }
@@ -180,21 +180,21 @@ const step = <C, A, E>(
   try {
     return Exit.succeed(stepUnsafe(level, statement, (connection) => f(connection, fiber)))
   } catch (thrown) {
-    const isOurs = thrown instanceof TransactionEndedError || thrown instanceof TransactionLostError
-    return Exit.fail(isOurs ? thrown : failure(thrown))
+    const isRefusal = thrown instanceof TransactionEndedError || thrown instanceof TransactionLostError
+    return Exit.fail(isRefusal ? thrown : failure(thrown))
   }
 }
 
 const stepUnsafe = <C, A>(level: Level<C>, statement: string, f: (connection: C) => A): A => {
   const refusal = level.refusal(statement)
   if (refusal !== undefined) throw refusal
-  const { running } = level
+  const { transaction } = level
   try {
-    const value = f(running.connection)
-    running.notice(statement)
+    const value = f(transaction.connection)
+    transaction.notice(statement)
     return value
   } catch (thrown) {
-    running.notice(statement, thrown)
+    transaction.notice(statement, thrown)
     throw thrown
   }
 }
@@ -207,9 +207,9 @@ const steps = <C, A, E, R>(
   Effect.suspend(() => {
     const refusal = level.refusal(statement)
     if (refusal !== undefined) return Effect.fail(refusal)
-    const { running } = level
-    return Effect.onExitPrimitive(f(running.connection), (exit) => {
-      running.notice(statement, Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined)
+    const { transaction } = level
+    return Effect.onExitPrimitive(f(transaction.connection), (exit) => {
+      transaction.notice(statement, Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined)
       return undefined
     })
   })

@@ -1,4 +1,4 @@
-/** What a transaction asks for: checked, and what is made of it. */
+/** The options of a transaction, and the settings that they become once they are checked. */
 import { type Fiber, Schedule } from "effect"
 import { BeginTransaction } from "effect/sql/SqlClient"
 import type { Mode, Options } from "../../Transaction.ts"
@@ -8,9 +8,10 @@ import { toMillis } from "../options/duration.ts"
 import { check, problem, type Rules, show, type Table, table } from "../options/rules.ts"
 import type { Dialect } from "./dialect.ts"
 
-/** What a transaction is begun as, and with which statement if that is the application's own. */
-export interface Plan<Isolation extends string> {
+/** The checked options of one transaction. */
+export interface TransactionSettings<Isolation extends string> {
   readonly mode: Mode<Isolation>
+  /** The statement that begins the transaction, if the application gives its own. */
   readonly statement: string | undefined
   /** The options that only the dialect knows. */
   readonly own: object
@@ -18,30 +19,31 @@ export interface Plan<Isolation extends string> {
   readonly timeoutMillis: number | undefined
 }
 
-/** The transaction around another. */
+/** The transaction around this one. */
 interface Outer {
   readonly mode: Mode
   readonly own: object
 }
 
-export const planOf = <Isolation extends string>(
+/** Makes the settings of a transaction from options that `problemOf` has accepted. */
+export const settingsOf = <Isolation extends string>(
   dialect: Dialect<never, Isolation, never>,
-  wanted: Options<Isolation>,
+  given: Options<Isolation>,
   fiber: Fiber.Fiber<unknown, unknown>,
   outer: Outer | undefined
-): Plan<Isolation> => {
-  const { isolation, label, readOnly, timeout } = wanted
+): TransactionSettings<Isolation> => {
+  const { isolation, label, readOnly, timeout } = given
   const rest = {
-    own: outer?.own ?? ownOf(dialect, wanted),
-    // An empty one says nothing.
+    own: outer?.own ?? ownOf(dialect, given),
+    // An empty label counts as none.
     label: label === "" ? undefined : label,
     timeoutMillis: timeout === undefined ? undefined : toMillis(timeout)
   }
   if (outer !== undefined) return { mode: outer.mode as Mode<Isolation>, statement: undefined, ...rest }
-  // What this transaction asks for comes before what is provided for all.
+  // The options of this transaction come before the statement that the application provides for all.
   const statement = isolation === undefined && readOnly === undefined ? fiber.getRef(BeginTransaction) : undefined
   if (statement !== undefined) return { mode: dialect.modeOf(statement), statement, ...rest }
-  return { mode: modeOf(dialect, wanted), statement, ...rest }
+  return { mode: modeOf(dialect, given), statement, ...rest }
 }
 
 const modeOf = <Isolation extends string>(
@@ -52,18 +54,18 @@ const modeOf = <Isolation extends string>(
   return { isolation: isolation ?? standard, readOnly: readOnly === true }
 }
 
-const ownOf = <Isolation extends string>(dialect: Dialect<never, Isolation, never>, wanted: object): object => {
+const ownOf = <Isolation extends string>(dialect: Dialect<never, Isolation, never>, given: object): object => {
   const fields: ReadonlyArray<string> = dialect.own?.fields ?? []
   return fields.length === 0
     ? none
     : Object.fromEntries(
-      Object.entries(wanted).filter(([field, value]) => fields.includes(field) && value !== undefined)
+      Object.entries(given).filter(([field, value]) => fields.includes(field) && value !== undefined)
     )
 }
 
 const none = {}
 
-/** The options that transactions of a database have, as data. */
+/** The rules for the options of a database's transactions. */
 export const tableOf = <Isolation extends string>(dialect: Dialect<never, Isolation, never>): OptionsTable =>
   table<Rules>({
     isolation: { kind: "choice", of: dialect.isolations },
@@ -75,46 +77,46 @@ export const tableOf = <Isolation extends string>(dialect: Dialect<never, Isolat
 
 export type OptionsTable = Table<Rules>
 
-/** What it may be, its dialect says. */
+/** The rule for an option of the dialect: `OwnOptions.check` decides about its value. */
 const anything = { kind: "value", accepts: () => true, mustBe: "anything" } as const
 
-/** What is wrong with the options, if anything is: the first thing found. */
+/** Checks the options: gives the first problem found, if there is one. */
 export const problemOf = <Isolation extends string>(
   pool: string,
   dialect: Dialect<never, Isolation, never>,
   options: OptionsTable,
-  wanted: Options<Isolation>,
+  given: Options<Isolation>,
   outer: Outer | undefined
 ): TransactionOptionsError | undefined => {
-  const [found] = check(options, wanted).problems
+  const [found] = check(options, given).problems
   if (found !== undefined) {
     const { field, message, value } = found
     return new TransactionOptionsError({ pool, field, value, problem: message })
   }
-  const refused = (field: string, given: unknown, mustBe: string) => {
-    const { message, value } = problem(field, given, mustBe)
+  const invalid = (field: string, found: unknown, mustBe: string) => {
+    const { message, value } = problem(field, found, mustBe)
     return new TransactionOptionsError({ pool, field, value, problem: message })
   }
-  const { isolation, readOnly } = wanted
+  const { isolation, readOnly } = given
   if (outer !== undefined) {
     const { mode } = outer
     if (isolation !== undefined && isolation !== mode.isolation) {
-      return refused("isolation", isolation, `${show(mode.isolation)}, which the transaction around it has`)
+      return invalid("isolation", isolation, `${show(mode.isolation)}, which the transaction around it has`)
     }
     if (readOnly !== undefined && readOnly !== mode.readOnly) {
-      return refused("readOnly", readOnly, `${show(mode.readOnly)}, as for the transaction around it`)
+      return invalid("readOnly", readOnly, `${show(mode.readOnly)}, as for the transaction around it`)
     }
   } else if (readOnly === true && isolation !== undefined && !dialect.readOnlyIsolations.includes(isolation)) {
-    return refused(
+    return invalid(
       "isolation",
       isolation,
       `${dialect.readOnlyIsolations.map(show).join(" or ")} where readOnly is true`
     )
   }
   const own = dialect.own?.check(
-    ownOf(dialect, wanted) as never,
-    outer?.mode ?? modeOf(dialect, wanted),
+    ownOf(dialect, given) as never,
+    outer?.mode ?? modeOf(dialect, given),
     outer?.own as never
   )
-  return own && refused(own.field, own.value, own.mustBe)
+  return own && invalid(own.field, own.value, own.mustBe)
 }

@@ -1,20 +1,19 @@
-/** Whose turn it is on something that fibers use one after the other: theirs in order of arrival, until it ends. */
+/** Gives fibers their turns on something that only one of them may use at a time, in order of arrival. */
 import { Effect, type Fiber, type Tracer } from "effect"
 import type { TurnHolder } from "../../TransactionError.ts"
 import * as Deadlines from "../structures/deadlines.ts"
 import * as LinkedList from "../structures/linkedList.ts"
 import * as Alarm from "../structures/timer.ts"
 
-/** What a fiber wants its turn for. */
+/** What a fiber asks for its turn with. */
 export interface Request {
-  /** What it does, for the errors of others. */
+  /** What the fiber does in its turn. It is named in the errors of fibers that wait for it. */
   readonly operation: string
   readonly label: string | undefined
-  /** How long it waits at most. */
   readonly timeoutMillis: number
 }
 
-/** What a fiber is told whose turn did not come in time. */
+/** Why a fiber did not get its turn within its deadline. */
 export interface Late {
   readonly operation: string
   readonly waitedMillis: number
@@ -22,9 +21,9 @@ export interface Late {
   readonly holder: TurnHolder
 }
 
-/** The deadlines of all who wait in one transaction. */
-export class Waits {
-  readonly #deadlines = new Deadlines.Deadlines<Place>()
+/** The deadlines of all tickets in the lines of one transaction. */
+export class TurnDeadlines {
+  readonly #deadlines = new Deadlines.Deadlines<Ticket>()
   #alarm: Alarm.Alarm | undefined
 
   now(fiber: Fiber.Fiber<unknown, unknown>): number {
@@ -32,26 +31,26 @@ export class Waits {
     return this.#alarm.now()
   }
 
-  add(place: Place, now: number): void {
-    Deadlines.add(this.#deadlines, place, now, place.request.timeoutMillis)
+  add(ticket: Ticket, now: number): void {
+    Deadlines.add(this.#deadlines, ticket, now, ticket.request.timeoutMillis)
     this.#setAlarm()
   }
 
-  cancel(place: Place): void {
-    if (place.row === undefined) return
-    Deadlines.cancel(this.#deadlines, place)
+  cancel(ticket: Ticket): void {
+    if (ticket.row === undefined) return
+    Deadlines.cancel(this.#deadlines, ticket)
     this.#setAlarm()
   }
 
   #ring(now: number): void {
-    // Those that are late are told so before any of them leaves the line.
-    const late: Array<Place> = []
+    // No ticket leaves the line before all late tickets are known.
+    const late: Array<Ticket> = []
     for (;;) {
-      const place = Deadlines.takeDue(this.#deadlines, now)
-      if (place === undefined) break
-      late.push(place)
+      const ticket = Deadlines.takeDue(this.#deadlines, now)
+      if (ticket === undefined) break
+      late.push(ticket)
     }
-    for (const place of late) place.expire?.(now)
+    for (const ticket of late) ticket.expire?.(now)
     this.#setAlarm()
   }
 
@@ -62,18 +61,19 @@ export class Waits {
   }
 }
 
-class Place extends Deadlines.Timed<Place> {
+/** The place of a fiber in the line, and later its turn. */
+class Ticket extends Deadlines.Timed<Ticket> {
   readonly fiber: Fiber.Fiber<unknown, unknown>
   readonly request: Request
   readonly span: Tracer.AnySpan | undefined
   isHolding = false
-  /** Since when, if it is holding. */
+  /** The time at which its turn began, while it has the turn. */
   heldFrom = 0
-  /** Continues the one who waits. */
+  /** Lets the waiting fiber go on. */
   wake: (() => void) | undefined = undefined
-  /** Ends the wait, which has been too long. */
+  /** Ends the wait at its deadline. */
   expire: ((now: number) => void) | undefined = undefined
-  /** Looks no longer whether the fiber has ended. */
+  /** Stops watching whether the fiber has ended. */
   forget: (() => void) | undefined = undefined
 
   constructor(fiber: Fiber.Fiber<unknown, unknown>, request: Request) {
@@ -85,23 +85,23 @@ class Place extends Deadlines.Timed<Place> {
 }
 
 export class Turn {
-  readonly #waits: Waits
-  #holder: Place | undefined
+  readonly #deadlines: TurnDeadlines
+  #holder: Ticket | undefined
   #hasEnded = false
-  readonly #line = new LinkedList.LinkedList<Place>()
+  readonly #line = new LinkedList.LinkedList<Ticket>()
 
-  constructor(waits: Waits) {
-    this.#waits = waits
+  constructor(deadlines: TurnDeadlines) {
+    this.#deadlines = deadlines
   }
 
-  /** Whether nobody has it: what takes a single step need not take it then. */
+  /** Whether no fiber has the turn. Then a statement of a single step may run without taking it. */
   get isFree(): boolean {
     return this.#holder === undefined
   }
 
   /**
-   * Runs an effect while nobody else has the turn. The wait can be interrupted, and fails with what `late` makes when it
-   * has been too long. After the end nobody waits any more, and the effect is the one to notice.
+   * Runs an effect while no other fiber has the turn. The wait can be interrupted; at its deadline it fails with the error
+   * that `late` makes. After `end` no fiber waits: the effect runs at once, and must find out itself that all has ended.
    */
   take<A, E, R, E2>(
     effect: Effect.Effect<A, E, R>,
@@ -109,72 +109,72 @@ export class Turn {
     late: (late: Late) => E2
   ): Effect.Effect<A, E | E2, R> {
     return Effect.withFiber((fiber) => {
-      const place = new Place(fiber, request)
-      // What undoes it is installed before anything is done; between the two, the fiber may be interrupted.
+      const ticket = new Ticket(fiber, request)
+      // The finalizer is installed before the ticket joins the line: the fiber may be interrupted between the two.
       return Effect.onExitPrimitive(
-        // Asking and joining the line are one step: whoever asks later comes later.
+        // Asking and joining the line are one step, so a fiber that asks later comes later.
         Effect.callback<A, E | E2, R>((resume) => {
-          const now = this.#waits.now(fiber)
+          const now = this.#deadlines.now(fiber)
           if (this.isFree || this.#hasEnded) {
-            this.#hold(place, now)
+            this.#hold(ticket, now)
             return resume(effect)
           }
-          if (request.timeoutMillis <= 0) return resume(Effect.fail(late(this.#late(place, now, now))))
-          LinkedList.push(this.#line, place)
-          // Continued inline, each would run on the stack of the one before: a thousand overflow it.
+          if (request.timeoutMillis <= 0) return resume(Effect.fail(late(this.#late(ticket, now, now))))
+          LinkedList.push(this.#line, ticket)
+          // Resumed inline, each fiber would run on the stack of the one before it: a thousand overflow the stack.
           const goOn = (next: Effect.Effect<A, E | E2, R>) =>
             fiber.currentDispatcher.scheduleTask(() => resume(next), 0)
-          place.wake = () => goOn(effect)
-          place.expire = (at) => {
-            LinkedList.remove(place)
-            goOn(Effect.fail(late(this.#late(place, now, at))))
+          ticket.wake = () => goOn(effect)
+          ticket.expire = (at) => {
+            LinkedList.remove(ticket)
+            goOn(Effect.fail(late(this.#late(ticket, now, at))))
           }
-          this.#waits.add(place, now)
+          this.#deadlines.add(ticket, now)
         }),
         () => {
-          this.#leave(place)
+          this.#leave(ticket)
           return undefined
         }
       )
     })
   }
 
-  /** Lets all go on who wait. */
+  /** Ends all turns: lets every fiber in the line go on. */
   end(): void {
     this.#hasEnded = true
-    for (const place of LinkedList.members(this.#line)) {
-      LinkedList.remove(place)
-      this.#waits.cancel(place)
-      place.wake?.()
+    for (const ticket of LinkedList.members(this.#line)) {
+      LinkedList.remove(ticket)
+      this.#deadlines.cancel(ticket)
+      ticket.wake?.()
     }
   }
 
-  #hold(place: Place, now: number): void {
-    this.#holder ??= place
-    place.isHolding = true
-    place.heldFrom = now
-    // A fiber that evaluates something that is no effect ends without its finalizers.
-    place.forget = place.fiber.addObserver(() => this.#leave(place))
+  #hold(ticket: Ticket, now: number): void {
+    this.#holder ??= ticket
+    ticket.isHolding = true
+    ticket.heldFrom = now
+    // A fiber that evaluates something that is no Effect ends without its finalizers.
+    ticket.forget = ticket.fiber.addObserver(() => this.#leave(ticket))
   }
 
-  #leave(place: Place): void {
-    LinkedList.remove(place)
-    this.#waits.cancel(place)
-    if (!place.isHolding) return
-    place.isHolding = false
-    place.forget?.()
-    if (this.#holder !== place) return
+  #leave(ticket: Ticket): void {
+    LinkedList.remove(ticket)
+    this.#deadlines.cancel(ticket)
+    if (!ticket.isHolding) return
+    ticket.isHolding = false
+    ticket.forget?.()
+    if (this.#holder !== ticket) return
     const next = LinkedList.shift(this.#line)
     this.#holder = undefined
     if (next === undefined) return
-    this.#waits.cancel(next)
-    this.#hold(next, this.#waits.now(next.fiber))
+    this.#deadlines.cancel(next)
+    this.#hold(next, this.#deadlines.now(next.fiber))
     next.wake?.()
   }
 
-  #late(place: Place, from: number, now: number): Late {
+  #late(ticket: Ticket, from: number, now: number): Late {
     const { fiber, heldFrom, request, span } = this.#holder!
-    const { operation, timeoutMillis } = place.request
+    const { operation, timeoutMillis } = ticket.request
     return {
       operation,
       waitedMillis: now - from,

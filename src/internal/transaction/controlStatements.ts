@@ -1,0 +1,98 @@
+/**
+ * The statements that begin and end transactions and savepoints, as a dialect spells them.
+ *
+ * A connection whose driver dies, or does not answer within the deadline, cannot be trusted any more: it is abandoned. The
+ * pool closes it, and closing it undoes the open transaction.
+ */
+import { Cause, Effect } from "effect"
+import type { SqlError } from "effect/sql/SqlError"
+import type { ConnectionPool } from "../../ConnectionPool.ts"
+import type { Mode } from "../../Transaction.ts"
+import { answered, isUnanswered, toError } from "./controlDeadline.ts"
+import type { Dialect } from "./dialect.ts"
+import type { OpenTransaction } from "./level.ts"
+import type { Restore, Run } from "./run.ts"
+
+export class ControlStatements<C, Isolation extends string, E, Own extends object> {
+  readonly #dialect: Dialect<C, Isolation, Own>
+  readonly #timeoutMillis: number
+  readonly #poolFor: (mode: Mode) => ConnectionPool<C, E>
+
+  constructor(
+    dialect: Dialect<C, Isolation, Own>,
+    timeoutMillis: number,
+    poolFor: (mode: Mode) => ConnectionPool<C, E>
+  ) {
+    this.#dialect = dialect
+    this.#timeoutMillis = timeoutMillis
+    this.#poolFor = poolFor
+  }
+
+  begin({ restore, settings }: Run<C, Isolation, E>, connection: C): Effect.Effect<void, SqlError> {
+    const { mode, own, statement } = settings
+    // A statement with a deadline runs in a fiber of its own, which is interrupted only where the caller may be.
+    const waiting = this.#timeoutMillis === Infinity ? restore : Effect.interruptible
+    const begin = this.#dialect.begin(connection, mode, statement, waiting, own as Own)
+    return this.#answered("begin", begin, connection, mode, undefined, restore)
+  }
+
+  commit(transaction: OpenTransaction<C>): Effect.Effect<void, SqlError> {
+    return this.#in(transaction, "commit", this.#dialect.commit(transaction.connection))
+  }
+
+  rollback(transaction: OpenTransaction<C>): Effect.Effect<void, SqlError> {
+    return this.#in(transaction, "rollback", this.#dialect.rollback(transaction.connection))
+  }
+
+  savepoint(transaction: OpenTransaction<C>, depth: number): Effect.Effect<void, SqlError> {
+    return this.#in(transaction, "savepoint", this.#dialect.savepoint(transaction.connection, depth))
+  }
+
+  release(transaction: OpenTransaction<C>, depth: number): Effect.Effect<void, SqlError> {
+    return this.#in(transaction, "release", this.#dialect.release(transaction.connection, depth))
+  }
+
+  /** Undoes a savepoint and the savepoints inside it, and ends them. */
+  undo(transaction: OpenTransaction<C>, depth: number): Effect.Effect<void, SqlError> {
+    const rollback = this.#dialect.rollbackTo(transaction.connection, depth)
+    return Effect.andThen(
+      this.#in(transaction, "rollback to savepoint", rollback),
+      this.release(transaction, depth)
+    )
+  }
+
+  /** Has the pool close a connection that cannot be trusted any more. */
+  abandon(
+    connection: C,
+    mode: Mode,
+    transaction: OpenTransaction<C> | undefined,
+    error: SqlError | undefined
+  ): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (transaction !== undefined) {
+        transaction.isAbandoned = true
+        transaction.lose(undefined, error, error === undefined ? "its driver died" : error.message)
+      }
+      return this.#poolFor(mode).invalidate(connection)
+    })
+  }
+
+  #in(transaction: OpenTransaction<C>, operation: string, statement: Effect.Effect<void, SqlError>) {
+    return this.#answered(operation, statement, transaction.connection, transaction.mode, transaction, undefined)
+  }
+
+  #answered(
+    operation: string,
+    statement: Effect.Effect<void, SqlError>,
+    connection: C,
+    mode: Mode,
+    transaction: OpenTransaction<C> | undefined,
+    restore: Restore | undefined
+  ): Effect.Effect<void, SqlError> {
+    return Effect.tapCause(answered(operation, statement, this.#timeoutMillis, restore), (cause) => {
+      const died = Cause.hasDies(cause)
+      const error = died ? undefined : toError(cause)
+      return died || isUnanswered(error) ? this.abandon(connection, mode, transaction, error) : Effect.void
+    })
+  }
+}
