@@ -1,8 +1,8 @@
 /**
  * Pools any client of `effect/sql`: each connection of the pool is a client of its own, made as its driver makes it.
  *
- * No database is named here. It is for drivers whose client is one connection, and for those whose own pool lacks what this
- * one has; a client that shares one pool itself needs no other.
+ * Choose it for a driver whose client is one connection, or whose own pool lacks what this pool has. A client that has a good
+ * pool of its own needs no second one. No database is named here.
  */
 import { Cause, Effect, Predicate, type Scope } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
@@ -11,38 +11,38 @@ import * as ConnectionFactory from "./ConnectionFactory.ts"
 import type { AcquireOptions, ConnectionPool } from "./ConnectionPool.ts"
 import type { PoolError } from "./PoolError.ts"
 
-/** How to make, check and clean the clients of one pool. Only `connect` is needed. */
+/** How to make, validate and reset the clients of one pool. Only `connect` is required. */
 export interface Options<in out C extends SqlClient, in out E = never, out R = never> {
   /**
-   * Makes one client, with one connection, for the scope: what the driver calls `make`. May be a function that is given what
-   * tells the pool of the death of a connection: see `ConnectionFactory.Died`.
+   * Makes one client with one connection for the scope: the `make` of the driver. It may be a function that takes the callback
+   * with which a driver reports the death of a connection: see `ConnectionFactory.Died`.
    */
   readonly connect: ConnectionFactory.Connect<C, E, R>
-  /** See `ConnectionFactory`. Default: it always is. */
+  /** See `ConnectionFactory`. Default: a connection always counts as alive. */
   readonly isAlive?: ((sql: C) => boolean) | undefined
   /**
-   * A query that shows whether the connection still works: it does if the query succeeds, within `validateTimeout`. Runs
-   * when the connection was idle for some time. Default: never asked.
+   * A query that succeeds, within `validateTimeout`, if the connection still works. It runs when the connection was idle for
+   * some time. Default: connections are not validated.
    */
   readonly validate?: ((sql: C) => Effect.Effect<unknown, unknown>) | undefined
   /**
-   * Makes a returned connection clean for the next caller, for what callers may have left: settings of the session, locks,
-   * temporary tables. Transactions made with `withTransaction` have ended by then. Default: nothing.
+   * Makes a returned connection clean for the next caller: it removes settings of the session, locks and temporary tables that
+   * the last caller left. Transactions made with `withTransaction` have ended by then. Default: nothing.
    */
   readonly reset?: ((sql: C) => Effect.Effect<unknown, unknown>) | undefined
-  /** See `ConnectionFactory`. Default: `reset`, if there is one, always has something to do. */
+  /** See `ConnectionFactory`. Default: `reset`, if there is one, runs after every lease. */
   readonly needsReset?: ((sql: C) => boolean) | undefined
-  /** See `ConnectionFactory`. Default: what the failure itself says: see `judge`. */
+  /** See `ConnectionFactory`. Default: `judge` of this module. */
   readonly judge?: ((failure: Cause.Cause<unknown>) => ConnectionFactory.Verdict) | undefined
-  /** Whether another attempt to connect may succeed. Default: what the `SqlError` says, and false for any other failure. */
+  /** Whether another connect attempt may succeed. Default: `isRetryable` of the `SqlError`, and false for any other failure. */
   readonly isTransient?: ((error: E) => boolean) | undefined
 }
 
 /**
- * A factory of clients, for `ConnectionPool.make` and its layers.
+ * Makes a factory of clients, for `ConnectionPool.make` and its layers.
  *
- * What `connect` fails with, callers get as `ConnectError`; what it dies with, too. A client is its holder's until the lease ends, and must not be kept:
- * statements that are run with it later would be run on the connection of somebody else.
+ * If `connect` fails or dies, callers get a `ConnectError`. A holder must not keep its client after the lease: later statements
+ * of that client would run on the connection of another caller.
  *
  * ```ts
  * import { SqliteClient } from "@effect/sql-sqlite-node"
@@ -76,12 +76,13 @@ export const make = <C extends SqlClient, E = never, R = never>(
 }
 
 /**
- * What a failure says about a client's connection, for any database of `effect/sql`: the `judge` of `make`.
+ * Judges a client's connection by a failure, for any database of `effect/sql`: the default `judge` of `make`.
  *
- * `fatal` is an `SqlError` by which the session is over: a `ConnectionError`, or a SQLSTATE of that kind (`08...`, `57P0.`,
- * `25P03`, `25P04`), whatever reason the client gives it. `healthy` is any other `SqlError` that has a code or a reason of
- * its own, for the database answered. All else is `suspect`: an interrupt, a defect, a failure without an `SqlError` in it,
- * and `08P01`, which PostgreSQL also answers to a missing parameter. Looks at the causes of errors, not only at their heads.
+ * The verdict is `fatal` for a `SqlError` that ends the session: a `ConnectionError`, or a SQLSTATE of that kind (`08...`,
+ * `57P0.`, `25P03`, `25P04`), whatever reason the client gives it. It is `healthy` for any other `SqlError` with a code or a
+ * reason of its own, because the database has answered. It is `suspect` for everything else: an interrupt, a defect, a failure
+ * without a `SqlError` in it, and `08P01`, which PostgreSQL also answers to a missing parameter. It also looks at the causes of
+ * errors.
  */
 export const judge = (failure: Cause.Cause<unknown>): ConnectionFactory.Verdict => {
   let verdict: ConnectionFactory.Verdict = "healthy"
@@ -99,7 +100,7 @@ export const judge = (failure: Cause.Cause<unknown>): ConnectionFactory.Verdict 
   return failure.reasons.length === 0 ? "suspect" : verdict
 }
 
-/** Errors of applications often carry the `SqlError` as their cause. */
+/** Finds the `SqlError` in an error or in its causes: errors of applications often carry it as their cause. */
 const sqlErrorIn = (error: unknown): SqlError | undefined => {
   let found = error
   for (let depth = 0; depth < maxDepth && found !== undefined; depth++) {
@@ -119,7 +120,7 @@ const judgeSqlError = ({ reason }: SqlError): ConnectionFactory.Verdict => {
   return reason._tag === "UnknownError" && state === undefined ? "suspect" : "healthy"
 }
 
-/** The code that the database gave, wherever the driver's error keeps it. */
+/** Finds the code of the database, wherever the driver's error keeps it. */
 const sqlStateIn = (error: unknown): string | undefined => {
   let found = error
   for (let depth = 0; depth < maxDepth && found !== undefined; depth++) {
@@ -132,18 +133,18 @@ const sqlStateIn = (error: unknown): string | undefined => {
   return undefined
 }
 
-/** A SQLSTATE, and not what Node calls a broken pipe. */
+/** Whether a code is a SQLSTATE, and not one of Node's own, such as `EPIPE`. */
 const isSqlState = (code: string): boolean => /^(?!E)[0-9A-Z]{5}$/.test(code)
 
 const isRetryable = (error: unknown): boolean => isSqlError(error) && error.isRetryable
 
 /**
- * Runs an effect that asks for Effect's `SqlClient`, with a client of the pool: all of its statements, and its
- * transactions, on that one's connection.
+ * Runs an effect that asks for Effect's `SqlClient` with a client of the pool. All statements and transactions of the effect
+ * run on the one connection of that client.
  *
  * Choose it for services, models and resolvers that find their client by themselves; choose `pool.use` for a statement or two.
- * Waits and fails as `pool.use` does. One inside another is another connection, which does not see what the transaction
- * of the outer one has done.
+ * It waits and fails as `pool.use` does. A `use` inside another gets another connection, which does not see the uncommitted
+ * work of the outer one.
  *
  * ```ts
  * import { Effect } from "effect"

@@ -1,18 +1,19 @@
 /**
- * How a transaction can end otherwise than its body did: a closed union of tagged errors, each with the pool, the part of
- * the transaction that failed, and the error of the database behind it.
+ * The errors of transactions: a closed union of tagged errors, each with the pool, the part of the transaction that failed,
+ * and the error of the database behind it.
  *
- * Nothing of the transaction is in the database then, with one exception that says so: `TransactionOutcomeUnknownError`.
- * What a statement does wrong is not here: that is its `SqlError`, and the body's to handle or to fail with.
+ * After each of them nothing of the transaction is in the database, with one exception: `TransactionOutcomeUnknownError`.
+ * The failure of a statement is not among them: it is a `SqlError`, which the body handles or fails with.
  *
- * All of them can be caught, whatever else went wrong: that a rollback failed as well is attached, see `rollbackFailureOf`.
+ * All of them can be caught, also when the rollback failed too: that failure is attached to them, see `rollbackFailureOf`.
  */
 import { Cause, Context, Predicate, Schema } from "effect"
 import { SqlError } from "effect/sql/SqlError"
 
 /**
- * The options ask for something that there is not, or that the transaction around this one is not: it can only become
- * what it was begun as. Nothing was done.
+ * An option of the transaction is invalid, unknown, or differs from the transaction around it. Nothing was done.
+ *
+ * A transaction inside another has the isolation and the mode of the outer one, and may only name these.
  */
 export class TransactionOptionsError extends Schema.TaggedError<TransactionOptionsError>(
   "effect-connection-pool/TransactionOptionsError"
@@ -21,7 +22,7 @@ export class TransactionOptionsError extends Schema.TaggedError<TransactionOptio
   /** The option, such as `isolation` or `timeout`. */
   field: Schema.String,
   value: Schema.String,
-  /** What is wrong, as in "readOnly is 7, but must be true or false". */
+  /** The problem, as in "readOnly is 7, but must be true or false". */
   problem: Schema.String
 }) {
   override get message(): string {
@@ -32,8 +33,8 @@ export class TransactionOptionsError extends Schema.TaggedError<TransactionOptio
 /**
  * The transaction, or the savepoint of an inner one, could not be begun. The body did not run.
  *
- * Mostly a lock: another process kept the database longer than the driver waits for it. A retry may help then, and
- * `isRetryable` says so.
+ * The usual reason is a lock: another process kept the database locked for longer than the driver waits. Then `isRetryable`
+ * is true, and a retry may help.
  */
 export class TransactionBeginError extends Schema.TaggedError<TransactionBeginError>(
   "effect-connection-pool/TransactionBeginError"
@@ -54,10 +55,11 @@ export class TransactionBeginError extends Schema.TaggedError<TransactionBeginEr
 }
 
 /**
- * The body succeeded, but its work could not be committed, and was rolled back: a deferred constraint that does not hold,
- * a full disk, a lock. For an inner transaction: its savepoint could not be released.
+ * The body succeeded, but its work could not be committed and was rolled back. For an inner transaction: its savepoint could
+ * not be released.
  *
- * Where nobody can know whether the database has carried out the commit, it is `TransactionOutcomeUnknownError` instead.
+ * The usual reasons are a deferred constraint that does not hold, a full disk, or a lock. If the database may have carried
+ * out the commit, the error is `TransactionOutcomeUnknownError` instead.
  */
 export class TransactionCommitError extends Schema.TaggedError<TransactionCommitError>(
   "effect-connection-pool/TransactionCommitError"
@@ -80,11 +82,11 @@ export class TransactionCommitError extends Schema.TaggedError<TransactionCommit
 }
 
 /**
- * The commit was sent, but its answer never came: the connection was lost meanwhile, or the deadline of the commit has
- * passed. The transaction may be committed, and it may not; nobody knows on this side.
+ * The commit was sent, but its answer never came, so the transaction is either committed or rolled back.
  *
- * Look in the database before you run it again, or make it idempotent, with a key of its own that it writes: then running
- * it twice does no harm. A `retry` never runs it again. A database in this process, such as SQLite, always answers.
+ * The connection was lost meanwhile, or the deadline of the commit has passed. Look in the database before you run the
+ * transaction again, or make it idempotent: let it write a key of its own, then a second run does no harm. `retry` never runs
+ * it again. A database in this process, such as SQLite, always answers.
  */
 export class TransactionOutcomeUnknownError extends Schema.TaggedError<TransactionOutcomeUnknownError>(
   "effect-connection-pool/TransactionOutcomeUnknownError"
@@ -99,24 +101,25 @@ export class TransactionOutcomeUnknownError extends Schema.TaggedError<Transacti
 }
 
 /**
- * The transaction has ended before its body was done. All that it did until then is undone.
+ * The transaction has ended before its body. All work of the transaction is undone.
  *
- * Mostly the database has ended it: the disk is full, a statement says `ON CONFLICT ROLLBACK`, a trigger `RAISE(ROLLBACK)`.
- * A driver ends one that only reads for its age, or because its file was replaced; and one is lost whose connection does
- * not answer any more. `reason` says which, where the driver knows it.
+ * In most cases the database has ended it: the disk is full, a statement says `ON CONFLICT ROLLBACK`, a trigger
+ * `RAISE(ROLLBACK)`. A driver ends a transaction that only reads because of its age, or because its file was replaced. A
+ * transaction is also lost when its connection no longer answers. `reason` says which, if the driver knows it.
  *
- * The statement that did it fails with its own error. Every later one, at any depth, gets this and is not run (it would
- * be on its own, and committed); and the transaction fails with it, unless the body has failed anyway.
+ * The statement that ended the transaction fails with its own error. Every later statement, at any depth, fails with this
+ * error and is not run: outside of the transaction it would be committed at once. The transaction fails with this error too,
+ * unless its body fails with another.
  */
 export class TransactionLostError extends Schema.TaggedError<TransactionLostError>(
   "effect-connection-pool/TransactionLostError"
 )("TransactionLostError", {
   pool: Schema.String,
-  /** What was run when it happened, as far as that is known. */
+  /** The statement that ran when it happened, if that is known. */
   statement: Schema.optional(Schema.String),
-  /** What that failed with, if it failed. */
+  /** The error of that statement, if it failed. */
   cause: Schema.optional(SqlError),
-  /** Why, where that is known and is no error of a statement. */
+  /** Why the transaction ended, if the driver knows it and it is not the error of a statement. */
   reason: Schema.optional(Schema.String)
 }) {
   override get message(): string {
@@ -129,15 +132,15 @@ export class TransactionLostError extends Schema.TaggedError<TransactionLostErro
 }
 
 /**
- * Something was run in a transaction that had ended: a fiber that was forked in its body has outlived it. Nothing was done.
+ * A fiber has outlived its transaction and tried to run a statement in it. Nothing was done.
  *
- * A transaction ends with its body. What others still have open inside it then, a savepoint for instance, is undone.
+ * A transaction ends with its body. The inner transactions that other fibers still have open at that moment are undone.
  */
 export class TransactionEndedError extends Schema.TaggedError<TransactionEndedError>(
   "effect-connection-pool/TransactionEndedError"
 )("TransactionEndedError", {
   pool: Schema.String,
-  /** What was asked for: a statement, or `transaction`. */
+  /** The operation that was refused: a statement, or `transaction`. */
   operation: Schema.String
 }) {
   override get message(): string {
@@ -148,37 +151,37 @@ export class TransactionEndedError extends Schema.TaggedError<TransactionEndedEr
   }
 }
 
-/** Who has the turn in a transaction: a fiber that has an inner transaction, or a stream, open in it. */
+/** The fiber that has the turn in a transaction: it has an inner transaction or a stream open. */
 export const TurnHolder = Schema.Struct({
   /** The id of the fiber. */
   fiber: Schema.Number,
-  /** What it does with it: a statement, or `transaction`. */
+  /** What it does in its turn: a statement, or `transaction`. */
   operation: Schema.String,
-  /** The `label` of its inner transaction; else the name of the span that the fiber is in. */
+  /** The `label` of its inner transaction; if it has none, the name of the span that the fiber is in. */
   label: Schema.optional(Schema.String),
-  /** That span, to be found in a trace, if the fiber is in one. */
+  /** The span that the fiber is in, to find it in a trace. */
   span: Schema.optional(Schema.Struct({ traceId: Schema.String, spanId: Schema.String })),
-  /** Milliseconds since it has the turn. */
+  /** How long it has had the turn. */
   heldMillis: Schema.Number
 })
 export interface TurnHolder extends Schema.Schema.Type<typeof TurnHolder> {}
 
 /**
- * A statement, or an inner transaction, did not get its turn within the deadline, because another fiber of the same
- * transaction has an inner transaction or a stream open. Nothing was done; the transaction goes on.
+ * A statement or an inner transaction did not get its turn within its deadline, because another fiber of the same transaction
+ * has an inner transaction or a stream open. Nothing was done, and the transaction goes on.
  *
- * Mostly those two wait for each other: a fiber waits in its inner transaction for one that can go on only when that is
- * over. Let the inner transaction end before you wait, or do both in the same fiber.
+ * The usual reason is that two fibers wait for each other: one waits inside its inner transaction for a fiber that needs the
+ * turn. End the inner transaction before you wait, or do both in the same fiber.
  */
 export class TransactionTurnTimeoutError extends Schema.TaggedError<TransactionTurnTimeoutError>(
   "effect-connection-pool/TransactionTurnTimeoutError"
 )("TransactionTurnTimeoutError", {
   pool: Schema.String,
-  /** What was to be done: a statement, or `transaction`. */
+  /** The operation that did not get its turn: a statement, or `transaction`. */
   operation: Schema.String,
-  /** How long it waited, in milliseconds. */
+  /** How long it waited. */
   waitedMillis: Schema.Number,
-  /** The deadline it had, in milliseconds. */
+  /** Its deadline. */
   timeoutMillis: Schema.Number,
   holder: TurnHolder
 }) {
@@ -194,7 +197,7 @@ export class TransactionTurnTimeoutError extends Schema.TaggedError<TransactionT
 }
 
 /**
- * What a transaction can fail with, besides what its body fails with and a `PoolError`.
+ * All errors of a transaction, besides the failure of its body and a `PoolError`.
  *
  * ```ts
  * import { Effect } from "effect"
@@ -222,8 +225,8 @@ export type TransactionError =
 /**
  * A transaction could not be rolled back. Its connection was taken out of the pool, and closing it rolls back.
  *
- * No caller fails with this: there was another failure before, and that is the one that counts. It is logged, and attached
- * to that failure, or to the interruption or the defect that ended the body: `rollbackFailureOf` finds it.
+ * No caller fails with this error, because the failure before the rollback counts. This error is logged, and attached to that
+ * failure, or to the interruption or the defect that ended the body: `rollbackFailureOf` finds it.
  */
 export class TransactionRollbackError extends Schema.TaggedError<TransactionRollbackError>(
   "effect-connection-pool/TransactionRollbackError"
@@ -241,19 +244,19 @@ export class TransactionRollbackError extends Schema.TaggedError<TransactionRoll
 }
 
 /**
- * The annotation of a cause with the rollback that failed besides. It stays with the cause through `Effect.exit`, `tapCause`
- * or `mapError`; `rollbackFailureOf` reads it.
+ * The annotation of a cause with the failure of the rollback. It stays with the cause through `Effect.exit`, `tapCause` and
+ * `mapError`; `rollbackFailureOf` reads it.
  */
 export class RollbackFailure extends Context.Service<RollbackFailure, TransactionRollbackError>()(
   "effect-connection-pool/TransactionError/RollbackFailure"
 ) {}
 
-/** By the failures that they came with. */
+/** The failed rollbacks, by the failures that they came with. */
 const rollbackFailures = new WeakMap<object, TransactionRollbackError>()
 
 /**
- * The failed rollback that came with a failure: of an error that was caught, or of a `Cause`. Nothing if the rollback
- * succeeded, and for an error that is no object.
+ * Gives the failed rollback that came with a failure: an error that was caught, or a `Cause`. Gives `undefined` if the rollback
+ * succeeded, or if the error is not an object.
  *
  * ```ts
  * import { Effect } from "effect"
@@ -281,7 +284,7 @@ export const rollbackFailureOf = (failure: unknown): TransactionRollbackError | 
   return undefined
 }
 
-/** @internal Attaches it: a second reason in the cause would keep `catch` and `retry` from the first. */
+/** @internal Attaches a failed rollback to a cause. As a second reason of the cause it would keep `catch` and `retry` from the first. */
 export const withRollbackFailure = <E>(
   cause: Cause.Cause<E>,
   rollbackFailure: TransactionRollbackError
@@ -294,7 +297,7 @@ export const withRollbackFailure = <E>(
   return Cause.annotate(cause, Context.make(RollbackFailure, rollbackFailure))
 }
 
-/** Whether it is one of the transaction errors. */
+/** Whether a value is one of the transaction errors. */
 export const isTransactionError = (error: unknown): error is TransactionError =>
   error instanceof TransactionOptionsError || error instanceof TransactionBeginError ||
   error instanceof TransactionCommitError || error instanceof TransactionOutcomeUnknownError ||
@@ -302,15 +305,15 @@ export const isTransactionError = (error: unknown): error is TransactionError =>
   error instanceof TransactionTurnTimeoutError
 
 /**
- * Whether a transaction that failed like this may succeed when all of it is run again: it has met a lock, or lost a race,
- * or the database did not answer when a transaction was begun. A dialect may know more such errors, and `retry` asks it.
+ * Whether a transaction that failed with this error may succeed when all of it is run again: it met a lock, it lost a race, or
+ * the database did not answer its begin. A dialect may know more such errors; `retry` asks it too.
  *
- * Looks behind errors of the application that have such an error for their `cause`, so a body may name its failures. It is
- * never so where the outcome is unknown.
+ * It also looks at the `cause` of an error of the application, so a body may give its failures names of its own. It is false
+ * where the outcome of the transaction is unknown.
  */
 export const isCurable = (error: unknown): boolean => isCurableFor(undefined)(error)
 
-/** @internal The rule, with what a dialect knows besides. */
+/** @internal Makes `isCurable` for a dialect that knows more such errors. */
 export const isCurableFor = (ofDialect: ((error: SqlError) => boolean) | undefined) => (error: unknown): boolean => {
   let suspect = error
   let isSo: boolean | undefined
@@ -318,7 +321,7 @@ export const isCurableFor = (ofDialect: ((error: SqlError) => boolean) | undefin
     if (suspect instanceof TransactionOutcomeUnknownError) return false
     if (suspect instanceof SqlError) {
       const { reason } = suspect
-      // The first counts; but behind it there may be one whose outcome is unknown.
+      // The first `SqlError` decides, unless an error behind it says that the outcome is unknown.
       isSo ??= curable.has(reason._tag) || reason.cause instanceof ControlTimeout || ofDialect?.(suspect) === true
       suspect = reason.cause
     } else suspect = "cause" in suspect ? suspect.cause : undefined
@@ -329,7 +332,7 @@ export const isCurableFor = (ofDialect: ((error: SqlError) => boolean) | undefin
 const curable: ReadonlySet<string> = new Set(["LockTimeoutError", "SerializationError", "DeadlockError"])
 
 /**
- * @internal Behind the `SqlError` of a statement that begins or ends something and was not answered within its deadline.
+ * @internal The cause of the `SqlError` of a control statement that was not answered within its deadline.
  */
 export class ControlTimeout extends Error {
   override readonly name = "ControlTimeout"

@@ -62,7 +62,7 @@ describe("FaultyFactory", () => {
       }
       assert.deepStrictEqual(
         yield* Effect.exit(faulty.connect.pass(-1)),
-        Exit.die(new TypeError("place is -1, but must be a whole number of at least 0, or Infinity"))
+        Exit.die(new TypeError("index is -1, but must be a whole number of at least 0, or Infinity"))
       )
       assert.isTrue(Exit.isSuccess(yield* connectOnce(faulty)))
     }))

@@ -1,34 +1,21 @@
 /**
- * A driver that fails on demand: connections to nothing, whose every operation can be held at a gate, made to fail, die,
- * hang or take its time, and is counted and logged. With it, code is tested against everything a pool can answer.
+ * A driver that fails on demand, to test code against everything that a pool can answer.
  *
- * It works with `TestClock`: nothing in here waits for real time.
+ * Its connections lead to nothing. A test can hold each operation at a gate, make it fail, die or hang, or delay it. The
+ * driver counts and logs all operations. It works with `TestClock`: nothing here waits for real time.
  */
-import { Data, type Duration, Effect, Predicate } from "effect"
+import { Effect, Predicate } from "effect"
 import * as ConnectionFactory from "../ConnectionFactory.ts"
 import { checkOrThrow } from "../internal/options/problems.ts"
-import { mustBe, problem, table as makeTable, valueOf } from "../internal/options/rules.ts"
+import { problem, table as makeTable } from "../internal/options/rules.ts"
 import { LeaseExpiredError } from "../PoolError.ts"
+import { type Faults, FaultyError, Gate, type Operation } from "./internal/faults.ts"
 
-/** The operations that can be made to fail. */
-export type Operation = "connect" | "validate" | "reset" | "disconnect"
-
-/** What a `FaultyFactory` fails with. */
-export class FaultyError extends Data.TaggedError("FaultyError")<{
-  readonly operation: Operation | "run"
-  /** The number of the connection; attempts to connect that fail have one too. */
-  readonly connection: number
-  /** What `isTransient` answers for it. */
-  readonly isTransient: boolean
-}> {
-  override get message(): string {
-    return `${this.operation} of connection ${this.connection} was made to fail`
-  }
-}
+export { type Faults, FaultyError, type Operation } from "./internal/faults.ts"
 
 /** A connection to nothing. */
 export interface FaultyConnection {
-  /** 1 for the first attempt to connect, and so on. */
+  /** The number of the connect attempt that opened it, from 1. */
   readonly id: number
   /**
    * An operation that succeeds, and is logged as `run`. Fails with `FaultyError` once the connection was killed or
@@ -39,53 +26,19 @@ export interface FaultyConnection {
   readonly soil: Effect.Effect<void, FaultyError | LeaseExpiredError>
 }
 
-/**
- * How one operation is to fail. What is asked for applies to the next operations that begin, in the order asked.
- *
- * `times` is a whole number, or `Infinity` for all until `clear`; anything else is a defect, a `TypeError`, and so are
- * invalid options.
- */
-export interface Faults {
-  /** Has operations wait, from now on, until they are let through. */
-  readonly hold: Effect.Effect<void>
-  /** Lets everything through that waits, and everything that comes. */
-  readonly open: Effect.Effect<void>
-  /**
-   * Lets one through that waits: the one that has waited longest, or the one at this place among those waiting. Does
-   * nothing if nobody waits there; a place that is no whole number is a defect, a `TypeError`.
-   */
-  readonly pass: (place?: number) => Effect.Effect<void>
-  /** How many wait. */
-  readonly waiting: Effect.Effect<number>
-  /** The next `times` fail. Default: once, and not transiently. */
-  readonly fail: (times?: number, options?: { readonly transient?: boolean | undefined }) => Effect.Effect<void>
-  /** The next `times` die. */
-  readonly die: (times?: number) => Effect.Effect<void>
-  /**
-   * The next `times` never end; with `uninterruptible`, not even when they are interrupted. (Connecting and
-   * disconnecting are always uninterruptible, as with `Effect.acquireRelease`, unless the factory was made with
-   * `interruptibleConnect`.)
-   */
-  readonly hang: (times?: number, options?: { readonly uninterruptible?: boolean | undefined }) => Effect.Effect<void>
-  /** All take this long, from now on. */
-  readonly delay: (duration: Duration.Input) => Effect.Effect<void>
-  /** Forgets the faults that have yet to happen, and the delay. */
-  readonly clear: Effect.Effect<void>
-}
-
-/** What has happened so far. */
+/** The numbers of operations so far. */
 export interface Counters {
-  /** Attempts to connect that began. */
+  /** The connect attempts that began. */
   readonly attempts: number
-  /** Connections that were opened, and closed. */
+  /** The connections that were opened, and those that were closed. */
   readonly opened: number
   readonly closed: number
-  /** The most connections that were open at one moment, those included that an attempt was opening. */
+  /** The most connections that were open or connecting at one moment. */
   readonly mostOpen: number
   readonly validations: number
   readonly resets: number
   readonly leases: number
-  /** Leases out now. */
+  /** The leases that have not ended. */
   readonly leased: number
 }
 
@@ -113,8 +66,8 @@ export interface FaultyFactory {
   readonly counters: Effect.Effect<Counters>
   readonly log: Effect.Effect<ReadonlyArray<LogEntry>>
   /**
-   * What a pool has done that no pool may do: lend a connection twice, lend one that is closed, closing or soiled, end
-   * a lease twice, close a connection twice or while its lease goes on.
+   * The mistakes of the pool: it lent a connection twice, or one that was closed, closing or soiled; it ended a lease twice;
+   * it closed a connection twice, or before its lease had ended.
    */
   readonly violations: Effect.Effect<ReadonlyArray<string>>
 }
@@ -126,14 +79,14 @@ export interface Options {
   readonly withoutValidate?: boolean | undefined
   /** Leaves `reset` out of the factory. Default: it is there. */
   readonly withoutReset?: boolean | undefined
-  /** What a failure under a lease says about the connection. Default: it is not asked. */
+  /** Judges the connection by a failure of its holder. Default: failures are not judged. */
   readonly judge?: ConnectionFactory.ConnectionFactory<FaultyConnection>["judge"]
-  /** Lets an attempt to connect be interrupted. Default: it goes on until it has ended. */
+  /** Lets a connect attempt be interrupted. Default: an attempt always runs to its end. */
   readonly interruptibleConnect?: boolean | undefined
 }
 
 /**
- * A new driver without any faults. Options that are invalid are a defect, a `TypeError` that lists what is wrong.
+ * Makes a driver without any faults. Invalid options are a defect: a `TypeError` that lists every problem.
  *
  * ```ts
  * import { Effect } from "effect"
@@ -152,12 +105,12 @@ export interface Options {
  */
 export const make = (options?: Options): Effect.Effect<FaultyFactory> => Effect.sync(() => makeUnsafe(options))
 
-/** `make`, at once. */
+/** Makes a driver without any faults at once, outside of Effect. Throws a `TypeError` if its options are invalid. */
 export const makeUnsafe = (given?: Options): FaultyFactory => {
   const options = checkOrThrow("FaultyFactory.make", table, given)
   const log: Array<LogEntry> = []
   const violations: Array<string> = []
-  const sessions = new Map<number, Session>()
+  const fakes = new Map<number, FakeConnection>()
   const counters = { attempts: 0, opened: 0, closed: 0, mostOpen: 0, validations: 0, resets: 0, leases: 0, leased: 0 }
   let opening = 0
   const gates = {
@@ -183,62 +136,62 @@ export const makeUnsafe = (given?: Options): FaultyFactory => {
         opening--
       })).pipe(
         Effect.map(() => {
-          const session: Session = { id, state: "open", isSoiled: false, lease: undefined, died }
-          sessions.set(id, session)
+          const fake: FakeConnection = { id, state: "open", isSoiled: false, lease: undefined, died }
+          fakes.set(id, fake)
           counters.opened++
           measure()
-          return new Lent(session, undefined, log)
+          return new Leased(fake, undefined, log)
         })
       )
   })
-  const close = ({ session }: Lent) =>
+  const close = ({ fake }: Leased) =>
     Effect.suspend(() => {
-      if (session.state === "closing" || session.state === "closed") {
-        violations.push(`connection ${session.id} is closed twice`)
+      if (fake.state === "closing" || fake.state === "closed") {
+        violations.push(`connection ${fake.id} is closed twice`)
       }
-      if (session.lease !== undefined) violations.push(`connection ${session.id} is closed while its lease goes on`)
-      session.state = "closing"
+      if (fake.lease !== undefined) violations.push(`connection ${fake.id} is closed while its lease goes on`)
+      fake.state = "closing"
       return Effect.ensuring(
-        Effect.orDie(perform("disconnect", session.id)),
+        Effect.orDie(perform("disconnect", fake.id)),
         Effect.sync(() => {
-          session.state = "closed"
+          fake.state = "closed"
           counters.closed++
         })
       )
     })
 
-  const factory = ConnectionFactory.make<Lent, FaultyError>({
+  const factory = ConnectionFactory.make<Leased, FaultyError>({
     connect: Effect.acquireRelease(open, close, { interruptible: options.interruptibleConnect === true }) as never,
     isAlive: options.withoutIsAlive === true
       ? undefined
-      : ({ session }) => session.state === "open" || session.state === "severed",
-    validate: options.withoutValidate === true ? undefined : ({ session }) => {
+      : ({ fake }) => fake.state === "open" || fake.state === "severed",
+    validate: options.withoutValidate === true ? undefined : ({ fake }) => {
       counters.validations++
-      return Effect.map(perform("validate", session.id), () => session.state === "open")
+      return Effect.map(perform("validate", fake.id), () => fake.state === "open")
     },
-    reset: options.withoutReset === true ? undefined : ({ session }) => {
+    reset: options.withoutReset === true ? undefined : ({ fake }) => {
       counters.resets++
-      return Effect.map(perform("reset", session.id), () => {
-        session.isSoiled = false
+      return Effect.map(perform("reset", fake.id), () => {
+        fake.isSoiled = false
       })
     },
-    needsReset: ({ session }) => session.isSoiled || !gates.reset.isIdle,
-    beginLease: ({ session }, pool) => {
-      log.push({ operation: "begin lease", connection: session.id })
-      if (session.lease !== undefined) violations.push(`connection ${session.id} is lent twice at once`)
-      if (session.state === "closing" || session.state === "closed") {
-        violations.push(`connection ${session.id} is lent, but ${session.state}`)
+    needsReset: ({ fake }) => fake.isSoiled || !gates.reset.isIdle,
+    beginLease: ({ fake }, pool) => {
+      log.push({ operation: "begin lease", connection: fake.id })
+      if (fake.lease !== undefined) violations.push(`connection ${fake.id} is lent twice at once`)
+      if (fake.state === "closing" || fake.state === "closed") {
+        violations.push(`connection ${fake.id} is lent, but ${fake.state}`)
       }
-      if (session.isSoiled) violations.push(`connection ${session.id} is lent soiled`)
+      if (fake.isSoiled) violations.push(`connection ${fake.id} is lent soiled`)
       counters.leases++
       counters.leased++
-      return session.lease = new Lent(session, pool, log)
+      return fake.lease = new Leased(fake, pool, log)
     },
-    endLease: (lent) => {
-      log.push({ operation: "end lease", connection: lent.session.id })
-      if (lent.session.lease !== lent) violations.push(`a lease of connection ${lent.session.id} ends twice`)
-      lent.session.lease = undefined
-      lent.isExpired = true
+    endLease: (leased) => {
+      log.push({ operation: "end lease", connection: leased.fake.id })
+      if (leased.fake.lease !== leased) violations.push(`a lease of connection ${leased.fake.id} ends twice`)
+      leased.fake.lease = undefined
+      leased.isExpired = true
       counters.leased--
     },
     judge: given?.judge,
@@ -246,12 +199,12 @@ export const makeUnsafe = (given?: Options): FaultyFactory => {
   })
   const damage = (state: "killed" | "severed") => (connection: number) =>
     Effect.sync(() => {
-      const session = sessions.get(connection)
-      if (session === undefined) {
+      const fake = fakes.get(connection)
+      if (fake === undefined) {
         throw new TypeError(problem("connection", connection, "the id of one that was opened").message)
       }
-      if (session.state === "open" || session.state === "severed") session.state = state
-      return session
+      if (fake.state === "open" || fake.state === "severed") fake.state = state
+      return fake
     })
   return {
     factory: factory as unknown as ConnectionFactory.ConnectionFactory<FaultyConnection, FaultyError>,
@@ -260,7 +213,7 @@ export const makeUnsafe = (given?: Options): FaultyFactory => {
     reset: gates.reset,
     disconnect: gates.disconnect,
     kill: (connection) => Effect.asVoid(damage("killed")(connection)),
-    drop: (connection) => Effect.map(damage("killed")(connection), (session) => session.died()),
+    drop: (connection) => Effect.map(damage("killed")(connection), (fake) => fake.died()),
     sever: (connection) => Effect.asVoid(damage("severed")(connection)),
     counters: Effect.sync(() => ({ ...counters })),
     log: Effect.sync(() => Array.from(log)),
@@ -268,165 +221,42 @@ export const makeUnsafe = (given?: Options): FaultyFactory => {
   }
 }
 
-interface Session {
+/** The state of one connection. */
+interface FakeConnection {
   readonly id: number
   state: "open" | "severed" | "killed" | "closing" | "closed"
   isSoiled: boolean
-  lease: Lent | undefined
+  lease: Leased | undefined
   readonly died: () => void
 }
 
-/** What one lease sees of a session. */
-class Lent implements FaultyConnection {
+/** A connection as one lease sees it. */
+class Leased implements FaultyConnection {
   readonly id: number
-  readonly session: Session
+  readonly fake: FakeConnection
   isExpired = false
   readonly run: Effect.Effect<void, FaultyError | LeaseExpiredError>
   readonly soil: Effect.Effect<void, FaultyError | LeaseExpiredError>
 
-  constructor(session: Session, pool: string | undefined, log: Array<LogEntry>) {
-    this.id = session.id
-    this.session = session
+  constructor(fake: FakeConnection, pool: string | undefined, log: Array<LogEntry>) {
+    this.id = fake.id
+    this.fake = fake
     this.run = Effect.suspend((): Effect.Effect<void, FaultyError | LeaseExpiredError> => {
       if (this.isExpired) {
         return Effect.fail(new LeaseExpiredError({ ...(pool === undefined ? undefined : { pool }), operation: "run" }))
       }
-      log.push({ operation: "run", connection: session.id })
-      return session.state === "open"
+      log.push({ operation: "run", connection: fake.id })
+      return fake.state === "open"
         ? Effect.void
-        : Effect.fail(new FaultyError({ operation: "run", connection: session.id, isTransient: false }))
+        : Effect.fail(new FaultyError({ operation: "run", connection: fake.id, isTransient: false }))
     })
     this.soil = Effect.andThen(
       this.run,
       Effect.sync(() => {
-        session.isSoiled = true
+        fake.isSoiled = true
       })
     )
   }
-}
-
-type Fault =
-  | { readonly _tag: "fail"; readonly transient: boolean }
-  | { readonly _tag: "die" }
-  | { readonly _tag: "hang"; readonly uninterruptible: boolean }
-
-/** The same fault for the next operations, as many as are left. */
-interface Plan {
-  readonly fault: Fault
-  left: number
-}
-
-class Gate implements Faults {
-  readonly #operation: Operation
-  readonly #planned: Array<Plan> = []
-  readonly #held: Array<() => void> = []
-  #isHeld = false
-  #delay = 0
-
-  constructor(operation: Operation) {
-    this.#operation = operation
-  }
-
-  /** Whether the operation would do nothing but succeed. */
-  get isIdle(): boolean {
-    return !this.#isHeld && this.#planned.length === 0 && this.#delay === 0
-  }
-
-  readonly hold = Effect.sync(() => {
-    this.#isHeld = true
-  })
-
-  readonly open = Effect.sync(() => {
-    this.#isHeld = false
-    for (const pass of this.#held.splice(0)) pass()
-  })
-
-  readonly waiting = Effect.sync(() => this.#held.length)
-
-  pass(place = 0) {
-    return Effect.sync(() => {
-      checkCount("place", place)
-      for (const pass of this.#held.splice(place, 1)) pass()
-    })
-  }
-
-  fail(times = 1, options?: { readonly transient?: boolean | undefined }) {
-    return this.#plan(times, () => ({
-      _tag: "fail",
-      transient: checkOrThrow("fail", failTable, options).transient === true
-    }))
-  }
-
-  die(times = 1) {
-    return this.#plan(times, () => ({ _tag: "die" }))
-  }
-
-  hang(times = 1, options?: { readonly uninterruptible?: boolean | undefined }) {
-    return this.#plan(times, () => ({
-      _tag: "hang",
-      uninterruptible: checkOrThrow("hang", hangTable, options).uninterruptible === true
-    }))
-  }
-
-  delay(duration: Duration.Input) {
-    return Effect.sync(() => {
-      this.#delay = checkOrThrow("delay", delayTable, { delay: duration }).delay
-    })
-  }
-
-  readonly clear = Effect.sync(() => {
-    this.#planned.length = 0
-    this.#delay = 0
-  })
-
-  #plan(times: number, fault: () => Fault) {
-    return Effect.sync(() => {
-      checkCount("times", times)
-      if (times > 0) this.#planned.push({ fault: fault(), left: times })
-    })
-  }
-
-  /** The fault of the operation that begins now. */
-  #next(): Fault | undefined {
-    const plan = this.#planned[0]
-    if (plan === undefined) return undefined
-    plan.left--
-    if (plan.left === 0) this.#planned.shift()
-    return plan.fault
-  }
-
-  /** One operation comes by. The fault that befalls it is decided now, and happens once it is let through. */
-  enter(connection: number): Effect.Effect<void, FaultyError> {
-    const fault = this.#next()
-    const slow = this.#delay === 0 ? Effect.void : Effect.sleep(this.#delay)
-    const passed = this.#isHeld ? Effect.andThen(this.#wait, slow) : slow
-    return fault === undefined ? passed : Effect.andThen(passed, this.#befall(fault, connection))
-  }
-
-  readonly #wait = Effect.callback<void>((resume) => {
-    const pass = () => resume(Effect.void)
-    this.#held.push(pass)
-    return Effect.sync(() => {
-      const place = this.#held.indexOf(pass)
-      if (place >= 0) this.#held.splice(place, 1)
-    })
-  })
-
-  #befall(fault: Fault, connection: number): Effect.Effect<void, FaultyError> {
-    switch (fault._tag) {
-      case "fail":
-        return Effect.fail(new FaultyError({ operation: this.#operation, connection, isTransient: fault.transient }))
-      case "die":
-        return Effect.die(new Error(`${this.#operation} of connection ${connection} was made to die`))
-      case "hang":
-        return fault.uninterruptible ? Effect.uninterruptible(Effect.never) : Effect.never
-    }
-  }
-}
-
-const checkCount = (name: string, value: number): void => {
-  const rule = { kind: "count", floor: 0 } as const
-  if (valueOf(rule, value) === undefined) throw new TypeError(problem(name, value, mustBe(rule)).message)
 }
 
 const table = makeTable({
@@ -436,9 +266,3 @@ const table = makeTable({
   judge: { kind: "value", accepts: Predicate.isFunction, mustBe: "a function from a Cause to a verdict" },
   interruptibleConnect: { kind: "flag" }
 })
-
-const failTable = makeTable({ transient: { kind: "flag" } })
-
-const hangTable = makeTable({ uninterruptible: { kind: "flag" } })
-
-const delayTable = makeTable({ delay: { kind: "duration", default: 0, zero: true } })

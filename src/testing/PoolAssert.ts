@@ -1,6 +1,6 @@
 /**
- * Assertions about pools, as effects that die with Node's `AssertionError`: they fail a test in any test runner, and say
- * what they found.
+ * Assertions about pools. They are effects that die with Node's `AssertionError`, so they fail a test in any test runner and
+ * say what they found.
  */
 import { Cause, Effect, Exit, Fiber } from "effect"
 import * as assert from "node:assert"
@@ -10,16 +10,17 @@ import { table } from "../internal/options/rules.ts"
 import type { FaultyFactory } from "./FaultyFactory.ts"
 
 /**
- * Asserts that an effect fails with the error of this tag and nothing else, and gives that error: caught, as an application
- * would catch it. Success, another error, a defect or an interruption are reported as what they are, also where they come
- * beside that error; and so is an error that nothing can catch, because a defect comes beside it.
+ * Asserts that an effect fails with the error of this tag and nothing else, and gives that error.
+ *
+ * It catches the error as an application would. A success, another error, a defect or an interruption fail the assertion, also
+ * beside the expected error; so does an error that nothing can catch because a defect comes beside it.
  */
 export const failsWith = <A, E extends { readonly _tag: string }, R, const Tag extends E["_tag"]>(
   effect: Effect.Effect<A, E, R>,
   tag: Tag
 ): Effect.Effect<Extract<E, { readonly _tag: Tag }>, never, R> =>
   Effect.flatMap(Effect.exit(effect), (exit) =>
-    // What ends an exit's cause in a failure may still be out of the reach of `catch`.
+    // A failure in the cause of an exit may still be out of reach for `catch`.
     Effect.map(
       Effect.exit(Effect.catch(exit, (error) => Effect.succeed(new Caught(error)))),
       (handled) => {
@@ -46,12 +47,11 @@ class Caught<E> {
 }
 
 /**
- * Asserts that nothing of a pool's was lost, at a moment when nobody uses it: no lease is out, nobody waits, the parts
- * add up, as many callers as `max` get a connection at once, and after a shutdown (this shuts the pool down) every
- * connection is closed, each exactly once.
+ * Asserts that a pool that is not in use has lost nothing, and shuts it down.
  *
- * All gates of the factory have to be open, and no faults left: it waits for turns of the scheduler only, so a
- * connection that does not come at once counts as lost.
+ * No lease is out, no caller waits, the numbers add up, as many callers as `max` get a connection at once, and after the
+ * shutdown every connection is closed exactly once. All gates of the factory must be open and no faults left: it waits for
+ * turns of the scheduler only, so a connection that does not come at once counts as lost.
  */
 export const nothingLeaked = <C, E>(
   faulty: FaultyFactory,
@@ -88,21 +88,21 @@ export const allClosed = <C, E>(
     assert.deepStrictEqual(yield* faulty.violations, [])
   })
 
-/** What is not held against a pool. */
+/** The faults of a test that do not count against the pool. */
 export interface Expected {
-  /** Connections that were made to hang while they were closed, at most. Default 0. */
+  /** How many connections at most were made to hang while they were closed. Default: 0. */
   readonly hung?: number | undefined
 }
 
 /**
- * Asserts that the numbers of a pool, at any moment, add up and agree with what its driver has seen, and that there are
- * no more connections than `max`. After a `resize` to less there may be: say then what `max` was.
+ * Asserts that the numbers of a pool add up, that they agree with the numbers of its driver, and that there are at most `max`
+ * connections. It holds at any moment. After a `resize` to less there may be more connections: then give the old `max`.
  */
 export const addUp = <C, E>(
   faulty: FaultyFactory,
   pool: ConnectionPool<C, E>,
   options?: {
-    /** The `max` from which the pool was resized to less; so many connections may still be there, but none idle. */
+    /** The `max` before the pool was resized to less: so many connections may still be there, but none beyond `max` is idle. */
     readonly resizedFrom?: number | undefined
   }
 ): Effect.Effect<void> =>
@@ -121,7 +121,7 @@ export const addUp = <C, E>(
     assert.deepStrictEqual(yield* faulty.violations, [])
   })
 
-/** As many callers as `max` hold a connection at the same time. */
+/** Asserts that as many callers as `max` hold a connection at the same time. */
 const everyoneGetsIn = <C, E>(pool: ConnectionPool<C, E>): Effect.Effect<void> =>
   Effect.gen(function*() {
     const { max } = yield* pool.stats
@@ -137,18 +137,18 @@ const everyoneGetsIn = <C, E>(pool: ConnectionPool<C, E>): Effect.Effect<void> =
         ))
       )
     }
-    for (let turn = 0; turn < patience && inside < max; turn++) yield* Effect.yieldNow
+    for (let turn = 0; turn < maxTurns && inside < max; turn++) yield* Effect.yieldNow
     const stats = yield* pool.stats
     yield* Fiber.interruptAll(fibers)
     assert.strictEqual(inside, max, `only ${inside} of ${max} callers get a connection: ${JSON.stringify(stats)}`)
     yield* settled(pool)
   })
 
-/** The numbers once nothing moves any more. */
+/** Gives the numbers once no connection is on its way to another state. */
 const settled = <C, E>(pool: ConnectionPool<C, E>) =>
   Effect.gen(function*() {
     let stats = yield* pool.stats
-    for (let turn = 0; turn < patience && stats.resetting + stats.closing + stats.waiting + stats.inUse > 0; turn++) {
+    for (let turn = 0; turn < maxTurns && stats.resetting + stats.closing + stats.waiting + stats.inUse > 0; turn++) {
       yield* Effect.yieldNow
       stats = yield* pool.stats
     }
@@ -159,4 +159,4 @@ const expectedTable = table({ hung: { kind: "count", default: 0, floor: 0 } })
 
 const addUpTable = table({ resizedFrom: { kind: "count", floor: 1, finite: true } })
 
-const patience = 1000
+const maxTurns = 1000

@@ -1,47 +1,49 @@
 /**
- * Interruption at every point: runs a scenario again and again, each time with fibers that yield after another number of
- * operations, and interrupts it after another number of turns. A race that strikes when an interrupt lands between two
- * particular steps becomes a case that is always hit.
+ * Interrupts a scenario at every point, to find races.
+ *
+ * It runs the scenario again and again. Each time, fibers yield after another number of operations, and the interrupt comes
+ * after another number of turns. So an interrupt between two particular steps becomes a case that is always hit.
  */
 import { Cause, Context, Effect, Exit, Fiber, Predicate, Scheduler, type Scope } from "effect"
 import { checkOrThrow } from "../internal/options/problems.ts"
 import { table as makeTable } from "../internal/options/rules.ts"
 
-/** One case of a sweep: what tells it from the others. */
+/** One case of a sweep. */
 export interface Cut {
-  /** Operations after which each fiber yields. */
+  /** The number of operations after which each fiber yields. */
   readonly budget: number
-  /** Turns of the scheduler after which the scenario is interrupted. */
+  /** The number of turns of the scheduler after which the scenario is interrupted. */
   readonly turns: number
 }
 
-/** Under this key the cause of a sweep's failure holds the case: see `run`. */
+/** The annotation of a failed sweep's cause with the case that failed: see `run`. */
 export class FailedCut extends Context.Service<FailedCut, Cut>()("effect-connection-pool/testing/Sweep/FailedCut") {}
 
 export interface Options<World, A, E, R, E2, R2> {
-  /** Makes what the scenario works on, anew for each case. Not interrupted. */
+  /** Makes a new world for each case. It is not interrupted. */
   readonly setup: Effect.Effect<World, E2, R2>
-  /** What is interrupted. */
+  /** The effect that is interrupted. */
   readonly scenario: (world: World) => Effect.Effect<A, E, R>
-  /** Asserts, after each case, that all is well; told what became of the scenario. */
+  /** Asserts after each case that all is well. It gets the exit of the scenario. */
   readonly check: (world: World, exit: Exit.Exit<A, E>, cut: Cut) => Effect.Effect<unknown, E2, R2>
-  /** The budgets. Default 3 to 64; with less than 3 nothing gets anywhere. */
+  /** The budgets. Default: 3 to 64. With less than 3, no fiber makes progress. */
   readonly budgets?: readonly [from: number, to: number] | undefined
-  /** The turns. Default 0 to 12. */
+  /** The turns. Default: 0 to 12. */
   readonly turns?: readonly [from: number, to: number] | undefined
 }
 
-/** What a sweep did: a sweep that never interrupts, or always at once, proves nothing. */
+/** The numbers of a sweep. A sweep that never interrupts, or always at once, proves nothing. */
 export interface Report {
   readonly cases: number
-  /** Cases in which the interrupt came before the scenario had ended. */
+  /** The cases in which the interrupt came before the scenario had ended. */
   readonly interrupted: number
 }
 
 /**
- * Runs all cases, one after the other, each in a scope of its own. Fails or dies as soon as one `setup` or `check` does,
- * with the case in an annotation of the cause; it is logged as an error, too. Dies with a `TypeError` if its options are
- * invalid: a sweep over no cases proves nothing.
+ * Runs all cases, one after the other, each in a scope of its own.
+ *
+ * It fails or dies as soon as one `setup` or `check` does. The case is in an annotation of the cause, and is logged as an
+ * error. Invalid options are a defect, a `TypeError`: a sweep over no cases proves nothing.
  *
  * ```ts
  * import { Cause, Context } from "effect"

@@ -1,7 +1,8 @@
 /**
- * Effect's `Reactivity` as a client of `effect/sql` hears it: what is told in a transaction is heard after the commit, and
- * not at all after a rollback, whoever tells it; and a query hears what is told in the application, however its layers are
- * put together.
+ * Effect's `Reactivity` for a client of `effect/sql`.
+ *
+ * An invalidation inside a transaction reaches the queries after the commit, and never after a rollback, whichever service
+ * makes it. A query hears the invalidations of the whole application, however its layers are put together.
  */
 import { Context, Effect, Layer, Option, type Queue, type Scope } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
@@ -9,15 +10,15 @@ import type { SqlClient } from "effect/sql/SqlClient"
 
 type Keys = Parameters<Reactivity.Reactivity["invalidate"]>[0]
 
-/** Transactions in which what is told has to wait. */
+/** Transactions in which invalidations wait for the commit. */
 type Transactions = Pick<SqlClient, "transactionService" | "afterCommit">
 
-/** Who has a say in when something told by a `Reactivity` is heard: by a function that the copies of one share. */
+/** The transactions that delay the invalidations of a `Reactivity`, by a function that all copies of it share. */
 const deferring = new WeakMap<Reactivity.Reactivity["registerUnsafe"], Set<Transactions>>()
 
-/** What one client hears. */
+/** The `Reactivity` of one client. */
 export class HeardReactivity {
-  /** What there was when the client was made. */
+  /** The `Reactivity` that was there when the client was made. */
   readonly #own: Reactivity.Reactivity
   readonly #deferred: Array<Set<Transactions>> = []
   #transactions: Transactions | undefined = undefined
@@ -26,20 +27,20 @@ export class HeardReactivity {
     this.#own = own
   }
 
-  /** Has what is told in these transactions wait for their commit. */
+  /** Makes invalidations in these transactions wait for their commit. */
   defer(transactions: Transactions): void {
     this.#transactions = transactions
     this.#join(this.#own)
   }
 
-  /** Ends that. */
+  /** Stops delaying invalidations. */
   end(): void {
     for (const all of this.#deferred.splice(0)) all.delete(this.#transactions!)
   }
 
   /**
-   * Runs an effect, and again whenever something is told about its keys: by the `Reactivity` of the fiber that asks, and by
-   * that of the client, which may be another.
+   * Runs an effect, and runs it again whenever one of its keys is invalidated: in the `Reactivity` of the fiber that asks, or
+   * in that of the client, which may be another.
    */
   query<A, E, R>(
     keys: Keys,
@@ -49,7 +50,7 @@ export class HeardReactivity {
       const own = this.#own
       const present = Context.getOrUndefined(fiber.context, Reactivity.Reactivity) ?? own
       if (present.registerUnsafe === own.registerUnsafe) return own.query(keys, effect)
-      // Within one of its transactions, it is a copy that waits already.
+      // Within one of the transactions it is a copy, which waits already.
       if (Context.getOrUndefined(fiber.context, this.#transactions!.transactionService) === undefined) {
         this.#join(present)
       }
@@ -77,13 +78,13 @@ const withMark = (keys: Keys, mark: string): Keys => isList(keys) ? [...keys, ma
 const isList = (keys: Keys): keys is ReadonlyArray<unknown> => Array.isArray(keys)
 
 /**
- * Teaches a `Reactivity` about transactions, in place: a service that asked for it when it was built has this one, and not
- * the copy that Effect puts into the context of a transaction.
+ * Makes a `Reactivity` wait for transactions, in place: a service that got it when it was built holds this object, not the copy
+ * that Effect puts into the context of a transaction.
  */
 const teach = (reactivity: Reactivity.Reactivity): Set<Transactions> => {
   const all = new Set<Transactions>()
   deferring.set(reactivity.registerUnsafe, all)
-  // One that cannot be changed goes on as it is.
+  // A frozen object cannot be changed, and stays as it is.
   if (Object.isFrozen(reactivity)) return all
   const original = reactivity.invalidate
   const invalidate = (keys: Keys): Effect.Effect<void> => later(keys, original(keys))
@@ -91,10 +92,10 @@ const teach = (reactivity: Reactivity.Reactivity): Set<Transactions> => {
     Effect.withFiber((fiber) => {
       for (const { afterCommit, transactionService } of all) {
         if (Context.getOrUndefined(fiber.context, transactionService) === undefined) continue
-        // Once it has waited, a batch that it was told in may be over; another database's transaction may not.
+        // After the wait, the batch of the invalidation may be over, but a transaction of another database may still be open.
         const told = Effect.suspend(() => later(keys, Effect.sync(() => reactivity.invalidateUnsafe(keys))))
         const outside = (context: Context.Context<never>) => Context.omit(transactionService)(context)
-        // The transaction is over, for a fiber that has outlived it.
+        // For a fiber that has outlived its transaction, the transaction is over.
         return Effect.catchDefect(afterCommit(told), () => Effect.updateContext(told, outside))
       }
       return now
@@ -104,7 +105,7 @@ const teach = (reactivity: Reactivity.Reactivity): Set<Transactions> => {
   return all
 }
 
-/** A layer with the `Reactivity` that is there; if none is, with the one that everybody else gets who builds `Reactivity.layer`. */
+/** Gives a layer the `Reactivity` of the context; without one, the shared one of `Reactivity.layer`. */
 export const inLayer = <A, E>(layer: Layer.Layer<A, E>): Layer.Layer<A, E> =>
   Layer.unwrap(Effect.map(
     Effect.serviceOption(Reactivity.Reactivity),
