@@ -11,7 +11,7 @@ import { dirname, join, normalize } from "node:path"
 /** Each floor, by the beginnings of the paths that are on it. The longest beginning counts. */
 const floors: ReadonlyArray<ReadonlyArray<string>> = [
   // What leans on the inside of Effect needs nothing of ours.
-  ["internal/runtime.ts", "internal/step.ts", "internal/sharedSchema.ts"],
+  ["internal/runtime.ts", "internal/sharedSchema.ts"],
   ["internal/structures/"],
   // What everybody speaks of: errors, events, numbers and the names of metrics, as data.
   [

@@ -65,6 +65,13 @@ export const isTraced = (fiber: Fiber.Fiber<unknown, unknown>): boolean =>
   fiber.cache.tracer !== undefined && fiber.cache.tracerEnabled
 
 /**
+ * Whether the fiber may be traced, with a tracer of the application or without.
+ *
+ * Test: `internal/runtime.test.ts`, "knows whether a fiber is traced, and the span that it is in".
+ */
+export const isTracingEnabled = (fiber: Fiber.Fiber<unknown, unknown>): boolean => fiber.cache.tracerEnabled
+
+/**
  * The span that the fiber is in, without a look into its context.
  *
  * Test: `internal/runtime.test.ts`, "knows whether a fiber is traced, and the span that it is in".

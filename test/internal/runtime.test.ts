@@ -37,6 +37,9 @@ describe("what leans on the inside of Effect", () => {
       const look = Effect.withFiber((fiber) =>
         Effect.succeed([Runtime.isTraced(fiber), Runtime.spanOf(fiber)] as const)
       )
+      const isEnabled = Effect.withFiber((fiber) => Effect.succeed(Runtime.isTracingEnabled(fiber)))
+      assert.isTrue(yield* isEnabled)
+      assert.isFalse(yield* Effect.withTracerEnabled(isEnabled, false))
       const inSpan = Effect.withSpan(Effect.zip(look, Effect.currentSpan), "request")
       assert.deepStrictEqual(yield* look, [false, undefined])
       const [[untraced, its], span] = yield* inSpan

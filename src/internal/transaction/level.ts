@@ -9,7 +9,7 @@ import { Cause, Effect, Exit, Fiber, identity } from "effect"
 import { isSqlError } from "effect/sql/SqlError"
 import type { Mode, TransactionConnection } from "../../Transaction.ts"
 import { TransactionEndedError, TransactionLostError, TransactionTurnTimeoutError } from "../../TransactionError.ts"
-import { withFiber } from "../step.ts"
+import { withFiber } from "../runtime.ts"
 import { type Request, Turn, TurnDeadlines } from "./turn.ts"
 
 /** The settings that all transactions of a database share. */

@@ -1,6 +1,7 @@
 /** Gives fibers their turns on something that only one of them may use at a time, in order of arrival. */
 import { Effect, type Fiber, type Tracer } from "effect"
 import type { TurnHolder } from "../../TransactionError.ts"
+import { spanOf } from "../runtime.ts"
 import * as Deadlines from "../structures/deadlines.ts"
 import * as LinkedList from "../structures/linkedList.ts"
 import * as Alarm from "../structures/timer.ts"
@@ -80,7 +81,7 @@ class Ticket extends Deadlines.Timed<Ticket> {
     super()
     this.fiber = fiber
     this.request = request
-    this.span = fiber.cache.span
+    this.span = spanOf(fiber)
   }
 }
 

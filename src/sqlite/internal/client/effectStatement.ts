@@ -8,8 +8,7 @@
 import { type Effect, Equal, type Fiber, Hash, type Stream } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
-import { charge, fragment } from "../../../internal/runtime.ts"
-import { Step } from "../../../internal/step.ts"
+import { charge, fragment, isTraced, isTracingEnabled, Step } from "../../../internal/runtime.ts"
 import { isWorthKeeping, type StatementTexts, type Text } from "../sql/statementKind.ts"
 import { runOn, type Transform } from "./sqlConnection.ts"
 import type { Query, Results, Target, Way } from "./targets.ts"
@@ -248,7 +247,6 @@ const operations = 10
 
 /** Whether a tracer may see the span of a statement that this fiber runs. */
 const isSeen = (fiber: Fiber.Fiber<unknown, unknown>): boolean => {
-  const { tracer, tracerEnabled } = fiber.cache
-  if (tracerEnabled && (tracer !== undefined || fiber.getRef(Statement.SpanPropagationEnabled))) return true
+  if (isTraced(fiber) || (isTracingEnabled(fiber) && fiber.getRef(Statement.SpanPropagationEnabled))) return true
   return fiber.getRef(Statement.CurrentTransformer) !== undefined
 }

@@ -8,7 +8,7 @@
 import { Effect, type Exit, type Fiber, Stream } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
-import { within } from "../../../internal/step.ts"
+import { within } from "../../../internal/runtime.ts"
 import { sqlErrorOf } from "../../../internal/transaction/sqlErrorOf.ts"
 import type { TransactionConnection } from "../../../Transaction.ts"
 import type { Handle } from "../connection/handle.ts"

@@ -1,1 +1,0 @@
-export { Step, withFiber, within } from "./runtime.ts"
