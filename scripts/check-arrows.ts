@@ -38,6 +38,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["sqlite/internal/file/"],
   ["sqlite/internal/client/"],
   ["sqlite/internal/pools.ts"],
+  ["sqlite/internal/database.ts"],
   ["sqlite/"],
   ["sqlite-node/internal/"],
   ["sqlite-node/"]

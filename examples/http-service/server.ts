@@ -52,7 +52,7 @@ const Database = Layer.unwrap(Effect.gen(function*() {
   Layer.tap((context) => {
     const db = Context.get(context, SqlitePool.SqlitePool)
     return Effect.addFinalizer(() =>
-      Effect.flatMap(db.shutdown, (report) => Console.log(`database closed: ${JSON.stringify(report)}`))
+      Effect.flatMap(db.shutdown(), (report) => Console.log(`database closed: ${JSON.stringify(report)}`))
     )
   }),
   Layer.provide(NodeServices.layer)
@@ -148,7 +148,7 @@ const health = Effect.gen(function*() {
 
 const look = Effect.gen(function*() {
   const { filename, readers, stats, writer } = yield* SqlitePool.SqlitePool
-  const both = <A>(of: (side: SqlitePool.Side) => Effect.Effect<A>) =>
+  const both = <A>(of: (side: SqlitePool.SqlitePool["writer"]) => Effect.Effect<A>) =>
     Effect.all({ writer: of(writer), readers: of(readers) })
   return HttpServerResponse.jsonUnsafe({
     filename,

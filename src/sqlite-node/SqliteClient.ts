@@ -15,7 +15,8 @@ import * as HeardReactivity from "../internal/transaction/reactivity.ts"
 import { sqlErrorOf } from "../internal/transaction/sqlErrorOf.ts"
 import type { ConnectError, PoolConfigError } from "../PoolError.ts"
 import { handleOf } from "../sqlite/internal/connection/leased.ts"
-import { failure, refused } from "../sqlite/internal/errors.ts"
+import { makeWith } from "../sqlite/internal/database.ts"
+import { failure, invalidInput } from "../sqlite/internal/errors.ts"
 import * as PoolSettings from "../sqlite/internal/options/pool.ts"
 import type { Pools } from "../sqlite/internal/pools.ts"
 import { Lasting } from "../sqlite/internal/sql/lasting.ts"
@@ -183,7 +184,7 @@ const makeWithPool = (
     const settings = resolve(config)
     if (Result.isFailure(settings)) return Effect.fail(settings.failure)
     const { lasting, poolSettings } = settings.success
-    return Effect.map(SqlitePool.makeWith(poolSettings, oneConnection(lasting)), ({ pool, pools }) => {
+    return Effect.map(makeWith(poolSettings, oneConnection(lasting)), ({ pool, pools }) => {
       // In place: the client refers to itself, and copies of it are made from it.
       const client = Object.assign(pool.sql, {
         [TypeId]: TypeId,
@@ -256,7 +257,9 @@ const backup = (pool: SqlitePool.SqlitePool, destination: string): Effect.Effect
 const loadExtension = (pools: Pools, path: string): Effect.Effect<void, SqlError> =>
   Effect.withFiber((fiber) => {
     if (pools.client.connectionInTransaction(fiber) !== undefined) {
-      return Effect.fail(refused("loadExtension", "loadExtension: not inside a transaction, which has one connection"))
+      return Effect.fail(
+        invalidInput("loadExtension", "loadExtension: not inside a transaction, which has one connection")
+      )
     }
     const load = pools.writer.useSync({
       try: (connection) => {

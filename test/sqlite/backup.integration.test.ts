@@ -351,7 +351,7 @@ describe("a backup whose pool", () => {
       const { pool } = yield* make({ readers: 1 })
       const target = yield* file
       const fiber = yield* begun(pool, target)
-      yield* pool.shutdown
+      yield* pool.shutdown()
       const error = yield* PoolAssert.failsWith(Fiber.join(fiber), "PoolClosedError")
       assert.strictEqual(error.pool, "sqlite/readers")
       assert.deepStrictEqual(readdirSync(dirname(target)), [])
@@ -376,7 +376,7 @@ describe("a backup whose pool", () => {
       yield* settle
       const fiber = yield* Effect.forkDetach(Stream.runDrain(pool.backup(target)))
       yield* settle
-      yield* pool.shutdown
+      yield* pool.shutdown()
       yield* PoolAssert.failsWith(Fiber.join(fiber), "PoolClosedError")
       yield* Fiber.await(holder)
     }))
@@ -495,7 +495,7 @@ describe("the reader of a backup", () => {
       const target = yield* file
       writeFileSync(target, "an older one")
       const fiber = yield* begun(pool, target)
-      yield* pool.shutdown
+      yield* pool.shutdown()
       yield* PoolAssert.failsWith(Fiber.join(fiber), "PoolClosedError")
       assert.strictEqual(readFileSync(target, "utf8"), "an older one")
       assert.deepStrictEqual(readdirSync(dirname(target)), [basename(target)])

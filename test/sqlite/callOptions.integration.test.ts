@@ -1,6 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Stream } from "effect"
+import type { PoolError } from "effect-connection-pool"
 import { SqlitePool } from "effect-connection-pool/sqlite"
+import type { SqlError } from "effect/sql/SqlError"
 import { existsSync } from "node:fs"
 import { join } from "node:path"
 import { folder } from "../support/files.ts"
@@ -18,7 +20,7 @@ const calls: Readonly<
   stream: (pool, options) => Stream.runDrain(pool.stream("select 1", [], options))
 }
 
-type Failure = SqlitePool.NoConnection | {
+type Failure = PoolError.PoolError<SqlError> | {
   readonly _tag: Exclude<string, "PoolConfigError" | "TransactionOptionsError">
 }
 

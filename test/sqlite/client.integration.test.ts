@@ -168,7 +168,7 @@ describe("a statement of the client", () => {
         const error = yield* failsWith(sql`insert into t values (1)`, "SqlError")
         assert.strictEqual(error.reason._tag, "UniqueViolation")
         const bad = yield* failsWith(sql`insert into t values (${new Date()})`, "SqlError")
-        assert.include(bad.message, "execute: parameter 1 is an object (Date), allowed is")
+        assert.include(bad.message, "execute: parameter 1 is an object (Date), but must be")
       }
       const row = { N: 1 }
       const { sql } = db

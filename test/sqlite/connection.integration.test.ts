@@ -200,7 +200,7 @@ describe("SQL", () => {
       for (const operation of ["queryUnsafe", "valuesUnsafe", "runUnsafe"] as const) {
         assert.strictEqual(
           refusal(() => connection[operation]("insert into t values (1); insert into t values (2)")),
-          `${operation}: the SQL holds 2 statements, allowed is one: see exec`
+          `${operation}: the SQL holds 2 statements, but must hold one: use exec for a script`
         )
       }
       assert.deepStrictEqual(connection.queryUnsafe("select * from t;; -- the end"), [])

@@ -287,7 +287,7 @@ describe("a pool over a file", () => {
         pool.write((connection) => Effect.andThen(Deferred.await(later), insert(connection)))
       )
       yield* settle
-      const shutdown = yield* Effect.forkChild(pool.shutdown)
+      const shutdown = yield* Effect.forkChild(pool.shutdown())
       yield* settle
       yield* Deferred.succeed(gate, undefined)
       yield* settle
@@ -298,6 +298,21 @@ describe("a pool over a file", () => {
       })
       assert.strictEqual(yield* Fiber.join(reader), 1)
       assert.deepStrictEqual(yield* Fiber.join(writer), { changes: 1, lastInsertRowid: 2 })
+    }))
+
+  it.effect("waits at a shutdown for as long as that asks, on both sides, and refuses what is no duration", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ drainTimeout: "10 seconds" })
+      for (const use of [pool.read(() => Effect.never), pool.write(() => Effect.never)]) yield* Effect.forkChild(use)
+      yield* settle
+      const error = yield* Effect.flip(pool.shutdown({ drainTimeout: -1 }))
+      assert.strictEqual(error._tag, "PoolConfigError")
+      assert.include(error.message, "drainTimeout is -1")
+      assert.strictEqual((yield* pool.stats).readers.inUse, 1)
+      assert.deepStrictEqual(yield* pool.shutdown({ drainTimeout: 0 }), {
+        readers: { returned: 0, interrupted: 1, revoked: 0, abandoned: 0 },
+        writer: { returned: 0, interrupted: 1, revoked: 0, abandoned: 0 }
+      })
     }))
 
   it.effect("rolls back at its end what is not committed, before it closes, and the fiber is interrupted", () =>

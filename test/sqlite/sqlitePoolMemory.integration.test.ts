@@ -242,7 +242,7 @@ describe("a database in memory", () => {
       const other = yield* make()
       yield* other.write(insert)
       assert.deepStrictEqual(yield* pool.read((reader) => reader.values("select count(*) from t")), [[1]])
-      assert.deepStrictEqual(yield* pool.shutdown, {
+      assert.deepStrictEqual(yield* pool.shutdown(), {
         readers: { returned: 0, interrupted: 0, revoked: 0, abandoned: 0 },
         writer: { returned: 0, interrupted: 0, revoked: 0, abandoned: 0 }
       })

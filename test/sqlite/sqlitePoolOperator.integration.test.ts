@@ -164,7 +164,7 @@ describe("a file that is open and", () => {
       renameSync(from, filename)
       assert.strictEqual(yield* noticing(pool.read(count)), 7)
       yield* noticing(pool.write(insert))
-      yield* pool.shutdown
+      yield* pool.shutdown()
       assert.strictEqual(rowsIn(filename), 8)
     }))
 
@@ -186,7 +186,7 @@ describe("a file that is open and", () => {
       assert.isAbove(statSync(`${filename}-wal`).size, 0)
       assert.strictEqual(yield* noticing(pool.read(count)), 100)
       yield* noticing(pool.write(insert))
-      yield* pool.shutdown
+      yield* pool.shutdown()
       assert.strictEqual(rowsIn(filename), 101)
       assert.strictEqual(rowsIn(`${filename}.old`), 350)
     }))
@@ -216,7 +216,7 @@ describe("a file that is open and", () => {
         assert.include(error.message, `"${filename}-shm" beside it belongs to another file`)
         rmSync(`${filename}-shm`)
         assert.strictEqual(yield* noticing(pool.read(count)), 7)
-        yield* pool.shutdown
+        yield* pool.shutdown()
         assert.strictEqual(rowsIn(filename), 7)
       }),
     30_000
@@ -260,7 +260,7 @@ describe("a file that is open and", () => {
         )
         assert.isTrue(existsSync(filename + end))
         assert.strictEqual(yield* noticing(pool.read(count)), 2)
-        yield* pool.shutdown
+        yield* pool.shutdown()
         assert.strictEqual(rowsIn(filename), 2)
       }))
   }
@@ -521,7 +521,7 @@ describe("a file that is opened and", () => {
       const pool = yield* make(filename)
       yield* pool.write(insert)
       assert.isAbove((yield* pool.stats).walBytes, 0)
-      yield* pool.shutdown
+      yield* pool.shutdown()
       assert.strictEqual(rowsIn(join(dirname(filename), "real.db")), 1)
     }))
 })

@@ -6,7 +6,7 @@ import { TestClock } from "effect/testing"
 import { statSync, symlinkSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { Handle } from "../../src/sqlite/internal/connection/handle.ts"
-import { refused } from "../../src/sqlite/internal/errors.ts"
+import { invalidInput } from "../../src/sqlite/internal/errors.ts"
 import { elsewhere, file, judge } from "../support/files.ts"
 import { settle } from "../support/pools.ts"
 
@@ -437,7 +437,7 @@ describe("the care for the log", () => {
       yield* Effect.acquireRelease(
         Effect.sync(() => {
           Handle.prototype.rows = function(operation, sql, ...rest) {
-            if (sql.includes("wal_checkpoint") && failed++ < 2) throw refused(operation, "planted")
+            if (sql.includes("wal_checkpoint") && failed++ < 2) throw invalidInput(operation, "planted")
             return real.call(this, operation, sql, ...rest)
           }
         }),

@@ -75,7 +75,7 @@ describe("a parameter", () => {
       }
       const gone = new Uint8Array(8)
       structuredClone(gone, { transfer: [gone.buffer] })
-      const allowed = "allowed is null, text, a number, a bigint of 64 bits, a boolean or bytes"
+      const allowed = "but must be null, text, a number, a bigint of 64 bits, a boolean or bytes"
       const refused: ReadonlyArray<readonly [value: unknown, text: string]> = [
         [undefined, "undefined"],
         [Number.NaN, "NaN"],
@@ -142,11 +142,11 @@ describe("parameters in order", () => {
       )
       assert.strictEqual(
         refusalOf(connection, insert, ["a", "b", "c"]),
-        "runUnsafe: 2 placeholders and 3 parameters: parameter 3 has no place"
+        "runUnsafe: 2 placeholders and 3 parameters: parameter 3 has no placeholder"
       )
       assert.strictEqual(
         refusalOf(connection, "delete from t", ["a"]),
-        "runUnsafe: 0 placeholders and 1 parameter: parameter 1 has no place"
+        "runUnsafe: 0 placeholders and 1 parameter: parameter 1 has no placeholder"
       )
       assert.strictEqual(
         refusalOf(connection, insert, { a: 1, b: 2 }),
@@ -155,7 +155,7 @@ describe("parameters in order", () => {
       for (const [params, text] of [["ab", "text"], [new Date(0), "an object (Date)"], [null, "null"], [7, "7"]]) {
         assert.strictEqual(
           refusalOf(connection, insert, params as never),
-          `runUnsafe: the parameters are ${text}, allowed is an array or a record`
+          `runUnsafe: the parameters are ${text}, but must be an array or a record`
         )
       }
       assert.deepStrictEqual(connection.queryUnsafe("select * from t"), [])
@@ -189,12 +189,12 @@ describe("parameters by name", () => {
         [insert, {}, "there is no parameter for the placeholder :a"],
         [insert, { a: 1 }, "there is no parameter for the placeholder @b"],
         [insert, { a: 1, toString: 2 }, "there is no parameter for the placeholder @b"],
-        [insert, { a: 1, b: 2, c: 3 }, "the parameter \"c\" has no place: the placeholders are :a, @b"],
-        [insert, { a: 1, b: 2, ":a": 3 }, "the parameter \"a\" has no place: the placeholders are :a, @b"],
+        [insert, { a: 1, b: 2, c: 3 }, "the parameter \"c\" has no placeholder: the placeholders are :a, @b"],
+        [insert, { a: 1, b: 2, ":a": 3 }, "the parameter \"a\" has no placeholder: the placeholders are :a, @b"],
         [insert, { a: 1, ":b": 2 }, "there is no parameter for the placeholder @b"],
         [insert, [1, 2], "the placeholders have names: pass a record, not an array"],
-        [insert, new Map([["a", 1]]), "the parameters are an object (Map), allowed is an array or a record"],
-        ["delete from t", { a: 1 }, "the parameter \"a\" has no place: there are no placeholders"],
+        [insert, new Map([["a", 1]]), "the parameters are an object (Map), but must be an array or a record"],
+        ["delete from t", { a: 1 }, "the parameter \"a\" has no placeholder: there are no placeholders"],
         ["select :a, @a", { a: 1 }, "\"a\" is the name of several placeholders: write it with their prefixes"],
         ["select :a, @a", { a: 1, b: 2 }, "\"a\" is the name of several placeholders: write it with their prefixes"],
         ["select :a, ?", { a: 1 }, "the placeholders are a mixture of ? and names: use one kind"],

@@ -1,4 +1,4 @@
-/** What goes wrong at a SQLite connection, as the `SqlError` that the Effect ecosystem knows. */
+/** Failures of a SQLite connection, as the `SqlError` that the Effect ecosystem knows. */
 import { Predicate } from "effect"
 import {
   AuthorizationError,
@@ -28,11 +28,15 @@ export const codeOfThrown = (thrown: unknown): number | undefined =>
 export const codeOf = (error: unknown): number | undefined =>
   isSqlError(error) ? codeOfThrown(error.reason.cause) : undefined
 
-/** The part of a code that is left when what it was extended by is taken away. */
+/** The primary code of an extended one: https://sqlite.org/rescode.html#primary_result_codes_versus_extended_result_codes. */
 export const primaryOf = (code: number): number => code & 0xff
 
-/** Whether it is a lock held by others, so that the same may succeed a moment later. */
+/** Whether a code means a lock of others, so that another try may succeed a moment later. */
 export const isLock = (code: number | undefined): boolean => code !== undefined && lockCodes.has(code)
+
+/** Whether a connection cannot be trusted after a failure with this code: NOMEM and IOERR. */
+export const leavesInDoubt = (code: number | undefined): boolean =>
+  code !== undefined && (primaryOf(code) === 7 || primaryOf(code) === 10)
 
 /** What SQLite says to a statement that writes where it may only read. */
 export const READONLY = 8
@@ -44,27 +48,38 @@ const lockCodes: ReadonlySet<number> = new Set([5, 261, 773, 262, 15])
 export const fromSqlite = (thrown: unknown, operation: string): SqlError =>
   new SqlError({ reason: reasonOf(thrown, operation, messageOf(thrown)) })
 
-/** The same, with a message that says more. */
+/** What `node:sqlite` threw, with a message that says more than SQLite's own. */
 export const fromSqliteSaying = (thrown: unknown, operation: string, message: string): SqlError =>
   new SqlError({ reason: reasonOf(thrown, operation, message) })
 
-/** What never got as far as SQLite. */
-export const refused = (operation: string, message: string): SqlError =>
+/** The error for an integer that no number holds exactly, in a row of a statement that reads. */
+export const integerTooBig = (thrown: unknown, operation: string): SqlError =>
+  fromSqliteSaying(
+    thrown,
+    operation,
+    `${sqliteMessage(thrown)}. With SafeIntegers from effect/sql/SqlClient, integers are bigints.`
+  )
+
+/** The error for input that never got as far as SQLite. */
+export const invalidInput = (operation: string, message: string): SqlError => failed(operation, message)
+
+/** The error for an operation that cannot be done here, for a reason that SQLite has no code for. */
+export const failed = (operation: string, message: string): SqlError =>
   new SqlError({ reason: new UnknownError({ cause: new TypeError(message), message, operation }) })
 
-/** SQL that never got as far as SQLite. */
-export const refusedSql = (operation: string, message: string): SqlError =>
+/** The error for SQL that never got as far as SQLite. */
+export const invalidSql = (operation: string, message: string): SqlError =>
   new SqlError({ reason: new SqlSyntaxError({ cause: new SyntaxError(message), message, operation }) })
 
-/** However often it is asked again, a connection that is closed stays closed. */
+/** The error of a connection that is closed: it stays closed, however often it is asked. */
 export const closed = (operation: string): SqlError => {
   const message = `${operation}: the connection is closed`
   return new SqlError({ reason: new UnknownError({ cause: new Error(message), message, operation }) })
 }
 
 /**
- * A statement that could not have the effect that it asks for where it was given, so that nothing of it was done. Has the
- * code that SQLite has for what is not allowed.
+ * The error for a statement that cannot have its effect where it was given, so that nothing of it was done. Has the code
+ * of SQLite's `SQLITE_AUTH`.
  */
 export const denied = (operation: string, sql: string, why: string): SqlError => {
   const message = `${operation}: ${JSON.stringify(shortened(sql))}: ${why}`
@@ -72,15 +87,15 @@ export const denied = (operation: string, sql: string, why: string): SqlError =>
   return new SqlError({ reason: new AuthorizationError({ cause, message, operation }) })
 }
 
-/** There is no database where one should be, for now. */
+/** The error where there is no database at the moment. */
 export const unconnected = (operation: string, message: string): SqlError =>
   new SqlError({ reason: new ConnectionError({ cause: new Error(message), message, operation }) })
 
 /**
- * A statement that writes, given to somebody who only reads: which statement, and `why` with what to use instead. Has the
- * code that SQLite has for that, whether SQLite has refused it or it never got as far.
+ * The error for a statement that writes on a connection that only reads: the statement, `why`, and what to use instead.
+ * Has the code of SQLite's `SQLITE_READONLY`, whether SQLite has refused the statement or this library has.
  */
-export const refusedWrite = (
+export const readOnlyRefusal = (
   operation: string,
   sql: string,
   why: string,

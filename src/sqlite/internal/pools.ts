@@ -17,7 +17,7 @@ import { factoryOf, openWith } from "./connection/factory.ts"
 import { ReaderView } from "./connection/readerView.ts"
 import * as Refusal from "./connection/refusal.ts"
 import type { SqliteConnection as Connection } from "./contract/connection.ts"
-import { refused } from "./errors.ts"
+import { failed } from "./errors.ts"
 import { SharedFile } from "./file/connections.ts"
 import type { Pool, Sides } from "./file/sides.ts"
 import { nameOf, type Settings } from "./options/connection.ts"
@@ -162,7 +162,7 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
 const inMemory = (settings: Settings) => {
   let wasOpened = false
   const open = Effect.suspend(() => {
-    if (wasOpened) return Effect.fail(refused("open", `${nameOf(settings)} is gone with its connection`))
+    if (wasOpened) return Effect.fail(failed("open", `${nameOf(settings)} is gone with its connection`))
     return Effect.tap(
       openWith(settings),
       Effect.sync(() => {

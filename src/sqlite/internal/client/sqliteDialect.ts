@@ -10,7 +10,7 @@ import * as Refusal from "../connection/refusal.ts"
 import { mayStartLater, retryWhileLocked } from "../connection/retryWhileLocked.ts"
 import type { SqliteConnection as Connection } from "../contract/connection.ts"
 import type { Isolation } from "../contract/transaction.ts"
-import { failure, refused } from "../errors.ts"
+import { failure, invalidInput } from "../errors.ts"
 import { isolationOf } from "../sql/isolation.ts"
 import { type Census, census, type OwnOptions, refuseNew } from "./foreignKeys.ts"
 import type { BusyTimeout } from "./targets.ts"
@@ -118,7 +118,7 @@ const begin = (
   if (statement !== undefined) {
     handle.run("begin", statement, undefined, false)
     if (handle.isTransaction("begin")) return
-    throw refused("begin", `begin: ${JSON.stringify(statement)} begins no transaction`)
+    throw invalidInput("begin", `begin: ${JSON.stringify(statement)} begins no transaction`)
   }
   // Where nothing can be written, it is not this transaction that stands in the way.
   if (isReadOnly && handle.settings.isReadOnly) return beginReadOnly(handle, undefined)

@@ -7,7 +7,7 @@ import type { TransactionConnection } from "../../../Transaction.ts"
 import { isTransactionError } from "../../../TransactionError.ts"
 import type { SqliteConnection } from "../contract/connection.ts"
 import type { Params, SyncOptions } from "../contract/values.ts"
-import { failure, refused } from "../errors.ts"
+import { failed, failure } from "../errors.ts"
 import { type StatementTexts, uncontrolled } from "../sql/statementKind.ts"
 import { openStream, streamFrom } from "./openStream.ts"
 
@@ -97,7 +97,7 @@ export class SqliteTransactionConnection implements SqliteConnection {
 }
 
 const busy = (statement: string): SqlError =>
-  refused(
+  failed(
     "transaction",
     `${
       JSON.stringify(statement)

@@ -1,14 +1,14 @@
 /**
- * Parameters, exactly: what SQLite stores is what was given, or nothing is done at all. `node:sqlite` by itself makes
- * every number a REAL, and NULL of a `NaN`, a `Date` and whatever is missing.
+ * Binds parameters exactly: SQLite stores what was given, or nothing runs at all. `node:sqlite` by itself makes every
+ * number a REAL, and stores NULL for a `NaN`, a `Date` and a missing parameter.
  */
 import { Predicate } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { SQLInputValue } from "node:sqlite"
-import { refused } from "../errors.ts"
+import { invalidInput } from "../errors.ts"
 import type { SqlText } from "../sql/scanner.ts"
 
-/** What a statement is run with: in order for `?`, by name for `:a`, `@a` and `$a`. */
+/** The parameters of a statement, not checked: in order for `?`, by name for `:a`, `@a` and `$a`. */
 export type Params = ReadonlyArray<unknown> | Readonly<Record<string, unknown>>
 
 /** The arguments for `node:sqlite`: the values in order, or instead of the first a record of all. */
@@ -35,24 +35,26 @@ const positional = (operation: string, text: SqlText, params: ReadonlyArray<unkn
   return bound
 }
 
-/** No array, although there is no placeholder with a name. */
+/** Parameters that are no array, although no placeholder has a name. */
 const unordered = (operation: string, text: SqlText, params: unknown): Bound => {
   const { length } = text.placeholders
   if (params === undefined) throw miscounted(operation, length, 0)
   if (!isRecord(params)) throw noParams(operation, params)
   const [name] = Object.keys(params)
-  if (length > 0) throw refused(operation, `${operation}: the placeholders have no names: pass an array, not a record`)
+  if (length > 0) {
+    throw invalidInput(operation, `${operation}: the placeholders have no names: pass an array, not a record`)
+  }
   if (name !== undefined) throw unknownName(operation, name, text)
   return none
 }
 
 const named = (operation: string, text: SqlText, params: unknown): Record<string, SQLInputValue> => {
   if (text.isPositional) {
-    throw refused(operation, `${operation}: the placeholders are a mixture of ? and names: use one kind`)
+    throw invalidInput(operation, `${operation}: the placeholders are a mixture of ? and names: use one kind`)
   }
   if (params === undefined) throw missingName(operation, text.placeholders[0]!)
   if (Array.isArray(params)) {
-    throw refused(operation, `${operation}: the placeholders have names: pass a record, not an array`)
+    throw invalidInput(operation, `${operation}: the placeholders have names: pass a record, not an array`)
   }
   if (!isRecord(params)) throw noParams(operation, params)
   const bound: Record<string, SQLInputValue> = {}
@@ -63,7 +65,7 @@ const named = (operation: string, text: SqlText, params: unknown): Record<string
     const key = Object.hasOwn(params, name) ? name : name.slice(1)
     if (!Object.hasOwn(params, key)) throw missingName(operation, name)
     if (used.has(key)) {
-      throw refused(
+      throw invalidInput(
         operation,
         `${operation}: "${key}" is the name of several placeholders: write it with their prefixes`
       )
@@ -85,7 +87,7 @@ const isRecord = (params: unknown): params is Readonly<Record<string, unknown>> 
 const maxInteger = 2n ** 63n - 1n
 const minInteger = -(2n ** 63n)
 
-/** A value that SQLite keeps as it is, or nothing if there is none. */
+/** A value as SQLite keeps it exactly, or nothing if SQLite cannot. */
 const toSqlite = (value: unknown): SQLInputValue | undefined => {
   switch (typeof value) {
     case "string":
@@ -114,24 +116,24 @@ const toSqlite = (value: unknown): SQLInputValue | undefined => {
 const isDetached = (buffer: ArrayBufferLike): boolean => buffer instanceof ArrayBuffer && buffer.detached
 
 const miscounted = (operation: string, placeholders: number, params: number): SqlError =>
-  refused(
+  invalidInput(
     operation,
     `${operation}: ${counted(placeholders, "placeholder")} and ${counted(params, "parameter")}: ${
       params < placeholders
         ? `there is none for placeholder ${params + 1}`
-        : `parameter ${placeholders + 1} has no place`
+        : `parameter ${placeholders + 1} has no placeholder`
     }`
   )
 
 const counted = (count: number, what: string): string => `${count} ${what}${count === 1 ? "" : "s"}`
 
 const missingName = (operation: string, name: string): SqlError =>
-  refused(operation, `${operation}: there is no parameter for the placeholder ${name}`)
+  invalidInput(operation, `${operation}: there is no parameter for the placeholder ${name}`)
 
 const unknownName = (operation: string, name: string, text: SqlText): SqlError =>
-  refused(
+  invalidInput(
     operation,
-    `${operation}: the parameter "${name}" has no place: ${
+    `${operation}: the parameter "${name}" has no placeholder: ${
       text.placeholders.length === 0
         ? "there are no placeholders"
         : `the placeholders are ${text.placeholders.join(", ")}`
@@ -139,14 +141,14 @@ const unknownName = (operation: string, name: string, text: SqlText): SqlError =
   )
 
 const noParams = (operation: string, params: unknown): SqlError =>
-  refused(operation, `${operation}: the parameters are ${describe(params)}, allowed is an array or a record`)
+  invalidInput(operation, `${operation}: the parameters are ${describe(params)}, but must be an array or a record`)
 
 const unbindable = (operation: string, placeholder: string, value: unknown): SqlError =>
-  refused(
+  invalidInput(
     operation,
     `${operation}: parameter ${placeholder} is ${
       describe(value)
-    }, allowed is null, text, a number, a bigint of 64 bits, a boolean or bytes`
+    }, but must be null, text, a number, a bigint of 64 bits, a boolean or bytes`
   )
 
 const describe = (value: unknown): string => {

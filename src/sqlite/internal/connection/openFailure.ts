@@ -3,7 +3,7 @@ import { SqlError, UnknownError } from "effect/sql/SqlError"
 import { accessSync, constants, type Stats, statSync } from "node:fs"
 import { dirname } from "node:path"
 import { show } from "../../../internal/options/rules.ts"
-import { codeOfThrown, fromSqliteSaying, isLock, primaryOf, refused, sqliteMessage } from "../errors.ts"
+import { codeOfThrown, fromSqliteSaying, invalidInput, isLock, primaryOf, sqliteMessage } from "../errors.ts"
 import { nameOf, type Settings } from "../options/connection.ts"
 
 /**
@@ -69,7 +69,7 @@ const explainCannotOpen = ({ filename, isReadOnly }: Settings): string => {
  */
 export const refuseReadOnlyFile = (settings: Settings): void => {
   if (isAllowed(settings.filename, constants.W_OK)) return
-  throw refused("open", `cannot open ${nameOf(settings)}: the file is read-only; to read it, set readOnly`)
+  throw invalidInput("open", `cannot open ${nameOf(settings)}: the file is read-only; to read it, set readOnly`)
 }
 
 /** The error for an `onOpen` that failed with something else than a `SqlError`. */

@@ -1,7 +1,7 @@
 /** The prepared statements of one connection: those used last, up to a bound. */
 import type { StatementSync } from "node:sqlite"
 import * as LinkedList from "../../../internal/structures/linkedList.ts"
-import { refusedSql } from "../errors.ts"
+import { invalidSql } from "../errors.ts"
 import type { Authorizer } from "../sql/authorizer.ts"
 import type { Demand, Recall } from "../sql/demands.ts"
 import * as SqlText from "../sql/scanner.ts"
@@ -112,7 +112,10 @@ export class Statements {
   fresh(operation: string, sql: string, isAlone: boolean): Prepared {
     const text = readSql(operation, sql)
     if (text.statements > 1) {
-      throw refusedSql(operation, `${operation}: the SQL holds ${text.statements} statements, allowed is one: see exec`)
+      throw invalidSql(
+        operation,
+        `${operation}: the SQL holds ${text.statements} statements, but must hold one: use exec for a script`
+      )
     }
     const demands: Array<Demand> = []
     const recalls: Array<Recall> = []
@@ -156,10 +159,10 @@ export class Statements {
 
 /** What a text of SQL holds. Throws a `SqlError` if that is nothing, or if SQLite would see something else. */
 export const readSql = (operation: string, sql: unknown): SqlText.SqlText => {
-  if (typeof sql !== "string") throw refusedSql(operation, `${operation}: the SQL is not text but ${typeof sql}`)
-  if (sql.includes("\0")) throw refusedSql(operation, `${operation}: the SQL holds a NUL, where SQLite would stop`)
-  if (!sql.isWellFormed()) throw refusedSql(operation, `${operation}: the SQL holds half a surrogate pair`)
+  if (typeof sql !== "string") throw invalidSql(operation, `${operation}: the SQL is not text but ${typeof sql}`)
+  if (sql.includes("\0")) throw invalidSql(operation, `${operation}: the SQL holds a NUL, where SQLite would stop`)
+  if (!sql.isWellFormed()) throw invalidSql(operation, `${operation}: the SQL holds half a surrogate pair`)
   const text = SqlText.read(sql)
-  if (text.statements === 0) throw refusedSql(operation, `${operation}: the SQL holds no statement`)
+  if (text.statements === 0) throw invalidSql(operation, `${operation}: the SQL holds no statement`)
   return text
 }

@@ -3,7 +3,7 @@ import { Effect, Stream } from "effect"
 import type { SqliteReader } from "../../SqliteReader.ts"
 import type { SqliteConnection } from "../contract/connection.ts"
 import type { Params, SyncOptions } from "../contract/values.ts"
-import { refusedWrite } from "../errors.ts"
+import { readOnlyRefusal } from "../errors.ts"
 import { isReadOnly, StatementTexts } from "../sql/statementKind.ts"
 
 export class ReaderView implements SqliteReader {
@@ -17,24 +17,24 @@ export class ReaderView implements SqliteReader {
   }
 
   query(sql: string, params?: Params) {
-    return isRead(sql) ? this.#connection.query(sql, params) : Effect.fail(refusedWrite("query", sql, this.#why))
+    return isRead(sql) ? this.#connection.query(sql, params) : Effect.fail(readOnlyRefusal("query", sql, this.#why))
   }
 
   values(sql: string, params?: Params) {
-    return isRead(sql) ? this.#connection.values(sql, params) : Effect.fail(refusedWrite("values", sql, this.#why))
+    return isRead(sql) ? this.#connection.values(sql, params) : Effect.fail(readOnlyRefusal("values", sql, this.#why))
   }
 
   stream(sql: string, params?: Params) {
-    return isRead(sql) ? this.#connection.stream(sql, params) : Stream.fail(refusedWrite("stream", sql, this.#why))
+    return isRead(sql) ? this.#connection.stream(sql, params) : Stream.fail(readOnlyRefusal("stream", sql, this.#why))
   }
 
   queryUnsafe(sql: string, params?: Params, options?: SyncOptions) {
-    if (!isRead(sql)) throw refusedWrite("queryUnsafe", sql, this.#why)
+    if (!isRead(sql)) throw readOnlyRefusal("queryUnsafe", sql, this.#why)
     return this.#connection.queryUnsafe(sql, params, options)
   }
 
   valuesUnsafe(sql: string, params?: Params, options?: SyncOptions) {
-    if (!isRead(sql)) throw refusedWrite("valuesUnsafe", sql, this.#why)
+    if (!isRead(sql)) throw readOnlyRefusal("valuesUnsafe", sql, this.#why)
     return this.#connection.valuesUnsafe(sql, params, options)
   }
 }

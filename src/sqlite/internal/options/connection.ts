@@ -4,7 +4,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import { resolve as absolute } from "node:path"
 import { check, type Checked, show, table } from "../../../internal/options/rules.ts"
 import type * as Contract from "../contract/connectionOptions.ts"
-import { refused } from "../errors.ts"
+import { invalidInput } from "../errors.ts"
 import type { Lasting } from "../sql/lasting.ts"
 
 export interface Settings {
@@ -92,7 +92,9 @@ export const resolve = (options: unknown): Result.Result<Settings, SqlError> => 
   const { checked, given, problems } = check(connectionTable, options)
   if (problems.length === 0) return Result.succeed(settingsOf(checked, given.has("journalMode")))
   const name = given.has("filename") ? ` ${show(checked.filename)}` : ""
-  return Result.fail(refused("open", `SQLite database${name}: ${problems.map(({ message }) => message).join("; ")}`))
+  return Result.fail(
+    invalidInput("open", `SQLite database${name}: ${problems.map(({ message }) => message).join("; ")}`)
+  )
 }
 
 /** What the options come to. The file is the one meant now, wherever the process goes. */

@@ -1,0 +1,105 @@
+/** `node:sqlite` as this library opens it: SQLite never waits for locks, and each statement is seen by the authorizer. */
+import { DatabaseSync } from "node:sqlite"
+import type { Settings } from "../options/connection.ts"
+import { Authorizer, type Subject } from "../sql/authorizer.ts"
+import { quoteName } from "../sql/demands.ts"
+
+/** What a connection has besides its database: attached databases with their files, temporary tables with their types. */
+export interface Besides {
+  readonly databases: ReadonlyMap<string, string>
+  readonly temporary: ReadonlyMap<string, string>
+}
+
+/** Its methods throw what Node throws. */
+export class Database {
+  readonly sqlite: DatabaseSync
+  readonly authorizer: Authorizer
+
+  /** Opens the file. Wrong contents show only when it is read. */
+  constructor(settings: Settings) {
+    this.sqlite = open(settings)
+    this.authorizer = new Authorizer(this.sqlite)
+  }
+
+  /** Runs a script that is the connection's own, and not a caller's. */
+  own(sql: string): void {
+    this.authorizer.for(undefined, () => this.sqlite.exec(sql))
+  }
+
+  /** Runs a statement that is the connection's own, and returns its rows as arrays. */
+  ask(sql: string): ReadonlyArray<ReadonlyArray<unknown>> {
+    return this.authorizer.for(
+      undefined,
+      () => this.sqlite.prepare(sql, { returnArrays: true }).all() as unknown as Array<Array<unknown>>
+    )
+  }
+
+  /** Runs a script of a caller. The subject is told what each statement demands. */
+  script(script: string, subject: Subject): void {
+    this.authorizer.for(subject, () => this.sqlite.exec(script))
+  }
+
+  /** The rowid of the last insert, exactly. */
+  lastInsertRowid(): bigint {
+    const options = { readBigInts: true, returnArrays: true }
+    const [row] = this.authorizer.for(
+      undefined,
+      () => this.sqlite.prepare("select last_insert_rowid()", options).all() as unknown as [[bigint]]
+    )
+    return row[0]
+  }
+
+  /** Ends the transaction if one is open, and runs a pragma. Ignores what goes wrong: the connection is about to close. */
+  attempt(pragma: string): void {
+    try {
+      if (this.sqlite.isTransaction) this.own("rollback")
+      this.own(pragma)
+    } catch {
+      // The file stays as it was.
+    }
+  }
+
+  isTrigger(name: string): boolean {
+    const schemas = this.ask("select name from pragma_database_list")
+    return schemas.some(([schema]) =>
+      this.ask(`select name from ${quoteName(String(schema))}.sqlite_schema where type = 'trigger'`)
+        .some(([trigger]) => String(trigger).toLowerCase() === name.toLowerCase())
+    )
+  }
+
+  besides(): Besides {
+    const databases = this.ask("select name, file from pragma_database_list where name not in ('main', 'temp')")
+    const temporary = this.ask("select name, type from sqlite_temp_schema")
+    return {
+      databases: new Map(databases.map(([name, file]) => [String(name), String(file ?? "")])),
+      temporary: new Map(temporary.map(([name, type]) => [String(name), String(type)]))
+    }
+  }
+
+  /** Extends SQLite on this connection. SQL itself may not load extensions. */
+  loadExtension(path: string): void {
+    loadExtensions(this.sqlite, [path])
+  }
+}
+
+const open = ({ extensions, filename, isReadOnly, onOpen }: Settings): DatabaseSync => {
+  const allowExtension = extensions !== undefined || onOpen !== undefined
+  const database = new DatabaseSync(filename, { readOnly: isReadOnly, timeout: 0, allowExtension })
+  if (!allowExtension) return database
+  try {
+    loadExtensions(database, extensions ?? [])
+  } catch (thrown) {
+    database.close()
+    throw thrown
+  }
+  return database
+}
+
+const loadExtensions = (database: DatabaseSync, paths: Iterable<string>): void => {
+  try {
+    database.enableLoadExtension(true)
+    for (const path of paths) database.loadExtension(path)
+  } finally {
+    database.enableLoadExtension(false)
+  }
+}

@@ -1,0 +1,142 @@
+/** A database over its two pools: every operation of a `SqlitePool`. */
+import { Effect, Result, Stream } from "effect"
+import type { AcquireOptions, ShutdownOptions } from "../../ConnectionPool.ts"
+import * as Calls from "../../internal/options/call.ts"
+import { TransactionCommitError } from "../../TransactionError.ts"
+import { ForeignKeysViolatedError } from "../SqlitePoolError.ts"
+import type { SqliteReader } from "../SqliteReader.ts"
+import type { Decorate } from "./client/client.ts"
+import * as Snapshot from "./client/snapshot.ts"
+import type { Held } from "./client/targets.ts"
+import { ReaderView } from "./connection/readerView.ts"
+import * as Refusal from "./connection/refusal.ts"
+import type { SqliteConnection } from "./contract/connection.ts"
+import type { SqlitePool } from "./contract/pool.ts"
+import type { RebuildOptions, TransactionOptions } from "./contract/transaction.ts"
+import { failure } from "./errors.ts"
+import * as Backup from "./file/backup.ts"
+import * as Checkpoint from "./file/checkpoint.ts"
+import * as WalCare from "./file/walCare.ts"
+import * as PoolSettings from "./options/pool.ts"
+import * as Pools from "./pools.ts"
+
+/**
+ * Opens a database whose options were checked, and returns it with the pools behind it.
+ */
+export const makeWith = Effect.fnUntraced(function*(settings: PoolSettings.PoolSettings, decorate?: Decorate) {
+  const pools = yield* Pools.make(settings, decorate)
+  if (pools.file !== undefined) yield* Effect.forkScoped(WalCare.run(pools, pools.file))
+  return { pool: fromPools(pools), pools }
+})
+
+const fromPools = (pools: Pools.Pools): SqlitePool => {
+  const { client, file, readers, settings, writer } = pools
+
+  const refusal = Refusal.ofReader(settings.name)
+  const viewOf = (connection: SqliteConnection) => new ReaderView(connection, refusal)
+
+  /** Marks the connection that a fiber holds in memory: there is no other, so what runs inside runs on this one. */
+  const holding = <A, E, R>(
+    side: Held["side"],
+    connection: SqliteConnection,
+    effect: Effect.Effect<A, E, R>
+  ) => Effect.provideService(effect, pools.held, { side, connection })
+
+  const [use, useSync]: [SqlitePool["read"], SqlitePool["readSync"]] = file === undefined
+    ? [
+      (f, options) => readers.use((connection) => holding("read", connection, f(viewOf(connection))), options),
+      (f, options) => readers.useSync({ try: (connection) => f(viewOf(connection)), catch: failure }, options)
+    ]
+    : [readers.use, (f, options) => readers.useSync({ try: f, catch: failure }, options)]
+
+  /** The error for invalid options of a call. In a transaction valid ones have no effect. */
+  const invalid = (options: AcquireOptions | undefined) => {
+    if (options === undefined) return undefined
+    const checked = Calls.resolve(settings.name, options)
+    return Calls.isRefused(checked) ? Effect.fail(checked) : undefined
+  }
+
+  return {
+    name: settings.name,
+    filename: settings.connection.filename,
+    sql: client.sql,
+    read: (f, options) =>
+      Effect.withFiber((fiber) => {
+        const reader = Pools.readerOf(pools, fiber)
+        return reader === undefined ? use(f, options) : invalid(options) ?? f(reader)
+      }),
+    readSync: (f, options) =>
+      Effect.withFiber((fiber) => {
+        const reader = Pools.readerOf(pools, fiber)
+        if (reader === undefined) return useSync(f, options)
+        return invalid(options) ?? Effect.try({ try: () => f(reader), catch: failure })
+      }),
+    write: (f, options) =>
+      Effect.withFiber((fiber) => {
+        const connection = Pools.writerOf(pools, fiber)
+        if (file !== undefined) {
+          return connection === undefined ? writer.use(f, options) : invalid(options) ?? f(connection)
+        }
+        return connection === undefined
+          ? writer.use((connection) => holding("write", connection, f(connection)), options)
+          : invalid(options) ?? holding("write", connection, f(connection))
+      }),
+    writeSync: (f, options) =>
+      Effect.withFiber((fiber) => {
+        const connection = Pools.writerOf(pools, fiber)
+        if (connection === undefined) return writer.useSync({ try: f, catch: failure }, options)
+        return invalid(options) ?? Effect.try({ try: () => f(connection), catch: failure })
+      }),
+    transaction: <A, E, R>(effect: Effect.Effect<A, E, R>, options?: TransactionOptions | RebuildOptions) => {
+      const transaction = client.transactor.transaction(effect, options)
+      return (options as Partial<RebuildOptions> | undefined)?.foreignKeys === "off"
+        ? Effect.catch(transaction, (error) => Effect.fail(violationsBehind(error) as typeof error))
+        : transaction
+    },
+    snapshot: (effect, options) =>
+      options === undefined
+        ? Snapshot.snapshot(pools, effect, options)
+        : Effect.suspend(() => invalid(options) ?? Snapshot.snapshot(pools, effect, options)),
+    stream: (sql, params, options) =>
+      Stream.unwrap(
+        Effect.withFiber((fiber) => {
+          const reader = Pools.readerOf(pools, fiber)
+          if (reader !== undefined) return invalid(options) ?? Effect.succeed(reader.stream(sql, params))
+          return Effect.flatMap(pools.acquireReader(options === undefined ? {} : options), (connection) => {
+            const reader: SqliteReader = file === undefined ? viewOf(connection) : connection
+            // A stream does not wait for locks. This statement does, and after it no lock is in the way.
+            return Effect.as(reader.values("select 1 from sqlite_schema limit 1"), reader.stream(sql, params))
+          })
+        })
+      ),
+    backup: (filename, options) => Backup.backup(pools, filename, options),
+    checkpoint: (mode = "truncate") =>
+      Effect.suspend(() => {
+        const checked = PoolSettings.resolveCheckpoint(settings.name, mode)
+        return Result.isFailure(checked)
+          ? Effect.fail(checked.failure)
+          : writer.use((connection) => Checkpoint.checkpoint(connection, checked.success), { label: "checkpoint" })
+      }),
+    stats: Effect.gen(function*() {
+      return {
+        writer: yield* writer.stats,
+        readers: yield* readers.stats,
+        walBytes: file === undefined ? 0 : file.file.walBytes
+      }
+    }),
+    writer,
+    readers,
+    sides: readers === writer ? { writer } : { writer, readers },
+    shutdown: ((options?: ShutdownOptions) =>
+      Effect.gen(function*() {
+        const ofReaders = yield* readers.shutdown(options)
+        return { readers: ofReaders, writer: yield* writer.shutdown(options) }
+      })) as SqlitePool["shutdown"]
+  }
+}
+
+/** The foreign key error behind a commit error, or else the error itself. */
+const violationsBehind = <E>(error: E): E | ForeignKeysViolatedError =>
+  error instanceof TransactionCommitError && error.cause.reason.cause instanceof ForeignKeysViolatedError
+    ? error.cause.reason.cause
+    : error
