@@ -1,5 +1,5 @@
 /**
- * Does what is made for Effect's `SqlClient` run on the pool: migrations, a model with its repository, a resolver?
+ * Does code for Effect's `SqlClient` run on the pool: migrations, a model with its repository, a resolver?
  *
  *     npm run example -- migrations-and-a-model
  */
@@ -48,7 +48,7 @@ const program = Effect.gen(function*() {
   const renamed = yield* books.update({ id: BookId.make(2), title: "Emma, in three volumes", author: "Austen" })
   yield* Console.log(`renamed: ${renamed.title}`)
 
-  // What many fibers ask for at once becomes one statement, and that runs on a reader.
+  // The requests of many fibers at once become one statement, and that runs on a reader.
   const findById = SqlResolver.findById({
     Id: BookId,
     Result: Book,

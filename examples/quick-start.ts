@@ -10,7 +10,7 @@ import { SqlitePool } from "effect-connection-pool/sqlite"
 const program = Effect.gen(function*() {
   const pool = yield* SqlitePool.SqlitePool
 
-  // One connection writes; whoever wants it waits in line.
+  // One connection writes. Fibers that want it wait in line.
   yield* pool.write((connection) =>
     connection.exec("create table planet(name text primary key, moons integer not null)")
   )
@@ -22,7 +22,7 @@ const program = Effect.gen(function*() {
     { concurrency: "unbounded" }
   )
 
-  // Others read, and wait for nobody who writes.
+  // Other connections read, and do not wait for a writer.
   const rows = yield* pool.read((reader) =>
     reader.query("select name, moons from planet where moons >= :least order by moons", { least: 2 })
   )
@@ -34,7 +34,7 @@ const program = Effect.gen(function*() {
   )
   yield* Console.log(`${moons} moons in all`)
 
-  // What goes wrong is a value, with a type.
+  // A failure is a value, with a type.
   const error = yield* Effect.flip(
     pool.write((connection) => connection.run("insert into planet(name, moons) values ('Mars', 2)"))
   )

@@ -12,7 +12,7 @@ import { SqlitePool } from "effect-connection-pool/sqlite"
 
 const transactions = 10
 
-/** 10 transactions that wait 50 ms each for somebody else's answer; 20 fibers that read all the while. */
+/** 10 transactions that wait 50 ms each for the answer of another service, and 20 fibers that read meanwhile. */
 const measure = Effect.fnUntraced(function*(pool: SqlitePool.SqlitePool) {
   yield* pool.write((connection) => connection.exec("create table stock(item integer primary key, pieces integer)"))
   yield* pool.write((connection) => connection.run("insert into stock values (1, 0)"))

@@ -33,7 +33,7 @@ const balances = Effect.gen(function*() {
 const application = Effect.gen(function*() {
   const sql = yield* Original.SqliteClient
   yield* SqliteMigrator.run({ loader: migrations })
-  // A transfer that asks somebody else in the middle, and is not answered yet.
+  // A transfer that asks another service in the middle, and waits for its answer.
   const answer = yield* Latch.make(false)
   const asked = yield* Latch.make(false)
   const transfer = yield* Effect.forkChild(sql.withTransaction(Effect.gen(function*() {
@@ -43,7 +43,7 @@ const application = Effect.gen(function*() {
     yield* sql`update account set cents = cents + 2500 where name = 'bob'`
   })))
   yield* asked.await
-  // Meanwhile somebody wants to see the page with the balances.
+  // Meanwhile a user wants to see the page with the balances.
   const page = yield* Effect.forkChild(balances)
   yield* Effect.sleep("50 millis")
   const seen = page.pollUnsafe()
@@ -68,7 +68,7 @@ const program = Effect.gen(function*() {
   yield* Console.log("On the pool:")
   yield* Effect.provide(application, Pooled.layer({ filename: `${folder}/pooled.db` }))
 
-  // What cannot be opened is a defect there, and a value here.
+  // A file that cannot be opened is a defect there, and a value here.
   const missing = `${folder}/missing/app.db`
   const failure = yield* Effect.flip(Effect.scoped(Layer.build(Pooled.layer({ filename: missing }))))
   yield* Console.log(`${failure._tag}: ${failure.message.replaceAll(folder, "")}`)

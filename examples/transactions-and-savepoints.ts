@@ -9,7 +9,7 @@ import { SqlitePool } from "effect-connection-pool/sqlite"
 
 class NotEnough extends Data.TaggedError("NotEnough")<{ readonly account: string }> {}
 
-// None of these takes a connection: each works on its own, and as a part of whatever transaction it is called in.
+// None of these takes a connection. Each works on its own, and as a part of the transaction that calls it.
 const withdraw = Effect.fnUntraced(function*(account: string, amount: number) {
   const pool = yield* SqlitePool.SqlitePool
   const { changes } = yield* pool.write((connection) =>
@@ -66,7 +66,7 @@ const program = Effect.gen(function*() {
   }))
   yield* show("Ada pays Cyd what she can")
 
-  // Those who read several things see them as they were at one moment, whatever others do meanwhile.
+  // A snapshot shows several things as they were at one moment, while other fibers write.
   const begun = yield* Latch.make()
   const changed = yield* Latch.make()
   const other = yield* Effect.forkChild(

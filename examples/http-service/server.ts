@@ -41,14 +41,14 @@ const Database = Layer.unwrap(Effect.gen(function*() {
   )
   return SqlitePool.layer({
     name: "notes",
-    // Clients get an answer within two seconds, whatever happens; one too many gets it at once.
+    // Clients get an answer within two seconds. One client too many gets it at once.
     acquireTimeout: "1 second",
     busyTimeout: "1 second",
     maxWaiting: 200,
     ...options
   })
 })).pipe(
-  // Whoever closes it below has nobody left who uses it.
+  // When it is closed below, no fiber uses it any more.
   Layer.tap((context) => {
     const db = Context.get(context, SqlitePool.SqlitePool)
     return Effect.addFinalizer(() =>
