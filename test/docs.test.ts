@@ -306,6 +306,14 @@ describe("the documentation", () => {
     }
   })
 
+  it("lists every metric", () => {
+    const names = page("src/PoolMetrics.ts").matchAll(/"((?:db\.client\.connection|effect_connection_pool)\.[\w.]+)"/g)
+    const documented = new Set(
+      Array.from(page("docs/operating.md").matchAll(/`([a-z_]+(?:\.[a-z_]+)+)`/g), ([, name]) => name)
+    )
+    assert.deepStrictEqual(Array.from(names, ([, name]) => name!).filter((name) => !documented.has(name)), [])
+  })
+
   it("lists every decision", () => {
     for (const file of globSync("docs/decisions/0*.md", { cwd: root })) {
       assert.include(page("docs/decisions/README.md"), `(${basename(file)})`)
