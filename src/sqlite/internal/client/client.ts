@@ -147,14 +147,14 @@ export const make = Effect.fnUntraced(
       pool: writer,
       readers: reader,
       transactionService: sql.transactionService,
-      toSql: (session) => toConnection(decoration.inside(new InTransaction(session)), texts),
+      toSql: (transaction) => toConnection(decoration.inside(new InTransaction(transaction)), texts),
       spanAttributes
     })
     // In place: the client refers to itself, and copies of it are made from it.
     Object.assign(sql, { safe: sql, withTransaction: transactor.withTransaction })
     const connectionInTransaction = (fiber: Fiber.Fiber<unknown, unknown>) => {
-      const session = transactor.connectionOf(fiber)
-      return session && new SqliteTransactionConnection(session, texts)
+      const transaction = transactor.connectionOf(fiber)
+      return transaction && new SqliteTransactionConnection(transaction, texts)
     }
     const withoutTransaction = Context.omit(transactionService) as <R>(
       context: Context.Context<R>
@@ -162,8 +162,8 @@ export const make = Effect.fnUntraced(
     /** A reactive query that was begun in a transaction runs again after the transaction has ended, outside of it. */
     const outsideOfEnded = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
       Effect.withFiber((fiber) => {
-        const session = transactor.connectionOf(fiber)
-        return session === undefined ? effect : Effect.matchEffect(session.assertOpen("reactive"), {
+        const transaction = transactor.connectionOf(fiber)
+        return transaction === undefined ? effect : Effect.matchEffect(transaction.assertOpen("reactive"), {
           onFailure: () => Effect.updateContext(effect, (context: Context.Context<R>) => withoutTransaction(context)),
           onSuccess: () => effect
         })

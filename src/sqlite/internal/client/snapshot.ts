@@ -54,9 +54,9 @@ const endedByAge = <A, E, R>(
       const pin = pinOf(connection)
       if (pin !== undefined) pin.onExpiry = onExpiry
     }
-    const session = pools.client.transactor.connectionOf(fiber)!
+    const transaction = pools.client.transactor.connectionOf(fiber)!
     return Effect.andThen(
-      Effect.ignore(session.step("snapshot", watch, failure)),
+      Effect.ignore(transaction.step("snapshot", watch, failure)),
       Effect.raceFirst(effect, Deferred.await(expired))
     )
   })

@@ -199,10 +199,10 @@ export class Routed implements Target {
 
 /** Runs all statements on the connection of a transaction. */
 export class InTransaction implements Target {
-  readonly #session: TransactionConnection<SqliteConnection>
+  readonly #transaction: TransactionConnection<SqliteConnection>
 
-  constructor(session: TransactionConnection<SqliteConnection>) {
-    this.#session = session
+  constructor(transaction: TransactionConnection<SqliteConnection>) {
+    this.#transaction = transaction
   }
 
   run<W extends Way>(
@@ -214,7 +214,7 @@ export class InTransaction implements Target {
     if (kind === "control") return Effect.fail(uncontrolled(sql))
     const bigInts = bigIntsOf(fiber)
     const ran = within(
-      this.#session.step(sql, (connection) => execute(connection, query, way, bigInts, false), failure),
+      this.#transaction.step(sql, (connection) => execute(connection, query, way, bigInts, false), failure),
       fiber
     )
     return isSuccess(ran) ? ran : Effect.mapError(ran, sqlErrorOf)
@@ -223,8 +223,8 @@ export class InTransaction implements Target {
   stream({ params, text: { kind, sql } }: Query): Stream.Stream<unknown, SqlError> {
     if (kind === "control") return Stream.fail(uncontrolled(sql))
     return streamFrom(
-      this.#session.steps(sql, (connection) => openStream(connection, sql, params as Params, false)),
-      Effect.mapError(this.#session.assertOpen(sql), sqlErrorOf)
+      this.#transaction.steps(sql, (connection) => openStream(connection, sql, params as Params, false)),
+      Effect.mapError(this.#transaction.assertOpen(sql), sqlErrorOf)
     )
   }
 }

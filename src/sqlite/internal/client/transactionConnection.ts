@@ -12,15 +12,15 @@ import { type StatementTexts, uncontrolled } from "../sql/statementKind.ts"
 import { openStream, streamFrom } from "./openStream.ts"
 
 /**
- * The connection of the transaction that a session belongs to. Its operations wait for their turn, and fail with a
- * `SqlError` once the session's level of the transaction has ended.
+ * The connection of the transaction that a fiber is in. Its operations wait for their turn, and fail with a
+ * `SqlError` once the level of that fiber has ended.
  */
 export class SqliteTransactionConnection implements SqliteConnection {
-  readonly #session: TransactionConnection<SqliteConnection>
+  readonly #transaction: TransactionConnection<SqliteConnection>
   readonly #texts: StatementTexts
 
-  constructor(session: TransactionConnection<SqliteConnection>, texts: StatementTexts) {
-    this.#session = session
+  constructor(transaction: TransactionConnection<SqliteConnection>, texts: StatementTexts) {
+    this.#transaction = transaction
     this.#texts = texts
   }
 
@@ -43,8 +43,8 @@ export class SqliteTransactionConnection implements SqliteConnection {
   stream(sql: string, params?: Params) {
     if (this.#texts.kindOf(sql) === "control") return Stream.fail(uncontrolled(sql))
     return streamFrom(
-      this.#session.steps(sql, (connection) => openStream(connection, sql, params, false)),
-      Effect.mapError(this.#session.assertOpen(sql), sqlErrorOf)
+      this.#transaction.steps(sql, (connection) => openStream(connection, sql, params, false)),
+      Effect.mapError(this.#transaction.assertOpen(sql), sqlErrorOf)
     )
   }
 
@@ -74,7 +74,7 @@ export class SqliteTransactionConnection implements SqliteConnection {
 
   #step<A>(statement: string, f: (connection: SqliteConnection, options: SyncOptions) => A) {
     return Effect.catch(
-      this.#session.step(
+      this.#transaction.step(
         statement,
         (connection, fiber) => {
           if (this.#texts.kindOf(statement) === "control") throw uncontrolled(statement)
@@ -89,7 +89,7 @@ export class SqliteTransactionConnection implements SqliteConnection {
   #stepUnsafe<A>(statement: string, f: (connection: SqliteConnection) => A): A {
     if (this.#texts.kindOf(statement) === "control") throw uncontrolled(statement)
     try {
-      return this.#session.stepUnsafe(statement, f, () => busy(statement))
+      return this.#transaction.stepUnsafe(statement, f, () => busy(statement))
     } catch (thrown) {
       throw isTransactionError(thrown) ? sqlErrorOf(thrown) : thrown
     }
