@@ -173,7 +173,7 @@ export const make = <C, E = never, R = never>(
         factory as ConnectionFactory<C, E, never>,
         context as Context.Context<never>
       )
-      const shutdown = pool.shutdown(settings.success.drainTimeout)
+      const shutdown = pool.shutdown(settings.success.drainTimeoutMillis)
       yield* Effect.addFinalizer(() => shutdown)
       yield* Effect.onError(restore(pool.start()), () => shutdown)
       return fromInternal(pool)
@@ -216,17 +216,17 @@ const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => 
       }),
     shutdown: (options?: ShutdownOptions) =>
       Effect.suspend(() => {
-        if (options === undefined) return pool.shutdown(settings.drainTimeout)
+        if (options === undefined) return pool.shutdown(settings.drainTimeoutMillis)
         const checked = PoolOptions.resolveShutdown(settings.name, options)
         return Result.isFailure(checked)
           // Without options, it cannot fail.
           ? Effect.fail(checked.failure) as Effect.Effect<never>
-          : pool.shutdown(checked.success ?? settings.drainTimeout)
+          : pool.shutdown(checked.success ?? settings.drainTimeoutMillis)
       })
   }, {
     announce: (event) => pool.announce(event),
     check: (settings) => pool.check(settings),
-    acquireTimeoutMillis: settings.acquireTimeout
+    acquireTimeoutMillis: settings.acquireTimeoutMillis
   })
 }
 

@@ -12,12 +12,12 @@ import type { ConnectFailure, Holder } from "./PoolError.ts"
 export type PoolEvent = Data.TaggedEnum<{
   /** A connection was opened. */
   Connected: { readonly connection: number; readonly tookMillis: number }
-  /** An attempt to open one failed; the pool makes no other of its own accord before `pauseMillis` have passed. */
+  /** An attempt to open one failed; the pool makes no other of its own accord before `backoffMillis` have passed. */
   ConnectFailed: {
     readonly connection: number
     readonly reason: ConnectFailure<unknown>
     readonly tookMillis: number
-    readonly pauseMillis: number
+    readonly backoffMillis: number
   }
   /** A lease began. */
   CheckedOut: { readonly connection: number; readonly fiber: number; readonly waitedMillis: number }

@@ -191,30 +191,30 @@ describe("options that make sense", () => {
       start: "eager",
       min: 0,
       max: 10,
-      acquireTimeout: 30_000,
+      acquireTimeoutMillis: 30_000,
       maxWaiting: Infinity,
-      connectTimeout: 10_000,
+      connectTimeoutMillis: 10_000,
       maxConnecting: Infinity,
-      connectBackoff: 100,
-      connectBackoffMax: 2000,
-      idleTimeout: 600_000,
-      maxLifetime: 1_800_000,
+      connectBackoffMillis: 100,
+      connectBackoffMaxMillis: 2000,
+      idleTimeoutMillis: 600_000,
+      maxLifetimeMillis: 1_800_000,
       lifetimeJitter: 0.1,
       maxUses: Infinity,
-      keepalive: Infinity,
-      validateAfterIdle: 1000,
-      validateTimeout: 5000,
-      resetTimeout: 5000,
-      closeTimeout: 5000,
-      drainTimeout: 10_000,
-      leakThreshold: 60_000,
+      keepaliveMillis: Infinity,
+      validateAfterIdleMillis: 1000,
+      validateTimeoutMillis: 5000,
+      resetTimeoutMillis: 5000,
+      closeTimeoutMillis: 5000,
+      drainTimeoutMillis: 10_000,
+      leakThresholdMillis: 60_000,
       metrics: true
     })
   })
 
   it("raise the longest pause to the first one if only that is given", () => {
     const settings = settingsOf({ connectBackoff: "1 minute" })
-    assert.strictEqual(settings.connectBackoffMax, 60_000)
+    assert.strictEqual(settings.connectBackoffMaxMillis, 60_000)
   })
 })
 
@@ -258,23 +258,23 @@ describe("options from the environment", () => {
         start: "lazy",
         min: 2,
         max: 20,
-        acquireTimeout: 5000,
+        acquireTimeoutMillis: 5000,
         maxWaiting: 100,
-        connectTimeout: 1000,
+        connectTimeoutMillis: 1000,
         maxConnecting: 3,
-        connectBackoff: 50,
-        connectBackoffMax: 2000,
-        idleTimeout: 60_000,
-        maxLifetime: 3_600_000,
+        connectBackoffMillis: 50,
+        connectBackoffMaxMillis: 2000,
+        idleTimeoutMillis: 60_000,
+        maxLifetimeMillis: 3_600_000,
         lifetimeJitter: 0.25,
         maxUses: 1000,
-        keepalive: 30_000,
-        validateAfterIdle: 10_000,
-        validateTimeout: 3000,
-        resetTimeout: 4000,
-        closeTimeout: 6000,
-        drainTimeout: 7000,
-        leakThreshold: Infinity,
+        keepaliveMillis: 30_000,
+        validateAfterIdleMillis: 10_000,
+        validateTimeoutMillis: 3000,
+        resetTimeoutMillis: 4000,
+        closeTimeoutMillis: 6000,
+        drainTimeoutMillis: 7000,
+        leakThresholdMillis: Infinity,
         metrics: false
       })
     }))
@@ -338,10 +338,25 @@ describe("options from the environment", () => {
         METRICS: "TRUE"
       })
       const settings = settingsOf(config)
-      const { acquireTimeout, connectTimeout, idleTimeout, keepalive, leakThreshold, maxLifetime, maxWaiting } =
-        settings
+      const {
+        acquireTimeoutMillis,
+        connectTimeoutMillis,
+        idleTimeoutMillis,
+        keepaliveMillis,
+        leakThresholdMillis,
+        maxLifetimeMillis,
+        maxWaiting
+      } = settings
       assert.deepStrictEqual(
-        [acquireTimeout, idleTimeout, maxLifetime, leakThreshold, connectTimeout, keepalive, maxWaiting],
+        [
+          acquireTimeoutMillis,
+          idleTimeoutMillis,
+          maxLifetimeMillis,
+          leakThresholdMillis,
+          connectTimeoutMillis,
+          keepaliveMillis,
+          maxWaiting
+        ],
         [500, 90_000, 7_200_000, 90_000, 3000, 86_400_000, Infinity]
       )
     }))

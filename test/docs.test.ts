@@ -240,7 +240,8 @@ describe("the documentation", () => {
         ([, name, value]) => [name, value]
       )
     )
-    for (const [name, value] of Object.entries(settings)) {
+    for (const [setting, value] of Object.entries(settings)) {
+      const name = setting.replace(/Millis$/, "")
       const documented = rows.get(name)?.replaceAll(/[`"]/g, "") ?? assert.fail(`${name} is missing`)
       const found = /\d (ms|seconds?|minutes?)$/.test(documented)
         ? Duration.toMillis(Duration.fromInputUnsafe(documented.replace("ms", "millis") as "1 millis"))

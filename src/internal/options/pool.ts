@@ -64,12 +64,31 @@ const madeOf = table({
 
 /** Checks what a pool is made of, and turns its options into the numbers that it works with. */
 export const resolve = (options: unknown): Result.Result<Settings, PoolConfigError> => {
-  const { checked: { factory, ...checked }, problems } = check(madeOf, options)
-  const { connectBackoff, connectBackoffMax, validateAfterIdle } = checked
-  return unless(checked.name, problems, {
-    ...checked,
-    connectBackoffMax: Math.max(connectBackoff, connectBackoffMax),
-    validateAfterIdle: problems.length > 0 || canValidate(factory) ? validateAfterIdle : Infinity
+  const { checked, problems } = check(madeOf, options)
+  const { lifetimeJitter, max, maxConnecting, maxUses, maxWaiting, metrics, min, name, start } = checked
+  return unless(name, problems, {
+    name,
+    start,
+    metrics,
+    min,
+    max,
+    maxWaiting,
+    maxConnecting,
+    maxUses,
+    lifetimeJitter,
+    acquireTimeoutMillis: checked.acquireTimeout,
+    connectTimeoutMillis: checked.connectTimeout,
+    connectBackoffMillis: checked.connectBackoff,
+    idleTimeoutMillis: checked.idleTimeout,
+    maxLifetimeMillis: checked.maxLifetime,
+    keepaliveMillis: checked.keepalive,
+    validateTimeoutMillis: checked.validateTimeout,
+    resetTimeoutMillis: checked.resetTimeout,
+    closeTimeoutMillis: checked.closeTimeout,
+    drainTimeoutMillis: checked.drainTimeout,
+    leakThresholdMillis: checked.leakThreshold,
+    connectBackoffMaxMillis: Math.max(checked.connectBackoff, checked.connectBackoffMax),
+    validateAfterIdleMillis: problems.length > 0 || canValidate(checked.factory) ? checked.validateAfterIdle : Infinity
   })
 }
 

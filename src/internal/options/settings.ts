@@ -1,26 +1,26 @@
-/** The options of a pool after they were checked: times in milliseconds, `Infinity` for what is off. */
+/** The options of a pool, checked and complete. `Infinity` means: off. */
 export interface Settings {
   readonly name: string
   readonly start: "eager" | "lazy"
   min: number
   max: number
-  readonly acquireTimeout: number
+  readonly acquireTimeoutMillis: number
   readonly maxWaiting: number
-  readonly connectTimeout: number
+  readonly connectTimeoutMillis: number
   readonly maxConnecting: number
-  readonly connectBackoff: number
-  connectBackoffMax: number
-  readonly idleTimeout: number
-  readonly maxLifetime: number
+  readonly connectBackoffMillis: number
+  connectBackoffMaxMillis: number
+  readonly idleTimeoutMillis: number
+  readonly maxLifetimeMillis: number
   readonly lifetimeJitter: number
   readonly maxUses: number
-  readonly keepalive: number
-  readonly validateAfterIdle: number
-  readonly validateTimeout: number
-  readonly resetTimeout: number
-  readonly closeTimeout: number
-  readonly drainTimeout: number
-  readonly leakThreshold: number
+  readonly keepaliveMillis: number
+  readonly validateAfterIdleMillis: number
+  readonly validateTimeoutMillis: number
+  readonly resetTimeoutMillis: number
+  readonly closeTimeoutMillis: number
+  readonly drainTimeoutMillis: number
+  readonly leakThresholdMillis: number
   readonly metrics: boolean
 }
 

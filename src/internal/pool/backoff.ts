@@ -17,10 +17,10 @@ export const endProbing = <C>(state: State<C>): void => {
   state.refillAt = -Infinity
 }
 
-/** The pause after so many failures in a row. */
-export const pauseAfter = <C>({ random, settings }: State<C>, failures: number): number =>
+/** How long to wait before the next attempt, after so many failures in a row. */
+export const backoffMillis = <C>({ random, settings }: State<C>, failures: number): number =>
   Math.ceil(
-    Math.min(settings.connectBackoffMax, settings.connectBackoff * 2 ** (failures - 1)) * (1 - random() / 5)
+    Math.min(settings.connectBackoffMaxMillis, settings.connectBackoffMillis * 2 ** (failures - 1)) * (1 - random() / 5)
   )
 
 export const isFault = (reason: EvictReason | undefined): boolean =>
@@ -29,7 +29,7 @@ export const isFault = (reason: EvictReason | undefined): boolean =>
 /** Whether a connection had been open for less than the longest backoff when its trouble began. */
 export const isYoung = <C>(state: State<C>, entry: Entry<C>, now: number): boolean => {
   const isChecked = entry.list === state.validating || entry.list === state.resetting
-  return (isChecked ? entry.beganAt : now) - entry.connectedAt! < state.settings.connectBackoffMax
+  return (isChecked ? entry.beganAt : now) - entry.connectedAt! < state.settings.connectBackoffMaxMillis
 }
 
 /**
@@ -44,7 +44,7 @@ export const noteBadStart = <C>(state: State<C>, reason: EvictReason, now: numbe
     _tag: "ConnectDied",
     defect: new Error(`connections are no good as soon as they are open (${reason})`)
   }
-  state.refillAt = now + pauseAfter(state, state.badStarts - badStartsForgiven + 1)
+  state.refillAt = now + backoffMillis(state, state.badStarts - badStartsForgiven + 1)
   state.retryAt = state.refillAt
 }
 

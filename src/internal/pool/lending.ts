@@ -12,18 +12,16 @@ import * as Histogram from "../structures/histogram.ts"
 import * as LinkedList from "../structures/linkedList.ts"
 import { noteGoodStart } from "./backoff.ts"
 import { begin, closeFor, mark } from "./leaving.ts"
-import { type Entry, holderOf, type Lease, report, size, type State, upkeepBy, type Waiter } from "./state.ts"
-import { openMissing, patienceMillis, prompt } from "./supply.ts"
-
-// The path of a caller who finds an idle connection, and of its return, is kept so short that it compiles into the one
-// step that calls it; what is seldom needed is in functions of its own.
+import { mayBeLent, mayHaveReason, reasonToLeave } from "./reasons.ts"
+import { type Entry, holderOf, type Lease, report, type State, upkeepBy, type Waiter } from "./state.ts"
+import { openMissing, prompt, slowAfterMillis } from "./supply.ts"
 
 /** Gives the caller an idle connection at once, if one may be lent and nobody waits who came before. */
 export const take = <C>(state: State<C>, lease: Lease<C>, now: number): boolean => {
   const entry = state.idle.tail
   if (entry === undefined || state.waiters.length !== 0 || state.paused) return false
-  const verdict = inspect(state, entry, now)
-  if (verdict !== "lend") return giveUp(state, entry, verdict, now)
+  const answer = mayBeLent(state, entry, now)
+  if (answer !== "lend") return giveUp(state, entry, answer, now)
   if (!grant(state, entry, lease, now)) return false
   hold(state, lease)
   return true
@@ -32,10 +30,10 @@ export const take = <C>(state: State<C>, lease: Lease<C>, now: number): boolean 
 const giveUp = <C>(
   state: State<C>,
   entry: Entry<C>,
-  verdict: "validate" | EvictReason,
+  answer: "validate" | EvictReason,
   now: number
 ): false => {
-  if (verdict !== "validate") closeFor(state, entry, verdict, now)
+  if (answer !== "validate") closeFor(state, entry, answer, now)
   return false
 }
 
@@ -139,21 +137,6 @@ const leaveLine = <C>(state: State<C>, waiter: Waiter<C>): void => {
   Deadlines.cancel(state.deadlines, waiter)
 }
 
-/** What may be done with an idle connection now: lend it, validate it first, or evict it. */
-const inspect = <C>(state: State<C>, entry: Entry<C>, now: number): "lend" | "validate" | EvictReason => {
-  if (now >= entry.expiresAt) return "lifetime"
-  if (state.driver.isAlive !== undefined && !isAlive(state, entry)) return "dead"
-  return now - entry.checkedAt >= state.settings.validateAfterIdle ? "validate" : "lend"
-}
-
-export const isAlive = <C>(state: State<C>, entry: Entry<C>): boolean => {
-  try {
-    return state.driver.isAlive!(entry.connection!)
-  } catch {
-    return false
-  }
-}
-
 /** Moves a connection to a caller. Fails if the driver throws: it has lost the connection. */
 export const grant = <C>(state: State<C>, entry: Entry<C>, lease: Lease<C>, now: number): boolean => {
   if (state.driver.beginLease === undefined) entry.lent = entry.connection
@@ -163,7 +146,7 @@ export const grant = <C>(state: State<C>, entry: Entry<C>, lease: Lease<C>, now:
   entry.lentAt = now
   lease.stage = "granted"
   lease.entry = entry
-  upkeepBy(state, now + state.settings.leakThreshold)
+  upkeepBy(state, now + state.settings.leakThresholdMillis)
   return true
 }
 
@@ -193,7 +176,9 @@ export const takeBack = <C>(
   entry.idleSince = now
   entry.checkedAt = now
   // A connection that leaves need not be clean: closing it ends whatever is open on it.
-  if (isDirty && fate(state, entry, now) === undefined) return check(state, entry, state.resetting, now)
+  if (isDirty && reasonToLeave(state, entry, now) === undefined) {
+    return beginOperation(state, entry, state.resetting, now)
+  }
   if (entry.isFresh && endedWell && entry.evictReason !== "driver") noteGoodStart(state, entry, now)
   free(state, entry, now)
 }
@@ -226,11 +211,11 @@ const endLease = <C>(state: State<C>, entry: Entry<C>, mayReset: boolean): boole
 
 /** A connection is open and nobody's: it leaves if it has to, else it becomes idle, and serves the first in line. */
 export const free = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
-  if (mayLeave(state, entry, now)) {
-    const reason = fate(state, entry, now)
+  if (mayHaveReason(state, entry, now)) {
+    const reason = reasonToLeave(state, entry, now)
     if (reason !== undefined) return leaveFor(state, entry, reason, now)
   }
-  if (entry.isSuspect) return check(state, entry, state.validating, now)
+  if (entry.isSuspect) return beginOperation(state, entry, state.validating, now)
   if (state.waiters.length > 0) return handOver(state, entry, now)
   rest(state, entry)
 }
@@ -243,23 +228,9 @@ const rest = <C>(state: State<C>, entry: Entry<C>): void => {
 /** Gives the first in line a connection that nobody has any more, without a detour. */
 const handOver = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
   const waiter = state.waiters.head!
-  if (state.phase !== "open" || state.paused || inspect(state, entry, now) !== "lend") rest(state, entry)
+  if (state.phase !== "open" || state.paused || mayBeLent(state, entry, now) !== "lend") rest(state, entry)
   else if (grant(state, entry, waiter.lease, now)) finishWait(state, waiter)
   settle(state, now)
-}
-
-/** Whether `fate` has to be asked; all that most connections are ever asked. */
-const mayLeave = <C>(state: State<C>, entry: Entry<C>, now: number): boolean =>
-  entry.evictReason !== undefined || now >= entry.expiresAt || entry.uses >= state.settings.maxUses || state.isSelective
-
-/** Why a connection cannot stay, if it cannot. */
-export const fate = <C>(state: State<C>, entry: Entry<C>, now: number): EvictReason | undefined => {
-  if (entry.evictReason !== undefined) return entry.evictReason
-  if (state.phase !== "open") return "shutdown"
-  if (now >= entry.expiresAt) return "lifetime"
-  if (entry.uses >= state.settings.maxUses) return "uses"
-  if (size(state) > state.settings.max) return "excess"
-  return state.driver.isAlive === undefined || isAlive(state, entry) ? undefined : "dead"
 }
 
 /**
@@ -271,13 +242,13 @@ export const settle = <C>(state: State<C>, now: number): void => {
   const { idle, waiters } = state
   while (waiters.length > 0 && idle.length > 0) {
     const entry = idle.tail!
-    const verdict = inspect(state, entry, now)
-    if (verdict === "lend") {
+    const answer = mayBeLent(state, entry, now)
+    if (answer === "lend") {
       const waiter = waiters.head!
       if (!grant(state, entry, waiter.lease, now)) continue
       finishWait(state, waiter)
-    } else if (verdict !== "validate") closeFor(state, entry, verdict, now)
-    else if (prompt(state.validating, now) < waiters.length) check(state, entry, state.validating, now)
+    } else if (answer !== "validate") closeFor(state, entry, answer, now)
+    else if (prompt(state.validating, now) < waiters.length) beginOperation(state, entry, state.validating, now)
     else break
   }
   openMissing(state, now)
@@ -288,8 +259,8 @@ export const leaveFor = <C>(state: State<C>, entry: Entry<C>, reason: EvictReaso
   settle(state, now)
 }
 
-/** Has a connection validated or reset. */
-export const check = <C>(
+/** Begins a validation or a reset of a connection. */
+export const beginOperation = <C>(
   state: State<C>,
   entry: Entry<C>,
   list: LinkedList.LinkedList<Entry<C>>,
@@ -297,5 +268,5 @@ export const check = <C>(
 ): void => {
   entry.beganAt = now
   begin(state, entry, list)
-  upkeepBy(state, now + patienceMillis)
+  upkeepBy(state, now + slowAfterMillis)
 }

@@ -7,7 +7,7 @@ import * as Deadlines from "../structures/deadlines.ts"
 import * as LinkedList from "../structures/linkedList.ts"
 import { end, finishWait } from "./lending.ts"
 import { type Lease, type State, timeoutOf, total, upkeepBy, type Waiter } from "./state.ts"
-import { patienceMillis } from "./supply.ts"
+import { slowAfterMillis } from "./supply.ts"
 
 /** Puts the caller at the end of the line; `resume` is called once, when its wait is over. */
 export const join = <C>(state: State<C>, waiter: Waiter<C>, now: number): void => {
@@ -16,7 +16,7 @@ export const join = <C>(state: State<C>, waiter: Waiter<C>, now: number): void =
   lease.waiter = waiter
   LinkedList.push(state.waiters, waiter)
   Deadlines.add(state.deadlines, waiter, now, timeoutOf(state, lease))
-  upkeepBy(state, now + patienceMillis)
+  upkeepBy(state, now + slowAfterMillis)
 }
 
 /** The caller is not let into the line. */

@@ -48,7 +48,7 @@ export class Operations<C, E> {
     const attempt = Scope.provide(Effect.provideService(this.#factory.connect, Died, () => this.#died(entry)), scope)
     this.#perform(
       entry,
-      state.settings.connectTimeout,
+      state.settings.connectTimeoutMillis,
       Spans.connect(state.settings.name, entry.id, attempt),
       (exit, now) => {
         if (Exit.isSuccess(exit)) Outcomes.connected(state, entry, exit.value, now)
@@ -60,7 +60,7 @@ export class Operations<C, E> {
   #validate(entry: State.Entry<C>): void {
     const { state } = this.#work
     const validate = Effect.suspend(() => this.#factory.validate!(entry.connection as C))
-    const timeout = entry.round?.timeoutMillis ?? state.settings.validateTimeout
+    const timeout = entry.round?.timeoutMillis ?? state.settings.validateTimeoutMillis
     this.#perform(entry, timeout, validate, (exit, now) => {
       Outcomes.wasValidated(state, entry, Exit.isSuccess(exit) && exit.value === true, now)
     })
@@ -69,7 +69,7 @@ export class Operations<C, E> {
   #reset(entry: State.Entry<C>): void {
     const { state } = this.#work
     const reset = Effect.suspend(() => this.#factory.reset!(entry.connection as C))
-    this.#perform(entry, state.settings.resetTimeout, reset, (exit, now) => {
+    this.#perform(entry, state.settings.resetTimeoutMillis, reset, (exit, now) => {
       Outcomes.wasReset(state, entry, Exit.isSuccess(exit), now)
     })
   }
@@ -83,7 +83,7 @@ export class Operations<C, E> {
     const all = fiber !== undefined && entry.connectedAt === undefined
       ? Effect.andThen(close, Fiber.await(fiber))
       : close
-    this.#perform(entry, state.settings.closeTimeout, all, (exit, now) => {
+    this.#perform(entry, state.settings.closeTimeoutMillis, all, (exit, now) => {
       Outcomes.closed(state, entry, Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined, now)
     })
   }
@@ -141,7 +141,7 @@ export class Operations<C, E> {
   overdue(entry: State.Entry<C>, now: number): void {
     const { state } = this.#work
     if (entry.list !== state.connecting) return Outcomes.overdue(state, entry, now)
-    this.#connectFailed(entry, { _tag: "ConnectTimedOut", afterMillis: state.settings.connectTimeout }, now)
+    this.#connectFailed(entry, { _tag: "ConnectTimedOut", afterMillis: state.settings.connectTimeoutMillis }, now)
     // What it has acquired is released now; what it may still acquire, into a closed scope, as soon as it does.
     this.#interrupt(entry)
     entry.fiber = undefined

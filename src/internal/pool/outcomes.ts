@@ -5,13 +5,14 @@ import type { ConnectFailure } from "../../PoolError.ts"
 import * as PoolEvent from "../../PoolEvent.ts"
 import * as Histogram from "../structures/histogram.ts"
 import * as LinkedList from "../structures/linkedList.ts"
-import { badStartsForgiven, endProbing, noteGoodStart, pauseAfter } from "./backoff.ts"
+import { backoffMillis, badStartsForgiven, endProbing, noteGoodStart } from "./backoff.ts"
 import { begin, endOperation, giveUpConnecting, leave, mark } from "./leaving.ts"
-import { fate, finishWait, free, grant, leaveFor, settle } from "./lending.ts"
+import { finishWait, free, grant, leaveFor, settle } from "./lending.ts"
 import { isHeldBy } from "./line.ts"
+import { reasonToLeave } from "./reasons.ts"
 import { goOn, noteAttempt } from "./rounds.ts"
 import { type Entry, type Lease, report, type State, upkeepBy, type Waiter } from "./state.ts"
-import { patienceMillis } from "./supply.ts"
+import { slowAfterMillis } from "./supply.ts"
 
 /** An attempt has succeeded. */
 export const connected = <C>(state: State<C>, entry: Entry<C>, connection: C, now: number): void => {
@@ -29,10 +30,10 @@ export const connected = <C>(state: State<C>, entry: Entry<C>, connection: C, no
   entry.connectedAt = now
   entry.idleSince = now
   entry.checkedAt = now
-  entry.expiresAt = now + Math.ceil(settings.maxLifetime * (1 - settings.lifetimeJitter * state.random()))
+  entry.expiresAt = now + Math.ceil(settings.maxLifetimeMillis * (1 - settings.lifetimeJitter * state.random()))
   upkeepBy(state, entry.expiresAt)
   // Connections that were kept for `min` may be more than `min` now.
-  if (state.idle.head !== undefined) upkeepBy(state, state.idle.head.idleSince + settings.idleTimeout)
+  if (state.idle.head !== undefined) upkeepBy(state, state.idle.head.idleSince + settings.idleTimeoutMillis)
   report(state, PoolEvent.Connected({ connection: entry.id, tookMillis: now - entry.startedAt }))
   if (entry.hasDied) mark(state, entry, "dead")
   free(state, entry, now)
@@ -45,7 +46,7 @@ const noteOvertaken = <C>(state: State<C>, entry: Entry<C>, now: number): void =
   if (entry.id < state.newestConnected) return
   state.newestConnected = entry.id
   const first = state.connecting.head!
-  if (first !== entry) upkeepBy(state, Math.max(first.startedAt + patienceMillis, now))
+  if (first !== entry) upkeepBy(state, Math.max(first.startedAt + slowAfterMillis, now))
 }
 
 /**
@@ -65,14 +66,14 @@ export const connectFailed = <C>(
     state.failures++
     state.nextRound = state.nextId
   }
-  state.refillAt = now + pauseAfter(state, state.failures)
+  state.refillAt = now + backoffMillis(state, state.failures)
   report(
     state,
     PoolEvent.ConnectFailed({
       connection: entry.id,
       reason,
       tookMillis: now - entry.startedAt,
-      pauseMillis: state.refillAt - now
+      backoffMillis: state.refillAt - now
     })
   )
   giveUpConnecting(state, entry)
@@ -176,7 +177,7 @@ const passValidation = <C>(state: State<C>, entry: Entry<C>, wasIdle: boolean, n
   entry.checkedAt = now
   entry.isSuspect = false
   const waiter = state.waiters.head
-  if (waiter !== undefined && !state.paused && fate(state, entry, now) === undefined) {
+  if (waiter !== undefined && !state.paused && reasonToLeave(state, entry, now) === undefined) {
     // Straight to the first in line: to ask how long it has been idle could send it back here.
     if (grant(state, entry, waiter.lease, now)) finishWait(state, waiter)
     return settle(state, now)

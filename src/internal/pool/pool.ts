@@ -94,10 +94,15 @@ export class Pool<C, E> {
       const late = Effect.suspend(() => {
         const reason = this.state.lastFailure as ConnectFailure<E> | undefined
         return Effect.fail(
-          this.#operations.connectError(reason ?? { _tag: "ConnectTimedOut", afterMillis: settings.acquireTimeout })
+          this.#operations.connectError(
+            reason ?? { _tag: "ConnectTimedOut", afterMillis: settings.acquireTimeoutMillis }
+          )
         )
       })
-      return Effect.timeoutOrElse(Deferred.await(started), { duration: settings.acquireTimeout, orElse: () => late })
+      return Effect.timeoutOrElse(Deferred.await(started), {
+        duration: settings.acquireTimeoutMillis,
+        orElse: () => late
+      })
     })
   }
 
@@ -199,7 +204,7 @@ export class Pool<C, E> {
       connectFailures: lastFailure === undefined ? 0 : state.failures,
       lastConnectFailure: lastFailure,
       longestWaitMillis: first === undefined ? 0 : this.#work.now() - first.timedFrom,
-      acquireTimeoutMillis: state.settings.acquireTimeout,
+      acquireTimeoutMillis: state.settings.acquireTimeoutMillis,
       stats: View.stats(state)
     }
   }

@@ -4,17 +4,18 @@
 import * as PoolEvent from "../../PoolEvent.ts"
 import * as LinkedList from "../structures/linkedList.ts"
 import { close, closeFor } from "./leaving.ts"
-import { check, isAlive, settle } from "./lending.ts"
+import { beginOperation, settle } from "./lending.ts"
+import { isDead, isExpired } from "./reasons.ts"
 import { type Entry, open, report, type Round, type State, total, upkeepBy } from "./state.ts"
 import { connect } from "./supply.ts"
 
 export const ask = <C>(state: State<C>, entry: Entry<C>, round: Round<C>, now: number): void => {
-  check(state, entry, state.validating, now)
+  beginOperation(state, entry, state.validating, now)
   entry.round = round
   round.running++
 }
 
-/** Has all that are idle asked, once it is the turn of this round. */
+/** Asks all idle connections whether they work, once it is the turn of this round. */
 export const beginRound = <C>(state: State<C>, round: Round<C>, now: number): void => {
   state.rounds.push(round)
   goOn(state, now)
@@ -40,7 +41,7 @@ const isOver = <C>(state: State<C>, round: Round<C>, now: number): boolean => {
     const running = round.running + state.keepalive.running
     if (running >= round.concurrency || (running > 0 && state.idle.length === 1)) break
     asked++
-    if (entry.list === state.idle) askOrJudge(state, entry, round, now)
+    if (entry.list === state.idle) askOrAnswer(state, entry, round, now)
     else round.busy++
   }
   round.left = round.left.slice(asked)
@@ -48,9 +49,9 @@ const isOver = <C>(state: State<C>, round: Round<C>, now: number): boolean => {
   return round.left.length === 0 && round.running === 0 && !awaitsConnection(state, round, now)
 }
 
-const askOrJudge = <C>(state: State<C>, entry: Entry<C>, round: Round<C>, now: number): void => {
-  if (now >= entry.expiresAt) close(state, entry, "lifetime")
-  else if (state.driver.isAlive !== undefined && !isAlive(state, entry)) {
+const askOrAnswer = <C>(state: State<C>, entry: Entry<C>, round: Round<C>, now: number): void => {
+  if (isExpired(entry, now)) close(state, entry, "lifetime")
+  else if (isDead(state, entry)) {
     round.failed.push({ connection: entry.id, reason: "dead" })
     closeFor(state, entry, "dead", now)
   } else if (state.driver.validates) ask(state, entry, round, now)
@@ -68,7 +69,7 @@ const awaitsConnection = <C>(state: State<C>, round: Round<C>, now: number): boo
   if (round.failed.length === 0 && open(state) > 0) return false
   const { closing, connecting, settings } = state
   if (connecting.tail === undefined) {
-    // During a pause after failed attempts, those say enough.
+    // During the backoff after failed attempts, those say enough.
     if (now < state.refillAt) return false
     if (total(state) >= settings.max) return total(state) - closing.length < settings.max
     connect(state, now)
@@ -85,11 +86,11 @@ export const noteAttempt = <C>(state: State<C>, entry: Entry<C>, succeeded: bool
   goOn(state, now)
 }
 
-/** Nobody wants to know any more. Those that are being asked may answer; no others are. */
+/** Ends a round whose caller was interrupted. Connections that are being asked may answer; no others are asked. */
 export const cancelRound = <C>(state: State<C>, round: Round<C>, now: number): void => {
-  const place = state.rounds.indexOf(round)
+  const index = state.rounds.indexOf(round)
   round.isCancelled = true
   round.left = []
-  if (place > 0) state.rounds.splice(place, 1)
-  else if (place === 0) goOn(state, now)
+  if (index > 0) state.rounds.splice(index, 1)
+  else if (index === 0) goOn(state, now)
 }

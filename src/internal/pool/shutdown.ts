@@ -52,7 +52,7 @@ export const descend = <C>(
     }
     ladder.interrupted = interrupted.length
     ladder.revoked = ladder.leases - ladder.returned - ladder.interrupted
-    Deadlines.add(state.deadlines, ladder, now, settings.closeTimeout)
+    Deadlines.add(state.deadlines, ladder, now, settings.closeTimeoutMillis)
   } else if (ladder.step === "interrupting" && isDue) {
     for (const entry of LinkedList.members(inUse)) Operator.revoke(state, entry, now)
   }

@@ -127,7 +127,7 @@ export class Round<C> {
   readonly timeoutMillis: number | undefined
   /** Whether to open a connection if none is found that works. */
   readonly mayConnect: boolean
-  /** Whether nobody wants to know any more. */
+  /** Whether its caller was interrupted. */
   isCancelled = false
   /** Called once, when all have answered. */
   readonly resume: () => void
@@ -305,7 +305,7 @@ export class State<C> {
     this.isSelective = driver.isAlive !== undefined
     this.isMeasured = settings.metrics
     this.isNoted = settings.metrics
-    this.idleUpkeep = Math.min(settings.idleTimeout, settings.keepalive)
+    this.idleUpkeep = Math.min(settings.idleTimeoutMillis, settings.keepaliveMillis)
   }
 }
 
@@ -315,7 +315,7 @@ export const report = <C>(state: State<C>, event: PoolEvent.PoolEvent): void => 
 }
 
 export const timeoutOf = <C>(state: State<C>, lease: Lease<C>): number =>
-  lease.options?.timeoutMillis ?? state.settings.acquireTimeout
+  lease.options?.timeoutMillis ?? state.settings.acquireTimeoutMillis
 
 export const upkeepBy = <C>(state: State<C>, at: number): void => {
   if (at >= state.upkeepAt) return

@@ -2,7 +2,7 @@
  * Which connections are on their way to callers, and which have to be opened for them and for `min`.
  */
 import type * as LinkedList from "../structures/linkedList.ts"
-import { badStartsForgiven, isProbing, pauseAfter } from "./backoff.ts"
+import { backoffMillis, badStartsForgiven, isProbing } from "./backoff.ts"
 import { begin } from "./leaving.ts"
 import { Entry, size, type State, total } from "./state.ts"
 
@@ -31,7 +31,7 @@ export const mayProbeForCallers = <C>(state: State<C>, now: number): boolean => 
 export const connect = <C>(state: State<C>, now: number): void => {
   state.counters.connectAttempts++
   if (isProbing(state)) {
-    state.retryAt = now + pauseAfter(state, Math.max(state.failures, state.badStarts - badStartsForgiven + 1, 1))
+    state.retryAt = now + backoffMillis(state, Math.max(state.failures, state.badStarts - badStartsForgiven + 1, 1))
     state.refillAt = state.retryAt
   }
   begin(state, new Entry<C>(state.nextId++, state.generation, now), state.connecting)
@@ -62,6 +62,7 @@ export const prompt = <C>(list: LinkedList.LinkedList<Entry<C>>, now: number): n
   return count
 }
 
-export const isLate = <C>(entry: Entry<C>, now: number): boolean => now >= entry.beganAt + patienceMillis
+export const isLate = <C>(entry: Entry<C>, now: number): boolean => now >= entry.beganAt + slowAfterMillis
 
-export const patienceMillis = 1000
+/** After so long, a validation, a reset or an attempt to connect counts as slow: others need not wait for it. */
+export const slowAfterMillis = 1000

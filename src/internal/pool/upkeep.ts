@@ -10,7 +10,7 @@ import { settle } from "./lending.ts"
 import { endLost } from "./line.ts"
 import { ask } from "./rounds.ts"
 import { type Entry, holderOf, report, size, type State, upkeepBy } from "./state.ts"
-import { isLate, isOvertaken, mayProbeForCallers, patienceMillis } from "./supply.ts"
+import { isLate, isOvertaken, mayProbeForCallers, slowAfterMillis } from "./supply.ts"
 
 const longestLookMillis = 60_000
 
@@ -40,7 +40,7 @@ export const upkeep = <C>(state: State<C>, now: number): void => {
   const first = state.waiters.head
   // While somebody waits, leases that were lost are looked for: often at first, then seldom.
   if (first !== undefined) {
-    upkeepBy(state, now + Math.min(Math.max(now - first.timedFrom, patienceMillis), longestLookMillis))
+    upkeepBy(state, now + Math.min(Math.max(now - first.timedFrom, slowAfterMillis), longestLookMillis))
   }
   reportLeaks(state, now)
   const { idle, settings } = state
@@ -51,7 +51,7 @@ export const upkeep = <C>(state: State<C>, now: number): void => {
     }
   }
   while (idle.head !== undefined && size(state) > settings.min) {
-    const due = idle.head.idleSince + settings.idleTimeout
+    const due = idle.head.idleSince + settings.idleTimeoutMillis
     if (now < due) {
       upkeepBy(state, due)
       break
@@ -62,7 +62,7 @@ export const upkeep = <C>(state: State<C>, now: number): void => {
   for (const list of [state.connecting, state.validating, state.resetting]) {
     for (const entry of LinkedList.members(list)) {
       if ((list !== state.connecting || isOvertaken(state, entry)) && !isLate(entry, now)) {
-        upkeepBy(state, entry.beganAt + patienceMillis)
+        upkeepBy(state, entry.beganAt + slowAfterMillis)
       }
     }
   }
@@ -78,7 +78,7 @@ const keepAlive = <C>(state: State<C>, now: number): void => {
     if (quietest === undefined || entry.checkedAt < quietest.checkedAt) quietest = entry
   }
   if (quietest === undefined) return
-  const due = quietest.checkedAt + state.settings.keepalive
+  const due = quietest.checkedAt + state.settings.keepaliveMillis
   if (now < due) upkeepBy(state, due)
   else ask(state, quietest, state.keepalive, now)
 }
@@ -86,7 +86,7 @@ const keepAlive = <C>(state: State<C>, now: number): void => {
 const reportLeaks = <C>(state: State<C>, now: number): void => {
   for (const entry of LinkedList.members(state.inUse)) {
     if (entry.isReported) continue
-    const due = entry.lentAt + state.settings.leakThreshold
+    const due = entry.lentAt + state.settings.leakThresholdMillis
     if (now < due) {
       upkeepBy(state, due)
       return
