@@ -38,7 +38,7 @@ export type TypeId = "~@effect/sql-sqlite-node/SqliteClient"
 export interface SqliteClient extends SqlClient.SqlClient {
   readonly [TypeId]: TypeId
 
-  /** What the client was made with. */
+  /** The options that the client was made with. */
   readonly config: SqliteClientConfig
 
   /**
@@ -52,7 +52,7 @@ export interface SqliteClient extends SqlClient.SqlClient {
    * get it as they are opened. SQL itself may not load any.
    *
    * Waits for the connection that writes, and fails with SQLite's reason if the extension cannot be loaded; inside a
-   * transaction it is refused. Those who have a reader at this moment keep it as it is until they give it back. Load what is needed
+   * transaction it is refused. A reader that is in use at this moment stays as it is until it is returned. Load what is needed
    * before anything else is done.
    */
   readonly loadExtension: (path: string) => Effect.Effect<void, SqlError>
@@ -61,7 +61,7 @@ export interface SqliteClient extends SqlClient.SqlClient {
   readonly updateValues: never
 }
 
-/** What a backup has copied. */
+/** The pages that a backup has copied. */
 export interface BackupMetadata {
   readonly totalPages: number
   /** 0: it is complete. */
@@ -91,7 +91,7 @@ export interface SqliteClientConfig extends SqlitePool.Options {
   /** Of no effect: prepared statements do not age. They are kept while there are not more of them than may be. */
   readonly prepareCacheTTL?: Duration.Input | undefined
   /**
-   * Whether to leave the journal as it is, instead of turning on WAL. Then those who read and those who write keep each
+   * Whether to leave the journal as it is, instead of turning on WAL. Then readers and writers keep each
    * other out, so there is one connection, in one line: as much as `@effect/sql-sqlite-node` has, and no more. `readers`
    * and `walLimit` are of no effect. Default false.
    */
@@ -264,7 +264,7 @@ const loadExtension = (pools: Pools, path: string): Effect.Effect<void, SqlError
     const load = pools.writer.useSync({
       try: (connection) => {
         handleOf(connection, "loadExtension").loadExtension("loadExtension", path)
-        // From here on, whoever opens a connection finds it.
+        // Every connection that is opened from here on loads it.
         pools.settings.connection.extensions!.add(path)
       },
       catch: failure

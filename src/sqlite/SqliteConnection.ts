@@ -20,9 +20,9 @@ export type { Param, Params, Row, RunResult, SyncOptions, Value } from "./intern
 
 /**
  * A factory for a pool of connections to one database, all of which may write. Where many fibers use one file, choose
- * `SqlitePool`: there, those who write do not meet in SQLite's lock.
+ * `SqlitePool`: there, writers wait in line and do not meet in SQLite's lock.
  *
- * A connection that comes back inside a transaction is rolled back before anybody else gets it. One on which somebody
+ * A connection that is returned inside a transaction is rolled back before it is lent again. A connection on which a lease
  * has changed a setting (`pragma foreign_keys = off`), attached a database or made a temporary table is opened anew; a
  * connection to `":memory:"` gets back the settings of `Options`. After a failure of the disk it is replaced. There is
  * no `validate`: a file does not go away as a server does.
@@ -85,7 +85,7 @@ export const open = (options: Options): Effect.Effect<SqliteConnection, SqlError
 export const codeOf: (error: unknown) => number | undefined = SqliteError.codeOf
 
 /**
- * What a synchronous operation threw, as the failure that it is. Anything else it throws again: that is a defect.
+ * Returns what a synchronous operation threw, as a typed failure. Throws everything else again: that is a defect.
  *
  * ```ts
  * import type { ConnectionPool } from "effect-connection-pool"

@@ -1,9 +1,9 @@
 /**
  * A SQLite database for many fibers: one connection that writes, and others that read beside it.
  *
- * SQLite lets one write at a time, and in WAL mode any number read meanwhile. Here those who write wait in line, in the
- * order in which they came, where they can be seen, interrupted and timed out, and never inside SQLite, where they would
- * hold up everything. Those who read do not wait for them at all.
+ * SQLite lets one connection write at a time, and in WAL mode any number read meanwhile (https://sqlite.org/wal.html).
+ * Fibers that write wait in line, in order of arrival. There they can be seen, interrupted and timed out; inside SQLite they
+ * would stop the event loop. Fibers that read never wait for fibers that write.
  */
 import { type Config, Context, Effect, Layer, Result, type Scope } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"

@@ -1,4 +1,4 @@
-/** What a SQLite pool can fail with, besides what a connection and a `ConnectionPool` can. */
+/** The errors that only a SQLite pool has, besides those of a connection and of a `ConnectionPool`. */
 import { Schema } from "effect"
 
 /**
@@ -33,7 +33,7 @@ export const ForeignKeyViolation = Schema.Struct({
   parent: Schema.String,
   /** The columns of the foreign key. */
   columns: Schema.Array(Schema.String),
-  /** What they hold, as SQL has it: `7`, `'Ada'`. */
+  /** The values in those columns, as SQL writes them: `7`, `'Ada'`. */
   values: Schema.optional(Schema.Array(Schema.String))
 })
 export interface ForeignKeyViolation extends Schema.Schema.Type<typeof ForeignKeyViolation> {}

@@ -1,4 +1,4 @@
-/** What a caller gets who only reads: a connection to a SQLite database without anything that writes. */
+/** A connection to a SQLite database without the operations that write. */
 import type { Effect, Stream } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { LeaseExpiredError } from "../PoolError.ts"

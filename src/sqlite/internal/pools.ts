@@ -1,9 +1,8 @@
 /**
- * The pools behind a SQLite database: one connection that writes, and some that read. In memory they are the same pool
- * of one connection, and of a file that is only read the same pool of some.
+ * The two pools of a SQLite database: one connection that writes, and some that read. In memory both are one pool of one
+ * connection; of a file that is only read both are one pool of readers.
  *
- * Everything that works on the database has its connections from here, and finds here the connection that a fiber works
- * on already.
+ * Everything that works on the database gets its connections here, and finds here the connection that a fiber has already.
  */
 import { Context, Effect, type Fiber, Option, type Scope } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
@@ -24,7 +23,7 @@ import { nameOf, type Settings } from "./options/connection.ts"
 import type { PoolSettings } from "./options/pool.ts"
 
 export interface Pools extends Sides {
-  /** For those who will hold on to a state of the database: sometimes they have to wait, for the sake of the log. */
+  /** Acquires a reader for a caller that will pin a state of the database. May wait while the log is cut back. */
   readonly acquireReader: (
     options?: ConnectionPool.AcquireOptions | undefined
   ) => Effect.Effect<Connection, PoolError<SqlError>, Scope.Scope>
@@ -34,13 +33,13 @@ export interface Pools extends Sides {
   readonly held: Context.Service<Held, Held>
 }
 
-/** What a fiber works on already, so that what it reads has to be read there. */
+/** The connection that a fiber has already, on which its reads have to run, as a reader. */
 export const readerOf = (pools: Pools, fiber: Fiber.Fiber<unknown, unknown>): SqliteReader | undefined => {
   const connection = pools.client.connectionInTransaction(fiber) ?? heldBy(pools, fiber)?.connection
   return connection && new ReaderView(connection, refusalOf(pools, fiber))
 }
 
-/** Who may not write in its transaction either is told so at once. */
+/** Why a write is refused: the reason names the outermost thing that forbids it. */
 const refusalOf = ({ client, settings }: Pools, fiber: Fiber.Fiber<unknown, unknown>): string => {
   if (settings.connection.isReadOnly) return Refusal.ofDatabase(settings.name)
   if (client.transactor.connectionOf(fiber)?.mode.readOnly !== true) return Refusal.ofReader(settings.name)
@@ -65,7 +64,7 @@ export const writerOf = (pools: Pools, fiber: Fiber.Fiber<unknown, unknown>): Co
 
 let nextId = 1
 
-/** Opens the pools for the current scope, which closes the readers first: who closes last can tidy up the log. */
+/** Opens the pools for the current scope, which closes the readers first: the connection that closes last moves the log. */
 export const make = Effect.fnUntraced(function*(
   settings: PoolSettings,
   decorate?: Client.Decorate
@@ -101,7 +100,7 @@ const reactivity = Effect.flatMap(
 
 const open = Effect.fnUntraced(function*(settings: PoolSettings) {
   const lasting = { ...settings.pool, maxLifetime: Infinity, connectTimeout: settings.connection.busyTimeout + 10_000 }
-  // Only those who look after the health of a pool ask: a file does not go away as a server does.
+  // Only a health checker validates: a file does not go away as a server does.
   const unasked = { ...lasting, validateAfterIdle: Infinity }
   if (settings.isOneConnection && !settings.connection.isMemory) {
     const file = new SharedFile(settings, yield* Effect.context<never>())
@@ -123,7 +122,7 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
       max: 1,
       idleTimeout: Infinity
     })
-    // What is in it would be gone with its connection.
+    // The data would be gone with its connection.
     const kept: Pool = { ...pool, invalidate: () => Effect.succeed(false), recycle: Effect.succeed(0) }
     return { writer: kept, readers: kept, file: undefined }
   }

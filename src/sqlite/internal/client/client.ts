@@ -34,7 +34,7 @@ export interface Decoration {
   readonly outside: (target: Target) => Target
   /** Decorates the target of statements inside one transaction. */
   readonly inside: (target: Target) => Target
-  /** Ends what statements have begun and nobody has ended; before the pools are closed. */
+  /** Ends transactions that statements have left open. Runs before the pools are closed. */
   readonly close: Effect.Effect<void>
 }
 
@@ -80,7 +80,7 @@ export interface Client {
   readonly transactor: Transaction.Transactor<SqliteConnection, Isolation, SqlError, OwnOptions>
   /** Whether a transaction that only reads is a snapshot. */
   readonly isSnapshot: Context.Reference<boolean>
-  /** Ends what statements have begun and nobody has ended; before the pools are closed. */
+  /** Ends transactions that statements have left open. Runs before the pools are closed. */
   readonly close: Effect.Effect<void>
 }
 

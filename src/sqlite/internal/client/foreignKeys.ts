@@ -1,4 +1,4 @@
-/** A transaction in which foreign keys are not enforced, and what it may leave behind: nothing that was not so before. */
+/** Transactions without foreign keys. Such a transaction may not leave violations that were not there before. */
 import { ConstraintError, SqlError } from "effect/sql/SqlError"
 import { ForeignKeysViolatedError, type ForeignKeyViolation } from "../../SqlitePoolError.ts"
 import type { Handle } from "../connection/handle.ts"
@@ -88,7 +88,7 @@ const keyOf = (handle: Handle, table: string, id: bigint): ForeignKey => {
   return { parent: found[0]?.[0] ?? "?", columns: found.map(([, from]) => from) }
 }
 
-/** What the columns hold, as SQL; of a table without rowids it cannot be found. */
+/** The values of the columns, as SQL writes them. They cannot be found in a table without rowids. */
 const valuesOf = (
   handle: Handle,
   table: string,

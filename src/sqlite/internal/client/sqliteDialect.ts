@@ -16,7 +16,7 @@ import { type Census, census, type OwnOptions, refuseNew } from "./foreignKeys.t
 import type { BusyTimeout } from "./targets.ts"
 
 export interface Settings {
-  /** What the database is called. */
+  /** The name of the database in errors. */
   readonly name: string
   readonly busyTimeout: BusyTimeout
   /** Whether a transaction that only reads is called a snapshot. */
@@ -69,7 +69,7 @@ export const make = (
   own: { fields: ["foreignKeys"], check: problemOf }
 })
 
-/** What violated foreign keys before a transaction in which they are off; by the lease that it has. */
+/** The violations of foreign keys before a transaction in which they are off, by the lease of the transaction. */
 const found = new WeakMap<Connection, Census>()
 
 const problemOf = (
@@ -138,7 +138,7 @@ const beginReadOnly = (handle: Handle, why: string | undefined): void => {
   }
 }
 
-/** Ends the transaction, if SQLite does; and what a fiber still reads in it, which would hold on to what it sees. */
+/** Ends the transaction, if SQLite does, and the streams that fibers still read in it: they would pin its state. */
 const end = (handle: Handle, statement: "commit" | "rollback"): void => {
   handle.closeCursors()
   handle.restrict(statement, undefined)

@@ -159,7 +159,7 @@ export class Routed implements Target {
     }
   }
 
-  /** Runs a statement on a connection of `pool`. What that refuses as a write goes to `writer`, if there is one. */
+  /** Runs a statement on a connection of `pool`. If that refuses it as a write, it goes to `writer`, if there is one. */
   #runOn<A>(
     pool: Pool,
     fiber: Fiber.Fiber<unknown, unknown>,

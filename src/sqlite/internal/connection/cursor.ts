@@ -3,7 +3,7 @@ import type { SqlError } from "effect/sql/SqlError"
 
 /**
  * As long as it is open, SQLite keeps the statement running: what it reads stays as it was, for it and for the log of the
- * file. Node would close it only when it collects garbage, so whoever opens one closes it.
+ * file. Node would close it only when it collects garbage, so the caller that opens a cursor closes it.
  */
 export class Cursor {
   readonly #rows: Iterator<unknown>
@@ -30,7 +30,7 @@ export class Cursor {
     return rows
   }
 
-  /** Ends the statement. Once is enough, and more does no harm. Whoever reads on gets the error, if there is one. */
+  /** Ends the statement. Does nothing if it has ended. A reader that goes on gets the error, if there is one. */
   close(error?: SqlError): void {
     if (!this.#isOpen) return
     this.#isOpen = false
@@ -39,7 +39,7 @@ export class Cursor {
     try {
       this.#rows.return!()
     } catch {
-      // It has ended all the same, and whoever reads has been told what was wrong with it.
+      // The statement has ended all the same, and its reader has been told what was wrong.
     }
   }
 

@@ -30,7 +30,7 @@ export const factoryOf = (
   })
 
 /**
- * `open` with options that were checked. `isFirst` is whether nobody in this process is known to have the file open.
+ * `open` with options that were checked. `isFirst` is whether no other connection of this process is known to have the file open.
  */
 export const openWith = (
   settings: Settings,
@@ -38,6 +38,6 @@ export const openWith = (
 ): Effect.Effect<SqliteConnection, SqlError, Scope.Scope> =>
   Effect.map(Open.open(settings, isFirst), (handle) => new Leased(handle, false, undefined))
 
-/** Opens a connection that no pool has: a failure to close it is logged, for nobody else hears of it. */
+/** Opens a connection that no pool has: a failure to close it is logged, for there is no pool to report it. */
 export const openStandalone = (settings: Settings): Effect.Effect<SqliteConnection, SqlError, Scope.Scope> =>
   Effect.map(Open.open(settings, true, Open.closeAndLog), (handle) => new Leased(handle, false, undefined))

@@ -12,7 +12,7 @@ export const exactly = (integer: bigint): number | bigint => {
   return Number.isSafeInteger(number) ? number : integer
 }
 
-/** Makes numbers of the bigints in a row, in place: an object or an array that nobody else has. */
+/** Makes numbers of the bigints in a row, in place: an object or an array that is not shared. */
 export const withNumbers = <Row>(row: Row): Row => {
   const values = row as Record<string, unknown>
   for (const column in values) {

@@ -1,4 +1,4 @@
-/** What one lease sees of a connection, and how the rest of this library gets below it. */
+/** A connection as one lease sees it, and the doors through which the rest of this library gets below it. */
 import { Array as Arr, Cause, Channel, Effect, Exit, Scope, Stream } from "effect"
 import { SafeIntegers } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
@@ -11,14 +11,14 @@ import type { Handle } from "./handle.ts"
 import type { Pin } from "./pin.ts"
 import { mayStartLater, retryWhileLocked } from "./retryWhileLocked.ts"
 
-/** What one lease sees of a handle; what `open` gives sees it for as long as it is open. */
+/** A handle as one lease sees it. That of `open` lasts until the connection is closed. */
 export class Leased implements SqliteConnection {
   #handle: Handle | undefined
   readonly #waits: boolean
   readonly #pool: string | undefined
   /** Why it was ended, if it was ended from outside. */
   #reason: string | undefined
-  /** What limits how long it may pin a state of the database, if anything does. */
+  /** Its pin, if there is a limit to how long it may pin a state of the database. */
   pin: Pin | undefined = undefined
 
   constructor(handle: Handle, waits: boolean, pool: string | undefined) {
@@ -37,8 +37,8 @@ export class Leased implements SqliteConnection {
     return this.#handle
   }
 
-  /** For how long to try again what met a lock, if it may be tried again: not in a transaction, where it would not help. */
-  patience(thrown: unknown): number {
+  /** How long to go on trying after a lock: not at all in a transaction, where another try would not help. */
+  busyTimeoutMillis(thrown: unknown): number {
     if (!this.#waits || this.#handle === undefined || !mayStartLater(codeOf(thrown))) return 0
     return this.#handle.isTransaction("wait") ? 0 : this.#handle.settings.busyTimeout
   }
@@ -76,7 +76,7 @@ export class Leased implements SqliteConnection {
 
   exec(script: string) {
     if (!this.#waits) return attempt(() => this.handle("exec").exec("exec", script))
-    // What of the script is done is not done again.
+    // A statement of the script that has run is not run again.
     return Effect.suspend(() => {
       const progress = { done: 0 }
       return attempt(() => this.handle("exec").exec("exec", script, progress), this)
@@ -109,7 +109,7 @@ export class Leased implements SqliteConnection {
           return read
         })
       })
-      // The other way round there would be a step between the two, in which an interrupt leaves the cursor open.
+      // In the other order there would be a step between the two, and an interrupt there would leave the cursor open.
       return Effect.andThen(Scope.addFinalizer(scope, Effect.sync(() => cursor?.close())), open)
     }))
   }
@@ -144,20 +144,20 @@ const rowsAtATime = 256
 
 const wantsBigInts = (options: SyncOptions | undefined): boolean => options?.safeIntegers === true
 
-/** Runs an operation in one step. If that meets a lock, `lent` knows whether to try again. */
+/** Runs an operation in one step. If it meets a lock, `leased` says how long to go on trying. */
 const attempt = <A>(
   operation: (bigInts: boolean) => A,
-  lent?: Leased
+  leased?: Leased
 ): Effect.Effect<A, SqlError | LeaseExpiredError> =>
   Effect.withFiber((fiber) => {
     const bigInts = fiber.getRef(SafeIntegers)
     try {
       return Exit.succeed(operation(bigInts))
     } catch (thrown) {
-      const patience = lent === undefined ? 0 : lent.patience(thrown)
-      return patience === 0
+      const timeoutMillis = leased === undefined ? 0 : leased.busyTimeoutMillis(thrown)
+      return timeoutMillis === 0
         ? Exit.fail(failure(thrown))
-        : retryWhileLocked(Effect.try({ try: () => operation(bigInts), catch: failure }), patience, {
+        : retryWhileLocked(Effect.try({ try: () => operation(bigInts), catch: failure }), timeoutMillis, {
           isWorthwhile: mayStartLater
         })
     }
@@ -189,7 +189,7 @@ export const setPin = (leased: SqliteConnection, pin: Pin): void => {
 /** Why a lease was ended from outside, if it was. */
 export const reasonOf = (leased: SqliteConnection): string | undefined => (leased as Leased).reason
 
-/** Ends a lease from outside, and what is open on its connection. Whoever goes on using the lease gets the reason. */
+/** Ends a lease from outside, and what is open on its connection. A caller that goes on using the lease gets the reason. */
 export const revoke = (leased: SqliteConnection, reason: string): void => {
   const handle = handleOf(leased)
   ;(leased as Leased).expire(reason)

@@ -80,7 +80,7 @@ export const onOpenFailed = (settings: Settings, error: unknown): SqlError => {
   return new SqlError({ reason: new UnknownError({ cause: error, message, operation: "open" }) })
 }
 
-/** What is there, if anything is that this process may see. */
+/** The file at a path, if this process can see one. */
 const lookAt = (path: string): Stats | undefined => {
   try {
     return statSync(path)

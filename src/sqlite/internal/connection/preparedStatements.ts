@@ -9,14 +9,14 @@ import * as SqlText from "../sql/scanner.ts"
 /**
  * A statement that SQLite has compiled. After a change of the schema SQLite compiles it again by itself.
  *
- * What `node:sqlite` is told to make of rows stays with the statement: it is remembered here, and said again only if the
+ * How `node:sqlite` makes rows is a property of the statement: it is remembered here, and set again only if the
  * next caller wants something else.
  */
 export class Prepared extends LinkedList.Linked<Prepared> {
   readonly sql: string
   readonly text: SqlText.SqlText
   readonly statement: StatementSync
-  /** What it asks of its connection besides rows. Mostly nothing. */
+  /** Its demands on the connection. Most statements have none. */
   readonly demands: ReadonlyArray<Demand> | undefined
   /** The text in bytes: about what SQLite keeps of it, and what its program grows with. */
   readonly bytes: number
@@ -61,7 +61,7 @@ export interface Owner {
 }
 
 /**
- * The text of all statements that one connection keeps, in bytes. What SQLite makes of a text grows with it, so without
+ * The text of all statements that one connection keeps, in bytes. SQLite's program for a text grows with the text, so without
  * this a few hundred statements with values written into them would take hundreds of megabytes.
  */
 export const statementBytesToKeep = 4 * 1024 * 1024
@@ -101,7 +101,7 @@ export class Statements {
     const known = last !== undefined && last.sql === sql ? last : this.#bySql.get(sql)
     if (known === undefined) return this.#prepare(operation, sql, isAlone)
     if (known !== last) LinkedList.move(this.#byUse, known)
-    // What it may do depends on who runs it.
+    // A demand that one lease may make, another may not.
     if (known.demands !== undefined) {
       for (const demand of known.demands) this.#owner.admit(demand, operation, sql, isAlone)
     }
@@ -157,7 +157,7 @@ export class Statements {
   }
 }
 
-/** What a text of SQL holds. Throws a `SqlError` if that is nothing, or if SQLite would see something else. */
+/** Scans a text of SQL. Throws a `SqlError` if it holds no statement, or if SQLite would see another text. */
 export const readSql = (operation: string, sql: unknown): SqlText.SqlText => {
   if (typeof sql !== "string") throw invalidSql(operation, `${operation}: the SQL is not text but ${typeof sql}`)
   if (sql.includes("\0")) throw invalidSql(operation, `${operation}: the SQL holds a NUL, where SQLite would stop`)

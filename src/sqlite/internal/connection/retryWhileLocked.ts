@@ -1,11 +1,11 @@
-/** Waiting for the locks of other processes without holding up this one. */
+/** Waits for the locks of other processes without stopping the event loop. */
 import { Clock, Effect, identity, Random } from "effect"
 import { codeOf, isLock } from "../errors.ts"
 
 export interface LockOptions {
-  /** Which failures another attempt may cure. Default: the locks of others. */
+  /** Which failures another try may cure. Default: the locks of others. */
   readonly isWorthwhile?: ((code: number | undefined) => boolean) | undefined
-  /** Where all is uninterruptible, what makes the pauses interruptible. */
+  /** Makes the waits interruptible where the rest is uninterruptible. */
   readonly restore?: (<A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>) | undefined
 }
 
@@ -13,7 +13,7 @@ export interface LockOptions {
  * Runs an attempt again while it meets a lock, a millisecond or so after each, until it has done so for `timeoutMillis`;
  * then fails with the last lock.
  *
- * The pause does not grow: the longer others wait, the less often they would ask, and those who come last would win.
+ * The time between tries does not grow: those that wait longest would try least often, and the latest would win.
  */
 export const retryWhileLocked = <A, E, R>(
   attempt: Effect.Effect<A, E, R>,

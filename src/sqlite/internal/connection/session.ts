@@ -39,7 +39,7 @@ export class Session {
   readonly #lasts: boolean
   /** Pragmas that `onOpen` has set, by `keyOf`. */
   readonly #baseline = new Map<string, Pragma>()
-  /** What else `onOpen` has made. */
+  /** The databases and temporary tables that `onOpen` has made. */
   #opened: Besides = nothing
 
   /** Hears what SQLite compiles while statements run: statements that it compiles again, and those of its own. */

@@ -48,7 +48,7 @@ const sizeOf = (path: string): number => {
   }
 }
 
-/** What the head of a log says, if SQLite would believe it. There are no locks on a log that could be lost by this. */
+/** The page size in the head of a log, if SQLite would accept the head. Opening a log loses no locks. */
 const pageSizeOfLog = (log: string): number | undefined => {
   const head = Buffer.alloc(32)
   try {
@@ -72,7 +72,7 @@ const pageSizeOfLog = (log: string): number | undefined => {
   return first === head.readUInt32BE(24) && second === head.readUInt32BE(28) ? head.readUInt32BE(8) : undefined
 }
 
-/** What the file itself says. Read by SQLite, which knows of the locks that this process may have on it. */
+/** The page size of the file. SQLite reads it, for SQLite knows the locks of this process. */
 const pageSizeOfFile = (real: string): number | undefined => {
   const address = pathToFileURL(real)
   // The file alone, without its log.

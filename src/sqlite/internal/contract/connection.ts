@@ -7,8 +7,8 @@ import type { Params, Row, RunResult, SyncOptions, Value } from "./values.ts"
 /**
  * A connection to a SQLite database.
  *
- * Every operation is one step that nothing comes between, so several fibers may use it; but a transaction that one of
- * them has begun is everybody's. Each operation has a synchronous twin, which throws what the other fails with: for
+ * Every operation is one step that nothing comes between, so several fibers may use it; but they share a transaction that
+ * one of them has begun. Each operation has a synchronous twin, which throws what the other fails with: for
  * `pool.useSync`, see `failure`.
  *
  * Fails with `SqlError` when SQLite refuses, and with `LeaseExpiredError`, without any I/O, when the connection was
@@ -31,7 +31,7 @@ export interface SqliteConnection {
   readonly exec: (script: string) => Effect.Effect<void, SqlError | LeaseExpiredError>
   /**
    * Runs one statement, and gives its rows one after the other. Choose it where there may be more of them than belong in
-   * memory, or than anybody will read; `query` is faster.
+   * memory, or than will be read; `query` is faster.
    *
    * Reads 256 rows at a time, when they are asked for, and lets the event loop have its turn in between. As long as the
    * stream runs, it sees the database as it was when it began, and in WAL mode the log cannot be cut back. It ends,

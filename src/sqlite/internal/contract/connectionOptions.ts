@@ -84,7 +84,7 @@ export interface Options {
     | undefined
 }
 
-/** What `onOpen` is told of the connection. */
+/** What `onOpen` gets besides the connection. */
 export interface Opening {
   /** Whether the connection only reads, as those for `SqlitePool.read`. */
   readonly isReader: boolean

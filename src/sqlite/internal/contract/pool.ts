@@ -35,11 +35,11 @@ export interface ShutdownReports {
  * Any number of fibers may use it at once. `read` and `write` lend a connection for an effect; the rest is made of that.
  */
 export interface SqlitePool {
-  /** What the database is called. */
+  /** The name of the database in errors, events, logs and metrics. */
   readonly name: string
   /**
    * Effect's client on this database, for all that is made for one: statements from templates, schemas, resolvers,
-   * models, migrations. What only reads runs on a reader, the rest on the writer, and within a transaction on that one's.
+   * models, migrations. A statement that only reads runs on a reader, others on the writer, all of a transaction on its own.
    */
   readonly sql: SqlClient
   /** The file, absolute; or `":memory:"`. */
@@ -49,7 +49,7 @@ export interface SqlitePool {
    * Runs an effect with a connection that reads. It sees everything that was committed before it asks; each statement
    * sees the newest state. For several statements that are to see the same, see `snapshot`.
    *
-   * Waits if all readers are lent, but never for those who write, and never gets the writer. Within a transaction or a
+   * Waits if all readers are in use, but never for writers, and never gets the writer. Within a transaction or a
    * `snapshot`, it reads in that, and does not wait.
    */
   readonly read: <A, E, R>(
@@ -67,9 +67,9 @@ export interface SqlitePool {
   ) => Effect.Effect<A, SqlError | LeaseExpiredError | PoolError<SqlError>>
 
   /**
-   * Runs an effect with the connection that writes, while nobody else has it. Each statement is committed by itself.
+   * Runs an effect with the connection that writes, alone. Each statement is committed by itself.
    *
-   * Waits for those who came before, in order. A statement that meets the lock of another process waits for that, for
+   * Waits for earlier callers, in order of arrival. A statement that meets the lock of another process waits for that, for
    * `busyTimeout`. Within a transaction, it writes in that; one that only reads refuses it. A fiber that writes within its own `write` would wait for
    * itself: that is a `SelfDeadlockError`.
    */
@@ -89,8 +89,8 @@ export interface SqlitePool {
    * Everything in it that uses this database, be it `read`, `write`, `sql` or a service that knows no more than that, is
    * part of it, without a connection being passed around. Inside another transaction it is a savepoint.
    *
-   * Has the connection that writes until it ends; with `readOnly`, a reader. What else there is to know of transactions
-   * is in `Transaction`, and how they end in `TransactionError`.
+   * Holds the connection that writes until it ends; with `readOnly`, a reader. See `Transaction` for all that transactions
+   * have in common, and `TransactionError` for how they end.
    */
   readonly transaction: {
     <A, E, R>(
@@ -136,8 +136,8 @@ export interface SqlitePool {
    *
    * Fails with `BackupError`, which says why, if the file cannot be written, or must not be: it is a file of the database
    * itself, or has a `-wal`, `-shm` or `-journal` beside it. Fails with `PoolClosedError` when the pool is shut down
-   * meanwhile. What a process that was killed has left of a copy (`<file>.<id>.partial`) is removed by the next backup to
-   * that file.
+   * meanwhile. The next backup to that file removes what a killed process has left of a copy
+   * (`<file>.<id>.partial`).
    */
   readonly backup: (
     filename: string,
@@ -146,7 +146,7 @@ export interface SqlitePool {
 
   /**
    * Moves the log to the file, which SQLite does by itself every thousand pages or so; `"truncate"`, the default, cuts it
-   * back to nothing as well. What cannot be done because somebody reads in the log, the result says. Holds up the event
+   * back to nothing as well. Pages that cannot be moved because a reader needs the log are in the result. Holds up the event
    * loop while it writes.
    */
   readonly checkpoint: (

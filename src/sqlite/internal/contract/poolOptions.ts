@@ -44,12 +44,12 @@ export interface Options extends
   readonly idleTimeout?: Duration.Input | undefined
   /** A connection held for longer than this is reported as a possible leak. Default 1 minute. */
   readonly leakThreshold?: Duration.Input | undefined
-  /** How long a shutdown waits for those who have a connection before it interrupts them. Default 10 seconds, floor 0. */
+  /** How long a shutdown waits for leases before it interrupts their fibers. Default 10 seconds, floor 0. */
   readonly drainTimeout?: Duration.Input | undefined
   /** The deadline of closing one connection. Default 5 seconds. */
   readonly closeTimeout?: Duration.Input | undefined
   /**
-   * How long a reader may hold on to one state of the database: in a snapshot, in another transaction that only reads, or
+   * How long a reader may pin one state of the database: in a snapshot, in another transaction that only reads, or
    * with a stream. After that it is ended, and fails, because the log grows as long as it goes on. Default 5 minutes, or
    * `Infinity`. Of no effect in memory.
    */

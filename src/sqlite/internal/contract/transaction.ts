@@ -1,4 +1,4 @@
-/** What only transactions of SQLite may ask for. */
+/** The options of transactions of SQLite. */
 import type * as Transaction from "../../../Transaction.ts"
 
 /**
@@ -18,7 +18,7 @@ export interface TransactionOptions extends Transaction.Options<Isolation> {
 }
 
 /**
- * What a transaction may ask for that rebuilds a table, which SQLite's `alter table` cannot change: with foreign keys
+ * The options of a transaction that rebuilds a table, where SQLite's `alter table` cannot change it: with foreign keys
  * `"off"`, its parent can be dropped and made anew without its children being deleted.
  *
  * Before the commit all foreign keys of the database are checked. If rows violate them that did not before, nothing is

@@ -1,6 +1,6 @@
 /** Values that go into SQLite and come out of it. */
 
-/** What SQLite can be given. */
+/** A value that a parameter can have. */
 export type Param = null | string | number | bigint | boolean | ArrayBufferView | ArrayBuffer
 
 /**
@@ -20,7 +20,7 @@ export type Param = null | string | number | bigint | boolean | ArrayBufferView 
 export type Params = ReadonlyArray<Param> | { readonly [name: string]: Param }
 
 /**
- * What SQLite gives: bytes as `Uint8Array`, integers as `number`, or as `bigint` with `SafeIntegers`.
+ * A value in a row: bytes as `Uint8Array`, integers as `number`, or as `bigint` with `SafeIntegers`.
  *
  * Without `SafeIntegers`, an integer beyond 2^53 is an error; but in the rows that a statement gives which writes, it is a
  * `bigint`, for then all is done already.
@@ -35,7 +35,7 @@ export interface Row {
   readonly [column: string]: Value
 }
 
-/** What a statement did that gives no rows. */
+/** The effect of a statement that returns no rows. */
 export interface RunResult {
   /** Rows that it inserted, updated or deleted; not those that triggers or foreign keys did. 0 for other statements. */
   readonly changes: number
@@ -46,6 +46,7 @@ export interface RunResult {
   readonly lastInsertRowid: number | bigint
 }
 
+/** The options of one synchronous operation. */
 export interface SyncOptions {
   /** Whether integers come as `bigint`. Default false: as `number`; for those beyond 2^53 see `Value`. */
   readonly safeIntegers?: boolean | undefined

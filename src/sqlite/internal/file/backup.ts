@@ -28,7 +28,7 @@ export const backup = (
 ): Stream.Stream<BackupProgress, Failure> =>
   Stream.callback<BackupProgress, Failure>(
     (queue) =>
-      // Whoever reads the stream waits for this fiber, which others may interrupt: a shutdown does.
+      // The reader of the stream waits for this fiber, which a shutdown may interrupt.
       Effect.uninterruptibleMask((restore) =>
         Effect.flatMap(Effect.exit(restore(copyTo(sides, filename, options, queue))), (exit) => {
           if (Exit.isSuccess(exit)) return Queue.end(queue)
@@ -73,15 +73,15 @@ const copyTo = Effect.fnUntraced(function*(
           Effect.andThen(write(connection, partial, pagesAtATime, queue, failed)),
           Effect.andThen(Effect.try({
             try: () => {
-              // Somebody may have opened a database there meanwhile.
+              // Another process may have opened a database there meanwhile.
               Target.refuse(target, own)
-              // All at once, so that nobody ever finds half of it.
+              // All at once: half a copy is never visible under this name.
               renameSync(partial, target)
             },
             catch: failed
           }))
         ),
-      // What cannot be removed now is removed, or named, by the next backup.
+      // The next backup removes, or names, what cannot be removed now.
       (partial) =>
         Effect.andThen(
           Effect.ignore(Effect.try(() => Target.forgetPartial(partial))),
@@ -136,7 +136,7 @@ const write = (
       Queue.offerUnsafe(queue, { totalPages, remainingPages })
     const onProgress = ({ remainingPages, totalPages }: BackupProgress) => {
       if (isStopped) throw new Error("the backup was interrupted")
-      // Throws if the lease was ended, because the file is not at its place any more.
+      // Throws if the lease was ended, because the file was moved or replaced.
       handleOf(connection, "backup")
       tell(totalPages, remainingPages)
     }

@@ -70,7 +70,7 @@ const folderOf = (path: string): string => {
   return real
 }
 
-/** What is there, links not followed. Throws if that cannot be said. */
+/** The file at a path, links not followed. Throws if this process cannot tell. */
 const look = (path: string): Stats | undefined => {
   try {
     return lstatSync(path, { throwIfNoEntry: false })
@@ -145,7 +145,7 @@ export const removeLeftovers = (target: string): Array<string> => {
 const uuidLength = 36
 const leftover = /\.[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.partial$/
 
-/** Whether somebody has it locked: who copies does from the first page to the last, in whichever process. */
+/** Whether a copy is locked: its process holds the lock from the first page to the last. */
 const isBeingWritten = (partial: string): boolean => {
   const database = new DatabaseSync(partial, { timeout: 0 })
   try {

@@ -30,7 +30,7 @@ export class SharedFile {
   readonly pins: Pins
   readonly writerFactory: Factory
   readonly readerFactory: Factory
-  /** Closed while no lease may begin to pin a state of the database: who wants to waits here. */
+  /** Closed while no lease may begin to pin a state of the database: a caller that wants to waits here. */
   readonly gate = Latch.makeUnsafe(true)
   /** Opened when the file needs care: its log has grown, or the file was moved or replaced. */
   readonly attention = Latch.makeUnsafe(false)
@@ -178,8 +178,8 @@ export class SharedFile {
     if (problem.kind === "emptied") this.#closeAsItIs()
     else {
       for (const handle of this.#of("reads")) handle.abandon()
-      // What is in the log was committed, and goes to the file that it belongs to, wherever that is. Beside another file it
-      // would destroy that one, whoever opens it.
+      // The log holds committed transactions. They go to the file that they belong to, wherever that is now. Beside another
+      // file, the log would destroy that file when it is opened.
       const isLogLeft = this.file.isLogLeft
       for (const handle of this.#of("writes")) {
         if (problem.kind === "log") handle.emptyLog()

@@ -10,7 +10,7 @@ const companions = ["-wal", "-shm"] as const
 /** The smallest page: a database that was written to has at least one. */
 const smallestPage = 512
 
-/** What was found where the file was opened: why the connections to it are of no use any more. */
+/** Why the connections to a file are of no use any more: what is now at its path. */
 export interface Problem {
   readonly kind: "gone" | "replaced" | "emptied" | "log"
   readonly text: string
@@ -24,7 +24,7 @@ export class DatabaseFile {
   #known: Stats | undefined
   /** Which files it is beside it. */
   #beside = new Map<string, Stats>()
-  /** What was left beside the place of a file by those who had it open. */
+  /** The files that closed connections have left beside the path. */
   #left: { readonly owner: Stats | undefined; readonly files: ReadonlyMap<string, Stats> } | undefined
   #wasOpened = false
   #hadPages = false
@@ -122,12 +122,12 @@ export class DatabaseFile {
     return undefined
   }
 
-  /** Whether what is beside the place is of those who have the file open that was there. */
+  /** Whether the files beside the path belong to the file that was there before. */
   get isLogLeft(): boolean {
     return this.#leftovers(isSame).size > 0
   }
 
-  /** Forgets which file it was, after all connections to it were closed. What they left beside the place is remembered. */
+  /** Forgets the file after all its connections were closed, but remembers the files that they left beside the path. */
   leave(problem: Problem): void {
     const files = this.#leftovers(isSameStill)
     if (files.size > 0) this.#left = { owner: problem.kind === "emptied" ? undefined : this.#known, files }
@@ -171,7 +171,7 @@ const realOf = (path: string, otherwise = path): string => {
 
 const isSame = (a: Stats, b: Stats): boolean => a.ino === b.ino && a.dev === b.dev
 
-/** Also where nobody has the first open any more, so that its number may have been given to another. */
+/** Whether two looks saw one file, even if it was closed in between, when the file system may reuse its number. */
 const isSameStill = (a: Stats, b: Stats): boolean => isSame(a, b) && a.birthtimeMs === b.birthtimeMs
 
 const look = (path: string): Stats | "nothing" | "unknown" => {

@@ -14,7 +14,7 @@ import { truncate } from "./checkpoint.ts"
 import type { SharedFile } from "./connections.ts"
 import type { Sides } from "./sides.ts"
 
-/** The longest time for which writers, and who wants to pin a state of the database, wait for the present pins to end. */
+/** The longest time for which new writes and new pins are held up, so that the present pins can end. */
 const barrierMillis = 250
 
 /** The time until the next try after the log could not be cut back. */

@@ -33,11 +33,11 @@ export interface Settings {
   /** In milliseconds. */
   readonly busyTimeout: number
   readonly statementCacheSize: number
-  /** What SQLite is extended by, on every connection that is opened from now on. Nothing: that is not allowed. */
+  /** Extensions of SQLite for every connection that is opened from now on. Nothing: extensions are not allowed. */
   readonly extensions: Set<string> | undefined
-  /** What statements have changed, where that lasts. Nothing: it is undone when a lease ends. */
+  /** The changes of statements, where they last. Nothing: they are undone when a lease ends. */
   readonly lasting: Lasting | undefined
-  /** What is done with each connection before it is lent. */
+  /** Runs with each connection before it is lent for the first time. */
   readonly onOpen: OnOpen | undefined
 }
 
@@ -87,7 +87,7 @@ export const connectionTable = table({
 
 type Options = Checked<typeof connectionTable.rules>
 
-/** Checks the options, all of them, and names what they come to. */
+/** Checks all options, and returns the settings or an error that lists every problem. */
 export const resolve = (options: unknown): Result.Result<Settings, SqlError> => {
   const { checked, given, problems } = check(connectionTable, options)
   if (problems.length === 0) return Result.succeed(settingsOf(checked, given.has("journalMode")))
@@ -97,7 +97,7 @@ export const resolve = (options: unknown): Result.Result<Settings, SqlError> => 
   )
 }
 
-/** What the options come to. The file is the one meant now, wherever the process goes. */
+/** The settings for checked options. The path becomes absolute, so a later change of folder has no effect. */
 export const settingsOf = (options: Options, hasJournalMode: boolean): Settings => {
   const { autoVacuum, busyTimeout, cacheSize, foreignKeys, journalSizeLimit, pageSize, statementCacheSize } = options
   const { filename, journalMode, readOnly, synchronous, tempStore, trustedSchema, walAutocheckpoint } = options

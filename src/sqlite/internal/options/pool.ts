@@ -96,7 +96,7 @@ const checkpointTable = table({ mode: { kind: "choice", of: ["passive", "full", 
 export const resolveCheckpoint = (pool: string, mode: CheckpointMode): Result.Result<CheckpointMode, PoolConfigError> =>
   unless(pool, check(checkpointTable, { mode }).problems, mode)
 
-/** What the options come to. */
+/** The settings for checked options. */
 export const settingsOf = (options: Checked<typeof sqlitePoolTable.rules>): PoolSettings => {
   const { acquireTimeout, closeTimeout, drainTimeout, leakThreshold, maxWaiting } = options
   const { idleTimeout, maxReadAge, name, readers, walLimit } = options
@@ -115,6 +115,6 @@ export const settingsOf = (options: Checked<typeof sqlitePoolTable.rules>): Pool
   }
 }
 
-/** Every option from the configuration. What is not set is left out, but there is no database without a file. */
+/** Every option from the configuration. A variable that is not set is left out, but `FILENAME` is required. */
 export const config = (prefix: string | undefined): Config.Config<{ readonly filename: string }> =>
   fromEnvironment(sqlitePoolTable, prefix) as Config.Config<{ readonly filename: string }>

@@ -1,5 +1,6 @@
 /**
- * What SQLite says of a statement as it compiles it, before that has any effect: the one place where its authorizer is.
+ * SQLite's authorizer: what SQLite says of a statement while it compiles it, before the statement has an effect. See
+ * https://sqlite.org/c3ref/set_authorizer.html.
  *
  * It is set when a database opens and never taken away: each change of it makes all prepared statements stale. Whom a call
  * is about, SQLite does not say; so whoever has something compiled says it first, in `subject`. SQLite compiles a statement

@@ -1,6 +1,6 @@
 /** Statements that are a `pragma busy_timeout` and nothing else: https://sqlite.org/pragma.html#pragma_busy_timeout. */
 
-/** What such a statement sets the timeout to, in milliseconds, if it sets one. Nothing for any other statement. */
+/** Reads such a statement: the milliseconds that it sets, if it sets any. Returns nothing for every other statement. */
 export const busyTimeoutOf = (sql: string): { readonly millis: number | undefined } | undefined => {
   const found = busyTimeout.exec(sql)
   if (found === null) return undefined

@@ -1,4 +1,4 @@
-/** What a statement asks of its connection besides rows, and where it may: settings, other databases, what it remembers. */
+/** Demands: what a statement asks of its connection besides rows, and where a demand is refused. */
 
 export type Demand = Pragma | Recall | Attach | { readonly kind: "detach" | "temporary" }
 
@@ -49,7 +49,7 @@ export interface Imitated {
   readonly isOneConnection: boolean
 }
 
-/** What decides whether a demand can have its effect. */
+/** The circumstances that decide whether a demand can have its effect. */
 export interface Circumstances {
   readonly settings: PragmaSettings
   /** Whether the connection is taken for this statement alone, so that its effect is gone with it. */
@@ -103,7 +103,7 @@ const ignoredBecause = ({ name, value }: Pragma, at: Circumstances): string | un
     case "schema_version":
       return defensive
     case "writable_schema":
-      // There is `reset`, which does no more than read the schema again.
+      // `reset` is allowed: it only reads the schema again.
       return truthOf(value) ? defensive : undefined
     default:
       return undefined
@@ -152,7 +152,7 @@ const wayFor = (pragma: string): string => {
   }
 }
 
-/** Where statements expect one connection, there are others beside it, and at times another in its place. */
+/** The refusal where statements expect one connection: there are others beside it, and at times another instead of it. */
 const refusalWhereItLasts = (demand: Demand, at: Circumstances, lasting: Imitated): string | undefined => {
   if (demand.kind === "temporary" || (demand.kind === "attach" && (demand.file === "" || demand.file === ":memory:"))) {
     if (!lasting.isReadOnly) return undefined
@@ -182,7 +182,7 @@ const isAsSet = (pragma: Pragma, { baseline, settings }: Circumstances): boolean
 export const keyOf = ({ name, schema }: Pragma): string =>
   schema === null || schema === "main" ? name : `${schema}.${name}`
 
-/** What a connection is opened with, as a pragma would say it. */
+/** The setting that a connection is opened with, as a pragma would say it. */
 const settingOf = (pragma: string, settings: PragmaSettings): string | undefined => {
   switch (pragma) {
     case "foreign_keys":

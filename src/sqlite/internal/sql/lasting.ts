@@ -1,6 +1,6 @@
 /**
- * What statements have changed about the connection, where an application relies on there being one: it lasts until
- * statements change it again, on whichever connection they run.
+ * The changes of statements to their connection, where an application relies on there being one connection. They last until
+ * statements change them again, on whichever connection they run.
  *
  * The connection that writes keeps what was done on it. Any that is opened afterwards, beside it or in its place, gets the
  * pragmas and the attached files as it is opened. Temporary tables, and databases in memory, are where they were made: as
@@ -33,7 +33,7 @@ export class Lasting implements Imitated {
     if (!ofWriting.has(pragma.name)) this.#changed()
   }
 
-  /** What `pragma database_list` says besides the database itself, and whether there are temporary tables. */
+  /** Remembers the attached databases with their files, and whether there are temporary tables. */
   attach(databases: ReadonlyMap<string, string>, hasTemporary: boolean): void {
     const files = new Map([...databases].filter(([, file]) => file !== ""))
     const before = this.attached

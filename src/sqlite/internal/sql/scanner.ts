@@ -1,9 +1,9 @@
 /**
- * What a text of SQL holds, found without asking SQLite: `node:sqlite` neither counts placeholders nor says that it runs
+ * Scans a text of SQL for its statements and placeholders. `node:sqlite` neither counts placeholders nor says that it runs
  * only the first of several statements.
  *
- * Follows SQLite's own tokenizer, and for the ends of statements (a trigger has semicolons inside) its
- * `sqlite3_complete`. What is no SQL is SQLite's to refuse; here it only has to end somewhere.
+ * Follows SQLite's own tokenizer (https://sqlite.org/src/file/src/tokenize.c), and for the ends of statements (a trigger has semicolons inside) its
+ * `sqlite3_complete`. Invalid SQL is left for SQLite to reject; the scanner only has to find an end.
  */
 
 export interface SqlText {
@@ -183,7 +183,7 @@ class Placeholders {
 }
 
 /** Where in a statement the text is: the states of `sqlite3_complete`. */
-type Place = "start" | "inside" | "explain" | "create" | "trigger" | "semicolon" | "end"
+type Position = "start" | "inside" | "explain" | "create" | "trigger" | "semicolon" | "end"
 
 /** Follows the statements of a text, token by token. */
 class Statements {
@@ -193,7 +193,7 @@ class Statements {
   isRead = false
   controlsTransaction = false
   takesLock = false
-  #place: Place = "start"
+  #position: Position = "start"
   #verb = ""
   /** The name of a pragma. */
   #name = ""
@@ -203,16 +203,16 @@ class Statements {
 
   /** Whether it matters what the next word is; mostly it does not. */
   get needsWord(): boolean {
-    return this.#place !== "inside" || this.#verb === "with" || this.#verb === "begin" || this.#verb === "pragma"
+    return this.#position !== "inside" || this.#verb === "with" || this.#verb === "begin" || this.#verb === "pragma"
   }
 
   /** A word that is neither quoted nor part of anything else, in lower case. */
   word(word: string): void {
-    if (this.#place === "start") {
+    if (this.#position === "start") {
       this.count++
       this.#verb = word
     }
-    this.#place = placeAfter(this.#place, word)
+    this.#position = positionAfter(this.#position, word)
     switch (this.#verb) {
       case "select":
       case "values":
@@ -252,23 +252,23 @@ class Statements {
 
   /** Anything else that is neither a space nor a semicolon. */
   symbol(code: number): void {
-    if (this.#place === "start") this.count++
-    this.#place = placeAfter(this.#place, "")
+    if (this.#position === "start") this.count++
+    this.#position = positionAfter(this.#position, "")
     if (code === 40) this.#depth++
     else if (code === 41) this.#depth--
     // Both `pragma name = value` and `pragma name(value)`.
     if (this.#verb === "pragma" && (code === 61 || code === 40)) {
       this.#read(readingPragmasWithArgument.has(this.#name))
-      // What follows is its value.
+      // Its value follows.
       this.#verb = ""
     }
   }
 
   semicolon(end: number): void {
-    if (this.#place === "trigger" || this.#place === "semicolon") this.#place = "semicolon"
+    if (this.#position === "trigger" || this.#position === "semicolon") this.#position = "semicolon"
     else {
-      if (this.#place !== "start") this.ends.push(end)
-      this.#place = "start"
+      if (this.#position !== "start") this.ends.push(end)
+      this.#position = "start"
       this.#verb = ""
       this.#depth = 0
       this.#isExplained = false
@@ -285,8 +285,8 @@ class Statements {
   }
 }
 
-const placeAfter = (place: Place, word: string): Place => {
-  switch (place) {
+const positionAfter = (position: Position, word: string): Position => {
+  switch (position) {
     case "start":
       return word === "explain" || word === "create" ? word : "inside"
     case "inside":
