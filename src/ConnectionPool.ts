@@ -43,7 +43,8 @@ export interface ConnectionPool<in out C, out E = never> {
   ) => Effect.Effect<A, E2 | PoolError<E>, R>
 
   /**
-   * Runs a synchronous function with a connection: `use` at about half the price, for drivers that block anyway.
+   * Returns an Effect that runs a synchronous function with a connection, for drivers that block anyway: about half the
+   * price of `use`.
    *
    * What the function throws is a defect; with `{ try, catch }`, as in `Effect.try`, it is the failure that `catch` makes
    * of it. The function cannot be interrupted. It must not keep the connection.
@@ -75,8 +76,8 @@ export interface ConnectionPool<in out C, out E = never> {
   readonly events: Stream.Stream<PoolEvent>
 
   /**
-   * Has every idle connection asked now whether it still works, one after the other; those that do not are evicted, and
-   * replaced if somebody waits or `min` asks for it. Connections in use are left alone.
+   * Validates every idle connection now, one after the other. It evicts those that do not work; they are replaced if a
+   * caller waits or `min` asks for it. Connections in use are left alone.
    *
    * Callers come first: they take those that are not being asked, and one that has answered goes to the first in line.
    * Checks of one pool wait for each other. If no connection works, or there is none, it opens one to find out whether
@@ -86,15 +87,17 @@ export interface ConnectionPool<in out C, out E = never> {
   readonly check: (options?: CheckOptions | undefined) => Effect.Effect<CheckReport, PoolConfigError>
 
   /**
-   * Has a connection leave the pool: at once if it is idle, else when it comes back. For one that turned out to be
-   * broken. Answers whether the pool has it: `false` for one that is closed or on its way out, and for what was never a
-   * connection of this pool. Where several connections are the same value, all of them leave.
+   * Evicts one connection that turned out to be broken: at once if it is idle, else when it comes back.
+   *
+   * Answers whether the pool has it: `false` for a connection that is closed or on its way out, and for what was never a
+   * connection of this pool. If several connections are the same value, it evicts all of them.
    */
   readonly invalidate: (connection: C) => Effect.Effect<boolean>
 
   /**
-   * Has all present connections leave, idle ones at once and others when they come back, and opens new ones as needed:
-   * after a failover, or a change of credentials. Answers with how many that are. Does not wait for them.
+   * Evicts all connections, idle ones at once and others when they come back, and opens new ones as needed.
+   *
+   * For use after a failover, or a change of credentials. Answers how many it evicts. Does not wait for them.
    */
   readonly recycle: Effect.Effect<number>
 

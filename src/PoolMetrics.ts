@@ -21,8 +21,8 @@ import { bounds } from "./internal/structures/histogram.ts"
 /** The states told apart by `db.client.connection.count`: the two of OpenTelemetry, and those that are neither. */
 export type CountedState = "idle" | "used" | "connecting" | "validating" | "resetting" | "closing"
 
-/** How something that may fail has ended. */
-export type Result = "succeeded" | "failed"
+/** How an operation on a connection has ended: the values of the attribute `result`. */
+export type OperationResult = "succeeded" | "failed"
 
 /** The metrics of one pool. Times are in seconds. */
 export interface PoolMetrics {
@@ -49,11 +49,11 @@ export interface PoolMetrics {
   readonly useTime: Metric.Histogram<number>
 
   /** `effect_connection_pool.connects`: attempts to open a connection that have ended, by `result`. */
-  readonly connects: { readonly [How in Result | "timed_out"]: Metric.Counter<number> }
+  readonly connects: { readonly [How in OperationResult | "timed_out"]: Metric.Counter<number> }
   /** `effect_connection_pool.validations`: validations that have ended, by `result`. */
-  readonly validations: { readonly [How in Result]: Metric.Counter<number> }
+  readonly validations: { readonly [How in OperationResult]: Metric.Counter<number> }
   /** `effect_connection_pool.resets`: resets that have ended, by `result`. */
-  readonly resets: { readonly [How in Result]: Metric.Counter<number> }
+  readonly resets: { readonly [How in OperationResult]: Metric.Counter<number> }
   /** `effect_connection_pool.evictions`: connections that left the pool, by `reason`. */
   readonly evictions: { readonly [Reason in EvictReason]: Metric.Counter<number> }
   /** `effect_connection_pool.leaks`: leases reported as possible leaks. */
@@ -100,9 +100,9 @@ export const of = (pool: string): PoolMetrics => {
     )
   const connects = (result: string) =>
     counter("effect_connection_pool.connects", "{attempt}", "Attempts to open a connection that have ended", { result })
-  const validations = (result: Result) =>
+  const validations = (result: OperationResult) =>
     counter("effect_connection_pool.validations", "{validation}", "Validations that have ended", { result })
-  const resets = (result: Result) =>
+  const resets = (result: OperationResult) =>
     counter("effect_connection_pool.resets", "{reset}", "Resets that have ended", { result })
   const evictions = (reason: EvictReason) =>
     counter("effect_connection_pool.evictions", "{connection}", "Connections that left the pool", { reason })

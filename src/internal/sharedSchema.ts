@@ -1,7 +1,7 @@
 import { Schema, SchemaTransformation } from "effect"
 
 /**
- * The same schema, for parts that many values share: each part is looked at once. Callers who give up in the same moment
+ * Makes a schema look at each value once, for parts that many values share. Callers who give up in the same moment
  * all get errors with the same numbers, and to go through those again for each would take more than half of what it costs
  * that they give up.
  */

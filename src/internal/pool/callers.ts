@@ -65,7 +65,7 @@ export class Callers<C, E> {
     }
     // All in one step, which nothing can interrupt: no finalizer is needed. Nor is another look at the clock, unless the
     // lease is to be timed: the connection counts as idle from when it was taken.
-    const exit = Body.sync(lease.entry!.lent!, body, onThrow)
+    const exit = Body.sync(lease.entry!.leased!, body, onThrow)
     const failure = Body.failureIn(exit)
     if (Lending.isTimed(state)) {
       const ended = work.now()
@@ -93,11 +93,11 @@ export class Callers<C, E> {
         isSecured = Runtime.addFinalizer(scope, fiber, (exit) => this.#ended(lease, exit))
         if (!isSecured) this.end(lease)
       }
-      const lent = lease.entry?.lent
+      const leased = lease.entry?.leased
       work.attend()
       if (!isSecured) return this.#acquireLater(scope, options)
       lease.watch()
-      return Exit.succeed(lent!)
+      return Exit.succeed(leased!)
     })
   }
 
@@ -166,9 +166,9 @@ export class Callers<C, E> {
     if (invalid !== undefined) return Effect.fail(invalid)
     const now = work.now()
     if (!Lending.take(this.state, lease, now)) return this.#wait(lease, now)
-    const lent = lease.entry!.lent!
+    const leased = lease.entry!.leased!
     work.attend()
-    return Body.run(lease.f!, lent)
+    return Body.run(lease.f!, leased)
   }
 
   /** Continues a caller that was granted a connection. */
@@ -176,9 +176,9 @@ export class Callers<C, E> {
     // A shutdown may have taken back what it was granted.
     if (lease.stage !== "granted") return Effect.fail(Refusals.closedError(this.state))
     Lending.hold(this.state, lease)
-    const lent = lease.entry!.lent!
+    const leased = lease.entry!.leased!
     this.#work.attend()
-    return Body.run(lease.f!, lent)
+    return Body.run(lease.f!, leased)
   }
 
   #wait<A, X, R>(lease: LeaseEffect<C, E, A, X, R>, now: number): Effect.Effect<A, X | PoolError<E>, R> {

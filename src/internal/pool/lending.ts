@@ -45,7 +45,7 @@ export const hold = <C>(state: State<C>, lease: Lease<C>): void => {
 }
 
 const noteCheckout = <C>(state: State<C>, { entry, fiber, waiter }: Lease<C>): void => {
-  const waitedMillis = waiter === undefined ? 0 : entry!.lentAt - waiter.timedFrom
+  const waitedMillis = waiter === undefined ? 0 : entry!.leasedAt - waiter.timedFrom
   if (waiter !== undefined) {
     state.waitedMillis += waitedMillis
     if (waitedMillis > state.counters.maxWaitMillis) state.counters.maxWaitMillis = waitedMillis
@@ -104,7 +104,7 @@ const judge = <C>({ driver }: State<C>, failure: Cause.Cause<unknown>) => {
 const noteReturn = <C>(state: State<C>, lease: Lease<C>, now: number): void => {
   const entry = lease.entry!
   if (state.isMeasured) {
-    Histogram.record(state.useTimes, now === entry.lentAt ? state.syncMillis : now - entry.lentAt)
+    Histogram.record(state.useTimes, now === entry.leasedAt ? state.syncMillis : now - entry.leasedAt)
   }
   if (entry.isReported) {
     entry.isReported = false
@@ -113,7 +113,7 @@ const noteReturn = <C>(state: State<C>, lease: Lease<C>, now: number): void => {
   if (!state.isWatched) return
   report(
     state,
-    PoolEvent.Returned({ connection: entry.id, fiber: lease.fiber.id, heldMillis: now - entry.lentAt })
+    PoolEvent.Returned({ connection: entry.id, fiber: lease.fiber.id, heldMillis: now - entry.leasedAt })
   )
 }
 
@@ -139,11 +139,11 @@ const leaveLine = <C>(state: State<C>, waiter: Waiter<C>): void => {
 
 /** Moves a connection to a caller. Fails if the driver throws: it has lost the connection. */
 export const grant = <C>(state: State<C>, entry: Entry<C>, lease: Lease<C>, now: number): boolean => {
-  if (state.driver.beginLease === undefined) entry.lent = entry.connection
+  if (state.driver.beginLease === undefined) entry.leased = entry.connection
   else if (!beginLease(state, entry, now)) return false
   LinkedList.move(state.inUse, entry)
   entry.lease = lease
-  entry.lentAt = now
+  entry.leasedAt = now
   lease.stage = "granted"
   lease.entry = entry
   upkeepBy(state, now + state.settings.leakThresholdMillis)
@@ -152,7 +152,7 @@ export const grant = <C>(state: State<C>, entry: Entry<C>, lease: Lease<C>, now:
 
 const beginLease = <C>(state: State<C>, entry: Entry<C>, now: number): boolean => {
   try {
-    entry.lent = state.driver.beginLease!(entry.connection!)
+    entry.leased = state.driver.beginLease!(entry.connection!)
     return true
   } catch {
     closeFor(state, entry, "driver", now)
@@ -201,7 +201,7 @@ const noteTransaction = <C>(state: State<C>, entry: Entry<C>, now: number): void
 const endLease = <C>(state: State<C>, entry: Entry<C>, mayReset: boolean): boolean => {
   const { driver } = state
   try {
-    driver.endLease?.(entry.lent!)
+    driver.endLease?.(entry.leased!)
     return mayReset && (driver.needsReset === undefined || driver.needsReset(entry.connection!))
   } catch {
     mark(state, entry, "driver")

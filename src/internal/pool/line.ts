@@ -73,7 +73,7 @@ export const endLost = <C>(state: State<C>, now: number): void => {
 
 const isLost = <C>(lease: Lease<C>): boolean => lease.scope === undefined && lease.fiber.pollUnsafe() !== undefined
 
-/** The same for the one who is about to join the line, at the price of one look if it is not the first. */
+/** Ends lost leases for a caller that is about to join the line. If others wait already, it looks at one lease only. */
 export const endLostBeforeWait = <C>(state: State<C>, now: number): void => {
   if (state.waiters.length === 0) return endLost(state, now)
   // Where connections go round, one that does not come back is soon the one longest out.

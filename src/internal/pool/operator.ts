@@ -69,7 +69,7 @@ export const revoke = <C>(state: State<C>, entry: Entry<C>, now: number): void =
   if (lease.stage === "held") {
     lease.stage = "ended"
     state.counters.returns++
-    if (state.isMeasured) Histogram.record(state.useTimes, now - entry.lentAt)
+    if (state.isMeasured) Histogram.record(state.useTimes, now - entry.leasedAt)
   } else {
     lease.stage = "refused"
     state.counters.refused++

@@ -40,7 +40,7 @@ export class Entry<C> extends Deadlines.Timed<Entry<C>> {
   beganAt: number
   connection: C | undefined = undefined
   /** What its last caller got, or its present one. */
-  lent: C | undefined = undefined
+  leased: C | undefined = undefined
   /** When it was opened; after that the connection exists. */
   connectedAt: number | undefined = undefined
   /** Decided once, when it is opened: from then on it is not lent. */
@@ -58,7 +58,7 @@ export class Entry<C> extends Deadlines.Timed<Entry<C>> {
   hasDied = false
   lease: Lease<C> | undefined = undefined
   /** When that lease was granted, and whether it was reported as a possible leak. */
-  lentAt = 0
+  leasedAt = 0
   isReported = false
   /** Why it leaves the pool as soon as nobody uses it. */
   evictReason: EvictReason | undefined = undefined
@@ -345,6 +345,6 @@ export const holderOf = <C>(entry: Entry<C>, now: number): Holder => {
     ...(label === undefined ? undefined : { label }),
     ...(span === undefined ? undefined : { span: { traceId: span.traceId, spanId: span.spanId } }),
     fiber: lease.fiber.id,
-    heldMillis: now - entry.lentAt
+    heldMillis: now - entry.leasedAt
   }
 }

@@ -86,7 +86,7 @@ const keepAlive = <C>(state: State<C>, now: number): void => {
 const reportLeaks = <C>(state: State<C>, now: number): void => {
   for (const entry of LinkedList.members(state.inUse)) {
     if (entry.isReported) continue
-    const due = entry.lentAt + state.settings.leakThresholdMillis
+    const due = entry.leasedAt + state.settings.leakThresholdMillis
     if (now < due) {
       upkeepBy(state, due)
       return

@@ -52,7 +52,7 @@ export const connections = <C>(state: State<C>, now: number): ReadonlyArray<Conn
         generation: entry.generation,
         uses: entry.uses,
         ageMillis: now - (entry.connectedAt ?? entry.startedAt),
-        idleMillis: now - (list === state.inUse ? entry.lentAt : entry.idleSince),
+        idleMillis: now - (list === state.inUse ? entry.leasedAt : entry.idleSince),
         evictReason: entry.evictReason
       })
     }
@@ -84,14 +84,16 @@ export const phaseOf = <C>(state: State<C>, waiter: Waiter<C>): AcquirePhase => 
 }
 
 /**
- * The connections that are known to their users as `lent`, also after their last lease. There may be several: a factory
+ * The connections that are known to their users as `leased`, also after their last lease. There may be several: a factory
  * may give the same value twice.
  */
-export const find = <C>(state: State<C>, lent: C): ReadonlyArray<Entry<C>> => {
+export const find = <C>(state: State<C>, leased: C): ReadonlyArray<Entry<C>> => {
   const found: Array<Entry<C>> = []
   for (const list of [state.inUse, state.idle, state.validating, state.resetting]) {
     for (const entry of LinkedList.members(list)) {
-      if (Object.is(entry.connection, lent) || (lent !== undefined && Object.is(entry.lent, lent))) found.push(entry)
+      if (Object.is(entry.connection, leased) || (leased !== undefined && Object.is(entry.leased, leased))) {
+        found.push(entry)
+      }
     }
   }
   return found

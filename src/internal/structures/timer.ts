@@ -30,7 +30,7 @@ export const make = (context: Context.Context<never>, ring: (now: number) => voi
   const clock = Context.get(context, Clock.Clock)
   const isMachine = isMachineClock(clock)
   const timer = isMachine ? machineTimer : clockTimer(clock, context)
-  // The same clock as the machine's `monotonicTimeNanos`, without the price of making a number of a bigint. It is read
+  // This is the clock of the machine's `monotonicTimeNanos`, without the price of making a number of a bigint. It is read
   // twice in a lease.
   const now = isMachine ? () => machine.now() : () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
   let setFor = Infinity
