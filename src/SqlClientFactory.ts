@@ -166,4 +166,6 @@ export const use = <C extends SqlClient, E, A, E2, R>(
   effect: Effect.Effect<A, E2, R>,
   options?: AcquireOptions
 ): Effect.Effect<A, E2 | PoolError<E>, Exclude<R, SqlClient>> =>
-  pool.use((sql) => Effect.provideService(effect, SqlClient, sql), options)
+  pool.use((sql) =>
+    // `provideService` would hide from the pool that this is no effect.
+    Effect.isEffect(effect) ? Effect.provideService(effect, SqlClient, sql) : effect, options)

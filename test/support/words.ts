@@ -95,7 +95,7 @@ const take = (list: Array<string>, word: string): boolean => {
 
 type Isolation = "strict" | "loose"
 
-const dialect: Transactor.Dialect<Words, Isolation> = {
+export const dialect: Transactor.Dialect<Words, Isolation> = {
   isolations: ["strict", "loose"],
   readOnlyIsolations: ["loose", "strict"],
   modeOf: () => ({ isolation: "strict", readOnly: false }),
@@ -110,7 +110,9 @@ const dialect: Transactor.Dialect<Words, Isolation> = {
 
 let clients = 1000
 
-export interface Options extends Pick<Transactor.MakeOptions<Words, Isolation, never>, "controlTimeout"> {
+export interface Options
+  extends Partial<Pick<Transactor.MakeOptions<Words, Isolation, never>, "controlTimeout" | "toSql">>
+{
   readonly dialect?: Partial<Transactor.Dialect<Words, Isolation>>
   readonly pool?: Omit<ConnectionPool.Options<Words, never, never>, "factory">
 }
@@ -139,7 +141,7 @@ export const makeWith = Effect.fnUntraced(function*(options: Options) {
     dialect: { ...dialect, ...options.dialect },
     pool,
     transactionService: TransactionConnection(clients++),
-    toSql: () => ({}) as Connection,
+    toSql: options.toSql ?? (() => ({}) as Connection),
     spanAttributes: [],
     controlTimeout: options.controlTimeout
   })

@@ -61,9 +61,36 @@ const unanswered = (operation: string, millis: number): SqlError => {
 export const isUnanswered = (error: unknown): boolean =>
   isSqlError(error) && error.reason.cause instanceof ControlTimeout
 
+/** The failure of a control statement whose driver threw or died. Nobody knows whether the database has carried it out. */
+export const driverDied = (operation: string, cause: Cause.Cause<SqlError>): SqlError => {
+  const defect = Cause.squash(cause)
+  const message = `the driver died of ${operation}, so its connection is closed: ${textOf(defect)}`
+  return new SqlError({ reason: new UnknownError({ cause: new DriverDied(defect), message, operation }) })
+}
+
+/** @internal The cause of the `SqlError` of a control statement whose driver threw or died. */
+class DriverDied extends Error {
+  override readonly name = "DriverDied"
+
+  constructor(defect: unknown) {
+    super(textOf(defect), { cause: defect })
+  }
+}
+
+export const hasDied = (error: unknown): boolean => isSqlError(error) && error.reason.cause instanceof DriverDied
+
 /** Turns the cause of a failed control statement into a `SqlError`. */
 export const toError = (cause: Cause.Cause<SqlError>): SqlError => {
   const error = Cause.squash(cause)
   if (isSqlError(error)) return error
-  return new SqlError({ reason: new UnknownError({ cause: error, message: String(error), operation: "transaction" }) })
+  return new SqlError({ reason: new UnknownError({ cause: error, message: textOf(error), operation: "transaction" }) })
+}
+
+/** The text of what was thrown. Whatever that is, this does not throw. */
+const textOf = (thrown: unknown): string => {
+  try {
+    return String(thrown)
+  } catch {
+    return "something that has no text"
+  }
 }

@@ -1,14 +1,14 @@
 /**
  * The statements that begin and end transactions and savepoints, as a dialect spells them.
  *
- * A connection whose driver dies, or does not answer within the deadline, cannot be trusted any more: it is abandoned. The
- * pool closes it, and closing it undoes the open transaction.
+ * A connection whose driver throws, dies, or does not answer within the deadline, cannot be trusted any more: it is
+ * abandoned. The pool closes it, and closing it undoes the open transaction. The statement fails with a `SqlError`.
  */
 import { Cause, Effect } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { ConnectionPool } from "../../ConnectionPool.ts"
 import type { Mode } from "../../Transaction.ts"
-import { answered, isUnanswered, toError } from "./controlDeadline.ts"
+import { answered, driverDied, isUnanswered, toError } from "./controlDeadline.ts"
 import type { Dialect } from "./dialect.ts"
 import type { OpenTransaction } from "./level.ts"
 import type { Restore, Run } from "./run.ts"
@@ -32,29 +32,42 @@ export class ControlStatements<C, Isolation extends string, E, Own extends objec
     const { mode, own, statement } = settings
     // A statement with a deadline runs in a fiber of its own, which is interrupted only where the caller may be.
     const waiting = this.#timeoutMillis === Infinity ? restore : Effect.interruptible
-    const begin = this.#dialect.begin(connection, mode, statement, waiting, own as Own)
-    return this.#answered("begin", begin, connection, mode, undefined, restore)
+    const begin = called("begin", () => this.#dialect.begin(connection, mode, statement, waiting, own as Own))
+    return Effect.tapCause(
+      this.#answered("begin", begin, connection, mode, undefined, restore),
+      // Nobody else would end a transaction that was begun all the same.
+      () => this.isTransaction(connection) ? this.abandon(connection, mode, undefined, undefined) : Effect.void
+    )
+  }
+
+  /** Whether a transaction is open. A driver that cannot say so is taken to have one open. */
+  isTransaction(connection: C): boolean {
+    try {
+      return this.#dialect.isTransaction(connection)
+    } catch {
+      return true
+    }
   }
 
   commit(transaction: OpenTransaction<C>): Effect.Effect<void, SqlError> {
-    return this.#in(transaction, "commit", this.#dialect.commit(transaction.connection))
+    return this.#in(transaction, "commit", () => this.#dialect.commit(transaction.connection))
   }
 
   rollback(transaction: OpenTransaction<C>): Effect.Effect<void, SqlError> {
-    return this.#in(transaction, "rollback", this.#dialect.rollback(transaction.connection))
+    return this.#in(transaction, "rollback", () => this.#dialect.rollback(transaction.connection))
   }
 
   savepoint(transaction: OpenTransaction<C>, depth: number): Effect.Effect<void, SqlError> {
-    return this.#in(transaction, "savepoint", this.#dialect.savepoint(transaction.connection, depth))
+    return this.#in(transaction, "savepoint", () => this.#dialect.savepoint(transaction.connection, depth))
   }
 
   release(transaction: OpenTransaction<C>, depth: number): Effect.Effect<void, SqlError> {
-    return this.#in(transaction, "release", this.#dialect.release(transaction.connection, depth))
+    return this.#in(transaction, "release", () => this.#dialect.release(transaction.connection, depth))
   }
 
   /** Undoes a savepoint and the savepoints inside it, and ends them. */
   undo(transaction: OpenTransaction<C>, depth: number): Effect.Effect<void, SqlError> {
-    const rollback = this.#dialect.rollbackTo(transaction.connection, depth)
+    const rollback = () => this.#dialect.rollbackTo(transaction.connection, depth)
     return Effect.andThen(
       this.#in(transaction, "rollback to savepoint", rollback),
       this.release(transaction, depth)
@@ -77,8 +90,9 @@ export class ControlStatements<C, Isolation extends string, E, Own extends objec
     })
   }
 
-  #in(transaction: OpenTransaction<C>, operation: string, statement: Effect.Effect<void, SqlError>) {
-    return this.#answered(operation, statement, transaction.connection, transaction.mode, transaction, undefined)
+  #in(transaction: OpenTransaction<C>, operation: string, statement: () => Effect.Effect<void, SqlError>) {
+    const { connection, mode } = transaction
+    return this.#answered(operation, called(operation, statement), connection, mode, transaction, undefined)
   }
 
   #answered(
@@ -89,10 +103,28 @@ export class ControlStatements<C, Isolation extends string, E, Own extends objec
     transaction: OpenTransaction<C> | undefined,
     restore: Restore | undefined
   ): Effect.Effect<void, SqlError> {
-    return Effect.tapCause(answered(operation, statement, this.#timeoutMillis, restore), (cause) => {
-      const died = Cause.hasDies(cause)
-      const error = died ? undefined : toError(cause)
-      return died || isUnanswered(error) ? this.abandon(connection, mode, transaction, error) : Effect.void
+    return Effect.catchCause(answered(operation, statement, this.#timeoutMillis, restore), (cause) => {
+      // Only the caller of a begin can interrupt a statement: any other interrupt comes from the driver.
+      const isOfCaller = restore !== undefined && !Cause.hasDies(cause) && Cause.hasInterrupts(cause)
+      if (isOfCaller || (!Cause.hasDies(cause) && !Cause.hasInterrupts(cause))) {
+        const given = Effect.failCause(cause)
+        return isUnanswered(toError(cause))
+          ? Effect.andThen(this.abandon(connection, mode, transaction, toError(cause)), given)
+          : given
+      }
+      return Effect.andThen(
+        this.abandon(connection, mode, transaction, undefined),
+        Effect.fail(driverDied(operation, cause))
+      )
     })
   }
 }
+
+/** Calls a function of the dialect. What it throws is a defect of its effect, and so is an answer that is no effect. */
+const called = <A, E>(operation: string, f: () => Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  Effect.suspend(() => {
+    const effect = f()
+    return Effect.isEffect(effect)
+      ? effect
+      : Effect.die(new TypeError(`the dialect's function for ${operation} returned no Effect`))
+  })

@@ -6,7 +6,7 @@
  * what happened, fails with a stand-in where the machinery must know of the failure, and `outcomeOf` makes the exit for the
  * caller at the end.
  */
-import { type Cause, Context, Effect, Exit, type Fiber, identity, Scope } from "effect"
+import { Cause, Context, Effect, Exit, type Fiber, identity, Scope } from "effect"
 import { makeWithTransaction } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { ConnectionPool } from "../../ConnectionPool.ts"
@@ -24,7 +24,7 @@ import { toMillis } from "../options/duration.ts"
 import { show } from "../options/rules.ts"
 import * as Door from "../pool/door.ts"
 import { heldByFiber } from "../pool/heldByFiber.ts"
-import { isUnanswered, toError } from "./controlDeadline.ts"
+import { hasDied, isUnanswered, toError } from "./controlDeadline.ts"
 import { ControlStatements } from "./controlStatements.ts"
 import { connectionOf, type DatabaseSettings, type Level, OpenTransaction } from "./level.ts"
 import type { MakeOptions } from "./makeOptions.ts"
@@ -44,11 +44,11 @@ export const make = <C, Isolation extends string, E, Own extends object>(
   }
   const database: DatabaseSettings<C> = {
     pool: name,
-    isTransaction: dialect.isTransaction,
-    reasonOfLoss: dialect.reasonOfLoss,
+    isTransaction: (connection) => control.isTransaction(connection),
+    reasonOfLoss: dialect.reasonOfLoss && ((connection) => orElse(undefined, () => dialect.reasonOfLoss!(connection))),
     turnTimeoutMillis: Door.of(pool)?.acquireTimeoutMillis ?? Infinity
   }
-  const isCurable = isCurableFor(dialect.isCurable)
+  const isCurable = isCurableFor(dialect.isCurable && ((error) => orElse(false, () => dialect.isCurable!(error))))
   const optionsTable = tableOf(dialect)
   const poolFor = (mode: Mode): ConnectionPool<C, E> => mode.readOnly ? readers : pool
   const control = new ControlStatements(dialect, controlTimeoutMillis, poolFor)
@@ -93,7 +93,16 @@ export const make = <C, Isolation extends string, E, Own extends object>(
                 const own = fiber && levelOf(fiber)
                 return own?.transaction === transaction ? own : level
               })
-              return Effect.succeed(toSql(joined))
+              try {
+                return Effect.succeed(toSql(joined))
+              } catch (thrown) {
+                level.end()
+                const cause = toError(Cause.die(thrown))
+                return Effect.andThen(
+                  rollBack(run, transaction),
+                  run.fail(new TransactionBeginError({ pool: name, depth: 0, cause }))
+                )
+              }
             }
           })
       })
@@ -143,7 +152,8 @@ export const make = <C, Isolation extends string, E, Own extends object>(
 
   const commit = withRun((run) => {
     const level = run.level!
-    const isUnknown = (cause: SqlError) => isUnanswered(cause) || dialect.commitOutcome?.(cause) === "unknown"
+    const isUnknown = (cause: SqlError) =>
+      isUnanswered(cause) || hasDied(cause) || orElse("unknown", () => dialect.commitOutcome?.(cause)) === "unknown"
     return Effect.tapCause(
       conclude(run, level, control.commit(level.transaction), Effect.void, isUnknown),
       // A commit that failed may leave the transaction open: a deferred constraint does.
@@ -162,7 +172,7 @@ export const make = <C, Isolation extends string, E, Own extends object>(
   const rollBack = (run: Run<C, Isolation, E>, transaction: OpenTransaction<C>): Effect.Effect<void> =>
     Effect.suspend(() => {
       const { connection, mode } = transaction
-      if (transaction.isAbandoned || !dialect.isTransaction(connection)) return Effect.void
+      if (transaction.isAbandoned || !control.isTransaction(connection)) return Effect.void
       return Effect.catchCause(
         control.rollback(transaction),
         (cause) => Effect.andThen(noteRollbackFailure(run, 0, cause), poolFor(mode).invalidate(connection))
@@ -315,11 +325,17 @@ export const make = <C, Isolation extends string, E, Own extends object>(
         return Effect.die(new TypeError(`pool "${name}": the body of a transaction is no Effect: ${show(effect)}`))
       }
       const outer = levelOf(fiber)
-      const problem = given === noOptions
-        ? undefined
-        : problemOf(name, dialect, optionsTable, given, outer?.transaction)
-      if (problem !== undefined) return Effect.fail(present(problem))
-      const settings = settingsOf(dialect, given, fiber, outer?.transaction)
+      let settings: TransactionSettings<Isolation>
+      try {
+        const problem = given === noOptions
+          ? undefined
+          : problemOf(name, dialect, optionsTable, given, outer?.transaction)
+        if (problem !== undefined) return Effect.fail(present(problem))
+        settings = settingsOf(dialect, given, fiber, outer?.transaction)
+      } catch (thrown) {
+        const depth = outer === undefined ? 0 : outer.depth + 1
+        return Effect.fail(present(new TransactionBeginError({ pool: name, depth, cause: toError(Cause.die(thrown)) })))
+      }
       return outer === undefined
         ? outermost(effect, settings, given.retry, present)
         : inner(effect, settings, outer, fiber, present)
@@ -336,3 +352,12 @@ export const make = <C, Isolation extends string, E, Own extends object>(
 }
 
 const noOptions = {}
+
+/** Asks the dialect something. One that throws gets the answer that is safe. */
+const orElse = <A, B>(safe: B, ask: () => A): A | B => {
+  try {
+    return ask()
+  } catch {
+    return safe
+  }
+}

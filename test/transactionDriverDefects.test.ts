@@ -1,0 +1,172 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Data, Effect, Schedule } from "effect"
+import { TransactionError } from "effect-connection-pool"
+import { PoolAssert } from "effect-connection-pool/testing"
+import { dialect, makeWith, type Options } from "./support/words.ts"
+
+const { failsWith } = PoolAssert
+const { rollbackFailureOf } = TransactionError
+
+class Refused extends Data.TaggedError("Refused") {}
+
+/** The ways in which a function of a driver goes wrong without a failing effect. */
+const ways: Record<string, () => Effect.Effect<never>> = {
+  "throws": () => {
+    throw new Error("no driver")
+  },
+  "gives an effect that dies": () => Effect.die(new Error("no driver")),
+  "gives an effect that interrupts itself": () => Effect.interrupt,
+  "gives no effect": () => undefined as never
+}
+
+const throws = () => {
+  throw new Error("no driver")
+}
+
+/** Runs in a transaction: each of the two bodies ends, and no connection is lent with a transaction open on it. */
+const withDialect = (dialect: Options["dialect"], rest: Omit<Options, "dialect"> = {}) =>
+  Effect.map(makeWith({ ...rest, dialect: dialect! }), (made) => ({
+    ...made,
+    assertClean: made.pool.use((connection) =>
+      Effect.sync(() => {
+        assert.isFalse(connection.isOpen)
+        assert.deepStrictEqual(made.words.connections.size, 1)
+      })
+    )
+  }))
+
+for (const [how, fault] of Object.entries(ways)) {
+  describe(`a function of a dialect that ${how}`, () => {
+    // An interrupt while a transaction begins may come from the application.
+    it.effect.skipIf(how.includes("interrupts"))(
+      "fails the transaction that it should begin, and costs the connection",
+      () =>
+        Effect.gen(function*() {
+          const { assertClean, pool, say, transaction } = yield* withDialect({
+            begin: (words) => {
+              words.isOpen = true
+              return fault()
+            }
+          })
+          const caught = yield* Effect.catchTag(transaction(say("a")), "TransactionBeginError", Effect.succeed)
+          assert.strictEqual(caught!.depth, 0)
+          assert.include(caught!.message, "the driver died of begin, so its connection is closed")
+          yield* assertClean
+          assert.strictEqual((yield* pool.stats).evictions.invalidated, 1)
+        })
+    )
+
+    it.effect("leaves the outcome of a commit unknown, is not run again, and costs the connection", () =>
+      Effect.gen(function*() {
+        const { assertClean, pool, say, transaction, words } = yield* withDialect({ commit: fault })
+        const run = transaction(say("a"), { retry: Schedule.recurs(3) })
+        const caught = yield* Effect.catchTag(run, "TransactionOutcomeUnknownError", Effect.succeed)
+        assert.include(caught!.message, "the driver died of commit")
+        assert.deepStrictEqual(words.said, ["begin strict", "a"])
+        yield* assertClean
+        assert.strictEqual((yield* pool.stats).evictions.invalidated, 1)
+      }))
+
+    it.effect("leaves the error of the body what it is when it should roll back, and costs the connection", () =>
+      Effect.gen(function*() {
+        const { assertClean, pool, say, transaction } = yield* withDialect({ rollback: fault })
+        const refused = new Refused()
+        const run = transaction(Effect.andThen(say("a"), Effect.fail(refused)))
+        assert.strictEqual(yield* Effect.catchTag(run, "Refused", Effect.succeed), refused)
+        assert.include(rollbackFailureOf(refused)!.message, "the driver died of rollback")
+        yield* assertClean
+        assert.strictEqual((yield* pool.stats).evictions.invalidated, 1)
+      }))
+
+    for (const which of ["savepoint", "release", "rollbackTo"] as const) {
+      it.effect(`fails a savepoint, and the transaction around it, as its ${which}`, () =>
+        Effect.gen(function*() {
+          const { assertClean, pool, say, transaction, words } = yield* withDialect({ [which]: fault })
+          const refused = new Refused()
+          const inner = transaction(
+            Effect.andThen(say("b"), which === "rollbackTo" ? Effect.fail(refused) : Effect.succeed(undefined))
+          )
+          const run = transaction(Effect.gen(function*() {
+            yield* say("a")
+            const error = yield* Effect.flip(inner)
+            const expected = {
+              savepoint: "TransactionBeginError",
+              release: "TransactionCommitError",
+              rollbackTo: "Refused"
+            }
+            assert.strictEqual(error._tag, expected[which])
+            if (which === "rollbackTo") assert.isDefined(rollbackFailureOf(refused))
+          }))
+          const lost = yield* Effect.catchTag(run, "TransactionLostError", Effect.succeed)
+          assert.include(lost!.message, "its driver died")
+          assert.notInclude(words.said, "commit")
+          yield* assertClean
+          assert.strictEqual((yield* pool.stats).evictions.invalidated, 1)
+        }))
+    }
+  })
+}
+
+describe("a question to a dialect that throws", () => {
+  it.effect("about an open transaction leaves the error of the body what it is, and the transaction is rolled back", () =>
+    Effect.gen(function*() {
+      let throwing = false
+      const { assertClean, say, transaction, words } = yield* withDialect({
+        isTransaction: (words) => throwing ? throws() : dialect.isTransaction(words)
+      })
+      const refused = new Refused()
+      const run = transaction(Effect.gen(function*() {
+        yield* say("a")
+        throwing = true
+        return yield* Effect.fail(refused)
+      }))
+      assert.strictEqual(yield* Effect.catchTag(run, "Refused", Effect.succeed), refused)
+      assert.deepStrictEqual(words.said, ["begin strict", "a", "rollback"])
+      yield* assertClean
+    }))
+
+  it.effect("about the reason of a loss leaves the loss without a reason", () =>
+    Effect.gen(function*() {
+      const { assertClean, say, transaction } = yield* withDialect({ reasonOfLoss: throws })
+      const run = transaction(Effect.andThen(say("lose"), say("a")))
+      const lost = yield* Effect.catchTag(run, "TransactionLostError", Effect.succeed)
+      assert.isUndefined(lost!.reason)
+      yield* assertClean
+    }))
+
+  it.effect("about the outcome of a commit leaves it unknown", () =>
+    Effect.gen(function*() {
+      const { assertClean, say, transaction, words } = yield* withDialect({ commitOutcome: throws })
+      words.failing.push("commit")
+      yield* failsWith(transaction(say("a")), "TransactionOutcomeUnknownError")
+      yield* assertClean
+    }))
+
+  it.effect("whether an error is curable ends the retries", () =>
+    Effect.gen(function*() {
+      const { assertClean, say, transaction, words } = yield* withDialect({ isCurable: throws })
+      words.failing.push("a", "a")
+      const error = yield* failsWith(transaction(say("a"), { retry: Schedule.recurs(3) }), "SqlError")
+      assert.include(error.message, "no a")
+      assert.strictEqual(words.said.filter((word) => word === "a").length, 1)
+      yield* assertClean
+    }))
+
+  it.effect("about its own options fails the transaction before it has a connection", () =>
+    Effect.gen(function*() {
+      const { pool, say, transaction } = yield* withDialect({ own: { fields: ["extra" as never], check: throws } })
+      const run = transaction(say("a"), { readOnly: true })
+      const error = yield* Effect.catchTag(run, "TransactionBeginError", Effect.succeed)
+      assert.include(error!.message, "no driver")
+      assert.strictEqual((yield* pool.stats).checkouts, 0)
+    }))
+
+  it.effect("about the connection of `effect/sql` rolls back what has begun", () =>
+    Effect.gen(function*() {
+      const { assertClean, say, transaction, words } = yield* withDialect({}, { toSql: throws })
+      const error = yield* Effect.catchTag(transaction(say("a")), "TransactionBeginError", Effect.succeed)
+      assert.include(error!.message, "no driver")
+      assert.deepStrictEqual(words.said, ["begin strict", "rollback"])
+      yield* assertClean
+    }))
+})
