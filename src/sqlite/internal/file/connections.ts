@@ -35,7 +35,10 @@ export class SharedFile {
   /** Opened when the file needs care: its log has grown, or the file was moved or replaced. */
   readonly attention = Latch.makeUnsafe(false)
   readonly #writers = new Set<Connection>()
+  /** The connections that are open. */
   readonly #handles = new Map<Handle, "reads" | "writes">()
+  /** Those of them that a reset is opening anew. */
+  readonly #reopening = new Set<Handle>()
   #measuredAt = -Infinity
   #writesSinceMeasured = 0
   #left: string | undefined
@@ -123,19 +126,31 @@ export class SharedFile {
     return Effect.suspend(() => {
       const { problem } = this.file
       if (problem !== undefined) this.#leave(problem)
-      let handle: Handle | undefined
-      // Runs when it is closed: what is registered last is released first.
-      const forget = Effect.sync(() => {
-        if (handle !== undefined) this.#handles.delete(handle)
-      })
       const register = (connection: Connection) =>
-        Effect.sync(() => {
-          handle = handleOf(connection)
+        Effect.suspend(() => {
+          const handle = handleOf(connection)
           this.file.note(before, this.#handles.size === 0)
           this.#handles.set(handle, settings.isReadOnly ? "reads" : "writes")
+          return Effect.addFinalizer(() => Effect.sync(() => this.#close(handle)))
         })
-      return Effect.andThen(Effect.addFinalizer(() => forget), Effect.tap(open, register))
+      return Effect.uninterruptibleMask((restore) => Effect.tap(restore(open), register))
     })
+  }
+
+  /** Closes a connection and forgets it, in one step: nobody may look for the log between the two. */
+  #close(handle: Handle): void {
+    try {
+      handle.close()
+    } finally {
+      this.#handles.delete(handle)
+      this.#expectNewLog()
+    }
+  }
+
+  /** Without an open connection here, the log may go: the last connection to close deletes it, whichever process has it. */
+  #expectNewLog(): void {
+    for (const handle of this.#handles.keys()) if (!this.#reopening.has(handle)) return
+    this.file.forgetLog()
   }
 
   /** Whether a connection can read the file at its path. A file that others have locked counts: it can be read later. */
@@ -149,12 +164,17 @@ export class SharedFile {
     }
   }
 
-  /** A connection that is alone, and is opened anew, has SQLite delete the log and make another. */
+  /** A reset closes an altered connection and opens it anew. If it is alone, SQLite deletes the log and makes another. */
   #reset<E>(kept: Connection, reset: Effect.Effect<void, E>): Effect.Effect<void, E> {
     return Effect.suspend(() => {
-      if (this.#handles.size > 1 || !handleOf(kept).isAltered) return reset
-      this.file.forgetLog()
-      return Effect.tap(reset, Effect.sync(() => this.file.noteLog()))
+      const handle = handleOf(kept)
+      if (!handle.isAltered) return reset
+      this.#reopening.add(handle)
+      this.#expectNewLog()
+      return reset.pipe(
+        Effect.tap(Effect.sync(() => this.file.noteLogIfForgotten())),
+        Effect.ensuring(Effect.sync(() => this.#reopening.delete(handle)))
+      )
     })
   }
 
@@ -187,6 +207,7 @@ export class SharedFile {
         handle.abandon()
       }
     }
+    this.#handles.clear()
     this.file.leave(problem)
     this.#left = reason
     this.attention.openUnsafe()

@@ -73,13 +73,17 @@ export class DatabaseFile {
       // If it was replaced meanwhile, the next look shows that.
       this.#known = before ?? found
       this.#left = undefined
-      this.noteLog()
-    }
+      this.#noteLog()
+    } else this.noteLogIfForgotten()
     this.#hadPages ||= found.size >= smallestPage
   }
 
-  /** Notes which files are beside it now. */
-  noteLog(): void {
+  /** Notes which files are beside it now, unless that is known. */
+  noteLogIfForgotten(): void {
+    if (this.#beside.size === 0) this.#noteLog()
+  }
+
+  #noteLog(): void {
     this.#real = realOf(this.#filename)
     this.#beside = filesOf(this.#real)
   }
