@@ -74,26 +74,31 @@ const whileLocked = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
 
 /**
  * One transfer in one transaction. It gives the turn to others between its statements, so that it can be interrupted
- * there. What it leaves open then, the pool rolls back before anybody else gets the connection.
+ * there: then it is rolled back.
  */
 const transfer = (connection: SqliteConnection.SqliteConnection, payer: number, payee: number, amount: number) =>
-  Effect.gen(function*() {
-    yield* whileLocked(connection.exec("begin immediate"))
-    const debit = yield* connection.run(
-      "update account set balance = balance - ? where id = ? and balance >= ?",
-      [amount, payer, amount]
+  Effect.andThen(
+    whileLocked(connection.exec("begin immediate")),
+    Effect.onError(
+      Effect.gen(function*() {
+        const debit = yield* connection.run(
+          "update account set balance = balance - ? where id = ? and balance >= ?",
+          [amount, payer, amount]
+        )
+        if (debit.changes === 0) {
+          yield* connection.exec("rollback")
+          return "declined"
+        }
+        yield* Effect.yieldNow
+        yield* connection.run("update account set balance = balance + ? where id = ?", [amount, payee])
+        yield* connection.run("insert into transfer (payer, payee, amount) values (?, ?, ?)", [payer, payee, amount])
+        yield* Effect.yieldNow
+        yield* connection.exec("commit")
+        return "committed"
+      }),
+      () => Effect.ignore(connection.exec("rollback"))
     )
-    if (debit.changes === 0) {
-      yield* connection.exec("rollback")
-      return "declined"
-    }
-    yield* Effect.yieldNow
-    yield* connection.run("update account set balance = balance + ? where id = ?", [amount, payee])
-    yield* connection.run("insert into transfer (payer, payee, amount) values (?, ?, ?)", [payer, payee, amount])
-    yield* Effect.yieldNow
-    yield* connection.exec("commit")
-    return "committed"
-  })
+  )
 
 /** One customer makes one transfer after the other. Every tenth is in a hurry, every tenth changes its mind. */
 const customer = (pool: Pool, transfers: number, tally: Tally) =>

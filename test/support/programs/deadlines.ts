@@ -9,7 +9,7 @@ const program = Effect.scoped(Effect.gen(function*() {
   const pool = yield* ConnectionPool.make({ factory: InMemoryConnection.factory(), max: 1 })
   yield* pool.acquire()
   const callers = yield* Effect.forEach(
-    Array.from({ length: 1000 }, (_, index) => 200 + index / 10),
+    Array.from({ length: 1000 }, (_, index) => 4000 + index / 10),
     (timeout) => Effect.forkDetach(Effect.flip(pool.use(() => Effect.void, { timeout })))
   )
   yield* settle
