@@ -9,7 +9,8 @@ import { Handle } from "../../src/sqlite/internal/connection/handle.ts"
 import {
   type Owner,
   statementBytesToKeep,
-  Statements
+  Statements,
+  weightOf
 } from "../../src/sqlite/internal/connection/preparedStatements.ts"
 import { Authorizer } from "../../src/sqlite/internal/sql/authorizer.ts"
 import { file, judge } from "../support/files.ts"
@@ -308,14 +309,16 @@ describe("prepared statements", () => {
     database.close()
   })
 
-  it("are bounded by their texts too, whatever is asked for", () => {
+  it("are bounded by what they hold too, whatever is asked for", () => {
     const database = new DatabaseSync(":memory:")
     const capacity = 20
-    const bytesToKeep = 2000
+    const bytesToKeep = 60_000
+    // A statement, a column, and the text around the letters; the rest is eight bytes for each byte of text.
+    const longest = Math.floor((bytesToKeep - 4096 - 512) / 8) - 15
     const lengths = fc.oneof(
       fc.integer({ min: 1, max: 100 }),
-      fc.integer({ min: 1, max: Math.floor(bytesToKeep / 3) }),
-      fc.integer({ min: bytesToKeep - 20, max: bytesToKeep + 20 })
+      fc.integer({ min: 1, max: Math.floor(longest / 3) }),
+      fc.integer({ min: longest - 20, max: longest + 20 })
     )
     fc.assert(
       fc.property(
@@ -329,8 +332,9 @@ describe("prepared statements", () => {
             assert.deepStrictEqual(Object.values(found.statement.get()!), [which])
             // What is used last stays; what is longer than all together may be is not kept at all.
             if (kept.includes(sql)) kept.splice(kept.indexOf(sql), 1)
-            if (Buffer.byteLength(sql) <= bytesToKeep) kept.push(sql)
-            const size = () => kept.reduce((sum, sql) => sum + Buffer.byteLength(sql), 0)
+            const weight = (sql: string) => 4096 + 512 + 8 * Buffer.byteLength(sql)
+            if (weight(sql) <= bytesToKeep) kept.push(sql)
+            const size = () => kept.reduce((sum, sql) => sum + weight(sql), 0)
             while (kept.length > capacity || size() > bytesToKeep) kept.shift()
             assert.strictEqual(statements.size, kept.length)
             assert.strictEqual(statements.bytes, size())
@@ -345,11 +349,43 @@ describe("prepared statements", () => {
   it("are not kept where one alone is too long", () => {
     const settings = { filename: ":memory:", isMemory: true, isReadOnly: false, statementCacheSize: 200 }
     const handle = new Handle(settings as Handle["settings"])
-    for (let n = 0; n < 30; n++) handle.rows("query", long(statementBytesToKeep / 4 + n), undefined, false, false)
+    // Eight bytes are counted for each byte of text.
+    for (let n = 0; n < 30; n++) handle.rows("query", long(statementBytesToKeep / 32 + n), undefined, false, false)
     assert.strictEqual(handle.cachedStatements, 3)
-    handle.rows("query", long(statementBytesToKeep), undefined, false, false)
+    handle.rows("query", long(statementBytesToKeep / 8), undefined, false, false)
     assert.strictEqual(handle.cachedStatements, 3)
     handle.close()
+  })
+
+  const list = (length: number, item: string) => Array.from({ length }, () => item).join(",")
+  // How many bytes one of them was measured to hold, with Node 24.21.
+  const heavy: ReadonlyArray<readonly [what: string, bytes: number, sql: (n: number) => string]> = [
+    ["columns of its text", 820_000, (n) => `select ${list(1500, `${n}+1`)}`],
+    ["columns of a table", 835_000, (n) => `select wide.*, wide.*, wide.*, ${n} from wide`],
+    ["items", 206_000, (n) => `select ${n} where 1 in (${list(1500, `${n}`)})`],
+    ["parameters", 286_000, (n) => `select ${n} where 1 in (${list(1500, "?")})`]
+  ]
+  for (const [what, bytes, sql] of heavy) {
+    it(`are bounded in memory where they have many ${what}`, () => {
+      const database = new DatabaseSync(":memory:")
+      database.exec(`create table wide(${Array.from({ length: 500 }, (_, n) => `column_${n}`).join()})`)
+      const statements = new Statements(new Authorizer(database), owner, 200)
+      for (let n = 0; n < 100; n++) statements.get("query", sql(n), false)
+      // It is an estimate.
+      assert.isAtMost(statements.size * bytes, 1.5 * statementBytesToKeep)
+      assert.isAtLeast(statements.size * bytes, statementBytesToKeep / 2)
+      assert.strictEqual(statements.bytes, statements.size * weightOf(statements.get("query", sql(99), false)))
+      database.close()
+    })
+  }
+
+  it("of an ordinary application are all kept", () => {
+    const database = new DatabaseSync(":memory:")
+    const statements = new Statements(new Authorizer(database), owner, 200)
+    const columns = Array.from({ length: 20 }, (_, n) => `? as some_column_${n}`).join()
+    for (let n = 0; n < 200; n++) statements.get("query", `select ${n}, ${columns} /* ${"x".repeat(1000)} */`, false)
+    assert.strictEqual(statements.size, 200)
+    database.close()
   })
 
   it.effect("need not be kept at all", () =>

@@ -53,8 +53,8 @@ export interface Options {
    */
   readonly busyTimeout?: Duration.Input | undefined
   /**
-   * Prepared statements to keep, those used last. 0 for none. Default 200. Of their texts, at most 4 MiB are kept: a longer
-   * one is compiled each time.
+   * Prepared statements to keep, those used last. 0 for none. Default 200. Together they may hold about 16 MiB of memory,
+   * estimated from their texts, lists, columns and parameters: a larger one is compiled each time.
    */
   readonly statementCacheSize?: number | undefined
   /**
