@@ -19,6 +19,11 @@ const memory = SqliteConnection.open({ filename: ":memory:" })
 
 const long = (length: number) => `select 1 /* ${"x".repeat(length)} */`
 
+/** What a statement of one column and no list weighs. */
+const weight = (sql: string) => 4096 + 512 + 8 * Buffer.byteLength(sql)
+
+const list = (length: number, item: string) => Array.from({ length }, () => item).join(",")
+
 const owner: Owner = { admit: () => {}, isTrigger: () => false }
 
 /** The message of the `SqlSyntaxError` with which SQL is refused. */
@@ -332,7 +337,6 @@ describe("prepared statements", () => {
             assert.deepStrictEqual(Object.values(found.statement.get()!), [which])
             // What is used last stays; what is longer than all together may be is not kept at all.
             if (kept.includes(sql)) kept.splice(kept.indexOf(sql), 1)
-            const weight = (sql: string) => 4096 + 512 + 8 * Buffer.byteLength(sql)
             if (weight(sql) <= bytesToKeep) kept.push(sql)
             const size = () => kept.reduce((sum, sql) => sum + weight(sql), 0)
             while (kept.length > capacity || size() > bytesToKeep) kept.shift()
@@ -357,7 +361,6 @@ describe("prepared statements", () => {
     handle.close()
   })
 
-  const list = (length: number, item: string) => Array.from({ length }, () => item).join(",")
   // How many bytes one of them was measured to hold, with Node 24.21.
   const heavy: ReadonlyArray<readonly [what: string, bytes: number, sql: (n: number) => string]> = [
     ["columns of its text", 820_000, (n) => `select ${list(1500, `${n}+1`)}`],

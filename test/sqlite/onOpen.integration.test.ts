@@ -79,6 +79,50 @@ describe("onOpen", () => {
       }
     }))
 
+  it.effect("in memory keeps what it has made: no lease may drop it, for it could not be made again", () =>
+    Effect.gen(function*() {
+      const pool = yield* make(
+        (connection) =>
+          connection.exec(
+            "create table t(a); attach ':memory:' as other; create temp table own(a); insert into own values (1);" +
+              "create index temp.fast on own(a); create temp view seen as select 1;" +
+              "create temp trigger heard after insert on t begin select 1; end;" +
+              "drop view seen; create temp view seen as select 2"
+          ),
+        { filename: ":memory:" }
+      )
+      const taking = [
+        ["drop table own", "own"],
+        ["drop table if exists temp.OWN", "own"],
+        ["alter table own rename to mine", "own"],
+        ["alter table own add column b", "own"],
+        ["drop index fast", "fast"],
+        ["drop view seen", "seen"],
+        ["drop trigger heard", "heard"],
+        ["drop table t", "heard"],
+        ["detach Other", "other"]
+      ]
+      for (const [sql, name] of taking) {
+        for (const way of ["run", "exec"] as const) {
+          const said = yield* Effect.catchTag(
+            pool.write((connection) => Effect.as(connection[way](sql!), "not refused")),
+            "SqlError",
+            (error) => Effect.succeed(`${error.reason._tag}: ${error.message}`)
+          )
+          assert.include(said, `onOpen made "${name}"`, sql)
+          assert.include(said, "AuthorizationError", sql)
+        }
+      }
+      const bound = yield* Effect.flip(pool.write((connection) => connection.run("detach ?", ["other"])))
+      assert.include(bound.message, "onOpen made \"other\"")
+      // What a lease has made itself, it may drop.
+      yield* pool.write((connection) => connection.exec("create temp table mine(a); drop table mine"))
+      const after = yield* pool.writeSync((connection) =>
+        connection.valuesUnsafe("select name from sqlite_temp_schema union all select name from pragma_database_list")
+      )
+      assert.sameMembers(after.map(([name]) => name), ["own", "fast", "seen", "heard", "main", "temp", "other"])
+    }))
+
   it.effect("runs again when a connection was opened anew, and when the file was replaced", () =>
     Effect.gen(function*() {
       let runs = 0

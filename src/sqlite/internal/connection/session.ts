@@ -41,6 +41,8 @@ export class Session {
   readonly #baseline = new Map<string, Pragma>()
   /** The databases and temporary tables that `onOpen` has made. */
   #opened: Besides = nothing
+  /** A script that sets all pragmas as `onOpen` has left them. */
+  #original = ""
 
   /** Hears what SQLite compiles while statements run: statements that it compiles again, and those of its own. */
   readonly running: Subject = {
@@ -129,11 +131,15 @@ export class Session {
     this.#isOpening = false
     if (this.#settings.lasting !== undefined) this.#repeat(this.#settings.lasting)
     this.#isAltered = false
-    if (this.#settings.isMemory && !this.#lasts) this.#opened = this.#database.besides()
+    if (!this.#settings.isMemory || this.#lasts) return
+    this.#opened = this.#database.besides()
+    const schemas = ["main", "temp", ...this.#opened.databases.keys()]
+    this.#original = pragmasSet(this.#database, schemas)
   }
 
   /** Undoes what a lease has changed, without opening anew: a database in memory would be gone with its connection. */
   undo(): void {
+    this.#database.own(this.#original)
     this.#configureConnection()
     for (const pragma of this.#baseline.values()) this.#set(pragma)
     const { databases, temporary } = this.#database.besides()
@@ -203,7 +209,9 @@ export class Session {
       isTransaction: this.#database.sqlite.isTransaction,
       foreignKeys: this.#foreignKeys,
       lasting: this.#lasts ? this.#settings.lasting : undefined,
-      baseline: this.#baseline
+      baseline: this.#baseline,
+      isOpening: this.#isOpening,
+      opened: this.#opened
     }
   }
 
@@ -218,6 +226,57 @@ export class Session {
 }
 
 const nothing: Besides = { databases: new Map(), temporary: new Map() }
+
+/**
+ * A script that gives pragmas the values that they have now.
+ *
+ * SQLite knows no way to ask whether `like` tells cases apart. Where `onOpen` has set that, it is set again after this.
+ */
+const pragmasSet = (database: Database, schemas: ReadonlyArray<string>): string => {
+  const pragmas = [
+    ...pragmasOfConnection,
+    ...schemas.flatMap((schema) => pragmasOfSchema.map((pragma) => `${quoteName(schema)}.${pragma}`))
+  ]
+  const set = pragmas.flatMap((pragma) => {
+    const value = database.ask(`pragma ${pragma}`)[0]?.[0]
+    return value === undefined ? [] : [`pragma ${pragma} = ${String(value)};`]
+  })
+  return ["pragma case_sensitive_like = off;", ...set].join("\n")
+}
+
+const pragmasOfConnection = [
+  "analysis_limit",
+  "automatic_index",
+  "cell_size_check",
+  "checkpoint_fullfsync",
+  "count_changes",
+  "defer_foreign_keys",
+  "empty_result_callbacks",
+  "full_column_names",
+  "fullfsync",
+  "ignore_check_constraints",
+  "legacy_alter_table",
+  // Without a name it is that of databases that are attached later, too.
+  "locking_mode",
+  "read_uncommitted",
+  "recursive_triggers",
+  "reverse_unordered_selects",
+  "short_column_names",
+  "temp_store",
+  "threads"
+]
+
+const pragmasOfSchema = [
+  "cache_size",
+  "cache_spill",
+  "journal_mode",
+  "journal_size_limit",
+  "locking_mode",
+  "max_page_count",
+  "mmap_size",
+  "secure_delete",
+  "synchronous"
+]
 
 const connectionPragmas = (settings: Settings): string => {
   const own = [

@@ -61,7 +61,8 @@ export interface Options {
    * Runs with each connection before it is lent for the first time, after its pragmas, and again whenever it was opened
    * anew: to attach a database, to load an extension, to set a pragma that has no option, to make a temporary table.
    *
-   * What it sets is how the connection is whenever it is lent: what a lease changes of it is undone when the lease ends.
+   * What it sets is how the connection is whenever it is lent: what a lease changes of it is undone when the lease ends. In
+   * memory it runs once, so a lease may not drop or alter a temporary table that it made, nor detach a database.
    * Fails as opening does: what it fails with is the error of the connect attempt, and so is a transaction that it leaves
    * open. Waits for the locks of others for `busyTimeout`, and has to end within the pool's `connectTimeout`. Default:
    * nothing.

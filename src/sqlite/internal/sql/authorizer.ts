@@ -106,6 +106,21 @@ for (
   ]
 ) isNotable[action] = 1
 
+const drops = new Uint8Array(64)
+for (
+  const action of [
+    SQLITE_DROP_INDEX,
+    SQLITE_DROP_TABLE,
+    SQLITE_DROP_TEMP_INDEX,
+    SQLITE_DROP_TEMP_TABLE,
+    SQLITE_DROP_TEMP_TRIGGER,
+    SQLITE_DROP_TEMP_VIEW,
+    SQLITE_DROP_TRIGGER,
+    SQLITE_DROP_VIEW,
+    SQLITE_DROP_VTABLE
+  ]
+) drops[action] = 1
+
 const demandOf = (
   action: number,
   first: string | null,
@@ -119,14 +134,15 @@ const demandOf = (
     case SQLITE_ATTACH:
       return { kind: "attach", file: first }
     case SQLITE_DETACH:
-      return { kind: "detach" }
+      return { kind: "detach", name: first }
     case SQLITE_FUNCTION:
       return recalls.has(second!.toLowerCase()) ? { kind: "recall", name: second!, source } : undefined
     case SQLITE_ALTER_TABLE:
-      return first === "temp" ? { kind: "temporary" } : undefined
+      return first === "temp" ? { kind: "temporary", gone: second! } : undefined
     default:
       // `create table temp.t` is told as a table, and only its schema tells that it is a temporary one.
-      return schema === "temp" ? { kind: "temporary" } : undefined
+      if (schema !== "temp") return undefined
+      return drops[action] === 1 ? { kind: "temporary", gone: first! } : { kind: "temporary" }
   }
 }
 

@@ -1,6 +1,18 @@
 /** Demands: what a statement asks of its connection besides rows, and where a demand is refused. */
 
-export type Demand = Pragma | Recall | Attach | { readonly kind: "detach" | "temporary" }
+export type Demand = Pragma | Recall | Attach | Detach | Temporary
+
+/** The name of the database, if it is written into the statement. */
+export interface Detach {
+  readonly kind: "detach"
+  readonly name: string | null
+}
+
+/** A temporary table, view, trigger or index is made, or is changed or dropped: then `gone` is its name. */
+export interface Temporary {
+  readonly kind: "temporary"
+  readonly gone?: string
+}
 
 /** The file, if it is written into the statement. */
 export interface Attach {
@@ -62,6 +74,16 @@ export interface Circumstances {
   readonly lasting: Imitated | undefined
   /** Pragmas that were set as the connection was opened, by `keyOf`. */
   readonly baseline: ReadonlyMap<string, Pragma>
+  /** Whether `onOpen` runs. */
+  readonly isOpening: boolean
+  /** What else `onOpen` has made, where it cannot be made again. */
+  readonly opened: Opened
+}
+
+/** Attached databases and temporary tables, by their names. */
+export interface Opened {
+  readonly databases: ReadonlyMap<string, string>
+  readonly temporary: ReadonlyMap<string, string>
 }
 
 /** Whether a pragma sets something on the connection that executes it, and not in the file, nor for this statement. */
@@ -90,7 +112,32 @@ export const refusalOf = (demand: Demand, at: Circumstances): string | undefined
     if (ignored !== undefined) return ignored
   }
   if (at.lasting !== undefined) return refusalWhereItLasts(demand, at, at.lasting)
+  if (demand.kind === "pragma" && demand.value !== null && !at.isOpening && pragmasOfProcess.has(demand.name)) {
+    return "it holds for the whole process and for every database in it, so it would outlast this caller: " +
+      "set it in onOpen, where it holds from then on"
+  }
+  const opened = openedOf(demand, at.opened)
+  if (opened !== undefined) {
+    return `onOpen made ${opened}, and no later lease would have it: onOpen does not run again for a database in memory`
+  }
   return at.isAlone ? refusalAlone(demand, at) : undefined
+}
+
+/** What a statement would take away of that which `onOpen` has made, if anything. */
+const openedOf = (demand: Demand, { databases, temporary }: Opened): string | undefined => {
+  if (demand.kind === "temporary") {
+    return demand.gone === undefined ? undefined : nameAmong(temporary.keys(), demand.gone)
+  }
+  if (demand.kind !== "detach") return undefined
+  // The name may be a parameter, which shows only when it is too late.
+  if (demand.name !== null) return nameAmong(databases.keys(), demand.name)
+  return databases.size === 0 ? undefined : [...databases.keys()].map(quoteName).join(" or ")
+}
+
+/** SQLite does not tell upper from lower case in names. */
+const nameAmong = (names: Iterable<string>, name: string): string | undefined => {
+  for (const known of names) if (known.toLowerCase() === name.toLowerCase()) return quoteName(known)
+  return undefined
 }
 
 /** Why SQLite would accept a pragma in silence and do nothing. */
@@ -251,6 +298,14 @@ const optionOf: ReadonlyMap<string, string> = new Map([
   ["journal_size_limit", "journalSizeLimit"],
   ["wal_autocheckpoint", "walAutocheckpoint"],
   ["busy_timeout", "busyTimeout"]
+])
+
+/** Pragmas that set something for all connections of the process. */
+const pragmasOfProcess: ReadonlySet<string> = new Set([
+  "data_store_directory",
+  "hard_heap_limit",
+  "soft_heap_limit",
+  "temp_store_directory"
 ])
 
 /** Pragmas whose argument is a question or a task, or is kept in the file, and not a setting of the connection. */
