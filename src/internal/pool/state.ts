@@ -15,10 +15,10 @@
  *     new ──▶ waiting ──▶ granted ──▶ held ──▶ ended
  *                  └────▶ refused ──────────────▲
  *
- * The modules beside this one change it: `backoff`, `leaving`, `supply`, `lending`, `line`, `rounds`, `outcomes`,
- * `operator` and `upkeep`, each of which uses only those before it. All of them are synchronous: a function takes the
+ * The modules beside this one change it: `backoff`, `reasons`, `leaving`, `supply`, `lending`, `line`, `rounds`,
+ * `outcomes`, `operator` and `upkeep`, each of which uses only those before it. All of them are synchronous: a function takes the
  * time, decides, moves connections and callers between lists, and leaves what is to be done about it in `starting`
- * (connections on which an operation begins) and `ready` (callers to wake). `runtime` does that, and reports back through
+ * (connections on which an operation begins) and `ready` (callers to wake). `work` does that, and reports back through
  * these functions. Nothing in them is an Effect.
  */
 import type { Fiber, Scope, Tracer } from "effect"
