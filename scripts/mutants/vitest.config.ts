@@ -10,7 +10,8 @@ export default mergeConfig(
         "test/docs.test.ts",
         "test/sweep.test.ts",
         "test/stress.test.ts",
-        "test/model.test.ts"
+        "test/model.test.ts",
+        "test/pairs.test.ts"
       ]
     }
   })
