@@ -115,7 +115,13 @@ describe("options of a backup that are invalid", () => {
     }))
 })
 
+const unprintable = () => {
+  throw new Error("no text")
+}
+
 describe("a target of a backup", () => {
+  const revoked = Proxy.revocable({}, {})
+  revoked.revoke()
   const names: ReadonlyArray<readonly [name: unknown, text: string]> = [
     ["", "has no name"],
     ["  ", "has no name"],
@@ -123,10 +129,17 @@ describe("a target of a backup", () => {
     [":memory:", "has to be a file"],
     [5, "has to be text"],
     [undefined, "has to be text"],
-    [new URL("file:///tmp/a.db"), "has to be text"]
+    [null, "has to be text"],
+    [Symbol("a.db"), "has to be text"],
+    [["a.db"], "has to be text"],
+    [new URL("file:///tmp/a.db"), "has to be text"],
+    [Object.create(null), "has to be text"],
+    [{ toString: () => unprintable() }, "has to be text"],
+    [{ [Symbol.toPrimitive]: () => unprintable() }, "has to be text"],
+    [revoked.proxy, "has to be text"]
   ]
-  for (const [name, text] of names) {
-    it.effect(`that is no name of a file is refused: ${String(name).replace("\0", "0")}`, () =>
+  for (const [at, [name, text]] of names.entries()) {
+    it.effect(`that is no name of a file is refused: number ${at}, it ${text}`, () =>
       Effect.gen(function*() {
         const { pool } = yield* make()
         const error = yield* PoolAssert.failsWith(Stream.runDrain(pool.backup(name as string)), "BackupError")

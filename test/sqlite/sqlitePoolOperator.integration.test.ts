@@ -155,6 +155,53 @@ describe("a file that is open and", () => {
       assert.isFalse(existsSync(filename))
     }))
 
+  for (const what of ["replaced", "deleted"]) {
+    it.effect(`is ${what} during a transaction ends it with a typed error at its commit`, () =>
+      Effect.gen(function*() {
+        const filename = yield* file
+        const pool = yield* make(filename)
+        const from = yield* other(filename, 7)
+        const body = Effect.gen(function*() {
+          yield* pool.sql`insert into t values (1)`
+          rmSync(filename)
+          if (what === "replaced") renameSync(from, filename)
+          yield* TestClock.adjust("1 second")
+          yield* pool.sql`insert into t values (2)`
+        })
+        const error = yield* PoolAssert.failsWith(pool.transaction(body), "TransactionLostError")
+        assert.include(error.message, `the SQLite database "${filename}" was moved, replaced or deleted`)
+        if (what === "replaced") assert.strictEqual(yield* noticing(pool.read(count)), 7)
+        else assert.isFalse(existsSync(filename))
+      }))
+  }
+
+  it.effect("is replaced during a transaction that works on the only connection ends it at its commit", () =>
+    Effect.gen(function*() {
+      const filename = yield* file
+      const sql = yield* SqliteClient.make({ filename, disableWAL: true, drainTimeout: 0 })
+      yield* sql`create table t(a)`
+      const from = yield* other(filename, 7)
+      const body = Effect.gen(function*() {
+        yield* sql`insert into t values (1)`
+        renameSync(from, filename)
+        yield* TestClock.adjust("1 second")
+      })
+      const error = yield* PoolAssert.failsWith(sql.withTransaction(body), "SqlError")
+      assert.strictEqual((error.reason.cause as Error).name, "effect-connection-pool/TransactionLostError")
+      assert.include(error.message, `the SQLite database "${filename}" was moved, replaced or deleted`)
+    }))
+
+  it.effect("is replaced by a folder says so, to who reads and to who writes", () =>
+    Effect.gen(function*() {
+      const filename = yield* file
+      const pool = yield* make(filename)
+      rmSync(filename)
+      mkdirSync(filename)
+      const ofReader = yield* PoolAssert.failsWith(noticing(pool.read(count)), "ConnectError")
+      const ofWriter = yield* PoolAssert.failsWith(noticing(pool.write(insert)), "ConnectError")
+      for (const { message } of [ofReader, ofWriter]) assert.include(message, "it is a folder")
+    }))
+
   it.effect("is replaced without its log goes on with the other", () =>
     Effect.gen(function*() {
       const filename = yield* file

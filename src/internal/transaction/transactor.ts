@@ -138,7 +138,16 @@ export const make = <C, Isolation extends string, E, Own extends object>(
     level.end()
     if (refusal !== undefined) return run.fail(refusal)
     const failed = (cause: SqlError) =>
-      Effect.andThen(undoing, run.fail(new TransactionCommitError({ pool: name, depth, cause })))
+      Effect.andThen(
+        undoing,
+        Effect.suspend(() => {
+          // The driver may have taken the connection away instead of sending the statement.
+          const reason = transaction.database.reasonOfLoss?.(transaction.connection)
+          if (reason === undefined) return run.fail(new TransactionCommitError({ pool: name, depth, cause }))
+          transaction.lose(undefined, undefined, reason)
+          return run.fail(transaction.lost!)
+        })
+      )
     const ended = Effect.catch(last, (cause) =>
       isUnknown(cause)
         ? Effect.andThen(

@@ -70,7 +70,7 @@ export const make = Effect.fnUntraced(function*(
   decorate?: Client.Decorate
 ): Effect.fn.Return<Pools, PoolConfigError | ConnectError<SqlError>, Scope.Scope> {
   const id = nextId++
-  const sides = yield* open(settings)
+  const { watched, ...sides } = yield* open(settings)
   const held = Context.Service<Held, Held>(`effect-connection-pool/sqlite/held/${id}`)
   const { readers, writer } = sides
   const acquireReader: Pools["acquireReader"] = (options) =>
@@ -86,6 +86,7 @@ export const make = Effect.fnUntraced(function*(
     decorate,
     isReadOnly: settings.connection.isReadOnly,
     heldBy: settings.connection.isMemory ? (fiber) => Context.getOrUndefined(fiber.context, held) : undefined,
+    look: watched && (() => watched.look()),
     ...settings.client
   }).pipe(Effect.provideService(Reactivity.Reactivity, yield* reactivity))
   yield* Effect.addFinalizer(() => client.close)
@@ -111,7 +112,7 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
       min: 1,
       max: 1
     })
-    return { writer: pool, readers: pool, file: undefined }
+    return { writer: pool, readers: pool, file: undefined, watched: file }
   }
   if (settings.connection.isMemory) {
     const pool = yield* ConnectionPool.make({
@@ -124,7 +125,7 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
     })
     // The data would be gone with its connection.
     const kept: Pool = { ...pool, invalidate: () => Effect.succeed(false), recycle: Effect.succeed(0) }
-    return { writer: kept, readers: kept, file: undefined }
+    return { writer: kept, readers: kept, file: undefined, watched: undefined }
   }
   const file = new SharedFile(settings, yield* Effect.context<never>())
   yield* Effect.addFinalizer(() => Effect.sync(() => file.pins.stop()))
@@ -137,7 +138,7 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
       max: settings.readers,
       idleTimeout: settings.idleTimeout
     })
-    return { writer: pool, readers: pool, file }
+    return { writer: pool, readers: pool, file, watched: file }
   }
   const writer = yield* ConnectionPool.make({
     ...unasked,
@@ -154,7 +155,7 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
     max: settings.readers,
     idleTimeout: settings.idleTimeout
   })
-  return { writer, readers, file }
+  return { writer, readers, file, watched: file }
 })
 
 /** Opens the database once: another connection would have another database, and an empty one. */

@@ -66,6 +66,8 @@ export interface Options {
   readonly decorate?: Decorate | undefined
   /** The connection that a fiber has already, where there is no other: in memory. */
   readonly heldBy?: HeldBy | undefined
+  /** Looks at the file before a transaction that may write commits. */
+  readonly look?: (() => void) | undefined
   readonly spanAttributes?: Readonly<Record<string, unknown>> | undefined
   /** Names of columns as they are to appear in rows. */
   readonly transformResultNames?: ((name: string) => string) | undefined
@@ -143,7 +145,13 @@ export const make = Effect.fnUntraced(
     })
     const transactor = Transactor.make({
       name: options.name,
-      dialect: Dialect.make({ name: options.name, busyTimeout, isSnapshot, isReadOnly: options.isReadOnly }),
+      dialect: Dialect.make({
+        name: options.name,
+        busyTimeout,
+        isSnapshot,
+        isReadOnly: options.isReadOnly,
+        look: options.look
+      }),
       pool: writer,
       readers: reader,
       transactionService: sql.transactionService,

@@ -23,10 +23,12 @@ export interface Settings {
   readonly isSnapshot: Context.Reference<boolean>
   /** Whether every transaction only reads. */
   readonly isReadOnly?: boolean | undefined
+  /** Looks at the file before a transaction that may write commits. Ends the leases if it is not at its place any more. */
+  readonly look?: (() => void) | undefined
 }
 
 export const make = (
-  { busyTimeout, isReadOnly = false, isSnapshot, name }: Settings
+  { busyTimeout, isReadOnly = false, isSnapshot, look, name }: Settings
 ): Dialect<Connection, Isolation, OwnOptions> => ({
   isolations: ["immediate", "deferred", "exclusive"],
   readOnlyIsolations: ["deferred"],
@@ -46,6 +48,11 @@ export const make = (
   commit: (connection) =>
     retryWhileLocked(
       attempt(connection, "commit", (handle) => {
+        if (look !== undefined && !handle.settings.isReadOnly) {
+          look()
+          // Throws if the look has ended the lease.
+          handleOf(connection, "commit")
+        }
         const before = found.get(connection)
         // In the same step: nothing that is written later gets past it.
         if (before !== undefined) refuseNew(handle, before, name)

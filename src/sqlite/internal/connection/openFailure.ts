@@ -19,6 +19,8 @@ export const openFailure = (settings: Settings, thrown: unknown): SqlError => {
 }
 
 const explain = (settings: Settings, code: number): string => {
+  // SQLite opens a folder to read, and fails with a code of the disk at its first read.
+  if (lookAt(settings.filename)?.isDirectory() === true) return "it is a folder"
   if (isLock(code)) {
     return `another connection has had a lock on it for all of busyTimeout, ${settings.busyTimeout} ms`
   }
@@ -49,9 +51,7 @@ const explainReadOnly = ({ filename, isReadOnly }: Settings): string => {
 }
 
 const explainCannotOpen = ({ filename, isReadOnly }: Settings): string => {
-  const file = lookAt(filename)
-  if (file?.isDirectory() === true) return "it is a folder"
-  if (file !== undefined) {
+  if (lookAt(filename) !== undefined) {
     const wanted = isReadOnly ? constants.R_OK : constants.R_OK | constants.W_OK
     return isAllowed(filename, wanted) ? "it cannot be opened" : "this process may not open the file"
   }

@@ -2,6 +2,7 @@
 import { Cause, Effect, Exit, Option, Queue, Stream } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import { renameSync } from "node:fs"
+import { show } from "../../../internal/options/rules.ts"
 import { LeaseExpiredError, PoolClosedError, type PoolError } from "../../../PoolError.ts"
 import { BackupError } from "../../SqlitePoolError.ts"
 import { handleOf, pinOf } from "../connection/leased.ts"
@@ -51,7 +52,7 @@ const copyTo = Effect.fnUntraced(function*(
   const fail = (target: string) => (cause: unknown) => new BackupError({ pool: sides.settings.name, target, cause })
   const { filename: database, isMemory } = sides.settings.connection
   const own = isMemory ? undefined : database
-  const named = fail(String(filename))
+  const named = fail(typeof filename === "string" ? filename : show(filename))
   const pagesAtATime = yield* Effect.fromResult(resolveBackup(sides.settings.name, options))
   const target = yield* Effect.try({ try: () => Target.targetOf(filename, own), catch: named })
   const failed = fail(target)

@@ -178,6 +178,12 @@ export class SharedFile {
     })
   }
 
+  /** Leaves the file if it, or what belongs to it, is not what was opened. Looks at most every 50 ms. */
+  look(): void {
+    const problem = this.file.recentProblem(this.pins.now())
+    if (problem !== undefined) this.#leave(problem)
+  }
+
   /** Throws if the file, or what belongs to it, is not what was opened. */
   #look(now: number): void {
     const problem = this.file.recentProblem(now)
