@@ -81,7 +81,8 @@ export interface ConnectionFactory<in out C, in out E = never, out R = never> {
   /**
    * Whether another attempt may succeed where this one failed: a refused connection, a locked file. The pool then
    * tries again, with growing pauses, for as long as somebody waits or `min` is not reached. Any other failure goes
-   * at once to the callers that no live connection can serve. Default: no failure is transient.
+   * at once to the callers that no live connection can serve; from the second such failure in a row on, also to those who
+   * ask before the backoff is over, without another attempt. Default: no failure is transient.
    */
   readonly isTransient?: ((error: E) => boolean) | undefined
 }

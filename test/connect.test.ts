@@ -92,6 +92,8 @@ describe("connecting", () => {
         const error = yield* PoolAssert.failsWith(pool.use(() => Effect.void), "ConnectError")
         assert.deepStrictEqual(error.reason, { _tag: "ConnectFailed", error: "the second step failed" })
         assert.deepStrictEqual([opened, closed], [attempt, attempt])
+        // Until then, callers get the last answer without another attempt.
+        yield* TestClock.adjust("2 seconds")
       }
       failing = false
       assert.strictEqual(yield* pool.use((connection) => Effect.succeed(connection)), 5)

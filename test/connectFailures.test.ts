@@ -55,11 +55,15 @@ describe("a connect that fails for good", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("is one attempt for each caller who asks, and none of them costs a slot", () =>
+  it.effect("is one attempt for each caller who asks after the backoff, and none of them costs a slot", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 2 })
       yield* faulty.connect.fail(19)
-      yield* Effect.retry(pool.use((connection) => connection.run), { times: 20 })
+      for (let caller = 0; caller < 19; caller++) {
+        yield* PoolAssert.failsWith(pool.use((connection) => connection.run), "ConnectError")
+        yield* TestClock.adjust("2 seconds")
+      }
+      yield* pool.use((connection) => connection.run)
       assert.strictEqual((yield* faulty.counters).attempts, 20)
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))

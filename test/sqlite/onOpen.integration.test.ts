@@ -197,6 +197,8 @@ describe("onOpen", () => {
       assert.include(["ConnectError", "AcquireTimeoutError"], error._tag)
       assert.include(error.message, "onOpen failed: \"ill\"")
       isWell = true
+      // Until the backoff is over, callers get the last answer.
+      yield* TestClock.adjust("2 seconds")
       const next = yield* Effect.forkChild(pool.write(() => Effect.succeed("well")))
       yield* settle
       yield* TestClock.adjust("10 seconds")

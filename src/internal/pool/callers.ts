@@ -186,9 +186,9 @@ export class Callers<C, E> {
     const work = this.#work
     const refusal = Refusals.refusal(state, lease, now)
     if (refusal !== undefined) {
-      Line.turnAway(state, lease)
+      Line.turnAway(state, lease, refusal)
       work.attend()
-      return Effect.fail(refusal)
+      return Effect.fail(refusal as PoolError<E>)
     }
     const waiter = new FiberWaiter<C, E, A, X, R>(lease)
     Line.join(state, waiter, now)

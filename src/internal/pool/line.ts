@@ -20,9 +20,10 @@ export const join = <C>(state: State<C>, waiter: Waiter<C>, now: number): void =
 }
 
 /** The caller is not let into the line. */
-export const turnAway = <C>(state: State<C>, lease: Lease<C>): void => {
+export const turnAway = <C>(state: State<C>, lease: Lease<C>, error: PoolError<unknown>): void => {
   lease.stage = "refused"
-  state.counters.refused++
+  if (error._tag === "ConnectError") state.counters.connectErrors++
+  else state.counters.refused++
 }
 
 /**

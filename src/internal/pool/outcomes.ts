@@ -83,14 +83,28 @@ export const connectFailed = <C>(
   noteAttempt(state, entry, false, now)
   const waiting = Array.from(LinkedList.members(state.waiters))
   const isFinal = !isTransient(state, reason)
+  state.isFinal = isFinal
+  state.retryAt = state.refillAt
   if (isFinal && !hasLive(state)) {
-    // Whoever asks next finds out for itself.
-    state.retryAt = -Infinity
+    // One failure may be chance: the next caller finds out at once.
+    if (state.failures < failuresBelieved) state.retryAt = -Infinity
     return waiting
   }
-  state.retryAt = state.refillAt
   return isFinal ? waiting.filter((waiter) => holdsAllLive(state, waiter.lease)) : []
 }
+
+/**
+ * Why another attempt for this caller is pointless, if it is: connecting has failed for good more than once, the backoff
+ * after that is not over, and no connection is left to serve the caller. So a thousand callers cost no more attempts than
+ * one. The first caller after the backoff causes the next attempt.
+ */
+export const lastAnswer = <C>(state: State<C>, lease: Lease<C>, now: number): ConnectFailure<unknown> | undefined => {
+  if (!state.isFinal || state.failures < failuresBelieved || now >= state.retryAt || state.paused) return undefined
+  return state.connecting.length === 0 && holdsAllLive(state, lease) ? state.lastFailure : undefined
+}
+
+/** Rounds of attempts that failed for good in a row before callers get the last answer without another attempt. */
+const failuresBelieved = 2
 
 /** Whether an attempt that failed for this reason may succeed if it is made again. */
 export const isTransient = <C>(state: State<C>, reason: ConnectFailure<unknown>): boolean =>

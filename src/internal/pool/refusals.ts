@@ -1,6 +1,7 @@
 /** Which callers are refused, and with which error. */
 import {
   AcquireTimeoutError,
+  ConnectError,
   failureCause,
   type Holder,
   type Occupancy,
@@ -11,6 +12,7 @@ import {
 } from "../../PoolError.ts"
 import * as PoolEvent from "../../PoolEvent.ts"
 import * as Line from "./line.ts"
+import * as Outcomes from "./outcomes.ts"
 import * as State from "./state.ts"
 import * as View from "./view.ts"
 
@@ -18,13 +20,19 @@ export const closedError = <C>({ phase, settings }: State.State<C>): PoolClosedE
   new PoolClosedError({ pool: settings.name, phase: phase === "closed" ? "closed" : "shutting down" })
 
 /** Why the caller may not join the line, if it may not. */
-export const refusal = <C>(state: State.State<C>, lease: State.Lease<C>, now: number): PoolError<never> | undefined => {
+export const refusal = <C>(
+  state: State.State<C>,
+  lease: State.Lease<C>,
+  now: number
+): PoolError<unknown> | undefined => {
   const { maxWaiting, name: pool } = state.settings
   if (state.phase !== "open") return closedError(state)
   Line.endLostBeforeWait(state, now)
   if (Line.isSelfDeadlock(state, lease)) {
     return new SelfDeadlockError({ pool, fiber: lease.fiber.id, occupancy: View.occupancy(state) })
   }
+  const reason = Outcomes.lastAnswer(state, lease, now)
+  if (reason !== undefined) return new ConnectError({ pool, attempts: Math.max(state.failedAttempts, 1), reason })
   if (state.waiters.length >= maxWaiting) {
     State.report(state, PoolEvent.Refused({ fiber: lease.fiber.id, waiting: state.waiters.length }))
     return new QueueFullError({ pool, maxWaiting, occupancy: View.occupancy(state) })

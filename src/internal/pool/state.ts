@@ -237,6 +237,8 @@ export class State<C> {
   /** Whether a connection was found broken, and none was opened since: perhaps the database is away. */
   isDoubtful = false
   lastFailure: ConnectFailure<unknown> | undefined = undefined
+  /** Whether the last attempt failed for good. */
+  isFinal = false
   /** The first attempt of the next round: those before it ran beside one that has failed. */
   nextRound = 0
   /** While it probes: no attempt for callers before the first of these, none for `min` before the second. */
