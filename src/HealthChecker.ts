@@ -15,6 +15,7 @@ import {
   Exit,
   Layer,
   Metric,
+  Predicate,
   PubSub,
   Schedule,
   type Scope,
@@ -29,7 +30,7 @@ import { unless } from "./internal/options/problems.ts"
 import * as Options from "./internal/options/rules.ts"
 import * as Door from "./internal/pool/door.ts"
 import { combine, isSame, judge, type Judgement } from "./internal/pool/health.ts"
-import type { PoolConfigError } from "./PoolError.ts"
+import type { ConfigProblem, PoolConfigError } from "./PoolError.ts"
 import * as PoolEvent from "./PoolEvent.ts"
 import * as PoolMetrics from "./PoolMetrics.ts"
 
@@ -132,8 +133,8 @@ export const make = Effect.fnUntraced(function*(
   pool: Watched,
   options: HealthOptions = {}
 ): Effect.fn.Return<HealthChecker, PoolConfigError, Scope.Scope> {
-  const { name } = pool
   const settings = yield* Effect.fromResult(resolve(pool, options))
+  const { name } = pool
   const schedule = settings.schedule as HealthOptions["schedule"]
   const scope = yield* Effect.scope
   const changes = yield* PubSub.sliding<Take.Take<HealthReport>>({ capacity: 16, replay: 1 })
@@ -240,14 +241,29 @@ const watchSides = ({ name, sides }: Sides, settings: Settings): Watch => {
 
 const resolve = (pool: Watched, options: HealthOptions) => {
   const { checked, problems } = Options.check(healthTable, options)
-  if ("sides" in pool && Object.keys(pool.sides).length === 0) {
-    problems.push(Options.problem("sides", pool.sides, "a record with at least one pool"))
-  }
-  const pools = "sides" in pool ? Object.values(pool.sides) : [pool]
-  if (pools.some((pool) => Door.of(pool) === undefined)) {
-    problems.push(Options.problem("pool", pool, "a ConnectionPool, or a record of several"))
-  }
-  return unless(pool.name, problems, checked)
+  const problem = problemOf(pool)
+  if (problem !== undefined) problems.push(problem)
+  return unless(nameOf(pool), problems, checked)
+}
+
+/** Why this cannot be watched, if it cannot. */
+const problemOf = (pool: unknown): ConfigProblem | undefined => {
+  const noPool = Options.problem("pool", pool, "a ConnectionPool, or a record of several")
+  if (!Predicate.isObject(pool)) return noPool
+  if (!("sides" in pool)) return Door.of(pool) === undefined ? noPool : undefined
+  const { sides } = pool
+  const pools = Predicate.isObject(sides) ? Object.values(sides) : []
+  if (pools.length === 0) return Options.problem("sides", sides, "a record with at least one pool")
+  if (pools.some((side) => !Predicate.isObject(side) || Door.of(side) === undefined)) return noPool
+  return Predicate.hasProperty(pool, "name") && Predicate.isString(pool.name)
+    ? undefined
+    : Options.problem("name", (pool as { readonly name?: unknown }).name, "text that is not empty")
+}
+
+/** The name of what is to be watched, if it has one. */
+const nameOf = (pool: unknown): string => {
+  const name = Predicate.hasProperty(pool, "name") ? pool.name : undefined
+  return Predicate.isString(name) ? name : "pool"
 }
 
 /** A service that is a checker: the class that `Service` makes. */

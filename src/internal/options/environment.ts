@@ -1,15 +1,28 @@
 /** Options from the environment, or from wherever else a `ConfigProvider` has them. */
 import { Config, Effect, Option, Predicate, Result, Schema, SchemaIssue } from "effect"
-import { type Checked, checkValues, type Naming, nothingRead, type Rule, type Rules, type Table } from "./rules.ts"
+import {
+  type Checked,
+  checkValues,
+  type Naming,
+  nothingRead,
+  type Rule,
+  type Rules,
+  show,
+  type Table
+} from "./rules.ts"
 
 /**
- * The options, `maxWaiting` as `MAX_WAITING` under the prefix. What is not set is left out. All variables that cannot be
+ * The options, `maxWaiting` as `MAX_WAITING` under the prefix. An empty prefix is none. Throws a `TypeError` if the prefix is no text. What is not set is left out. All variables that cannot be
  * are in one error. Two that contradict each other are an error if both are set; else the other may be given in code.
  */
 export const fromEnvironment = <R extends Rules>(
   table: Table<R>,
-  prefix: string | undefined
+  given: string | undefined
 ): Config.Config<Partial<Checked<R>>> => {
+  if (given !== undefined && typeof given !== "string") {
+    throw new TypeError(`the prefix of the variables is ${show(given)}, but must be text`)
+  }
+  const prefix = given === "" ? undefined : given
   const variables: Record<string, Config.Config<Result.Result<Option.Option<string>, string>>> = {}
   for (const [field, rule] of Object.entries<Rule>(table.rules)) {
     if (rule.kind !== "value") variables[field] = textOf(variable(field))

@@ -1,8 +1,9 @@
 /** The options of a pool, of its operations, and what they come to. */
-import { Effect, type Result } from "effect"
-import type { PoolConfigError } from "../../PoolError.ts"
+import { Effect, Predicate, type Result } from "effect"
+import type { ConnectionFactory } from "../../ConnectionFactory.ts"
+import type { ConfigProblem, PoolConfigError } from "../../PoolError.ts"
 import { unless } from "./problems.ts"
-import { check, table } from "./rules.ts"
+import { check, problem, table } from "./rules.ts"
 import type { RoundSettings, Settings } from "./settings.ts"
 
 export const poolTable = table({
@@ -62,9 +63,33 @@ const madeOf = table({
   }
 }, [...poolTable.relations, withValidate("keepalive"), withValidate("validateAfterIdle")])
 
+/** The functions that a factory may have. */
+const functionsOfFactory = [
+  "isAlive",
+  "validate",
+  "reset",
+  "needsReset",
+  "isInTransaction",
+  "beginLease",
+  "endLease",
+  "judge",
+  "isTransient"
+] satisfies ReadonlyArray<Exclude<keyof ConnectionFactory<unknown>, "connect">>
+
+/** Which parts of a factory are no functions. Undefined ones are not given. */
+const problemsOfFactory = (factory: unknown): ReadonlyArray<ConfigProblem> => {
+  if (!Predicate.isObject(factory)) return []
+  const parts = factory as Partial<ConnectionFactory<unknown>>
+  return functionsOfFactory.flatMap((part) => {
+    const given: unknown = parts[part]
+    return given === undefined || Predicate.isFunction(given) ? [] : [problem(`factory.${part}`, given, "a function")]
+  })
+}
+
 /** Checks what a pool is made of, and turns its options into the numbers that it works with. */
 export const resolve = (options: unknown): Result.Result<Settings, PoolConfigError> => {
   const { checked, problems } = check(madeOf, options)
+  problems.push(...problemsOfFactory(checked.factory))
   const { lifetimeJitter, max, maxConnecting, maxUses, maxWaiting, metrics, min, name, start } = checked
   return unless(name, problems, {
     name,

@@ -42,6 +42,9 @@ const { acquireTimeout, closeTimeout, drainTimeout, idleTimeout, leakThreshold, 
 
 const isFunction = { kind: "value", accepts: Predicate.isFunction, mustBe: "a function from name to name" } as const
 
+/** Whether the entries of an object are what it holds. Those of a date, a map or an error are not. */
+const isRecord = (value: unknown): boolean => Object.prototype.toString.call(value) === "[object Object]"
+
 /** The options of a SQLite pool. */
 export const sqlitePoolTable = table({
   ...ofConnections,
@@ -58,7 +61,7 @@ export const sqlitePoolTable = table({
   maxReadAge: { kind: "duration", default: "5 minutes" },
   transformResultNames: isFunction,
   transformQueryNames: isFunction,
-  spanAttributes: { kind: "value", accepts: Predicate.isObject, mustBe: "a record" }
+  spanAttributes: { kind: "value", accepts: isRecord, mustBe: "a record" }
 })
 
 /** Checks the options, all of them. */
