@@ -40,8 +40,9 @@ describe("a part of a factory that is no function is refused, and nothing is ope
   }
 })
 
+const message = (shown: string) => `pool is ${shown}, but must be a ConnectionPool, or a record of several`
+
 describe("what a health checker cannot watch is refused", () => {
-  const message = (shown: string) => `pool is ${shown}, but must be a ConnectionPool, or a record of several`
   const cases: ReadonlyArray<readonly [unknown, string]> = [
     [undefined, message("undefined")],
     [null, message("null")],
