@@ -85,6 +85,27 @@ describe("a transaction begun by a statement", () => {
       assert.deepStrictEqual(yield* Fiber.join(transaction), ["Ada", "Bob"])
     }))
 
+  it.effect("is not waited for by the fiber that has begun it: that fails at once, and says what to do", () =>
+    Effect.gen(function*() {
+      const sql = yield* open({ acquireTimeout: "1 minute" })
+      yield* sql`begin`
+      const ways = [
+        sql.withTransaction(Effect.die("must not run")),
+        Effect.scoped(sql.reserve),
+        Effect.scoped(sql.safe.reserve)
+      ]
+      for (const way of ways) {
+        // Its clock stands still, so a wait would never end.
+        const said = yield* Effect.catchTag(way, "SqlError", (error) => Effect.succeed(error.message))
+        assert.include(said, "would wait for itself: commit or roll it back first")
+      }
+      // The transaction goes on.
+      yield* sql`insert into person(name) values ('Ada')`
+      yield* sql`commit`
+      yield* sql.withTransaction(sql`insert into person(name) values ('Bob')`)
+      assert.deepStrictEqual(yield* names(sql), ["Ada", "Bob"])
+    }))
+
   it.effect("is rolled back, with its connection returned, if nobody ends it before the client is closed", () =>
     Effect.gen(function*() {
       const filename = yield* file

@@ -4,17 +4,18 @@
  * From the `begin` of any fiber on, all statements that are not in a transaction of their own run in this one, as they do
  * where there is only one connection.
  */
-import { Effect, Exit, Scope } from "effect"
+import { Effect, Exit, type Fiber, Scope } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import { sqlErrorOf } from "../../internal/transaction/sqlErrorOf.ts"
 import type { BusyTimeout } from "../../sqlite/internal/client/targets.ts"
 import { mayStartLater, retryWhileLocked } from "../../sqlite/internal/connection/retryWhileLocked.ts"
 import type { SqliteConnection } from "../../sqlite/internal/contract/connection.ts"
-import { failure } from "../../sqlite/internal/errors.ts"
+import { failed, failure } from "../../sqlite/internal/errors.ts"
 import type { Pool } from "../../sqlite/internal/file/sides.ts"
 
-/** A transaction that was begun, and the scope of its lease. */
+/** A transaction that was begun, by which fiber, and the scope of its lease. */
 interface OpenTransaction {
+  readonly fiber: Fiber.Fiber<unknown, unknown>
   readonly connection: SqliteConnection
   readonly scope: Scope.Closeable
 }
@@ -36,12 +37,27 @@ export class ManualTransaction {
     return this.#open?.connection
   }
 
+  /**
+   * The error for a fiber that asks for the connection that writes while the transaction is open that it has begun itself.
+   * The fiber would wait for its own `commit`.
+   */
+  selfDeadlock(fiber: Fiber.Fiber<unknown, unknown>): SqlError | undefined {
+    const open = this.#open
+    // SQLite may have ended it by itself.
+    if (open === undefined || open.fiber !== fiber || !isTransaction(open.connection)) return undefined
+    return failed(
+      "transaction",
+      "this fiber has begun a transaction with a statement, and would wait for itself: " +
+        "commit or roll it back first, or begin it with withTransaction, which may be nested"
+    )
+  }
+
   /** Runs a statement in the transaction that is open; if none is, on a connection that is kept if it begins one. */
-  run<A>(step: (connection: SqliteConnection) => A): Effect.Effect<A, SqlError> {
+  run<A>(fiber: Fiber.Fiber<unknown, unknown>, step: (connection: SqliteConnection) => A): Effect.Effect<A, SqlError> {
     return Effect.uninterruptibleMask((restore) =>
       Effect.suspend(() => {
         const open = this.#open
-        return open === undefined ? this.#begin(step, restore) : this.#settled(open, once(open, step))
+        return open === undefined ? this.#begin(fiber, step, restore) : this.#settled(open, once(open, step))
       })
     )
   }
@@ -53,7 +69,11 @@ export class ManualTransaction {
     return open === undefined ? Effect.void : Scope.close(open.scope, Exit.void)
   })
 
-  #begin<A>(step: (connection: SqliteConnection) => A, restore: Restore): Effect.Effect<A, SqlError> {
+  #begin<A>(
+    fiber: Fiber.Fiber<unknown, unknown>,
+    step: (connection: SqliteConnection) => A,
+    restore: Restore
+  ): Effect.Effect<A, SqlError> {
     return Effect.flatMap(
       Scope.make(),
       (scope) =>
@@ -64,7 +84,7 @@ export class ManualTransaction {
               Effect.mapError(Effect.failCause(cause), sqlErrorOf)
             ),
           onSuccess: (connection) => {
-            const open = { connection, scope }
+            const open = { connection, fiber, scope }
             return this.#settled(
               open,
               retryWhileLocked(once(open, step), this.#timeout.millis, { isWorthwhile: mayStartLater, restore })

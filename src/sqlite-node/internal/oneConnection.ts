@@ -30,6 +30,7 @@ export const oneConnection = (lasting: Lasting): Decorate => ({ reader, writer }
     busyTimeout: timeout,
     outside: (target) => withBusyTimeout(new OneConnection(target, manual, lasting, reader), timeout),
     inside: (target) => withBusyTimeout(target, timeout),
+    selfDeadlock: (fiber) => manual.selfDeadlock(fiber),
     close: manual.close
   }
 }
@@ -54,7 +55,7 @@ class OneConnection implements Target {
   ): Effect.Effect<Results[W], SqlError> {
     if (query.text.kind === "control" || this.#manual.connection !== undefined) {
       const bigInts = bigIntsOf(fiber)
-      return this.#manual.run((connection) => execute(connection, query, way, bigInts, true))
+      return this.#manual.run(fiber, (connection) => execute(connection, query, way, bigInts, true))
     }
     return this.#lasting.isStale
       ? Effect.flatMap(this.#renew, () => this.run(fiber, query, way))

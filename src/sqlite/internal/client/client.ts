@@ -34,6 +34,8 @@ export interface Decoration {
   readonly outside: (target: Target) => Target
   /** Decorates the target of statements inside one transaction. */
   readonly inside: (target: Target) => Target
+  /** Why a fiber could wait only for itself if it took the connection that writes, if so. */
+  readonly selfDeadlock: (fiber: Fiber.Fiber<unknown, unknown>) => SqlError | undefined
   /** Ends transactions that statements have left open. Runs before the pools are closed. */
   readonly close: Effect.Effect<void>
 }
@@ -48,6 +50,7 @@ const undecorated: Decorate = (_, millis) => ({
   busyTimeout: { millis },
   outside: (target) => target,
   inside: (target) => target,
+  selfDeadlock: () => undefined,
   close: Effect.void
 })
 
@@ -100,10 +103,15 @@ export const make = Effect.fnUntraced(
     const { busyTimeout } = decoration
     const outside = decoration.outside(new Routed({ writer, reader, busyTimeout, heldBy }))
     const connection = toConnection(outside, texts)
-    const reserved = Effect.mapBoth(writer.acquire(), {
+    const unlessSelfDeadlock = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
+      Effect.withFiber<A, E | SqlError, R>((fiber) => {
+        const error = decoration.selfDeadlock(fiber)
+        return error === undefined ? effect : Effect.fail(error)
+      })
+    const reserved = unlessSelfDeadlock(Effect.mapBoth(writer.acquire(), {
       onFailure: sqlErrorOf,
       onSuccess: (connection) => toConnection(new Reserved(connection), texts)
-    })
+    }))
     const compiler = Statement.makeCompilerSqlite(options.transformQueryNames)
     const transformRows = options.transformResultNames &&
       Statement.defaultTransforms(options.transformResultNames).array
@@ -158,8 +166,11 @@ export const make = Effect.fnUntraced(
       toSql: (transaction) => toConnection(decoration.inside(new InTransaction(transaction)), texts),
       spanAttributes
     })
+    const withTransaction: SqlClient.SqlClient["withTransaction"] = options.decorate === undefined
+      ? transactor.withTransaction
+      : (effect) => unlessSelfDeadlock(transactor.withTransaction(effect))
     // In place: the client refers to itself, and copies of it are made from it.
-    Object.assign(sql, { safe: sql, withTransaction: transactor.withTransaction })
+    Object.assign(sql, { safe: sql, withTransaction })
     const connectionInTransaction = (fiber: Fiber.Fiber<unknown, unknown>) => {
       const transaction = transactor.connectionOf(fiber)
       return transaction && new SqliteTransactionConnection(transaction, texts)
