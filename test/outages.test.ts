@@ -186,6 +186,8 @@ describe("a probe", () => {
       yield* faulty.connect.fail()
       yield* TestClock.adjust("100 millis")
       for (const error of yield* Fiber.join(callers)) assert.strictEqual(error.reason._tag, "ConnectFailed")
+      // Until the backoff is over, callers get the last answer.
+      yield* TestClock.adjust("2 seconds")
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 })
