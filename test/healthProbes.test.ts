@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
-import { make, type Pool, settle, shape } from "./support/pools.ts"
+import { borrow, make, type Pool, settle, shape } from "./support/pools.ts"
 
 /** What can happen to a connection while a check asks it, and the reason for which it leaves if it answers well. */
 const meanwhile: Record<string, readonly [happens: (pool: Pool) => Effect.Effect<unknown>, reason: Reason]> = {
@@ -93,5 +93,35 @@ describe("a check that waits for an attempt to connect", () => {
       yield* settle
       assert.strictEqual((yield* Fiber.join(check)).connected, true)
       yield* Fiber.awaitAll(callers)
+    }))
+
+  it.effect("waits in a full pool until a connection has closed, and an attempt can be made", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 1 })
+      yield* faulty.disconnect.hold
+      yield* pool.use((connection) => pool.invalidate(connection))
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { closing: 1 })
+      const check = yield* Effect.forkChild(pool.check())
+      yield* settle
+      assert.isUndefined(check.pollUnsafe())
+      yield* faulty.disconnect.open
+      yield* settle
+      assert.strictEqual((yield* Fiber.join(check)).connected, true)
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+})
+
+describe("a lease that is out for less than leakThreshold", () => {
+  it.effect("is not reported when the pool is looked after for another reason", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ max: 2, idleTimeout: "10 seconds", leakThreshold: "1 minute" })
+      yield* TestClock.adjust("1 second")
+      yield* pool.use(() => pool.use(() => Effect.void))
+      yield* borrow(pool)
+      yield* TestClock.adjust("59 seconds")
+      assert.strictEqual((yield* pool.stats).leaks, 0)
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual((yield* pool.stats).leaks, 1)
     }))
 })

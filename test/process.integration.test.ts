@@ -32,6 +32,10 @@ describe("a process with a pool", () => {
     assert.strictEqual(await run("awaited"), "AcquireTimeoutError")
   }, 40_000)
 
+  it("stays until a connection that is closing has closed", async () => {
+    assert.strictEqual(await run("closing"), "closed")
+  }, 40_000)
+
   it("has one timer for a thousand deadlines, however they differ", async () => {
     assert.strictEqual(await run("deadlines"), "1000 waiting, 1 timer; 1000 timed out, 0 timers")
   }, 40_000)

@@ -205,4 +205,14 @@ describe("attempts to connect that end in another order than they began", () => 
     Outcomes.connected(state, first!, "first", 1001)
     assert.strictEqual(state.waiters.length, 0)
   })
+
+  it("has nothing to look after once it is closed", () => {
+    const state = make({ max: 1, min: 1, idleTimeout: "10 seconds" })
+    Lending.settle(state, 0)
+    perform(state, 0)
+    assert.isBelow(Upkeep.nextDue(state, () => 0), Infinity)
+    Operator.drain(state)
+    perform(state, 0)
+    assert.strictEqual(Upkeep.nextDue(state, () => 0), Infinity)
+  })
 })
