@@ -494,3 +494,28 @@ describe("a service", () => {
       assert.strictEqual(yield* Effect.provide(again, SqlitePool.layer({ filename })), 2)
     }))
 })
+
+describe("a synchronous function of a pool", () => {
+  it.effect("that returns an Effect is a defect that says what to use, for nothing would run it", () =>
+    Effect.gen(function*() {
+      for (const filename of [yield* file, ":memory:"]) {
+        const pool = yield* SqlitePool.make({ filename, drainTimeout: 0 })
+        yield* pool.write((connection) => connection.exec("create table t(a)"))
+        const ways: ReadonlyArray<readonly [Effect.Effect<unknown, unknown>, RegExp]> = [
+          [
+            pool.writeSync((connection) => connection.run("insert into t values (1)")),
+            /writeSync returned an Effect.*use write/
+          ],
+          [pool.readSync((reader) => reader.query("select * from t")), /readSync returned an Effect.*use read/]
+        ]
+        for (const [way, message] of ways) {
+          for (const run of [way, pool.transaction(way)]) {
+            const exit = yield* Effect.exit(run)
+            assert.isTrue(Exit.isFailure(exit) && Cause.hasDies(exit.cause))
+            assert.match(Exit.isFailure(exit) ? String(Cause.squash(exit.cause)) : "", message)
+          }
+        }
+        assert.deepStrictEqual(yield* pool.readSync((reader) => reader.valuesUnsafe("select count(*) from t")), [[0]])
+      }
+    }))
+})

@@ -68,8 +68,9 @@ const fromPools = (pools: Pools.Pools): SqlitePool => {
     readSync: (f, options) =>
       Effect.withFiber((fiber) => {
         const reader = Pools.readerOf(pools, fiber)
-        if (reader === undefined) return useSync(f, options)
-        return invalid(options) ?? Effect.try({ try: () => f(reader), catch: failure })
+        const body = synchronous("read", f)
+        if (reader === undefined) return useSync(body, options)
+        return invalid(options) ?? Effect.try({ try: () => body(reader), catch: failure })
       }),
     write: (f, options) =>
       Effect.withFiber((fiber) => {
@@ -84,8 +85,9 @@ const fromPools = (pools: Pools.Pools): SqlitePool => {
     writeSync: (f, options) =>
       Effect.withFiber((fiber) => {
         const connection = Pools.writerOf(pools, fiber)
-        if (connection === undefined) return writer.useSync({ try: f, catch: failure }, options)
-        return invalid(options) ?? Effect.try({ try: () => f(connection), catch: failure })
+        const body = synchronous("write", f)
+        if (connection === undefined) return writer.useSync({ try: body, catch: failure }, options)
+        return invalid(options) ?? Effect.try({ try: () => body(connection), catch: failure })
       }),
     transaction: <A, E, R>(effect: Effect.Effect<A, E, R>, options?: TransactionOptions | RebuildOptions) => {
       const transaction = client.transactor.transaction(effect, options)
@@ -140,3 +142,13 @@ const violationsBehind = <E>(error: E): E | ForeignKeysViolatedError =>
   error instanceof TransactionCommitError && error.cause.reason.cause instanceof ForeignKeysViolatedError
     ? error.cause.reason.cause
     : error
+
+/** A function given to `readSync` or `writeSync`. An Effect that it returned would never run, so that is a defect. */
+const synchronous = <C, A>(way: "read" | "write", f: (connection: C) => A) => (connection: C): A => {
+  const result = f(connection)
+  if (!Effect.isEffect(result)) return result
+  throw new TypeError(
+    `the function given to ${way}Sync returned an Effect, which did not run: use ${way}, ` +
+      "or an operation whose name ends in Unsafe"
+  )
+}
