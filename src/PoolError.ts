@@ -144,7 +144,7 @@ export class SelfDeadlockError extends Schema.TaggedError<SelfDeadlockError>(
     const { inUse } = this.occupancy
     const held = inUse === 1 ? "the only connection" : `all ${inUse} connections`
     return `pool "${this.pool}": fiber ${this.fiber} holds ${held} and asked for another, so it would wait for itself: ` +
-      `use the connection it has, return one first, or raise max (${this.occupancy.max})`
+      `use the connection it has (a transaction shares it with all that runs inside), return one first, or raise max (${this.occupancy.max})`
   }
 }
 
@@ -256,7 +256,7 @@ export class LeaseExpiredError extends Schema.TaggedError<LeaseExpiredError>(
     const of = this.pool === undefined ? "" : ` of pool "${this.pool}"`
     const why = this.reason ?? "its use or its scope is over, or the pool was shut down"
     return `${this.operation}: the lease on this connection${of} has ended (${why}): use a connection only inside the ` +
-      "body of use, or until the scope of acquire closes, and ask for another after that"
+      "body that it was given to, or until the scope of its acquire closes, and ask for another after that"
   }
 }
 

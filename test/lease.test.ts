@@ -131,7 +131,7 @@ describe("a connection after its lease", () => {
       assert.strictEqual(
         error.message,
         "run: the lease on this connection of pool \"pool\" has ended (its use or its scope is over, or the pool was shut " +
-          "down): use a connection only inside the body of use, or until the scope of acquire closes, and ask for " +
+          "down): use a connection only inside the body that it was given to, or until the scope of its acquire closes, and ask for " +
           "another after that"
       )
       yield* pool.use((connection) =>

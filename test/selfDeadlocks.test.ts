@@ -17,7 +17,7 @@ describe("a certain deadlock", () => {
       assert.strictEqual(
         error.message,
         `pool "orders": fiber ${fiber} holds all 2 connections and asked for another, so it would wait for itself: ` +
-          "use the connection it has, return one first, or raise max (2)"
+          "use the connection it has (a transaction shares it with all that runs inside), return one first, or raise max (2)"
       )
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
