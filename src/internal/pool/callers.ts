@@ -1,8 +1,8 @@
 /**
  * Callers and their fibers: how a lease begins, waits, is held, and ends.
  *
- * `use`, `useSync` and `acquire` each install the end of a lease before the lease begins. The other way round there is a
- * step between the two, where an interrupt, or a fiber that has run for its turn, would lose the connection.
+ * `use`, `useSync` and `acquire` install the end of a lease before the lease begins. In the other order there would be
+ * a step between the two, and an interrupt in that step would lose the connection.
  */
 import { Context, Effect, Exit, type Fiber, Scope, type Tracer } from "effect"
 import type { AcquireOptions } from "../../PoolConfig.ts"
@@ -57,14 +57,14 @@ export class Callers<C, E> {
     if (invalid !== undefined) return Effect.fail(invalid)
     const now = work.now()
     if (!mayTake || !Lending.take(state, lease, now)) {
-      // It asks once what ends its lease is installed: see `Use`. Until then it has no position in the line.
+      // The caller joins the line only after the end of its lease is installed: see `Use`.
       lease.f = (connection) => Body.sync(connection, body, onThrow)
-      // It may have found one that has to be closed.
+      // `take` may have found a connection that has to be closed.
       work.attend()
       return secured(lease)
     }
-    // All in one step, which nothing can interrupt: no finalizer is needed. Nor is another look at the clock, unless the
-    // lease is to be timed: the connection counts as idle from when it was taken.
+    // All in one step, which nothing can interrupt, so no finalizer is needed. The clock is read again only if the
+    // lease has to be timed. Otherwise the connection counts as idle from the time at which it was taken.
     const exit = Body.sync(lease.entry!.leased!, body, onThrow)
     const failure = Body.failureIn(exit)
     if (Lending.isTimed(state)) {
@@ -87,7 +87,7 @@ export class Callers<C, E> {
       const lease = new ScopedLeaseEffect<C, E>(this, fiber, options, scope)
       const invalid = lease.resolve()
       if (invalid !== undefined) return Effect.fail(invalid)
-      // All in one step: an acquire that fails leaves nothing in the scope, one that succeeds cannot be lost.
+      // All in one step: an acquire that fails adds nothing to the scope, and one that succeeds cannot be lost.
       let isSecured = false
       if (Lending.take(this.state, lease, work.now())) {
         isSecured = Runtime.addFinalizer(scope, fiber, (exit) => this.#ended(lease, exit))
@@ -108,10 +108,11 @@ export class Callers<C, E> {
       let own: Scope.Closeable | undefined
       return Effect.onExitPrimitive(
         Effect.suspend(() => {
-          // A scope of its own, so that an acquire that fails leaves nothing behind in the caller's.
+          // A scope of its own, so that an acquire that fails leaves nothing in the caller's scope.
           own = Scope.forkUnsafe(scope)
           return Effect.andThen(
-            // A caller that still waits goes on waiting, and returns what it gets at once.
+            // If the scope closes while the caller waits, the caller goes on waiting, and returns the connection at
+            // once.
             Scope.addFinalizerExit(own, (exit) => lease.stage === "held" ? this.#ended(lease, exit) : Exit.void),
             lease
           )
@@ -129,8 +130,8 @@ export class Callers<C, E> {
   }
 
   /**
-   * Ends a lease, or the attempt to get one. Calling it again does nothing. `exit` is how the effect ended that had the
-   * lease, or the scope.
+   * Ends a lease, or the wait for one. Calling it again does nothing. `exit` is the exit of the effect that had the
+   * lease, or of the scope.
    */
   end(lease: State.Lease<C>, exit?: Exit.Exit<unknown, unknown>): undefined {
     if (lease.stage === "ended") return
@@ -147,7 +148,7 @@ export class Callers<C, E> {
     return Exit.void
   }
 
-  /** Ends a lease whose fiber was dropped, and will not return it. */
+  /** Ends a lease whose fiber was dropped, and cannot return it. */
   lose(lease: State.Lease<C>): void {
     this.#work.afterQuestion(() => {
       Line.lose(this.state, lease, this.#work.now())
@@ -156,8 +157,8 @@ export class Callers<C, E> {
   }
 
   /**
-   * Takes a connection and runs what is to be done with it, or joins the line. This is the step in which a caller asks:
-   * nothing comes between that and its position in the line.
+   * Takes a connection and runs the caller's effect with it, or joins the line. Asking and joining are one step, so
+   * callers wait in the order in which they asked.
    */
   begin<A, X, R>(lease: LeaseEffect<C, E, A, X, R>): Effect.Effect<A, X | PoolError<E>, R> {
     const work = this.#work
@@ -173,7 +174,7 @@ export class Callers<C, E> {
 
   /** Continues a caller that was granted a connection. */
   goOn<A, X, R>(lease: LeaseEffect<C, E, A, X, R>): Effect.Effect<A, X | PoolError<E>, R> {
-    // A shutdown may have taken back what it was granted.
+    // A shutdown may have taken back the connection that was granted.
     if (lease.stage !== "granted") return Effect.fail(Refusals.closedError(this.state))
     Lending.hold(this.state, lease)
     const leased = lease.entry!.leased!
@@ -201,7 +202,7 @@ export class Callers<C, E> {
       work.run()
     }
     if (!Runtime.isTraced(lease.fiber)) return waiter.outcome()
-    // The span ends with the wait, before what is done with the connection.
+    // The span covers the wait only, and ends before the caller's effect begins.
     const f = lease.f!
     const wait = lease as LeaseEffect<C, E, unknown, X, R> as LeaseEffect<C, E, C, never, never>
     wait.f = Exit.succeed
@@ -261,12 +262,12 @@ class UseSync<C, E, A, X> extends Runtime.Step<A, X | PoolError<E>, never> {
 }
 
 /**
- * A lease with what is to be done under it. It is an effect, evaluated when the caller asks, and again when its wait is
- * over: so a line, which may be long, needs little else.
+ * A lease with the effect that the caller runs with the connection. It is an effect itself: it is evaluated when the
+ * caller asks, and again when its wait is over. So a long line needs few objects for each caller.
  */
 class LeaseEffect<C, E, A, X, R> extends Runtime.Step<A, X | PoolError<E>, R> implements State.Lease<C> {
   readonly callers: Callers<C, E>
-  /** What is to be done with the connection; given later where that is seldom needed. */
+  /** The effect to run with the connection. `useSync` sets it only if the caller has to wait. */
   f: ((connection: C) => Effect.Effect<A, X, R>) | undefined
   readonly fiber: Fiber.Fiber<unknown, unknown>
   readonly #given: AcquireOptions | undefined
@@ -290,7 +291,7 @@ class LeaseEffect<C, E, A, X, R> extends Runtime.Step<A, X | PoolError<E>, R> im
     this.span = Runtime.spanOf(fiber)
   }
 
-  /** Reads the options, in the step in which the caller asks. Gives the error of invalid ones. */
+  /** Reads the options in the step in which the caller asks. Returns an error if they are invalid. */
   resolve(): PoolConfigError | undefined {
     return this.#given === undefined ? undefined : this.#resolve(this.#given)
   }
@@ -302,7 +303,7 @@ class LeaseEffect<C, E, A, X, R> extends Runtime.Step<A, X | PoolError<E>, R> im
     return undefined
   }
 
-  // Not fields: there is one of these for each caller in line.
+  // Getters, not fields: a long line has one of these objects for each caller.
   get scope(): Scope.Scope | undefined {
     return undefined
   }
@@ -337,7 +338,7 @@ class ScopedLeaseEffect<C, E> extends LeaseEffect<C, E, C, never, never> {
     return this.#isOfFiber ? undefined : this.#scope
   }
 
-  /** Ends the lease should its fiber be dropped, which then closes no scope. */
+  /** Ends the lease if its fiber is dropped: such a fiber does not close its scope. */
   watch(): void {
     this.#unwatch = this.fiber.addObserver((exit) => {
       if (this.stage === "held" && Runtime.wasDropped(this.fiber, exit)) this.callers.lose(this)
@@ -350,21 +351,18 @@ class ScopedLeaseEffect<C, E> extends LeaseEffect<C, E, C, never, never> {
   }
 }
 
-/** A fiber in line. A line may be long: while it waits, this holds no closure but the fiber's own. */
+/** A fiber in line. Lines may be long, so it makes no closure but the one that resumes the fiber. */
 class FiberWaiter<C, E, A, X, R> extends State.Waiter<C> {
   declare readonly lease: LeaseEffect<C, E, A, X, R>
   #go: ((effect: Effect.Effect<A, X | PoolError<E>, R>) => void) | undefined = undefined
   #error: PoolError<E> | undefined = undefined
 
-  /**
-   * Gives how the wait ended, or the rest of it. No cleanup here: an interrupt reaches the end of the lease, which leaves
-   * the line.
-   */
+  /** Returns the result of the wait, or waits for it. An interrupt needs no cleanup here: `end` leaves the line. */
   outcome(): Effect.Effect<A, X | PoolError<E>, R> {
     if (this.#error !== undefined) return Effect.fail(this.#error)
     if (this.lease.stage !== "waiting") return this.lease
     return Effect.callback<A, X | PoolError<E>, R>((resume) => {
-      // The wait may be over already: between joining the line and this, the fiber may have let others go first.
+      // The wait may be over already: after it joined the line, the fiber may have yielded to others.
       if (this.lease.stage === "waiting") this.#go = resume
       else resume(this.outcome())
     })

@@ -1,8 +1,8 @@
 /**
- * How connections are lent and come back: the path of every lease, whole.
+ * How connections are lent and come back: the whole path of a lease.
  *
- * The path of a caller that finds an idle connection, and of its return, is kept so short that it compiles into the one
- * step that calls it; what is seldom needed is in functions of its own.
+ * Most callers find an idle connection. The functions on their path are so short that the compiler inlines them. Rare
+ * cases are in functions of their own.
  */
 import type { Cause } from "effect"
 import type { EvictReason } from "../../Connection.ts"
@@ -16,7 +16,7 @@ import { mayBeLent, mayHaveReason, reasonToLeave } from "./reasons.ts"
 import { type Entry, holderOf, type Lease, report, type State, upkeepBy, type Waiter } from "./state.ts"
 import { openMissing, prompt, slowAfterMillis } from "./supply.ts"
 
-/** Gives the caller an idle connection at once, if one may be lent and nobody waits who came before. */
+/** Gives the caller an idle connection at once, if one may be lent and nobody is in line. */
 export const take = <C>(state: State<C>, lease: Lease<C>, now: number): boolean => {
   const entry = state.idle.tail
   if (entry === undefined || state.waiters.length !== 0 || state.paused) return false
@@ -37,7 +37,7 @@ const giveUp = <C>(
   return false
 }
 
-/** The caller has what it was granted in its hands. */
+/** The caller has the connection that it was granted. */
 export const hold = <C>(state: State<C>, lease: Lease<C>): void => {
   lease.stage = "held"
   state.counters.checkouts++
@@ -55,16 +55,16 @@ const noteCheckout = <C>(state: State<C>, { entry, fiber, waiter }: Lease<C>): v
 }
 
 /**
- * Whether the end of a synchronous lease has to be timed. Another look at the clock would cost a fifth of it, so if
- * nobody waits or watches, every eighth is timed, and the others are taken to be as long as the last of those: they end
- * at the time at which they began.
+ * Whether the end of a synchronous lease has to be timed. Reading the clock again takes a fifth of such a lease. So
+ * only every eighth lease is timed while nobody waits or reads events. The metrics count the others with the time of
+ * the last timed one.
  */
 export const isTimed = <C>(state: State<C>): boolean =>
   state.waiters.length > 0 || state.isWatched || (state.isMeasured && (state.counters.returns & 7) === 0)
 
 /**
- * The end of a caller, however it came and however far it got. Calling it again does nothing. `failure` is what the
- * caller's effect ended with, if it did not succeed.
+ * Ends a lease in whatever stage it is. Calling it again does nothing. `failure` is the cause with which the caller's
+ * effect ended, if it did not succeed.
  */
 export const end = <C>(state: State<C>, lease: Lease<C>, now: number, failure?: Cause.Cause<unknown>): void => {
   if (lease.stage !== "held") return endEarly(state, lease, now)
@@ -76,7 +76,7 @@ export const end = <C>(state: State<C>, lease: Lease<C>, now: number, failure?: 
   takeBack(state, lease, now, state.driver.resets, failure === undefined || isHarmless(state, entry, failure))
 }
 
-/** Draws the conclusion from a failure under a lease; answers whether it says nothing about the connection. */
+/** Marks the connection according to a failure during its lease. Answers whether the failure says nothing about it. */
 const isHarmless = <C>(state: State<C>, entry: Entry<C>, failure: Cause.Cause<unknown>): boolean => {
   switch (judge(state, failure)) {
     case "healthy":
@@ -117,7 +117,7 @@ const noteReturn = <C>(state: State<C>, lease: Lease<C>, now: number): void => {
   )
 }
 
-/** The end of a caller that was interrupted on the way. What it was granted goes to the next in line, unused. */
+/** Ends a caller that was interrupted before it had its connection. If one was granted, the next in line gets it. */
 const endEarly = <C>(state: State<C>, lease: Lease<C>, now: number): void => {
   const { stage, waiter } = lease
   lease.stage = "ended"
@@ -137,7 +137,7 @@ const leaveLine = <C>(state: State<C>, waiter: Waiter<C>): void => {
   Deadlines.cancel(state.deadlines, waiter)
 }
 
-/** Moves a connection to a caller. Fails if the driver throws: it has lost the connection. */
+/** Lends a connection to a caller. Answers false if the driver throws: then the connection is closed. */
 export const grant = <C>(state: State<C>, entry: Entry<C>, lease: Lease<C>, now: number): boolean => {
   if (state.driver.beginLease === undefined) entry.leased = entry.connection
   else if (!beginLease(state, entry, now)) return false
@@ -160,7 +160,7 @@ const beginLease = <C>(state: State<C>, entry: Entry<C>, now: number): boolean =
   }
 }
 
-/** Takes the connection from a lease that has ended, and decides what becomes of it. */
+/** Takes the connection back from a lease that has ended, and decides what happens to it. */
 export const takeBack = <C>(
   state: State<C>,
   lease: Lease<C>,
@@ -175,7 +175,7 @@ export const takeBack = <C>(
   entry.lease = undefined
   entry.idleSince = now
   entry.checkedAt = now
-  // A connection that leaves need not be clean: closing it ends whatever is open on it.
+  // A connection that leaves is not reset: closing it ends whatever is open on it.
   if (isDirty && reasonToLeave(state, entry, now) === undefined) {
     return beginOperation(state, entry, state.resetting, now)
   }
@@ -183,10 +183,12 @@ export const takeBack = <C>(
   free(state, entry, now)
 }
 
-/** Whoever begins a transaction by hand and forgets it would not hear that it is rolled back. */
+/**
+ * Reports a transaction that the caller has left open. The reset rolls it back, and nothing else would tell the caller.
+ */
 const noteTransaction = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
   const { isInTransaction } = state.driver
-  // Of one that was evicted for its faults, what is open is not the fault of its holder.
+  // If the connection was evicted for a fault, the open transaction is not the mistake of its holder.
   if (isInTransaction === undefined || entry.evictReason !== undefined) return
   try {
     if (isInTransaction(entry.connection!)) {
@@ -209,7 +211,9 @@ const endLease = <C>(state: State<C>, entry: Entry<C>, mayReset: boolean): boole
   }
 }
 
-/** A connection is open and nobody's: it leaves if it has to, else it becomes idle, and serves the first in line. */
+/**
+ * Decides about a connection that is open and not in use: it leaves, is validated, serves the first waiter, or is idle.
+ */
 export const free = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
   if (mayHaveReason(state, entry, now)) {
     const reason = reasonToLeave(state, entry, now)
@@ -225,7 +229,7 @@ const rest = <C>(state: State<C>, entry: Entry<C>): void => {
   upkeepBy(state, entry.idleSince + state.idleUpkeep)
 }
 
-/** Gives the first in line a connection that nobody has any more, without a detour. */
+/** Gives a connection directly to the first waiter, without making it idle first. */
 const handOver = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
   const waiter = state.waiters.head!
   if (state.phase !== "open" || state.paused || mayBeLent(state, entry, now) !== "lend") rest(state, entry)
@@ -234,8 +238,8 @@ const handOver = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
 }
 
 /**
- * Brings demand and supply together: idle connections to those who wait, in order of arrival, and new connections for
- * what is missing. Whatever frees a connection or a slot, or adds a caller, ends here.
+ * Brings demand and supply together: gives idle connections to waiters in order of arrival, and opens those that are
+ * missing. Every function that frees a connection or a slot, or that adds a waiter, calls it at the end.
  */
 export const settle = <C>(state: State<C>, now: number): void => {
   if (state.phase !== "open" || state.paused) return

@@ -1,6 +1,4 @@
-/**
- * Callers in line: who may join it, who is refused, and leases whose fiber is gone.
- */
+/** The line of callers who wait: joining it, being refused, and leases whose fiber is gone. */
 import { Cause, type Fiber } from "effect"
 import type { PoolError } from "../../PoolError.ts"
 import * as Deadlines from "../structures/deadlines.ts"
@@ -9,7 +7,7 @@ import { end, finishWait } from "./lending.ts"
 import { type Lease, type State, timeoutOf, total, upkeepBy, type Waiter } from "./state.ts"
 import { slowAfterMillis } from "./supply.ts"
 
-/** Puts the caller at the end of the line; `resume` is called once, when its wait is over. */
+/** Puts the caller at the end of the line. `waiter.resume` is called once, when its wait is over. */
 export const join = <C>(state: State<C>, waiter: Waiter<C>, now: number): void => {
   const { lease } = waiter
   lease.stage = "waiting"
@@ -19,16 +17,14 @@ export const join = <C>(state: State<C>, waiter: Waiter<C>, now: number): void =
   upkeepBy(state, now + slowAfterMillis)
 }
 
-/** The caller is not let into the line. */
+/** Refuses a caller that may not join the line. */
 export const turnAway = <C>(state: State<C>, lease: Lease<C>, error: PoolError<unknown>): void => {
   lease.stage = "refused"
   if (error._tag === "ConnectError") state.counters.connectErrors++
   else state.counters.refused++
 }
 
-/**
- * Whether the caller could only wait for itself: it holds all there will ever be, and nobody else can return any of it.
- */
+/** Whether the caller could only wait for itself: it holds all `max` connections, and only it can return them. */
 export const isSelfDeadlock = <C>(state: State<C>, lease: Lease<C>): boolean => {
   if (state.inUse.length < state.settings.max || state.inUse.length < total(state)) return false
   for (const entry of LinkedList.members(state.inUse)) if (!isHeldBy(lease, entry.lease!)) return false
@@ -36,8 +32,8 @@ export const isSelfDeadlock = <C>(state: State<C>, lease: Lease<C>): boolean => 
 }
 
 /**
- * Whether a lease cannot end as long as this caller waits: its fiber holds it for a body of `use`, or for the scope that
- * the fiber is in. Another scope may be closed by another fiber.
+ * Whether a lease cannot end as long as this caller waits: its fiber holds it for a body of `use`, or for the scope
+ * that the fiber is in. Another scope may be closed by another fiber.
  */
 export const isHeldBy = <C>(caller: Lease<C>, held: Lease<C>): boolean =>
   held.fiber === caller.fiber && (held.scope === undefined || held.scope === caller.surrounding)
@@ -59,9 +55,9 @@ export const refuse = <C>(state: State<C>, waiter: Waiter<C>, error: PoolError<u
 }
 
 /**
- * Ends the leases whose fiber is gone without having returned them. That happens to a fiber that is given something
- * that is no Effect: its runtime drops it there and then, finalizers and all. Done before anybody waits or gives up
- * waiting, now and then while somebody waits, and before anybody is told who holds what.
+ * Ends the leases whose fiber is gone and has not returned them. A fiber that is given something that is no Effect is
+ * dropped by its runtime, which runs no finalizer. This runs before a caller joins the line or times out, from time to
+ * time while somebody waits, and before the holders are listed.
  */
 export const endLost = <C>(state: State<C>, now: number): void => {
   let entry = state.inUse.head
@@ -74,14 +70,17 @@ export const endLost = <C>(state: State<C>, now: number): void => {
 
 const isLost = <C>(lease: Lease<C>): boolean => lease.scope === undefined && lease.fiber.pollUnsafe() !== undefined
 
-/** Ends lost leases for a caller that is about to join the line. If others wait already, it looks at one lease only. */
+/**
+ * Ends lost leases before a caller joins the line. If others wait already, it looks at the longest lease only, and at
+ * the next only if that one was lost.
+ */
 export const endLostBeforeWait = <C>(state: State<C>, now: number): void => {
   if (state.waiters.length === 0) return endLost(state, now)
-  // Where connections go round, one that does not come back is soon the one longest out.
+  // While others are returned, a lost lease soon becomes the longest one.
   while (state.inUse.head !== undefined && isLost(state.inUse.head.lease!)) lose(state, state.inUse.head.lease!, now)
 }
 
-/** Ends a lease whose holder was dropped in the middle of something: the connection is reset, and then validated. */
+/** Ends a lease whose fiber was dropped in the middle of its work. The connection is reset, and then validated. */
 export const lose = <C>(state: State<C>, lease: Lease<C>, now: number): void => {
   if (lease.stage === "held" && state.driver.validates) lease.entry!.isSuspect = true
   end(state, lease, now, droppedFiber)

@@ -16,9 +16,9 @@
  *                  └────▶ refused ──────────────▲
  *
  * The modules beside this one change it: `backoff`, `reasons`, `leaving`, `supply`, `lending`, `line`, `rounds`,
- * `outcomes`, `operator` and `upkeep`, each of which uses only those before it. All of them are synchronous: a function takes the
- * time, decides, moves connections and callers between lists, and leaves what is to be done about it in `starting`
- * (connections on which an operation begins) and `ready` (callers to wake). `work` does that, and reports back through
+ * `outcomes`, `operator` and `upkeep`. Each uses only those before it. All are synchronous: a function takes the time,
+ * decides, and moves connections and callers between lists. It leaves work in two more lists: `starting` (connections
+ * on which an operation begins) and `ready` (callers to wake). `work` does that work, and reports the results through
  * these functions. Nothing in them is an Effect.
  */
 import type { Fiber, Scope, Tracer } from "effect"
@@ -31,28 +31,31 @@ import * as Deadlines from "../structures/deadlines.ts"
 import * as Histogram from "../structures/histogram.ts"
 import * as LinkedList from "../structures/linkedList.ts"
 
-/** One connection of the pool, from the attempt to open it until it is closed. */
+/** One connection of the pool, from the connect attempt until it is closed. */
 export class Entry<C> extends Deadlines.Timed<Entry<C>> {
   readonly id: number
   readonly generation: number
-  /** When the attempt to open it began, and when the operation that runs on it now did. */
+  /** When the connect attempt began, and when the operation that runs on it now began. */
   readonly startedAt: number
   beganAt: number
   connection: C | undefined = undefined
-  /** What its last caller got, or its present one. */
+  /** What the present caller got; if there is none, what the last caller got. */
   leased: C | undefined = undefined
-  /** When it was opened; after that the connection exists. */
+  /** When it was opened. Not set while it is being opened. */
   connectedAt: number | undefined = undefined
-  /** Decided once, when it is opened: from then on it is not lent. */
+  /** It is not lent after this time, which is decided once, when it is opened. */
   expiresAt = Infinity
-  /** When it was last opened or returned, or the attempt to open it began. */
+  /** When it was last opened or returned. While it is being opened: when the connect attempt began. */
   idleSince: number
   /** When it was last known to work: opened, returned or validated. */
   checkedAt = 0
   uses = 0
-  /** Whether no lease of it has ended well yet: one that is lost soon after it was opened is then a bad start. */
+  /**
+   * Whether no lease of it has ended well yet. If such a connection is lost soon after it was opened, it is a bad
+   * start.
+   */
   isFresh = true
-  /** Whether its last lease ended with a failure that may be its own: it is validated before it is idle again. */
+  /** Whether the connection may have caused the failure of its last lease. It is validated before it is idle again. */
   isSuspect = false
   /** Whether its driver reported its death while it was being opened. */
   hasDied = false
@@ -60,15 +63,17 @@ export class Entry<C> extends Deadlines.Timed<Entry<C>> {
   /** When that lease was granted, and whether it was reported as a possible leak. */
   leasedAt = 0
   isReported = false
-  /** Why it leaves the pool as soon as nobody uses it. */
+  /** Why it leaves the pool: at once, or if it is in use, when it comes back. */
   evictReason: EvictReason | undefined = undefined
   /** The round that the validation under way belongs to, if it is not for a caller. */
   round: Round<C> | undefined = undefined
   /** Whether it is in `starting`. */
   isStarting = false
-  /** Counts its operations; one that ends after the pool gave up on it finds another number here, and is ignored. */
+  /**
+   * The number of its latest operation. An operation that the pool gave up has an older number; its result is ignored.
+   */
   operation = 0
-  /** What the coordination keeps for it: what closing closes, and the fiber of the operation under way. */
+  /** Used by `operations` only: the scope that closing closes, and the fiber of the operation under way. */
   scope: Scope.Closeable | undefined = undefined
   fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
 
@@ -88,19 +93,19 @@ export type Stage = "new" | "waiting" | "granted" | "refused" | "held" | "ended"
 export interface Lease<C> {
   readonly fiber: Fiber.Fiber<unknown, unknown>
   readonly options: CallSettings | undefined
-  /** The scope that the lease belongs to, if it may outlive the fiber that took it, and be ended by another. */
+  /** The scope that the lease belongs to, if another fiber may end the lease. It may outlive the fiber that took it. */
   readonly scope: Scope.Scope | undefined
   /** The scope that its fiber is in now. */
   readonly surrounding: Scope.Scope | undefined
-  /** In which the fiber was when it asked. */
+  /** The span in which the fiber asked. */
   readonly span: Tracer.AnySpan | undefined
   stage: Stage
   entry: Entry<C> | undefined
-  /** Its place in line, once it had to wait. */
+  /** Set once the caller had to wait. */
   waiter: Waiter<C> | undefined
 }
 
-/** A caller in line. Most callers never are, so a lease does not carry this along. */
+/** A caller in line. Most callers never wait, so these fields are not part of every lease. */
 export abstract class Waiter<C> extends Deadlines.Timed<Waiter<C>> {
   readonly lease: Lease<C>
 
@@ -109,7 +114,7 @@ export abstract class Waiter<C> extends Deadlines.Timed<Waiter<C>> {
     this.lease = lease
   }
 
-  /** Has the caller fail with this error when it continues. */
+  /** Lets the caller fail with this error when it continues. */
   abstract refuse(error: PoolError<unknown>): void
 
   /** Continues the caller's fiber. */
@@ -117,28 +122,29 @@ export abstract class Waiter<C> extends Deadlines.Timed<Waiter<C>> {
 }
 
 /**
- * Connections that are asked whether they still work while nobody wants them, a few at a time, for callers come first.
- * While it is asked, a connection counts like any other that is validated; callers take those that are left, and the
- * first in line gets it when it has answered.
+ * One round: it validates the idle connections, a few at a time, so that callers still find some. The list `validating`
+ * has the connections that are asked now. When one has answered, the first waiter gets it.
  */
 export class Round<C> {
-  /** How many may be asked at the same time, and how long each may take if not `validateTimeout`. */
+  /** How many connections may be validated at the same time. */
   readonly concurrency: number
+  /** How long each validation may take. Not set: `validateTimeout`. */
   readonly timeoutMillis: number | undefined
-  /** Whether to open a connection if none is found that works. */
+  /** Whether to open a connection if no idle connection works. */
   readonly mayConnect: boolean
-  /** Whether its caller was interrupted. */
+  /** Whether the fiber that asked for the round was interrupted. */
   isCancelled = false
-  /** Called once, when all have answered. */
+  /** Called once, when the round is over. */
   readonly resume: () => void
-  /** Those that have yet to be asked, once it has begun, and the number of those that are being asked. */
+  /** The connections that are not asked yet. Not set before the round has begun. */
   left: ReadonlyArray<Entry<C>> | undefined = undefined
+  /** The number of connections that are asked now. */
   running = 0
   passed = 0
   readonly failed: Array<{ readonly connection: number; readonly reason: "dead" | "invalid" }> = []
-  /** Those that were lent, or left, before their turn came. */
+  /** The number of connections that were lent, or left the pool, before their turn came. */
   busy = 0
-  /** The attempt to open a connection that is awaited, and whether it succeeded. */
+  /** The connect attempt that the round waits for, and whether it succeeded. */
   attempt: Entry<C> | undefined = undefined
   connected: boolean | undefined = undefined
 
@@ -150,7 +156,7 @@ export class Round<C> {
   }
 }
 
-/** What the state may ask of the driver: functions that answer at once. */
+/** The functions of the driver that the state may call. Each is synchronous. */
 export type Driver<C> =
   & Pick<
     ConnectionFactory<C, unknown>,
@@ -197,51 +203,56 @@ export class State<C> {
   readonly inUse = new LinkedList.LinkedList<Entry<C>>()
   readonly resetting = new LinkedList.LinkedList<Entry<C>>()
   readonly closing = new LinkedList.LinkedList<Entry<C>>()
-  /** Whether a connection may have to leave for a reason that is not its own. */
+  /** Whether an idle connection has to be judged even if it is young and has few uses: see `mayHaveReason`. */
   isSelective: boolean
   /** Entries outside `closing` that are marked with an `evictReason`. */
   marked = 0
-  /** The latest attempt to connect that has succeeded: those that began before it, and still run, are overtaken. */
+  /**
+   * The id of the latest connect attempt that has succeeded. Attempts that began before it, and still run, are
+   * overtaken.
+   */
   newestConnected = 0
 
   /** Callers in line, in order of arrival. */
   readonly waiters = new LinkedList.LinkedList<Waiter<C>>()
-  /** Callers whose wait is over, and whose fibers have yet to hear of it. */
+  /** Callers whose wait is over, and whose fibers were not woken yet. */
   readonly ready = new LinkedList.LinkedList<Waiter<C>>()
   /** Entries on which an operation begins: connect, validate, reset or close, by the list they are in. */
   readonly starting: Array<Entry<C>> = []
 
-  /** Rounds of checks that were asked for. Only the first runs; the others wait for their turn. */
+  /** Rounds that were asked for. Only the first runs; the others wait for their turn. */
   readonly rounds: Array<Round<C>> = []
-  /** Those that are over, and of which somebody has yet to hear. */
+  /** Rounds that are over, and whose `resume` was not called yet. */
   readonly finished: Array<Round<C>> = []
-  /** The round that never ends: it keeps idle connections alive. */
+  /** A round that never ends: it keeps idle connections alive. */
   readonly keepalive = new Round<C>({ concurrency: 1, timeoutMillis: undefined, mayConnect: false }, () => {})
 
-  /** Of callers, of operations on connections, and of the steps of a shutdown. */
+  /** The deadlines of waiters, of operations on connections, and of the steps of a shutdown. */
   readonly deadlines = new Deadlines.Deadlines<Deadlines.Timed<unknown>>()
-  /** When the next thing that is no deadline of a caller or an operation has to be looked after; never too late. */
+  /** When `upkeep` has to run next. It may be earlier than necessary, but never later. */
   upkeepAt = Infinity
-  /** How soon an idle connection may need something. */
+  /** After how many milliseconds an idle connection may need `upkeep`. */
   readonly idleUpkeep: number
-  /** Whether anything is left to do: in `starting`, `ready`, `finished` or `outbox`, for a shutdown, or with the timer. */
+  /** Whether the loop has work: in `starting`, `ready`, `finished` or `outbox`, for a shutdown, or to set the timer. */
   isPending = false
 
   nextId = 1
   generation = 1
-  /** Rounds of attempts to connect that failed in a row, and what the last attempt failed with. */
+  /** Failures to connect in a row. Attempts that run beside each other count once: see `nextRound`. */
   failures = 0
-  /** Attempts that failed in a row, and connections in a row that were no good as soon as they were open. */
+  /** Connect attempts that failed in a row, each counted. */
   failedAttempts = 0
+  /** Connections in a row that did not work as soon as they were open. */
   badStarts = 0
-  /** Whether a connection was found broken, and none was opened since: perhaps the database is away. */
+  /** Whether a connection was found broken, and none was opened since. The database may be down. */
   isDoubtful = false
+  /** Why the last connect attempt failed. */
   lastFailure: ConnectFailure<unknown> | undefined = undefined
-  /** Whether the last attempt failed for good. */
+  /** Whether the last connect attempt failed for good. */
   isFinal = false
-  /** The first attempt of the next round: those before it ran beside one that has failed. */
+  /** The id from which a failed attempt counts again. Attempts before it ran beside one that has failed. */
   nextRound = 0
-  /** While it probes: no attempt for callers before the first of these, none for `min` before the second. */
+  /** After a failure: no connect attempt for callers before `retryAt`, and none for `min` before `refillAt`. */
   retryAt = -Infinity
   refillAt = -Infinity
 
@@ -283,21 +294,23 @@ export class State<C> {
 
   /** Whether the times below are recorded. */
   readonly isMeasured: boolean
-  /** How long it took to open connections, how long callers in line waited who got one, how long leases lasted. */
+  /**
+   * How long connect attempts took, how long waiters waited until they got a connection, and how long leases lasted.
+   */
   readonly connectTimes = new Histogram.Histogram()
   readonly waitTimes = new Histogram.Histogram()
   readonly useTimes = new Histogram.Histogram()
-  /** How long the synchronous lease took that was timed last: see `isTimed`. */
+  /** How many milliseconds the last timed synchronous lease took: see `isTimed`. */
   syncMillis = 0
 
-  /** What happened and has yet to be reported. */
+  /** Events that were not published yet. */
   outbox: Array<PoolEvent.PoolEvent> = []
-  /** Whether anybody reads events; the two that every lease causes are not made for nobody. */
+  /** Whether somebody reads events. If not, `CheckedOut` and `Returned`, which every lease causes, are not made. */
   isWatched = false
-  /** Whether it matters how long a lease lasts: to who reads events, or to the metrics. */
+  /** Whether the length of a lease is needed: for events or for metrics. */
   isNoted: boolean
 
-  /** From 0 to 1; what is decided by it is how much shorter a pause is, or a lifetime. */
+  /** A number from 0 to 1. It decides how much shorter a backoff or a lifetime is. */
   readonly random: () => number
 
   constructor(settings: Settings, driver: Driver<C>, random: () => number) {
@@ -325,19 +338,19 @@ export const upkeepBy = <C>(state: State<C>, at: number): void => {
   state.isPending = true
 }
 
-/** All connections, for `max`. */
+/** The number of all connections. `max` limits it. */
 export const total = <C>(state: State<C>): number =>
   state.connecting.length + state.idle.length + state.validating.length + state.inUse.length +
   state.resetting.length + state.closing.length
 
-/** The connections that are open and not on their way out. */
+/** The number of connections that are open and not closing. */
 export const open = <C>(state: State<C>): number =>
   state.idle.length + state.validating.length + state.inUse.length + state.resetting.length
 
-/** The connections that stay, for `min`. */
+/** The number of connections that stay. `min` is about these. */
 export const size = <C>(state: State<C>): number => total(state) - state.closing.length - state.marked
 
-/** A lease as it is told to people. */
+/** A lease as errors and events show it. */
 export const holderOf = <C>(entry: Entry<C>, now: number): Holder => {
   const lease = entry.lease!
   const { span } = lease
