@@ -144,7 +144,7 @@ describe("the connection of the transaction that a fiber is in", () => {
           const error = yield* Effect.flip(attempt(() => way(connection, 100)))
           assert.include(
             (error as SqlError).message,
-            "would have to wait for a transaction that another fiber has open"
+            "would have to wait for an inner transaction of another fiber"
           )
         }
         yield* over.open

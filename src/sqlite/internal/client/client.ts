@@ -1,9 +1,9 @@
 /**
  * Effect's `SqlClient` over a pool that reads and a pool that writes.
  *
- * `targets.ts` says on which connection a statement runs. `Client.connectionInTransaction` is the connection of the transaction that a
- * fiber is in: whatever works on a connection asks for it first, and takes one from a pool only if there is none. Whether
- * that transaction may write is in `Client.transactor.connectionOf(fiber).mode`.
+ * `targets.ts` decides on which connection a statement runs. `Client.connectionInTransaction` gives the connection of
+ * the transaction that a fiber is in. Every operation asks for that first, and takes a connection from a pool only if
+ * there is none. `Client.transactor.connectionOf(fiber).mode` says whether that transaction may write.
  */
 import { Context, Effect, type Fiber } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
@@ -26,21 +26,21 @@ import * as Dialect from "./sqliteDialect.ts"
 import { type BusyTimeout, type HeldBy, InTransaction, Reserved, Routed, type Target } from "./targets.ts"
 import { SqliteTransactionConnection } from "./transactionConnection.ts"
 
-/** What another client puts around the way of a statement. */
+/** How a client of another package changes the way of a statement: see `sqlite-node`. */
 export interface Decoration {
-  /** How long statements go on trying while another process has a lock; the other client may change it. */
+  /** How long a statement is retried while another process has a lock. The other client may change it. */
   readonly busyTimeout: BusyTimeout
   /** Decorates the target of statements outside of transactions. */
   readonly outside: (target: Target) => Target
   /** Decorates the target of statements inside one transaction. */
   readonly inside: (target: Target) => Target
-  /** Why a fiber could wait only for itself if it took the connection that writes, if so. */
+  /** The error for a fiber that would wait for itself if it took the writer. */
   readonly selfDeadlock: (fiber: Fiber.Fiber<unknown, unknown>) => SqlError | undefined
   /** Ends transactions that statements have left open. Runs before the pools are closed. */
   readonly close: Effect.Effect<void>
 }
 
-/** Makes the decoration for a database, once its pools are there. */
+/** Makes the decoration for a database from its pools. */
 export type Decorate = (
   pools: { readonly writer: Pool; readonly reader: Pool },
   busyTimeoutMillis: number
@@ -55,32 +55,32 @@ const undecorated: Decorate = (_, millis) => ({
 })
 
 export interface Options {
-  /** How the database is called in errors. */
+  /** The name of the database in errors. */
   readonly name: string
   /** A pool of one connection that may write. */
   readonly writer: Pool
-  /** A pool of connections that only read. In memory it is `writer`. */
+  /** A pool of connections that only read. For a database in memory it is `writer`. */
   readonly reader: Pool
-  /** How long what starts work goes on trying while another process has a lock. */
+  /** How long a statement that starts work is retried while another process has a lock. */
   readonly busyTimeoutMillis: number
-  /** Whether the database is only read, so that every transaction only reads. Default false. */
+  /** Whether every transaction only reads. Default false. */
   readonly isReadOnly?: boolean | undefined
-  /** Default: nothing is put around statements. */
+  /** Default: statements are not changed. */
   readonly decorate?: Decorate | undefined
-  /** The connection that a fiber has already, where there is no other: in memory. */
+  /** The connection that a fiber holds already. For a database in memory, which has no other. */
   readonly heldBy?: HeldBy | undefined
   /** Looks at the file before a transaction that may write commits. */
   readonly look?: (() => void) | undefined
   readonly spanAttributes?: Readonly<Record<string, unknown>> | undefined
-  /** Names of columns as they are to appear in rows. */
+  /** Changes the names of columns in rows. */
   readonly transformResultNames?: ((name: string) => string) | undefined
-  /** Identifiers as they are to appear in SQL. */
+  /** Changes identifiers in SQL. */
   readonly transformQueryNames?: ((name: string) => string) | undefined
 }
 
 export interface Client {
   readonly sql: SqlClient.SqlClient
-  /** The connection of the transaction that a fiber is in, if it is in one of this client's. */
+  /** The connection of the transaction of this client that a fiber is in, if it is in one. */
   readonly connectionInTransaction: (fiber: Fiber.Fiber<unknown, unknown>) => SqliteConnection | undefined
   readonly transactor: Transaction.Transactor<SqliteConnection, Isolation, SqlError, OwnOptions>
   /** Whether a transaction that only reads is a snapshot. */
@@ -118,7 +118,7 @@ export const make = Effect.fnUntraced(
     const heard = new HeardReactivity.HeardReactivity(yield* Reactivity.Reactivity)
     const made = yield* SqlClient.make({
       driver: "effect-connection-pool",
-      // Only the text of a statement tells which pool it needs, so each statement takes its connection itself.
+      // Only the text of a statement tells which pool it needs, so each statement takes a connection itself.
       acquirer: Effect.succeed(connection),
       transactionAcquirer: reserved,
       compiler,
@@ -134,7 +134,7 @@ export const make = Effect.fnUntraced(
     const borrower: Borrower = (f) => Effect.withFiber((fiber) => f(sqlConnectionOf(fiber)))
     const constructor = (compiler: Statement.Compiler, transform: Transform | undefined) =>
       EffectStatement.make({
-        // These statements find their connection in one step; those of `made` take six.
+        // These statements find their connection in one step. Those of `made` need six steps.
         original: Statement.make(acquirer, compiler, spanAttributes, transform, borrower),
         targetOf: (fiber) => {
           const held = Context.getOrUndefined(fiber.context, transactionService)
@@ -169,7 +169,7 @@ export const make = Effect.fnUntraced(
     const withTransaction: SqlClient.SqlClient["withTransaction"] = options.decorate === undefined
       ? transactor.withTransaction
       : (effect) => unlessSelfDeadlock(transactor.withTransaction(effect))
-    // In place: the client refers to itself, and copies of it are made from it.
+    // The client is changed in place, because it refers to itself and is copied.
     Object.assign(sql, { safe: sql, withTransaction })
     const connectionInTransaction = (fiber: Fiber.Fiber<unknown, unknown>) => {
       const transaction = transactor.connectionOf(fiber)
@@ -178,7 +178,7 @@ export const make = Effect.fnUntraced(
     const withoutTransaction = Context.omit(transactionService) as <R>(
       context: Context.Context<R>
     ) => Context.Context<R>
-    /** A reactive query that was begun in a transaction runs again after the transaction has ended, outside of it. */
+    /** Runs a reactive query outside of the transaction in which it was begun, once that transaction has ended. */
     const outsideOfEnded = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
       Effect.withFiber((fiber) => {
         const transaction = transactor.connectionOf(fiber)
@@ -192,7 +192,7 @@ export const make = Effect.fnUntraced(
   }
 )
 
-/** Gives a client other statements. `plain` makes statements that leave names as they are, if the others change them. */
+/** Gives a client other statements. `plain` makes statements that do not change names; not set if no statement does. */
 const withStatements = (
   client: SqlClient.SqlClient,
   statements: Statement.Constructor,
@@ -212,7 +212,7 @@ const withStatements = (
   })
 }
 
-/** Adds to statements, in place, all that another client has besides its statements. */
+/** Adds all other properties of a client to statements, in place. */
 const withOwn = (
   statements: Statement.Constructor,
   client: SqlClient.SqlClient,

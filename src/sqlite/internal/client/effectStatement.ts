@@ -1,9 +1,8 @@
 /**
- * Statements of `effect/sql` that make a span only where a tracer would see it.
+ * Statements of `effect/sql` that make a span only if a tracer would see it.
  *
- * Effect's own statement makes a span each time it runs, which costs as much as reading a row. Where no tracer could tell
- * the difference, a statement of this file runs in one step. Everywhere else, and for everything but running it, Effect's
- * own statement behind it does the work.
+ * Effect's own statement makes a span each time it runs, which costs as much as reading a row. A statement of this file
+ * runs in one step without a span if no tracer could see one. In all other cases, Effect's own statement does the work.
  */
 import { type Effect, Equal, type Fiber, Hash, type Stream } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
@@ -22,12 +21,12 @@ export interface Options {
   readonly transform: Transform | undefined
 }
 
-/** Makes the constructor of statements that takes the place of Effect's own. */
+/** Makes the constructor of statements that replaces Effect's own. */
 export const make = (options: Options): Statement.Constructor => {
   const { original } = options
   const templates = new WeakMap<TemplateStringsArray, Text>()
 
-  /** The text of a template that holds only values. It is the same each time. */
+  /** The text of a template whose arguments are all values. Such a template always has the same text. */
   const textOf = (strings: TemplateStringsArray): Text | undefined => {
     const known = templates.get(strings)
     if (known !== undefined || !isTemplate(strings)) return known
@@ -50,7 +49,7 @@ export const make = (options: Options): Statement.Constructor => {
   return Object.assign(sql as Statement.Constructor, original, { unsafe })
 }
 
-/** Whether an array is a template of the language, which never changes. An array that somebody has made may change. */
+/** Whether an array is a template of JavaScript, which never changes. An array that user code has made may change. */
 const isTemplate = (strings: TemplateStringsArray): boolean =>
   Array.isArray(strings) && "raw" in strings && Object.isFrozen(strings) &&
   strings.every((string) => typeof string === "string")
@@ -60,7 +59,7 @@ const isValue = (arg: unknown): boolean =>
   (typeof arg !== "object" && typeof arg !== "function") || arg === null ||
   !(Statement.isFragment(arg) || "_tag" in arg)
 
-/** A statement that runs without a span if it can, and leaves all else to Effect's own. */
+/** A statement that runs without a span if it can, and else lets Effect's own statement run. */
 abstract class Quiet<A> extends Step<ReadonlyArray<A>, SqlError, never> implements Statement.Statement<A> {
   readonly options: Options
 
@@ -72,7 +71,7 @@ abstract class Quiet<A> extends Step<ReadonlyArray<A>, SqlError, never> implemen
   /** Effect's own statement with the same text and parameters. */
   abstract readonly original: Statement.Statement<A>
 
-  /** What the statement says to SQLite. */
+  /** The text and the parameters of the statement. */
   abstract query(withoutTransform: boolean): Query
 
   step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<ReadonlyArray<A>, SqlError> {
@@ -129,7 +128,7 @@ abstract class Quiet<A> extends Step<ReadonlyArray<A>, SqlError, never> implemen
   }
 }
 
-/** A statement from a template that holds only values: its text is known, and the arguments are the parameters. */
+/** A statement from a template whose arguments are all values: they are the parameters. */
 class FromTemplate<A> extends Quiet<A> implements Query {
   readonly strings: TemplateStringsArray
   readonly params: ReadonlyArray<unknown>
@@ -180,7 +179,7 @@ class FromText<A extends object> extends Quiet<A> {
   }
 }
 
-/** A statement from anything else: Effect's own statement says what its text is. */
+/** A statement from anything else. Effect's own statement compiles its text. */
 class Composed<A> extends Quiet<A> {
   readonly original: Statement.Statement<A>
 
@@ -195,7 +194,7 @@ class Composed<A> extends Quiet<A> {
   }
 }
 
-/** The properties of a statement that run it: how each wants the rows, and whether names are left as they are. */
+/** The properties of a statement that run it: the form of the rows, and whether names are left as they are. */
 const variants = {
   raw: { way: "raw", withoutTransform: true },
   withoutTransform: { way: "objects", withoutTransform: true },
@@ -227,7 +226,7 @@ class Through<B> extends Step<B, SqlError, never> {
   }
 }
 
-/** Runs a statement in the present step of the fiber. Returns nothing if Effect's own has to run, for its span. */
+/** Runs a statement in the present step of the fiber. Returns `undefined` if Effect's own has to run, for its span. */
 const runUnseen = <W extends Way>(
   statement: Quiet<unknown>,
   way: W,
@@ -242,7 +241,7 @@ const runUnseen = <W extends Way>(
   return runOn(target, fiber, statement.query(withoutTransform), way, withoutTransform ? undefined : transform)
 }
 
-/** About as many operations of a fiber as Effect's own statement takes, so that other fibers get their turn as often. */
+/** About the number of operations that Effect's own statement takes, so that other fibers run as often as with it. */
 const operations = 10
 
 /** Whether a tracer may see the span of a statement that this fiber runs. */

@@ -1,4 +1,4 @@
-/** Transactions without foreign keys. Such a transaction may not leave violations that were not there before. */
+/** Transactions with foreign keys off. Such a transaction may not commit new violations. */
 import { ConstraintError, SqlError } from "effect/sql/SqlError"
 import { ForeignKeysViolatedError, type ForeignKeyViolation } from "../../SqlitePoolError.ts"
 import type { Handle } from "../connection/handle.ts"
@@ -8,10 +8,10 @@ export interface OwnOptions {
   readonly foreignKeys?: "off" | "deferred" | undefined
 }
 
-/** How often each violation is there. */
+/** The number of times that each violation exists. */
 export type Census = ReadonlyMap<string, number>
 
-/** A row that points to a row that is not there. `key` is the same for it however the table is rebuilt. */
+/** A row that refers to a missing row. Its `key` does not change when the table is rebuilt. */
 interface Orphan {
   readonly key: string
   readonly violation: ForeignKeyViolation
@@ -23,7 +23,7 @@ export const census = (handle: Handle): Census => {
   return counts
 }
 
-/** Throws if there are violations that were not there before. */
+/** Throws if there are violations that are not in `before`. */
 export const refuseNew = (handle: Handle, before: Census, pool: string): void => {
   const left = new Map(before)
   const violations: Array<ForeignKeyViolation> = []
@@ -88,7 +88,7 @@ const keyOf = (handle: Handle, table: string, id: bigint): ForeignKey => {
   return { parent: found[0]?.[0] ?? "?", columns: found.map(([, from]) => from) }
 }
 
-/** The values of the columns, as SQL writes them. They cannot be found in a table without rowids. */
+/** The values of the columns, as SQL writes them. Empty for a table without rowids. */
 const valuesOf = (
   handle: Handle,
   table: string,
@@ -106,7 +106,7 @@ const valuesOf = (
   return new Map(found.map(([rowid, ...values]) => [rowid, values]))
 }
 
-/** By which name the rowid can be asked for, which a column may have taken. */
+/** The name of the rowid in SQL. A column may hide one or all of the names. */
 const rowidOf = (handle: Handle, table: string): string | undefined => {
   const columns = rows(handle, "select lower(name) from pragma_table_xinfo(?)", [table])
   const taken = new Set(columns.map(([name]) => name))

@@ -1,4 +1,4 @@
-/** A stream of rows whose beginning is apart from the rest: the beginning may be tried again, or has to wait for its turn. */
+/** A stream of rows that is started apart from the rest, because the start may be retried, or wait for its turn. */
 import { type Array as Arr, Cause, Effect, Pull, type Scope, Stream } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import { sqlErrorOf } from "../../../internal/transaction/sqlErrorOf.ts"
@@ -10,13 +10,13 @@ import type { Params, Row } from "../contract/values.ts"
 type Rows = Arr.NonEmptyReadonlyArray<Row>
 type ReadError = SqlError | LeaseExpiredError
 
-/** A statement that was started: its first rows, if it returns any, and how to get the others. */
+/** A started statement: its first rows, if it returns any, and the pull for the others. */
 export interface OpenStream {
   readonly first: Rows | undefined
   readonly rest: Pull.Pull<Rows, ReadError>
 }
 
-/** Starts a statement, and reads its first rows: they show that it could be started. */
+/** Starts a statement and reads its first rows. With them, the start has succeeded. */
 export const openStream = (
   connection: SqliteConnection,
   sql: string,
@@ -30,7 +30,7 @@ export const openStream = (
       onFailure: Effect.failCause
     }))
 
-/** The rows of a statement. `check` runs before each further pull, and fails if the stream may not go on. */
+/** The rows of a statement. `check` runs before each pull after the first, and fails if the stream may not go on. */
 export const streamFrom = (
   start: Effect.Effect<OpenStream, Parameters<typeof sqlErrorOf>[0], Scope.Scope>,
   check: Effect.Effect<void, SqlError>

@@ -1,4 +1,4 @@
-/** Snapshots: transactions that only read, and that may not become older than `maxReadAge`. */
+/** Snapshots: transactions that only read, and end when they are older than `maxReadAge`. */
 import { Deferred, Effect, Exit } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { AcquireOptions } from "../../../ConnectionPool.ts"
@@ -18,7 +18,7 @@ export interface WithClient extends Sides {
 
 export type SnapshotError = TransactionError | SnapshotExpiredError | PoolError<SqlError>
 
-/** Runs an effect in a snapshot. Within a transaction, the effect sees one state already. */
+/** Runs an effect in a snapshot. In a transaction it runs as it is, because it sees one state already. */
 export const snapshot = <A, E, R>(
   pools: WithClient,
   effect: Effect.Effect<A, E, R>,

@@ -1,11 +1,11 @@
-/** Targets as the connections that Effect's own statements run on. */
+/** Turns a target into a connection of `effect/sql`, for Effect's own statements. */
 import { Effect, Exit, type Fiber, Stream } from "effect"
 import type { Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
 import type { StatementTexts } from "../sql/statementKind.ts"
 import { isSuccess, type Query, type Results, type Target, type Way } from "./targets.ts"
 
-/** What is done with rows before the application gets them. */
+/** Changes rows before the application gets them. */
 export type Transform = <A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>
 
 /** Runs a statement on a target, and transforms its rows if they are objects and there is a transform. */
@@ -27,7 +27,7 @@ const targets = new WeakMap<Connection, Target>()
 /** The target behind a connection, if the connection is one of `toConnection`. */
 export const targetOf = (connection: Connection): Target | undefined => targets.get(connection)
 
-/** A target as Effect sees it. */
+/** The connection of `effect/sql` that runs its statements on a target. */
 export const toConnection = (target: Target, texts: StatementTexts): Connection => {
   const wanting =
     <W extends Way>(way: W) =>

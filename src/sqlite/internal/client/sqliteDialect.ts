@@ -1,4 +1,4 @@
-/** The statements with which SQLite begins and ends transactions: https://sqlite.org/lang_transaction.html. */
+/** The statements that begin and end transactions in SQLite: https://sqlite.org/lang_transaction.html. */
 import { type Context, Effect } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import { sqlErrorOf } from "../../../internal/transaction/sqlErrorOf.ts"
@@ -23,7 +23,9 @@ export interface Settings {
   readonly isSnapshot: Context.Reference<boolean>
   /** Whether every transaction only reads. */
   readonly isReadOnly?: boolean | undefined
-  /** Looks at the file before a transaction that may write commits. Ends the leases if it is not at its place any more. */
+  /**
+   * Looks at the file before a transaction that may write commits. Ends the leases if the file was moved or replaced.
+   */
   readonly look?: (() => void) | undefined
 }
 
@@ -54,7 +56,7 @@ export const make = (
           handleOf(connection, "commit")
         }
         const before = found.get(connection)
-        // In the same step: nothing that is written later gets past it.
+        // In the same step as the commit, so nothing is written between the two.
         if (before !== undefined) refuseNew(handle, before, name)
         end(handle, "commit")
       }),
@@ -68,7 +70,7 @@ export const make = (
     try {
       return connection.isTransactionUnsafe()
     } catch {
-      // Taken away, by a shutdown: what was open on it has ended.
+      // A shutdown has taken the connection back, which has ended the transaction.
       return false
     }
   },
@@ -76,7 +78,7 @@ export const make = (
   own: { fields: ["foreignKeys"], check: problemOf }
 })
 
-/** The violations of foreign keys before a transaction in which they are off, by the lease of the transaction. */
+/** The violations before a transaction with foreign keys off, by the lease of the transaction. */
 const found = new WeakMap<Connection, Census>()
 
 const problemOf = (
@@ -96,7 +98,7 @@ const problemOf = (
   return undefined
 }
 
-/** Begins a transaction with its own way to treat foreign keys. Gives what violates them if they are off. */
+/** Begins a transaction with its own setting of foreign keys. Returns the violations that exist, if they are off. */
 const beginWith = (handle: Handle, { foreignKeys }: OwnOptions, begin: () => void): Census | undefined => {
   if (foreignKeys === undefined) {
     begin()
@@ -127,13 +129,13 @@ const begin = (
     if (handle.isTransaction("begin")) return
     throw invalidInput("begin", `begin: ${JSON.stringify(statement)} begins no transaction`)
   }
-  // Where nothing can be written, it is not this transaction that stands in the way.
+  // If the connection only reads, the error for a write should not name the transaction as the cause.
   if (isReadOnly && handle.settings.isReadOnly) return beginReadOnly(handle, undefined)
   if (mode.readOnly || isReadOnly) return beginReadOnly(handle, why)
   handle.begin(mode.isolation)
 }
 
-/** SQLite decides what a transaction sees with its first look at the file; that is now. */
+/** Begins a transaction that only reads. SQLite fixes what it sees at the first read, so this reads at once. */
 const beginReadOnly = (handle: Handle, why: string | undefined): void => {
   handle.run("begin", "begin", undefined, false)
   try {
@@ -145,7 +147,7 @@ const beginReadOnly = (handle: Handle, why: string | undefined): void => {
   }
 }
 
-/** Ends the transaction, if SQLite does, and the streams that fibers still read in it: they would pin its state. */
+/** Ends the transaction, after the streams that still read in it: they would pin its state. */
 const end = (handle: Handle, statement: "commit" | "rollback"): void => {
   handle.closeCursors()
   handle.restrict(statement, undefined)

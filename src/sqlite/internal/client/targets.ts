@@ -1,9 +1,9 @@
 /**
- * Targets: where a statement of `sql` runs. It runs on a connection of its own (`Routed`), on that of a transaction
- * (`InTransaction`), or on one that its caller has reserved (`Reserved`).
+ * Targets: where a statement of `sql` runs. It runs on a connection of its own (`Routed`), on the connection of a
+ * transaction (`InTransaction`), or on a connection that its caller has reserved (`Reserved`).
  *
- * A statement goes one way: what it says (`Query`) and how its rows are wanted (`Way`) come from `effectStatement.ts`; a
- * target finds the connection; `execute` calls the handle of that connection.
+ * A statement goes one way: `effectStatement.ts` gives its text with parameters (`Query`) and the form of its rows
+ * (`Way`); a target finds the connection; `execute` calls the handle of that connection.
  */
 import { Effect, type Exit, type Fiber, Stream } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
@@ -21,28 +21,28 @@ import type { Pool } from "../file/sides.ts"
 import { type StatementKind, type Text, uncontrolled } from "../sql/statementKind.ts"
 import { openStream, streamFrom } from "./openStream.ts"
 
-/** A statement, as it is given to SQLite. */
+/** A statement: its text and its parameters. */
 export interface Query {
   readonly text: Text
   readonly params: ReadonlyArray<unknown>
 }
 
-/** What a statement returns, for each way in which its rows can be wanted. */
+/** The result of a statement, in each form that its rows can have. */
 export interface Results {
   /** Rows as objects. */
   readonly objects: ReadonlyArray<object>
   /** Rows as arrays. */
   readonly arrays: ReadonlyArray<ReadonlyArray<unknown>>
-  /** Rows as objects; or what the statement did, if it returns no rows. */
+  /** Rows as objects; if the statement returns no rows, the number of changes and the last rowid. */
   readonly raw: unknown
 }
 
-/** How the rows of a statement are wanted. */
+/** The form of the rows of a statement. */
 export type Way = keyof Results
 
 /** Where statements run. */
 export interface Target {
-  /** Runs a statement for a fiber: in the present step of the fiber where that is possible. */
+  /** Runs a statement for a fiber, if possible in the present step of the fiber. */
   readonly run: <W extends Way>(
     fiber: Fiber.Fiber<unknown, unknown>,
     query: Query,
@@ -51,12 +51,12 @@ export interface Target {
   readonly stream: (query: Query) => Stream.Stream<unknown, SqlError>
 }
 
-/** How long statements go on trying while another process has a lock. An application may change it while it runs. */
+/** How long a statement is retried while another process has a lock. An application may change it while it runs. */
 export interface BusyTimeout {
   readonly millis: number
 }
 
-/** The connection that a fiber has already, and what for. In memory there is no other. */
+/** The connection that a fiber holds already, and for which side. A database in memory has no other connection. */
 export interface Held {
   readonly side: "read" | "write"
   readonly connection: SqliteConnection
@@ -84,22 +84,22 @@ const run = (handle: Handle, { params, text: { sql } }: Query, way: Way, bigInts
   }
 }
 
-/** Whether the integers of a fiber's statements come as bigints. */
+/** Whether the statements of a fiber return integers as bigints. */
 export const bigIntsOf = (fiber: Fiber.Fiber<unknown, unknown>): boolean => fiber.getRef(SqlClient.SafeIntegers)
 
 export interface RoutedOptions {
   /** A pool of one connection that may write. */
   readonly writer: Pool
-  /** A pool of connections that only read. In memory it is `writer`. */
+  /** A pool of connections that only read. For a database in memory it is `writer`. */
   readonly reader: Pool
   readonly busyTimeout: BusyTimeout
-  /** Nothing where a fiber can always get another connection. */
+  /** Not set for a file, where a fiber can get another connection. */
   readonly heldBy: HeldBy | undefined
 }
 
 /**
- * Runs each statement on a connection of its own: a reader if its text only reads, else the writer. A reader refuses what
- * turns out to write, and has changed nothing then, so the writer gets it.
+ * Runs each statement on a connection of its own: a reader if its text only reads, else the writer. If such a statement
+ * writes all the same, the reader refuses it without changing anything, and the writer runs it.
  */
 export class Routed implements Target {
   readonly #options: RoutedOptions
@@ -159,7 +159,7 @@ export class Routed implements Target {
     }
   }
 
-  /** Runs a statement on a connection of `pool`. If that refuses it as a write, it goes to `writer`, if there is one. */
+  /** Runs a statement on a connection of `pool`. If that refuses it as a write, `writer` runs it, if one is given. */
   #runOn<A>(
     pool: Pool,
     fiber: Fiber.Fiber<unknown, unknown>,
@@ -174,7 +174,7 @@ export class Routed implements Target {
         : Effect.fail(sqlErrorOf(error))
     return Effect.catch(attempt, (error) => {
       if (!mayStartLater(codeOf(error))) return otherwise(error)
-      // In one lease from now on, so that no later caller is served before this one.
+      // All retries run in one lease, so that no later caller is served before this one.
       const persisted = pool.use((connection) =>
         this.#persist(Effect.try({ try: () => once(connection), catch: failure }))
       )
@@ -229,7 +229,7 @@ export class InTransaction implements Target {
   }
 }
 
-/** Runs all statements on a connection that its caller has reserved, and may do anything with. */
+/** Runs all statements on a connection that its caller has reserved. Nothing is refused there. */
 export class Reserved implements Target {
   readonly #connection: SqliteConnection
 
@@ -250,21 +250,21 @@ export class Reserved implements Target {
   }
 }
 
-/** Whether an effect is a success already. */
+/** Whether an effect has succeeded already. */
 export const isSuccess = <A, E, R>(
   effect: Effect.Effect<A, E, R>
 ): effect is Exit.Success<A> =>
-  // Of all effects, only an exit has this tag. `Exit.isExit` has a price on the path of every statement.
+  // Only an exit has this tag. `Exit.isExit` would slow down every statement.
   "_tag" in effect && effect._tag === "Success"
 
 const attempt = <A>(once: () => A): Effect.Effect<A, SqlError> =>
   Effect.try({ try: once, catch: (thrown) => sqlErrorOf(failure(thrown)) })
 
-/** The held connection, if a statement can run there as on another. A write in a file would wait for its own fiber. */
+/** The held connection, if the statement may run on it. */
 const heldFor = (kind: StatementKind, held: Held | undefined): SqliteConnection | undefined =>
   held !== undefined && kind !== "control" && (held.side === "read" || kind === "read") ? held.connection : undefined
 
-/** Whether a reader has refused a write, and so has changed nothing. */
+/** Whether a reader has refused a write. It has changed nothing then. */
 const isRefusedByReader = (error: unknown): boolean => {
   const code = codeOf(error)
   return code !== undefined && primaryOf(code) === READONLY

@@ -1,4 +1,4 @@
-/** The connection of a transaction, as `read`, `write` and the other operations of a pool lend it inside the transaction. */
+/** The connection that `read`, `write` and the other operations of a pool lend inside a transaction. */
 import { Effect, Stream } from "effect"
 import { SafeIntegers } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
@@ -12,8 +12,8 @@ import { type StatementTexts, uncontrolled } from "../sql/statementKind.ts"
 import { openStream, streamFrom } from "./openStream.ts"
 
 /**
- * The connection of the transaction that a fiber is in. Its operations wait for their turn, and fail with a
- * `SqlError` once the level of that fiber has ended.
+ * The connection of the transaction that a fiber is in. Its operations wait for their turn, and fail with a `SqlError`
+ * once the level of that fiber has ended.
  */
 export class SqliteTransactionConnection implements SqliteConnection {
   readonly #transaction: TransactionConnection<SqliteConnection>
@@ -96,10 +96,11 @@ export class SqliteTransactionConnection implements SqliteConnection {
   }
 }
 
-const busy = (statement: string): SqlError =>
-  failed(
+const busy = (statement: string): SqlError => {
+  const text = JSON.stringify(statement)
+  return failed(
     "transaction",
-    `${
-      JSON.stringify(statement)
-    } would have to wait for a transaction that another fiber has open inside this one; only an effect can`
+    `${text} would have to wait for an inner transaction of another fiber, and a synchronous call cannot wait: ` +
+      "use the operation that returns an Effect"
   )
+}
