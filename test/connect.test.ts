@@ -230,7 +230,7 @@ describe("a connect that hangs", () => {
     }))
 })
 
-describe("a connection that is no good as soon as it is open", () => {
+describe("a connection that fails as soon as it is open", () => {
   /** A driver that connects at once, to something that is of no use until it is `cured`. */
   const faults: Readonly<
     Record<string, (isCured: () => boolean) => Partial<ConnectionFactory.ConnectionFactory<object>>>
@@ -260,7 +260,7 @@ describe("a connection that is no good as soon as it is open", () => {
         )
         yield* TestClock.adjust("1 minute")
         const error = yield* Fiber.join(failing)
-        assert.include(String(error.lastConnectError), "no good as soon as they are open")
+        assert.include(String(error.lastConnectError), "fail as soon as they are open")
         const { connects } = yield* pool.stats
         // 0.1, 0.2, 0.4, 0.8, 1.6, and then 2 seconds apart, less up to a fifth.
         assert.isAtLeast(connects, 25)

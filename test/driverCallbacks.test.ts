@@ -59,7 +59,7 @@ describe("what happens while the pool asks its driver something", () => {
         yield* pool.use(() => Effect.void)
         assert.isTrue(exit !== undefined && Exit.isFailure(exit), name)
         if (exit === undefined || Exit.isSuccess(exit)) continue
-        assert.match(String(Cause.squash(exit.cause)), /used the pool it works for/, name)
+        assert.match(String(Cause.squash(exit.cause)), /used its own pool/, name)
       }
       assert.deepStrictEqual(yield* shape(pool), { idle: 2 })
     }))

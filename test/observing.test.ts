@@ -328,18 +328,18 @@ describe("the log", () => {
         "Warn orders: connection 3 is evicted: it is no longer alive",
         "Debug orders: connection 4 is open, after 0 ms",
         "Debug orders: connection 4 is evicted: recycled",
-        "Info orders: recycled: 1 connections leave",
+        "Info orders: recycled: 1 connections are evicted",
         "Warn orders: connection 4 was closed with an error: Error: disconnect of connection 4 was made to die",
         "Debug orders: connection 5 is open, after 0 ms",
         "Debug orders: connection 5 is evicted: recycled",
-        "Info orders: recycled: 1 connections leave",
+        "Info orders: recycled: 1 connections are evicted",
         "Warn orders: connection 5 did not close in time and was abandoned",
         "Info orders: paused: callers wait",
         "Info orders: resized: min is 0, max is 2",
         "Info orders: resumed",
         "Debug orders: connection 6 is open, after 0 ms",
-        "Debug orders: shutting down: 1 leases are out",
-        "Warn orders: shutting down: interrupting those who still hold a connection: " +
+        "Debug orders: shutting down: 1 leases are held",
+        "Warn orders: shutting down: fibers that still hold a connection are interrupted: " +
         "report (fiber #?) held connection 6 for 2000 ms",
         "Debug orders: connection 6 is evicted: shutdown",
         "Debug orders: closed"

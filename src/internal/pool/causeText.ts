@@ -1,11 +1,11 @@
-/** What an operator should read of somebody else's error in one line: what it is, and what caused it. */
+/** An error of a driver in one line for the log: the error and its causes. */
 
 /**
- * The names, messages and codes of an error and its causes, the outermost first: `SqlError: could not connect (caused by
- * Error: connect ECONNREFUSED 127.0.0.1:5432 [ECONNREFUSED])`.
+ * The names, messages and codes of an error and its causes, the outermost first: `SqlError: could not connect (caused
+ * by Error: connect ECONNREFUSED 127.0.0.1:5432 [ECONNREFUSED])`.
  *
- * Nothing else of an error is shown, for its other fields may hold secrets, and neither are passwords in messages. The line
- * has a bounded length. Never throws, whatever the error is.
+ * Other fields are not shown, because they may hold secrets. Passwords in messages are hidden. The line has at most
+ * `maxLength` characters. Never throws, whatever the error is.
  */
 export const causeText = (error: unknown): string => {
   const texts: Array<string> = []
@@ -13,7 +13,7 @@ export const causeText = (error: unknown): string => {
   for (let next = error; next !== undefined && texts.length < maxCauses && !seen.has(next); next = causeOf(next)) {
     seen.add(next)
     const text = textOf(next)
-    // A wrapper that repeats what it wraps says nothing more.
+    // A wrapper may repeat the text of its cause.
     if (text !== undefined && !texts.includes(text)) texts.push(text)
   }
   const [first = "an error that cannot be printed", ...causes] = texts
@@ -35,7 +35,7 @@ const textOf = (error: unknown): string | undefined => {
   return text === undefined ? code : `${text} [${code}]`
 }
 
-/** A field of an error that is a text or a number, and says something. */
+/** A field of an error, if it is a text that is not empty, or a number. */
 const wordOf = (error: object, field: string): string | undefined => {
   const value = read(error, field)
   if (typeof value !== "string" && typeof value !== "number") return undefined
@@ -43,7 +43,7 @@ const wordOf = (error: object, field: string): string | undefined => {
   return word === "" ? undefined : word
 }
 
-/** One that stands for several, as Node's for all addresses of a host, is told by the first of them. */
+/** The cause of an error. For an error with several causes, as Node makes one for all addresses of a host: the first. */
 const causeOf = (error: unknown): unknown => {
   if (error === null || (typeof error !== "object" && typeof error !== "function")) return undefined
   const cause = read(error, "cause") ?? read(error, "reason") ?? read(error, "error")
@@ -62,7 +62,7 @@ const read = (value: object, field: string): unknown => {
 
 const clean = (text: string): string =>
   shorten(text.slice(0, 4 * maxMessageLength), 2 * maxMessageLength)
-    // A line of the log stays one line, and a terminal is not told what to do.
+    // No line breaks, and no control characters that a terminal would obey.
     .replaceAll(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, " ")
     .replaceAll(/(\/\/[^/\s:@]*):[^/\s@]*@/g, "$1:***@")
     .replaceAll(

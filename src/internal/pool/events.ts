@@ -1,7 +1,9 @@
 import { type Cause, Effect, Queue, Stream } from "effect"
 import * as PoolEvent from "../../PoolEvent.ts"
 
-/** Those who read the events of a pool. Each has a queue of its own, and a slow one loses events, not the pool time. */
+/**
+ * The readers of the events of a pool. Each has its own queue. A slow reader misses events, and the pool never waits.
+ */
 export class Events {
   readonly #readers = new Set<Reader>()
   #isOver = false
@@ -24,19 +26,20 @@ export class Events {
     }
   }
 
-  /** No more events will come: the streams end after what they still hold. */
+  /** Ends the streams. They still give the events that they hold. */
   end(): void {
     this.#isOver = true
     for (const reader of this.#readers) Queue.endUnsafe(reader.queue)
   }
 
-  /** The events from now on. `onChange` is told whenever a reader comes or goes. */
+  /** The events from now on. `onChange` is called whenever a reader joins or leaves. */
   stream(onChange: () => void): Stream.Stream<PoolEvent.PoolEvent> {
     return Stream.unwrap(Effect.gen({ self: this }, function*() {
       const reader: Reader = { queue: yield* Queue.dropping<PoolEvent.PoolEvent, Cause.Done>(capacity), missed: 0 }
       yield* Effect.acquireRelease(
         Effect.sync(() => {
-          // In the step in which it joins: the pool may have been closed since it asked.
+          // The pool may have been closed after the reader asked, so it is looked at in the step in which the reader
+          // joins.
           if (this.#isOver) Queue.endUnsafe(reader.queue)
           else {
             this.#readers.add(reader)
@@ -49,7 +52,7 @@ export class Events {
             onChange()
           })
       )
-      // What a slow reader missed last was never followed by an event that could have said so.
+      // If a slow reader missed the last events, no later event could report that.
       return Stream.concat(
         Stream.fromQueue(reader.queue),
         Stream.suspend(() =>
@@ -60,7 +63,7 @@ export class Events {
   }
 }
 
-/** Events a reader may be behind before it misses some. */
+/** The number of events by which a reader may be behind before it misses some. */
 const capacity = 1024
 
 interface Reader {

@@ -1,29 +1,33 @@
-/** What a round of checks says about the health of a pool. Nothing here is an Effect. */
+/** Judges the health of a pool by what a round has found. Nothing here is an Effect. */
 import type { DateTime } from "effect"
 import type { ConnectionStats } from "../../ConnectionStats.ts"
 import type { CheckReport, HealthReason, HealthReport, HealthStatus, SideHealth } from "../../HealthReport.ts"
 import { type ConnectFailure, failureText } from "../../PoolError.ts"
 
-/** What a round of checks has found, and the state of the pool that its health is judged by. */
+/** What a round has found, and the state of the pool at its end. */
 export interface CheckResult extends CheckReport {
   /** Whether the pool has not begun to shut down. */
   readonly isOpen: boolean
   readonly isPaused: boolean
-  /** Rounds of attempts to connect that have failed since one succeeded, and why the last did. */
+  /** Failures to connect since an attempt succeeded. Attempts that ran beside each other count once. */
   readonly connectFailures: number
+  /** Why the last connect attempt failed. Not set if it succeeded. */
   readonly lastConnectFailure: ConnectFailure<unknown> | undefined
-  /** How long the first in line has waited, in milliseconds; 0 if nobody waits. And how long it may. */
+  /** How long the first waiter has waited. 0 if nobody waits. */
   readonly longestWaitMillis: number
   readonly acquireTimeoutMillis: number
   /** The pool's numbers at the end of the round. */
   readonly stats: ConnectionStats
 }
 
-/** A check, what it came to, and what has to be remembered of it. */
+/** The report of a check, and what the next check needs to know of it. */
 export interface Judgement {
   readonly check: CheckResult
   readonly report: HealthReport
-  /** Callers were turned away: since these were the numbers, and last found by the check at `lastAt`. */
+  /**
+   * Set while callers are refused or time out: the numbers before that began, and the time of the last check that saw
+   * it.
+   */
   readonly turnedAway: { readonly since: Turned; readonly lastAt: number } | undefined
 }
 
@@ -32,7 +36,7 @@ interface Turned {
   readonly refused: number
 }
 
-/** What a check says, given what the one before said. */
+/** Judges what a check has found. `before` is the judgement of the check before it. */
 export const judge = (check: CheckResult, before: Judgement | undefined, now: DateTime.Utc): Judgement => {
   const turnedAway = turnedAwayBy(check, before, now.epochMilliseconds)
   const reasons = reasonsOf(check, turnedAway?.since)
@@ -60,7 +64,10 @@ export const judge = (check: CheckResult, before: Judgement | undefined, now: Da
   }
 }
 
-/** Callers who come together time out together: it is over only when nobody was turned away for as long as one may wait. */
+/**
+ * Counts the callers who were refused or timed out. Callers who arrive together time out together, so this ends only
+ * after no caller was turned away for one acquire timeout, or for 30 seconds if that is shorter.
+ */
 const turnedAwayBy = (check: CheckResult, before: Judgement | undefined, now: number): Judgement["turnedAway"] => {
   if (before === undefined) return undefined
   const { refused, timeouts } = before.check.stats
@@ -75,7 +82,7 @@ const statusOf = (check: CheckResult, reasons: ReadonlyArray<HealthReason>, hasR
   if (!check.isOpen) return "unhealthy"
   if (reasons.length === 0) return "healthy"
   if (hasReached) return "degraded"
-  // Connections in use may well work. Those that were idle do not, and no other can be opened.
+  // Connections in use may still work. Without them, the pool has no connection that is known to work.
   const isLost = check.failed.length > 0 || (check.connectFailures > 0 && check.stats.inUse === 0)
   return isLost ? "unhealthy" : "degraded"
 }
@@ -113,7 +120,7 @@ const errorOf = ({ failed, lastConnectFailure }: CheckResult): string | undefine
 
 const statuses: ReadonlyArray<HealthStatus> = ["unhealthy", "degraded", "healthy"]
 
-/** One report for several sides. The worst comes first, and decides. */
+/** Makes one report for several sides. The side with the worst status comes first, and decides the status. */
 export const combine = (pool: string, sides: Readonly<Record<string, SideHealth>>): HealthReport => {
   const entries = Object.entries(sides).toSorted(([, a], [, b]) =>
     statuses.indexOf(a.status) - statuses.indexOf(b.status)
@@ -145,7 +152,7 @@ export const combine = (pool: string, sides: Readonly<Record<string, SideHealth>
 
 const byTime = (a: DateTime.Utc, b: DateTime.Utc): number => a.epochMilliseconds - b.epochMilliseconds
 
-/** Whether two reports come to the same: the same status for the same kinds of reasons. */
+/** Whether two reports have the same status and the same kinds of reasons. */
 export const isSame = (a: HealthReport, b: HealthReport): boolean =>
   a.status === b.status && a.reasons.length === b.reasons.length &&
-  a.reasons.every(({ _tag, side }, place) => _tag === b.reasons[place]!._tag && side === b.reasons[place]!.side)
+  a.reasons.every(({ _tag, side }, index) => _tag === b.reasons[index]!._tag && side === b.reasons[index]!.side)

@@ -8,7 +8,7 @@ import * as LinkedList from "../structures/linkedList.ts"
 import { isFault, isYoung, noteBadStart } from "./backoff.ts"
 import { type Entry, report, type State } from "./state.ts"
 
-/** Puts a connection into the state in which its next operation runs, and has that started. */
+/** Moves a connection to the list of its next operation, and notes that the operation has to start. */
 export const begin = <C>(state: State<C>, entry: Entry<C>, list: LinkedList.LinkedList<Entry<C>>): void => {
   leave(state, entry)
   LinkedList.push(list, entry)
@@ -17,30 +17,31 @@ export const begin = <C>(state: State<C>, entry: Entry<C>, list: LinkedList.Link
   state.isPending = true
 }
 
-/** Takes a connection out of the list it is in. */
+/** Takes a connection out of its list. */
 export const leave = <C>(state: State<C>, entry: Entry<C>): void => {
   LinkedList.remove(entry)
   endOperation(state, entry)
 }
 
-/** Whatever still runs on the connection no longer counts. */
+/** Makes the pool ignore the result of the operation that runs on the connection, if one does. */
 export const endOperation = <C>(state: State<C>, entry: Entry<C>): void => {
   Deadlines.cancel(state.deadlines, entry)
   entry.operation++
 }
 
-/** An attempt to open a connection came to nothing. */
+/** Counts a connect attempt that has failed, or that a shutdown ends. */
 export const giveUpConnecting = <C>(state: State<C>, entry: Entry<C>): void => {
   state.counters.connectFailures++
   if (entry.evictReason !== undefined) state.marked--
 }
 
-/** Has a connection leave the pool: now if nobody uses it, else when that ends. */
+/** Evicts a connection: now if it is idle, else when its lease or its operation ends. */
 export const evict = <C>(state: State<C>, entry: Entry<C>, reason: EvictReason): void => {
   if (entry.list === state.idle) close(state, entry, reason)
   else mark(state, entry, reason)
 }
 
+/** Notes that a connection has to leave when its lease or its operation ends. The first reason counts. */
 export const mark = <C>(state: State<C>, entry: Entry<C>, reason: EvictReason): void => {
   if (entry.evictReason !== undefined || entry.list === state.closing) return
   entry.evictReason = reason
@@ -55,7 +56,7 @@ export const close = <C>(state: State<C>, entry: Entry<C>, reason: EvictReason):
   begin(state, entry, state.closing)
 }
 
-/** Closes a connection for what was found out about itself. It may never have been any good, or the database is away. */
+/** Closes a connection. If the reason is a fault, the database may be down, or this is a bad start. */
 export const closeFor = <C>(state: State<C>, entry: Entry<C>, reason: EvictReason, now: number): void => {
   if (isFault(reason)) {
     state.isDoubtful = true

@@ -1,10 +1,11 @@
+/** The log of a pool: the events that an operator should read, as text. */
 import { Effect } from "effect"
 import { type HealthReport, type HealthStatus, reasonText } from "../../HealthReport.ts"
 import { type ConnectFailure, failureCause, failureText, type Holder } from "../../PoolError.ts"
 import type { PoolEvent } from "../../PoolEvent.ts"
 import { causeText } from "./causeText.ts"
 
-/** What an operator should read of an event, if anything. */
+/** The log message of an event, if it has one. */
 export const logOf = (event: PoolEvent): Effect.Effect<void> | undefined => {
   switch (event._tag) {
     case "ConnectFailed":
@@ -46,12 +47,14 @@ export const logOf = (event: PoolEvent): Effect.Effect<void> | undefined => {
     case "Resized":
       return Effect.logInfo(`resized: min is ${event.min}, max is ${event.max}`)
     case "Recycled":
-      return Effect.logInfo(`recycled: ${event.connections} connections leave`)
+      return Effect.logInfo(`recycled: ${event.connections} connections are evicted`)
     case "Draining":
-      return Effect.logDebug(`shutting down: ${event.leases} leases are out`)
+      return Effect.logDebug(`shutting down: ${event.leases} leases are held`)
     case "Interrupting":
       return Effect.logWarning(
-        `shutting down: interrupting those who still hold a connection: ${event.holders.map(holderText).join("; ")}`
+        `shutting down: fibers that still hold a connection are interrupted: ${
+          event.holders.map(holderText).join("; ")
+        }`
       )
     case "Closed":
       return Effect.logDebug("closed")

@@ -1,6 +1,6 @@
 /**
- * Shows what pools count to Effect's registry of metrics. The registry is given functions, which read the state of the
- * pool when somebody asks; nothing is written as things happen.
+ * The metrics of pools, in Effect's registry. The registry gets functions, which read the state of the pools when
+ * somebody reads the metrics. So a pool writes nothing to the registry.
  */
 import { Context, Metric } from "effect"
 import type { EvictReason } from "../../Connection.ts"
@@ -8,20 +8,20 @@ import * as PoolMetrics from "../../PoolMetrics.ts"
 import * as Histogram from "../structures/histogram.ts"
 import type { State } from "./state.ts"
 
-/** What is read of a pool. */
+/** The part of a pool's state that the metrics read. */
 type Source =
   & Pick<State<unknown>, "settings" | "counters" | "connectTimes" | "waitTimes" | "useTimes">
   & { readonly [List in Lists]: { readonly length: number } }
 type Lists = "connecting" | "idle" | "validating" | "inUse" | "resetting" | "closing" | "waiters"
 
-/** Has the metrics of a pool show what it counts, until it is closed. Answers with what has to be called then. */
+/** Shows a pool in the metrics. Returns the function to call when the pool is closed. */
 export const register = (source: Source, context: Context.Context<never>): () => void => {
   const group = groupOf(source.settings.name, context)
   group.join(source)
   return () => group.leave(source)
 }
 
-/** The pools of one name. Nothing keeps anybody from making several, and each metric has one series for them all. */
+/** The pools of one name. There may be several, and each metric has one series for all of them. */
 class Group {
   readonly #context: Context.Context<never>
   readonly #metrics: PoolMetrics.PoolMetrics
@@ -40,7 +40,7 @@ class Group {
     this.#sources.add(source)
   }
 
-  /** What it has counted stays. */
+  /** Removes a closed pool. Its counts stay in the sums. */
   leave(source: Source): void {
     this.#sources.delete(source)
     for (const total of this.#totals) total.keep(source)
@@ -116,7 +116,7 @@ class Group {
     showTimes(createTime, (sum, source) => Histogram.add(sum, source.connectTimes))
     showTimes(waitTime, (sum, source) => {
       Histogram.add(sum, source.waitTimes)
-      // Those who did not wait are not recorded one by one.
+      // Callers who did not wait are not recorded one by one.
       Histogram.recordZero(sum, source.counters.checkouts - Histogram.count(source.waitTimes))
     })
     showTimes(useTime, (sum, source) => Histogram.add(sum, source.useTimes))
@@ -137,7 +137,7 @@ class Group {
   }
 }
 
-/** The groups in each registry, by name and by what the application attaches to all its metrics. */
+/** The groups in each registry, by the name of the pool and the attributes that the application adds to all metrics. */
 const groups = new WeakMap<object, Map<string, Group>>()
 
 const groupOf = (name: string, context: Context.Context<never>): Group => {
@@ -151,7 +151,7 @@ const groupOf = (name: string, context: Context.Context<never>): Group => {
   const key = JSON.stringify([name, attributes])
   let group = named.get(key)
   if (group === undefined) {
-    // Nothing else of the context may live as long as the registry.
+    // The registry keeps this context, so it has no other services of the application.
     const own = Context.make(Metric.MetricRegistry, registry)
     group = new Group(name, Context.add(own, Metric.CurrentMetricAttributes, attributes))
     named.set(key, group)
@@ -166,8 +166,8 @@ const nothing = (): void => {}
 const inSeconds = (histogram: Histogram.Histogram): Metric.HistogramState => {
   const buckets: Array<[number, number]> = []
   let cumulated = 0
-  for (const [place, boundary] of PoolMetrics.boundaries.entries()) {
-    cumulated += histogram.counts[place]!
+  for (const [index, boundary] of PoolMetrics.boundaries.entries()) {
+    cumulated += histogram.counts[index]!
     buckets.push([boundary, cumulated])
   }
   const { maxMillis, minMillis, sumMillis } = histogram

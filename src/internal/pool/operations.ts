@@ -15,7 +15,7 @@ export class Operations<C, E> {
   readonly #factory: ConnectionFactory<C, E, never>
   readonly #connectFailedWith: (reason: ConnectFailure<E>) => void
 
-  /** `connectFailedWith` is told why an attempt to connect has failed. */
+  /** `connectFailedWith` is called with the reason of each connect attempt that has failed. */
   constructor(
     work: Work<C>,
     factory: ConnectionFactory<C, E, never>,
@@ -79,7 +79,7 @@ export class Operations<C, E> {
     const { fiber, scope } = entry
     this.#interrupt(entry)
     const close = scope === undefined ? Effect.void : Scope.close(scope, Exit.void)
-    // An attempt that a shutdown cuts short may still be about to acquire something.
+    // A connect attempt that a shutdown interrupts may still acquire something.
     const all = fiber !== undefined && entry.connectedAt === undefined
       ? Effect.andThen(close, Fiber.await(fiber))
       : close
@@ -88,7 +88,7 @@ export class Operations<C, E> {
     })
   }
 
-  /** Runs an operation on a connection and has `done` tell the state how it ended, unless the pool gave up on it. */
+  /** Runs an operation on a connection, and then `done` with its exit, unless the pool has given up the operation. */
   #perform<A, X>(
     entry: State.Entry<C>,
     timeout: number,
@@ -110,7 +110,7 @@ export class Operations<C, E> {
     )
   }
 
-  /** The driver may report a death at any moment: while it is being asked something, while it connects, after the end. */
+  /** The driver may report a death at any time: in one of its functions, while it connects, or after the end. */
   #died(entry: State.Entry<C>): void {
     const work = this.#work
     work.afterQuestion(() => {
@@ -142,13 +142,13 @@ export class Operations<C, E> {
     const { state } = this.#work
     if (entry.list !== state.connecting) return Outcomes.overdue(state, entry, now)
     this.#connectFailed(entry, { _tag: "ConnectTimedOut", afterMillis: state.settings.connectTimeoutMillis }, now)
-    // What it has acquired is released now; what it may still acquire, into a closed scope, as soon as it does.
+    // What it has acquired is released now. What it acquires later is released at once, because its scope is closed.
     this.#interrupt(entry)
     entry.fiber = undefined
     this.#work.fork(Scope.close(entry.scope!, Exit.void))
   }
 
-  /** Interrupts the operation on the connection; its finalizers may run at once. */
+  /** Interrupts the operation on the connection. Its finalizers may run at once. */
   #interrupt({ fiber }: State.Entry<C>): void {
     if (fiber !== undefined) this.#work.within(() => fiber.interruptUnsafe())
   }

@@ -1,6 +1,4 @@
-/**
- * What an operator does to a pool: recycle, resize, pause, resume, and the steps of a shutdown.
- */
+/** What an operator does to a pool: recycle, resize, pause, resume, and the parts of a shutdown. */
 import * as PoolEvent from "../../PoolEvent.ts"
 import * as Histogram from "../structures/histogram.ts"
 import * as LinkedList from "../structures/linkedList.ts"
@@ -8,7 +6,7 @@ import { begin, close, evict, giveUpConnecting } from "./leaving.ts"
 import { settle, takeBack } from "./lending.ts"
 import { type Entry, report, size, type State, upkeepBy, type Waiter } from "./state.ts"
 
-/** Evicts all connections there are. Answers with how many that concerns. */
+/** Evicts all connections. Answers with their number. */
 export const recycle = <C>(state: State<C>, now: number): number => {
   let connections = 0
   state.generation++
@@ -23,7 +21,9 @@ export const recycle = <C>(state: State<C>, now: number): number => {
   return connections
 }
 
-/** New bounds. Idle connections beyond them leave now, longest idle first; those in use when they come back. */
+/**
+ * Sets new bounds. Connections above `max` leave: idle ones now, longest idle first; those in use when they come back.
+ */
 export const resize = <C>(state: State<C>, min: number, max: number, now: number): void => {
   state.settings.min = min
   state.settings.max = max
@@ -47,7 +47,9 @@ export const resume = <C>(state: State<C>, now: number): void => {
   settle(state, now)
 }
 
-/** Stops lending and closes all that nobody uses. Answers with the callers in line. */
+/**
+ * Stops lending, and closes all connections that are not in use. Answers with the waiters, which have to be refused.
+ */
 export const drain = <C>(state: State<C>): ReadonlyArray<Waiter<C>> => {
   state.phase = "draining"
   state.isSelective = true
@@ -63,7 +65,7 @@ export const drain = <C>(state: State<C>): ReadonlyArray<Waiter<C>> => {
   return Array.from(LinkedList.members(state.waiters))
 }
 
-/** Takes a connection from a caller who does not give it back. The end of that lease will find nothing to do. */
+/** Ends a lease and takes its connection back, whatever its holder does. Ending the lease again does nothing. */
 export const revoke = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
   const lease = entry.lease!
   if (lease.stage === "held") {

@@ -1,6 +1,4 @@
-/**
- * What the operations on connections report: connected, validated, reset, closed, or not.
- */
+/** What happens when an operation on a connection has ended: connect, validate, reset or close. */
 import type { ConnectFailure } from "../../PoolError.ts"
 import * as PoolEvent from "../../PoolEvent.ts"
 import * as Histogram from "../structures/histogram.ts"
@@ -14,7 +12,7 @@ import { goOn, noteAttempt } from "./rounds.ts"
 import { type Entry, type Lease, report, type State, upkeepBy, type Waiter } from "./state.ts"
 import { slowAfterMillis } from "./supply.ts"
 
-/** An attempt has succeeded. */
+/** A connect attempt has succeeded. */
 export const connected = <C>(state: State<C>, entry: Entry<C>, connection: C, now: number): void => {
   const { settings } = state
   state.counters.connects++
@@ -22,7 +20,7 @@ export const connected = <C>(state: State<C>, entry: Entry<C>, connection: C, no
   state.failures = 0
   state.failedAttempts = 0
   state.isDoubtful = false
-  // Where connections are no good as soon as they are open, to have opened one says nothing.
+  // After many bad starts, an open connection does not yet show that the database works.
   if (state.badStarts < badStartsForgiven) endProbing(state)
   noteOvertaken(state, entry, now)
   endOperation(state, entry)
@@ -32,7 +30,7 @@ export const connected = <C>(state: State<C>, entry: Entry<C>, connection: C, no
   entry.checkedAt = now
   entry.expiresAt = now + Math.ceil(settings.maxLifetimeMillis * (1 - settings.lifetimeJitter * state.random()))
   upkeepBy(state, entry.expiresAt)
-  // Connections that were kept for `min` may be more than `min` now.
+  // There may be more idle connections than `min` now, so the oldest may be idle for too long.
   if (state.idle.head !== undefined) upkeepBy(state, state.idle.head.idleSince + settings.idleTimeoutMillis)
   report(state, PoolEvent.Connected({ connection: entry.id, tookMillis: now - entry.startedAt }))
   if (entry.hasDied) mark(state, entry, "dead")
@@ -41,7 +39,7 @@ export const connected = <C>(state: State<C>, entry: Entry<C>, connection: C, no
   noteAttempt(state, entry, true, now)
 }
 
-/** Attempts that began earlier are overtaken from now on. The first of them is looked at when it is late, and so on. */
+/** From now on, connect attempts that began earlier are overtaken. `upkeep` runs when the first of them is late. */
 const noteOvertaken = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
   if (entry.id < state.newestConnected) return
   state.newestConnected = entry.id
@@ -50,8 +48,8 @@ const noteOvertaken = <C>(state: State<C>, entry: Entry<C>, now: number): void =
 }
 
 /**
- * An attempt has failed. Answers with the callers who have nothing to wait for: those whom, if another attempt is
- * pointless, no connection is left to serve.
+ * A connect attempt has failed. Answers with the waiters to refuse: if it failed for good, these are the waiters that
+ * no other connection can serve.
  */
 export const connectFailed = <C>(
   state: State<C>,
@@ -77,7 +75,7 @@ export const connectFailed = <C>(
     })
   )
   giveUpConnecting(state, entry)
-  // An attempt that hangs gives its slot back now. One that ended does so when what it had opened is closed.
+  // An attempt that hangs gives its slot back now. One that ended gives it back when its scope is closed.
   if (reason._tag === "ConnectTimedOut") leave(state, entry)
   else begin(state, entry, state.closing)
   noteAttempt(state, entry, false, now)
@@ -86,7 +84,7 @@ export const connectFailed = <C>(
   state.isFinal = isFinal
   state.retryAt = state.refillAt
   if (isFinal && !hasLive(state)) {
-    // One failure may be chance: the next caller finds out at once.
+    // One failure may be chance, so the next caller may try at once.
     if (state.failures < failuresBelieved) state.retryAt = -Infinity
     return waiting
   }
@@ -94,16 +92,16 @@ export const connectFailed = <C>(
 }
 
 /**
- * Why another attempt for this caller is pointless, if it is: connecting has failed for good more than once, the backoff
- * after that is not over, and no connection is left to serve the caller. So a thousand callers cost no more attempts than
- * one. The first caller after the backoff causes the next attempt.
+ * Why another attempt for this caller is pointless, if it is: connecting has failed for good more than once, the
+ * backoff after that is not over, and no connection is left to serve the caller. So a thousand callers cost no more
+ * attempts than one. The first caller after the backoff causes the next attempt.
  */
 export const lastAnswer = <C>(state: State<C>, lease: Lease<C>, now: number): ConnectFailure<unknown> | undefined => {
   if (!state.isFinal || state.failures < failuresBelieved || now >= state.retryAt || state.paused) return undefined
   return state.connecting.length === 0 && holdsAllLive(state, lease) ? state.lastFailure : undefined
 }
 
-/** Rounds of attempts that failed for good in a row before callers get the last answer without another attempt. */
+/** The number of failures for good in a row after which callers get the last error without another attempt. */
 const failuresBelieved = 2
 
 /** Whether an attempt that failed for this reason may succeed if it is made again. */
@@ -118,7 +116,7 @@ const isTransientError = <C>(state: State<C>, error: unknown): boolean => {
   }
 }
 
-/** Whether there is a connection that may serve a caller again. */
+/** Whether there is a connection that can serve another caller. */
 const hasLive = <C>(state: State<C>): boolean =>
   hasStaying(state.idle) || hasStaying(state.validating) || hasStaying(state.resetting) || hasStaying(state.inUse)
 
@@ -127,7 +125,7 @@ const hasStaying = <C>(list: LinkedList.LinkedList<Entry<C>>): boolean => {
   return false
 }
 
-/** Whether the caller itself holds all that could serve it. */
+/** Whether the caller itself holds all connections that could serve it. */
 const holdsAllLive = <C>(state: State<C>, lease: Lease<C>): boolean => {
   if (hasStaying(state.idle) || hasStaying(state.validating) || hasStaying(state.resetting)) return false
   for (const entry of LinkedList.members(state.inUse)) {
@@ -136,7 +134,7 @@ const holdsAllLive = <C>(state: State<C>, lease: Lease<C>): boolean => {
   return true
 }
 
-/** `reset` has ended; `isClean` is whether it left a connection that can be lent. */
+/** `reset` has ended. `isClean` says whether it succeeded, so that the connection can be lent. */
 export const wasReset = <C>(state: State<C>, entry: Entry<C>, isClean: boolean, now: number): void =>
   endReset(state, entry, isClean ? undefined : "reset", now)
 
@@ -153,13 +151,13 @@ const endReset = <C>(
   }
   endOperation(state, entry)
   if (entry.isFresh && !entry.isSuspect) noteGoodStart(state, entry, now)
-  // Only now is it idle.
+  // It is idle only from now on.
   entry.idleSince = now
   entry.checkedAt = now
   free(state, entry, now)
 }
 
-/** `validate` has ended; `isValid` is what it found. */
+/** `validate` has ended with the answer `isValid`. */
 export const wasValidated = <C>(state: State<C>, entry: Entry<C>, isValid: boolean, now: number): void =>
   endValidation(state, entry, isValid ? undefined : "invalid", now)
 
@@ -179,7 +177,7 @@ const endValidation = <C>(
   }
   if (round === undefined) return
   round.running--
-  // Whatever comes of this one, it is the turn of the next to be kept alive.
+  // The keepalive goes on with the next connection, also after a failure.
   if (round === state.keepalive) upkeepBy(state, now)
   else if (problem === undefined) round.passed++
   else round.failed.push({ connection: entry.id, reason: problem })
@@ -192,13 +190,13 @@ const passValidation = <C>(state: State<C>, entry: Entry<C>, wasIdle: boolean, n
   entry.isSuspect = false
   const waiter = state.waiters.head
   if (waiter !== undefined && !state.paused && reasonToLeave(state, entry, now) === undefined) {
-    // Straight to the first in line: to ask how long it has been idle could send it back here.
+    // It goes to the first waiter without `mayBeLent`, which could ask for a validation again.
     if (grant(state, entry, waiter.lease, now)) finishWait(state, waiter)
     return settle(state, now)
   }
   free(state, entry, now)
   if (!wasIdle || entry.list !== state.idle) return
-  // It has not become warmer by being asked: back to its place among those that are idle.
+  // Validation does not count as use, so it goes back to its old position in the list.
   LinkedList.remove(entry)
   let colder = state.idle.tail
   while (colder !== undefined && isWarmer(colder, entry)) colder = colder.previous
@@ -210,7 +208,7 @@ const passValidation = <C>(state: State<C>, entry: Entry<C>, wasIdle: boolean, n
 const isWarmer = <C>(one: Entry<C>, other: Entry<C>): boolean =>
   one.idleSince === other.idleSince ? one.id > other.id : one.idleSince > other.idleSince
 
-/** The driver has reported that the connection is dead, at whatever moment. More than once is as good as once. */
+/** The driver has reported that the connection is dead. It may do so at any time, and more than once. */
 export const died = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
   switch (entry.list) {
     case state.connecting:
@@ -228,7 +226,7 @@ export const died = <C>(state: State<C>, entry: Entry<C>, now: number): void => 
   }
 }
 
-/** Closing has ended; `error` is what it died of. */
+/** Closing has ended. `error` is the error of the finalizers, if there is one. */
 export const closed = <C>(state: State<C>, entry: Entry<C>, error: unknown, now: number): void => {
   if (entry.connectedAt !== undefined) {
     state.counters.disconnects++
@@ -239,7 +237,7 @@ export const closed = <C>(state: State<C>, entry: Entry<C>, error: unknown, now:
   goOn(state, now)
 }
 
-/** The operation under way on the connection has run into its deadline. */
+/** The deadline of the operation on the connection has passed. */
 export const overdue = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
   if (entry.list === state.closing) {
     state.counters.abandoned++

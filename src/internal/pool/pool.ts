@@ -1,6 +1,6 @@
 /**
- * A pool, put together: its work loop, the operations on its connections, and its callers; and what is done to it as a
- * whole: start, check, the verbs of an operator, shutdown.
+ * A pool: puts its work loop, its operations and its callers together, and has the functions that concern the whole
+ * pool: start, check, what an operator does, shutdown.
  */
 import { type Context, Deferred, Effect, type Scope } from "effect"
 import type { ConnectionFactory } from "../../ConnectionFactory.ts"
@@ -36,12 +36,12 @@ export class Pool<C, E> {
   readonly #work: Work<C>
   readonly #operations: Operations<C, E>
   readonly #callers: Callers<C, E>
-  /** An eager start that is still waiting for its connections. */
+  /** An eager start that still waits for its connections. */
   #start: Deferred.Deferred<void, ConnectError<E>> | undefined
   #shutdown: Shutdown | undefined
   readonly #hideMetrics: () => void
 
-  /** `context` is what the factory's effects need. */
+  /** `context` has the services that the factory's effects need. */
   constructor(settings: Settings, factory: ConnectionFactory<C, E, never>, context: Context.Context<never>) {
     const work = new Work<C>(settings, factory, context, {
       operate: (entry) => this.#operations.operate(entry),
@@ -83,7 +83,7 @@ export class Pool<C, E> {
   // Start
   // -------------------------------------------------------------------------------------------------------------------
 
-  /** Opens `min` connections; an eager start waits for them. */
+  /** Opens `min` connections. An eager start waits for them. */
   start(): Effect.Effect<void, ConnectError<E>> {
     return Effect.suspend(() => {
       const { settings } = this.state
@@ -113,7 +113,7 @@ export class Pool<C, E> {
     this.#start = undefined
   }
 
-  /** Ends an eager start that has no hope. */
+  /** Fails an eager start after a connect attempt that has failed for good. */
   #failStart(reason: ConnectFailure<E>): void {
     if (this.#start === undefined || Outcomes.isTransient(this.state, reason)) return
     Deferred.doneUnsafe(this.#start, Effect.fail(this.#operations.connectError(reason)))
@@ -123,7 +123,7 @@ export class Pool<C, E> {
   // What can be seen, and what an operator does
   // -------------------------------------------------------------------------------------------------------------------
 
-  /** Reads the state, after ending leases whose fiber is gone. */
+  /** Reads the state, after ending the leases whose fiber is gone. */
   look<A>(f: (now: number) => A): A {
     const now = this.#work.now()
     if (!this.#work.isAsking) {
@@ -141,7 +141,7 @@ export class Pool<C, E> {
     })
   }
 
-  /** Reports an event of a module beside the pool. */
+  /** Reports an event of another module of this library. */
   announce(event: PoolEvent.PoolEvent): void {
     if (this.state.phase === "closed") return
     this.#work.change(() => State.report(this.state, event))
@@ -172,7 +172,7 @@ export class Pool<C, E> {
     this.#work.change((now) => Operator.resize(this.state, min, max, now))
   }
 
-  /** Validates all idle connections, and waits until all have answered. */
+  /** Runs a round: validates all idle connections, and waits until all have answered. */
   check(options: RoundSettings): Effect.Effect<CheckResult> {
     return Effect.callback<CheckResult>((resume) => {
       const { state } = this
@@ -228,7 +228,7 @@ export class Pool<C, E> {
     Line.endLost(state, work.now())
     const ladder = new Ladder.Ladder(state.inUse.length, state.counters.abandoned)
     const shutdown = this.#shutdown = { ladder, deferred: Deferred.makeUnsafe<ShutdownReport>() }
-    // A start that is still waiting has lost the scope that the pool was to live in.
+    // An eager start still waits only if its scope was closed, so it is interrupted.
     if (this.#start !== undefined) Deferred.doneUnsafe(this.#start, Effect.interrupt)
     work.change((now) => {
       Deadlines.add(state.deadlines, ladder, now, drainMillis)
@@ -242,7 +242,7 @@ export class Pool<C, E> {
     return shutdown
   }
 
-  /** Continues the shutdown, and answers whether that changed anything. */
+  /** Continues the shutdown. Answers whether that changed anything. */
   #continueShutdown(isDue: boolean): boolean {
     const { deferred, ladder } = this.#shutdown!
     const { step } = ladder

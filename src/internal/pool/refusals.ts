@@ -19,7 +19,7 @@ import * as View from "./view.ts"
 export const closedError = <C>({ phase, settings }: State.State<C>): PoolClosedError =>
   new PoolClosedError({ pool: settings.name, phase: phase === "closed" ? "closed" : "shutting down" })
 
-/** Why the caller may not join the line, if it may not. */
+/** The error of a caller that may not join the line; `undefined` if it may. */
 export const refusal = <C>(
   state: State.State<C>,
   lease: State.Lease<C>,
@@ -41,15 +41,15 @@ export const refusal = <C>(
 }
 
 /**
- * Ends the wait of callers whose deadline has passed. Each error tells where its caller stood before any of them left the
- * line.
+ * Ends the wait of callers whose deadline has passed. All errors are made before the first caller leaves the line, so
+ * each shows the line as it was.
  */
 export const timeOut = <C>(state: State.State<C>, late: ReadonlyArray<State.Waiter<C>>, now: number): void => {
   const waiting = late.filter((waiter) => waiter.lease.stage === "waiting")
   if (waiting.length === 0) return
   const numbers = numbersOf(state, now)
   const leases = Line.leasesByFiber(state)
-  // Made by a timer, an error has no stack worth its price.
+  // The stack of an error that a timer makes says nothing, and takes time to make.
   const errors = withoutStack(() =>
     waiting.map((waiter) =>
       new AcquireTimeoutError({
@@ -79,14 +79,14 @@ interface Numbers {
   readonly lastConnectError?: unknown
 }
 
-/** What all timeouts of one moment report. */
+/** The numbers that all timeouts of one moment report. */
 const numbersOf = <C>(state: State.State<C>, now: number): Numbers => ({
   occupancy: View.occupancy(state),
   holders: View.holders(state, now, 5),
   ...(state.lastFailure === undefined ? undefined : { lastConnectError: failureCause(state.lastFailure) })
 })
 
-/** How many connections the caller itself holds, if it holds any. */
+/** The number of connections that the caller itself holds, as a field of its error; no field if it holds none. */
 const heldBy = (leases: number | undefined): { readonly ownLeases?: number } =>
   leases === undefined ? {} : { ownLeases: leases }
 

@@ -1,6 +1,4 @@
-/**
- * Rounds in which idle connections are asked whether they work: checks, and the keepalive.
- */
+/** Rounds: they validate idle connections for a health check, or to keep them alive. */
 import * as PoolEvent from "../../PoolEvent.ts"
 import * as LinkedList from "../structures/linkedList.ts"
 import { close, closeFor } from "./leaving.ts"
@@ -15,13 +13,13 @@ export const ask = <C>(state: State<C>, entry: Entry<C>, round: Round<C>, now: n
   round.running++
 }
 
-/** Asks all idle connections whether they work, once it is the turn of this round. */
+/** Puts a round into the line of rounds. When it is first, it validates all idle connections. */
 export const beginRound = <C>(state: State<C>, round: Round<C>, now: number): void => {
   state.rounds.push(round)
   goOn(state, now)
 }
 
-/** Goes on with the first round, and with the next whenever one is over: something has changed that it may wait for. */
+/** Continues the first round, and begins the next when one is over. Called whenever a round may be able to continue. */
 export const goOn = <C>(state: State<C>, now: number): void => {
   for (let round = state.rounds[0]; round !== undefined && isOver(state, round, now); round = state.rounds[0]) {
     state.rounds.shift()
@@ -32,12 +30,12 @@ export const goOn = <C>(state: State<C>, now: number): void => {
   }
 }
 
-/** Asks as many as may be asked now. The round is over when all have answered. */
+/** Begins as many validations as may run now. Answers whether the round is over: all connections have answered. */
 const isOver = <C>(state: State<C>, round: Round<C>, now: number): boolean => {
   round.left ??= Array.from(LinkedList.members(state.idle))
   let asked = 0
   for (const entry of round.left) {
-    // One is left to callers, unless there is only one.
+    // While a validation runs, one idle connection is left for callers.
     const running = round.running + state.keepalive.running
     if (running >= round.concurrency || (running > 0 && state.idle.length === 1)) break
     asked++
@@ -59,8 +57,8 @@ const askOrAnswer = <C>(state: State<C>, entry: Entry<C>, round: Round<C>, now: 
 }
 
 /**
- * Whether the round has to wait for a connection that is being opened, to know whether the database can be reached at
- * all: if none was found that works, or there is none.
+ * Whether the round has to wait for a connect attempt. It does if it has found no connection that works, to know
+ * whether the database can be reached.
  */
 const awaitsConnection = <C>(state: State<C>, round: Round<C>, now: number): boolean => {
   if (round.isCancelled) return false
@@ -69,7 +67,7 @@ const awaitsConnection = <C>(state: State<C>, round: Round<C>, now: number): boo
   if (round.failed.length === 0 && open(state) > 0) return false
   const { closing, connecting, settings } = state
   if (connecting.tail === undefined) {
-    // During the backoff after failed attempts, those say enough.
+    // During a backoff, the failed attempts have given the answer.
     if (now < state.refillAt) return false
     if (total(state) >= settings.max) return total(state) - closing.length < settings.max
     connect(state, now)
@@ -78,7 +76,7 @@ const awaitsConnection = <C>(state: State<C>, round: Round<C>, now: number): boo
   return true
 }
 
-/** An attempt to open a connection has ended. */
+/** Tells the first round that a connect attempt has ended, if it waits for this one. */
 export const noteAttempt = <C>(state: State<C>, entry: Entry<C>, succeeded: boolean, now: number): void => {
   const round = state.rounds[0]
   if (round === undefined || round.attempt !== entry) return
@@ -86,7 +84,7 @@ export const noteAttempt = <C>(state: State<C>, entry: Entry<C>, succeeded: bool
   goOn(state, now)
 }
 
-/** Ends a round whose caller was interrupted. Connections that are being asked may answer; no others are asked. */
+/** Ends a round whose caller was interrupted. Validations under way go on, and no other begins. */
 export const cancelRound = <C>(state: State<C>, round: Round<C>, now: number): void => {
   const index = state.rounds.indexOf(round)
   round.isCancelled = true

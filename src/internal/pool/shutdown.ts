@@ -1,3 +1,4 @@
+/** The steps of a shutdown, and when each of them ends. */
 import type { Fiber } from "effect"
 import * as PoolEvent from "../../PoolEvent.ts"
 import * as Deadlines from "../structures/deadlines.ts"
@@ -7,12 +8,13 @@ import * as State from "./state.ts"
 import * as View from "./view.ts"
 
 /**
- * A shutdown on its way down, one step after the other, each with an end:
+ * A shutdown under way. It has four steps, and each step has a deadline:
  *
- * 1. `draining`: nothing is lent, those in line are refused, what is idle closes; leases may come back by themselves
- * 2. `interrupting`: a fiber that still holds one has been interrupted, and may clean up; what belongs to a scope has been
- *    taken away, for nobody knows who closes that
- * 3. `closing`: what has still not come back has been taken away; all connections are closing, each with its deadline
+ * 1. `draining`: nothing is lent, waiters are refused, idle connections close. The pool waits for leases to end.
+ * 2. `interrupting`: fibers that still hold a connection were interrupted, and may clean up. Leases that belong to a
+ * scope
+ *    were revoked, because any fiber may close that scope.
+ * 3. `closing`: all other leases were revoked. All connections are closing, each with its own deadline.
  * 4. `done`
  */
 export class Ladder extends Deadlines.Timed<Ladder> {
@@ -30,7 +32,10 @@ export class Ladder extends Deadlines.Timed<Ladder> {
   }
 }
 
-/** Goes down as far as it can. `isDue` is whether the deadline of the present step has passed. */
+/**
+ * Goes to the next steps, as far as possible. `isDue` says whether the deadline of the present step has passed. Answers
+ * with the fibers to interrupt.
+ */
 export const descend = <C>(
   state: State.State<C>,
   ladder: Ladder,

@@ -1,7 +1,7 @@
-/** The spans of a pool. What takes no time has none: they cost about ten times what a lease does. */
+/** The spans of a pool. A lease without a wait has none, because a span takes about ten times as long as the lease. */
 import { Effect } from "effect"
 
-/** An attempt to open a connection. */
+/** A connect attempt. */
 export const connect = <A, E, R>(pool: string, connection: number, attempt: Effect.Effect<A, E, R>) =>
   Effect.withSpan(attempt, "ConnectionPool.connect", {
     kind: "client",
@@ -9,7 +9,7 @@ export const connect = <A, E, R>(pool: string, connection: number, attempt: Effe
     attributes: { ...named(pool), connection }
   })
 
-/** The wait of a caller in line; it ends before what the caller does with the connection begins. */
+/** The wait of a caller in line. It ends before the caller's own effect begins. */
 export const acquire = <A, E, R>(pool: string, wait: Effect.Effect<A, E, R>) =>
   Effect.withSpan(wait, "ConnectionPool.acquire", { captureStackTrace: false, attributes: named(pool) })
 

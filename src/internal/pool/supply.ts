@@ -1,6 +1,4 @@
-/**
- * Which connections are on their way to callers, and which have to be opened for them and for `min`.
- */
+/** Opens connections: those that waiters need, and those that are missing for `min`. */
 import type * as LinkedList from "../structures/linkedList.ts"
 import { backoffMillis, badStartsForgiven, isProbing } from "./backoff.ts"
 import { begin } from "./leaving.ts"
@@ -20,8 +18,8 @@ export const openMissing = <C>(state: State<C>, now: number): void => {
 }
 
 /**
- * Whether callers need another probe. Those under way do not count: they are late, or this was not asked. But for a
- * single caller no more than two run, however long they take.
+ * Whether waiters need another connect attempt while the database may be down. `retryAt` has passed, so the attempts
+ * under way are late, and do not count. A single waiter never has more than two attempts.
  */
 export const mayProbeForCallers = <C>(state: State<C>, now: number): boolean => {
   const unserved = state.waiters.length - prompt(state.validating, now) - prompt(state.resetting, now)
@@ -38,13 +36,13 @@ export const connect = <C>(state: State<C>, now: number): void => {
 }
 
 /**
- * How many callers will be served without anybody returning a connection. What may hang does not count for long, for
- * nobody should wait for its deadline who can be served otherwise: after a second, neither a validation or a reset, nor
- * an attempt to connect that a later one has overtaken.
+ * The number of connections that will soon be free without a return. An operation that may hang stops counting after a
+ * second, so that callers do not wait for its deadline: a validation, a reset, or a connect attempt that a later
+ * attempt has overtaken.
  */
 const onTheWay = <C>(state: State<C>, now: number): number => {
   let coming = state.connecting.length
-  // In the order in which they began: those that were overtaken come first, and of them those that are late.
+  // The list has the order in which the attempts began: first the overtaken ones, and of those first the late ones.
   for (let entry = state.connecting.head; entry !== undefined; entry = entry.next) {
     if (!isOvertaken(state, entry) || !isLate(entry, now)) break
     coming--
@@ -52,17 +50,18 @@ const onTheWay = <C>(state: State<C>, now: number): number => {
   return coming + prompt(state.validating, now) + prompt(state.resetting, now)
 }
 
-/** Whether an attempt to connect that began later has already succeeded. */
+/** Whether a connect attempt that began later has already succeeded. */
 export const isOvertaken = <C>(state: State<C>, entry: Entry<C>): boolean => entry.id < state.newestConnected
 
+/** The number of operations in a list that are not late. */
 export const prompt = <C>(list: LinkedList.LinkedList<Entry<C>>, now: number): number => {
   let count = list.length
-  // In the order in which they began.
+  // The list has the order in which the operations began.
   for (let entry = list.head; entry !== undefined && isLate(entry, now); entry = entry.next) count--
   return count
 }
 
 export const isLate = <C>(entry: Entry<C>, now: number): boolean => now >= entry.beganAt + slowAfterMillis
 
-/** After so long, a validation, a reset or an attempt to connect counts as slow: others need not wait for it. */
+/** After this time a validation, a reset or an overtaken connect attempt is late: callers need not wait for it. */
 export const slowAfterMillis = 1000

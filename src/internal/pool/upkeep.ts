@@ -1,6 +1,4 @@
-/**
- * What time alone changes: ages, idle connections, keepalive, leaks, and when to look again.
- */
+/** What has to be done because time has passed: ages, idle connections, keepalive, leaks; and when it is due. */
 import * as PoolEvent from "../../PoolEvent.ts"
 import * as Deadlines from "../structures/deadlines.ts"
 import * as LinkedList from "../structures/linkedList.ts"
@@ -14,7 +12,7 @@ import { isLate, isOvertaken, mayProbeForCallers, slowAfterMillis } from "./supp
 
 const longestLookMillis = 60_000
 
-/** When the pool has to be looked at again, if nothing happens before. */
+/** When the timer has to ring next. */
 export const nextDue = <C>(state: State<C>, clock: () => number): number => {
   const deadline = Deadlines.nextDue(state.deadlines)
   if (state.phase !== "open") return deadline
@@ -31,14 +29,14 @@ const nextProbe = <C>(state: State<C>, now: number): number => {
 }
 
 /**
- * Looks after all that only time changes: leases out for too long, connections idle, old or quiet for too long.
+ * Does what is due, and notes when the next thing is due: long leases, and connections that are idle or open for long.
  */
 export const upkeep = <C>(state: State<C>, now: number): void => {
   if (now < state.upkeepAt) return
   state.upkeepAt = Infinity
   endLost(state, now)
   const first = state.waiters.head
-  // While somebody waits, leases that were lost are looked for: often at first, then seldom.
+  // While somebody waits, `endLost` runs again: first after a second, then after longer and longer times.
   if (first !== undefined) {
     upkeepBy(state, now + Math.min(Math.max(now - first.timedFrom, slowAfterMillis), longestLookMillis))
   }
@@ -69,9 +67,9 @@ export const upkeep = <C>(state: State<C>, now: number): void => {
   settle(state, now)
 }
 
-/** Validates the idle connection that has been quiet for longest, if it is time. */
+/** Validates the idle connection that was not checked for longest, if its keepalive is due. */
 const keepAlive = <C>(state: State<C>, now: number): void => {
-  // A round asks them all, and looks after this when it is over.
+  // A round validates all of them, and runs `upkeep` when it is over.
   if (state.keepalive.running > 0 || state.rounds.length > 0) return
   let quietest: Entry<C> | undefined
   for (const entry of LinkedList.members(state.idle)) {

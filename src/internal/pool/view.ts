@@ -1,4 +1,4 @@
-/** What can be seen of a pool from outside, at one moment. Nothing here changes anything. */
+/** Snapshots of a pool for users: numbers, holders, connections. Nothing here changes the state. */
 import type { ConnectionInfo, ConnectionState } from "../../Connection.ts"
 import type { ConnectionStats } from "../../ConnectionStats.ts"
 import type { AcquirePhase, Holder, Occupancy } from "../../PoolError.ts"
@@ -31,7 +31,7 @@ export const stats = <C>(state: State<C>): ConnectionStats => {
   }
 }
 
-/** Who holds connections, longest first. */
+/** The leases that last longest, at most `most` of them, the longest first. */
 export const holders = <C>(state: State<C>, now: number, most: number): ReadonlyArray<Holder> => {
   const found: Array<Holder> = []
   for (const entry of LinkedList.members(state.inUse)) {
@@ -41,7 +41,7 @@ export const holders = <C>(state: State<C>, now: number, most: number): Readonly
   return found
 }
 
-/** Every connection, in no particular order. */
+/** All connections, grouped by their state. */
 export const connections = <C>(state: State<C>, now: number): ReadonlyArray<ConnectionInfo> => {
   const found: Array<ConnectionInfo> = []
   const add = (list: LinkedList.LinkedList<Entry<C>>, name: ConnectionState) => {
@@ -68,24 +68,27 @@ export const connections = <C>(state: State<C>, now: number): ReadonlyArray<Conn
 
 const isBroken = <C>(entry: Entry<C>): boolean => entry.connectedAt === undefined || isFault(entry.evictReason)
 
-/** What the caller is waiting for: what is nearest to being lent serves whoever came first. */
+/**
+ * What a waiter waits for. The first waiters get the connections that will be free first: those in validation, then
+ * those in reset, then those that are being opened.
+ */
 export const phaseOf = <C>(state: State<C>, waiter: Waiter<C>): AcquirePhase => {
   if (state.paused) return "pause"
   const { connecting, resetting, validating } = state
   const soon = validating.length + resetting.length + connecting.length
-  let place = 0
-  for (let ahead = waiter.previous; ahead !== undefined && place <= soon; ahead = ahead.previous) place++
-  if (place < validating.length) return "validate"
-  if (place < validating.length + resetting.length) return "reset"
-  if (place < soon) return "connect"
-  // In a pause between two attempts: what comes of them, if anything, does not pass the checks.
+  let ahead = 0
+  for (let other = waiter.previous; other !== undefined && ahead <= soon; other = other.previous) ahead++
+  if (ahead < validating.length) return "validate"
+  if (ahead < validating.length + resetting.length) return "reset"
+  if (ahead < soon) return "connect"
+  // The pool is in a backoff. After a bad start, connections can be opened, but do not pass their validation.
   if (total(state) < state.settings.max) return state.badStarts > 0 ? "validate" : "connect"
   return "queue"
 }
 
 /**
- * The connections that are known to their users as `leased`, also after their last lease. There may be several: a factory
- * may give the same value twice.
+ * The entries of a connection, as its users know it: also after its last lease. There may be several, because a factory
+ * may return one value twice.
  */
 export const find = <C>(state: State<C>, leased: C): ReadonlyArray<Entry<C>> => {
   const found: Array<Entry<C>> = []

@@ -1,9 +1,8 @@
 /**
- * Where the state of a pool meets the clock and fibers: its one timer, its one loop, and the guard around questions to
- * the driver.
+ * The loop of a pool: it does the work that the state has left. Here the state meets the clock, fibers, and the driver.
  *
- * It decides nothing. Whoever changes the state calls `attend` or `run` afterwards; the loop then does what the state has
- * left to do. What stands above it (`operations`, `callers` and `pool`) does the parts that need more than the state.
+ * It decides nothing. Every function that changes the state calls `attend` or `run` afterwards, and the loop does what
+ * is left to do. `Above` has the parts that the modules above it do (`operations`, `callers` and `pool`).
  */
 import { Context, Effect, type Fiber, Random, Scheduler, Tracer } from "effect"
 import type { ConnectionFactory } from "../../ConnectionFactory.ts"
@@ -20,15 +19,15 @@ import * as Refusals from "./refusals.ts"
 import * as State from "./state.ts"
 import * as Upkeep from "./upkeep.ts"
 
-/** What the loop leaves to the modules above it. */
+/** The parts of the loop that the modules above it do. */
 export interface Above<C> {
   /** Starts the operation that the list of the connection asks for. */
   readonly operate: (entry: State.Entry<C>) => void
   /** The deadline of the operation on the connection has passed. */
   readonly overdue: (entry: State.Entry<C>, now: number) => void
-  /** Continues the shutdown, and answers whether that changed anything. `isDue` is whether its deadline has passed. */
+  /** Continues the shutdown. Answers whether that changed anything. `isDue` says whether its deadline has passed. */
   readonly continueShutdown: (isDue: boolean) => boolean
-  /** The loop has nothing left to do. */
+  /** Called when the loop has nothing left to do. */
   readonly settled: () => void
 }
 
@@ -38,10 +37,10 @@ const wakesPerTurn = 64
 export class Work<C> {
   readonly state: State.State<C>
   readonly events = new Events()
-  /** Milliseconds on the clock that never goes back. */
+  /** The time in milliseconds, on a clock that never goes back. */
   readonly now: () => number
   readonly context: Context.Context<never>
-  /** Runs a function in the asynchronous context of the pool, not of the caller who happened to cause it. */
+  /** Runs a function in the asynchronous context of the pool, instead of that of the present caller. */
   readonly within = AsyncContext.capture()
   /** Starts a fiber that belongs to the pool, in the pool's own context. */
   readonly fork: <A, X>(effect: Effect.Effect<A, X>) => Fiber.Fiber<A, X>
@@ -52,17 +51,17 @@ export class Work<C> {
   #isAsking = false
   #isRunning = false
   #isScheduled = false
-  /** Callers woken since the event loop last had its turn. */
+  /** The number of callers woken in this turn of the event loop. */
   #wakes = 0
 
-  /** `context` is what the factory's effects need. */
+  /** `context` has the services that the factory's effects need. */
   constructor(
     settings: Settings,
     factory: Omit<ConnectionFactory<C, never, never>, "connect">,
     context: Context.Context<never>,
     above: Above<C>
   ) {
-    // Spans of the factory's effects belong to the pool, not under the span that happened to build it.
+    // Spans of the factory's effects have no parent: the span in which the pool was built may be over.
     const own = Context.omit(Tracer.ParentSpan)(context) as Context.Context<never>
     const fork = Effect.runForkWith(own)
     const random = Context.get(own, Random.Random)
@@ -87,7 +86,7 @@ export class Work<C> {
   }
 
   // -------------------------------------------------------------------------------------------------------------------
-  // Questions to the driver: the pool asks them in the middle of a change of the state, and nothing may come between
+  // Questions to the driver: the pool asks them in the middle of a change, so they must not change the state
   // -------------------------------------------------------------------------------------------------------------------
 
   #guard<A, B>(question: ((value: A) => B) | undefined): ((value: A) => B) | undefined {
@@ -101,17 +100,17 @@ export class Work<C> {
     })
   }
 
-  /** Whether the driver is being asked something. */
+  /** Whether a function of the driver runs now. */
   get isAsking(): boolean {
     return this.#isAsking
   }
 
-  /** Throws if the driver uses the pool while the pool asks it something. */
+  /** Throws if a function of the driver uses the pool. */
   assertOutside(): void {
-    if (this.#isAsking) throw new Error("a function of the connection factory used the pool it works for")
+    if (this.#isAsking) throw new Error("a function of the connection factory used its own pool")
   }
 
-  /** Runs a function now, or after the question that the driver is being asked. */
+  /** Runs a function now; while a function of the driver runs, after it. */
   afterQuestion(f: () => void): void {
     if (this.#isAsking) {
       this.#postponed.push(f)
@@ -123,7 +122,7 @@ export class Work<C> {
   // The loop
   // -------------------------------------------------------------------------------------------------------------------
 
-  /** Changes the state, and does what that leaves to do. */
+  /** Changes the state, and runs the loop. */
   change<A>(f: (now: number) => A): A {
     this.assertOutside()
     const result = f(this.now())
@@ -137,9 +136,9 @@ export class Work<C> {
   }
 
   /**
-   * Does what the state has left to do. What that causes is done by the same loop, never by one inside it: a thousand
-   * callers who each wake the next still need one stack frame. Nor do they keep the event loop: after some of them the
-   * rest wait for its next turn.
+   * Does the work that the state has left. New work that this causes is done by the same loop, never by a loop inside
+   * it: if a thousand callers each wake the next, the stack does not grow. After `wakesPerTurn` callers, the others
+   * wait for the next turn of the event loop.
    */
   run(): void {
     if (this.#isRunning) return
@@ -198,7 +197,7 @@ export class Work<C> {
     this.within(() => this.#dispatcher.scheduleTask(task, 0))
   }
 
-  /** Gives the events that have happened to their readers, and to the log. */
+  /** Publishes the events of the outbox, and logs them. */
   publish(): void {
     const events = this.state.outbox
     this.state.outbox = []
@@ -213,7 +212,7 @@ export class Work<C> {
   // The timer
   // -------------------------------------------------------------------------------------------------------------------
 
-  /** Sets the timer for what is due next. It keeps the process alive only while somebody waits for something. */
+  /** Sets the timer for what is due next. It keeps the process alive only while a caller waits or an operation runs. */
   setAlarm(): void {
     const { closing, connecting, phase, resetting, validating, waiters } = this.state
     const isAwaited = waiters.length + connecting.length + validating.length + resetting.length + closing.length > 0 ||
@@ -254,8 +253,8 @@ export class Work<C> {
 }
 
 /**
- * Continues or interrupts a fiber that is not the pool's. What an observer of that fiber throws is thrown again in a
- * microtask: it must not stop the work of the pool.
+ * Continues or interrupts a fiber that does not belong to the pool. If an observer of that fiber throws, the error is
+ * thrown again in a microtask, because it must not stop the loop.
  */
 export const guarded = (f: () => void): void => {
   try {
@@ -265,7 +264,7 @@ export const guarded = (f: () => void): void => {
   }
 }
 
-/** Continues a caller in line, as `guarded` does, without a closure for each. */
+/** Continues a caller in line. It does what `guarded` does, but without a closure for each caller. */
 const wake = <C>(waiter: State.Waiter<C>): void => {
   try {
     waiter.resume()
