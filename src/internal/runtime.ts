@@ -1,12 +1,12 @@
 /**
  * Read this before raising Effect's version.
  *
- * Everything that leans on the inside of Effect stands here, for the type checker would not notice when it breaks. Each
- * trick names the test that fails then.
+ * Everything that depends on the inside of Effect is in this file. The type checker would not notice when it breaks.
+ * Each trick names the test that fails then.
  */
 import { Cause, Clock, Context, Effect, Effectable, Exit, type Fiber, Scope, type Tracer } from "effect"
 
-// A class declares its fields on the instance; this way they are what is evaluated, without a constructor to run.
+// A constructor function with Effect's prototype: subclasses are effects, and no constructor of Effect has to run.
 const Base = function() {} as unknown as new<A, E, R>() => Effect.Effect<A, E, R>
 
 Base.prototype = Effectable.Prototype<Step<unknown, unknown, unknown>>({
@@ -17,8 +17,8 @@ Base.prototype = Effectable.Prototype<Step<unknown, unknown, unknown>>({
 })
 
 /**
- * An effect that a method of its own evaluates, like `Effect.withFiber` with fields instead of the variables of a closure.
- * On the path of every lease that saves a tenth of the time.
+ * An effect that its own method `step` evaluates. It is like `Effect.withFiber`, with fields instead of a closure,
+ * which saves a tenth of the time of a lease.
  *
  * Test: `internal/runtime.test.ts`, "a step can be part of another; what is none is left to be done".
  */
@@ -26,7 +26,7 @@ export abstract class Step<A, E, R> extends Base<A, E, R> {
   abstract step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<A, E, R>
 }
 
-/** Makes a step of a function: `Effect.withFiber`, for an effect that may be part of a step of others. See `within`. */
+/** Makes a `Step` from a function. Use it instead of `Effect.withFiber` for an effect that is evaluated by `within`. */
 export const withFiber = <A, E, R>(
   f: (fiber: Fiber.Fiber<unknown, unknown>) => Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, R> => new WithFiber(f)
@@ -45,8 +45,8 @@ class WithFiber<A, E, R> extends Step<A, E, R> {
 }
 
 /**
- * Evaluates an effect within the step that the fiber is in, if it is itself a step; gives what there is left to do. The run
- * loop does not see that step: it neither counts it as an operation nor lets a tracer look at it.
+ * Evaluates an effect within the present step of the fiber, if it is a `Step`. Returns the effect that is left to do.
+ * The run loop does not see the inner step: it does not count it as an operation, and no tracer sees it.
  *
  * Test: `internal/runtime.test.ts`, "a step can be part of another; what is none is left to be done".
  */
@@ -56,8 +56,8 @@ export const within = <A, E, R>(
 ): Effect.Effect<A, E, R> => effect instanceof Step ? (effect as Step<A, E, R>).step(fiber) : effect
 
 /**
- * Whether something receives the spans of this fiber. Without a tracer of the application, spans would be made for nothing.
- * The cache of a fiber is declared, but its fields may change with any version.
+ * Whether a tracer of the application receives the spans of this fiber. Without one, spans would be useless. The cache
+ * of a fiber is declared, but its fields may change with any version.
  *
  * Test: `internal/runtime.test.ts`, "knows whether a fiber is traced, and the span that it is in".
  */
@@ -65,30 +65,30 @@ export const isTraced = (fiber: Fiber.Fiber<unknown, unknown>): boolean =>
   fiber.cache.tracer !== undefined && fiber.cache.tracerEnabled
 
 /**
- * Whether the fiber may be traced, with a tracer of the application or without.
+ * Whether tracing is not turned off for the fiber.
  *
  * Test: `internal/runtime.test.ts`, "knows whether a fiber is traced, and the span that it is in".
  */
 export const isTracingEnabled = (fiber: Fiber.Fiber<unknown, unknown>): boolean => fiber.cache.tracerEnabled
 
 /**
- * The span that the fiber is in, without a look into its context.
+ * The span that the fiber is in. Faster than to read it from the context.
  *
  * Test: `internal/runtime.test.ts`, "knows whether a fiber is traced, and the span that it is in".
  */
 export const spanOf = (fiber: Fiber.Fiber<unknown, unknown>): Tracer.AnySpan | undefined => fiber.cache.span
 
 /**
- * Whether this is the clock of the machine, and not one that was provided: the default clock is always the same value. If
- * that changed, a pool would still work, but would keep the process alive.
+ * Whether this is Effect's default clock, which is always the same value, and not a clock that was provided. If Effect
+ * changed that, a pool would still work, but would keep the process alive.
  *
  * Test: `internal/runtime.test.ts`, "tells the clock of the machine from another".
  */
 export const isMachineClock = (clock: Clock.Clock): boolean => clock === Context.get(Context.empty(), Clock.Clock)
 
 /**
- * Evaluates a primitive of Effect within the present step of the fiber, and gives what there is left to do; `undefined` if
- * this version of Effect has no such method.
+ * Evaluates a primitive of Effect within the present step of the fiber. Returns the effect that is left to do, or
+ * `undefined` if this version of Effect has no such method.
  *
  * Test: `internal/runtime.test.ts`, "evaluates a primitive within the step of a fiber".
  */
@@ -107,8 +107,8 @@ interface Primitive {
 }
 
 /**
- * `Scope.addFinalizerExit` without a step of its own, so that nothing comes between what was taken and the promise to give
- * it back. The scope has to be open. Answers whether it was added; if not, the caller has to go the longer way.
+ * Adds a finalizer to an open scope within the present step of the fiber, so that no interrupt comes between a lease
+ * and its finalizer. Answers whether it was added. If not, use `Scope.addFinalizerExit`.
  *
  * Test: `internal/runtime.test.ts`, "adds a finalizer within the step of a fiber".
  */
@@ -119,9 +119,9 @@ export const addFinalizer = (
 ): boolean => evaluate(Scope.addFinalizerExit(scope, finalizer), fiber) !== undefined
 
 /**
- * Whether a fiber, whose observers are told of its end, was dropped by the run loop: it was given something that is no
- * Effect. The run loop ends such a fiber where it is, and runs no finalizer that it still has on its stack. The words alone
- * do not tell: another fiber may have joined this one, died of the same cause, and run all its finalizers.
+ * Whether the run loop has dropped a fiber that has ended, because it was given something that is no Effect. The run
+ * loop runs no finalizer of such a fiber, so its stack is not empty. The text of the error is not enough: a fiber that
+ * joins a dropped fiber dies with the same text, and runs its finalizers.
  *
  * Test: `internal/runtime.test.ts`, "tells a fiber that was dropped from one that has died of it".
  */
@@ -139,8 +139,8 @@ const hasStack = (fiber: Fiber.Fiber<unknown, unknown>): boolean => {
 }
 
 /**
- * Counts operations on the turn of a fiber, besides those that its run loop counts. The run loop measures a turn in
- * operations, however long each takes. `Fiber` declares the counter as `readonly`; this parameter type does not.
+ * Adds operations to the turn of a fiber. The run loop ends a turn after a number of operations, and does not see those
+ * that run within one step. `Fiber` declares the counter as `readonly`; this parameter type does not.
  *
  * Test: `internal/runtime.test.ts`, "ends the turn of a fiber early that was charged for operations".
  */
@@ -149,7 +149,7 @@ export const charge = (fiber: { currentOpCount: number }, operations: number): v
 }
 
 /**
- * The mark of a fragment of `effect/sql`, by which Effect tells a statement inside another from a value. Effect does not
+ * The key that marks a fragment of `effect/sql`. Effect uses it to recognise a statement inside another. It does not
  * export it.
  *
  * Test: `internal/runtime.test.ts`, "marks a fragment as Effect does".

@@ -1,9 +1,9 @@
+/** A schema for values that many errors share. */
 import { Schema, SchemaTransformation } from "effect"
 
 /**
- * Makes a schema look at each value once, for parts that many values share. Callers who give up in the same moment
- * all get errors with the same numbers, and to go through those again for each would take more than half of what it costs
- * that they give up.
+ * Makes a schema that checks each object once. Callers that time out in the same moment get errors with the same
+ * numbers, and to check these again for each error would take more than half of the time of all timeouts.
  */
 export const shared = <S extends Schema.Codec<object, unknown>>(
   schema: S,

@@ -1,4 +1,4 @@
-/** The options of one acquire: what they may be, and how they are checked. */
+/** The options of one acquire: their rules and their check. */
 import { Result } from "effect"
 import type { AcquireOptions } from "../../PoolConfig.ts"
 import { PoolConfigError } from "../../PoolError.ts"
@@ -13,8 +13,8 @@ export const callTable = table({
 })
 
 /**
- * What the options of a call come to, or the error that the call fails with. They may be anything: a caller without types
- * may have written them, or a bug.
+ * The settings of a call, or the error with which it fails. The options may be any value, because JavaScript has no
+ * types.
  */
 export const resolve = (pool: string, options: AcquireOptions): CallSettings | PoolConfigError =>
   resolveFast(options) ?? resolveAll(pool, options)
@@ -22,7 +22,7 @@ export const resolve = (pool: string, options: AcquireOptions): CallSettings | P
 export const isRefused = (options: CallSettings | PoolConfigError | undefined): options is PoolConfigError =>
   options !== undefined && options instanceof PoolConfigError
 
-/** What valid options come to. Most are valid, and there may be one to each call, so this has no tables. */
+/** The settings of a call if its options are valid. Calls are frequent, so this is faster than the table. */
 const resolveFast = (options: AcquireOptions): CallSettings | undefined => {
   try {
     if (typeof options !== "object" || Object.getPrototypeOf(options) !== Object.prototype) return undefined
@@ -41,6 +41,6 @@ const resolveFast = (options: AcquireOptions): CallSettings | undefined => {
 
 const resolveAll = (pool: string, options: unknown): CallSettings | PoolConfigError => {
   const { checked: { label, timeout }, problems } = check(callTable, options)
-  // An empty label says nothing.
+  // An empty label counts as none.
   return Result.merge(unless(pool, problems, { label: label === "" ? undefined : label, timeoutMillis: timeout }))
 }

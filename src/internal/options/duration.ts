@@ -1,8 +1,9 @@
-/** The one grammar of durations: in code, in the environment, and on a command line. */
+/** Reads durations. Code, environment and command line have one grammar. */
 import { Duration } from "effect"
 
 /**
- * Milliseconds, or nothing if this is no duration. Below zero is a duration here: whether it is allowed, a rule says.
+ * Turns a duration into milliseconds; `undefined` if the value is no duration. Negative durations are read too: the
+ * rule of an option decides whether they are allowed.
  *
  * A duration is a `Duration`, a number of milliseconds, a bigint of nanoseconds, `[seconds, nanoseconds]`, an object as
  * `{ seconds: 5 }`, or a text as `durationOf` reads it.
@@ -30,7 +31,7 @@ const ofObject = (input: object): number | undefined => {
     if (!names.some((name) => name in input) || Object.keys(input).some((key) => !names.includes(key))) return undefined
     return sum(names.map((name) => (input as Readonly<Record<string, unknown>>)[name] ?? 0), Object.values(parts))
   } catch {
-    // A getter that throws.
+    // A getter of the object has thrown.
     return undefined
   }
 }
@@ -44,7 +45,7 @@ const sum = (amounts: ReadonlyArray<unknown>, units: ReadonlyArray<number>): num
   return Number.isNaN(millis) ? undefined : millis
 }
 
-/** What the parts of an object come to, in milliseconds. */
+/** The units of a duration that is an object, in milliseconds. */
 const parts: Readonly<Record<string, number>> = {
   weeks: 604_800_000,
   days: 86_400_000,
@@ -57,8 +58,8 @@ const parts: Readonly<Record<string, number>> = {
 }
 
 /**
- * What a text says, in milliseconds: `5 seconds`, `5s`, `1.5 m`, `500ms`, `500` (milliseconds), `Infinity`. The case of
- * letters and the spaces do not matter.
+ * Turns a text into milliseconds: `5 seconds`, `5s`, `1.5 m`, `500ms`, `500` (milliseconds), `Infinity`. Case and
+ * spaces do not matter.
  */
 export const durationOf = (text: string): number | undefined => {
   const [, amount, unit] = pattern.exec(text) ?? []

@@ -1,4 +1,4 @@
-/** Options from the environment, or from wherever else a `ConfigProvider` has them. */
+/** Options from the environment, or from another source of a `ConfigProvider`. */
 import { Config, Effect, Option, Predicate, Result, Schema, SchemaIssue } from "effect"
 import {
   type Checked,
@@ -12,8 +12,10 @@ import {
 } from "./rules.ts"
 
 /**
- * The options, `maxWaiting` as `MAX_WAITING` under the prefix. An empty prefix is none. Throws a `TypeError` if the prefix is no text. What is not set is left out. All variables that cannot be
- * are in one error. Two that contradict each other are an error if both are set; else the other may be given in code.
+ * Reads the options of a table: `maxWaiting` is the variable `MAX_WAITING` after the prefix. An empty prefix counts as
+ * none. Variables that are not set are left out. All invalid variables are in one error. Two variables that contradict
+ * each other are an error if both are set; if one is not, that option may be given in code. Throws a `TypeError` if the
+ * prefix is no text.
  */
 export const fromEnvironment = <R extends Rules>(
   table: Table<R>,
@@ -49,7 +51,7 @@ export const fromEnvironment = <R extends Rules>(
         Object.fromEntries(Object.entries(checked).filter(([field]) => given.has(field))) as Partial<Checked<R>>
       )
     }
-    // Nothing at all is set: `Config.option` and `Config.withDefault` may make something of that.
+    // No variable is set: this error lets `Config.option` and `Config.withDefault` give another value.
     const required = Object.keys(texts).find((field) => "required" in table.rules[field]!)
     if (values.size === 0 && rest.length === 0 && required !== undefined && Result.isSuccess(texts[required]!)) {
       const message = problems[0]!.message
@@ -64,17 +66,17 @@ export const fromEnvironment = <R extends Rules>(
   return prefix === undefined ? options : Config.nested(options, prefix)
 }
 
-/** The text of a variable, or what is wrong with it. A source that cannot be read at all is an error. */
+/** The text of a variable, or why it cannot be read. Fails if the source cannot be read at all. */
 const textOf = (name: string): Config.Config<Result.Result<Option.Option<string>, string>> =>
   Config.orElse(
     Config.map(Config.option(Config.String(name)), Result.succeed),
     ({ cause }) => cause._tag === "SourceError" ? Config.fail(cause) : Config.succeed(Result.fail(cause.message))
   )
 
-/** What the variable of an option is called, without its prefix. */
+/** The name of the variable of an option, without the prefix. */
 export const variable = (field: string): string => field.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()
 
-/** What the text stands for; the text itself if it stands for nothing, so that it is refused as what it is. */
+/** The value of a text. An invalid text is returned as it is, so that the check reports it. */
 export const parse = (rule: Rule, text: string): unknown => {
   switch (rule.kind) {
     case "choice":
@@ -118,8 +120,8 @@ const flags: ReadonlyMap<string, boolean> = new Map([
 ])
 
 /**
- * `Config.unwrap`, but for all that cannot be read at once, and with options beside it that are no `Config`: a value is
- * what it is, and what is `undefined` is not given.
+ * Does what `Config.unwrap` does, with two differences: all errors are reported at once, and an option may be a plain
+ * value instead of a `Config`. An `undefined` option is left out.
  */
 export const unwrap = <A>(wrapped: Config.Wrap<A>): Config.Config<A> => {
   if (Config.isConfig(wrapped)) return wrapped as Config.Config<A>

@@ -2,7 +2,7 @@
 import { Schedule } from "effect"
 import { table } from "./rules.ts"
 
-/** Those that can be read from the environment. */
+/** The options that can be read from the environment. */
 export const healthConfigTable = table({
   interval: { kind: "duration", default: "10 seconds" },
   timeout: { kind: "duration", default: "5 seconds" },

@@ -1,6 +1,6 @@
-/** Which of the known names somebody has meant. */
+/** Finds the known name that a wrong name was probably meant to be. */
 
-/** The known name that differs least, if any differs little: in letters, or only in how it is spelled. */
+/** The known name that is most similar, if one is similar enough. Case and separators do not count. */
 export const nearest = (name: string, known: ReadonlyArray<string>): string | undefined => {
   const wanted = plain(name)
   let best: string | undefined
@@ -13,14 +13,14 @@ export const nearest = (name: string, known: ReadonlyArray<string>): string | un
     }
   }
   if (least <= Math.max(1, Math.floor(wanted.length / 4))) return best
-  // As `acquireTimeoutMillis`: the longest name that it begins with says what it is about.
+  // A wrong name may be a known name with an ending, such as `acquireTimeoutMillis`. The longest such name counts.
   return known.filter((candidate) => candidate.length >= 4 && wanted.startsWith(plain(candidate)))
     .toSorted((a, b) => b.length - a.length)[0]
 }
 
 const plain = (name: string): string => name.slice(0, 64).toLowerCase().replaceAll(/[^a-z0-9]/g, "")
 
-/** Letters that have to be put in, left out or replaced, and neighbours that have to change places. */
+/** The number of changes between two texts: a letter added, left out or replaced, or two neighbours exchanged. */
 const distanceBetween = (a: string, b: string): number => {
   let beforeLast: Array<number> = []
   let last = Array.from({ length: b.length + 1 }, (_, index) => index)

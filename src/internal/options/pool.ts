@@ -1,4 +1,4 @@
-/** The options of a pool, of its operations, and what they come to. */
+/** The options of a pool and of its functions: their rules, and the settings made from them. */
 import { Effect, Predicate, type Result } from "effect"
 import type { ConnectionFactory } from "../../ConnectionFactory.ts"
 import type { ConfigProblem, PoolConfigError } from "../../PoolError.ts"
@@ -36,7 +36,7 @@ export const poolTable = table({
   },
   {
     fields: ["connectBackoffMax", "connectBackoff"],
-    // One that is not given grows with the other.
+    // If `connectBackoffMax` is not given, it grows with `connectBackoff`.
     broken: ({ connectBackoff, connectBackoffMax }, other, given) =>
       connectBackoffMax < connectBackoff && given.has("connectBackoffMax")
         ? `at least ${other}, which is ${connectBackoff} ms`
@@ -52,7 +52,7 @@ const withValidate = (field: "keepalive" | "validateAfterIdle") => ({
     given.has(field) && !canValidate(factory) ? "left out: the factory has no validate" : undefined
 })
 
-/** What a pool is made of. */
+/** The options of `make`: the options of a pool, and its factory. */
 const madeOf = table({
   ...poolTable.rules,
   factory: {
@@ -76,7 +76,7 @@ const functionsOfFactory = [
   "isTransient"
 ] satisfies ReadonlyArray<Exclude<keyof ConnectionFactory<unknown>, "connect">>
 
-/** Which parts of a factory are no functions. Undefined ones are not given. */
+/** The problems of the parts of a factory that are given and are no functions. */
 const problemsOfFactory = (factory: unknown): ReadonlyArray<ConfigProblem> => {
   if (!Predicate.isObject(factory)) return []
   const parts = factory as Partial<ConnectionFactory<unknown>>
@@ -86,7 +86,7 @@ const problemsOfFactory = (factory: unknown): ReadonlyArray<ConfigProblem> => {
   })
 }
 
-/** Checks what a pool is made of, and turns its options into the numbers that it works with. */
+/** Checks the options of `make`, and turns them into settings. */
 export const resolve = (options: unknown): Result.Result<Settings, PoolConfigError> => {
   const { checked, problems } = check(madeOf, options)
   problems.push(...problemsOfFactory(checked.factory))
@@ -117,7 +117,7 @@ export const resolve = (options: unknown): Result.Result<Settings, PoolConfigErr
   })
 }
 
-/** Checks new bounds for a pool; what is not given stays. */
+/** Checks new bounds for a pool. A bound that is not given stays as it is. */
 export const resolveBounds = (
   pool: string,
   now: { readonly min: number; readonly max: number },
@@ -140,7 +140,7 @@ const checkTable = table({
   connect: { kind: "flag", default: true }
 })
 
-/** Checks the options of a round of checks. */
+/** Checks the options of a round. */
 export const resolveCheck = (pool: string, options: unknown): Result.Result<RoundSettings, PoolConfigError> => {
   const { checked: { concurrency, connect, timeout }, problems } = check(checkTable, options)
   return unless(pool, problems, { concurrency, timeoutMillis: timeout, mayConnect: connect })
@@ -148,7 +148,7 @@ export const resolveCheck = (pool: string, options: unknown): Result.Result<Roun
 
 const shutdownTable = table({ drainTimeout: { kind: "duration", zero: true } })
 
-/** How long a shutdown waits for leases, in milliseconds, if its options say so. */
+/** Checks the options of a shutdown. Returns `drainTimeout` in milliseconds, if it is given. */
 export const resolveShutdown = (pool: string, options: unknown): Result.Result<number | undefined, PoolConfigError> => {
   const { checked, problems } = check(shutdownTable, options)
   return unless(pool, problems, checked.drainTimeout)

@@ -1,9 +1,9 @@
-/** What becomes of problems with options. */
+/** Turns the problems of options into errors. */
 import { Result } from "effect"
 import { type ConfigProblem, PoolConfigError } from "../../PoolError.ts"
 import { check, type Checked, type Rules, type Table } from "./rules.ts"
 
-/** The value, or the error that lists what is wrong with the options it was made of. */
+/** Succeeds with the value if there are no problems; fails with the error that lists them. */
 export const unless = <A>(
   pool: string,
   [first, ...rest]: ReadonlyArray<ConfigProblem>,
@@ -11,7 +11,7 @@ export const unless = <A>(
 ): Result.Result<A, PoolConfigError> =>
   first === undefined ? Result.succeed(value) : Result.fail(new PoolConfigError({ pool, problems: [first, ...rest] }))
 
-/** The options, checked; throws a `TypeError` that lists what is wrong with them, for what cannot fail otherwise. */
+/** Checks options for a function that is no effect: throws a `TypeError` that lists the problems. */
 export const checkOrThrow = <R extends Rules>(of: string, table: Table<R>, options: unknown): Checked<R> => {
   const { checked, problems } = check(table, options === undefined ? {} : options)
   if (problems.length > 0) throw new TypeError(`${of}: ${problems.map(({ message }) => message).join("; ")}`)

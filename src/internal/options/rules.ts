@@ -1,6 +1,6 @@
 /**
- * Options as data: what each may be, and what it is if it is not given. Every module declares its options as a table of
- * rules; here they are checked, all at once and in one wording.
+ * The rules of options. Every module declares its options as a table of rules. `check` reports all problems at once,
+ * and all messages have one wording.
  */
 import { Duration, Predicate } from "effect"
 import type { ConfigProblem } from "../../PoolError.ts"
@@ -8,8 +8,8 @@ import { toMillis } from "./duration.ts"
 import { nearest } from "./nearest.ts"
 
 /**
- * What one option may be. `default` is what it is if it is not given; without one it is `undefined`, or has to be given
- * where the rule says `required`.
+ * The values that one option may have. An option that is not given has the value `default`. Without a default it is
+ * `undefined`, or it has to be given if the rule says `required`.
  */
 export type Rule =
   | {
@@ -22,7 +22,7 @@ export type Rule =
   }
   | { readonly kind: "choice"; readonly of: ReadonlyArray<string | number>; readonly default?: string | number }
   | { readonly kind: "flag"; readonly default?: boolean }
-  /** From 0 to below 1. */
+  /** A number from 0 to below 1. */
   | { readonly kind: "fraction"; readonly default: number }
   /** A whole number, or `Infinity` unless it has to be finite or has a ceiling. */
   | {
@@ -34,14 +34,14 @@ export type Rule =
   }
   /** A count that can be written as `64 MiB` in the environment. */
   | { readonly kind: "bytes"; readonly default: number; readonly floor: number }
-  /** Above zero, unless it may be `zero`; or `Infinity`, unless it has to be finite. */
+  /** A duration above zero, or of zero if `zero` is set; or `Infinity`, unless it has to be finite. */
   | {
     readonly kind: "duration"
     readonly default?: Duration.Input
     readonly zero?: true
     readonly finite?: true
   }
-  /** What can only be given in code: a function, a schedule. */
+  /** A value that can be given only in code: a function, a schedule. */
   | {
     readonly kind: "value"
     readonly required?: true
@@ -51,27 +51,30 @@ export type Rule =
 
 export type Rules = Readonly<Record<string, Rule>>
 
-/** What two options have to be to each other. */
+/** A rule about two options. */
 export interface Relation<R extends Rules> {
-  /** The option that is called wrong, and the other. */
+  /** The option that messages call wrong, and the other option. */
   readonly fields: readonly [keyof R & string, keyof R & string]
-  /** What the first must be, if it is not; `other` is what the other is called, `given` are those that were given. */
+  /**
+   * What the first option must be, if the rule is broken. `other` is the name of the other option, and `given` has the
+   * names of the options that were given.
+   */
   readonly broken: (checked: Checked<R>, other: string, given: ReadonlySet<string>) => string | undefined
 }
 
-/** All options of one thing. */
+/** All options of one function. */
 export interface Table<R extends Rules> {
   readonly rules: R
   readonly relations: ReadonlyArray<Relation<R>>
 }
 
-/** Options that have nothing to do with each other, unless there are relations. */
+/** Makes a table of rules, with the relations between options. */
 export const table = <const R extends Rules>(rules: R, relations: ReadonlyArray<Relation<R>> = []): Table<R> => ({
   rules,
   relations
 })
 
-/** What the options are after they were checked: durations in milliseconds, `Infinity` for what is off. */
+/** The options after the check: durations in milliseconds, and `Infinity` for what is off. */
 export type Checked<R extends Rules> = { -readonly [Field in keyof R]: Value<R[Field]> | Missing<R[Field]> }
 
 type Value<R extends Rule> = R extends { readonly kind: "choice"; readonly of: ReadonlyArray<infer A> } ? A
@@ -83,19 +86,19 @@ type Value<R extends Rule> = R extends { readonly kind: "choice"; readonly of: R
 type Missing<R extends Rule> = R extends { readonly default: unknown } | { readonly required: true } ? never : undefined
 
 export interface Outcome<R extends Rules> {
-  /** Where there is a problem, the default. */
+  /** The checked options. One with a problem has its default here. */
   readonly checked: Checked<R>
-  /** The options that were given, and can be. */
+  /** The names of the options that were given and are valid. */
   readonly given: ReadonlySet<string>
   readonly problems: Array<ConfigProblem>
 }
 
-/** Checks all options, that they get on with each other, and that there are no others. Reads each of them once. */
+/** Checks all options and the relations between them, and reports unknown options. Reads each option once. */
 export const check = <R extends Rules>(table: Table<R>, options: unknown): Outcome<R> => {
   return checkValues(table, read(table.rules, options), inCode)
 }
 
-/** What an option is called, and what is said of one that is not given. */
+/** The names of options in messages, and the message for one that is missing. */
 export interface Naming {
   readonly nameOf: (field: string) => string
   readonly missing: (name: string) => string
@@ -103,7 +106,7 @@ export interface Naming {
 
 const inCode: Naming = { nameOf: (field) => field, missing: (name) => `${name} is not given` }
 
-/** What was given, wherever it comes from. */
+/** The options as they were given, in code or in the environment. */
 export interface Read {
   readonly values: Map<string, unknown>
   /** The options that could not be read. */
@@ -113,7 +116,7 @@ export interface Read {
 
 export const nothingRead = (): Read => ({ values: new Map(), wrong: new Set(), problems: [] })
 
-/** `check` for values that were read already. */
+/** Checks options that were read already. */
 export const checkValues = <R extends Rules>(
   { relations, rules }: Table<R>,
   { problems, values, wrong }: Read,
@@ -152,7 +155,7 @@ export const checkValues = <R extends Rules>(
   return { checked: checked as Checked<R>, given, problems }
 }
 
-/** The options as they were given, and what cannot be options. */
+/** Reads the options of an object, and reports unknown ones. */
 const read = (rules: Rules, options: unknown): Read => {
   const result = nothingRead()
   const { problems, values, wrong } = result
@@ -196,14 +199,14 @@ const unreadable = (field: string, thrown: unknown): ConfigProblem => ({
   message: `${field} cannot be read: ${thrown instanceof Error ? thrown.message : show(thrown)}`
 })
 
-/** An option that cannot be what it is. */
+/** The problem of an invalid value. */
 export const problem = (field: string, value: unknown, mustBe: string): ConfigProblem => ({
   field,
   value: show(value),
   message: `${field} is ${show(value)}, but must be ${mustBe}`
 })
 
-/** The value, if it is one that the rule allows. */
+/** The value that a rule makes of what was given; `undefined` if the rule does not allow it. */
 export const valueOf = (rule: Rule, given: unknown): unknown => {
   switch (rule.kind) {
     case "text":
@@ -230,7 +233,7 @@ export const valueOf = (rule: Rule, given: unknown): unknown => {
   }
 }
 
-/** What throws when it is looked at is nothing that could be used. */
+/** A value that throws when it is read is not accepted. */
 const isAccepted = (accepts: (value: unknown) => boolean, given: unknown): boolean => {
   try {
     return accepts(given)
@@ -257,7 +260,7 @@ const defaultOf = (rule: Rule): unknown => {
   }
 }
 
-/** What an option must be, for messages. */
+/** The text of a message that says what an option must be. */
 export const mustBe = (rule: Rule): string => {
   switch (rule.kind) {
     case "text":
@@ -286,7 +289,7 @@ export const mustBe = (rule: Rule): string => {
 const listed = (texts: ReadonlyArray<string>): string =>
   texts.length === 1 ? texts[0]! : `${texts.slice(0, -1).join(", ")} or ${texts.at(-1)}`
 
-/** A value in a message. Whatever it is, this does not throw. */
+/** The text of a value in a message. Never throws. */
 export const show = (value: unknown): string => {
   switch (typeof value) {
     case "string":

@@ -1,4 +1,4 @@
-/** The options of a pool, checked and complete. `Infinity` means: off. */
+/** The options of a pool, checked and complete. `Infinity` turns a limit off. */
 export interface Settings {
   readonly name: string
   readonly start: "eager" | "lazy"
@@ -24,17 +24,18 @@ export interface Settings {
   readonly metrics: boolean
 }
 
-/** What a call asks for, checked. */
+/** The options of a call, checked. */
 export interface CallSettings {
   readonly label: string | undefined
   readonly timeoutMillis: number | undefined
 }
 
-/** How a round validates idle connections, checked. */
+/** The options of a round, checked. */
 export interface RoundSettings {
-  /** How many may be asked at the same time, and how long each may take if not `validateTimeout`. */
+  /** How many connections may be validated at the same time. */
   readonly concurrency: number
+  /** How long each validation may take. Not set: `validateTimeout`. */
   readonly timeoutMillis: number | undefined
-  /** Whether to open a connection if none is found that works. */
+  /** Whether to open a connection if no idle connection works. */
   readonly mayConnect: boolean
 }

@@ -1,14 +1,14 @@
 /**
- * The asynchronous context of the platform: what `AsyncLocalStorage` of Node, Bun and Deno carries from one callback to
- * those it causes, as the store of a request.
+ * The asynchronous context of the platform: the values that `AsyncLocalStorage` of Node, Bun and Deno passes from one
+ * callback to the callbacks that it causes.
  */
 
-/** Runs a function in the context in which this was made. */
+/** Runs a function in a context that was captured before. */
 export type Within = <A>(f: () => A) => A
 
 /**
- * Remembers the present context. Where the platform has none, functions are just run: nothing is imported, so that the pool
- * works without `node:async_hooks`.
+ * Captures the present context. Returns a function that just runs its argument if the platform has no such context. It
+ * imports nothing, so that the pool works without `node:async_hooks`.
  */
 export const capture = (): Within => {
   const hooks = globalThis.process?.getBuiltinModule?.("node:async_hooks")

@@ -1,22 +1,22 @@
 import { Linked } from "./linkedList.ts"
 
 /**
- * Any number of deadlines behind one timer: who is due next, in constant time for the durations a pool really uses.
+ * Many deadlines for one timer: it finds the member that is due next.
  *
- * Members that wait equally long expire in the order in which they joined, so each duration has a row, a queue in order
- * of expiry, and only the heads of the rows compete (in a heap). Joining and leaving cost a few pointers however many
- * members a row has; a duration used only once costs a row of its own and the heap's logarithm.
+ * Members with the same duration expire in the order in which they joined. So each duration has a row, which is a
+ * queue, and a heap has the rows, ordered by the deadlines of their heads. To join or leave a row takes constant time.
+ * A duration that is used once needs a row of its own, and takes the logarithmic time of the heap.
  */
 export class Deadlines<M extends Timed<unknown>> {
   readonly rows = new Map<number, Row<M>>()
-  /** The row that a member has joined last: most will join the same. */
+  /** The row that the last member joined. Most members join the same row. */
   last: Row<M> | undefined = undefined
   readonly heap: Array<Row<M>> = []
 }
 
-/** What can have a deadline: one at a time, beside the list it may be in. */
+/** A member that can have one deadline, and can be in one list. */
 export class Timed<N> extends Linked<N> {
-  /** When the time began to run. */
+  /** The time at which its duration began. */
   timedFrom = 0
   row: Row<Timed<unknown>> | undefined = undefined
   earlier: Timed<unknown> | undefined = undefined
@@ -34,7 +34,7 @@ class Row<M> {
   }
 }
 
-// An empty row is kept for its next member, but only so many: callers may ask for any duration once.
+// Empty rows are kept for their next members, but only this many, because callers may use many durations once.
 const rowsKept = 32
 
 /** Lets `member` expire `duration` after `now`. An infinite duration never expires and is not recorded. */
@@ -72,7 +72,7 @@ const rowFor = <M extends Timed<unknown>>(deadlines: Deadlines<M>, duration: num
   return row
 }
 
-/** Forgets the member's deadline, if it has one. */
+/** Removes the deadline of a member, if it has one. */
 export const cancel = <M extends Timed<unknown>>(deadlines: Deadlines<M>, member: M): void => {
   const row = member.row as Row<unknown> as Row<M> | undefined
   if (row === undefined) return
@@ -100,7 +100,7 @@ export const cancel = <M extends Timed<unknown>>(deadlines: Deadlines<M>, member
 export const nextDue = <M extends Timed<unknown>>(deadlines: Deadlines<M>): number =>
   deadlines.heap.length === 0 ? Infinity : dueAt(deadlines.heap[0]!)
 
-/** Takes out the member that is longest past its deadline, if one is. */
+/** Removes and returns the member whose deadline has passed first, if there is one. */
 export const takeDue = <M extends Timed<unknown>>(deadlines: Deadlines<M>, now: number): M | undefined => {
   const row = deadlines.heap[0]
   if (row === undefined || dueAt(row) > now) return undefined
@@ -109,12 +109,12 @@ export const takeDue = <M extends Timed<unknown>>(deadlines: Deadlines<M>, now: 
   return member
 }
 
-/** When the head of a row expires, which is never empty while it competes. */
+/** When the head of a row expires. A row in the heap is never empty. */
 const dueAt = <M extends Timed<unknown>>(row: Row<M>): number => row.head!.timedFrom + row.duration
 
 const before = <M extends Timed<unknown>>(a: Row<M>, b: Row<M>): boolean => dueAt(a) < dueAt(b)
 
-const place = <M>(heap: Array<Row<M>>, row: Row<M>, position: number): void => {
+const put = <M>(heap: Array<Row<M>>, row: Row<M>, position: number): void => {
   heap[position] = row
   row.position = position
 }
@@ -124,10 +124,10 @@ const up = <M extends Timed<unknown>>(heap: Array<Row<M>>, row: Row<M>): void =>
   while (position > 0) {
     const parent = (position - 1) >> 1
     if (!before(row, heap[parent]!)) break
-    place(heap, heap[parent]!, position)
+    put(heap, heap[parent]!, position)
     position = parent
   }
-  place(heap, row, position)
+  put(heap, row, position)
 }
 
 const down = <M extends Timed<unknown>>(heap: Array<Row<M>>, row: Row<M>): void => {
@@ -137,16 +137,16 @@ const down = <M extends Timed<unknown>>(heap: Array<Row<M>>, row: Row<M>): void 
     if (child >= heap.length) break
     if (child + 1 < heap.length && before(heap[child + 1]!, heap[child]!)) child++
     if (!before(heap[child]!, row)) break
-    place(heap, heap[child]!, position)
+    put(heap, heap[child]!, position)
     position = child
   }
-  place(heap, row, position)
+  put(heap, row, position)
 }
 
 const leaveHeap = <M extends Timed<unknown>>(heap: Array<Row<M>>, row: Row<M>): void => {
   const last = heap.pop()!
   if (last === row) return
-  place(heap, last, row.position)
+  put(heap, last, row.position)
   up(heap, last)
   down(heap, last)
 }

@@ -1,6 +1,6 @@
-/** Counts durations by how long they were. Recording one is a few comparisons and additions. */
+/** Counts durations in buckets. */
 export class Histogram {
-  /** One for each bound, and one for what is above the last. */
+  /** The count for each bound, and at the end the count of durations above the last bound. */
   readonly counts = new Float64Array(bounds.length + 1)
   sumMillis = 0
   minMillis = Infinity
@@ -8,16 +8,16 @@ export class Histogram {
 }
 
 /**
- * Upper bounds in milliseconds. In the middle they are those that OpenTelemetry advises for the duration of database
- * calls; a pool also sees leases of microseconds, and waits as long as its deadlines.
+ * The upper bounds of the buckets in milliseconds. From 1 ms to 10 s they are the bounds that OpenTelemetry recommends
+ * for database calls. A pool also has leases of microseconds, and waits as long as its deadlines.
  */
 export const bounds: ReadonlyArray<number> = [0.1, 0.5, 1, 5, 10, 50, 100, 500, 1000, 5000, 10_000, 30_000, 60_000]
 
 export const record = (histogram: Histogram, millis: number): void => {
-  // From below, for most are short.
-  let place = 0
-  while (place < bounds.length && millis > bounds[place]!) place++
-  histogram.counts[place]!++
+  // The search begins with the lowest bound, because most durations are short.
+  let index = 0
+  while (index < bounds.length && millis > bounds[index]!) index++
+  histogram.counts[index]!++
   histogram.sumMillis += millis
   if (millis < histogram.minMillis) histogram.minMillis = millis
   if (millis > histogram.maxMillis) histogram.maxMillis = millis
@@ -25,16 +25,16 @@ export const record = (histogram: Histogram, millis: number): void => {
 
 export const count = (histogram: Histogram): number => histogram.counts.reduce((sum, count) => sum + count, 0)
 
-/** Records a duration of zero so many times. */
+/** Records a duration of zero this number of times. */
 export const recordZero = (histogram: Histogram, times: number): void => {
   if (times === 0) return
   histogram.counts[0]! += times
   histogram.minMillis = 0
 }
 
-/** Adds all that another has recorded. */
+/** Adds all durations of another histogram. */
 export const add = (histogram: Histogram, other: Histogram): void => {
-  for (const [place, count] of other.counts.entries()) histogram.counts[place]! += count
+  for (const [index, count] of other.counts.entries()) histogram.counts[index]! += count
   histogram.sumMillis += other.sumMillis
   histogram.minMillis = Math.min(histogram.minMillis, other.minMillis)
   histogram.maxMillis = Math.max(histogram.maxMillis, other.maxMillis)

@@ -1,6 +1,6 @@
 /**
- * An intrusive doubly linked list: the members carry the links, so joining, leaving from any place and taking either end
- * are constant time and allocate nothing. A member is in one list at a time, and knows which.
+ * A doubly linked list whose members hold the links. Joining, leaving from anywhere and taking an end take constant
+ * time and allocate nothing. A member is in one list at most, and knows it.
  */
 export class Linked<N> {
   previous: N | undefined = undefined
@@ -36,7 +36,7 @@ export const unshift = <N>(list: LinkedList<N>, member: Member<N>): void => {
   list.length++
 }
 
-/** Adds right before another that is in the list. The member must be in no list. */
+/** Adds a member before another member of a list. The added member must be in no list. */
 export const insertBefore = <N>(other: Member<N>, member: Member<N>): void => {
   if (other.previous === undefined) return unshift(other.list!, member)
   member.list = other.list
@@ -47,7 +47,7 @@ export const insertBefore = <N>(other: Member<N>, member: Member<N>): void => {
   other.list!.length++
 }
 
-/** Takes a member out of the list it is in; one that is in no list is left alone. */
+/** Takes a member out of its list. Does nothing if it is in no list. */
 export const remove = <N>(member: Member<N>): void => {
   const { list, next, previous } = member
   if (list === undefined) return
@@ -61,7 +61,7 @@ export const remove = <N>(member: Member<N>): void => {
   member.previous = undefined
 }
 
-/** Takes a member out of the list it is in, and adds it at the tail of another. */
+/** Takes a member out of its list, and adds it at the tail of a list. */
 export const move = <N>(list: LinkedList<N>, member: Member<N>): void => {
   const { list: from, next, previous } = member
   if (from === undefined) return push(list, member)
@@ -82,14 +82,14 @@ export const move = <N>(list: LinkedList<N>, member: Member<N>): void => {
   list.length++
 }
 
-/** Takes the head out, if there is one. */
+/** Removes and returns the head, if there is one. */
 export const shift = <N>(list: LinkedList<N>): N | undefined => {
   const head = list.head
   if (head !== undefined) remove(head as Member<N>)
   return head
 }
 
-/** The members from head to tail. The one just yielded may be removed while iterating. */
+/** The members from head to tail. The member that was yielded last may be removed during the iteration. */
 export function* members<N>(list: LinkedList<N>): Generator<N> {
   let member = list.head
   while (member !== undefined) {

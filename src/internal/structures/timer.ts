@@ -1,37 +1,39 @@
+/** The one timer of a pool, on the clock of the machine or on another clock. */
 import { Clock, Context, Duration, Effect, type Fiber } from "effect"
 import { isMachineClock } from "../runtime.ts"
 import * as AsyncContext from "./asyncContext.ts"
 
-/** The one timer of a pool. */
+/** A timer that can be moved to an earlier time. */
 export interface Alarm {
-  /** Milliseconds on the clock that never goes back. */
+  /** The time in milliseconds, on a clock that never goes back. */
   readonly now: () => number
-  /** When it will ring. */
+  /** The time at which it rings; `Infinity` if it is not set. */
   readonly setFor: () => number
-  /** Has the alarm ring at `at`, or earlier. `isAwaited` is whether the process should stay alive for that. */
+  /** Lets the alarm ring at `at`, or earlier. `isAwaited` says whether the process has to stay alive until then. */
   readonly set: (at: number, isAwaited: boolean) => void
   readonly stop: () => void
 }
 
 /**
- * An alarm on the clock of `context`. It is moved only to ring earlier: one that rings too early costs a look around,
- * and moving it with every caller would cost each of them a timer.
+ * Makes an alarm on the clock of `context`. It is only moved to an earlier time. It may ring too early, which is cheap;
+ * to move it for every caller would need a new timer for each of them.
  *
- * On the clock of the machine it is a plain timer, for a fiber that sleeps always keeps the process alive, and an idle
- * pool must not. On any other clock, such as a test's, it is a fiber that sleeps on that clock.
+ * On the clock of the machine it is a plain timer. A fiber that sleeps would keep the process alive, and an idle pool
+ * must not. On any other clock, such as the clock of a test, it is a fiber that sleeps on that clock.
  *
- * It rings in the asynchronous context in which it was made: a timer that waits for minutes must not keep alive the store of
- * the caller who had it set.
+ * It rings in the asynchronous context in which it was made. Otherwise a timer that waits for minutes would keep the
+ * values of one caller's context alive.
  *
- * `ring` gets the time. That is never before the time the alarm was set for, even where a timer fires a little early.
+ * `ring` gets the time. That is never before the time for which the alarm was set, although a timer may fire a little
+ * early.
  */
 export const make = (context: Context.Context<never>, ring: (now: number) => void): Alarm => {
   const within = AsyncContext.capture()
   const clock = Context.get(context, Clock.Clock)
   const isMachine = isMachineClock(clock)
   const timer = isMachine ? machineTimer : clockTimer(clock, context)
-  // This is the clock of the machine's `monotonicTimeNanos`, without the price of making a number of a bigint. It is read
-  // twice in a lease.
+  // `performance.now` is the clock behind the machine's `monotonicTimeNanos`, but makes no bigint. A lease reads it up
+  // to two times.
   const now = isMachine ? () => machine.now() : () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
   let setFor = Infinity
   let running: Timer | undefined
@@ -53,7 +55,7 @@ export const make = (context: Context.Context<never>, ring: (now: number) => voi
       if (at < setFor) {
         stop()
         const millis = Math.max(at - now(), 0)
-        // Longer than a timer can count: it rings early, and is set again.
+        // A timer cannot wait for longer than `longest`: then it rings early, and is set again.
         setFor = millis > longest ? at - millis + longest : at
         running = within(() => timer(Math.min(millis, longest), fire))
       }
@@ -63,7 +65,7 @@ export const make = (context: Context.Context<never>, ring: (now: number) => voi
   }
 }
 
-// Found once: as a global it is a getter.
+// `globalThis.performance` is a getter, so it is read once.
 const machine = globalThis.performance
 
 const longest = 2 ** 31 - 1
@@ -89,9 +91,10 @@ const machineTimer = (millis: number, fire: () => void): Timer => {
 
 const clockTimer =
   (clock: Clock.Clock, context: Context.Context<never>) => (millis: number, fire: () => void): Timer => {
-    // Fractions of a millisecond do not add up exactly on a test's clock: rather a microsecond early than never.
+    // Fractions of a millisecond do not add up exactly on the clock of a test. A microsecond early is better than
+    // never.
     const sleep = Number.isInteger(millis) ? millis : Math.max(millis - 0.001, 0)
-    // A sleep may be over at once; the alarm must not ring while it is being set.
+    // A sleep may end at once, but the alarm must not ring while it is being set.
     const fiber: Fiber.Fiber<void> = Effect.runForkWith(context)(
       clock.sleep(Duration.millis(sleep)).pipe(Effect.andThen(Effect.yieldNow), Effect.andThen(Effect.sync(fire)))
     )

@@ -1,4 +1,4 @@
-/** The deadline of the statements that begin and end transactions, where the database is not in this process. */
+/** The deadline of control statements: those that begin and end transactions. For databases outside of this process. */
 import { Cause, Deferred, Effect, Exit, type Fiber } from "effect"
 import { ConnectionError, isSqlError, SqlError, UnknownError } from "effect/sql/SqlError"
 import { ControlTimeout } from "../../TransactionError.ts"
@@ -9,8 +9,8 @@ type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, 
  * Waits for the answer of a control statement, at most for its deadline.
  *
  * The statement runs in a fiber of its own, because it may hang where nothing can interrupt it; then that fiber is left
- * behind. With `restore`, an interrupt of the caller is passed on to the statement, and the caller waits for its exit, still
- * within the deadline.
+ * behind. With `restore`, an interrupt of the caller is passed on to the statement, and the caller waits for its exit,
+ * still within the deadline.
  */
 export const answered = <A>(
   operation: string,
@@ -20,7 +20,7 @@ export const answered = <A>(
 ): Effect.Effect<A, SqlError> => {
   if (millis === Infinity) return statement
   return Effect.uninterruptible(Effect.gen(function*() {
-    // With `restore`, the statement marks the parts of it that may be interrupted; the rest is carried out.
+    // With `restore`, only the parts that the statement marks can be interrupted.
     const running = yield* Effect.forkDetach(statement, {
       startImmediately: true,
       uninterruptible: restore !== undefined
@@ -61,7 +61,9 @@ const unanswered = (operation: string, millis: number): SqlError => {
 export const isUnanswered = (error: unknown): boolean =>
   isSqlError(error) && error.reason.cause instanceof ControlTimeout
 
-/** The failure of a control statement whose driver threw or died. Nobody knows whether the database has carried it out. */
+/**
+ * The failure of a control statement whose driver threw or died. It is unknown whether the database has carried it out.
+ */
 export const driverDied = (operation: string, cause: Cause.Cause<SqlError>): SqlError => {
   const defect = Cause.squash(cause)
   const message = `the driver died of ${operation}, so its connection is closed: ${textOf(defect)}`
@@ -86,7 +88,7 @@ export const toError = (cause: Cause.Cause<SqlError>): SqlError => {
   return new SqlError({ reason: new UnknownError({ cause: error, message: textOf(error), operation: "transaction" }) })
 }
 
-/** The text of what was thrown. Whatever that is, this does not throw. */
+/** The text of a thrown value. Never throws. */
 const textOf = (thrown: unknown): string => {
   try {
     return String(thrown)

@@ -35,12 +35,12 @@ export class ControlStatements<C, Isolation extends string, E, Own extends objec
     const begin = called("begin", () => this.#dialect.begin(connection, mode, statement, waiting, own as Own))
     return Effect.tapCause(
       this.#answered("begin", begin, connection, mode, undefined, restore),
-      // Nobody else would end a transaction that was begun all the same.
+      // If the transaction was begun although the statement failed, nothing else would end it.
       () => this.isTransaction(connection) ? this.abandon(connection, mode, undefined, undefined) : Effect.void
     )
   }
 
-  /** Whether a transaction is open. A driver that cannot say so is taken to have one open. */
+  /** Whether a transaction is open. If the driver throws, the answer is true. */
   isTransaction(connection: C): boolean {
     try {
       return this.#dialect.isTransaction(connection)
@@ -120,7 +120,7 @@ export class ControlStatements<C, Isolation extends string, E, Own extends objec
   }
 }
 
-/** Calls a function of the dialect. What it throws is a defect of its effect, and so is an answer that is no effect. */
+/** Calls a function of the dialect. It dies if the function throws, or returns something that is no effect. */
 const called = <A, E>(operation: string, f: () => Effect.Effect<A, E>): Effect.Effect<A, E> =>
   Effect.suspend(() => {
     const effect = f()

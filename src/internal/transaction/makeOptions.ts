@@ -6,7 +6,7 @@ import type { ConnectionPool } from "../../ConnectionPool.ts"
 import type { TransactionConnection } from "../../Transaction.ts"
 import type { Dialect } from "./dialect.ts"
 
-/** What a driver gives to get a `Transaction.Transactor`. */
+/** The options with which a driver makes a `Transaction.Transactor`. */
 export interface MakeOptions<C, Isolation extends string, E, Own extends object = object> {
   /** The name of the database in errors. */
   readonly name: string
@@ -15,15 +15,17 @@ export interface MakeOptions<C, Isolation extends string, E, Own extends object 
   readonly pool: ConnectionPool<C, E>
   /** The pool that lends connections to transactions which only read. Default: `pool`. */
   readonly readers?: ConnectionPool<C, E> | undefined
-  /** The transaction service of the client of `effect/sql`. The statements of the client find their transaction by it. */
+  /**
+   * The transaction service of the client of `effect/sql`. The statements of the client find their transaction by it.
+   */
   readonly transactionService: SqlClient["transactionService"]
   /** Makes the connection of `effect/sql` on which the client runs the statements of a transaction. */
   readonly toSql: (connection: TransactionConnection<C>) => Connection
   /** Attributes of the spans of transactions. */
   readonly spanAttributes: ReadonlyArray<readonly [string, unknown]>
   /**
-   * How long the database may take to answer a statement that begins or ends a transaction or a savepoint. After that the
-   * connection is closed and the caller goes on: a begin fails with `TransactionBeginError`, a commit with
+   * How long the database may take to answer a statement that begins or ends a transaction or a savepoint. After that
+   * the connection is closed and the caller goes on: a begin fails with `TransactionBeginError`, a commit with
    * `TransactionOutcomeUnknownError`. Set it where the database is not in this process. Default: `Infinity`.
    */
   readonly controlTimeout?: Duration.Input | undefined

@@ -1,8 +1,8 @@
 /**
  * Effect's `Reactivity` for a client of `effect/sql`.
  *
- * An invalidation inside a transaction reaches the queries after the commit, and never after a rollback, whichever service
- * makes it. A query hears the invalidations of the whole application, however its layers are put together.
+ * An invalidation inside a transaction reaches the queries after the commit, and never after a rollback, whichever
+ * service makes it. A query hears the invalidations of the whole application, however its layers are put together.
  */
 import { Context, Effect, Layer, Option, type Queue, type Scope } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
@@ -18,7 +18,7 @@ const deferring = new WeakMap<Reactivity.Reactivity["registerUnsafe"], Set<Trans
 
 /** The `Reactivity` of one client. */
 export class HeardReactivity {
-  /** The `Reactivity` that was there when the client was made. */
+  /** The `Reactivity` with which the client was made. */
   readonly #own: Reactivity.Reactivity
   readonly #deferred: Array<Set<Transactions>> = []
   #transactions: Transactions | undefined = undefined
@@ -39,8 +39,8 @@ export class HeardReactivity {
   }
 
   /**
-   * Runs an effect, and runs it again whenever one of its keys is invalidated: in the `Reactivity` of the fiber that asks, or
-   * in that of the client, which may be another.
+   * Runs an effect, and runs it again whenever one of its keys is invalidated: in the `Reactivity` of the fiber that
+   * asks, or in that of the client, which may be another.
    */
   query<A, E, R>(
     keys: Keys,
@@ -50,7 +50,7 @@ export class HeardReactivity {
       const own = this.#own
       const present = Context.getOrUndefined(fiber.context, Reactivity.Reactivity) ?? own
       if (present.registerUnsafe === own.registerUnsafe) return own.query(keys, effect)
-      // Within one of the transactions it is a copy, which waits already.
+      // In a transaction of this client, Effect provides a copy, which delays invalidations already.
       if (Context.getOrUndefined(fiber.context, this.#transactions!.transactionService) === undefined) {
         this.#join(present)
       }
@@ -78,8 +78,8 @@ const withMark = (keys: Keys, mark: string): Keys => isList(keys) ? [...keys, ma
 const isList = (keys: Keys): keys is ReadonlyArray<unknown> => Array.isArray(keys)
 
 /**
- * Makes a `Reactivity` wait for transactions, in place: a service that got it when it was built holds this object, not the copy
- * that Effect puts into the context of a transaction.
+ * Changes a `Reactivity` in place, so that its invalidations wait for transactions. Other services may hold this
+ * object, and would not see the copy that Effect provides in a transaction.
  */
 const teach = (reactivity: Reactivity.Reactivity): Set<Transactions> => {
   const all = new Set<Transactions>()
@@ -92,10 +92,11 @@ const teach = (reactivity: Reactivity.Reactivity): Set<Transactions> => {
     Effect.withFiber((fiber) => {
       for (const { afterCommit, transactionService } of all) {
         if (Context.getOrUndefined(fiber.context, transactionService) === undefined) continue
-        // After the wait, the batch of the invalidation may be over, but a transaction of another database may still be open.
+        // After the commit, a batch of invalidations may be over, and a transaction of another database may still be
+        // open.
         const told = Effect.suspend(() => later(keys, Effect.sync(() => reactivity.invalidateUnsafe(keys))))
         const outside = (context: Context.Context<never>) => Context.omit(transactionService)(context)
-        // For a fiber that has outlived its transaction, the transaction is over.
+        // The transaction of a fiber that has outlived it is over, so nothing has to wait.
         return Effect.catchDefect(afterCommit(told), () => Effect.updateContext(told, outside))
       }
       return now

@@ -1,4 +1,4 @@
-/** The failures of pools and transactions under the one error type of `effect/sql`. */
+/** Turns the failures of pools and transactions into `SqlError`, the one error type of `effect/sql`. */
 import {
   AuthenticationError,
   AuthorizationError,
@@ -10,7 +10,7 @@ import {
 import type { ConnectError, LeaseExpiredError, PoolError } from "../../PoolError.ts"
 import type { TransactionError } from "../../TransactionError.ts"
 
-/** Turns a failure of a pool or of a transaction into the `SqlError` that a client of `effect/sql` may fail with. */
+/** The `SqlError` for a failure of a pool or of a transaction. */
 export const sqlErrorOf = (error: SqlError | TransactionError | PoolError<unknown> | LeaseExpiredError): SqlError => {
   if (isSqlError(error)) return error
   const { message } = error
@@ -18,7 +18,7 @@ export const sqlErrorOf = (error: SqlError | TransactionError | PoolError<unknow
     case "TransactionBeginError":
     case "TransactionCommitError":
       return error.cause
-    // The caller may succeed when it tries again.
+    // A `ConnectionError` is retryable: the caller may succeed when it tries again.
     case "AcquireTimeoutError":
     case "QueueFullError":
       return new SqlError({ reason: new ConnectionError({ cause: error, message, operation: "acquire" }) })
@@ -36,7 +36,7 @@ export const sqlErrorOf = (error: SqlError | TransactionError | PoolError<unknow
   }
 }
 
-/** The kind of the `SqlError`: a retryable one only if the driver says that a retry may help, or says nothing. */
+/** The kind of the `SqlError`. It is retryable if the driver says that a retry may help, or gives no reason. */
 const connectReason = ({ reason }: ConnectError) => {
   if (reason._tag === "ConnectDied") return UnknownError
   if (reason._tag === "ConnectTimedOut" || !isSqlError(reason.error)) return ConnectionError

@@ -1,10 +1,10 @@
 /**
- * Runs transactions through the machinery of `effect/sql`, and says truthfully how they end.
+ * Runs transactions through the machinery of `effect/sql`, and reports how they end.
  *
- * With that machinery, callbacks after the commit, reactivity and batching work. But it has one type of error, and it turns
- * failures during cleanup into defects. So no function that it calls here fails by itself: each function notes on the `Run`
- * what happened, fails with a stand-in where the machinery must know of the failure, and `outcomeOf` makes the exit for the
- * caller at the end.
+ * With that machinery, callbacks after the commit, reactivity and batching work. But it has one type of error, and it
+ * turns failures during cleanup into defects. So each function that it calls here notes its failure on the `Run`, and
+ * fails with a stand-in if the machinery has to know of the failure. At the end, `outcomeOf` makes the exit for the
+ * caller.
  */
 import { Cause, Context, Effect, Exit, type Fiber, identity, Scope } from "effect"
 import { makeWithTransaction } from "effect/sql/SqlClient"
@@ -71,7 +71,7 @@ export const make = <C, Isolation extends string, E, Own extends object>(
   ): Effect.Effect<A, X, R> => Effect.withFiber((fiber) => f(fiber.getRef(CurrentRun) as Run<C, Isolation, E>))
 
   // -------------------------------------------------------------------------------------------------------------------
-  // The functions that the machinery calls
+  // Functions that the machinery calls
   // -------------------------------------------------------------------------------------------------------------------
 
   const acquireAndBegin = Effect.contextWith((context: Context.Context<Scope.Scope>) =>
@@ -122,9 +122,9 @@ export const make = <C, Isolation extends string, E, Own extends object>(
   })
 
   /**
-   * Ends the level of a run that succeeded. It first undoes the inner transactions that other fibers still have open, then
-   * runs `last`, the statement that makes the success count. If one of the two fails, `undoing` undoes the whole level. Fails
-   * if the level was ended before, or if the transaction is lost.
+   * Ends the level of a run that succeeded. It first undoes the inner transactions that other fibers still have open,
+   * then runs `last`, the statement that makes the success count. If one of the two fails, `undoing` undoes the whole
+   * level. Fails if the level was ended before, or if the transaction is lost.
    */
   const conclude = (
     run: Run<C, Isolation, E>,
@@ -241,7 +241,7 @@ export const make = <C, Isolation extends string, E, Own extends object>(
   })
 
   // -------------------------------------------------------------------------------------------------------------------
-  // One run, and when there is another
+  // Runs: the outermost transaction, its retries, and inner transactions
   // -------------------------------------------------------------------------------------------------------------------
 
   const runOnce = <A, X, R, X2>(
@@ -269,9 +269,9 @@ export const make = <C, Isolation extends string, E, Own extends object>(
     )
 
   /**
-   * Ends what a fiber had open that ended without its finalizers, because it evaluated something that is no Effect. Its own
-   * transaction is rolled back. If it was inside another transaction, that one is lost: nobody knows how much of the inner
-   * work is done, so the outer transaction cannot be committed.
+   * Ends the transaction of a fiber that ended without its finalizers, because it evaluated something that is no
+   * Effect. An outermost transaction is rolled back. An inner one makes the outer transaction lost: an unknown part of
+   * the inner work is done, so the outer transaction cannot be committed.
    */
   const endedWithoutUnwinding = (run: Run<C, Isolation, E>): void => {
     const { level, outer, scope } = run
@@ -362,7 +362,7 @@ export const make = <C, Isolation extends string, E, Own extends object>(
 
 const noOptions = {}
 
-/** Asks the dialect something. One that throws gets the answer that is safe. */
+/** Calls a function of the dialect. If it throws, the answer is `safe`. */
 const orElse = <A, B>(safe: B, ask: () => A): A | B => {
   try {
     return ask()

@@ -6,9 +6,9 @@ import * as Deadlines from "../structures/deadlines.ts"
 import * as LinkedList from "../structures/linkedList.ts"
 import * as Alarm from "../structures/timer.ts"
 
-/** What a fiber asks for its turn with. */
+/** The request of a fiber for its turn. */
 export interface Request {
-  /** What the fiber does in its turn. It is named in the errors of fibers that wait for it. */
+  /** What the fiber does in its turn. The errors of fibers that wait name it. */
   readonly operation: string
   readonly label: string | undefined
   readonly timeoutMillis: number
@@ -62,7 +62,7 @@ export class TurnDeadlines {
   }
 }
 
-/** The place of a fiber in the line, and later its turn. */
+/** A fiber in the line, and later its turn. */
 class Ticket extends Deadlines.Timed<Ticket> {
   readonly fiber: Fiber.Fiber<unknown, unknown>
   readonly request: Request
@@ -101,8 +101,9 @@ export class Turn {
   }
 
   /**
-   * Runs an effect while no other fiber has the turn. The wait can be interrupted; at its deadline it fails with the error
-   * that `late` makes. After `end` no fiber waits: the effect runs at once, and must find out itself that all has ended.
+   * Runs an effect while no other fiber has the turn. The wait can be interrupted; at its deadline it fails with the
+   * error that `late` makes. After `end` no fiber waits: the effect runs at once, and must find out itself that all has
+   * ended.
    */
   take<A, E, R, E2>(
     effect: Effect.Effect<A, E, R>,
