@@ -132,8 +132,8 @@ describe("an error of SQLite", () => {
       expectError(thrown(() => connection.queryUnsafe("pragma wal_checkpoint(truncate)")), {
         reason: UnknownError,
         code: 6,
-        message: "database table is locked: by this same connection, which has a statement or a transaction open; " +
-          "another attempt would meet it again"
+        message: "database table is locked: this connection itself has a statement or a transaction open, " +
+          "so another try would not help"
       })
     }))
 
@@ -157,7 +157,7 @@ describe("an error of SQLite", () => {
       expectError(thrown(() => connection.runUnsafe("insert into t values (1)")), {
         reason: AuthorizationError,
         code: 8,
-        message: "attempt to write a readonly database: its file is read-only, or a `pragma query_only` is on"
+        message: "attempt to write a readonly database: its file is read-only, or `pragma query_only` is on"
       })
     }))
 

@@ -115,7 +115,7 @@ describe("a database that cannot be opened", () => {
       const error = yield* failing({ filename })
       assert.strictEqual(
         error.message,
-        `cannot open the SQLite database "${filename}": the journal mode stays "delete", wanted is "wal"`
+        `cannot open the SQLite database "${filename}": the journal mode stays "delete", but must be "wal"`
       )
     }))
 

@@ -75,7 +75,7 @@ describe("a transaction that is begun by hand and left open", () => {
         const error = yield* PoolAssert.failsWith(late, "SqlError")
         assert.include(
           error.message,
-          `cannot ${statement} - no transaction is active: one that was begun by hand ends when`
+          `cannot ${statement} - no transaction is active: a transaction that was begun by hand is rolled back when`
         )
         assert.include(error.message, "use `transaction`")
       }

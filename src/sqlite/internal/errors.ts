@@ -1,4 +1,4 @@
-/** Failures of a SQLite connection, as the `SqlError` that the Effect ecosystem knows. */
+/** The failures of SQLite connections as `SqlError`. */
 import { Predicate } from "effect"
 import {
   AuthorizationError,
@@ -14,45 +14,50 @@ import {
 } from "effect/sql/SqlError"
 import { LeaseExpiredError } from "../../PoolError.ts"
 
-/** What a synchronous operation threw, as the typed failure that it is. Throws everything else again: that is a defect. */
+/**
+ * The typed failure that a synchronous operation has thrown. Throws everything else again, because that is a defect.
+ */
 export const failure = (thrown: unknown): SqlError | LeaseExpiredError => {
   if (isSqlError(thrown) || thrown instanceof LeaseExpiredError) return thrown
   throw thrown
 }
 
-/** SQLite's extended result code of what `node:sqlite` threw, if it came from SQLite. */
+/** The extended result code of an error of `node:sqlite`, if the error came from SQLite. */
 export const codeOfThrown = (thrown: unknown): number | undefined =>
   Predicate.hasProperty(thrown, "errcode") && Predicate.isNumber(thrown.errcode) ? thrown.errcode : undefined
 
-/** SQLite's extended result code behind an error, if there is one. */
+/** The extended result code behind a `SqlError`, if there is one. */
 export const codeOf = (error: unknown): number | undefined =>
   isSqlError(error) ? codeOfThrown(error.reason.cause) : undefined
 
-/** The primary code of an extended one: https://sqlite.org/rescode.html#primary_result_codes_versus_extended_result_codes. */
+/**
+ * The primary code of an extended one:
+ * https://sqlite.org/rescode.html#primary_result_codes_versus_extended_result_codes.
+ */
 export const primaryOf = (code: number): number => code & 0xff
 
-/** Whether a code means a lock of others, so that another try may succeed a moment later. */
+/** Whether a code means that another connection has a lock, so that another try may succeed a moment later. */
 export const isLock = (code: number | undefined): boolean => code !== undefined && lockCodes.has(code)
 
 /** Whether a connection cannot be trusted after a failure with this code: NOMEM and IOERR. */
 export const leavesInDoubt = (code: number | undefined): boolean =>
   code !== undefined && (primaryOf(code) === 7 || primaryOf(code) === 10)
 
-/** What SQLite says to a statement that writes where it may only read. */
+/** The primary code of a write that is not allowed. */
 export const READONLY = 8
 
 /** BUSY, BUSY_RECOVERY, BUSY_TIMEOUT, LOCKED_SHAREDCACHE, and PROTOCOL: a race for the locks of the log. */
 const lockCodes: ReadonlySet<number> = new Set([5, 261, 773, 262, 15])
 
-/** What `node:sqlite` threw; the message is SQLite's own, and what to do about it where that is known. */
+/** The error for an error of `node:sqlite`. The message is SQLite's own, and a hint what to do, if there is one. */
 export const fromSqlite = (thrown: unknown, operation: string): SqlError =>
   new SqlError({ reason: reasonOf(thrown, operation, messageOf(thrown)) })
 
-/** What `node:sqlite` threw, with a message that says more than SQLite's own. */
+/** The error for an error of `node:sqlite`, with another message. */
 export const fromSqliteSaying = (thrown: unknown, operation: string, message: string): SqlError =>
   new SqlError({ reason: reasonOf(thrown, operation, message) })
 
-/** The error for an integer that no number holds exactly, in a row of a statement that reads. */
+/** The error for an integer beyond 2^53 in a row of a statement that only reads. */
 export const integerTooBig = (thrown: unknown, operation: string): SqlError =>
   fromSqliteSaying(
     thrown,
@@ -60,26 +65,26 @@ export const integerTooBig = (thrown: unknown, operation: string): SqlError =>
     `${sqliteMessage(thrown)}. With SafeIntegers from effect/sql/SqlClient, integers are bigints.`
   )
 
-/** The error for input that never got as far as SQLite. */
+/** The error for invalid input, which SQLite did not get. */
 export const invalidInput = (operation: string, message: string): SqlError => failed(operation, message)
 
-/** The error for an operation that cannot be done here, for a reason that SQLite has no code for. */
+/** The error for an operation that is not possible, for a reason that has no code in SQLite. */
 export const failed = (operation: string, message: string): SqlError =>
   new SqlError({ reason: new UnknownError({ cause: new TypeError(message), message, operation }) })
 
-/** The error for SQL that never got as far as SQLite. */
+/** The error for invalid SQL, which SQLite did not get. */
 export const invalidSql = (operation: string, message: string): SqlError =>
   new SqlError({ reason: new SqlSyntaxError({ cause: new SyntaxError(message), message, operation }) })
 
-/** The error of a connection that is closed: it stays closed, however often it is asked. */
+/** The error of a closed connection. Not retryable, because the connection stays closed. */
 export const closed = (operation: string): SqlError => {
   const message = `${operation}: the connection is closed`
   return new SqlError({ reason: new UnknownError({ cause: new Error(message), message, operation }) })
 }
 
 /**
- * The error for a statement that cannot have its effect where it was given, so that nothing of it was done. Has the code
- * of SQLite's `SQLITE_AUTH`.
+ * The error for a statement that was refused, because it cannot have its effect on this connection. Nothing was done.
+ * It has the code `SQLITE_AUTH`.
  */
 export const denied = (operation: string, sql: string, why: string): SqlError => {
   const message = `${operation}: ${JSON.stringify(shortened(sql))}: ${why}`
@@ -87,13 +92,13 @@ export const denied = (operation: string, sql: string, why: string): SqlError =>
   return new SqlError({ reason: new AuthorizationError({ cause, message, operation }) })
 }
 
-/** The error where there is no database at the moment. */
+/** The error for a file that has no database at the moment. */
 export const unconnected = (operation: string, message: string): SqlError =>
   new SqlError({ reason: new ConnectionError({ cause: new Error(message), message, operation }) })
 
 /**
- * The error for a statement that writes on a connection that only reads: the statement, `why`, and what to use instead.
- * Has the code of SQLite's `SQLITE_READONLY`, whether SQLite has refused the statement or this library has.
+ * The error for a write on a connection that only reads. `why` has the reason, and says what to use instead. It has the
+ * code `SQLITE_READONLY`, also if this library has refused the statement.
  */
 export const readOnlyRefusal = (
   operation: string,
@@ -105,8 +110,8 @@ export const readOnlyRefusal = (
 const shortened = (text: string): string => text.length <= 100 ? text : `${text.slice(0, 100)}...`
 
 /**
- * The reason is that of Effect's own rule, so that what catches one catches it here, except for a few codes where the rule
- * says what is not so. `docs/sqlite.md` lists them all.
+ * Effect's own rule decides the reason, so that handlers work as with Effect's clients. For a few codes the rule is
+ * wrong, and another reason is given. `docs/sqlite.md` lists them.
  */
 const reasonOf = (cause: unknown, operation: string, message: string): SqlErrorReason => {
   const code = codeOfThrown(cause)
@@ -115,10 +120,10 @@ const reasonOf = (cause: unknown, operation: string, message: string): SqlErrorR
   switch (code) {
     case 6: // LOCKED
     case 518: // LOCKED_VTAB
-      // Held by the connection itself: another attempt would meet it again.
+      // The connection itself holds the lock, so another try would not help.
       return new UnknownError(props)
     case 15: // PROTOCOL
-      // A race for the locks of the log: another attempt may win it.
+      // A race for the locks of the log: another try may succeed.
       return new LockTimeoutError(props)
     case 517: // BUSY_SNAPSHOT
       return new SerializationError(props)
@@ -128,10 +133,10 @@ const reasonOf = (cause: unknown, operation: string, message: string): SqlErrorR
     case 776: // READONLY_ROLLBACK
     case 1288: // READONLY_CANTINIT
     case 1544: // READONLY_DIRECTORY
-      // Not READONLY_DBMOVED, which is about the file and not about what may be done to it.
+      // READONLY_DBMOVED is not here: it says that the file was moved, not that a right is missing.
       return new AuthorizationError(props)
     default:
-      // It looks for the code under another name than that which Node gives it.
+      // Effect's rule reads the code from `errno`, but Node stores it in `errcode`.
       return classifySqliteError(Object.assign(cause as object, { errno: code }), { message, operation })
   }
 }
@@ -147,15 +152,15 @@ export const sqliteMessage = (thrown: unknown): string => thrown instanceof Erro
 const noTransaction = /^cannot (?:commit|rollback) - no transaction is active$/
 
 const noTransactionHint =
-  "one that was begun by hand ends when its connection is returned, and is rolled back; each lease, and each statement " +
-  "through `sql`, takes a connection of its own, so use `transaction`"
+  "a transaction that was begun by hand is rolled back when its connection is returned; each lease, and each statement " +
+  "of `sql`, has a connection of its own, so use `transaction`"
 
 const hints: ReadonlyMap<number | undefined, string> = new Map([
   [
     6,
-    "by this same connection, which has a statement or a transaction open; another attempt would meet it again"
+    "this connection itself has a statement or a transaction open, so another try would not help"
   ],
-  [READONLY, "its file is read-only, or a `pragma query_only` is on"],
+  [READONLY, "its file is read-only, or `pragma query_only` is on"],
   [1032, "its file was moved or deleted while it was open"],
   [
     517,

@@ -1,8 +1,9 @@
 /**
- * The two pools of a SQLite database: one connection that writes, and some that read. In memory both are one pool of one
- * connection; of a file that is only read both are one pool of readers.
+ * The two pools of a SQLite database: one connection that writes, and some that read. In memory both are one pool of
+ * one connection; of a file that is only read both are one pool of readers.
  *
- * Everything that works on the database gets its connections here, and finds here the connection that a fiber has already.
+ * Everything that works on the database gets its connections here, and finds here the connection that a fiber has
+ * already.
  */
 import { Context, Effect, type Fiber, Option, type Scope } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
@@ -23,23 +24,23 @@ import { nameOf, type Settings } from "./options/connection.ts"
 import type { PoolSettings } from "./options/pool.ts"
 
 export interface Pools extends Sides {
-  /** Acquires a reader for a caller that will pin a state of the database. May wait while the log is cut back. */
+  /** Acquires a reader for a caller that will pin a state of the database. Waits while the log is cut back. */
   readonly acquireReader: (
     options?: ConnectionPool.AcquireOptions | undefined
   ) => Effect.Effect<Connection, PoolError<SqlError>, Scope.Scope>
   /** Effect's client, and the transactions, over both. */
   readonly client: Client.Client
-  /** In memory, the connection that a fiber has already: there is no other. */
+  /** The connection that a fiber holds already, for a database in memory, which has no other. */
   readonly held: Context.Service<Held, Held>
 }
 
-/** The connection that a fiber has already, on which its reads have to run, as a reader. */
+/** The reader that a fiber has already: in a transaction, or for a database in memory. Its reads have to run there. */
 export const readerOf = (pools: Pools, fiber: Fiber.Fiber<unknown, unknown>): SqliteReader | undefined => {
   const connection = pools.client.connectionInTransaction(fiber) ?? heldBy(pools, fiber)?.connection
   return connection && new ReaderView(connection, refusalOf(pools, fiber))
 }
 
-/** Why a write is refused: the reason names the outermost thing that forbids it. */
+/** Why a write is refused. The reason names the outermost thing that forbids it: database, transaction or reader. */
 const refusalOf = ({ client, settings }: Pools, fiber: Fiber.Fiber<unknown, unknown>): string => {
   if (settings.connection.isReadOnly) return Refusal.ofDatabase(settings.name)
   if (client.transactor.connectionOf(fiber)?.mode.readOnly !== true) return Refusal.ofReader(settings.name)
@@ -50,10 +51,11 @@ const heldBy = (pools: Pools, fiber: Fiber.Fiber<unknown, unknown>): Held | unde
   pools.file === undefined ? Context.getOrUndefined(fiber.context, pools.held) : undefined
 
 /**
- * The connection of the transaction that a fiber is in, so that what it writes has to be written there. One that only reads
- * refuses that: written elsewhere, it would neither be seen in the transaction nor be undone with it.
+ * The connection on which the writes of a fiber have to run, if it has one already. In a transaction that is the
+ * connection of the transaction, even if that only reads and so refuses the write: elsewhere, the write would neither
+ * be visible in the transaction nor be rolled back with it.
  *
- * In memory, what reads has the only connection there is, and writes on it as it would on another.
+ * For a database in memory, a fiber that reads holds the only connection, and writes on it.
  */
 export const writerOf = (pools: Pools, fiber: Fiber.Fiber<unknown, unknown>): Connection | undefined => {
   const connection = pools.client.connectionInTransaction(fiber)
@@ -64,7 +66,7 @@ export const writerOf = (pools: Pools, fiber: Fiber.Fiber<unknown, unknown>): Co
 
 let nextId = 1
 
-/** Opens the pools for the current scope, which closes the readers first: the connection that closes last moves the log. */
+/** Opens the pools for the current scope. It closes the readers before the writer, so that the writer moves the log. */
 export const make = Effect.fnUntraced(function*(
   settings: PoolSettings,
   decorate?: Client.Decorate
@@ -80,7 +82,7 @@ export const make = Effect.fnUntraced(function*(
   const client = yield* Client.make({
     name: settings.name,
     writer,
-    // There, it has to be seen that they are the same.
+    // For a database in memory, the client must see that both are the same pool.
     reader: readers === writer ? writer : { ...readers, acquire: acquireReader },
     busyTimeoutMillis: settings.connection.busyTimeout,
     decorate,
@@ -93,7 +95,7 @@ export const make = Effect.fnUntraced(function*(
   return { settings, ...sides, acquireReader, client, held }
 })
 
-/** That of the application, so that others hear of what is written here. */
+/** The `Reactivity` of the application, if it has one, so that its queries see the writes of this client. */
 const reactivity = Effect.flatMap(
   Effect.serviceOption(Reactivity.Reactivity),
   Option.match({ onNone: () => Reactivity.make, onSome: Effect.succeed })
@@ -101,7 +103,7 @@ const reactivity = Effect.flatMap(
 
 const open = Effect.fnUntraced(function*(settings: PoolSettings) {
   const lasting = { ...settings.pool, maxLifetime: Infinity, connectTimeout: settings.connection.busyTimeout + 10_000 }
-  // Only a health checker validates: a file does not go away as a server does.
+  // Only a health checker validates, because a file does not disappear as often as a server.
   const unasked = { ...lasting, validateAfterIdle: Infinity }
   if (settings.isOneConnection && !settings.connection.isMemory) {
     const file = new SharedFile(settings, yield* Effect.context<never>())
@@ -123,7 +125,7 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
       max: 1,
       idleTimeout: Infinity
     })
-    // The data would be gone with its connection.
+    // The data would be lost with its connection.
     const kept: Pool = { ...pool, invalidate: () => Effect.succeed(false), recycle: Effect.succeed(0) }
     return { writer: kept, readers: kept, file: undefined, watched: undefined }
   }
@@ -158,7 +160,7 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
   return { writer, readers, file, watched: file }
 })
 
-/** Opens the database once: another connection would have another database, and an empty one. */
+/** Opens the database once: a second connection would have another, empty database. */
 const inMemory = (settings: Settings) => {
   let wasOpened = false
   const open = Effect.suspend(() => {

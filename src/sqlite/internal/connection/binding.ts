@@ -1,6 +1,6 @@
 /**
- * Binds parameters exactly: SQLite stores what was given, or nothing runs at all. `node:sqlite` by itself makes every
- * number a REAL, and stores NULL for a `NaN`, a `Date` and a missing parameter.
+ * Binds parameters exactly: SQLite stores the value that was given, or the statement does not run. `node:sqlite` alone
+ * would store every number as a REAL, and a `NaN`, a `Date` or a missing parameter as NULL.
  */
 import { Predicate } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
@@ -8,15 +8,17 @@ import type { SQLInputValue } from "node:sqlite"
 import { invalidInput } from "../errors.ts"
 import type { SqlText } from "../sql/scanner.ts"
 
-/** The parameters of a statement, not checked: in order for `?`, by name for `:a`, `@a` and `$a`. */
+/** The parameters of a statement, before the check: in order for `?`, by name for `:a`, `@a` and `$a`. */
 export type Params = ReadonlyArray<unknown> | Readonly<Record<string, unknown>>
 
-/** The arguments for `node:sqlite`: the values in order, or instead of the first a record of all. */
+/** The arguments for `node:sqlite`: the values in order, or one record of all values. */
 export type Bound = ReadonlyArray<SQLInputValue>
 
 const none: Bound = []
 
-/** The parameters as `node:sqlite` takes them. Throws a `SqlError` that names the first one it cannot be given. */
+/**
+ * Turns parameters into the arguments for `node:sqlite`. Throws a `SqlError` that names the first invalid parameter.
+ */
 export const bind = (operation: string, text: SqlText, params: Params | undefined): Bound => {
   if (text.isNamed) return [named(operation, text, params) as never]
   if (Array.isArray(params)) return positional(operation, text, params)
@@ -35,7 +37,7 @@ const positional = (operation: string, text: SqlText, params: ReadonlyArray<unkn
   return bound
 }
 
-/** Parameters that are no array, although no placeholder has a name. */
+/** Handles parameters that are no array, for a statement without named placeholders. */
 const unordered = (operation: string, text: SqlText, params: unknown): Bound => {
   const { length } = text.placeholders
   if (params === undefined) throw miscounted(operation, length, 0)
@@ -60,7 +62,7 @@ const named = (operation: string, text: SqlText, params: unknown): Record<string
   const bound: Record<string, SQLInputValue> = {}
   const used = new Set<string>()
   for (const placeholder of text.placeholders) {
-    // A number that was left out, as 1 in `select ?2`, has no name; but then there are placeholders without.
+    // All placeholders have names here: unnamed ones, also those that `select ?2` leaves out, make `isPositional` true.
     const name = placeholder!
     const key = Object.hasOwn(params, name) ? name : name.slice(1)
     if (!Object.hasOwn(params, key)) throw missingName(operation, name)
@@ -87,7 +89,7 @@ const isRecord = (params: unknown): params is Readonly<Record<string, unknown>> 
 const maxInteger = 2n ** 63n - 1n
 const minInteger = -(2n ** 63n)
 
-/** A value as SQLite keeps it exactly, or nothing if SQLite cannot. */
+/** The value that SQLite stores exactly; `undefined` if it cannot. */
 const toSqlite = (value: unknown): SQLInputValue | undefined => {
   switch (typeof value) {
     case "string":
@@ -102,11 +104,11 @@ const toSqlite = (value: unknown): SQLInputValue | undefined => {
       return value ? 1n : 0n
     case "object":
       if (value === null) return value
-      // What was transferred to another thread looks empty.
+      // A buffer that was transferred to another thread looks empty.
       if (ArrayBuffer.isView(value)) {
         return value.byteLength === 0 && isDetached(value.buffer) ? undefined : value as Uint8Array
       }
-      // Given as it is, an empty one becomes NULL.
+      // `node:sqlite` would turn an empty `ArrayBuffer` into NULL.
       return value instanceof ArrayBuffer && !value.detached ? new Uint8Array(value) : undefined
     default:
       return undefined

@@ -1,9 +1,9 @@
-/** The rows of one statement, read as they are asked for. */
+/** Reads the rows of one statement step by step. */
 import type { SqlError } from "effect/sql/SqlError"
 
 /**
- * As long as it is open, SQLite keeps the statement running: what it reads stays as it was, for it and for the log of the
- * file. Node would close it only when it collects garbage, so the caller that opens a cursor closes it.
+ * While it is open, the statement runs and pins a state of the database, which the log has to keep. Node would close it
+ * only at a garbage collection, so the caller that opens a cursor closes it.
  */
 export class Cursor {
   readonly #rows: Iterator<unknown>
@@ -22,7 +22,10 @@ export class Cursor {
     return this.#isOpen
   }
 
-  /** The next rows, `count` at most; none at the end. Throws a `SqlError`, but only after the rows before it were given. */
+  /**
+   * The next rows, at most `count`; none at the end. Returns the rows before an error first, and then throws a
+   * `SqlError`.
+   */
   read(count: number): Array<unknown> {
     const rows: Array<unknown> = []
     while (this.#isOpen && rows.length < count) this.#readInto(rows)
@@ -30,7 +33,7 @@ export class Cursor {
     return rows
   }
 
-  /** Ends the statement. Does nothing if it has ended. A reader that goes on gets the error, if there is one. */
+  /** Ends the statement. Does nothing if it has ended. Later reads fail with the error, if there is one. */
   close(error?: SqlError): void {
     if (!this.#isOpen) return
     this.#isOpen = false
@@ -39,7 +42,7 @@ export class Cursor {
     try {
       this.#rows.return!()
     } catch {
-      // The statement has ended all the same, and its reader has been told what was wrong.
+      // The statement has ended, and its error was reported already.
     }
   }
 

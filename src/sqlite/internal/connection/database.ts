@@ -1,32 +1,34 @@
-/** `node:sqlite` as this library opens it: SQLite never waits for locks, and each statement is seen by the authorizer. */
+/** `node:sqlite` as this library opens it: SQLite never waits for locks, and the authorizer sees each statement. */
 import { DatabaseSync } from "node:sqlite"
 import type { Settings } from "../options/connection.ts"
 import { Authorizer, type Subject } from "../sql/authorizer.ts"
 import { quoteName } from "../sql/demands.ts"
 
-/** What a connection has besides its database: attached databases with their files, temporary tables with their types. */
+/** The things that a connection has besides its main database. */
 export interface Besides {
+  /** The files of attached databases, by name. */
   readonly databases: ReadonlyMap<string, string>
+  /** The types of temporary tables, views, triggers and indexes, by name. */
   readonly temporary: ReadonlyMap<string, string>
 }
 
-/** Its methods throw what Node throws. */
+/** Its methods throw the errors of Node. */
 export class Database {
   readonly sqlite: DatabaseSync
   readonly authorizer: Authorizer
 
-  /** Opens the file. Wrong contents show only when it is read. */
+  /** Opens the file, but does not read it. */
   constructor(settings: Settings) {
     this.sqlite = open(settings)
     this.authorizer = new Authorizer(this.sqlite)
   }
 
-  /** Runs a script that is the connection's own, and not a caller's. */
+  /** Runs a script of this library, not of a caller. */
   own(sql: string): void {
     this.authorizer.for(undefined, () => this.sqlite.exec(sql))
   }
 
-  /** Runs a statement that is the connection's own, and returns its rows as arrays. */
+  /** Runs a statement of this library, and returns its rows as arrays. */
   ask(sql: string): ReadonlyArray<ReadonlyArray<unknown>> {
     return this.authorizer.for(
       undefined,
@@ -34,7 +36,7 @@ export class Database {
     )
   }
 
-  /** Runs a script of a caller. The subject is told what each statement demands. */
+  /** Runs a script of a caller. The subject gets the demands of each statement. */
   script(script: string, subject: Subject): void {
     this.authorizer.for(subject, () => this.sqlite.exec(script))
   }
@@ -49,7 +51,9 @@ export class Database {
     return row[0]
   }
 
-  /** Ends the transaction if one is open, and runs a pragma. Ignores what goes wrong: the connection is about to close. */
+  /**
+   * Ends the transaction if one is open, and runs a pragma. Ignores errors, because the connection is about to close.
+   */
   attempt(pragma: string): void {
     try {
       if (this.sqlite.isTransaction) this.own("rollback")
@@ -76,7 +80,7 @@ export class Database {
     }
   }
 
-  /** Extends SQLite on this connection. SQL itself may not load extensions. */
+  /** Loads an extension of SQLite on this connection. SQL itself may not load extensions. */
   loadExtension(path: string): void {
     loadExtensions(this.sqlite, [path])
   }

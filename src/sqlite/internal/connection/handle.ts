@@ -1,4 +1,4 @@
-/** The handle of one open SQLite database: the only place where statements run. Synchronous, and knows nothing of pools. */
+/** The handle of one open SQLite database. Statements run only here. It is synchronous, and does not know pools. */
 import { Predicate } from "effect"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { backup } from "node:sqlite"
@@ -26,28 +26,28 @@ import { type Owner, type Prepared, readSql, Statements } from "./preparedStatem
 import * as Refusal from "./refusal.ts"
 import { Session } from "./session.ts"
 
-/** How far a script has run: the characters that are done. */
+/** How far a script has run: the number of its characters that are done. */
 export interface Progress {
   done: number
 }
 
-/** Its operations throw a `SqlError`, and nothing else. The constructor, `configure` and `reopen` throw what Node throws. */
+/** Its operations throw only `SqlError`. The constructor, `configure` and `reopen` throw the errors of Node. */
 export class Handle {
   readonly settings: Settings
   readonly #session: Session
   #database: Database
   #statements: Statements
   #isOpen = true
-  /** Whether the file has turned out to be a database, and the settings are made. */
+  /** Whether the file is a database, and has its settings. */
   #isReady = false
   /** Whether a failure of the disk or of memory has left the connection in doubt. */
   #isBroken = false
   #isQueryOnly = false
-  /** Why the present lease may not write for the time being, if so. */
+  /** Why the present lease may not write now. Not set if it may. */
   #restriction: string | undefined
   readonly #cursors = new Set<Cursor>()
 
-  /** Opens the file. Wrong contents show only in `configure`. */
+  /** Opens the file. Only `configure` notices that the file is no database. */
   constructor(settings: Settings) {
     this.settings = settings
     this.#database = new Database(settings)
@@ -55,7 +55,7 @@ export class Handle {
     this.#statements = this.#newStatements()
   }
 
-  /** Whether it is open, and no failure of the disk or the memory has left it in doubt. */
+  /** Whether it is open and can be trusted: no failure of the disk or of memory has happened. */
   get isUsable(): boolean {
     return this.#isOpen && !this.#isBroken
   }
@@ -65,19 +65,19 @@ export class Handle {
     return this.#session.isAltered
   }
 
-  /** Whether the next user would find anything of the one before. */
+  /** Whether the last lease has left something behind: a changed setting, a restriction, a cursor or a transaction. */
   get needsReset(): boolean {
     return this.#isOpen &&
       (this.isAltered || this.#restriction !== undefined || this.#cursors.size > 0 ||
         this.#database.sqlite.isTransaction)
   }
 
-  /** Whether it pins a state of the database: in a transaction, or with rows still to be read. */
+  /** Whether it pins a state of the database: it is in a transaction, or has a cursor open. */
   get isPinning(): boolean {
     return this.#isOpen && (this.#cursors.size > 0 || this.#database.sqlite.isTransaction)
   }
 
-  /** Closes the file and writes nothing to it, because it is no longer the file at its path. */
+  /** Closes the file without writing to it, because it is no longer the file at its path. */
   abandon(): void {
     this.#isBroken = true
     this.close()
@@ -89,11 +89,11 @@ export class Handle {
   }
 
   /**
-   * Moves the log to the file, wherever that is now, and deletes it where the file was opened. Does nothing if others have
-   * the file open.
+   * Moves the log to the file, also if the file was moved, and deletes the log at the path where it was opened. Does
+   * nothing if others have the file open.
    */
   endLog(): void {
-    // SQLite cannot note the mode in a file that was moved. It fails at that only after the log is gone.
+    // SQLite cannot write the mode to a file that was moved. It fails only after it has deleted the log.
     this.#database.attempt("pragma journal_mode = delete")
   }
 
@@ -102,8 +102,8 @@ export class Handle {
   }
 
   /**
-   * The rows, as arrays or as objects without a prototype. With `isAlone`, here and below, the lease is for this statement
-   * only, and an effect that would be gone with the lease is refused.
+   * The rows of a statement, as arrays or as objects without a prototype. `isAlone` says that the lease is for this
+   * statement only. Then a statement is refused if its effect would end with the lease.
    */
   rows(
     operation: string,
@@ -115,7 +115,7 @@ export class Handle {
   ): Array<unknown> {
     const prepared = this.#prepare(operation, sql, isAlone)
     const bound = bind(operation, prepared.text, params)
-    // A write is stored before its rows are read, so it can no longer fail because no number can hold one of them.
+    // A write is stored before its rows are read, so a large integer in them must not be an error: see `integers.ts`.
     const isExact = bigInts || prepared.text.isWrite
     const statement = prepared.giving(arrays, isExact)
     try {
@@ -127,7 +127,7 @@ export class Handle {
     }
   }
 
-  /** The rows as objects without a prototype, read as they are asked for. The caller closes the cursor. */
+  /** The rows of a statement as objects without a prototype, read step by step. The caller closes the cursor. */
   cursor(
     operation: string,
     sql: string,
@@ -154,12 +154,12 @@ export class Handle {
     }
   }
 
-  /** Closes the cursors that are open. A reader that goes on gets the error, if there is one. */
+  /** Closes all cursors. Later reads of them fail with the error, if there is one. */
   closeCursors(error?: SqlError): void {
     for (const cursor of this.#cursors) cursor.close(error)
   }
 
-  /** The rows of a statement; or what it did, if it can return no rows. */
+  /** The rows of a statement; its result if it has no columns. */
   rowsOrResult(
     operation: string,
     sql: string,
@@ -173,7 +173,9 @@ export class Handle {
       : this.#run(operation, prepared, params, bigInts)
   }
 
-  /** Begins a transaction that may write. Fails on a reader, where SQLite would begin one that cannot. */
+  /**
+   * Begins a transaction that may write. Fails on a reader, where SQLite would begin a transaction that cannot write.
+   */
   begin(isolation: string): void {
     const sql = `begin ${isolation}`
     if (this.settings.isReadOnly) throw this.#refusal("begin", sql)
@@ -191,7 +193,7 @@ export class Handle {
       const { changes, lastInsertRowid } = statement.run(...bound)
       if (prepared.demands !== undefined) this.#session.done(prepared.demands)
       return {
-        // Of any other statement, SQLite reports the changes of the one before.
+        // For a statement that is no write, SQLite reports the changes of the last write.
         changes: prepared.text.isWrite ? Number(changes) : 0,
         lastInsertRowid: this.#rowid(lastInsertRowid, bigInts)
       }
@@ -200,7 +202,10 @@ export class Handle {
     }
   }
 
-  /** Runs a script, one statement after the other. With `progress`, goes on behind what is done, and notes what is. */
+  /**
+   * Runs a script. With `progress`, it begins after the statements that are done, and notes each statement that it
+   * runs.
+   */
   exec(operation: string, script: string, progress?: Progress): void {
     if (!this.#isOpen) throw closed(operation)
     const text = readSql(operation, script)
@@ -227,7 +232,7 @@ export class Handle {
     } catch (thrown) {
       throw this.#failure(thrown, operation, script)
     } finally {
-      // Where the script stops at a statement, the statements before it have had their effect.
+      // If a statement fails, the statements before it have had their effect.
       if (demands.length > 0 && this.#isOpen) this.#session.done(demands)
     }
   }
@@ -237,7 +242,7 @@ export class Handle {
     return this.#database.sqlite.isTransaction
   }
 
-  /** Lets SQLite refuse every write and say `why`, until this is called with nothing. */
+  /** Lets SQLite refuse every write for the reason `why`, until this is called with `undefined`. */
   restrict(operation: string, why: string | undefined): void {
     const isQueryOnly = why !== undefined && !this.settings.isReadOnly
     if (this.#isQueryOnly !== isQueryOnly) {
@@ -247,7 +252,7 @@ export class Handle {
     this.#restriction = why
   }
 
-  /** Turns foreign keys off until they are resumed. SQLite ignores that within a transaction. */
+  /** Turns foreign keys off until `resumeForeignKeys`. SQLite ignores that within a transaction. */
   suspendForeignKeys(operation: string): void {
     this.#guard(operation, "pragma foreign_keys = off", () => this.#session.suspendForeignKeys())
   }
@@ -257,7 +262,7 @@ export class Handle {
     this.#session.resumeForeignKeys()
   }
 
-  /** Defers the check of foreign keys to the commit of the transaction that is open. */
+  /** Defers the check of foreign keys to the commit of the open transaction. */
   deferForeignKeys(operation: string): void {
     this.#exec(operation, "pragma defer_foreign_keys = on")
   }
@@ -271,43 +276,43 @@ export class Handle {
   }
 
   /**
-   * Copies the database to a file, some pages at a time in another thread. What `onProgress` throws ends it. Until it has
-   * ended, nothing else may be done here. Throws, or rejects with, what Node throws.
+   * Copies the database to a file in another thread, some pages in each step. It ends if `onProgress` throws. Nothing
+   * else may be done with the handle until it has ended. Throws or rejects with the errors of Node.
    */
   backup(target: string, pagesAtATime: number, onProgress: (progress: BackupProgress) => void): Promise<number> {
     return backup(this.#database.sqlite, target, { rate: pagesAtATime, progress: onProgress })
   }
 
-  /** Extends SQLite on this connection. Throws a `SqlError` that says why not. */
+  /** Loads an extension of SQLite on this connection. */
   loadExtension(operation: string, path: string): void {
     if (!this.#isOpen) throw closed(operation)
     this.#guard(operation, path, () => this.#database.loadExtension(path))
   }
 
-  /** Makes the settings, and reads the file. Throws a `SqlError` if a setting is not taken. */
+  /** Sets the pragmas of the settings, and reads the file. Throws a `SqlError` if SQLite keeps another journal mode. */
   configure(): void {
     this.#session.configure()
     this.#isReady = true
   }
 
-  /** From now on, a change belongs to the connection as it is opened. */
+  /** `onOpen` begins: from now on, changes of settings belong to the connection. */
   beginOpening(): void {
     this.#session.beginOpening()
   }
 
-  /** From now on, a change is that of a lease. Throws a `SqlError` if a transaction was left open. */
+  /** `onOpen` has ended: from now on, changes of settings belong to a lease. Throws if a transaction was left open. */
   endOpening(): void {
     this.closeCursors()
     if (this.#database.sqlite.isTransaction) throw invalidInput("open", "onOpen left a transaction open: end it there")
     this.#session.endOpening()
   }
 
-  /** Undoes what a lease has changed, without opening anew: a database in memory would be gone with its connection. */
+  /** Undoes the changes of a lease without opening the database again: a database in memory would be lost. */
   undo(): void {
     this.#session.undo()
   }
 
-  /** Closes the file and opens it anew, as if no lease had used it. */
+  /** Closes the file and opens it again, which undoes the changes of a lease. */
   reopen(): void {
     this.#isReady = false
     this.#database.sqlite.close()
@@ -318,14 +323,14 @@ export class Handle {
     this.#statements = this.#newStatements()
   }
 
-  /** Closes the file, and ends what is open. Does nothing if it is closed already. */
+  /** Closes the file and all cursors. Does nothing if it is closed already. */
   close(): void {
     if (!this.#isOpen) return
     this.closeCursors(closed("stream"))
     this.#isOpen = false
     const { isMemory, isReadOnly } = this.settings
     if (this.#isReady && !this.#isBroken && !isReadOnly && !isMemory) {
-      // Renews the statistics where they are out of date: https://sqlite.org/lang_analyze.html#recommended_usage_patterns.
+      // Updates old statistics: https://sqlite.org/lang_analyze.html#recommended_usage_patterns.
       this.#database.attempt("pragma optimize")
     }
     this.#database.sqlite.close()
@@ -349,17 +354,19 @@ export class Handle {
     }
   }
 
-  /** Refuses `begin immediate` on a reader: SQLite would begin a transaction that only reads, and not say so. */
+  /**
+   * Refuses `begin immediate` on a reader, where SQLite would begin a transaction that cannot write, without an error.
+   */
   #refuseLock(operation: string, sql: string): void {
     if (this.settings.isReadOnly) throw this.#refusal(operation, sql)
   }
 
-  /** The error for a statement that writes, on a connection that only reads, now or always. */
+  /** The error for a write on a connection that only reads, for now or always. */
   #refusal(operation: string, sql: string, thrown?: unknown): SqlError {
     return readOnlyRefusal(operation, sql, this.#restriction ?? this.settings.refusal ?? Refusal.ofConnection, thrown)
   }
 
-  /** Runs a statement that is the connection's own. */
+  /** Runs a statement of this library, not of a caller. */
   #exec(operation: string, sql: string): void {
     this.#guard(operation, sql, () => this.#database.own(sql))
   }
@@ -384,7 +391,7 @@ export class Handle {
     if (code === READONLY && (this.settings.isReadOnly || this.#restriction !== undefined)) {
       return this.#refusal(operation, sql, thrown)
     }
-    // A database in memory would be lost with its connection.
+    // A connection to memory is kept, because its database would be lost.
     if (leavesInDoubt(code) && !this.settings.isMemory) this.#isBroken = true
     return fromSqlite(thrown, operation)
   }
@@ -392,7 +399,7 @@ export class Handle {
   #rowid(said: number | bigint, bigInts: boolean): number | bigint {
     if (typeof said === "bigint") return bigInts ? said : exactly(said)
     if (Number.isSafeInteger(said)) return bigInts ? BigInt(said) : said
-    // Node has rounded it.
+    // Node has rounded the number.
     return this.#database.lastInsertRowid()
   }
 }

@@ -1,18 +1,18 @@
 /**
- * Integers of SQLite, which have 64 bits, as numbers where a number holds them exactly, and as bigints beyond 2^53.
+ * Turns the integers of SQLite, which have 64 bits, into numbers; into bigints beyond 2^53.
  *
- * For a statement that writes: it is carried out before anything that it gives can be read. So nothing that it gives may be
- * an error, as an integer beyond 2^53 is where a statement only reads.
+ * This is for statements that write. They are carried out before their rows are read, so an integer beyond 2^53 must
+ * not be an error there. In a statement that only reads, it is one.
  */
 import { DatabaseSync } from "node:sqlite"
 
-/** The number, or the same bigint if no number is exactly that. */
+/** The number, or the bigint itself if no number has exactly this value. */
 export const exactly = (integer: bigint): number | bigint => {
   const number = Number(integer)
   return Number.isSafeInteger(number) ? number : integer
 }
 
-/** Makes numbers of the bigints in a row, in place: an object or an array that is not shared. */
+/** Turns the bigints of a row into numbers, in place. The row is an object or an array. */
 export const withNumbers = <Row>(row: Row): Row => {
   const values = row as Record<string, unknown>
   for (const column in values) {
@@ -22,7 +22,7 @@ export const withNumbers = <Row>(row: Row): Row => {
   return row
 }
 
-/** Rows that are read as they are asked for, with numbers for their bigints. */
+/** Reads rows step by step, and turns their bigints into numbers. */
 export class Numbers implements Iterator<unknown> {
   readonly #rows: Iterator<unknown>
 
@@ -43,9 +43,8 @@ export class Numbers implements Iterator<unknown> {
 let areRefused: boolean | undefined
 
 /**
- * Whether `StatementSync.run` throws over a rowid beyond 2^53 where it is to give numbers, with the row stored by then: Node
- * 26 does, Node 24 gives a rounded number. Bigints cost a tenth of an insert into memory, so they are asked for only where
- * they are needed.
+ * Whether `StatementSync.run` throws for a rowid beyond 2^53 after it has stored the row. Node 26 does; Node 24 returns
+ * a rounded number. Bigints take a tenth of the time of an insert into memory, so they are used only if necessary.
  */
 export const runRefusesNumbers = (): boolean => areRefused ??= tryRun()
 

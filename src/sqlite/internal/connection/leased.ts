@@ -1,4 +1,4 @@
-/** A connection as one lease sees it, and the doors through which the rest of this library gets below it. */
+/** The connection that a lease has, and functions with which this library reaches the handle behind it. */
 import { Array as Arr, Cause, Channel, Effect, Exit, Scope, Stream } from "effect"
 import { SafeIntegers } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
@@ -11,14 +11,14 @@ import type { Handle } from "./handle.ts"
 import type { Pin } from "./pin.ts"
 import { mayStartLater, retryWhileLocked } from "./retryWhileLocked.ts"
 
-/** A handle as one lease sees it. That of `open` lasts until the connection is closed. */
+/** The connection of one lease: its operations fail once the lease has ended. */
 export class Leased implements SqliteConnection {
   #handle: Handle | undefined
   readonly #waits: boolean
   readonly #pool: string | undefined
-  /** Why it was ended, if it was ended from outside. */
+  /** Why this library has ended the lease, if it has. */
   #reason: string | undefined
-  /** Its pin, if there is a limit to how long it may pin a state of the database. */
+  /** Its pin, if the time is limited for which it may pin a state of the database. */
   pin: Pin | undefined = undefined
 
   constructor(handle: Handle, waits: boolean, pool: string | undefined) {
@@ -37,13 +37,13 @@ export class Leased implements SqliteConnection {
     return this.#handle
   }
 
-  /** How long to go on trying after a lock: not at all in a transaction, where another try would not help. */
+  /** How long to retry after a lock. 0 in a transaction, where a retry would not help. */
   busyTimeoutMillis(thrown: unknown): number {
     if (!this.#waits || this.#handle === undefined || !mayStartLater(codeOf(thrown))) return 0
     return this.#handle.isTransaction("wait") ? 0 : this.#handle.settings.busyTimeout
   }
 
-  /** Why it was ended, if it was ended from outside. */
+  /** Why this library has ended the lease, if it has. */
   get reason(): string | undefined {
     return this.#reason
   }
@@ -87,7 +87,7 @@ export class Leased implements SqliteConnection {
     return this.streamAs(sql, params, false)
   }
 
-  /** With `isAlone`, what would be gone with the lease is refused. */
+  /** With `isAlone`, a statement is refused if its effect would end with the lease. */
   streamAs(
     sql: string,
     params: Params | undefined,
@@ -109,7 +109,7 @@ export class Leased implements SqliteConnection {
           return read
         })
       })
-      // In the other order there would be a step between the two, and an interrupt there would leave the cursor open.
+      // In the other order, an interrupt between the two steps would leave the cursor open.
       return Effect.andThen(Scope.addFinalizer(scope, Effect.sync(() => cursor?.close())), open)
     }))
   }
@@ -144,7 +144,7 @@ const rowsAtATime = 256
 
 const wantsBigInts = (options: SyncOptions | undefined): boolean => options?.safeIntegers === true
 
-/** Runs an operation in one step. If it meets a lock, `leased` says how long to go on trying. */
+/** Runs an operation in one step. If it meets a lock, `leased` decides how long to retry. */
 const attempt = <A>(
   operation: (bigInts: boolean) => A,
   leased?: Leased
@@ -164,14 +164,14 @@ const attempt = <A>(
   })
 
 /**
- * The handle below a connection. Throws once the lease has ended; the connection that the pool keeps never expires.
+ * The handle behind a connection. Throws once the lease has ended. The connection that the pool keeps never ends.
  *
- * Every connection of this library is `Leased`, so the cast holds for all that its factories give.
+ * The cast is right, because every connection that the factories of this library make is a `Leased`.
  */
 export const handleOf = (connection: SqliteConnection, operation = "lease"): Handle =>
   (connection as Leased).handle(operation)
 
-/** Streams the rows of a statement. With `isAlone`, refuses what would be gone with the lease of this one statement. */
+/** Streams the rows of a statement. With `isAlone`, a statement is refused if its effect would end with the lease. */
 export const streamOn = (
   connection: SqliteConnection,
   sql: string,
@@ -186,10 +186,10 @@ export const setPin = (leased: SqliteConnection, pin: Pin): void => {
   ;(leased as Leased).pin = pin
 }
 
-/** Why a lease was ended from outside, if it was. */
+/** Why this library has ended a lease, if it has. */
 export const reasonOf = (leased: SqliteConnection): string | undefined => (leased as Leased).reason
 
-/** Ends a lease from outside, and what is open on its connection. A caller that goes on using the lease gets the reason. */
+/** Ends a lease, and the cursors and the transaction on its connection. If its holder goes on, it gets the reason. */
 export const revoke = (leased: SqliteConnection, reason: string): void => {
   const handle = handleOf(leased)
   ;(leased as Leased).expire(reason)

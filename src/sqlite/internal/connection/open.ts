@@ -1,4 +1,4 @@
-/** Opens a connection and makes it clean for its next user. Never waits inside SQLite, and closes what failed to open. */
+/** Opens connections, and resets them for the next caller. Never waits inside SQLite. */
 import { Effect, type Scope } from "effect"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { nameOf, type OnOpen, type Settings } from "../options/connection.ts"
@@ -8,10 +8,10 @@ import { onOpenFailed, openFailure, refuseReadOnlyFile } from "./openFailure.ts"
 import { retryWhileLocked } from "./retryWhileLocked.ts"
 import { refuseStrayLog } from "./strayLog.ts"
 
-/** Closes a database. A pool reports what goes wrong. */
+/** Closes a database. Dies with the error of the close, which a pool reports. */
 const closeHandle = (handle: Handle): Effect.Effect<void> => Effect.sync(() => handle.close())
 
-/** Closes a database, and logs what goes wrong. For a close that follows a failure, which a defect would hide. */
+/** Closes a database, and logs the error of the close. For a close after a failure, which a defect would hide. */
 export const closeAndLog = (handle: Handle): Effect.Effect<void> =>
   Effect.catchDefect(
     closeHandle(handle),
@@ -19,8 +19,8 @@ export const closeAndLog = (handle: Handle): Effect.Effect<void> =>
   )
 
 /**
- * Opens a database for the current scope, or until this fails. With `isFirst`, nobody in this process has it open, so that
- * the log beside it can be looked at.
+ * Opens a database, which is closed with the current scope, or at once if this fails. `isFirst` says that this process
+ * does not have it open, so that the log beside it can be checked.
  */
 export const open = (
   settings: Settings,
@@ -32,20 +32,20 @@ export const open = (
       if (isFirst && !settings.isMemory) yield* attempt(settings, () => refuseStrayLog(settings))
       const handle = yield* attempt(settings, () => new Handle(settings))
       yield* Effect.addFinalizer(() => close(handle))
-      // The scope may live on.
+      // The scope may stay open after a failure.
       yield* Effect.onError(restore(configure(handle)), () => closeAndLog(handle))
       return handle
     })
   )
 
-/** Ends the statements and the transaction that were left open, and undoes what an earlier user has set. */
+/** Ends the cursors and the transaction that a lease has left open, and undoes its changes. */
 export const reset = Effect.fnUntraced(function*(handle: Handle): Effect.fn.Return<void, SqlError> {
   const { settings } = handle
-  // A rollback would not end the statements, and they would go on to pin what they see.
+  // A rollback would not close the cursors, and they would still pin a state of the database.
   handle.closeCursors()
   yield* attempt(settings, () => handle.rollback("reset"))
   if (!handle.isAltered) return
-  // A database in memory would be gone with its connection.
+  // A database in memory would be lost if it was closed.
   if (settings.isMemory) return yield* attempt(settings, () => handle.undo())
   yield* attempt(settings, () => handle.reopen())
   yield* configure(handle)
@@ -63,7 +63,7 @@ const configure = Effect.fnUntraced(function*(handle: Handle): Effect.fn.Return<
   yield* retryWhileLocked(ended, settings.busyTimeout)
 })
 
-/** Runs the `onOpen` of the application, which makes the connection what it is whenever it is lent. */
+/** Runs the `onOpen` of the application. Its changes belong to the connection. */
 const runOnOpen = (handle: Handle, onOpen: OnOpen): Effect.Effect<void, SqlError> =>
   Effect.suspend(() => {
     const { settings } = handle

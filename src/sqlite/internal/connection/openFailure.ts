@@ -1,4 +1,4 @@
-/** Why a database could not be opened: SQLite only says that it could not. */
+/** Finds out why a database could not be opened. SQLite does not say it. */
 import { SqlError, UnknownError } from "effect/sql/SqlError"
 import { accessSync, constants, type Stats, statSync } from "node:fs"
 import { dirname } from "node:path"
@@ -7,9 +7,9 @@ import { codeOfThrown, fromSqliteSaying, invalidInput, isLock, primaryOf, sqlite
 import { nameOf, type Settings } from "../options/connection.ts"
 
 /**
- * The error for what Node threw on opening, with what is wrong and with which file.
+ * The error for a failed open. It names the file and the problem.
  *
- * Looks at the file from outside only: to open and close it would drop the locks that this process has on it.
+ * It does not open the file: to open and close it would drop the locks that this process has on it.
  */
 export const openFailure = (settings: Settings, thrown: unknown): SqlError => {
   const code = codeOfThrown(thrown)
@@ -19,7 +19,7 @@ export const openFailure = (settings: Settings, thrown: unknown): SqlError => {
 }
 
 const explain = (settings: Settings, code: number): string => {
-  // SQLite opens a folder to read, and fails with a code of the disk at its first read.
+  // SQLite can open a folder, and fails at the first read with the code of a disk error.
   if (lookAt(settings.filename)?.isDirectory() === true) return "it is a folder"
   if (isLock(code)) {
     return `another connection has had a lock on it for all of busyTimeout, ${settings.busyTimeout} ms`
@@ -64,15 +64,14 @@ const explainCannotOpen = ({ filename, isReadOnly }: Settings): string => {
 }
 
 /**
- * Throws the error for a file that is there but cannot be written. SQLite opens it all the same, to fail with the first
- * statement that writes.
+ * Throws if the file exists and cannot be written. SQLite would open it, and fail at the first write.
  */
 export const refuseReadOnlyFile = (settings: Settings): void => {
   if (isAllowed(settings.filename, constants.W_OK)) return
   throw invalidInput("open", `cannot open ${nameOf(settings)}: the file is read-only; to read it, set readOnly`)
 }
 
-/** The error for an `onOpen` that failed with something else than a `SqlError`. */
+/** The error for an `onOpen` that failed with another error than a `SqlError`. */
 export const onOpenFailed = (settings: Settings, error: unknown): SqlError => {
   const message = `cannot open ${nameOf(settings)}: onOpen failed: ${
     error instanceof Error ? error.message : show(error)
@@ -80,7 +79,7 @@ export const onOpenFailed = (settings: Settings, error: unknown): SqlError => {
   return new SqlError({ reason: new UnknownError({ cause: error, message, operation: "open" }) })
 }
 
-/** The file at a path, if this process can see one. */
+/** The status of the file at a path, if this process can see it. */
 const lookAt = (path: string): Stats | undefined => {
   try {
     return statSync(path)

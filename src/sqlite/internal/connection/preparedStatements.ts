@@ -1,4 +1,4 @@
-/** The prepared statements of one connection: those used last, up to a bound. */
+/** The prepared statements of one connection. It keeps those that were used last. */
 import type { StatementSync } from "node:sqlite"
 import * as LinkedList from "../../../internal/structures/linkedList.ts"
 import { invalidSql } from "../errors.ts"
@@ -9,8 +9,8 @@ import * as SqlText from "../sql/scanner.ts"
 /**
  * A statement that SQLite has compiled. After a change of the schema SQLite compiles it again by itself.
  *
- * How `node:sqlite` makes rows is a property of the statement: it is remembered here, and set again only if the
- * next caller wants something else.
+ * The form of the rows is a property of the statement in `node:sqlite`. It is remembered here, and set again only if
+ * the next caller wants another form.
  */
 export class Prepared extends LinkedList.Linked<Prepared> {
   readonly sql: string
@@ -18,7 +18,7 @@ export class Prepared extends LinkedList.Linked<Prepared> {
   readonly statement: StatementSync
   /** Its demands on the connection. Most statements have none. */
   readonly demands: ReadonlyArray<Demand> | undefined
-  /** About what it holds in memory, once it is kept: see `weightOf`. */
+  /** The estimated memory that it holds, once it is kept: see `weightOf`. */
   bytes = 0
   #givesArrays = false
   #givesBigInts = false
@@ -34,7 +34,7 @@ export class Prepared extends LinkedList.Linked<Prepared> {
     this.text = text
     this.statement = statement
     this.demands = demands
-    // Names come with their prefixes, and the same name may have several.
+    // Parameters are given with their prefixes, because one name may have several prefixes.
     if (text.isNamed) statement.setAllowBareNamedParameters(false)
   }
 
@@ -51,36 +51,36 @@ export class Prepared extends LinkedList.Linked<Prepared> {
   }
 }
 
-/** The connection that the statements are of. */
+/** The connection to which the statements belong. */
 export interface Owner {
-  /** Throws if a statement may not make that demand. */
+  /** Throws if a statement may not make the demand. */
   readonly admit: (demand: Demand, operation: string, sql: string, isAlone: boolean) => void
-  /** Whether there is a trigger of that name. */
+  /** Whether a trigger has this name. */
   readonly isTrigger: (name: string) => boolean
 }
 
 /**
- * How much memory the statements that one connection keeps may hold together, in bytes by `weightOf`. Without this, a few
- * hundred statements with values written into them, or with many columns, would hold hundreds of megabytes.
+ * The memory that all kept statements of one connection may hold, in bytes of `weightOf`. Without this limit, a few
+ * hundred statements with many values in their texts, or with many columns, would hold hundreds of megabytes.
  */
 export const statementBytesToKeep = 16 * 1024 * 1024
 
-/** The bytes that a statement holds, for each thing that it consists of: how much memory grew with 200 statements. */
+/** The bytes that each part of a statement holds: measured as the growth of memory with 200 statements. */
 const weights = {
-  /** Any statement, in SQLite and in Node. */
+  /** A statement without its parts, in SQLite and in Node. */
   statement: 4096,
   /** The copies of the text. */
   textByte: 8,
-  /** The item of a list: its instructions and its register. */
+  /** An item of a list: its instructions and its register. */
   comma: 128,
-  /** The names of a column of the result, which SQLite keeps in full, and its register. */
+  /** A column of the result: its full names and its register. */
   column: 512,
   placeholder: 64
 }
 
 /**
- * About what a statement holds in memory, in bytes. Neither SQLite nor Node tells, so this estimates it from what is known.
- * For lists of 1500 items or columns it was 0.7 to 2.3 times what was measured.
+ * Estimates the memory that a statement holds, in bytes. Neither SQLite nor Node reports it. For lists of 1500 items or
+ * columns, the estimate was 0.7 to 2.3 times the measured value.
  */
 export const weightOf = ({ sql, statement, text }: Prepared): number =>
   weights.statement + weights.textByte * Buffer.byteLength(sql) + weights.comma * commasIn(sql) +
@@ -98,7 +98,7 @@ export class Statements {
   readonly #capacity: number
   readonly #bytesToKeep: number
   readonly #bySql = new Map<string, Prepared>()
-  /** Used last at the tail. */
+  /** The statement that was used last is at the tail. */
   readonly #byUse = new LinkedList.LinkedList<Prepared>()
   #bytes = 0
 
@@ -113,28 +113,28 @@ export class Statements {
     return this.#bySql.size
   }
 
-  /** About what those that are kept hold together. */
+  /** The estimated memory of all kept statements. */
   get bytes(): number {
     return this.#bytes
   }
 
   /**
-   * The statement for a text. Throws a `SqlError` if that is not exactly one, or if it may not do what it asks for, and
-   * what Node throws if it is no good.
+   * The prepared statement for a text. Throws a `SqlError` if the text is not one statement, or if the statement makes
+   * a demand that is refused. Throws the error of Node if SQLite rejects the text.
    */
   get(operation: string, sql: string, isAlone: boolean): Prepared {
     const last = this.#byUse.tail
     const known = last !== undefined && last.sql === sql ? last : this.#bySql.get(sql)
     if (known === undefined) return this.#prepare(operation, sql, isAlone)
     if (known !== last) LinkedList.move(this.#byUse, known)
-    // A demand that one lease may make, another may not.
+    // Another lease may be refused a demand that the first was allowed.
     if (known.demands !== undefined) {
       for (const demand of known.demands) this.#owner.admit(demand, operation, sql, isAlone)
     }
     return known
   }
 
-  /** A statement for the caller alone, which may take its time with it: a kept one that is run again would start over. */
+  /** Prepares a statement that is not kept, for a cursor: a kept one would restart if it was run again meanwhile. */
   fresh(operation: string, sql: string, isAlone: boolean): Prepared {
     const text = readSql(operation, sql)
     if (text.statements > 1) {
@@ -147,7 +147,7 @@ export class Statements {
     const recalls: Array<Recall> = []
     const statement = this.#authorizer.prepare(sql, {
       demanded: (demand) => {
-        // To compile it has no effect, and while SQLite is at it, it cannot be asked whether a trigger is behind it.
+        // Decided below: SQLite cannot be asked about triggers while it compiles a statement.
         if (demand.kind === "recall") recalls.push(demand)
         else {
           this.#owner.admit(demand, operation, sql, isAlone)
@@ -156,7 +156,7 @@ export class Statements {
       }
     })
     for (const demand of recalls) {
-      // A trigger asks for what it did itself, or the statement that it belongs to.
+      // A trigger that calls such a function means its own statements, or the statement that has fired it.
       if (demand.source !== null && this.#owner.isTrigger(demand.source)) continue
       this.#owner.admit(demand, operation, sql, isAlone)
       demands.push(demand)
@@ -178,7 +178,7 @@ export class Statements {
     return prepared
   }
 
-  /** Node frees the statement when nothing refers to it any more. */
+  /** Removes the statement that was not used for longest. Node frees it when nothing refers to it. */
   #forget(): void {
     const oldest = LinkedList.shift(this.#byUse)!
     this.#bySql.delete(oldest.sql)
@@ -186,7 +186,7 @@ export class Statements {
   }
 }
 
-/** Scans a text of SQL. Throws a `SqlError` if it holds no statement, or if SQLite would see another text. */
+/** Scans SQL. Throws a `SqlError` if it has no statement, or if SQLite would read another text than this. */
 export const readSql = (operation: string, sql: unknown): SqlText.SqlText => {
   if (typeof sql !== "string") throw invalidSql(operation, `${operation}: the SQL is not text but ${typeof sql}`)
   if (sql.includes("\0")) throw invalidSql(operation, `${operation}: the SQL holds a NUL, where SQLite would stop`)

@@ -1,4 +1,4 @@
-/** A connection that could write, lent as a reader: in memory, and within a transaction. */
+/** A connection that can write, lent as a reader: for a database in memory, and in a transaction. */
 import { Effect, Stream } from "effect"
 import type { SqliteReader } from "../../SqliteReader.ts"
 import type { SqliteConnection } from "../contract/connection.ts"

@@ -1,19 +1,20 @@
-/** Waits for the locks of other processes without stopping the event loop. */
+/** Retries statements that meet the lock of another process, without stopping the event loop. */
 import { Clock, Effect, identity, Random } from "effect"
 import { codeOf, isLock } from "../errors.ts"
 
 export interface LockOptions {
-  /** Which failures another try may cure. Default: the locks of others. */
+  /** Whether another try may help after a failure with this code. Default: after locks. */
   readonly isWorthwhile?: ((code: number | undefined) => boolean) | undefined
   /** Makes the waits interruptible where the rest is uninterruptible. */
   readonly restore?: (<A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>) | undefined
 }
 
 /**
- * Runs an attempt again while it meets a lock, a millisecond or so after each, until it has done so for `timeoutMillis`;
- * then fails with the last lock.
+ * Runs an effect again while it meets a lock, about every millisecond, for at most `timeoutMillis`. Then it fails with
+ * the last error.
  *
- * The time between tries does not grow: those that wait longest would try least often, and the latest would win.
+ * The time between tries does not grow. If it did, those who wait longest would try least often, and the latest would
+ * win.
  */
 export const retryWhileLocked = <A, E, R>(
   attempt: Effect.Effect<A, E, R>,
@@ -49,7 +50,7 @@ const goOn = Effect.fnUntraced(function*<A, E, R>(
 })
 
 /**
- * Whether what starts work, a transaction or a statement on its own, may succeed a moment later: it met a lock, or another
- * was quicker between its look at the file and its taking the lock.
+ * Whether the start of a transaction, or a statement outside of one, may succeed a moment later: it met a lock, or
+ * another connection wrote between its first read and its lock (517, BUSY_SNAPSHOT).
  */
 export const mayStartLater = (code: number | undefined): boolean => isLock(code) || code === 517

@@ -1,8 +1,8 @@
 /**
- * The session of a connection: its settings, as it was opened and as statements change them.
+ * The session of a connection: its settings when it was opened, and the changes that statements make.
  *
- * What a lease changes is undone when the lease ends. Where an application relies on there being one connection (`Lasting`),
- * it lasts instead, on the connection that writes.
+ * The changes of a lease are undone when the lease ends. For an application that expects one connection (`Lasting`),
+ * the changes of the writer last.
  */
 import type { SqlError } from "effect/sql/SqlError"
 import { denied, failed } from "../errors.ts"
@@ -33,28 +33,29 @@ export class Session {
   #foreignKeys: boolean
   /** Whether foreign keys are off for one transaction. */
   #areKeysSuspended = false
-  /** Whether a change that is made now belongs to the connection as it is opened: `onOpen` runs. */
+  /** Whether `onOpen` runs, so that changes belong to the connection. */
   #isOpening = false
-  /** Whether what statements change lasts on this connection. */
+  /** Whether the changes of statements last on this connection. */
   readonly #lasts: boolean
   /** Pragmas that `onOpen` has set, by `keyOf`. */
   readonly #baseline = new Map<string, Pragma>()
-  /** The databases and temporary tables that `onOpen` has made. */
+  /** The databases that `onOpen` has attached, and the temporary tables that it has made. */
   #opened: Besides = nothing
-  /** A script that sets all pragmas as `onOpen` has left them. */
+  /** A script that sets all pragmas to the values that they had after `onOpen`. */
   #original = ""
 
-  /** Hears what SQLite compiles while statements run: statements that it compiles again, and those of its own. */
+  /** Gets the demands of statements that SQLite compiles while another statement runs: again, or for its own use. */
   readonly running: Subject = {
     demanded: ({ kind }) => {
-      // SQLite finds anew which table a name means. A database that is attached is that of a `vacuum`.
+      // A statement that is compiled again may now mean a temporary table. An attached database here is one of
+      // `vacuum`.
       if (kind === "temporary" && !this.#lasts) this.#isAltered = true
     }
   }
 
-  /** Throws if a statement may not make a demand, and remembers what it changes. */
+  /** Throws if a statement may not make a demand. Remembers what the statement changes. */
   readonly admit: Owner["admit"] = (demand, operation, sql, isAlone) => {
-    // Only the connection that writes remembers that. Where statements expect one connection, they mean the writer.
+    // Only the writer knows its last rowid and changes. A statement that expects one connection asks about the writer.
     if (demand.kind === "recall" && this.#settings.lasting !== undefined && !this.#lasts) {
       throw this.#readOnlyRefusal(operation, sql)
     }
@@ -84,14 +85,14 @@ export class Session {
     return this.#isAltered || this.#areKeysSuspended
   }
 
-  /** Begins again on a database that was opened anew. */
+  /** Starts again with a database that was opened again. */
   restart(database: Database): void {
     this.#database = database
     this.#isAltered = false
     this.#areKeysSuspended = false
   }
 
-  /** Remembers what statements have changed, where it lasts. */
+  /** Remembers the changes of a statement, if they last. */
   done(demands: ReadonlyArray<Demand>): void {
     const { lasting } = this.#settings
     if (lasting === undefined || !this.#lasts || this.#isOpening) return
@@ -106,27 +107,27 @@ export class Session {
     }
   }
 
-  /** Makes the settings, and reads the file. Throws what Node throws, but a `SqlError` if a setting is not taken. */
+  /** Sets the pragmas of the settings, and reads the file. Throws a `SqlError` if SQLite keeps another journal mode. */
   configure(): void {
     const { autoVacuum, isReadOnly, journalMode, pageSize } = this.#settings
     if (!isReadOnly) {
-      // These two have an effect while the file is empty, which the journal mode ends.
+      // These two have an effect only on an empty file, and setting the journal mode writes to it.
       if (pageSize !== undefined) this.#database.own(`pragma page_size = ${pageSize}`)
       if (autoVacuum !== undefined) this.#database.own(`pragma auto_vacuum = ${autoVacuum}`)
       if (journalMode !== undefined) this.#setJournalMode(journalMode)
     }
     this.#configureConnection()
-    // A file that is no database, or a locked one, shows here if it has not before; a damaged schema only in the second.
+    // Fails if the file is no database, or is locked. The second statement also fails if the schema is damaged.
     this.#database.own("pragma schema_version; select 1 from sqlite_schema limit 1")
   }
 
-  /** From now on, a change belongs to the connection as it is opened. */
+  /** `onOpen` begins: from now on, changes belong to the connection. */
   beginOpening(): void {
     this.#baseline.clear()
     this.#isOpening = true
   }
 
-  /** From now on, a change is that of a lease. Throws what Node throws if what lasts cannot be done here. */
+  /** `onOpen` has ended: from now on, changes belong to a lease. Throws if a lasting change cannot be made here. */
   endOpening(): void {
     this.#isOpening = false
     if (this.#settings.lasting !== undefined) this.#repeat(this.#settings.lasting)
@@ -137,7 +138,7 @@ export class Session {
     this.#original = pragmasSet(this.#database, schemas)
   }
 
-  /** Undoes what a lease has changed, without opening anew: a database in memory would be gone with its connection. */
+  /** Undoes the changes of a lease without opening the database again: a database in memory would be lost. */
   undo(): void {
     this.#database.own(this.#original)
     this.#configureConnection()
@@ -147,31 +148,34 @@ export class Session {
       if (!this.#opened.databases.has(name)) this.#database.own(`detach ${quoteName(name)}`)
     }
     for (const [name, type] of temporary) {
-      // An index goes with its table, and the tables that a virtual table consists of go with that one.
+      // To drop a table drops its indexes, and to drop a virtual table drops the tables behind it.
       if (type === "index" || this.#opened.temporary.has(name)) continue
       this.#database.own(`drop ${type} if exists temp.${quoteName(name)}`)
     }
     this.#isAltered = false
   }
 
-  /** Turns foreign keys off until they are resumed. SQLite ignores that within a transaction. */
+  /** Turns foreign keys off until `resumeForeignKeys`. SQLite ignores that within a transaction. */
   suspendForeignKeys(): void {
     this.#areKeysSuspended = true
     this.#database.own("pragma foreign_keys = off")
   }
 
-  /** Turns foreign keys on again. If that fails, the connection counts as altered, and is opened anew before it is lent. */
+  /**
+   * Turns foreign keys on again. If that fails, the connection counts as altered, and is opened again before it is
+   * lent.
+   */
   resumeForeignKeys(): void {
     if (!this.#areKeysSuspended || this.#database.sqlite.isTransaction) return
     try {
       this.#database.own(`pragma foreign_keys = ${this.#foreignKeys}`)
       this.#areKeysSuspended = false
     } catch {
-      // They stay suspended, which `isAltered` tells.
+      // They stay suspended, and `isAltered` is true.
     }
   }
 
-  /** Makes the settings that belong to the connection, and not to the file. */
+  /** Sets the pragmas that belong to the connection, and not to the file. */
   #configureConnection(): void {
     this.#database.own(connectionPragmas(this.#settings))
     this.#foreignKeys = this.#settings.foreignKeys
@@ -179,7 +183,7 @@ export class Session {
     this.#isAltered = false
   }
 
-  /** Does what statements did on other connections, and is to last. */
+  /** Makes the lasting changes that statements made on other connections. */
   #repeat({ attached, pragmas }: Lasting): void {
     if (attached !== undefined) {
       const { databases } = this.#database.besides()
@@ -220,7 +224,7 @@ export class Session {
     if (mode === wanted) return
     throw failed(
       "open",
-      `cannot open ${nameOf(this.#settings)}: the journal mode stays "${mode}", wanted is "${wanted}"`
+      `cannot open ${nameOf(this.#settings)}: the journal mode stays "${mode}", but must be "${wanted}"`
     )
   }
 }
@@ -230,7 +234,7 @@ const nothing: Besides = { databases: new Map(), temporary: new Map() }
 /**
  * A script that gives pragmas the values that they have now.
  *
- * SQLite knows no way to ask whether `like` tells cases apart. Where `onOpen` has set that, it is set again after this.
+ * SQLite cannot be asked for `case_sensitive_like`. If `onOpen` has set it, it is set again after this script.
  */
 const pragmasSet = (database: Database, schemas: ReadonlyArray<string>): string => {
   const pragmas = [
@@ -256,7 +260,7 @@ const pragmasOfConnection = [
   "fullfsync",
   "ignore_check_constraints",
   "legacy_alter_table",
-  // Without a name it is that of databases that are attached later, too.
+  // Without the name of a database, it also holds for databases that are attached later.
   "locking_mode",
   "read_uncommitted",
   "recursive_triggers",

@@ -1,4 +1,4 @@
-/** A log beside a file that cannot be its own. SQLite would apply it all the same, or delete it. */
+/** Finds a log that belongs to another file. SQLite would apply it, or delete it. */
 import { closeSync, openSync, readSync, realpathSync, statSync } from "node:fs"
 import { DatabaseSync } from "node:sqlite"
 import { pathToFileURL } from "node:url"
@@ -6,15 +6,15 @@ import { unconnected } from "../errors.ts"
 import { nameOf, type Settings } from "../options/connection.ts"
 
 /**
- * Throws the error for a log that is certainly not of this file: there is no file, or its pages have another size. What
- * else there is to compare, an older copy of the same database may have in common with a newer log.
+ * Throws if the log certainly belongs to another file: there is no file, or its pages have another size. Nothing else
+ * can be compared, because a log also fits an older copy of its database.
  *
- * Asks before this process has the database open: it is of no use after that.
+ * Call it before this process opens the database, because SQLite applies the log as soon as it is open.
  */
 export const refuseStrayLog = (settings: Settings): void => {
   const real = realOf(settings.filename)
   const log = `${real}-wal`
-  // The log first: as long as a file is created by others it has none.
+  // The log comes first: a file that another process creates just now has none.
   if (sizeOf(log) === 0) return
   const refuse = (why: string) => unconnected("open", `cannot open ${nameOf(settings)}: ${why}`)
   if (sizeOf(real) === 0) {
@@ -43,12 +43,12 @@ const sizeOf = (path: string): number => {
   try {
     return statSync(path, { throwIfNoEntry: false })?.size ?? 0
   } catch {
-    // Opening it says why.
+    // Opening the database will fail and say why.
     return 0
   }
 }
 
-/** The page size in the head of a log, if SQLite would accept the head. Opening a log loses no locks. */
+/** The page size in the header of a log, if SQLite would accept the header. To open and close a log drops no locks. */
 const pageSizeOfLog = (log: string): number | undefined => {
   const head = Buffer.alloc(32)
   try {
@@ -72,15 +72,17 @@ const pageSizeOfLog = (log: string): number | undefined => {
   return first === head.readUInt32BE(24) && second === head.readUInt32BE(28) ? head.readUInt32BE(8) : undefined
 }
 
-/** The page size of the file. SQLite reads it, for SQLite knows the locks of this process. */
+/**
+ * The page size of the file. SQLite reads it, because any other open and close would drop the locks of this process.
+ */
 const pageSizeOfFile = (real: string): number | undefined => {
   const address = pathToFileURL(real)
-  // The file alone, without its log.
+  // With `immutable`, SQLite ignores the log.
   address.searchParams.set("immutable", "1")
   try {
     const database = new DatabaseSync(address, { readOnly: true })
     try {
-      // Of a file that is no database, it would tell what it makes by itself.
+      // Fails if the file is no database, for which the pragma would return a default.
       database.exec("select 1 from sqlite_schema limit 1")
       return database.prepare("pragma page_size").get()!["page_size"] as number
     } finally {
