@@ -4,18 +4,12 @@ import { ConnectionPool, InMemoryConnection } from "effect-connection-pool"
 import { PoolAssert, Sweep } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
 import { borrow, make, settle } from "./support/pools.ts"
+import { tracing } from "./support/tracing.ts"
 
 /** Runs an effect with a tracer that keeps every span. */
 const traced = <A, E, R>(f: (spans: ReadonlyArray<Tracer.Span>) => Effect.Effect<A, E, R>) =>
   Effect.suspend(() => {
-    const spans: Array<Tracer.Span> = []
-    const tracer = Tracer.make({
-      span: (options) => {
-        const span = new Tracer.NativeSpan(options)
-        spans.push(span)
-        return span
-      }
-    })
+    const { spans, tracer } = tracing()
     return Effect.provideService(f(spans), Tracer.Tracer, tracer)
   })
 

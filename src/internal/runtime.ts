@@ -119,6 +119,53 @@ export const addFinalizer = (
 ): boolean => evaluate(Scope.addFinalizerExit(scope, finalizer), fiber) !== undefined
 
 /**
+ * Makes a maker of spans that works within the present step of the fiber. It is `Effect.makeSpan`, so the span has all that
+ * Effect takes from the fiber: parent, links, annotations, sampling, the time. The maker gives `undefined` if this version
+ * of Effect makes spans otherwise.
+ *
+ * Test: `internal/runtime.test.ts`, "makes a span within the step of a fiber".
+ */
+export const spanMaker = (
+  name: string,
+  options: Tracer.SpanOptionsNoTrace
+): (fiber: Fiber.Fiber<unknown, unknown>) => Tracer.Span | undefined => {
+  const make: Effect.Effect<unknown> = Effect.makeSpan(name, options)
+  return (fiber) => {
+    const made = evaluate(make, fiber)
+    return made !== undefined && "_tag" in made && made._tag === "Success"
+      ? (made as Exit.Success<Tracer.Span>).value
+      : undefined
+  }
+}
+
+/**
+ * `Effect.onExitPrimitive`, whose finalizer is installed within the present step of the fiber: it runs even if the fiber is
+ * interrupted in this step. The step has to return what this gives, as it is.
+ *
+ * Test: `internal/runtime.test.ts`, "installs a finalizer within the step of a fiber".
+ */
+export const onExitWithin = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  fiber: Fiber.Fiber<unknown, unknown>,
+  finalizer: (exit: Exit.Exit<A, E>) => Effect.Effect<void> | undefined
+): Effect.Effect<A, E, R> => {
+  const secured = Effect.onExitPrimitive(effect, finalizer)
+  return (evaluate(secured as Effect.Effect<unknown>, fiber) ?? secured) as Effect.Effect<A, E, R>
+}
+
+/**
+ * Whether the fiber was interrupted in its present step, which it will notice after that step.
+ *
+ * Test: `internal/runtime.test.ts`, "knows of an interrupt that comes in the present step".
+ */
+export const isInterruptedInStep = (fiber: Fiber.Fiber<unknown, unknown>): boolean =>
+  (fiber as unknown as Interruptible)._deferredInterrupt === true
+
+interface Interruptible {
+  readonly _deferredInterrupt?: boolean
+}
+
+/**
  * Whether the run loop has dropped a fiber that has ended, because it was given something that is no Effect. The run
  * loop runs no finalizer of such a fiber, so its stack is not empty. The text of the error is not enough: a fiber that
  * joins a dropped fiber dies with the same text, and runs its finalizers.

@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Effect, Exit, Fiber, Scope, Tracer } from "effect"
+import { Clock, Effect, Exit, Fiber, Option, Scope, Tracer } from "effect"
 import * as Statement from "effect/sql/Statement"
 import * as Runtime from "../../src/internal/runtime.ts"
+import { tracing } from "../support/tracing.ts"
 
 const wrong = Effect.flatMap(Effect.void, () => undefined as unknown as Effect.Effect<void>)
 
@@ -86,6 +87,57 @@ describe("what leans on the inside of Effect", () => {
         return Effect.succeed([before, scope.state._tag])
       })
       assert.deepStrictEqual([before, after], ["Empty", "Open"])
+    }))
+
+  it.effect("makes a span within the step of a fiber", () =>
+    Effect.gen(function*() {
+      const make = Runtime.spanMaker("statement", { kind: "client" })
+      const { spans, tracer } = tracing()
+      const [span, made] = yield* Effect.withFiber((fiber) => Effect.succeed([make(fiber), spans.length] as const))
+        .pipe(
+          Effect.annotateSpans("a", 1),
+          Effect.withSpan("request"),
+          Effect.withTracer(tracer)
+        )
+      assert.strictEqual(made, 2)
+      assert.strictEqual(span, spans[1])
+      assert.deepInclude(span, { name: "statement", kind: "client", parent: Option.some(spans[0]!) })
+      assert.deepStrictEqual([...span!.attributes], [["a", 1]])
+    }))
+
+  it.effect("installs a finalizer within the step of a fiber", () =>
+    Effect.gen(function*() {
+      const ends: Array<string> = []
+      const secured = (interruptItself: boolean) =>
+        Runtime.withFiber((fiber) => {
+          if (interruptItself) fiber.interruptUnsafe()
+          return Runtime.onExitWithin(Effect.succeed(1), fiber, (exit) => {
+            ends.push(exit._tag)
+            return undefined
+          })
+        })
+      assert.strictEqual(yield* secured(false), 1)
+      assert.deepStrictEqual(ends, ["Success"])
+      // What the fiber does first after the step is to notice the interrupt.
+      yield* Fiber.await(yield* Effect.forkChild(secured(true)))
+      assert.deepStrictEqual(ends, ["Success", "Failure"])
+    }))
+
+  it.effect("knows of an interrupt that comes in the present step", () =>
+    Effect.gen(function*() {
+      const seen: Array<boolean> = []
+      const look = (interruptItself: boolean) =>
+        Runtime.withFiber((fiber) => {
+          seen.push(Runtime.isInterruptedInStep(fiber))
+          if (interruptItself) fiber.interruptUnsafe()
+          seen.push(Runtime.isInterruptedInStep(fiber))
+          return Effect.void
+        })
+      yield* look(false)
+      yield* Fiber.await(yield* Effect.forkChild(look(true)))
+      // There, it goes on.
+      yield* Fiber.await(yield* Effect.forkChild(Effect.uninterruptible(look(true))))
+      assert.deepStrictEqual(seen, [false, false, false, true, false, false])
     }))
 
   it.effect("tells a fiber that was dropped from one that has died of it", () =>

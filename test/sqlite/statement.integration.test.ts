@@ -8,6 +8,7 @@ import * as Statement from "effect/sql/Statement"
 import { TestClock } from "effect/testing"
 import * as Database from "../support/database.ts"
 import { settle } from "../support/pools.ts"
+import { tracing } from "../support/tracing.ts"
 
 const { failsWith } = PoolAssert
 
@@ -24,19 +25,6 @@ const ways = {
 
 const everyWay: ReadonlyArray<(statement: Statement.Statement<unknown>) => Effect.Effect<unknown, SqlError>> = Object
   .values(ways)
-
-/** A tracer that keeps every span. */
-const tracing = () => {
-  const spans: Array<Tracer.Span> = []
-  const tracer = Tracer.make({
-    span: (options) => {
-      const span = new Tracer.NativeSpan(options)
-      spans.push(span)
-      return span
-    }
-  })
-  return { spans, tracer }
-}
 
 /** What there is to know of a span. */
 const told = ({ attributes, kind, links, name, parent, sampled, status }: Tracer.Span) => ({

@@ -5,6 +5,7 @@ import * as Statement from "effect/sql/Statement"
 import * as fc from "fast-check"
 import * as Statements from "../../src/sqlite/internal/client/effectStatement.ts"
 import { toConnection } from "../../src/sqlite/internal/client/sqlConnection.ts"
+import { StatementSpans } from "../../src/sqlite/internal/client/statementSpan.ts"
 import { execute, type Target } from "../../src/sqlite/internal/client/targets.ts"
 import type { SqliteConnection } from "../../src/sqlite/internal/contract/connection.ts"
 import { StatementTexts } from "../../src/sqlite/internal/sql/statementKind.ts"
@@ -37,7 +38,8 @@ const make = ({ transform, transformQueryNames }: Options = {}) => {
   const texts = new StatementTexts()
   const acquirer = Effect.succeed(toConnection(target, texts))
   const original = Statement.make(acquirer, Statement.makeCompilerSqlite(transformQueryNames), [], transform)
-  const sql = Statements.make({ original, targetOf: () => target, texts, transform })
+  const spans = new StatementSpans([])
+  const sql = Statements.make({ original, targetOf: () => target, texts, transform, spans })
   return {
     sql,
     original,

@@ -23,6 +23,7 @@ import * as EffectStatement from "./effectStatement.ts"
 import type { OwnOptions } from "./foreignKeys.ts"
 import { targetOf, toConnection, type Transform } from "./sqlConnection.ts"
 import * as Dialect from "./sqliteDialect.ts"
+import { StatementSpans } from "./statementSpan.ts"
 import { type BusyTimeout, type HeldBy, InTransaction, Reserved, Routed, type Target } from "./targets.ts"
 import { SqliteTransactionConnection } from "./transactionConnection.ts"
 
@@ -98,6 +99,7 @@ export const make = Effect.fnUntraced(
       ["db.system.name", "sqlite"]
     ]
     const texts = new StatementTexts()
+    const spans = new StatementSpans(spanAttributes)
     const { heldBy, reader, writer } = options
     const decoration = (options.decorate ?? undecorated)({ writer, reader }, options.busyTimeoutMillis)
     const { busyTimeout } = decoration
@@ -141,7 +143,8 @@ export const make = Effect.fnUntraced(
           return held === undefined ? outside : targetOf(held[0])
         },
         texts,
-        transform
+        transform,
+        spans
       })
     const sql = withStatements(
       made,

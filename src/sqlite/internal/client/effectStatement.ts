@@ -1,16 +1,19 @@
 /**
- * Statements of `effect/sql` that make a span only if a tracer would see it.
+ * Statements of `effect/sql` that run in one step of the fiber.
  *
- * Effect's own statement makes a span each time it runs, which costs as much as reading a row. A statement of this file
- * runs in one step without a span if no tracer could see one. In all other cases, Effect's own statement does the work.
+ * Effect's own statement takes several steps and makes a span each time it runs, which costs more than reading a row. A
+ * statement of this file makes a span only where a tracer receives it, and makes and ends it in its one step. Where the
+ * statement itself is to be changed, or its span is to be the parent of what the statement does, and for everything but
+ * running it, Effect's own statement behind it does the work.
  */
-import { type Effect, Equal, type Fiber, Hash, type Stream } from "effect"
+import { type Effect, Equal, type Fiber, Hash, type Stream, type Tracer } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import { charge, fragment, isTraced, isTracingEnabled, Step } from "../../../internal/runtime.ts"
 import { isWorthKeeping, type StatementTexts, type Text } from "../sql/statementKind.ts"
 import { runOn, type Transform } from "./sqlConnection.ts"
-import type { Query, Results, Target, Way } from "./targets.ts"
+import { endingWith, type StatementSpans } from "./statementSpan.ts"
+import type { Query, Target, Way } from "./targets.ts"
 
 export interface Options {
   /** Makes Effect's own statements, which run on the same connections. */
@@ -19,6 +22,7 @@ export interface Options {
   readonly targetOf: (fiber: Fiber.Fiber<unknown, unknown>) => Target | undefined
   readonly texts: StatementTexts
   readonly transform: Transform | undefined
+  readonly spans: StatementSpans
 }
 
 /** Makes the constructor of statements that replaces Effect's own. */
@@ -59,8 +63,8 @@ const isValue = (arg: unknown): boolean =>
   (typeof arg !== "object" && typeof arg !== "function") || arg === null ||
   !(Statement.isFragment(arg) || "_tag" in arg)
 
-/** A statement that runs without a span if it can, and else lets Effect's own statement run. */
-abstract class Quiet<A> extends Step<ReadonlyArray<A>, SqlError, never> implements Statement.Statement<A> {
+/** A statement that runs in one step if it can, and leaves all else to Effect's own. */
+abstract class Quick<A> extends Step<ReadonlyArray<A>, SqlError, never> implements Statement.Statement<A> {
   readonly options: Options
 
   constructor(options: Options) {
@@ -75,8 +79,8 @@ abstract class Quiet<A> extends Step<ReadonlyArray<A>, SqlError, never> implemen
   abstract query(withoutTransform: boolean): Query
 
   step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<ReadonlyArray<A>, SqlError> {
-    const unseen = runUnseen(this, "objects", false, fiber) as Effect.Effect<ReadonlyArray<A>, SqlError> | undefined
-    return unseen ?? this.original
+    const run = runQuickly(this, "execute", fiber) as Effect.Effect<ReadonlyArray<A>, SqlError> | undefined
+    return run ?? this.original
   }
 
   get raw(): Effect.Effect<unknown, SqlError> {
@@ -120,7 +124,7 @@ abstract class Quiet<A> extends Step<ReadonlyArray<A>, SqlError, never> implemen
   }
 
   [Equal.symbol](that: unknown): boolean {
-    return that instanceof Quiet && Equal.equals(this.original, that.original)
+    return that instanceof Quick && Equal.equals(this.original, that.original)
   }
 
   [Hash.symbol](): number {
@@ -129,7 +133,7 @@ abstract class Quiet<A> extends Step<ReadonlyArray<A>, SqlError, never> implemen
 }
 
 /** A statement from a template whose arguments are all values: they are the parameters. */
-class FromTemplate<A> extends Quiet<A> implements Query {
+class FromTemplate<A> extends Quick<A> implements Query {
   readonly strings: TemplateStringsArray
   readonly params: ReadonlyArray<unknown>
   readonly text: Text
@@ -152,7 +156,7 @@ class FromTemplate<A> extends Quiet<A> implements Query {
 }
 
 /** A statement from a text and parameters. */
-class FromText<A extends object> extends Quiet<A> {
+class FromText<A extends object> extends Quick<A> {
   readonly sql: string
   #params: ReadonlyArray<unknown>
   #query: Query | undefined = undefined
@@ -180,7 +184,7 @@ class FromText<A extends object> extends Quiet<A> {
 }
 
 /** A statement from anything else. Effect's own statement compiles its text. */
-class Composed<A> extends Quiet<A> {
+class Composed<A> extends Quick<A> {
   readonly original: Statement.Statement<A>
 
   constructor(options: Options, original: Statement.Statement<A>) {
@@ -194,58 +198,78 @@ class Composed<A> extends Quiet<A> {
   }
 }
 
-/** The properties of a statement that run it: the form of the rows, and whether names are left as they are. */
+/** How a statement is run: how its rows are wanted, whether names are left as they are, and what its span calls that. */
+interface Variant {
+  readonly way: Way
+  readonly withoutTransform: boolean
+  readonly method: string
+}
+
+/** A statement that is evaluated itself, and its properties that run it. */
 const variants = {
-  raw: { way: "raw", withoutTransform: true },
-  withoutTransform: { way: "objects", withoutTransform: true },
-  values: { way: "arrays", withoutTransform: false },
-  valuesUnprepared: { way: "arrays", withoutTransform: false },
-  unprepared: { way: "objects", withoutTransform: false }
-} as const
+  execute: { way: "objects", withoutTransform: false, method: "execute" },
+  raw: { way: "raw", withoutTransform: true, method: "executeRaw" },
+  withoutTransform: { way: "objects", withoutTransform: true, method: "executeWithoutTransform" },
+  values: { way: "arrays", withoutTransform: false, method: "executeValues" },
+  valuesUnprepared: { way: "arrays", withoutTransform: false, method: "executeValuesUnprepared" },
+  unprepared: { way: "objects", withoutTransform: false, method: "executeUnprepared" }
+} satisfies Record<string, Variant>
+
+type Property = Exclude<keyof typeof variants, "execute">
 
 /** A statement, run through one of those properties. */
 class Through<B> extends Step<B, SqlError, never> {
-  readonly #statement: Quiet<unknown>
-  readonly #variant: keyof typeof variants
+  readonly #statement: Quick<unknown>
+  readonly #property: Property
 
-  constructor(statement: Quiet<unknown>, variant: keyof typeof variants) {
+  constructor(statement: Quick<unknown>, property: Property) {
     super()
     this.#statement = statement
-    this.#variant = variant
+    this.#property = property
   }
 
   step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<B, SqlError> {
-    const { way, withoutTransform } = variants[this.#variant]
-    const unseen: Effect.Effect<unknown, SqlError> | undefined = runUnseen(
-      this.#statement,
-      way,
-      withoutTransform,
-      fiber
-    )
-    return (unseen ?? this.#statement.original[this.#variant]) as Effect.Effect<B, SqlError>
+    const run: Effect.Effect<unknown, SqlError> | undefined = runQuickly(this.#statement, this.#property, fiber)
+    return (run ?? this.#statement.original[this.#property]) as Effect.Effect<B, SqlError>
   }
 }
 
-/** Runs a statement in the present step of the fiber. Returns `undefined` if Effect's own has to run, for its span. */
-const runUnseen = <W extends Way>(
-  statement: Quiet<unknown>,
-  way: W,
-  withoutTransform: boolean,
+/** Runs a statement in the present step of the fiber. Returns nothing if Effect's own has to run. */
+const runQuickly = (
+  statement: Quick<unknown>,
+  variant: keyof typeof variants,
   fiber: Fiber.Fiber<unknown, unknown>
-): Effect.Effect<Results[W], SqlError> | undefined => {
-  if (isSeen(fiber)) return undefined
-  const { targetOf, transform } = statement.options
+): Effect.Effect<unknown, SqlError> | undefined => {
+  if (isChanged(fiber) || isParent(fiber)) return undefined
+  const { spans, targetOf } = statement.options
   const target = targetOf(fiber)
   if (target === undefined) return undefined
   charge(fiber, operations)
-  return runOn(target, fiber, statement.query(withoutTransform), way, withoutTransform ? undefined : transform)
+  if (!isTraced(fiber)) return runVariant(statement, variants[variant], target, fiber, undefined)
+  const span = spans.make(fiber)
+  return span && endingWith(span, fiber, () => runVariant(statement, variants[variant], target, fiber, span))
+}
+
+const runVariant = (
+  statement: Quick<unknown>,
+  { method, way, withoutTransform }: Variant,
+  target: Target,
+  fiber: Fiber.Fiber<unknown, unknown>,
+  span: Tracer.Span | undefined
+): Effect.Effect<unknown, SqlError> => {
+  const { spans, transform } = statement.options
+  const query = statement.query(withoutTransform)
+  if (span !== undefined) spans.describe(span, method, query.text.sql)
+  return runOn(target, fiber, query, way, withoutTransform ? undefined : transform)
 }
 
 /** About the number of operations that Effect's own statement takes, so that other fibers run as often as with it. */
 const operations = 10
 
-/** Whether a tracer may see the span of a statement that this fiber runs. */
-const isSeen = (fiber: Fiber.Fiber<unknown, unknown>): boolean => {
-  if (isTraced(fiber) || (isTracingEnabled(fiber) && fiber.getRef(Statement.SpanPropagationEnabled))) return true
-  return fiber.getRef(Statement.CurrentTransformer) !== undefined
-}
+/** Whether somebody changes the statements that this fiber runs. */
+const isChanged = (fiber: Fiber.Fiber<unknown, unknown>): boolean =>
+  fiber.getRef(Statement.CurrentTransformer) !== undefined
+
+/** Whether the span of a statement is to be the parent of what the statement does. */
+const isParent = (fiber: Fiber.Fiber<unknown, unknown>): boolean =>
+  isTracingEnabled(fiber) && fiber.getRef(Statement.SpanPropagationEnabled)

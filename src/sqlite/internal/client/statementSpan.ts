@@ -1,0 +1,65 @@
+/**
+ * The spans of statements, made and ended in the step that runs the statement. They are the spans of Effect's own
+ * statements: `test/sqlite/statementSpans.test.ts` compares them field by field.
+ */
+import { Clock, type Effect, Exit, type Fiber, References, type Tracer } from "effect"
+import * as Statement from "effect/sql/Statement"
+import { isInterruptedInStep, onExitWithin, spanMaker } from "../../../internal/runtime.ts"
+import { isSuccess } from "./targets.ts"
+
+/** Makes the spans of all statements of a client. */
+export class StatementSpans {
+  readonly #attributes: ReadonlyArray<readonly [string, unknown]>
+  /** Gives nothing if Effect's own statement has to make the span. */
+  readonly make: (fiber: Fiber.Fiber<unknown, unknown>) => Tracer.Span | undefined
+
+  constructor(attributes: ReadonlyArray<readonly [string, unknown]>) {
+    this.#attributes = attributes
+    this.make = spanMaker(Statement.spanName(attributes), { kind: "client" })
+  }
+
+  /** Sets what a span says of its statement: the property that runs it, as Effect calls it, and its text. */
+  describe(span: Tracer.Span, method: string, sql: string): void {
+    for (const [key, value] of this.#attributes) span.attribute(key, value)
+    span.attribute("effect.sql.method", method)
+    span.attribute("db.query.text", sql)
+  }
+}
+
+/**
+ * Runs `start` in the present step of the fiber, and ends the span with what comes of it: in the same step if it succeeds at
+ * once, else when the rest is over, however it ends. The step has to return what this gives, as it is.
+ */
+export const endingWith = <A, E>(
+  span: Tracer.Span,
+  fiber: Fiber.Fiber<unknown, unknown>,
+  start: () => Effect.Effect<A, E>
+): Effect.Effect<A, E> => {
+  const clock = fiber.getRef(Clock.Clock)
+  const isTimed = fiber.getRef(References.TracerTimingEnabled)
+  let ran: Effect.Effect<A, E>
+  try {
+    ran = start()
+  } catch (thrown) {
+    ran = Exit.die(thrown)
+  }
+  // A failure gets its stack frames, and an interrupt its cause, in the steps to come.
+  if (!isSuccess(ran) || isInterruptedInStep(fiber)) {
+    return onExitWithin(ran, fiber, (exit) => end(span, exit, clock, isTimed))
+  }
+  try {
+    end(span, ran, clock, isTimed)
+  } catch (thrown) {
+    return Exit.die(thrown)
+  }
+  return ran
+}
+
+const end = (
+  span: Tracer.Span,
+  exit: Exit.Exit<unknown, unknown>,
+  clock: Clock.Clock,
+  isTimed: boolean
+): undefined => {
+  if (span.status._tag !== "Ended") span.end(isTimed ? clock.currentTimeNanosUnsafe() : 0n, exit)
+}

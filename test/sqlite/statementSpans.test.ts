@@ -1,0 +1,322 @@
+/** The spans of statements beside those of Effect's own statements, call by call: without a database. */
+import { assert, describe, it } from "@effect/vitest"
+import { Clock, Context, Effect, Exit, type Fiber, type Scope, Stream, Tracer } from "effect"
+import { ConstraintError, SqlError } from "effect/sql/SqlError"
+import * as Statement from "effect/sql/Statement"
+import { TestClock } from "effect/testing"
+import * as fc from "fast-check"
+import * as Statements from "../../src/sqlite/internal/client/effectStatement.ts"
+import { toConnection } from "../../src/sqlite/internal/client/sqlConnection.ts"
+import { StatementSpans } from "../../src/sqlite/internal/client/statementSpan.ts"
+import type { Target } from "../../src/sqlite/internal/client/targets.ts"
+import { StatementTexts } from "../../src/sqlite/internal/sql/statementKind.ts"
+import { type Fault, Recorder } from "../support/tracing.ts"
+
+const failed = new SqlError({ reason: new ConstraintError({ cause: new Error("no"), message: "no" }) })
+
+/** What a connection does with a statement. */
+const answers = {
+  succeeds: () => Exit.succeed([{ n: 1 }]),
+  fails: () => Exit.fail(failed),
+  dies: () => Exit.die("died"),
+  throws: () => {
+    throw new Error("thrown")
+  },
+  "succeeds in another step": () => Effect.andThen(Effect.yieldNow, Exit.succeed([{ n: 2 }])),
+  "fails in another step": () => Effect.andThen(Effect.yieldNow, Exit.fail(failed)),
+  "waits for a second": () => Effect.as(Effect.sleep("1 second"), [{ n: 3 }]),
+  "waits for a second, and fails": () => Effect.andThen(Effect.sleep("1 second"), Exit.fail(failed)),
+  "never ends": () => Effect.never,
+  "asks for the span": () => Effect.map(Effect.exit(Effect.currentSpan), Exit.isSuccess),
+  "has a span of its own": () => Effect.withSpan(Effect.sleep("1 second"), "wait"),
+  "is interrupted": (fiber: Fiber.Fiber<unknown, unknown>) => {
+    fiber.interruptUnsafe(-1)
+    return Exit.succeed([{ n: 4 }])
+  },
+  "is interrupted, and fails": (fiber: Fiber.Fiber<unknown, unknown>) => {
+    fiber.interruptUnsafe(-1)
+    return Exit.fail(failed)
+  },
+  "is interrupted, and throws": (fiber: Fiber.Fiber<unknown, unknown>) => {
+    fiber.interruptUnsafe(-1)
+    throw new Error("thrown")
+  }
+} satisfies Record<string, (fiber: Fiber.Fiber<unknown, unknown>) => Effect.Effect<unknown, SqlError>>
+
+const texts: Record<string, (sql: Statement.Constructor) => Statement.Statement<unknown>> = {
+  template: (sql) => sql`select ${1}`,
+  unsafe: (sql) => sql.unsafe("select ?", [1]),
+  composed: (sql) => sql`select ${sql("aName")} from t where n in ${sql.in([1, 2])}`,
+  "that cannot be compiled": (sql) =>
+    sql`insert into t ${
+      sql.insert({
+        get n() {
+          throw new Error("not compiled")
+        }
+      })
+    }`
+}
+
+const ways: Record<string, (statement: Statement.Statement<unknown>) => Effect.Effect<unknown, SqlError>> = {
+  rows: (statement) => statement,
+  withoutTransform: (statement) => statement.withoutTransform,
+  unprepared: (statement) => statement.unprepared,
+  values: (statement) => statement.values,
+  valuesUnprepared: (statement) => statement.valuesUnprepared,
+  raw: (statement) => statement.raw,
+  stream: (statement) => Stream.runCollect(statement.stream)
+}
+
+type Wrap = (effect: Effect.Effect<unknown, unknown>) => Effect.Effect<unknown, unknown>
+
+const external = (id: string, sampled = true) => Tracer.externalSpan({ spanId: id, traceId: "t", sampled })
+
+/** A clock that is further each time it is asked, so that it counts how often. */
+const ticking = (clock: Clock.Clock): Clock.Clock => {
+  let now = clock.currentTimeNanosUnsafe()
+  return Object.assign(Object.create(clock), { currentTimeNanosUnsafe: () => ++now })
+}
+
+/** What may surround a statement. */
+const surroundings: Record<string, Wrap> = {
+  span: (effect) => Effect.withSpan(effect, "request", { attributes: { a: 1 } }),
+  "span without stack": (effect) => Effect.withSpan(effect, "quick", { captureStackTrace: false }),
+  "root span": (effect) => Effect.withSpan(effect, "root", { root: true }),
+  "span of low level": (effect) => Effect.withSpan(effect, "detail", { level: "Debug" }),
+  "span that is not sampled": (effect) => Effect.withSpan(effect, "unsampled", { sampled: false }),
+  "span that is not passed on": (effect) =>
+    Effect.withSpan(effect, "private", { annotations: Context.make(Tracer.DisablePropagation, true) }),
+  "span of another kind": (effect) =>
+    Effect.withSpan(effect, "server", { kind: "server", links: [{ span: external("l"), attributes: {} }] }),
+  parent: Effect.withParentSpan(external("p")),
+  "parent that is not sampled": Effect.withParentSpan(external("q", false)),
+  "parent, provided": (effect) => Effect.provideService(effect, Tracer.ParentSpan, external("r")),
+  annotations: Effect.annotateSpans({ "db.namespace": "annotated", tenant: 7 }),
+  "one annotation": (effect) => Effect.annotateSpans(effect, "effect.sql.method", "annotated"),
+  links: Effect.linkSpans([external("a"), external("b")], { why: "batch" }),
+  "minimum level": (effect) => Effect.provideService(effect, Tracer.MinimumTraceLevel, "Warn"),
+  "level of spans": (effect) => Effect.provideService(effect, Tracer.CurrentTraceLevel, "Error"),
+  "no tracing": Effect.withTracerEnabled(false),
+  tracing: Effect.withTracerEnabled(true),
+  "no times": Effect.withTracerTiming(false),
+  "ticking clock": (effect) => Clock.clockWith((clock) => Effect.provideService(effect, Clock.Clock, ticking(clock))),
+  propagation: (effect) => Effect.provideService(effect, Statement.SpanPropagationEnabled, true),
+  transformer: (effect) =>
+    Effect.provideService(effect, Statement.CurrentTransformer, (statement, sql, _, span) => {
+      span.attribute("transformed", true)
+      return Effect.succeed(sql`${statement} limit ${1}`)
+    }),
+  uninterruptible: Effect.uninterruptible,
+  interruptible: Effect.interruptible,
+  recovery: (effect) => Effect.catch(effect, (error) => Effect.succeed(["recovered", error])),
+  finalizer: Effect.ensuring(Effect.annotateCurrentSpan("finalized", true)),
+  "another before": (effect) => Effect.andThen(Effect.void, effect),
+  "deadline of half a second": Effect.timeoutOption("500 millis")
+}
+
+interface Situation {
+  readonly answer: keyof typeof answers
+  readonly text: string
+  readonly way: string
+  readonly around: ReadonlyArray<string>
+  readonly attributes: ReadonlyArray<readonly [string, unknown]>
+  readonly interruptAfter: number | undefined
+  readonly fault: Fault | undefined
+  readonly rows: "as they are" | "transformed" | "failing"
+}
+
+const situation: fc.Arbitrary<Situation> = fc.record({
+  answer: fc.constantFrom(...Object.keys(answers) as Array<keyof typeof answers>),
+  text: fc.constantFrom(...Object.keys(texts)),
+  way: fc.constantFrom(...Object.keys(ways)),
+  around: fc.array(fc.constantFrom(...Object.keys(surroundings)), { maxLength: 5 }),
+  attributes: fc.constantFrom<Array<ReadonlyArray<readonly [string, unknown]>>>(
+    [],
+    [["db.system.name", "sqlite"]],
+    [["db.namespace", "shop"], ["tenant", 1], ["db.system.name", "sqlite"]],
+    [["db.query.text", "given"], ["db.operation.name", "buy"], ["db.collection.name", "item"]]
+  ),
+  interruptAfter: fc.constantFrom(undefined, undefined, 0, 300),
+  fault: fc.option(
+    fc.record({ method: fc.constantFrom<Array<Fault["method"]>>("span", "attribute", "end"), span: fc.nat(2) }),
+    { nil: undefined, freq: 3 }
+  ),
+  rows: fc.constantFrom<Array<Situation["rows"]>>("as they are", "transformed", "failing")
+})
+
+const transforms = {
+  "as they are": undefined,
+  transformed: Statement.defaultTransforms((name) => name.toUpperCase()).array,
+  failing: () => {
+    throw new Error("not transformed")
+  }
+} satisfies Record<Situation["rows"], unknown>
+
+/** Our statements and Effect's own, on the same target. */
+const statements = ({ answer, attributes, rows }: Situation) => {
+  let runs = 0
+  const target: Target = {
+    run: (fiber) => {
+      runs++
+      return answers[answer](fiber) as Effect.Effect<never, SqlError>
+    },
+    stream: () => Stream.unwrap(Effect.withFiber((fiber) => Effect.map(answers[answer](fiber), Stream.succeed)))
+  }
+  const texts = new StatementTexts()
+  const connection = toConnection(target, texts)
+  const transform = transforms[rows]
+  const original = Statement.make(
+    Effect.succeed(connection),
+    Statement.makeCompilerSqlite((name) => name.toUpperCase()),
+    attributes,
+    transform,
+    (f) => f(connection)
+  )
+  const spans = new StatementSpans(attributes)
+  const ours = Statements.make({ original, targetOf: () => target, texts, transform, spans })
+  return { ours, original, runs: () => runs }
+}
+
+const told = (value: unknown): unknown =>
+  value instanceof Error ? [value.name, value.message] : JSON.parse(JSON.stringify(value ?? null))
+
+/** What a tracer is told of a statement in a situation, how the statement ended, and how often it was run. */
+const record = (
+  { around, fault, interruptAfter, text, way }: Situation,
+  sql: Statement.Constructor,
+  runs: () => number
+): Effect.Effect<ReadonlyArray<unknown>, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const before = runs()
+    // So that no time is zero, as all are where spans are not timed.
+    yield* TestClock.adjust("1 second")
+    const from = (yield* Clock.Clock).currentTimeNanosUnsafe()
+    const recorder = new Recorder({ value: told, error: told }, { fault, from })
+    const run = Effect.suspend(() => ways[way]!(texts[text]!(sql)))
+    const wrapped = around.reduce<Effect.Effect<unknown, unknown>>((effect, name) => surroundings[name]!(effect), run)
+    const fiber = yield* Effect.forkDetach(Effect.withTracer(wrapped, recorder.tracer), { startImmediately: true })
+    if (interruptAfter !== undefined) {
+      yield* TestClock.adjust(interruptAfter)
+      fiber.interruptUnsafe(-2)
+    }
+    yield* TestClock.adjust("2 seconds")
+    const ended = fiber.pollUnsafe()
+    // One that never ends, in a region that cannot be interrupted.
+    if (ended === undefined) return [...recorder.calls, "hangs", runs() - before]
+    return [...recorder.calls, recorder.exit(ended), runs() - before]
+  })
+
+const compare = (situation: Situation) =>
+  Effect.gen(function*() {
+    const { original, ours, runs } = statements(situation)
+    const own = yield* record(situation, original, runs)
+    assert.deepStrictEqual(yield* record(situation, ours, runs), own)
+    return own
+  }).pipe(Effect.scoped)
+
+const plain: Situation = {
+  answer: "succeeds",
+  text: "template",
+  way: "rows",
+  around: [],
+  attributes: [["db.system.name", "sqlite"]],
+  interruptAfter: undefined,
+  fault: undefined,
+  rows: "as they are"
+}
+
+describe("what a tracer is told of a statement", () => {
+  for (const answer of Object.keys(answers) as Array<keyof typeof answers>) {
+    it.effect(`is what Effect's own tells where the connection ${answer}, in every way and surroundings`, () =>
+      Effect.gen(function*() {
+        for (const way of Object.keys(ways)) {
+          for (const text of Object.keys(texts)) yield* compare({ ...plain, answer, way, text, around: ["span"] })
+          for (const around of Object.keys(surroundings)) {
+            yield* compare({ ...plain, answer, way, around: [around] })
+            yield* compare({ ...plain, answer, way, around: [around, "span"], interruptAfter: 300 })
+            yield* compare({ ...plain, answer, way, around: ["span", around] })
+          }
+        }
+      }))
+  }
+
+  for (const method of ["span", "attribute", "end"] as const) {
+    it.effect(`is what Effect's own tells where the tracer throws at ${method}`, () =>
+      Effect.gen(function*() {
+        for (const way of Object.keys(ways)) {
+          for (const answer of Object.keys(answers) as Array<keyof typeof answers>) {
+            yield* compare({ ...plain, answer, way, fault: { method, span: 0 } })
+            yield* compare({ ...plain, answer, way, around: ["recovery", "span"], fault: { method, span: 1 } })
+          }
+        }
+      }))
+  }
+
+  it.effect("is what Effect's own tells in any combination of all that", () =>
+    Effect.gen(function*() {
+      const context = yield* Effect.context<never>()
+      let ended = 0
+      yield* Effect.promise(() =>
+        fc.assert(
+          fc.asyncProperty(situation, (situation) =>
+            Effect.runPromiseWith(context)(
+              Effect.map(compare(situation), (calls) => {
+                if (calls.some((call) => Array.isArray(call) && call[1] === "end")) ended++
+              })
+            )),
+          { numRuns: 1000 }
+        )
+      )
+      assert.isAbove(ended, 500)
+    }), 60_000)
+
+  it.effect("is all that it should be told", () =>
+    Effect.gen(function*() {
+      const calls = yield* compare({
+        ...plain,
+        answer: "waits for a second",
+        attributes: [["db.namespace", "shop"], ["db.system.name", "sqlite"]],
+        around: ["links", "annotations", "span"]
+      })
+      assert.deepStrictEqual(calls.filter((call) => Array.isArray(call) && (call[0] === 1 || call[1] === 1)), [
+        [
+          "span",
+          1,
+          { kind: "client", name: "shop", root: false, sampled: true },
+          0,
+          [["external a", { why: "batch" }], ["external b", { why: "batch" }]],
+          [],
+          0n
+        ],
+        [1, "attribute", "db.namespace", "annotated"],
+        [1, "attribute", "tenant", 7],
+        [1, "attribute", "db.namespace", "shop"],
+        [1, "attribute", "db.system.name", "sqlite"],
+        [1, "attribute", "effect.sql.method", "execute"],
+        [1, "attribute", "db.query.text", "select ?"],
+        [1, "end", 1_000_000_000n, [{ n: 3 }]]
+      ])
+    }))
+
+  it.effect("comes in one step of the fiber, which is what the hook around steps sees", () =>
+    Effect.gen(function*() {
+      const { original, ours } = statements(plain)
+      const steps = Effect.fnUntraced(function*(sql: Statement.Constructor, way: string) {
+        const within: Array<ReadonlyArray<unknown>> = []
+        const recorder = new Recorder({ value: told, error: told }, {
+          context: (primitive, fiber) => {
+            const before = recorder.calls.length
+            const next = primitive["~effect/Effect/evaluate"](fiber)
+            within.push(recorder.calls.slice(before).map(([, call]) => call))
+            return next
+          }
+        })
+        yield* Effect.withTracer(Effect.suspend(() => ways[way]!(texts["template"]!(sql))), recorder.tracer)
+        return within.filter((calls) => calls.length > 0)
+      })
+      for (const way of Object.keys(ways).filter((way) => way !== "stream")) {
+        assert.deepStrictEqual(yield* steps(ours, way), [[0, "attribute", "attribute", "attribute", "end"]])
+        assert.isAbove((yield* steps(original, way)).length, 1)
+      }
+    }))
+})
