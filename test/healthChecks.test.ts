@@ -107,6 +107,24 @@ describe("a check", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
+  it.effect("has what it found dead replaced while it still asks others", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 2, max: 3, validateAfterIdle: "Infinity" })
+      yield* faulty.kill(1)
+      yield* faulty.validate.hold
+      yield* faulty.disconnect.hold
+      yield* faulty.connect.hold
+      const check = yield* Effect.forkChild(pool.check())
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { connecting: 1, validating: 1, closing: 1 })
+      yield* faulty.connect.open
+      yield* faulty.validate.open
+      yield* faulty.disconnect.open
+      const { failed, passed } = yield* Fiber.join(check)
+      assert.deepStrictEqual({ failed, passed }, { failed: [{ connection: 1, reason: "dead" }], passed: 1 })
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
   it.effect("retires what has lived too long, and does not hold that against anybody", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ min: 1, max: 1, maxLifetime: "1 minute", lifetimeJitter: 0 })

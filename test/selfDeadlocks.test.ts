@@ -3,6 +3,7 @@ import { Effect, Exit, Fiber, Latch, Scope } from "effect"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
 import { borrow, make, settle, shape } from "./support/pools.ts"
+import { make as makeWords } from "./support/words.ts"
 
 describe("a certain deadlock", () => {
   it.effect("is refused: the fiber holds all there is and asks for one more", () =>
@@ -30,6 +31,18 @@ describe("a certain deadlock", () => {
         yield* PoolAssert.failsWith(pool.acquire(), "SelfDeadlockError")
         yield* PoolAssert.failsWith(pool.useSync(() => 1), "SelfDeadlockError")
       }))
+    }))
+
+  it.effect("is refused inside a transaction, which has its connection until its body ends", () =>
+    Effect.gen(function*() {
+      const { pool, say, transaction, words } = yield* makeWords
+      const asking = yield* Effect.forkChild(
+        PoolAssert.failsWith(transaction(Effect.andThen(say("a"), pool.use(() => Effect.void))), "SelfDeadlockError")
+      )
+      yield* settle
+      assert.isDefined(asking.pollUnsafe())
+      yield* Fiber.join(asking)
+      assert.deepStrictEqual(words.said, ["begin strict", "a", "rollback"])
     }))
 
   it.effect("is none where another fiber may close the scope of a lease: the caller waits", () =>

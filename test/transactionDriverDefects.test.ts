@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Data, Effect, Exit, Schedule } from "effect"
+import { Cause, Data, Effect, Exit, Fiber, Schedule } from "effect"
 import { TransactionError } from "effect-connection-pool"
 import { PoolAssert } from "effect-connection-pool/testing"
+import { settle } from "./support/pools.ts"
 import { dialect, makeWith, type Options } from "./support/words.ts"
 
 const { failsWith } = PoolAssert
@@ -22,6 +23,13 @@ const ways: Record<string, () => Effect.Effect<never>> = {
 const throws = () => {
   throw new Error("no driver")
 }
+
+/** How an inner transaction ends when a function of the dialect goes wrong, and what the error calls the function. */
+const expected = {
+  savepoint: ["TransactionBeginError", "savepoint"],
+  release: ["TransactionCommitError", "release"],
+  rollbackTo: ["Refused", "rollback to savepoint"]
+} as const
 
 /** Runs in a transaction: each of the two bodies ends, and no connection is lent with a transaction open on it. */
 const withDialect = (dialect: Options["dialect"], rest: Omit<Options, "dialect"> = {}) =>
@@ -92,13 +100,10 @@ for (const [how, fault] of Object.entries(ways)) {
           const run = transaction(Effect.gen(function*() {
             yield* say("a")
             const error = yield* Effect.flip(inner)
-            const expected = {
-              savepoint: "TransactionBeginError",
-              release: "TransactionCommitError",
-              rollbackTo: "Refused"
-            }
-            assert.strictEqual(error._tag, expected[which])
-            if (which === "rollbackTo") assert.isDefined(rollbackFailureOf(refused))
+            const [tag, operation] = expected[which]
+            assert.strictEqual(error._tag, tag)
+            const shown = which === "rollbackTo" ? rollbackFailureOf(refused)! : error
+            assert.include(shown.message, `the driver died of ${operation}, so its connection is closed`)
           }))
           const lost = yield* Effect.catchTag(run, "TransactionLostError", Effect.succeed)
           assert.include(lost!.message, "its driver died")
@@ -109,6 +114,22 @@ for (const [how, fault] of Object.entries(ways)) {
     }
   })
 }
+
+describe("a begin of a dialect that dies while its caller is interrupted", () => {
+  it.effect("costs the connection, though no transaction is open on it", () =>
+    Effect.gen(function*() {
+      const { assertClean, pool, say, transaction } = yield* withDialect({
+        begin: (_, __, ___, restore) =>
+          Effect.onInterrupt(restore(Effect.never), () => Effect.die(new Error("no driver")))
+      })
+      const fiber = yield* Effect.forkChild(transaction(say("a")))
+      yield* settle
+      assert.strictEqual((yield* pool.stats).inUse, 1)
+      yield* Fiber.interrupt(fiber)
+      assert.strictEqual((yield* pool.stats).evictions.invalidated, 1)
+      yield* assertClean
+    }))
+})
 
 describe("a question to a dialect that throws", () => {
   it.effect("about an open transaction leaves the error of the body what it is, and the transaction is rolled back", () =>

@@ -105,17 +105,17 @@ export class ControlStatements<C, Isolation extends string, E, Own extends objec
   ): Effect.Effect<void, SqlError> {
     return Effect.catchCause(answered(operation, statement, this.#timeoutMillis, restore), (cause) => {
       // Only the caller of a begin can interrupt a statement: any other interrupt comes from the driver.
-      const isOfCaller = restore !== undefined && !Cause.hasDies(cause) && Cause.hasInterrupts(cause)
-      if (isOfCaller || (!Cause.hasDies(cause) && !Cause.hasInterrupts(cause))) {
-        const given = Effect.failCause(cause)
-        return isUnanswered(toError(cause))
-          ? Effect.andThen(this.abandon(connection, mode, transaction, toError(cause)), given)
-          : given
+      if (Cause.hasDies(cause) || (restore === undefined && Cause.hasInterrupts(cause))) {
+        return Effect.andThen(
+          this.abandon(connection, mode, transaction, undefined),
+          Effect.fail(driverDied(operation, cause))
+        )
       }
-      return Effect.andThen(
-        this.abandon(connection, mode, transaction, undefined),
-        Effect.fail(driverDied(operation, cause))
-      )
+      const given = Effect.failCause(cause)
+      const error = toError(cause)
+      return isUnanswered(error)
+        ? Effect.andThen(this.abandon(connection, mode, transaction, error), given)
+        : given
     })
   }
 }
