@@ -9,9 +9,11 @@
  */
 import { Cause, Context, Predicate, Schema } from "effect"
 import { SqlError } from "effect/sql/SqlError"
+import { ConfigProblem } from "./PoolError.ts"
 
 /**
- * An option of the transaction is invalid, unknown, or differs from the transaction around it. Nothing was done.
+ * The options of the transaction are invalid: an option is unknown, is not what it must be, contradicts another, or differs
+ * from the transaction around it. All problems are listed. Nothing was done.
  *
  * A transaction inside another has the isolation and the mode of the outer one, and may only name these.
  */
@@ -19,14 +21,20 @@ export class TransactionOptionsError extends Schema.TaggedError<TransactionOptio
   "effect-connection-pool/TransactionOptionsError"
 )("TransactionOptionsError", {
   pool: Schema.String,
-  /** The option, such as `isolation` or `timeout`. */
-  field: Schema.String,
-  value: Schema.String,
-  /** The problem, as in "readOnly is 7, but must be true or false". */
-  problem: Schema.String
+  problems: Schema.NonEmptyArray(ConfigProblem)
 }) {
+  /** The name of the first option that is wrong, such as `isolation` or `timeout`. */
+  get field(): string {
+    return this.problems[0].field
+  }
+
+  /** What was given for it. */
+  get value(): string {
+    return this.problems[0].value
+  }
+
   override get message(): string {
-    return `pool "${this.pool}": transaction: ${this.problem}`
+    return `pool "${this.pool}": transaction: ${this.problems.map(({ message }) => message).join("; ")}`
   }
 }
 

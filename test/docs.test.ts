@@ -118,9 +118,7 @@ const errors = [
   new PoolError.LeaseExpiredError({ pool: "app", operation: "query" }),
   new TransactionError.TransactionOptionsError({
     pool: "app",
-    field: "readOnly",
-    value: "7",
-    problem: "readOnly is 7, but must be true or false"
+    problems: [{ field: "readOnly", value: "7", message: "readOnly is 7, but must be true or false" }]
   }),
   new TransactionError.TransactionBeginError({ pool: "app", depth: 0, cause: locked }),
   new TransactionError.TransactionCommitError({ pool: "app", depth: 0, cause: locked }),

@@ -73,7 +73,10 @@ const errors: ReadonlyArray<readonly [Parameters<typeof sqlErrorOf>[0], string, 
   ],
   [new PoolError.LeaseExpiredError({ operation: "query", reason: "too old" }), "UnknownError", false, "query"],
   [
-    new TransactionError.TransactionOptionsError({ pool, field: "retry", value: "1", problem: "a Schedule" }),
+    new TransactionError.TransactionOptionsError({
+      pool,
+      problems: [{ field: "retry", value: "1", message: "retry is 1, but must be a Schedule" }]
+    }),
     "UnknownError",
     false,
     "transaction"

@@ -295,7 +295,8 @@ describe("what a transaction asks for", () => {
           yield* refusal({ timout: 7 }),
           yield* refusal({ priority: 7 }),
           yield* refusal({ retry: 3 }),
-          yield* refusal(7 as unknown as object)
+          yield* refusal(7 as unknown as object),
+          yield* refusal({ priority: 7, retry: 3, colour: 1, isolation: "strict", readonly: true, timeout: -1 })
         ],
         [
           "timeout is NaN, but must be a duration of zero or more, such as \"5 seconds\", or Infinity",
@@ -307,7 +308,10 @@ describe("what a transaction asks for", () => {
           "timout is no option; did you mean timeout?",
           "priority is no option; the options are isolation, readOnly, retry, timeout, label",
           "retry is 3, but must be a Schedule",
-          "options is 7, but must be an object"
+          "options is 7, but must be an object",
+          "priority is no option; colour is no option; the options are isolation, readOnly, retry, timeout, label; " +
+          "readonly is no option; did you mean readOnly?; retry is 3, but must be a Schedule; " +
+          "timeout is -1, but must be a duration of zero or more, such as \"5 seconds\", or Infinity"
         ]
       )
       assert.deepStrictEqual(words.said, [])

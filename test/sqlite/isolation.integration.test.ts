@@ -386,7 +386,7 @@ describe("the options of a transaction", () => {
       ]
       for (const [options, field, value, mustBe] of cases) {
         const error = yield* failsWith(db.transaction(Effect.die("must not run"), options), "TransactionOptionsError")
-        assert.deepInclude({ ...error }, { pool: "db", field, value })
+        assert.deepStrictEqual([error.pool, error.field, error.value, error.problems.length], ["db", field, value, 1])
         assert.strictEqual(error.message, `pool "db": transaction: ${field} is ${value}, but must be ${mustBe}`)
       }
       assert.strictEqual((yield* db.writer.stats).checkouts, 1)
@@ -403,19 +403,32 @@ describe("the options of a transaction", () => {
       assert.strictEqual(yield* inside(undefined, { isolation: "immediate", readOnly: false }), "ran")
       assert.strictEqual(yield* inside({ readOnly: true }, { isolation: "deferred", readOnly: true }), "ran")
       const other = yield* failsWith(inside(undefined, { isolation: "exclusive" }), "TransactionOptionsError")
-      assert.deepInclude({ ...other }, {
+      assert.deepInclude(other.problems, {
         field: "isolation",
         value: "\"exclusive\"",
-        problem: "isolation is \"exclusive\", but must be \"immediate\", which the transaction around it has"
+        message: "isolation is \"exclusive\", but must be \"immediate\", which the transaction around it has"
       })
       const reading = yield* failsWith(inside(undefined, { readOnly: true }), "TransactionOptionsError")
-      assert.deepInclude({ ...reading }, {
+      assert.deepInclude(reading.problems, {
         field: "readOnly",
         value: "true",
-        problem: "readOnly is true, but must be false, as for the transaction around it"
+        message: "readOnly is true, but must be false, as for the transaction around it"
       })
       const writing = yield* failsWith(inside({ readOnly: true }, { readOnly: false }), "TransactionOptionsError")
       assert.strictEqual(writing.value, "false")
+      const both = yield* failsWith(
+        inside(undefined, { isolation: "exclusive", readOnly: true, foreignKeys: "off", timeout: -1 } as never),
+        "TransactionOptionsError"
+      )
+      assert.deepStrictEqual(
+        both.problems.map(({ field, message }) => [field, message.split(":")[0]]),
+        [
+          ["timeout", "timeout is -1, but must be a duration of zero or more, such as \"5 seconds\", or Infinity"],
+          ["isolation", "isolation is \"exclusive\", but must be \"immediate\", which the transaction around it has"],
+          ["readOnly", "readOnly is true, but must be false, as for the transaction around it"],
+          ["foreignKeys", "foreignKeys is \"off\", but must be given to the outermost transaction"]
+        ]
+      )
     }))
 
   it.effect("come before BeginTransaction, which comes before the default", () =>

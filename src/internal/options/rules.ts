@@ -166,9 +166,20 @@ const read = (rules: Rules, options: unknown): Read => {
   }
   let field: PropertyKey = "options"
   try {
-    for (field of Reflect.ownKeys(options)) {
-      if (typeof field === "string" && Object.hasOwn(rules, field)) continue
-      if (Object.prototype.propertyIsEnumerable.call(options, field)) problems.push(unknown(rules, field, options))
+    const known = Object.keys(rules)
+    const unknown = Reflect.ownKeys(options).filter((key) => {
+      field = key
+      if (typeof key === "string" && Object.hasOwn(rules, key)) return false
+      return Object.prototype.propertyIsEnumerable.call(options, key)
+    })
+    const meant = unknown.map((key) => nearest(typeof key === "symbol" ? key.description ?? "" : key, known))
+    // One list of the options for all that resemble none of them.
+    const last = meant.lastIndexOf(undefined)
+    for (const [index, key] of unknown.entries()) {
+      field = key
+      const near = meant[index]
+      const list = index === last ? `; the options are ${known.join(", ")}` : ""
+      problems.push(unknownOption(key, options, near === undefined ? list : `; did you mean ${near}?`))
     }
   } catch (thrown) {
     problems.push(unreadable(String(field), thrown))
@@ -185,11 +196,9 @@ const read = (rules: Rules, options: unknown): Read => {
   return result
 }
 
-const unknown = (rules: Rules, field: PropertyKey, options: object): ConfigProblem => {
-  const name = String(field)
-  const known = nearest(typeof field === "symbol" ? field.description ?? "" : name, Object.keys(rules))
-  const hint = known === undefined ? `; the options are ${Object.keys(rules).join(", ")}` : `; did you mean ${known}?`
-  const descriptor = Object.getOwnPropertyDescriptor(options, field)
+const unknownOption = (key: PropertyKey, options: object, hint: string): ConfigProblem => {
+  const name = String(key)
+  const descriptor = Object.getOwnPropertyDescriptor(options, key)
   return { field: name, value: show(descriptor?.value), message: `${name} is no option${hint}` }
 }
 

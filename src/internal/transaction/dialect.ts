@@ -16,9 +16,10 @@ export interface OptionProblem {
 export interface OwnOptions<in Own extends object> {
   readonly fields: ReadonlyArray<string & keyof Own>
   /**
-   * Reports what is wrong with the options, if anything is. `outer` are the options of the transaction around this one.
+   * Reports all that is wrong with the options; nothing if they are valid. `outer` are the options of the transaction around
+   * this one.
    */
-  readonly check: (options: Own, mode: Mode, outer: Own | undefined) => OptionProblem | undefined
+  readonly check: (options: Own, mode: Mode, outer: Own | undefined) => ReadonlyArray<OptionProblem>
 }
 
 /**

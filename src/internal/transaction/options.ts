@@ -1,6 +1,7 @@
 /** The options of a transaction, and the settings that they become once they are checked. */
 import { type Fiber, Schedule } from "effect"
 import { BeginTransaction } from "effect/sql/SqlClient"
+import type { ConfigProblem } from "../../PoolError.ts"
 import type { Mode, Options } from "../../Transaction.ts"
 import { TransactionOptionsError } from "../../TransactionError.ts"
 import { callTable } from "../options/call.ts"
@@ -80,7 +81,7 @@ export type OptionsTable = Table<Rules>
 /** The rule for an option of the dialect: `OwnOptions.check` decides about its value. */
 const anything = { kind: "value", accepts: () => true, mustBe: "anything" } as const
 
-/** Checks the options: gives the first problem found, if there is one. */
+/** Checks the options, all of them. */
 export const problemOf = <Isolation extends string>(
   pool: string,
   dialect: Dialect<never, Isolation, never>,
@@ -88,35 +89,39 @@ export const problemOf = <Isolation extends string>(
   given: Options<Isolation>,
   outer: Outer | undefined
 ): TransactionOptionsError | undefined => {
-  const [found] = check(options, given).problems
-  if (found !== undefined) {
-    const { field, message, value } = found
-    return new TransactionOptionsError({ pool, field, value, problem: message })
-  }
-  const invalid = (field: string, found: unknown, mustBe: string) => {
-    const { message, value } = problem(field, found, mustBe)
-    return new TransactionOptionsError({ pool, field, value, problem: message })
-  }
-  const { isolation, readOnly } = given
-  if (outer !== undefined) {
-    const { mode } = outer
-    if (isolation !== undefined && isolation !== mode.isolation) {
-      return invalid("isolation", isolation, `${show(mode.isolation)}, which the transaction around it has`)
-    }
-    if (readOnly !== undefined && readOnly !== mode.readOnly) {
-      return invalid("readOnly", readOnly, `${show(mode.readOnly)}, as for the transaction around it`)
-    }
-  } else if (readOnly === true && isolation !== undefined && !dialect.readOnlyIsolations.includes(isolation)) {
-    return invalid(
-      "isolation",
-      isolation,
-      `${dialect.readOnlyIsolations.map(show).join(" or ")} where readOnly is true`
-    )
-  }
-  const own = dialect.own?.check(
-    ownOf(dialect, given) as never,
-    outer?.mode ?? modeOf(dialect, given),
+  const { checked, problems } = check(options, given)
+  // An option that is invalid by itself counts as not given.
+  const valid = checked as Options<Isolation>
+  problems.push(...contradictionsOf(dialect, valid, outer))
+  const ofDialect = dialect.own?.check(
+    ownOf(dialect, valid) as never,
+    outer?.mode ?? modeOf(dialect, valid),
     outer?.own as never
   )
-  return own && invalid(own.field, own.value, own.mustBe)
+  for (const { field, mustBe, value } of ofDialect ?? []) problems.push(problem(field, value, mustBe))
+  const [first, ...rest] = problems
+  return first && new TransactionOptionsError({ pool, problems: [first, ...rest] })
+}
+
+/** What the options have to be to each other, and to the transaction around. */
+const contradictionsOf = <Isolation extends string>(
+  dialect: Dialect<never, Isolation, never>,
+  { isolation, readOnly }: Options<Isolation>,
+  outer: Outer | undefined
+): ReadonlyArray<ConfigProblem> => {
+  if (outer === undefined) {
+    const isPossible = readOnly !== true || isolation === undefined || dialect.readOnlyIsolations.includes(isolation)
+    const possible = dialect.readOnlyIsolations.map(show).join(" or ")
+    return isPossible ? [] : [problem("isolation", isolation, `${possible} where readOnly is true`)]
+  }
+  const { mode } = outer
+  const differing: Array<ConfigProblem> = []
+  if (isolation !== undefined && isolation !== mode.isolation) {
+    const mustBe = `${show(mode.isolation)}, which the transaction around it has`
+    differing.push(problem("isolation", isolation, mustBe))
+  }
+  if (readOnly !== undefined && readOnly !== mode.readOnly) {
+    differing.push(problem("readOnly", readOnly, `${show(mode.readOnly)}, as for the transaction around it`))
+  }
+  return differing
 }

@@ -75,19 +75,19 @@ export const make = (
     }
   },
   reasonOfLoss: reasonOf,
-  own: { fields: ["foreignKeys"], check: problemOf }
+  own: { fields: ["foreignKeys"], check: problemsOf }
 })
 
 /** The violations before a transaction with foreign keys off, by the lease of the transaction. */
 const found = new WeakMap<Connection, Census>()
 
-const problemOf = (
+const problemsOf = (
   { foreignKeys }: OwnOptions,
   { readOnly }: Mode,
   outer: OwnOptions | undefined
-): OptionProblem | undefined => {
-  if (foreignKeys === undefined) return undefined
-  const problem = (mustBe: string) => ({ field: "foreignKeys", value: foreignKeys, mustBe })
+): ReadonlyArray<OptionProblem> => {
+  if (foreignKeys === undefined) return []
+  const problem = (mustBe: string) => [{ field: "foreignKeys", value: foreignKeys, mustBe }]
   if (foreignKeys !== "off" && foreignKeys !== "deferred") return problem("\"off\" or \"deferred\"")
   if (readOnly) return problem("left out where readOnly is true: nothing is written there")
   if (outer !== undefined && outer.foreignKeys !== foreignKeys) {
@@ -95,7 +95,7 @@ const problemOf = (
       "given to the outermost transaction: within one, SQLite does not change how foreign keys are enforced"
     )
   }
-  return undefined
+  return []
 }
 
 /** Begins a transaction with its own setting of foreign keys. Returns the violations that exist, if they are off. */
