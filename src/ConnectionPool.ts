@@ -47,7 +47,8 @@ export interface ConnectionPool<in out C, out E = never> {
    * price of `use`.
    *
    * What the function throws is a defect; with `{ try, catch }`, as in `Effect.try`, it is the failure that `catch` makes
-   * of it. The function cannot be interrupted. It must not keep the connection.
+   * of it. An Effect or a promise that it returns is a defect, for nothing would wait for it. The function cannot be
+   * interrupted. It must not keep the connection.
    */
   readonly useSync: {
     <A>(f: (connection: C) => A, options?: AcquireOptions | undefined): Effect.Effect<A, PoolError<E>>

@@ -50,8 +50,38 @@ describe("a lease ends once, however the body ends", () => {
       )
       const interrupted = yield* Effect.exit(pool.use(() => Effect.interrupt))
       assert.isTrue(Exit.isFailure(interrupted) && Cause.hasInterruptsOnly(interrupted.cause))
+      const given = "the function that was given the connection returned no Effect, but "
       const none = yield* Effect.exit(pool.use(() => null as unknown as Effect.Effect<never>))
-      assert.deepStrictEqual(none, Exit.die(new TypeError("the function given to use returned no Effect")))
+      assert.deepStrictEqual(none, Exit.die(new TypeError(`${given}null`)))
+      const promise = yield* Effect.exit(pool.use((async () => 1) as unknown as () => Effect.Effect<never>))
+      const hint = "an object (Promise): Effect.tryPromise makes an Effect of a promise"
+      assert.deepStrictEqual(promise, Exit.die(new TypeError(`${given}${hint}`)))
+    }))
+
+  it.effect("and a synchronous function that returns an Effect or a promise is a defect, at once or after a wait", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 1 })
+      const later: ReadonlyArray<readonly [make: (connection: Connection) => unknown, what: string]> = [
+        [(connection) => connection.run, "an Effect, which did not run"],
+        [() => Exit.succeed(1), "an Effect, which did not run"],
+        [() => Promise.resolve(1), "a promise, which may go on after the lease"]
+      ]
+      for (const [body, what] of later) {
+        const died = Exit.die(new TypeError(`the function given to useSync returned ${what}: use \`use\``))
+        const ways = [pool.useSync(body), pool.useSync({ try: body, catch: () => "caught" })]
+        for (const way of ways) {
+          assert.deepStrictEqual(yield* Effect.exit(way), died)
+          const lease = yield* borrow(pool)
+          const waiting = yield* Effect.forkChild(Effect.exit(way))
+          yield* settle
+          yield* lease.giveBack
+          assert.deepStrictEqual(yield* Fiber.join(waiting), died)
+        }
+      }
+      for (const value of [null, undefined, 0, "", [], {}, () => 1]) {
+        assert.deepStrictEqual(yield* pool.useSync(() => value), value)
+      }
+      yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
   it.effect("and a finalizer of the caller's that dies does not keep the connection", () =>

@@ -495,8 +495,34 @@ describe("a service", () => {
     }))
 })
 
+describe("a function of a pool that gets a connection", () => {
+  it.effect("and returns no Effect is a defect that says so, in a transaction as well, and costs neither", () =>
+    Effect.gen(function*() {
+      for (const filename of [yield* file, ":memory:"]) {
+        const pool = yield* SqlitePool.make({ filename, drainTimeout: 0 })
+        yield* pool.write((connection) => connection.exec("create table if not exists t(a)"))
+        const promises = (async () => 1) as unknown as () => Effect.Effect<never>
+        const ways = [pool.write(promises), pool.read(promises)]
+        for (const way of ways) {
+          const message = Effect.map(
+            Effect.exit(way),
+            (exit) => Exit.isFailure(exit) && String(Cause.squash(exit.cause))
+          )
+          const expected = "TypeError: the function that was given the connection returned no Effect, " +
+            "but an object (Promise): Effect.tryPromise makes an Effect of a promise"
+          assert.strictEqual(yield* message, expected)
+          assert.strictEqual(
+            yield* pool.transaction(Effect.andThen(pool.sql`insert into t values (1)`, message)),
+            expected
+          )
+        }
+        assert.deepStrictEqual(yield* pool.readSync((reader) => reader.valuesUnsafe("select count(*) from t")), [[2]])
+      }
+    }))
+})
+
 describe("a synchronous function of a pool", () => {
-  it.effect("that returns an Effect is a defect that says what to use, for nothing would run it", () =>
+  it.effect("that returns an Effect or a promise is a defect that says what to use, for nothing would run it", () =>
     Effect.gen(function*() {
       for (const filename of [yield* file, ":memory:"]) {
         const pool = yield* SqlitePool.make({ filename, drainTimeout: 0 })
@@ -506,7 +532,9 @@ describe("a synchronous function of a pool", () => {
             pool.writeSync((connection) => connection.run("insert into t values (1)")),
             /writeSync returned an Effect.*use write/
           ],
-          [pool.readSync((reader) => reader.query("select * from t")), /readSync returned an Effect.*use read/]
+          [pool.readSync((reader) => reader.query("select * from t")), /readSync returned an Effect.*use read/],
+          [pool.writeSync(async () => 1), /writeSync returned a promise.*use write/],
+          [pool.readSync(async () => 1), /readSync returned a promise.*use read/]
         ]
         for (const [way, message] of ways) {
           for (const run of [way, pool.transaction(way)]) {

@@ -1,14 +1,20 @@
 /** Runs the caller's function with a connection. If it throws or returns something wrong, the pool is not harmed. */
 import { type Cause, Effect, Exit } from "effect"
+import { show } from "../options/rules.ts"
 
 /** Runs the function given to `use`. */
 export const run = <C, A, X, R>(f: (connection: C) => Effect.Effect<A, X, R>, connection: C) => {
   const body = f(connection) as Effect.Effect<A, X, R> | undefined
   // The runtime drops a fiber that evaluates something that is no Effect, without running its finalizers.
   // (`Effect.isEffect` would take a tenth of the whole call.)
-  return body?.[Effect.TypeId] === undefined
-    ? Effect.die(new TypeError("the function given to use returned no Effect"))
-    : body
+  return body?.[Effect.TypeId] === undefined ? noEffect(body) : body
+}
+
+const noEffect = (returned: unknown): Effect.Effect<never> => {
+  const hint = returned instanceof Promise ? ": Effect.tryPromise makes an Effect of a promise" : ""
+  return Effect.die(
+    new TypeError(`the function that was given the connection returned no Effect, but ${show(returned)}${hint}`)
+  )
 }
 
 /**
@@ -20,11 +26,25 @@ export const sync = <C, A, X>(
   onThrow: ((thrown: unknown) => X) | undefined
 ): Exit.Exit<A, X> => {
   try {
-    return Exit.succeed(body(connection))
+    const value = body(connection)
+    return isLater(value) ? Exit.die(late("useSync", value, "use `use`")) : Exit.succeed(value)
   } catch (thrown) {
     return onThrow === undefined ? Exit.die(thrown) : caught(thrown, onThrow)
   }
 }
+
+/** Whether a value stands for work that would be done after the lease, or never. */
+export const isLater = (value: unknown): boolean =>
+  (typeof value === "object" || typeof value === "function") && value !== null &&
+  (Effect.TypeId in value || value instanceof Promise)
+
+/** The defect of a synchronous function that returned such a value. */
+export const late = (operation: string, value: unknown, instead: string): TypeError =>
+  new TypeError(
+    `the function given to ${operation} returned ${
+      value instanceof Promise ? "a promise, which may go on after the lease" : "an Effect, which did not run"
+    }: ${instead}`
+  )
 
 const caught = <X>(thrown: unknown, onThrow: (thrown: unknown) => X): Exit.Exit<never, X> => {
   try {

@@ -2,6 +2,7 @@
 import { Effect, Result, Stream } from "effect"
 import type { AcquireOptions, ShutdownOptions } from "../../ConnectionPool.ts"
 import * as Calls from "../../internal/options/call.ts"
+import * as Body from "../../internal/pool/body.ts"
 import { TransactionCommitError } from "../../TransactionError.ts"
 import { ForeignKeysViolatedError } from "../SqlitePoolError.ts"
 import type { SqliteReader } from "../SqliteReader.ts"
@@ -44,7 +45,8 @@ const fromPools = (pools: Pools.Pools): SqlitePool => {
 
   const [use, useSync]: [SqlitePool["read"], SqlitePool["readSync"]] = file === undefined
     ? [
-      (f, options) => readers.use((connection) => holding("read", connection, f(viewOf(connection))), options),
+      (f, options) =>
+        readers.use((connection) => holding("read", connection, Body.run(f, viewOf(connection))), options),
       (f, options) => readers.useSync({ try: (connection) => f(viewOf(connection)), catch: failure }, options)
     ]
     : [readers.use, (f, options) => readers.useSync({ try: f, catch: failure }, options)]
@@ -63,7 +65,7 @@ const fromPools = (pools: Pools.Pools): SqlitePool => {
     read: (f, options) =>
       Effect.withFiber((fiber) => {
         const reader = Pools.readerOf(pools, fiber)
-        return reader === undefined ? use(f, options) : invalid(options) ?? f(reader)
+        return reader === undefined ? use(f, options) : invalid(options) ?? Body.run(f, reader)
       }),
     readSync: (f, options) =>
       Effect.withFiber((fiber) => {
@@ -76,11 +78,11 @@ const fromPools = (pools: Pools.Pools): SqlitePool => {
       Effect.withFiber((fiber) => {
         const connection = Pools.writerOf(pools, fiber)
         if (file !== undefined) {
-          return connection === undefined ? writer.use(f, options) : invalid(options) ?? f(connection)
+          return connection === undefined ? writer.use(f, options) : invalid(options) ?? Body.run(f, connection)
         }
         return connection === undefined
-          ? writer.use((connection) => holding("write", connection, f(connection)), options)
-          : invalid(options) ?? holding("write", connection, f(connection))
+          ? writer.use((connection) => holding("write", connection, Body.run(f, connection)), options)
+          : invalid(options) ?? holding("write", connection, Body.run(f, connection))
       }),
     writeSync: (f, options) =>
       Effect.withFiber((fiber) => {
@@ -146,9 +148,6 @@ const violationsBehind = <E>(error: E): E | ForeignKeysViolatedError =>
 /** A function given to `readSync` or `writeSync`. An Effect that it returned would never run, so that is a defect. */
 const synchronous = <C, A>(way: "read" | "write", f: (connection: C) => A) => (connection: C): A => {
   const result = f(connection)
-  if (!Effect.isEffect(result)) return result
-  throw new TypeError(
-    `the function given to ${way}Sync returned an Effect, which did not run: use ${way}, ` +
-      "or an operation whose name ends in Unsafe"
-  )
+  if (!Body.isLater(result)) return result
+  throw Body.late(`${way}Sync`, result, `use ${way}, or an operation whose name ends in Unsafe`)
 }

@@ -60,7 +60,8 @@ export interface SqlitePool {
   /**
    * Runs a synchronous function with a connection that reads: `read` for a statement or two, at a lower price. The function
    * uses operations whose names end in `Unsafe`. What the connection throws is a failure. What else the function throws is a
-   * defect, and so is an Effect that it returns, for nothing would run it. Nothing waits for the locks of others.
+   * defect, and so is an Effect or a promise that it returns, for nothing would wait for it. Nothing waits for the locks of
+   * others.
    */
   readonly readSync: <A>(
     f: (reader: SqliteReader) => A,
