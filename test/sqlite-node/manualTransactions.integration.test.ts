@@ -61,7 +61,13 @@ describe("a transaction begun by a statement", () => {
         assert.strictEqual(yield* inUse, 0)
         assert.deepStrictEqual(yield* names(sql), [])
         // None is open: SQLite says so.
-        assert.match((yield* Effect.flip(sql`commit`)).message, /no transaction is active/)
+        for (const ending of [sql`commit`, sql`rollback`, sql`end`.values, sql`end`.raw]) {
+          const { message } = yield* Effect.flip(ending)
+          assert.match(message, /^cannot (?:commit|rollback) - no transaction is active: /)
+          assert.include(message, "none was begun with a statement of this client, or SQLite has ended it by itself")
+          // That is how it is with `SqlitePool`.
+          assert.notInclude(message, "takes a connection of its own")
+        }
         assert.strictEqual(yield* inUse, 0)
         yield* sql`begin`
         assert.match((yield* Effect.flip(sql`begin`)).message, /within a transaction/)
@@ -137,6 +143,21 @@ describe("a transaction begun by a statement", () => {
       const sql = yield* open()
       const error = yield* Effect.flip(sql.withTransaction(sql`commit`))
       assert.include(error.message, "withTransaction")
+    }))
+
+  it.effect("is not begun or ended by a stream, which says what does it", () =>
+    Effect.gen(function*() {
+      const sql = yield* open()
+      for (const statement of [sql`begin`, sql`commit`]) {
+        const error = yield* Effect.flip(Stream.runDrain(statement.stream))
+        assert.include(error.message, "run it as a statement, not as a stream")
+      }
+      yield* sql`begin`
+      const error = yield* Effect.flip(Stream.runDrain(sql`commit`.stream))
+      assert.include(error.message, "run it as a statement, not as a stream")
+      yield* sql`insert into person(name) values ('Ada')`
+      yield* sql`commit`
+      assert.deepStrictEqual(yield* names(sql), ["Ada"])
     }))
 
   it.effect(

@@ -133,8 +133,8 @@ describe("sql of a pool refuses", () => {
     ["pragma cache_size = 5", "option cacheSize"],
     ["pragma busy_timeout = 5000", "option busyTimeout"],
     ["pragma temp_store = file", "option tempStore"],
-    ["pragma journal_mode = delete", "the pool needs it as it is"],
-    ["pragma locking_mode = exclusive", "the pool needs it as it is"],
+    ["pragma journal_mode = delete", "once the pool is closed, set it on a connection of its own"],
+    ["pragma locking_mode = exclusive", "once the pool is closed, set it on a connection of its own"],
     ["pragma page_size = 8192", "option pageSize"],
     ["pragma recursive_triggers = on", "onOpen"],
     ["pragma defer_foreign_keys = on", "inside a transaction"],
@@ -246,6 +246,22 @@ describe("sql of a pool carries out", () => {
       yield* pool.sql`pragma foreign_keys = off`
       yield* pool.sql`pragma recursive_triggers = on`
       assert.include(yield* refusal(pool.sql`pragma foreign_keys = on`), "option foreignKeys")
+    }))
+})
+
+describe("what the pool needs as it is", () => {
+  it.effect("can be set on a connection of its own, once the pool is closed, as the refusal says", () =>
+    Effect.gen(function*() {
+      const filename = yield* file
+      yield* Effect.scoped(Effect.gen(function*() {
+        const pool = yield* make({ filename })
+        assert.include(yield* refusal(pool.sql`pragma journal_mode = delete`), "SqliteConnection.open")
+      }))
+      const connection = yield* SqliteConnection.open({ filename, journalMode: "delete" })
+      assert.deepStrictEqual(yield* connection.values("pragma journal_mode"), [["delete"]])
+      yield* connection.exec("pragma locking_mode = exclusive; pragma journal_mode = truncate")
+      assert.deepStrictEqual(yield* connection.values("pragma journal_mode"), [["truncate"]])
+      assert.deepStrictEqual(yield* connection.values("pragma locking_mode"), [["exclusive"]])
     }))
 })
 

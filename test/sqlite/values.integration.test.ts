@@ -188,10 +188,19 @@ describe("parameters by name", () => {
         [insert, undefined, "there is no parameter for the placeholder :a"],
         [insert, {}, "there is no parameter for the placeholder :a"],
         [insert, { a: 1 }, "there is no parameter for the placeholder @b"],
-        [insert, { a: 1, toString: 2 }, "there is no parameter for the placeholder @b"],
+        [
+          insert,
+          { a: 1, toString: 2 },
+          "there is no parameter for the placeholder @b, and no placeholder for \"toString\""
+        ],
+        [
+          "select :name, :b",
+          { nmae: "Ada", b: 1, c: 2 },
+          "there is no parameter for the placeholder :name, and no placeholder for \"nmae\", \"c\""
+        ],
         [insert, { a: 1, b: 2, c: 3 }, "the parameter \"c\" has no placeholder: the placeholders are :a, @b"],
         [insert, { a: 1, b: 2, ":a": 3 }, "the parameter \"a\" has no placeholder: the placeholders are :a, @b"],
-        [insert, { a: 1, ":b": 2 }, "there is no parameter for the placeholder @b"],
+        [insert, { a: 1, ":b": 2 }, "there is no parameter for the placeholder @b, and no placeholder for \":b\""],
         [insert, [1, 2], "the placeholders have names: pass a record, not an array"],
         [insert, new Map([["a", 1]]), "the parameters are an object (Map), but must be an array or a record"],
         ["delete from t", { a: 1 }, "the parameter \"a\" has no placeholder: there are no placeholders"],

@@ -10,7 +10,7 @@ import { sqlErrorOf } from "../../internal/transaction/sqlErrorOf.ts"
 import type { BusyTimeout } from "../../sqlite/internal/client/targets.ts"
 import { mayStartLater, retryWhileLocked } from "../../sqlite/internal/connection/retryWhileLocked.ts"
 import type { SqliteConnection } from "../../sqlite/internal/contract/connection.ts"
-import { failed, failure } from "../../sqlite/internal/errors.ts"
+import { failed, failure, fromSqliteSaying, isNoTransaction, sqliteMessage } from "../../sqlite/internal/errors.ts"
 import type { Pool } from "../../sqlite/internal/file/sides.ts"
 
 /** A transaction that was begun, by which fiber, and the scope of its lease. */
@@ -85,10 +85,11 @@ export class ManualTransaction {
             ),
           onSuccess: (connection) => {
             const open = { connection, fiber, scope }
-            return this.#settled(
-              open,
-              retryWhileLocked(once(open, step), this.#timeout.millis, { isWorthwhile: mayStartLater, restore })
-            )
+            const tried = retryWhileLocked(once(open, step), this.#timeout.millis, {
+              isWorthwhile: mayStartLater,
+              restore
+            })
+            return this.#settled(open, Effect.mapError(tried, sayingNoneIsOpen))
           }
         })
     )
@@ -115,6 +116,17 @@ const once = <A>(
   step: (connection: SqliteConnection) => A
 ): Effect.Effect<A, SqlError> =>
   Effect.try({ try: () => step(connection), catch: (thrown) => sqlErrorOf(failure(thrown)) })
+
+/** The error of a `commit` or `rollback` while no transaction is open, as it is where all statements share one. */
+const sayingNoneIsOpen = (error: SqlError): SqlError => {
+  const { cause, operation } = error.reason
+  return isNoTransaction(cause)
+    ? fromSqliteSaying(cause, operation ?? "execute", `${sqliteMessage(cause)}: ${noneIsOpen}`)
+    : error
+}
+
+const noneIsOpen = "none was begun with a statement of this client, or SQLite has ended it by itself after an error: " +
+  "use withTransaction, which says how it ended"
 
 const isTransaction = (connection: SqliteConnection): boolean => {
   try {

@@ -17,6 +17,7 @@ import {
   type Way
 } from "../../sqlite/internal/client/targets.ts"
 import type { Params } from "../../sqlite/internal/contract/values.ts"
+import { denied } from "../../sqlite/internal/errors.ts"
 import type { Pool } from "../../sqlite/internal/file/sides.ts"
 import type { Lasting } from "../../sqlite/internal/sql/lasting.ts"
 import { LockTimeout, withBusyTimeout } from "./busyTimeoutPragma.ts"
@@ -64,8 +65,9 @@ class OneConnection implements Target {
 
   stream(query: Query): Stream.Stream<unknown, SqlError> {
     const { params, text: { kind, sql } } = query
+    if (kind === "control") return Stream.fail(denied("execute", sql, "run it as a statement, not as a stream"))
     const begun = this.#manual.connection
-    if (begun !== undefined && kind !== "control") {
+    if (begun !== undefined) {
       return Stream.mapError(begun.stream(sql, params as Params), sqlErrorOf)
     }
     return this.#lasting.isStale

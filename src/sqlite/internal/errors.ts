@@ -143,11 +143,14 @@ const reasonOf = (cause: unknown, operation: string, message: string): SqlErrorR
 
 const messageOf = (thrown: unknown): string => {
   const message = sqliteMessage(thrown)
-  const hint = noTransaction.test(message) ? noTransactionHint : hints.get(codeOfThrown(thrown))
+  const hint = isNoTransaction(thrown) ? noTransactionHint : hints.get(codeOfThrown(thrown))
   return hint === undefined ? message : `${message}: ${hint}`
 }
 
 export const sqliteMessage = (thrown: unknown): string => thrown instanceof Error ? thrown.message : String(thrown)
+
+/** Whether a statement was to end a transaction while none was open. */
+export const isNoTransaction = (thrown: unknown): boolean => noTransaction.test(sqliteMessage(thrown))
 
 const noTransaction = /^cannot (?:commit|rollback) - no transaction is active$/
 

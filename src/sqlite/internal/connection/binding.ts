@@ -54,7 +54,7 @@ const named = (operation: string, text: SqlText, params: unknown): Record<string
   if (text.isPositional) {
     throw invalidInput(operation, `${operation}: the placeholders are a mixture of ? and names: use one kind`)
   }
-  if (params === undefined) throw missingName(operation, text.placeholders[0]!)
+  if (params === undefined) throw missingName(operation, text.placeholders[0]!, [])
   if (Array.isArray(params)) {
     throw invalidInput(operation, `${operation}: the placeholders have names: pass a record, not an array`)
   }
@@ -65,7 +65,7 @@ const named = (operation: string, text: SqlText, params: unknown): Record<string
     // All placeholders have names here: unnamed ones, also those that `select ?2` leaves out, make `isPositional` true.
     const name = placeholder!
     const key = Object.hasOwn(params, name) ? name : name.slice(1)
-    if (!Object.hasOwn(params, key)) throw missingName(operation, name)
+    if (!Object.hasOwn(params, key)) throw missingName(operation, name, strangersIn(params, text))
     if (used.has(key)) {
       throw invalidInput(
         operation,
@@ -129,8 +129,19 @@ const miscounted = (operation: string, placeholders: number, params: number): Sq
 
 const counted = (count: number, what: string): string => `${count} ${what}${count === 1 ? "" : "s"}`
 
-const missingName = (operation: string, name: string): SqlError =>
-  invalidInput(operation, `${operation}: there is no parameter for the placeholder ${name}`)
+/** The parameters that have no placeholder: one of them may be a misspelt name. */
+const strangersIn = (params: Readonly<Record<string, unknown>>, text: SqlText): ReadonlyArray<string> => {
+  const names = new Set(text.placeholders.flatMap((name) => [name!, name!.slice(1)]))
+  return Object.keys(params).filter((key) => !names.has(key))
+}
+
+const missingName = (operation: string, name: string, strangers: ReadonlyArray<string>): SqlError =>
+  invalidInput(
+    operation,
+    `${operation}: there is no parameter for the placeholder ${name}${
+      strangers.length === 0 ? "" : `, and no placeholder for ${strangers.map((key) => JSON.stringify(key)).join(", ")}`
+    }`
+  )
 
 const unknownName = (operation: string, name: string, text: SqlText): SqlError =>
   invalidInput(

@@ -186,7 +186,8 @@ const wayFor = (pragma: string): string => {
       return "use it inside a transaction"
     case "journal_mode":
     case "locking_mode":
-      return "the pool needs it as it is"
+      return "the pool needs it as it is, for reads beside its writer: once the pool is closed, " +
+        "set it on a connection of its own, from SqliteConnection.open"
     case "page_size":
     case "auto_vacuum":
       return `use the option ${optionOf.get(pragma)} for a new file, or one write with this and vacuum`
