@@ -7,6 +7,7 @@ const [folder = ".", files = "1"] = process.argv.slice(2)
 
 const write = "begin immediate; create table if not exists t(a); insert into t values (1); commit"
 
+process.stdout.write("ready\n")
 process.stdin.resume().once("end", () => {
   const all = Effect.gen(function*() {
     for (let at = 0; at < Number(files); at++) {
