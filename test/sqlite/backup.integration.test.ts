@@ -186,7 +186,7 @@ describe("a target of a backup", () => {
       yield* Stream.runDrain(pool.backup(join(home, "link.db")))
       assert.strictEqual(read(join(home, "data", "real.db")), rows)
       const error = yield* PoolAssert.failsWith(Stream.runDrain(pool.backup(join(home, "dangling.db"))), "BackupError")
-      assert.include(error.message, `it is a link to "nowhere.db", where nothing is: name the file itself`)
+      assert.include(error.message, `it is a link to "nowhere.db", which does not exist: name the file itself`)
       assert.deepStrictEqual(readdirSync(home).toSorted(), ["dangling.db", "data", "link.db"])
       assert.deepStrictEqual(readdirSync(join(home, "data")), ["real.db"])
     }))
@@ -201,8 +201,8 @@ describe("a target of a backup", () => {
         writeFileSync(join(home, `beside${companion}.db${companion}`), "x")
       }
       const cases: ReadonlyArray<readonly [name: string, text: string]> = [
-        ["used.db", "there is a database in use at that place: it has a log beside it"],
-        ["link.db", "there is a database in use at that place: it has a log beside it"],
+        ["used.db", "a database is in use at that path: it has a log beside it"],
+        ["link.db", "a database is in use at that path: it has a log beside it"],
         ["used.db-wal", `it belongs to the database "${join(home, "used.db")}"`],
         ["used.db-journal", `it belongs to the database "${join(home, "used.db")}"`],
         ["beside-wal.db", `delete "${join(home, "beside-wal.db-wal")}"`],
@@ -230,7 +230,7 @@ describe("a target of a backup", () => {
         }),
         "BackupError"
       )
-      assert.include(error.message, "there is a database in use at that place")
+      assert.include(error.message, "a database is in use at that path")
       assert.deepStrictEqual(partialsIn(dirname(target)), [])
       const other = yield* judge(target)
       assert.strictEqual(other.prepare("select name from sqlite_schema").get()!["name"], "mine")
@@ -311,7 +311,7 @@ describe("a target of a backup", () => {
     }))
 })
 
-describe("copies that are not complete", () => {
+describe("incomplete copies", () => {
   const uuid = "01234567-89ab-cdef-0123-456789abcdef"
 
   it.effect("and were left by a process that was killed are removed by the next backup to that target, and only those", () =>

@@ -150,7 +150,7 @@ describe("a file that is open and", () => {
       const error = yield* PoolAssert.failsWith(Fiber.join(writing), "LeaseExpiredError")
       assert.include(
         error.message,
-        `the SQLite database "${filename}" was moved, replaced or deleted: nothing is at its place any more`
+        `the SQLite database "${filename}" was moved, replaced or deleted: nothing is at its path any more`
       )
       assert.isFalse(existsSync(filename))
     }))
@@ -444,7 +444,7 @@ describe("a file that is open and", () => {
       const error = yield* PoolAssert.failsWith(Fiber.join(writing), "LeaseExpiredError")
       assert.include(
         error.message,
-        `the SQLite database "${link}" was moved, replaced or deleted: another file is at its place`
+        `the SQLite database "${link}" was moved, replaced or deleted: another file is at its path`
       )
       yield* noticing(pool.write(insert))
       running.exec("insert into t values (3)")

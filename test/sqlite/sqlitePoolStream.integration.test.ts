@@ -271,7 +271,7 @@ describe("a backup", () => {
         [join(path, "missing", "a.db"), `the folder "${join(path, "missing")}" does not exist`],
         [join(path, "folder"), "it is a folder: name the file in it"],
         [filename, "that is the database itself"],
-        [used, "there is a database in use at that place: it has a log beside it"]
+        [used, "a database is in use at that path: it has a log beside it"]
       ]
       for (const [target, text] of cases) {
         const error = yield* PoolAssert.failsWith(Stream.runDrain(pool.backup(target)), "BackupError")

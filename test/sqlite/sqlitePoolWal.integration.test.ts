@@ -77,7 +77,7 @@ describe("a read that holds on to one state of the database", () => {
         layer
       )
       assert.deepStrictEqual(lines, [
-        "a read was ended that had held on to its state of the database for 2000 ms (maxReadAge)"
+        "a read was ended that had pinned a state of the database for 2000 ms (maxReadAge)"
       ])
     }))
 
@@ -279,7 +279,7 @@ describe("the log", () => {
       assert.strictEqual(lines.length, 1)
       assert.match(
         lines[0]!,
-        /the log of the SQLite database is longer than walLimit, \d+ bytes: a read holds on to it/
+        /the log of the SQLite database is longer than walLimit, \d+ bytes: a read pins it/
       )
     }))
 

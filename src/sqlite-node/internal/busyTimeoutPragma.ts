@@ -1,7 +1,7 @@
 /**
- * Answers `pragma busy_timeout`, which sets how long statements go on trying while another process has a lock.
+ * Answers `pragma busy_timeout`, which sets how long a statement is retried while another process has a lock.
  *
- * SQLite's own timeout stays 0, for SQLite would stop the event loop while it waits.
+ * SQLite's own timeout stays 0, because SQLite would stop the event loop while it waits.
  */
 import type { BusyTimeout, Query, Target } from "../../sqlite/internal/client/targets.ts"
 import { busyTimeoutOf } from "../../sqlite/internal/sql/busyTimeout.ts"
@@ -15,13 +15,13 @@ export class LockTimeout implements BusyTimeout {
   }
 }
 
-/** SQLite keeps it in 32 bits. */
+/** SQLite keeps the timeout in 32 bits. */
 const maxMillis = 2 ** 31 - 1
 
-/** The pause between two tries may be as long as this, so a shorter timeout allows one try. */
+/** The time between two tries may be as long as this, so a shorter timeout means: try once. */
 const minMillis = 2
 
-/** Puts the pragma before a target. The pragma answers what SQLite would. */
+/** Lets a target answer the pragma as SQLite would. */
 export const withBusyTimeout = (target: Target, timeout: LockTimeout): Target => {
   let saidMillis = Math.min(timeout.millis, maxMillis)
   return {

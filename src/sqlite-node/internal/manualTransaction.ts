@@ -1,8 +1,8 @@
 /**
  * Transactions that statements of the application begin and end.
  *
- * From the `begin` of any fiber on, all statements that are not in a transaction of their own run in this one, as they do
- * where there is only one connection.
+ * After the `begin` of any fiber, all statements that are in no transaction of their own run in this one, as they would
+ * on a single connection.
  */
 import { Effect, Exit, type Fiber, Scope } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
@@ -13,7 +13,7 @@ import type { SqliteConnection } from "../../sqlite/internal/contract/connection
 import { failed, failure, fromSqliteSaying, isNoTransaction, sqliteMessage } from "../../sqlite/internal/errors.ts"
 import type { Pool } from "../../sqlite/internal/file/sides.ts"
 
-/** A transaction that was begun, by which fiber, and the scope of its lease. */
+/** An open transaction: the fiber that has begun it, its connection, and the scope of its lease. */
 interface OpenTransaction {
   readonly fiber: Fiber.Fiber<unknown, unknown>
   readonly connection: SqliteConnection
@@ -38,12 +38,12 @@ export class ManualTransaction {
   }
 
   /**
-   * The error for a fiber that asks for the connection that writes while the transaction is open that it has begun itself.
-   * The fiber would wait for its own `commit`.
+   * The error for a fiber that asks for the writer while the transaction that it has begun is open: it would wait for
+   * its own `commit`.
    */
   selfDeadlock(fiber: Fiber.Fiber<unknown, unknown>): SqlError | undefined {
     const open = this.#open
-    // SQLite may have ended it by itself.
+    // SQLite may have ended the transaction by itself.
     if (open === undefined || open.fiber !== fiber || !isTransaction(open.connection)) return undefined
     return failed(
       "transaction",
@@ -52,7 +52,10 @@ export class ManualTransaction {
     )
   }
 
-  /** Runs a statement in the transaction that is open; if none is, on a connection that is kept if it begins one. */
+  /**
+   * Runs a statement in the open transaction. If none is open, it takes the writer, and keeps it if a transaction
+   * begins.
+   */
   run<A>(fiber: Fiber.Fiber<unknown, unknown>, step: (connection: SqliteConnection) => A): Effect.Effect<A, SqlError> {
     return Effect.uninterruptibleMask((restore) =>
       Effect.suspend(() => {
@@ -62,7 +65,7 @@ export class ManualTransaction {
     )
   }
 
-  /** Returns the connection of a transaction that was not ended, and so rolls it back. */
+  /** Returns the connection of an open transaction, so that the pool rolls it back. */
   readonly close: Effect.Effect<void> = Effect.suspend(() => {
     const open = this.#open
     this.#open = undefined
@@ -95,7 +98,9 @@ export class ManualTransaction {
     )
   }
 
-  /** SQLite may have ended it by itself, so it is asked. */
+  /**
+   * Keeps or returns the connection after a statement: SQLite may have ended the transaction by itself, so it is asked.
+   */
   #settled<A>(open: OpenTransaction, effect: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> {
     return Effect.ensuring(
       effect,
@@ -132,7 +137,7 @@ const isTransaction = (connection: SqliteConnection): boolean => {
   try {
     return connection.isTransactionUnsafe()
   } catch {
-    // The lease was ended, by a shutdown or because the file is gone.
+    // The lease was ended: by a shutdown, or because the file was moved or replaced.
     return false
   }
 }

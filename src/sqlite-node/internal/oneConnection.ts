@@ -1,8 +1,8 @@
 /**
- * Runs statements as if the database had one connection, for an application that was written for such a client.
+ * Runs statements as if the database had one connection, for applications that were written for such a client.
  *
- * Statements may begin and end transactions (`ManualTransaction`) and set `busy_timeout` (`withBusyTimeout`), and what they
- * change about their connection lasts (`Lasting`).
+ * Statements may begin and end transactions (`ManualTransaction`), and set `busy_timeout` (`withBusyTimeout`). Their
+ * changes of the connection last (`Lasting`).
  */
 import { Effect, type Fiber, Stream } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
@@ -23,7 +23,7 @@ import type { Lasting } from "../../sqlite/internal/sql/lasting.ts"
 import { LockTimeout, withBusyTimeout } from "./busyTimeoutPragma.ts"
 import { ManualTransaction } from "./manualTransaction.ts"
 
-/** Decorates a client, so that what statements change about their connection is kept in `lasting`. */
+/** Decorates a client. `lasting` keeps the changes that statements make to their connection. */
 export const oneConnection = (lasting: Lasting): Decorate => ({ reader, writer }, busyTimeoutMillis) => {
   const timeout = new LockTimeout(busyTimeoutMillis)
   const manual = new ManualTransaction(writer, timeout)
@@ -75,14 +75,14 @@ class OneConnection implements Target {
       : this.#target.stream(this.#routed(query))
   }
 
-  /** Sends a statement to the writer while only the writer has what the statement may read: temporary tables. */
+  /** Sends a read to the writer while only the writer has temporary tables, which it may read. */
   #routed(query: Query): Query {
     return this.#lasting.hasOwn && query.text.kind === "read"
       ? { text: { sql: query.text.sql, kind: "recall" }, params: query.params }
       : query
   }
 
-  /** Opens those readers anew that were opened before the last change. */
+  /** Replaces all readers, because some were opened before the last change. */
   readonly #renew: Effect.Effect<void> = Effect.suspend(() => {
     this.#lasting.isStale = false
     return Effect.asVoid(this.#reader.recycle)

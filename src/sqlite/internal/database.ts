@@ -1,4 +1,4 @@
-/** A database over its two pools: every operation of a `SqlitePool`. */
+/** The operations of a `SqlitePool`, on its two pools. */
 import { Effect, Result, Stream } from "effect"
 import type { AcquireOptions, ShutdownOptions } from "../../ConnectionPool.ts"
 import * as Calls from "../../internal/options/call.ts"
@@ -22,7 +22,7 @@ import * as PoolSettings from "./options/pool.ts"
 import * as Pools from "./pools.ts"
 
 /**
- * Opens a database whose options were checked, and returns it with the pools behind it.
+ * Opens a database for checked options. Returns it with the pools behind it.
  */
 export const makeWith = Effect.fnUntraced(function*(settings: PoolSettings.PoolSettings, decorate?: Decorate) {
   const pools = yield* Pools.make(settings, decorate)
@@ -36,7 +36,7 @@ const fromPools = (pools: Pools.Pools): SqlitePool => {
   const refusal = Refusal.ofReader(settings.name)
   const viewOf = (connection: SqliteConnection) => new ReaderView(connection, refusal)
 
-  /** Marks the connection that a fiber holds in memory: there is no other, so what runs inside runs on this one. */
+  /** Runs an effect that holds the only connection of a database in memory, so that all operations inside run on it. */
   const holding = <A, E, R>(
     side: Held["side"],
     connection: SqliteConnection,
@@ -51,7 +51,7 @@ const fromPools = (pools: Pools.Pools): SqlitePool => {
     ]
     : [readers.use, (f, options) => readers.useSync({ try: f, catch: failure }, options)]
 
-  /** The error for invalid options of a call. In a transaction valid ones have no effect. */
+  /** The error for invalid options of a call that needs no connection. Valid options have no effect there. */
   const invalid = (options: AcquireOptions | undefined) => {
     if (options === undefined) return undefined
     const checked = Calls.resolve(settings.name, options)
@@ -108,7 +108,7 @@ const fromPools = (pools: Pools.Pools): SqlitePool => {
           if (reader !== undefined) return invalid(options) ?? Effect.succeed(reader.stream(sql, params))
           return Effect.flatMap(pools.acquireReader(options === undefined ? {} : options), (connection) => {
             const reader: SqliteReader = file === undefined ? viewOf(connection) : connection
-            // A stream does not wait for locks. This statement does, and after it no lock is in the way.
+            // A stream does not wait for locks, but this statement does.
             return Effect.as(reader.values("select 1 from sqlite_schema limit 1"), reader.stream(sql, params))
           })
         })
@@ -139,13 +139,13 @@ const fromPools = (pools: Pools.Pools): SqlitePool => {
   }
 }
 
-/** The foreign key error behind a commit error, or else the error itself. */
+/** The foreign key error that caused a commit error; for any other error, the error itself. */
 const violationsBehind = <E>(error: E): E | ForeignKeysViolatedError =>
   error instanceof TransactionCommitError && error.cause.reason.cause instanceof ForeignKeysViolatedError
     ? error.cause.reason.cause
     : error
 
-/** A function given to `readSync` or `writeSync`. An Effect that it returned would never run, so that is a defect. */
+/** Wraps a function given to `readSync` or `writeSync`. Throws if it returns an Effect, which would never run. */
 const synchronous = <C, A>(way: "read" | "write", f: (connection: C) => A) => (connection: C): A => {
   const result = f(connection)
   if (!Body.isLater(result)) return result

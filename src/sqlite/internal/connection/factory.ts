@@ -1,4 +1,4 @@
-/** The factory that gives a pool its connections to SQLite. */
+/** The factory of connections to SQLite. */
 import { Effect, type Scope } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import * as ConnectionFactory from "../../../ConnectionFactory.ts"
@@ -9,8 +9,8 @@ import { handleOf, Leased } from "./leased.ts"
 import * as Open from "./open.ts"
 
 /**
- * A factory over a way to open connections. With `waits`, a statement outside a transaction that meets the lock of
- * another process is tried again for `busyTimeout`; for those that throw there is no waiting.
+ * Makes a factory from an effect that opens a connection. With `waits`, a statement outside a transaction that meets
+ * the lock of another process is retried for `busyTimeout`. Synchronous operations do not wait.
  */
 export const factoryOf = (
   connect: Effect.Effect<SqliteConnection, SqlError, Scope.Scope>,
@@ -24,13 +24,13 @@ export const factoryOf = (
     reset: (connection) => Open.reset(handleOf(connection)),
     beginLease: (connection, pool) => new Leased(handleOf(connection), waits, pool),
     endLease: (lent) => (lent as Leased).expire(),
-    // There is no network to lose: what a statement fails with says nothing about its connection.
+    // There is no network that can break, so a failure says nothing about the connection.
     judge: () => "healthy",
     isTransient: (error) => isLock(codeOf(error))
   })
 
 /**
- * `open` with options that were checked. `isFirst` is whether no other connection of this process is known to have the file open.
+ * Opens a connection for checked options. `isFirst` says that no other connection of this process has the file open.
  */
 export const openWith = (
   settings: Settings,
@@ -38,6 +38,6 @@ export const openWith = (
 ): Effect.Effect<SqliteConnection, SqlError, Scope.Scope> =>
   Effect.map(Open.open(settings, isFirst), (handle) => new Leased(handle, false, undefined))
 
-/** Opens a connection that no pool has: a failure to close it is logged, for there is no pool to report it. */
+/** Opens a connection without a pool. A failure to close it is logged, because no pool reports it. */
 export const openStandalone = (settings: Settings): Effect.Effect<SqliteConnection, SqlError, Scope.Scope> =>
   Effect.map(Open.open(settings, true, Open.closeAndLog), (handle) => new Leased(handle, false, undefined))

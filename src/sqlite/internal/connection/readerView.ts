@@ -10,7 +10,7 @@ export class ReaderView implements SqliteReader {
   readonly #connection: SqliteConnection
   readonly #why: string
 
-  /** Refuses a statement that does more than read, and says `why`. */
+  /** Statements that do more than read are refused for the reason `why`. */
   constructor(connection: SqliteConnection, why: string) {
     this.#connection = connection
     this.#why = why

@@ -1,9 +1,9 @@
-/** Why a statement that writes is refused, and what to use instead: for each that only reads, in its own words. */
+/** Why a write is refused, and what to use instead: one text for each thing that only reads. */
 
 /** For a connection that was opened on its own. */
 export const ofConnection = "this connection was opened with `readOnly`, so it cannot write"
 
-/** For all connections of a pool whose database is only read. */
+/** For all connections of a pool that was opened read-only. */
 export const ofDatabase = (pool: string): string => `pool "${pool}" was opened read-only, so it cannot write`
 
 export const ofReader = (pool: string): string =>

@@ -1,4 +1,4 @@
-/** Copies a database while it is in use. */
+/** Backups: copies of a database that is in use. */
 import { Cause, Effect, Exit, Option, Queue, Stream } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import { renameSync } from "node:fs"
@@ -19,8 +19,9 @@ type Failure = BackupError | SqlError | LeaseExpiredError | PoolError<SqlError>
 type Progress = Queue.Queue<BackupProgress, Failure | Cause.Done>
 
 /**
- * Copies the state of this moment. Holds one reader until the copy has ended, and pins the state: if it changed, SQLite
- * would start the copy again (https://sqlite.org/backup.html). A copy that is not complete has another name.
+ * Copies the present state of the database to a file. Holds one reader until the copy has ended, and pins the state,
+ * because SQLite would start the copy again after a change (https://sqlite.org/backup.html). An incomplete copy has
+ * another name.
  */
 export const backup = (
   sides: Sides,
@@ -59,7 +60,7 @@ const copyTo = Effect.fnUntraced(function*(
   const left = yield* Effect.try({ try: () => Target.removeLeftovers(target), catch: failed })
   if (left.length > 0) {
     yield* Effect.annotateLogs(
-      Effect.logWarning(`copies that are not complete were left by an earlier backup, delete them: ${left.join(", ")}`),
+      Effect.logWarning(`an earlier backup has left incomplete copies, delete them: ${left.join(", ")}`),
       "pool",
       sides.settings.name
     )
@@ -74,15 +75,15 @@ const copyTo = Effect.fnUntraced(function*(
           Effect.andThen(write(connection, partial, pagesAtATime, queue, failed)),
           Effect.andThen(Effect.try({
             try: () => {
-              // Another process may have opened a database there meanwhile.
+              // Another process may have opened a database at the target meanwhile.
               Target.refuse(target, own)
-              // All at once: half a copy is never visible under this name.
+              // In one step, so that an incomplete copy never has this name.
               renameSync(partial, target)
             },
             catch: failed
           }))
         ),
-      // The next backup removes, or names, what cannot be removed now.
+      // If it cannot be removed now, the next backup removes it, or names it in the log.
       (partial) =>
         Effect.andThen(
           Effect.ignore(Effect.try(() => Target.forgetPartial(partial))),
@@ -94,7 +95,7 @@ const copyTo = Effect.fnUntraced(function*(
   yield* sides.readers.use(copy, { label: "backup" })
 })
 
-/** Begins a transaction and pins its state, which SQLite would only do at its first read. */
+/** Begins a transaction and reads in it, because SQLite pins the state only at the first read. */
 const fixState = (
   connection: SqliteConnection,
   busyTimeout: number
@@ -119,11 +120,11 @@ const release = (connection: SqliteConnection): void => {
   try {
     connection.execUnsafe("rollback")
   } catch {
-    // The pool resets it.
+    // The pool resets the connection.
   }
 }
 
-/** Writes the copy. An interrupt waits for the present step, for another thread works on the connection. */
+/** Writes the copy. An interrupt waits for the present step, because another thread works on the connection. */
 const write = (
   connection: SqliteConnection,
   partial: string,

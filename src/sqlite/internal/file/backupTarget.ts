@@ -1,4 +1,7 @@
-/** Where a backup may be written to. Looks from outside: what others have open there is not opened, for that drops locks. */
+/**
+ * The file to which a backup may be written. It is judged without being opened: to open and close a file drops the
+ * locks that this process has on it.
+ */
 import { randomUUID } from "node:crypto"
 import { accessSync, constants, lstatSync, readdirSync, readlinkSync, realpathSync, rmSync, type Stats } from "node:fs"
 import { basename, dirname, join, resolve } from "node:path"
@@ -8,9 +11,9 @@ import { DatabaseSync } from "node:sqlite"
 const companions = ["-wal", "-shm", "-journal"] as const
 
 /**
- * The file that a name stands for, links followed. Throws an error that says why nothing may be written there.
+ * The target of a backup, with links followed. Throws an error that says why nothing may be written there.
  *
- * `own` is the database that is copied, if it is in a file.
+ * `own` is the file of the database that is copied, if it has one.
  */
 export const targetOf = (name: unknown, own: string | undefined): string => {
   if (typeof name !== "string") throw new TypeError("the target is no path: it has to be text")
@@ -22,7 +25,7 @@ export const targetOf = (name: unknown, own: string | undefined): string => {
   return target
 }
 
-/** Throws an error that says why that file must not be written, as it is now. */
+/** Throws an error that says why the target must not be written now, if it must not. */
 export const refuse = (target: string, own: string | undefined): void => {
   const found = look(target)
   if (own !== undefined) refuseOwn(target, found, own)
@@ -37,7 +40,7 @@ export const refuse = (target: string, own: string | undefined): void => {
   if (!isAllowed(dirname(target))) throw new Error(`this process may not write to the folder "${dirname(target)}"`)
 }
 
-/** The files of the database itself, by whichever name. */
+/** Throws if the target is a file of the database itself, also under another name. */
 const refuseOwn = (target: string, found: Stats | undefined, own: string): void => {
   const file = isThere(own) ? realpathSync(own) : own
   if (target === file || isSame(found, look(file))) throw new Error("that is the database itself")
@@ -50,16 +53,19 @@ const refuseOwn = (target: string, found: Stats | undefined, own: string): void 
 }
 
 const inUse = (target: string, companion: string): string =>
-  `there is a database in use at that place: it has a ${companion === "-wal" ? "log" : `"${companion}"`} beside it. ` +
-  `If nobody uses it any more, delete "${target + companion}"`
+  `a database is in use at that path: it has a ${companion === "-wal" ? "log" : `"${companion}"`} beside it. ` +
+  `If no process uses it any more, delete "${target + companion}"`
 
-/** The path without links: of a file that does not exist yet, that of its folder. Throws if a link leads nowhere. */
+/**
+ * The path without links. If the file does not exist, only the path of its folder is resolved. Throws for a broken
+ * link.
+ */
 const follow = (path: string): string => {
   const found = look(path)
   if (found === undefined) return join(folderOf(path), basename(path))
   if (!found.isSymbolicLink()) return realpathSync(path)
   if (isThere(path)) return realpathSync(path)
-  throw new Error(`it is a link to "${readlinkSync(path)}", where nothing is: name the file itself`)
+  throw new Error(`it is a link to "${readlinkSync(path)}", which does not exist: name the file itself`)
 }
 
 const folderOf = (path: string): string => {
@@ -70,18 +76,18 @@ const folderOf = (path: string): string => {
   return real
 }
 
-/** The file at a path, links not followed. Throws if this process cannot tell. */
+/** The status of the file at a path, without following links. Throws if this process cannot read it. */
 const look = (path: string): Stats | undefined => {
   try {
     return lstatSync(path, { throwIfNoEntry: false })
   } catch (thrown) {
-    // There is nothing below a file.
+    // A part of the path is a file, so nothing is below it.
     if ((thrown as NodeJS.ErrnoException).code === "ENOTDIR") return undefined
     throw thrown
   }
 }
 
-/** Whether the path leads to something. */
+/** Whether something exists at the path, links followed. */
 const isThere = (path: string): boolean => {
   try {
     realpathSync(path)
@@ -108,14 +114,14 @@ const isAllowed = (folder: string): boolean => {
 /** Copies that this process is making. */
 const partials = new Set<string>()
 
-/** A name for a copy that is not complete, beside its target. It is not removed as long as it is not forgotten. */
+/** Makes a name for an incomplete copy beside its target. Other backups do not remove it before `forgetPartial`. */
 export const newPartial = (target: string): string => {
   const partial = `${target}.${randomUUID()}.partial`
   partials.add(partial)
   return partial
 }
 
-/** Deletes what there is of a copy. */
+/** Deletes an incomplete copy, if it exists. */
 export const forgetPartial = (partial: string): void => {
   remove(partial)
   partials.delete(partial)
@@ -125,7 +131,9 @@ const remove = (partial: string): void => {
   for (const path of [partial, `${partial}-journal`]) rmSync(path, { force: true })
 }
 
-/** Deletes the copies to that target which others have left half done. Those that cannot be deleted are named. */
+/**
+ * Deletes the incomplete copies that earlier backups to this target have left. Returns those that cannot be deleted.
+ */
 export const removeLeftovers = (target: string): Array<string> => {
   const folder = dirname(target)
   const left: Array<string> = []
@@ -145,7 +153,7 @@ export const removeLeftovers = (target: string): Array<string> => {
 const uuidLength = 36
 const leftover = /\.[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.partial$/
 
-/** Whether a copy is locked: its process holds the lock from the first page to the last. */
+/** Whether another process writes a copy: that process holds a lock on it. */
 const isBeingWritten = (partial: string): boolean => {
   const database = new DatabaseSync(partial, { timeout: 0 })
   try {

@@ -1,11 +1,11 @@
-/** Moving the log of a database to its file. */
+/** Checkpoints: they move the log of a database to its file. */
 import { Effect } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { LeaseExpiredError } from "../../../PoolError.ts"
 import type { CheckpointMode, CheckpointResult } from "../contract/checkpoint.ts"
 import type { SqliteConnection } from "../contract/connection.ts"
 
-/** Runs one checkpoint. A log that cannot be moved because a reader needs it is a result, not an error. */
+/** Runs one checkpoint. It is no error if a part of the log cannot be moved because a reader needs it. */
 export const checkpoint = (
   connection: SqliteConnection,
   mode: CheckpointMode
@@ -14,7 +14,7 @@ export const checkpoint = (
     const [busy, walPages, movedPages] = row as readonly [number, number, number]
     return {
       isComplete: busy === 0 && walPages <= movedPages,
-      // There is no log in memory.
+      // For a database in memory, which has no log, SQLite returns -1.
       walPages: Math.max(walPages, 0),
       movedPages: Math.max(movedPages, 0)
     }

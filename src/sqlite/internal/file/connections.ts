@@ -1,6 +1,6 @@
 /**
- * All connections to one database file. No connection works on a file that was moved or replaced, no lease pins a state of
- * the database for too long, and `attention` tells when the log has grown.
+ * All connections to one database file. No connection works on a file that was moved or replaced, no lease pins a state
+ * of the database for too long, and `attention` tells when the log has grown.
  */
 import { type Context, Effect, Latch, type Scope } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
@@ -19,7 +19,7 @@ import type { PoolSettings } from "../options/pool.ts"
 import { DatabaseFile, type Problem } from "./databaseFile.ts"
 import { Pins, revoke } from "./pins.ts"
 
-/** A factory whose connections can be validated: a health checker asks, even where the pool itself never does. */
+/** A factory with `validate`, which a health checker uses. The pools themselves do not validate. */
 type Factory = ConnectionFactory<Connection, SqlError> & {
   readonly validate: (connection: Connection) => Effect.Effect<boolean>
 }
@@ -30,14 +30,14 @@ export class SharedFile {
   readonly pins: Pins
   readonly writerFactory: Factory
   readonly readerFactory: Factory
-  /** Closed while no lease may begin to pin a state of the database: a caller that wants to waits here. */
+  /** Callers that will pin a state of the database wait here. Closed while the log is cut back. */
   readonly gate = Latch.makeUnsafe(true)
   /** Opened when the file needs care: its log has grown, or the file was moved or replaced. */
   readonly attention = Latch.makeUnsafe(false)
   readonly #writers = new Set<Connection>()
-  /** The connections that are open. */
+  /** The open connections. */
   readonly #handles = new Map<Handle, "reads" | "writes">()
-  /** Those of them that a reset is opening anew. */
+  /** The connections that a reset closes and opens again now. */
   readonly #reopening = new Set<Handle>()
   #measuredAt = -Infinity
   #writesSinceMeasured = 0
@@ -51,7 +51,7 @@ export class SharedFile {
     this.pins = new Pins(settings.maxReadAge, context, (heldMillis) => {
       warn(Effect.annotateLogs(
         Effect.logWarning(
-          `a read was ended that had held on to its state of the database for ${Math.round(heldMillis)} ms (maxReadAge)`
+          `a read was ended that had pinned a state of the database for ${Math.round(heldMillis)} ms (maxReadAge)`
         ),
         "pool",
         `${settings.name}/readers`
@@ -94,7 +94,7 @@ export class SharedFile {
     }
   }
 
-  /** Whether the log should be cut back. Early, for it goes on growing until it is. */
+  /** Whether the log should be cut back. At half of `walLimit`, because it grows until it is cut back. */
   get isWalLong(): boolean {
     return this.file.walBytes > this.settings.walLimit / 2
   }
@@ -105,7 +105,7 @@ export class SharedFile {
     return false
   }
 
-  /** Why all connections were closed, if they were since this was asked last. */
+  /** Why all connections were closed since the last call, if they were. */
   takeLeft(): string | undefined {
     const left = this.#left
     this.#left = undefined
@@ -137,7 +137,7 @@ export class SharedFile {
     })
   }
 
-  /** Closes a connection and forgets it, in one step: nobody may look for the log between the two. */
+  /** Closes a connection and forgets it, in one step, because the file must not be looked at between the two. */
   #close(handle: Handle): void {
     try {
       handle.close()
@@ -147,13 +147,13 @@ export class SharedFile {
     }
   }
 
-  /** Without an open connection here, the log may go: the last connection to close deletes it, whichever process has it. */
+  /** Forgets the log if no connection is open here: the last connection of any process deletes it when it closes. */
   #expectNewLog(): void {
     for (const handle of this.#handles.keys()) if (!this.#reopening.has(handle)) return
     this.file.forgetLog()
   }
 
-  /** Whether a connection can read the file at its path. A file that others have locked counts: it can be read later. */
+  /** Whether a connection can read the file at its path. If another process has locked the file, the answer is yes. */
   #answers(kept: Connection): boolean {
     if (this.file.problem !== undefined) return false
     try {
@@ -164,7 +164,7 @@ export class SharedFile {
     }
   }
 
-  /** A reset closes an altered connection and opens it anew. If it is alone, SQLite deletes the log and makes another. */
+  /** Resets a connection. An altered one is closed and opened again; if it is the only one, SQLite makes a new log. */
   #reset<E>(kept: Connection, reset: Effect.Effect<void, E>): Effect.Effect<void, E> {
     return Effect.suspend(() => {
       const handle = handleOf(kept)
@@ -178,13 +178,13 @@ export class SharedFile {
     })
   }
 
-  /** Leaves the file if it, or what belongs to it, is not what was opened. Looks at most every 50 ms. */
+  /** Closes all connections if the file or its log was moved or replaced. Looks at the file at most every 50 ms. */
   look(): void {
     const problem = this.file.recentProblem(this.pins.now())
     if (problem !== undefined) this.#leave(problem)
   }
 
-  /** Throws if the file, or what belongs to it, is not what was opened. */
+  /** Does the same as `look`, and throws if connections were closed. */
   #look(now: number): void {
     const problem = this.file.recentProblem(now)
     if (problem !== undefined) throw new Error(this.#leave(problem))
@@ -193,7 +193,7 @@ export class SharedFile {
   /**
    * Closes all connections to a file that was moved or replaced, ends their leases, and returns the reason.
    *
-   * All at once: a connection that stays open would take the log of the new file for its own.
+   * All connections are closed at once, because an open one would use the log of the new file as its own.
    * See https://sqlite.org/howtocorrupt.html#_unlinking_or_renaming_a_database_file_while_in_use.
    */
   #leave(problem: Problem): string {
@@ -204,8 +204,8 @@ export class SharedFile {
     if (problem.kind === "emptied") this.#closeAsItIs()
     else {
       for (const handle of this.#of("reads")) handle.abandon()
-      // The log holds committed transactions. They go to the file that they belong to, wherever that is now. Beside another
-      // file, the log would destroy that file when it is opened.
+      // The log holds committed transactions, which go to the old file, wherever it is now. If the log stayed, it would
+      // destroy the new file when that is opened.
       const isLogLeft = this.file.isLogLeft
       for (const handle of this.#of("writes")) {
         if (problem.kind === "log") handle.emptyLog()
@@ -220,7 +220,7 @@ export class SharedFile {
     return reason
   }
 
-  /** Closes all connections. None of them moves the log into the file that is at the path now. */
+  /** Closes all connections without moving the log into the file that is at the path now. */
   #closeAsItIs(): void {
     const guard = guardOf(this.settings.connection.filename)
     for (const kind of ["writes", "reads"] as const) for (const handle of this.#of(kind)) handle.abandon()
@@ -241,19 +241,21 @@ export class SharedFile {
   }
 }
 
-/** Locks a file, so that no other connection is the last one to close it: the last one moves the log to the file. */
+/**
+ * Locks a file, so that no other connection is the last one to close it. The last one would move the log to the file.
+ */
 const guardOf = (filename: string): DatabaseSync | undefined => {
   const guard = new DatabaseSync(filename, { readOnly: true, timeout: 0 })
   try {
     guard.exec("begin; select 1 from sqlite_schema limit 1")
     return guard
   } catch {
-    // It is no database any more.
+    // The file is no database any more.
     guard.close()
     return undefined
   }
 }
 
-/** Looking at the log costs a third of a small write. */
+/** Looking at the size of the log takes a third of the time of a small write, so it is not done after every write. */
 const writesPerMeasure = 32
 const measureEveryMillis = 100

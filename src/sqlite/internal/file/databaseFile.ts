@@ -1,16 +1,20 @@
-/** The file of a database as the file system sees it. Looks only from outside: to open it would drop SQLite's locks. */
+/**
+ * The status of a database file. The file is never opened here, because to open and close it would drop SQLite's locks.
+ */
 import { realpathSync, type Stats, statSync } from "node:fs"
 
-/** Looking costs more than reading a row. */
-const pauseMillis = 50
+/** The file is looked at no more often than this, because a look takes longer than reading a row. */
+const lookEveryMillis = 50
 
-/** Files that SQLite keeps beside one in WAL mode, under its name without links. */
+/**
+ * The endings of the files that SQLite keeps beside a database in WAL mode. Links are followed before they are added.
+ */
 const companions = ["-wal", "-shm"] as const
 
-/** The smallest page: a database that was written to has at least one. */
+/** The size of the smallest page. A database that is not empty has at least one page. */
 const smallestPage = 512
 
-/** Why the connections to a file are of no use any more: what is now at its path. */
+/** Why the connections to a file cannot be used any more: what is at its path now. */
 export interface Problem {
   readonly kind: "gone" | "replaced" | "emptied" | "log"
   readonly text: string
@@ -18,11 +22,11 @@ export interface Problem {
 
 export class DatabaseFile {
   readonly #filename: string
-  /** The name without links. */
+  /** The path without links. */
   #real: string
-  /** Which file it is that the connections have open. */
+  /** The file that the connections have open. */
   #known: Stats | undefined
-  /** Which files it is beside it. */
+  /** The files beside it. */
   #beside = new Map<string, Stats>()
   /** The files that closed connections have left beside the path. */
   #left: { readonly owner: Stats | undefined; readonly files: ReadonlyMap<string, Stats> } | undefined
@@ -35,7 +39,7 @@ export class DatabaseFile {
     this.#real = filename
   }
 
-  /** Why it should not be opened as it is now, if there is a reason. */
+  /** Why the file must not be opened now, if it must not. */
   get refusal(): string | undefined {
     const found = look(this.#filename)
     if (found === "unknown") return undefined
@@ -54,23 +58,26 @@ export class DatabaseFile {
     const list = names.map((path) => `"${path}"`).join(" and ")
     return `${list} beside it ${
       names.length === 1 ? "belongs" : "belong"
-    } to another file, which was open at that place ` +
+    } to another file, which was open at that path ` +
       "before, and would destroy this one: delete what is named here, or put the other file back"
   }
 
-  /** What is there now: given to `note` once it was opened. */
+  /** The file that is there now. Read it before an open, and give it to `note` after the open. */
   get present(): Stats | undefined {
     const found = look(this.#filename)
     return isFile(found) ? found : undefined
   }
 
-  /** Notes which file was opened, unless others have it open already. `before` is what was there before. */
+  /**
+   * Notes which file was opened. `before` is the file that was there before, and `isOnly` says that no other connection
+   * of this process has it open.
+   */
   note(before: Stats | undefined, isOnly: boolean): void {
     this.#wasOpened = true
     const found = look(this.#filename)
     if (!isFile(found)) return
     if (isOnly || this.#known === undefined) {
-      // If it was replaced meanwhile, the next look shows that.
+      // If the file was replaced during the open, the next look finds that.
       this.#known = before ?? found
       this.#left = undefined
       this.#noteLog()
@@ -78,7 +85,7 @@ export class DatabaseFile {
     this.#hadPages ||= found.size >= smallestPage
   }
 
-  /** Notes which files are beside it now, unless that is known. */
+  /** Notes the files beside it, unless they are known. */
   noteLogIfForgotten(): void {
     if (this.#beside.size === 0) this.#noteLog()
   }
@@ -88,33 +95,33 @@ export class DatabaseFile {
     this.#beside = filesOf(this.#real)
   }
 
-  /** The files beside it may be others when it is looked at next. */
+  /** Forgets the files beside it, because SQLite may make others. */
   forgetLog(): void {
     this.#beside.clear()
   }
 
-  /** `problem`, as it was found at most a moment ago. */
+  /** The same as `problem`, but at most every `lookEveryMillis`. In between it finds nothing. */
   recentProblem(now: number): Problem | undefined {
-    if (now - this.#lookedAt < pauseMillis) return undefined
+    if (now - this.#lookedAt < lookEveryMillis) return undefined
     this.#lookedAt = now
     return this.problem
   }
 
   /**
-   * What is wrong with the file that was opened, if anything can be seen. What is written to one that was deleted or
-   * replaced is lost without an error.
+   * Why the connections to the file cannot be used any more, if this can be seen. SQLite would write to a deleted or
+   * replaced file without an error, and the data would be lost.
    */
   get problem(): Problem | undefined {
     if (this.#known === undefined) return undefined
     const found = look(this.#filename)
-    // A folder on the way may be out of sight for a while.
+    // A folder of the path may be unreachable for a while.
     if (found === "unknown") return undefined
     if (found === "nothing") {
-      return { kind: "gone", text: "was moved, replaced or deleted: nothing is at its place any more" }
+      return { kind: "gone", text: "was moved, replaced or deleted: nothing is at its path any more" }
     }
-    // Its number is not given to another file as long as a connection has it open.
+    // While a connection has the file open, the file system gives its inode to no other file.
     if (!isSame(found, this.#known)) {
-      return { kind: "replaced", text: "was moved, replaced or deleted: another file is at its place" }
+      return { kind: "replaced", text: "was moved, replaced or deleted: another file is at its path" }
     }
     if (found.size >= smallestPage) this.#hadPages = true
     else if (this.#hadPages) return { kind: "emptied", text: `was emptied: its file has ${found.size} bytes` }
@@ -164,7 +171,7 @@ const filesOf = (real: string): Map<string, Stats> => {
   return files
 }
 
-/** The name without links, as SQLite has it too; if there is nothing, `otherwise`. */
+/** The path without links, as SQLite uses it. `otherwise` if nothing is there. */
 const realOf = (path: string, otherwise = path): string => {
   try {
     return realpathSync(path)
@@ -175,14 +182,14 @@ const realOf = (path: string, otherwise = path): string => {
 
 const isSame = (a: Stats, b: Stats): boolean => a.ino === b.ino && a.dev === b.dev
 
-/** Whether two looks saw one file, even if it was closed in between, when the file system may reuse its number. */
+/** Whether two looks saw the same file, also if it was closed in between, when the file system may reuse its inode. */
 const isSameStill = (a: Stats, b: Stats): boolean => isSame(a, b) && a.birthtimeMs === b.birthtimeMs
 
 const look = (path: string): Stats | "nothing" | "unknown" => {
   try {
     return statSync(path, { throwIfNoEntry: false }) ?? "nothing"
   } catch {
-    // A folder on the way that this process may not enter at the moment, for instance.
+    // For instance, this process may not enter a folder of the path now.
     return "unknown"
   }
 }

@@ -27,7 +27,7 @@ export class Pins {
     const pin = new Pin(leased, now)
     setPin(leased, pin)
     LinkedList.push(this.#pins, pin)
-    // Nobody waits for the alarm: it may ring long after the lease has ended.
+    // The alarm does not keep the process alive. It may ring long after the lease has ended.
     if (this.#maxAgeMillis !== Infinity && this.#alarm.setFor() === Infinity) {
       this.#alarm.set(now + this.#maxAgeMillis, false)
     }
@@ -69,12 +69,12 @@ export class Pins {
     if (next !== Infinity) this.#alarm.set(next, false)
   }
 
-  /** A copy: the end of one lease may end others. */
+  /** All pins, in a copy, because the end of one lease may end others. */
   #all(): ReadonlyArray<Pin> {
     return [...LinkedList.members(this.#pins)]
   }
 
-  /** Ends a lease for its age, if it pins anything. */
+  /** Ends a lease for its age, if it pins a state now. Answers whether it did. */
   #expire(pin: Pin, heldMillis: number): boolean {
     if (pin.isExempt || !handleOf(pin.leased).isPinning) return false
     LinkedList.remove(pin)
@@ -88,7 +88,7 @@ export class Pins {
   }
 }
 
-/** Ends a lease from outside, and whatever is open on its connection. */
+/** Ends a lease, and the cursors and the transaction on its connection. */
 export const revoke = (leased: SqliteConnection, reason: string): void => {
   try {
     revokeLease(leased, reason)

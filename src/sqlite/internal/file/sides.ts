@@ -1,4 +1,4 @@
-/** The two pools of one database, and the file that they share: for all that works on the database as a whole. */
+/** The two pools of one database, and the file that they share. */
 import type { SqlError } from "effect/sql/SqlError"
 import type { ConnectionPool } from "../../../ConnectionPool.ts"
 import type { SqliteConnection } from "../contract/connection.ts"
@@ -11,8 +11,8 @@ export type Pool = ConnectionPool<SqliteConnection, SqlError>
 export interface Sides {
   readonly settings: PoolSettings
   readonly writer: Pool
-  /** The pool `writer` itself where one connection does everything, and where the database is only read. */
+  /** The same pool as `writer` if one connection does everything, or if the database is only read. */
   readonly readers: Pool
-  /** Nothing where one connection does everything. */
+  /** Not set if one connection does everything. */
   readonly file: SharedFile | undefined
 }

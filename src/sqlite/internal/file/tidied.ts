@@ -1,8 +1,9 @@
+/** Cleanup in finalizers that must not die. */
 import { Effect } from "effect"
 
 /**
- * Cleans up, and says in the log if that could not be done. A finalizer that dies would make a defect of the failure that
- * it comes with, which could then no longer be caught.
+ * Runs a cleanup, and logs its error. If a finalizer died, the failure that came before it could not be caught any
+ * more.
  */
 export const tidied = (what: string, f: () => void): Effect.Effect<void> =>
   Effect.suspend(() => {

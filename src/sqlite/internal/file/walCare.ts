@@ -1,9 +1,9 @@
 /**
- * Takes care of a database file in the background: cuts the log back when it has grown, and replaces all connections after
- * the file was moved or replaced.
+ * Takes care of a database file in the background: cuts the log back when it has grown, and replaces all connections
+ * after the file was moved or replaced.
  *
- * SQLite moves the log to the file by itself. But it can start the log anew only while no connection reads in it, and it
- * never makes the log shorter. Where reads overlap all the time, that moment never comes by itself:
+ * SQLite moves the log to the file by itself. But it can restart the log only while no connection reads in it, and it
+ * never makes the log shorter. If reads overlap all the time, that moment never comes:
  * https://sqlite.org/wal.html#avoiding_excessively_large_wal_files.
  */
 import { Effect } from "effect"
@@ -14,7 +14,7 @@ import { truncate } from "./checkpoint.ts"
 import type { SharedFile } from "./connections.ts"
 import type { Sides } from "./sides.ts"
 
-/** The longest time for which new writes and new pins are held up, so that the present pins can end. */
+/** The longest time for which new writes and new pins have to wait, so that the present pins can end. */
 const barrierMillis = 250
 
 /** The time until the next try after the log could not be cut back. */
@@ -28,7 +28,7 @@ export const run = Effect.fnUntraced(function*(sides: Sides, file: SharedFile): 
   for (;;) {
     yield* file.attention.await
     file.attention.closeUnsafe()
-    // The end of a lease has woken this fiber, and is not complete yet.
+    // The end of a lease has woken this fiber, and has to be completed first.
     yield* Effect.yieldNow
     const left = file.takeLeft()
     if (left !== undefined) {
@@ -41,7 +41,7 @@ export const run = Effect.fnUntraced(function*(sides: Sides, file: SharedFile): 
     else {
       if (!isWarned && file.file.walBytes > sides.settings.walLimit) {
         isWarned = true
-        const why = file.isPinned ? "a read holds on to it" : "another process reads in it"
+        const why = file.isPinned ? "a read pins it" : "another process reads in it"
         yield* warn(`the log of the SQLite database is longer than walLimit, ${file.file.walBytes} bytes: ${why}`)
       }
       yield* Effect.sleep(retryMillis)
@@ -50,7 +50,9 @@ export const run = Effect.fnUntraced(function*(sides: Sides, file: SharedFile): 
   }
 })
 
-/** Cuts the log back, and returns whether it could. If the pool does not lend at the moment, the next try comes later. */
+/**
+ * Cuts the log back, and returns whether it could. If the pool does not lend at the moment, the next try comes later.
+ */
 const shrinkWal = (sides: Sides, file: SharedFile): Effect.Effect<boolean> => {
   const { writer } = sides
   const cut = (connection: SqliteConnection): Effect.Effect<boolean, SqlError | LeaseExpiredError> =>
@@ -62,7 +64,7 @@ const shrinkWal = (sides: Sides, file: SharedFile): Effect.Effect<boolean> => {
   const body = Effect.fnUntraced(function*(connection: SqliteConnection) {
     if (yield* cut(connection)) return true
     const age = file.pins.oldestMillis(file.pins.now())
-    // A lease that has read for so long will hardly end just now.
+    // A lease that has pinned for so long will probably not end soon.
     if (age === undefined || age > barrierMillis) return false
     return yield* Effect.acquireUseRelease(
       file.gate.close,

@@ -1,4 +1,4 @@
-/** The options of a connection after they were checked. */
+/** The options of a connection: their rules, and the settings made from them. */
 import { Predicate, Result } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import { resolve as absolute } from "node:path"
@@ -12,30 +12,30 @@ export interface Settings {
   readonly filename: string
   readonly isMemory: boolean
   readonly isReadOnly: boolean
-  /** Why a connection that only reads refuses to write, and what to do instead. Nothing: it was opened like that. */
+  /** Why a connection that only reads refuses a write. Not set: it was opened with `readOnly`. */
   readonly refusal?: string | undefined
-  /** Nothing: as it is. */
+  /** Not set: the mode of the file is kept. */
   readonly journalMode: Options["journalMode"] | undefined
   readonly synchronous: Options["synchronous"]
   readonly foreignKeys: boolean
-  /** In bytes; `Infinity` for none. */
+  /** In bytes; `Infinity` for no limit. */
   readonly journalSizeLimit: number
   /** In pages. */
   readonly walAutocheckpoint: number
   /** In KiB. */
   readonly cacheSize: number
   readonly tempStore: Options["tempStore"]
-  /** In bytes; nothing: as it is. */
+  /** In bytes. Not set: the size of the file is kept. */
   readonly pageSize: number | undefined
-  /** Nothing: as it is. */
+  /** Not set: the mode of the file is kept. */
   readonly autoVacuum: Options["autoVacuum"]
   readonly trustedSchema: boolean
   /** In milliseconds. */
   readonly busyTimeout: number
   readonly statementCacheSize: number
-  /** Extensions of SQLite for every connection that is opened from now on. Nothing: extensions are not allowed. */
+  /** Extensions that every new connection loads. Not set: extensions are not allowed. */
   readonly extensions: Set<string> | undefined
-  /** The changes of statements, where they last. Nothing: they are undone when a lease ends. */
+  /** The lasting changes of statements. Not set: changes are undone when a lease ends. */
   readonly lasting: Lasting | undefined
   /** Runs with each connection before it is lent for the first time. */
   readonly onOpen: OnOpen | undefined
@@ -51,12 +51,12 @@ export const connectionTable = table({
   filename: {
     kind: "text",
     required: true,
-    // SQLite takes options out of a URI, of which some, as a shared cache, break what a pool relies on.
+    // A URI can have options of SQLite that break a pool, such as a shared cache.
     accepts: (name) => name.trim() !== "" && !name.includes("\0") && !name.startsWith("file:"),
     mustBe: "a path or \":memory:\", not a URI"
   },
   readOnly: { kind: "flag", default: false },
-  // Not `off`, in which there is no rollback; Node would not let SQLite do it either.
+  // Without `off`, which has no rollback. Node forbids it too.
   journalMode: { kind: "choice", of: ["wal", "delete", "truncate", "persist", "memory"], default: "wal" },
   synchronous: { kind: "choice", of: ["off", "normal", "full", "extra"], default: "normal" },
   foreignKeys: { kind: "flag", default: true },
@@ -124,5 +124,5 @@ export const settingsOf = (options: Options, hasJournalMode: boolean): Settings 
   }
 }
 
-/** A database as it appears in messages. */
+/** The name of a database in messages. */
 export const nameOf = (settings: Settings): string => `the SQLite database "${settings.filename}"`

@@ -1,4 +1,4 @@
-/** The options of a SQLite pool: from the environment, and after they were checked. */
+/** The options of a SQLite pool: their rules, and the settings made from them. */
 import { type Config, Predicate, Result } from "effect"
 import { fromEnvironment } from "../../../internal/options/environment.ts"
 import { poolTable } from "../../../internal/options/pool.ts"
@@ -12,21 +12,21 @@ import { connectionTable } from "./connection.ts"
 
 export interface PoolSettings {
   readonly name: string
-  /** Of the connection that writes; those that read have the same. */
+  /** The settings of the writer and of the readers. */
   readonly connection: Settings.Settings
-  /** Those that both pools have in common. */
+  /** The options that both pools share. */
   readonly pool: PoolConfig.PoolConfig
-  /** How long a reader beyond the first may be idle, in milliseconds. */
+  /** How long a reader may be idle, in milliseconds. */
   readonly idleTimeout: number
-  /** Readers at most. */
+  /** The maximum number of readers. */
   readonly readers: number
-  /** In bytes; `Infinity` for none. */
+  /** In bytes; `Infinity` for no limit. */
   readonly walLimit: number
-  /** In milliseconds; `Infinity` for none. */
+  /** In milliseconds; `Infinity` for no limit. */
   readonly maxReadAge: number
-  /** Whether one connection does everything, as in memory. */
+  /** Whether one connection does everything, as for a database in memory. */
   readonly isOneConnection: boolean
-  /** For Effect's client. */
+  /** The settings of Effect's client. */
   readonly client: ClientSettings
 }
 
@@ -42,7 +42,7 @@ const { acquireTimeout, closeTimeout, drainTimeout, idleTimeout, leakThreshold, 
 
 const isFunction = { kind: "value", accepts: Predicate.isFunction, mustBe: "a function from name to name" } as const
 
-/** Whether the entries of an object are what it holds. Those of a date, a map or an error are not. */
+/** Whether a value is a plain record: no date, map or error. */
 const isRecord = (value: unknown): boolean => Object.prototype.toString.call(value) === "[object Object]"
 
 /** The options of a SQLite pool. */
@@ -56,7 +56,7 @@ export const sqlitePoolTable = table({
   drainTimeout,
   leakThreshold,
   readers: { kind: "count", default: 4, floor: 1, finite: true },
-  // Less would be checkpointed all the time.
+  // With a lower limit, there would be a checkpoint all the time.
   walLimit: { kind: "bytes", default: 64 * 1024 * 1024, floor: 1024 * 1024 },
   maxReadAge: { kind: "duration", default: "5 minutes" },
   transformResultNames: isFunction,
@@ -64,7 +64,7 @@ export const sqlitePoolTable = table({
   spanAttributes: { kind: "value", accepts: isRecord, mustBe: "a record" }
 })
 
-/** Checks the options, all of them. */
+/** Checks all options. */
 export const resolve = (options: unknown): Result.Result<PoolSettings, PoolConfigError> => {
   const { checked, problems } = check(sqlitePoolTable, options)
   return Result.map(unless(checked.name, problems, checked), settingsOf)
@@ -72,10 +72,10 @@ export const resolve = (options: unknown): Result.Result<PoolSettings, PoolConfi
 
 const { filename: _filename, synchronous, ...ofTemporary } = sqlitePoolTable.rules
 
-// Nothing of it has to outlive the process: there is no waiting for the disk.
+// A temporary database does not have to survive a crash, so it does not wait for the disk.
 const temporaryTable = table({ ...ofTemporary, synchronous: { ...synchronous, default: "off" } })
 
-/** `resolve` for a database whose file is not known yet. */
+/** Checks the options of a database whose file is not known yet. */
 export const resolveTemporary = (
   options: unknown
 ): Result.Result<(filename: string) => PoolSettings, PoolConfigError> => {
@@ -88,7 +88,7 @@ const maxPages = 2 ** 31 - 1
 
 const backupTable = table({ pagesPerStep: { kind: "count", default: 1000, floor: 1, finite: true } })
 
-/** Pages that a backup copies in one step. */
+/** Checks the options of a backup. Returns the number of pages that it copies in one step. */
 export const resolveBackup = (pool: string, options: unknown): Result.Result<number, PoolConfigError> => {
   const { checked, problems } = check(backupTable, options === undefined ? {} : options)
   return unless(pool, problems, Math.min(checked.pagesPerStep, maxPages))
@@ -118,6 +118,6 @@ export const settingsOf = (options: Checked<typeof sqlitePoolTable.rules>): Pool
   }
 }
 
-/** Every option from the configuration. A variable that is not set is left out, but `FILENAME` is required. */
+/** Reads all options from the configuration. Variables that are not set are left out, but `FILENAME` is required. */
 export const config = (prefix: string | undefined): Config.Config<{ readonly filename: string }> =>
   fromEnvironment(sqlitePoolTable, prefix) as Config.Config<{ readonly filename: string }>

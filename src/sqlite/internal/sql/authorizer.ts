@@ -1,23 +1,26 @@
 /**
- * SQLite's authorizer: what SQLite says of a statement while it compiles it, before the statement has an effect. See
- * https://sqlite.org/c3ref/set_authorizer.html.
+ * SQLite's authorizer: SQLite calls it for each action of a statement while it compiles the statement, before the
+ * statement has an effect. See https://sqlite.org/c3ref/set_authorizer.html.
  *
- * It is set when a database opens and never taken away: each change of it makes all prepared statements stale. Whom a call
- * is about, SQLite does not say; so whoever has something compiled says it first, in `subject`. SQLite compiles a statement
- * again in the middle of a step when the schema has changed, and on its own account, as for full-text tables and `vacuum`:
- * that is told to the subject that is set while statements run.
+ * It is set when a database opens, and never removed, because each change of it makes all prepared statements stale.
+ * SQLite does not say which statement a call is about. So `subject` is set before a statement is compiled. SQLite also
+ * compiles statements while another runs: again after a change of the schema, or for its own use, as in full-text
+ * tables and `vacuum`. These calls go to the subject that is set while statements run.
  */
 import { constants, type DatabaseSync, type StatementSync } from "node:sqlite"
 import type { Demand } from "./demands.ts"
 
-/** Whom SQLite's calls are about. */
+/** Gets the demands of a statement. */
 export interface Subject {
-  /** Told of each demand before it has an effect. What it throws, the statement fails with, and nothing was changed. */
+  /**
+   * Called for each demand before it has an effect. If it throws, the statement fails with that error, and does
+   * nothing.
+   */
   readonly demanded: (demand: Demand) => void
 }
 
 export class Authorizer {
-  /** Nothing: whatever is compiled is the connection's own, and nobody is told. */
+  /** The subject of the statements that are compiled now. Not set for statements of this library. */
   subject: Subject | undefined
 
   readonly #database: DatabaseSync
@@ -38,7 +41,7 @@ export class Authorizer {
     return this.for(subject, () => this.#database.prepare(sql))
   }
 
-  /** Does something for a subject. */
+  /** Runs a function while the subject is set. */
   for<A>(subject: Subject | undefined, f: () => A): A {
     const before = this.subject
     this.subject = subject
@@ -140,11 +143,11 @@ const demandOf = (
     case SQLITE_ALTER_TABLE:
       return first === "temp" ? { kind: "temporary", gone: second! } : undefined
     default:
-      // `create table temp.t` is told as a table, and only its schema tells that it is a temporary one.
+      // For `create table temp.t`, SQLite reports an ordinary table. Only its schema says that it is temporary.
       if (schema !== "temp") return undefined
       return drops[action] === 1 ? { kind: "temporary", gone: first! } : { kind: "temporary" }
   }
 }
 
-/** Functions that tell what the connection did before. */
+/** Functions that return what the connection did before. */
 const recalls: ReadonlySet<string> = new Set(["last_insert_rowid", "changes", "total_changes"])

@@ -1,35 +1,39 @@
-/** Demands: what a statement asks of its connection besides rows, and where a demand is refused. */
+/** Demands: what a statement wants from its connection besides rows, and when a demand is refused. */
 
 export type Demand = Pragma | Recall | Attach | Detach | Temporary
 
-/** The name of the database, if it is written into the statement. */
+/** A statement detaches a database. */
 export interface Detach {
   readonly kind: "detach"
+  /** The name of the database; `null` if it is a parameter. */
   readonly name: string | null
 }
 
-/** A temporary table, view, trigger or index is made, or is changed or dropped: then `gone` is its name. */
+/** A statement makes, changes or drops a temporary table, view, trigger or index. */
 export interface Temporary {
   readonly kind: "temporary"
+  /** The name, if it is changed or dropped. */
   readonly gone?: string
 }
 
-/** The file, if it is written into the statement. */
+/** A statement attaches a database. */
 export interface Attach {
   readonly kind: "attach"
+  /** The file; `null` if it is a parameter. */
   readonly file: string | null
 }
 
-/** A pragma, and the value that it is given, if any. */
+/** A statement reads or sets a pragma. */
 export interface Pragma {
   readonly kind: "pragma"
-  /** In lower case. */
+  /** The name in lower case. */
   readonly name: string
+  /** The value that is set; `null` if it has none. */
   readonly value: string | null
   readonly schema: string | null
 }
 
-/** A function that tells what the connection did before. */
+/** A statement calls a function that returns what the connection did before. */
 export interface Recall {
   readonly kind: "recall"
   readonly name: string
@@ -37,7 +41,7 @@ export interface Recall {
   readonly source: string | null
 }
 
-/** The settings that a connection is opened with, as far as pragmas can set them too. */
+/** The settings of a connection that pragmas can set too. */
 export interface PragmaSettings {
   readonly isMemory: boolean
   readonly foreignKeys: boolean
@@ -47,36 +51,36 @@ export interface PragmaSettings {
   readonly tempStore: string
   /** In KiB. */
   readonly cacheSize: number
-  /** In bytes; `Infinity` for none. */
+  /** In bytes; `Infinity` for no limit. */
   readonly journalSizeLimit: number
   /** In pages. */
   readonly walAutocheckpoint: number
 }
 
-/** How statements that expect one connection are served. */
+/** The database of a client whose statements expect one connection. */
 export interface Imitated {
-  /** Whether the database is only read, so that any of its connections is as good as another. */
+  /** Whether the database is only read, by several equal connections. */
   readonly isReadOnly: boolean
-  /** Whether the pool has one connection, so that no other has to be kept out or told. */
+  /** Whether the pool has only one connection. */
   readonly isOneConnection: boolean
 }
 
 /** The circumstances that decide whether a demand can have its effect. */
 export interface Circumstances {
   readonly settings: PragmaSettings
-  /** Whether the connection is taken for this statement alone, so that its effect is gone with it. */
+  /** Whether the lease is for this statement only, so that its effect on the connection ends with it. */
   readonly isAlone: boolean
   /** Whether a transaction is open on the connection. */
   readonly isTransaction: boolean
-  /** Whether foreign keys are enforced at present. */
+  /** Whether foreign keys are enforced now. */
   readonly foreignKeys: boolean
-  /** What statements have changed, if that lasts on this connection. */
+  /** Set if the changes of statements last on this connection. */
   readonly lasting: Imitated | undefined
-  /** Pragmas that were set as the connection was opened, by `keyOf`. */
+  /** The pragmas that `onOpen` has set, by `keyOf`. */
   readonly baseline: ReadonlyMap<string, Pragma>
   /** Whether `onOpen` runs. */
   readonly isOpening: boolean
-  /** What else `onOpen` has made, where it cannot be made again. */
+  /** What `onOpen` has attached and made, for a database in memory, where it does not run again. */
   readonly opened: Opened
 }
 
@@ -86,10 +90,10 @@ export interface Opened {
   readonly temporary: ReadonlyMap<string, string>
 }
 
-/** Whether a pragma sets something on the connection that executes it, and not in the file, nor for this statement. */
+/** Whether a pragma sets something on its connection, and not in the file. */
 export const isSetting = ({ name, value }: Pragma): boolean => value !== null && !pragmasOfFile.has(name)
 
-/** Whether the connection is another one after it than it was before. */
+/** Whether the statement changes its connection, so that the connection has to be reset. */
 export const alters = (demand: Demand, at: Circumstances): boolean => {
   switch (demand.kind) {
     case "attach":
@@ -99,13 +103,13 @@ export const alters = (demand: Demand, at: Circumstances): boolean => {
     case "recall":
       return false
     case "pragma":
-      // SQLite takes this one back itself, with the transaction.
+      // SQLite ends this setting with the transaction.
       if (demand.name === "defer_foreign_keys" && at.isTransaction) return false
       return isSetting(demand)
   }
 }
 
-/** Why a demand is refused and what to do instead; nothing if it can have its effect. */
+/** Why a demand is refused, and what to do instead; `undefined` if it is allowed. */
 export const refusalOf = (demand: Demand, at: Circumstances): string | undefined => {
   if (demand.kind === "pragma" && demand.value !== null) {
     const ignored = ignoredBecause(demand, at)
@@ -123,24 +127,24 @@ export const refusalOf = (demand: Demand, at: Circumstances): string | undefined
   return at.isAlone ? refusalAlone(demand, at) : undefined
 }
 
-/** What a statement would take away of that which `onOpen` has made, if anything. */
+/** The thing that `onOpen` has made and that the statement would remove, if there is one. */
 const openedOf = (demand: Demand, { databases, temporary }: Opened): string | undefined => {
   if (demand.kind === "temporary") {
     return demand.gone === undefined ? undefined : nameAmong(temporary.keys(), demand.gone)
   }
   if (demand.kind !== "detach") return undefined
-  // The name may be a parameter, which shows only when it is too late.
+  // The name may be a parameter, whose value is not known in time.
   if (demand.name !== null) return nameAmong(databases.keys(), demand.name)
   return databases.size === 0 ? undefined : [...databases.keys()].map(quoteName).join(" or ")
 }
 
-/** SQLite does not tell upper from lower case in names. */
+/** The name among others, as they write it. Case does not count in SQLite. */
 const nameAmong = (names: Iterable<string>, name: string): string | undefined => {
   for (const known of names) if (known.toLowerCase() === name.toLowerCase()) return quoteName(known)
   return undefined
 }
 
-/** Why SQLite would accept a pragma in silence and do nothing. */
+/** Why SQLite would accept a pragma without an error and do nothing, if it would. */
 const ignoredBecause = ({ name, value }: Pragma, at: Circumstances): string | undefined => {
   switch (name) {
     case "foreign_keys":
@@ -150,7 +154,7 @@ const ignoredBecause = ({ name, value }: Pragma, at: Circumstances): string | un
     case "schema_version":
       return defensive
     case "writable_schema":
-      // `reset` is allowed: it only reads the schema again.
+      // The value `reset` is allowed: it only reads the schema again.
       return truthOf(value) ? defensive : undefined
     default:
       return undefined
@@ -158,7 +162,7 @@ const ignoredBecause = ({ name, value }: Pragma, at: Circumstances): string | un
 }
 
 const defensive =
-  "SQLite ignores this pragma, for the connection is defensive: change the schema with create, alter and drop"
+  "SQLite ignores this pragma, because the connection is defensive: change the schema with create, alter and drop"
 
 const refusalAlone = (demand: Demand, at: Circumstances): string | undefined => {
   switch (demand.kind) {
@@ -168,7 +172,7 @@ const refusalAlone = (demand: Demand, at: Circumstances): string | undefined => 
     case "temporary":
       return `${gone}: use one write or transaction for all that needs it, or make it in onOpen, on every connection`
     case "recall":
-      return `${demand.name}() tells what its own connection did last, which may be anybody's work: ` +
+      return `${demand.name}() returns what its own connection did last, which may be the work of another caller: ` +
         "use returning, or run both statements in one transaction or write"
     case "pragma":
       if (!isSetting(demand) || isAsSet(demand, at)) return undefined
@@ -176,7 +180,7 @@ const refusalAlone = (demand: Demand, at: Circumstances): string | undefined => 
   }
 }
 
-const gone = "each statement of sql has a connection for itself, so its effect would be gone with the next statement"
+const gone = "each statement of sql has its own connection, so later statements would not see its effect"
 
 const wayFor = (pragma: string): string => {
   switch (pragma) {
@@ -200,16 +204,16 @@ const wayFor = (pragma: string): string => {
   }
 }
 
-/** The refusal where statements expect one connection: there are others beside it, and at times another instead of it. */
+/** Why a demand is refused where statements expect one connection, although there are several. */
 const refusalWhereItLasts = (demand: Demand, at: Circumstances, lasting: Imitated): string | undefined => {
   if (demand.kind === "temporary" || (demand.kind === "attach" && (demand.file === "" || demand.file === ":memory:"))) {
     if (!lasting.isReadOnly) return undefined
-    return "with readonly there are several connections, and this would be of one of them: make it in onOpen, on each"
+    return "with readonly there are several connections, and only one of them would have it: make it in onOpen, on each"
   }
   if (demand.kind !== "pragma" || !isSetting(demand) || isAsSet(demand, at)) return undefined
   switch (demand.name) {
     case "busy_timeout":
-      return "with it SQLite would stop the event loop: say it as a statement of its own, " +
+      return "with it SQLite would stop the event loop: run it as a statement of its own, " +
         "pragma busy_timeout = N, or use the option busyTimeout"
     case "journal_mode":
     case "locking_mode":
@@ -220,17 +224,17 @@ const refusalWhereItLasts = (demand: Demand, at: Circumstances, lasting: Imitate
   }
 }
 
-/** Whether a pragma asks for what is so on every connection anyhow. */
+/** Whether a pragma sets the value that every connection has already. */
 const isAsSet = (pragma: Pragma, { baseline, settings }: Circumstances): boolean => {
   const set = baseline.get(keyOf(pragma))?.value ?? settingOf(pragma.name, settings)
   return set !== undefined && sameValue(pragma.name, set, pragma.value!)
 }
 
-/** Names what a pragma sets: that of the database where it names no other. */
+/** The key of the setting that a pragma sets. Without a schema it is a setting of the main database. */
 export const keyOf = ({ name, schema }: Pragma): string =>
   schema === null || schema === "main" ? name : `${schema}.${name}`
 
-/** The setting that a connection is opened with, as a pragma would say it. */
+/** The setting with which a connection was opened, as the value of a pragma. */
 const settingOf = (pragma: string, settings: PragmaSettings): string | undefined => {
   switch (pragma) {
     case "foreign_keys":
@@ -268,7 +272,7 @@ const sameValue = (pragma: string, set: string, asked: string): boolean => {
   return flags.has(pragma) && truthOf(a) === truthOf(b)
 }
 
-/** Words that may be said as numbers: their position. */
+/** Words that may also be written as numbers, which are their indexes. */
 const numbers: ReadonlyMap<string, ReadonlyArray<string>> = new Map([
   ["synchronous", ["off", "normal", "full", "extra"]],
   ["temp_store", ["default", "file", "memory"]]
@@ -276,17 +280,17 @@ const numbers: ReadonlyMap<string, ReadonlyArray<string>> = new Map([
 
 const flags: ReadonlySet<string> = new Set(["foreign_keys", "trusted_schema", "query_only"])
 
-/** A flag as SQLite reads it. */
+/** The value of a flag, as SQLite reads it. */
 export const truthOf = (value: string | null): boolean =>
   value !== null && (/^\d/.test(value) ? Number.parseInt(value, 10) !== 0 : /^(?:on|yes|true)$/i.test(value))
 
-/** A pragma again, for another connection. */
+/** The text that sets a pragma again on another connection. */
 export const spell = ({ name, schema, value }: Pragma): string =>
   `pragma ${schema === null ? "" : `${quoteName(schema)}.`}${name} = '${value!.replaceAll("'", "''")}'`
 
 export const quoteName = (name: string): string => `"${name.replaceAll("\"", "\"\"")}"`
 
-/** The options of those that have one. */
+/** The options that set the same as a pragma. */
 const optionOf: ReadonlyMap<string, string> = new Map([
   ["foreign_keys", "foreignKeys"],
   ["synchronous", "synchronous"],
@@ -301,7 +305,7 @@ const optionOf: ReadonlyMap<string, string> = new Map([
   ["busy_timeout", "busyTimeout"]
 ])
 
-/** Pragmas that set something for all connections of the process. */
+/** Pragmas that hold for all connections of the process. */
 const pragmasOfProcess: ReadonlySet<string> = new Set([
   "data_store_directory",
   "hard_heap_limit",
@@ -309,7 +313,7 @@ const pragmasOfProcess: ReadonlySet<string> = new Set([
   "temp_store_directory"
 ])
 
-/** Pragmas whose argument is a question or a task, or is kept in the file, and not a setting of the connection. */
+/** Pragmas that set nothing on the connection: their argument is a question or a task, or is stored in the file. */
 const pragmasOfFile: ReadonlySet<string> = new Set([
   "application_id",
   "foreign_key_check",

@@ -1,23 +1,22 @@
 /**
- * The changes of statements to their connection, where an application relies on there being one connection. They last until
- * statements change them again, on whichever connection they run.
+ * The changes of statements to their connection, for an application that expects one connection. They last until
+ * statements change them again.
  *
- * The connection that writes keeps what was done on it. Any that is opened afterwards, beside it or in its place, gets the
- * pragmas and the attached files as it is opened. Temporary tables, and databases in memory, are where they were made: as
- * long as there are any, everything runs there.
+ * The writer keeps its changes. A connection that is opened later gets the pragmas and the attached files. Temporary
+ * tables and attached databases in memory exist only on the writer. While there are any, all statements run there.
  */
 import { type Imitated, isSetting, keyOf, type Pragma } from "./demands.ts"
 
 export class Lasting implements Imitated {
   readonly isReadOnly: boolean
   readonly isOneConnection: boolean
-  /** By `keyOf`, in the order in which they were set. */
+  /** The pragmas by `keyOf`, in the order in which they were set. */
   readonly pragmas = new Map<string, Pragma>()
-  /** Files by the names that they are attached under, once a statement has changed something about them. */
+  /** The attached files by their names. Not set before a statement has attached or detached one. */
   attached: ReadonlyMap<string, string> | undefined
-  /** Whether the connection that writes has tables that no other can have. */
+  /** Whether the writer has tables that no other connection can have. */
   hasOwn = false
-  /** Whether there may be connections, beside the one that writes, that were opened before the last change. */
+  /** Whether readers may have been opened before the last change. */
   isStale = false
 
   constructor(isReadOnly: boolean, isOneConnection: boolean) {
@@ -49,10 +48,10 @@ export class Lasting implements Imitated {
   }
 }
 
-/** SQLite takes it back by itself. */
+/** Pragmas that SQLite resets at the end of a transaction. */
 const forOneTransaction: ReadonlySet<string> = new Set(["defer_foreign_keys"])
 
-/** Pragmas that make no difference to a connection that only reads. */
+/** Pragmas that have no effect on a connection that only reads. */
 const ofWriting: ReadonlySet<string> = new Set([
   "auto_vacuum",
   "foreign_keys",

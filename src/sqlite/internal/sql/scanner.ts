@@ -1,23 +1,24 @@
 /**
- * Scans a text of SQL for its statements and placeholders. `node:sqlite` neither counts placeholders nor says that it runs
- * only the first of several statements.
+ * Scans SQL for statements and placeholders. `node:sqlite` does not count placeholders, and runs only the first of
+ * several statements without saying so.
  *
- * Follows SQLite's own tokenizer (https://sqlite.org/src/file/src/tokenize.c), and for the ends of statements (a trigger has semicolons inside) its
- * `sqlite3_complete`. Invalid SQL is left for SQLite to reject; the scanner only has to find an end.
+ * It follows SQLite's own tokenizer (https://sqlite.org/src/file/src/tokenize.c). For the ends of statements it follows
+ * `sqlite3_complete`, because a trigger has semicolons inside. SQLite rejects invalid SQL; the scanner only finds an
+ * end.
  */
 
 export interface SqlText {
-  /** Statements that are more than space and comments. */
+  /** The number of statements. Space and comments alone are no statement. */
   readonly statements: number
-  /** Where each of them ends, behind its semicolon; the last may have none. */
+  /** The positions after the semicolon of each statement. The last statement may have no semicolon. */
   readonly ends: ReadonlyArray<number>
-  /** The placeholders by SQLite's numbers, from the first: the name with its prefix, or nothing for `?` and `?1`. */
+  /** The placeholders in the order of SQLite's numbers: the name with its prefix; `undefined` for `?` and `?1`. */
   readonly placeholders: ReadonlyArray<string | undefined>
   readonly isNamed: boolean
   readonly isPositional: boolean
-  /** Whether the first statement inserts, updates or deletes: only then SQLite counts the rows that it changed. */
+  /** Whether the first statement inserts, updates or deletes. Only for these SQLite counts the changed rows. */
   readonly isWrite: boolean
-  /** Whether the first statement only reads, as far as its text tells: a function that it calls may still write. */
+  /** Whether the first statement only reads, by its text. A function that it calls may still write. */
   readonly isRead: boolean
   /** Whether a statement begins or ends a transaction or a savepoint. */
   readonly controlsTransaction: boolean
@@ -50,7 +51,7 @@ export const read = (sql: string): SqlText => {
         }
         break
       case 47: // /
-        // Without anything after it, SQLite does not take it for a comment.
+        // At the end of the text, SQLite does not read `/*` as a comment.
         if (sql.charCodeAt(at + 1) === 42 && at + 2 < length) at = after(sql, "*/", at + 2)
         else {
           statements.symbol(code)
@@ -116,7 +117,7 @@ export const read = (sql: string): SqlText => {
 
 const isDigit = (code: number): boolean => code >= 48 && code <= 57
 
-/** Letters, digits, `_`, `$` and all beyond ASCII. */
+/** Letters, digits, `_`, `$` and all characters beyond ASCII. */
 const isIdentifierPart = (code: number): boolean =>
   (code >= 97 && code <= 122) || (code >= 65 && code <= 90) || isDigit(code) || code === 95 || code === 36 ||
   code >= 128
@@ -126,7 +127,7 @@ const after = (sql: string, end: string, from: number): number => {
   return at < 0 ? sql.length : at + end.length
 }
 
-/** Behind the closing quote; two of them in a row are one inside. */
+/** The position after the closing quote. Two quotes in a row are one quote inside the text. */
 const afterQuoted = (sql: string, quote: number, from: number): number => {
   const mark = String.fromCharCode(quote)
   let at = from
@@ -137,7 +138,9 @@ const afterQuoted = (sql: string, quote: number, from: number): number => {
   }
 }
 
-/** Behind the name of a placeholder: letters, `::` between them, and once, at the end, anything in parentheses. */
+/**
+ * The position after the name of a placeholder: letters, with `::` between them, and at the end a text in parentheses.
+ */
 const afterName = (sql: string, from: number): number => {
   let at = from
   let isEmpty = true
@@ -155,7 +158,7 @@ const afterName = (sql: string, from: number): number => {
   }
 }
 
-/** SQLite's highest number of a placeholder. */
+/** The highest number of a placeholder in SQLite. */
 const maxNumber = 32_766
 
 class Placeholders {
@@ -170,7 +173,7 @@ class Placeholders {
   positional(digits: string): void {
     this.hasPositional = true
     const number = digits === "" ? this.all.length + 1 : Number(digits)
-    // Beyond it, SQLite refuses the statement.
+    // SQLite refuses a statement with a higher number.
     if (number > maxNumber) return
     while (this.all.length < number) this.all.push(undefined)
   }
@@ -182,7 +185,7 @@ class Placeholders {
   }
 }
 
-/** Where in a statement the text is: the states of `sqlite3_complete`. */
+/** The position in a statement: the states of `sqlite3_complete`. */
 type Position = "start" | "inside" | "explain" | "create" | "trigger" | "semicolon" | "end"
 
 /** Follows the statements of a text, token by token. */
@@ -197,16 +200,16 @@ class Statements {
   #verb = ""
   /** The name of a pragma. */
   #name = ""
-  /** Parentheses that are open. */
+  /** The number of open parentheses. */
   #depth = 0
   #isExplained = false
 
-  /** Whether it matters what the next word is; mostly it does not. */
+  /** Whether the next word has to be read. Most words do not matter. */
   get needsWord(): boolean {
     return this.#position !== "inside" || this.#verb === "with" || this.#verb === "begin" || this.#verb === "pragma"
   }
 
-  /** A word that is neither quoted nor part of anything else, in lower case. */
+  /** Reads an unquoted word, in lower case. */
   word(word: string): void {
     if (this.#position === "start") {
       this.count++
@@ -219,7 +222,7 @@ class Statements {
         return this.#read(true)
       case "explain":
         this.#isExplained = true
-        // One that is a setting of the connection is made all the same.
+        // `explain pragma` still changes a setting of the connection.
         if (word === "pragma") this.#verb = word
         return this.#read(true)
       case "begin":
@@ -237,7 +240,7 @@ class Statements {
       case "replace":
         return this.#write()
       case "with":
-        // Before `into` could come a `replace`, which may be the name of a table just as well.
+        // `into` decides, because the word before it, `replace`, may also be the name of a table.
         if (this.#depth > 0) return
         if (word === "into" || word === "update" || word === "delete") return this.#write()
         if (word !== "select" && word !== "values") return
@@ -250,16 +253,16 @@ class Statements {
     }
   }
 
-  /** Anything else that is neither a space nor a semicolon. */
+  /** Reads another token that is no space and no semicolon. */
   symbol(code: number): void {
     if (this.#position === "start") this.count++
     this.#position = positionAfter(this.#position, "")
     if (code === 40) this.#depth++
     else if (code === 41) this.#depth--
-    // Both `pragma name = value` and `pragma name(value)`.
+    // A pragma with a value: `pragma name = value` or `pragma name(value)`.
     if (this.#verb === "pragma" && (code === 61 || code === 40)) {
       this.#read(readingPragmasWithArgument.has(this.#name))
-      // Its value follows.
+      // The value follows, and is no verb.
       this.#verb = ""
     }
   }
@@ -304,7 +307,7 @@ const positionAfter = (position: Position, word: string): Position => {
   }
 }
 
-/** Pragmas that tell what is in the file, unless they are given a value. Settings of a connection are not among them. */
+/** Pragmas that only read the file, if they have no value. Settings of a connection are not in this list. */
 const readingPragmas: ReadonlySet<string> = new Set([
   "application_id",
   "collation_list",
@@ -321,7 +324,7 @@ const readingPragmas: ReadonlySet<string> = new Set([
   "user_version"
 ])
 
-/** Pragmas that do so with an argument as well. */
+/** Pragmas that only read the file, also with an argument. */
 const readingPragmasWithArgument: ReadonlySet<string> = new Set([
   "foreign_key_check",
   "foreign_key_list",

@@ -1,9 +1,9 @@
-/** The kind of a statement, as far as its text tells. The kind decides where the statement runs. */
+/** The kind of a statement, by its text. The kind decides where the statement runs. */
 import type { SqlError } from "effect/sql/SqlError"
 import { denied } from "../errors.ts"
 import * as SqlText from "./scanner.ts"
 
-/** `recall` reads what only the connection that wrote remembers. */
+/** A `recall` asks what its connection wrote before: only the writer knows that. */
 export type StatementKind = "read" | "recall" | "write" | "control"
 
 /** The text of a statement, and its kind. */
@@ -12,7 +12,7 @@ export interface Text {
   readonly kind: StatementKind
 }
 
-/** Reads the texts of statements, and remembers the kinds of those that it has read last. */
+/** Reads the texts of statements, and remembers the kinds of the last texts. */
 export class StatementTexts {
   readonly #bySql = new Map<string, Text>()
   #length = 0
@@ -53,7 +53,7 @@ const textsToKeep = 1000
 export const lengthToKeep = 1024 * 1024
 const longestToKeep = 10_000
 
-/** Values written into a text make it long, and different each time. */
+/** Whether a text is short enough to be kept. A text with many values in it is long, and different each time. */
 export const isWorthKeeping = (sql: string): boolean => sql.length <= longestToKeep
 
 const kindOf = (text: SqlText.SqlText, sql: string): StatementKind => {
@@ -65,13 +65,13 @@ const kindOf = (text: SqlText.SqlText, sql: string): StatementKind => {
 /** A false match is harmless: the statement runs on the writer. */
 const recalls = /\b(?:last_insert_rowid|changes|total_changes)\s*\(/i
 
-/** Whether a statement only reads, even if it is explained: `explain pragma x = y` sets `x` all the same. */
+/** Whether a statement only reads. `explain pragma x = y` does not: it sets `x`. */
 export const isReadOnly = ({ kind, sql }: Text): boolean =>
   (kind === "read" || kind === "recall") && !explainedPragma.test(sql)
 
 const explainedPragma = /^[^a-z]*explain\b[^]*\bpragma\b/i
 
-/** The error for a statement that begins or ends a transaction where `transaction` does that. */
+/** The error for a statement that begins or ends a transaction, where only `transaction` may do that. */
 export const uncontrolled = (sql: string): SqlError =>
   denied(
     "execute",
