@@ -62,7 +62,7 @@ export class Operations<C, E> {
     const validate = Effect.suspend(() => this.#factory.validate!(entry.connection as C))
     const timeout = entry.round?.timeoutMillis ?? state.settings.validateTimeoutMillis
     this.#perform(entry, timeout, validate, (exit, now) => {
-      Outcomes.wasValidated(state, entry, Exit.isSuccess(exit) && exit.value === true, now)
+      Outcomes.wasValidated(state, entry, Exit.isSuccess(exit) && exit.value === true ? undefined : "invalid", now)
     })
   }
 
@@ -70,7 +70,7 @@ export class Operations<C, E> {
     const { state } = this.#work
     const reset = Effect.suspend(() => this.#factory.reset!(entry.connection as C))
     this.#perform(entry, state.settings.resetTimeoutMillis, reset, (exit, now) => {
-      Outcomes.wasReset(state, entry, Exit.isSuccess(exit), now)
+      Outcomes.wasReset(state, entry, Exit.isSuccess(exit) ? undefined : "reset", now)
     })
   }
 

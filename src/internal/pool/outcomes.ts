@@ -134,11 +134,8 @@ const holdsAllLive = <C>(state: State<C>, lease: Lease<C>): boolean => {
   return true
 }
 
-/** `reset` has ended. `isClean` says whether it succeeded, so that the connection can be lent. */
-export const wasReset = <C>(state: State<C>, entry: Entry<C>, isClean: boolean, now: number): void =>
-  endReset(state, entry, isClean ? undefined : "reset", now)
-
-const endReset = <C>(
+/** `reset` has ended. `problem` says why the connection cannot be lent, if it cannot. */
+export const wasReset = <C>(
   state: State<C>,
   entry: Entry<C>,
   problem: "reset" | "dead" | undefined,
@@ -157,11 +154,8 @@ const endReset = <C>(
   free(state, entry, now)
 }
 
-/** `validate` has ended with the answer `isValid`. */
-export const wasValidated = <C>(state: State<C>, entry: Entry<C>, isValid: boolean, now: number): void =>
-  endValidation(state, entry, isValid ? undefined : "invalid", now)
-
-const endValidation = <C>(
+/** `validate` has ended. `problem` says why the connection does not work, if it does not. */
+export const wasValidated = <C>(
   state: State<C>,
   entry: Entry<C>,
   problem: "invalid" | "dead" | undefined,
@@ -217,9 +211,9 @@ export const died = <C>(state: State<C>, entry: Entry<C>, now: number): void => 
     case state.idle:
       return leaveFor(state, entry, "dead", now)
     case state.validating:
-      return endValidation(state, entry, "dead", now)
+      return wasValidated(state, entry, "dead", now)
     case state.resetting:
-      return endReset(state, entry, "dead", now)
+      return wasReset(state, entry, "dead", now)
     case state.inUse:
       mark(state, entry, "dead")
       return settle(state, now)
@@ -245,6 +239,6 @@ export const overdue = <C>(state: State<C>, entry: Entry<C>, now: number): void 
     leave(state, entry)
     settle(state, now)
     goOn(state, now)
-  } else if (entry.list === state.validating) wasValidated(state, entry, false, now)
-  else wasReset(state, entry, false, now)
+  } else if (entry.list === state.validating) wasValidated(state, entry, "invalid", now)
+  else wasReset(state, entry, "reset", now)
 }

@@ -12,7 +12,7 @@ import {
   bigIntsOf,
   execute,
   type Query,
-  type Results,
+  type Running,
   type Target,
   type Way
 } from "../../sqlite/internal/client/targets.ts"
@@ -49,11 +49,7 @@ class OneConnection implements Target {
     this.#reader = reader
   }
 
-  run<W extends Way>(
-    fiber: Fiber.Fiber<unknown, unknown>,
-    query: Query,
-    way: W
-  ): Effect.Effect<Results[W], SqlError> {
+  run<W extends Way>(fiber: Fiber.Fiber<unknown, unknown>, query: Query, way: W): Running<W> {
     if (query.text.kind === "control" || this.#manual.connection !== undefined) {
       const bigInts = bigIntsOf(fiber)
       return this.#manual.run(fiber, (connection) => execute(connection, query, way, bigInts, true))

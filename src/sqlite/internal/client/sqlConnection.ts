@@ -3,7 +3,7 @@ import { Effect, Exit, type Fiber, Stream } from "effect"
 import type { Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
 import type { StatementTexts } from "../sql/statementKind.ts"
-import { isSuccess, type Query, type Results, type Target, type Way } from "./targets.ts"
+import { isSuccess, type Query, type Results, type Running, type Target, type Way } from "./targets.ts"
 
 /** Changes rows before the application gets them. */
 export type Transform = <A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>
@@ -15,7 +15,7 @@ export const runOn = <W extends Way>(
   query: Query,
   way: W,
   transform: Transform | undefined
-): Effect.Effect<Results[W], SqlError> => {
+): Running<W> => {
   const found = target.run(fiber, query, way)
   if (transform === undefined || way !== "objects") return found
   const transformed = (rows: Results[W]) => transform(rows as Results["objects"]) as Results[W]
@@ -30,8 +30,7 @@ export const targetOf = (connection: Connection): Target | undefined => targets.
 /** The connection of `effect/sql` that runs its statements on a target. */
 export const toConnection = (target: Target, texts: StatementTexts): Connection => {
   const wanting =
-    <W extends Way>(way: W) =>
-    (sql: string, params: ReadonlyArray<unknown>, transform?: Transform): Effect.Effect<Results[W], SqlError> =>
+    <W extends Way>(way: W) => (sql: string, params: ReadonlyArray<unknown>, transform?: Transform): Running<W> =>
       Effect.withFiber((fiber) => runOn(target, fiber, { text: texts.read(sql), params }, way, transform))
   const connection: Connection = {
     execute: wanting("objects"),

@@ -40,14 +40,13 @@ export interface Results {
 /** The form of the rows of a statement. */
 export type Way = keyof Results
 
+/** A statement that runs, and whose rows have that form. */
+export type Running<W extends Way> = Effect.Effect<Results[W], SqlError>
+
 /** Where statements run. */
 export interface Target {
   /** Runs a statement for a fiber, if possible in the present step of the fiber. */
-  readonly run: <W extends Way>(
-    fiber: Fiber.Fiber<unknown, unknown>,
-    query: Query,
-    way: W
-  ) => Effect.Effect<Results[W], SqlError>
+  readonly run: <W extends Way>(fiber: Fiber.Fiber<unknown, unknown>, query: Query, way: W) => Running<W>
   readonly stream: (query: Query) => Stream.Stream<unknown, SqlError>
 }
 
@@ -108,11 +107,7 @@ export class Routed implements Target {
     this.#options = options
   }
 
-  run<W extends Way>(
-    fiber: Fiber.Fiber<unknown, unknown>,
-    query: Query,
-    way: W
-  ): Effect.Effect<Results[W], SqlError> {
+  run<W extends Way>(fiber: Fiber.Fiber<unknown, unknown>, query: Query, way: W): Running<W> {
     const { text: { kind, sql } } = query
     const bigInts = bigIntsOf(fiber)
     const once = (connection: SqliteConnection) => execute(connection, query, way, bigInts, true)
@@ -205,11 +200,7 @@ export class InTransaction implements Target {
     this.#transaction = transaction
   }
 
-  run<W extends Way>(
-    fiber: Fiber.Fiber<unknown, unknown>,
-    query: Query,
-    way: W
-  ): Effect.Effect<Results[W], SqlError> {
+  run<W extends Way>(fiber: Fiber.Fiber<unknown, unknown>, query: Query, way: W): Running<W> {
     const { text: { kind, sql } } = query
     if (kind === "control") return Effect.fail(uncontrolled(sql))
     const bigInts = bigIntsOf(fiber)
@@ -237,11 +228,7 @@ export class Reserved implements Target {
     this.#connection = connection
   }
 
-  run<W extends Way>(
-    fiber: Fiber.Fiber<unknown, unknown>,
-    query: Query,
-    way: W
-  ): Effect.Effect<Results[W], SqlError> {
+  run<W extends Way>(fiber: Fiber.Fiber<unknown, unknown>, query: Query, way: W): Running<W> {
     return attempt(() => execute(this.#connection, query, way, bigIntsOf(fiber), false))
   }
 

@@ -53,76 +53,22 @@ export class Authorizer {
   }
 }
 
-const {
-  SQLITE_ALTER_TABLE,
-  SQLITE_ATTACH,
-  SQLITE_CREATE_INDEX,
-  SQLITE_CREATE_TABLE,
-  SQLITE_CREATE_TEMP_INDEX,
-  SQLITE_CREATE_TEMP_TABLE,
-  SQLITE_CREATE_TEMP_TRIGGER,
-  SQLITE_CREATE_TEMP_VIEW,
-  SQLITE_CREATE_TRIGGER,
-  SQLITE_CREATE_VIEW,
-  SQLITE_CREATE_VTABLE,
-  SQLITE_DETACH,
-  SQLITE_DROP_INDEX,
-  SQLITE_DROP_TABLE,
-  SQLITE_DROP_TEMP_INDEX,
-  SQLITE_DROP_TEMP_TABLE,
-  SQLITE_DROP_TEMP_TRIGGER,
-  SQLITE_DROP_TEMP_VIEW,
-  SQLITE_DROP_TRIGGER,
-  SQLITE_DROP_VIEW,
-  SQLITE_DROP_VTABLE,
-  SQLITE_FUNCTION,
-  SQLITE_PRAGMA
-} = constants
+const { SQLITE_ALTER_TABLE, SQLITE_ATTACH, SQLITE_DETACH, SQLITE_FUNCTION, SQLITE_PRAGMA } = constants
 
-/** Which calls may be a demand. Most are not: there is one for every column that is read. */
+/** Whether an action may be a demand, by its number. Most are none: there is one for every column that is read. */
 const isNotable = new Uint8Array(64)
-for (
-  const action of [
-    SQLITE_ALTER_TABLE,
-    SQLITE_ATTACH,
-    SQLITE_CREATE_INDEX,
-    SQLITE_CREATE_TABLE,
-    SQLITE_CREATE_TEMP_INDEX,
-    SQLITE_CREATE_TEMP_TABLE,
-    SQLITE_CREATE_TEMP_TRIGGER,
-    SQLITE_CREATE_TEMP_VIEW,
-    SQLITE_CREATE_TRIGGER,
-    SQLITE_CREATE_VIEW,
-    SQLITE_CREATE_VTABLE,
-    SQLITE_DETACH,
-    SQLITE_DROP_INDEX,
-    SQLITE_DROP_TABLE,
-    SQLITE_DROP_TEMP_INDEX,
-    SQLITE_DROP_TEMP_TABLE,
-    SQLITE_DROP_TEMP_TRIGGER,
-    SQLITE_DROP_TEMP_VIEW,
-    SQLITE_DROP_TRIGGER,
-    SQLITE_DROP_VIEW,
-    SQLITE_DROP_VTABLE,
-    SQLITE_FUNCTION,
-    SQLITE_PRAGMA
-  ]
-) isNotable[action] = 1
 
-const drops = new Uint8Array(64)
-for (
-  const action of [
-    SQLITE_DROP_INDEX,
-    SQLITE_DROP_TABLE,
-    SQLITE_DROP_TEMP_INDEX,
-    SQLITE_DROP_TEMP_TABLE,
-    SQLITE_DROP_TEMP_TRIGGER,
-    SQLITE_DROP_TEMP_VIEW,
-    SQLITE_DROP_TRIGGER,
-    SQLITE_DROP_VIEW,
-    SQLITE_DROP_VTABLE
-  ]
-) drops[action] = 1
+/** Whether an action drops something, by its number. */
+const isDrop = new Uint8Array(64)
+
+for (const action of [SQLITE_ALTER_TABLE, SQLITE_ATTACH, SQLITE_DETACH, SQLITE_FUNCTION, SQLITE_PRAGMA]) {
+  isNotable[action] = 1
+}
+// Tables, views, triggers and indexes, temporary ones or not.
+for (const [name, action] of Object.entries(constants)) {
+  if (name.startsWith("SQLITE_DROP_")) isDrop[action] = 1
+  if (name.startsWith("SQLITE_DROP_") || name.startsWith("SQLITE_CREATE_")) isNotable[action] = 1
+}
 
 const demandOf = (
   action: number,
@@ -145,7 +91,7 @@ const demandOf = (
     default:
       // For `create table temp.t`, SQLite reports an ordinary table. Only its schema says that it is temporary.
       if (schema !== "temp") return undefined
-      return drops[action] === 1 ? { kind: "temporary", gone: first! } : { kind: "temporary" }
+      return isDrop[action] === 1 ? { kind: "temporary", gone: first! } : { kind: "temporary" }
   }
 }
 
