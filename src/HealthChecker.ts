@@ -1,8 +1,8 @@
 /**
- * Watches over a pool: has its idle connections checked on a schedule, and says how it is.
+ * Checks the idle connections of a pool on a schedule, and reports the health of the pool.
  *
- * A pool evicts what turns out to be broken without anybody watching. A checker finds it before a caller does, knows
- * whether the database can be reached when nobody asks, and gives a load balancer or an operator an answer.
+ * A pool without a checker evicts a broken connection when a caller would get it. A checker finds it earlier, knows
+ * whether the database can be reached while nobody uses the pool, and gives a load balancer or an operator an answer.
  */
 import {
   Cause,
@@ -36,18 +36,21 @@ import * as PoolMetrics from "./PoolMetrics.ts"
 
 /** Options of a checker that can be read from the environment. All have defaults. */
 export interface HealthConfig {
-  /** The pause between the end of a check and the next. Default 10 seconds. */
+  /** The time between the end of a check and the next check. Default 10 seconds. */
   readonly interval?: Duration.Input | undefined
   /**
-   * How long one connection may take to answer; after that it has failed. A caller who needs a connection that is being
-   * asked waits no longer than this for it. Default 5 seconds.
+   * How long the validation of one connection may take; after that it has failed. A caller waits no longer than this
+   * for a connection that is validated. Default 5 seconds.
    */
   readonly timeout?: Duration.Input | undefined
-  /** Connections asked at the same time, at most. One idle connection is always left to callers. Default 1, floor 1. */
+  /**
+   * The maximum number of connections that are validated at the same time. One idle connection is always left for
+   * callers. Default 1, floor 1.
+   */
   readonly concurrency?: number | undefined
   /**
-   * Whether a check that finds no connection at all opens one (within `max`), to know whether the database can be
-   * reached. Without that, an empty pool counts as healthy until an attempt to connect has failed. Default `true`.
+   * Whether a check that finds no connection opens one (within `max`), to know whether the database can be reached.
+   * Without it, an empty pool counts as healthy until a connect attempt has failed. Default `true`.
    */
   readonly connect?: boolean | undefined
 }
@@ -55,67 +58,68 @@ export interface HealthConfig {
 /** Options of a checker. */
 export interface HealthOptions extends HealthConfig {
   /**
-   * When to check again after a check; it is given the report. The first check comes at once, and when the schedule
-   * ends, so do the checks. Instead of `interval`. Default: `Schedule.spaced(interval)`.
+   * When to check again after a check, instead of `interval`. Its input is the report. The first check begins at once.
+   * When the schedule ends, no more checks begin. Default: `Schedule.spaced(interval)`.
    */
   readonly schedule?: Schedule.Schedule<unknown, HealthReport> | undefined
 }
 
-/** What a checker needs of a pool: any `ConnectionPool` has it. */
+/** The part of a pool that a checker needs. Every `ConnectionPool` has it. */
 export type WatchedPool = Pick<ConnectionPool<unknown, unknown>, "name" | "check">
 
 /**
- * Several pools that do one job together, and get one checker: a `SqlitePool` is this, with its writer and its readers.
- * Each is checked as a pool alone is, all at the same time.
+ * Several pools with one checker, such as a `SqlitePool` with its writer and its readers. All are checked at the same
+ * time.
  */
 export interface Sides {
-  /** What they are called together. */
+  /** The name of all pools together. */
   readonly name: string
-  /** The pools, each under the name that reports give its side. There has to be one at least. */
+  /** The pools by the names of their sides in reports. There must be at least one. */
   readonly sides: Readonly<Record<string, WatchedPool>>
 }
 
-/** What a checker can watch: one pool, or several as one. */
+/** One pool, or several pools that are watched together. */
 export type Watched = WatchedPool | Sides
 
-/** What a checker knows of its pool. */
+/** The checker of a pool. */
 export interface HealthChecker {
-  /** What the pool is called, or the pools together. */
+  /** The name of the pool, or of the pools that are watched together. */
   readonly pool: string
-  /** The last report. Before the first check has ended it waits for that, which its deadlines bound. */
+  /** The last report. Before the first check has ended, it waits for that check, whose time is limited. */
   readonly report: Effect.Effect<HealthReport>
   /**
-   * Checks now, and gives the report. A check that is under way already is shared. It takes at most `timeout` for each
-   * idle connection, divided by `concurrency`, and `connectTimeout`; sides are checked at the same time. Interrupting it interrupts the wait only.
+   * Checks now, and returns the report. If a check is under way already, it waits for that one. A check takes at most
+   * `timeout` for each idle connection, divided by `concurrency`, and `connectTimeout`; sides are checked at the same
+   * time. Interrupting it interrupts the wait only.
    */
-  readonly check: Effect.Effect<HealthReport>
+  readonly check: () => Effect.Effect<HealthReport>
   /**
-   * The report of each check that came to another conclusion than the one before: another status, or other reasons. A
-   * reader gets the last one first, and the stream ends with the checker. One that is too slow misses some of them.
+   * The reports of checks whose status or reasons differ from those of the check before. A reader gets the last report
+   * first. The stream ends with the checker. A slow reader misses some reports.
    */
   readonly changes: Stream.Stream<HealthReport>
 }
 
 /**
  * The options from the configuration: with `HealthChecker.config("DB_HEALTH")`, `DB_HEALTH_INTERVAL=30s`,
- * `DB_HEALTH_TIMEOUT=2 seconds`, `DB_HEALTH_CONCURRENCY=2`, `DB_HEALTH_CONNECT=off`. All variables that cannot be are
- * listed in one `ConfigError`.
+ * `DB_HEALTH_TIMEOUT=2 seconds`, `DB_HEALTH_CONCURRENCY=2`, `DB_HEALTH_CONNECT=off`. One `ConfigError` lists all
+ * invalid variables.
  */
 export const config = (prefix?: string): Config.Config<HealthConfig> => fromEnvironment(healthConfigTable, prefix)
 
 /**
- * A checker for a pool, or for several as one, which checks until the current scope closes.
+ * Makes a checker for a pool, or for several pools together. It checks until the current scope closes.
  *
- * A `SqlitePool` is given as it is: `HealthChecker.make(db)` watches its writer and its readers, and one report says how
- * the database is, and which side is not well.
+ * Give it a `SqlitePool` as it is: `HealthChecker.make(db)` watches the writer and the readers. One report has the
+ * health of the database, and names the side of each problem.
  *
- * The first check begins at once; nothing waits for it. Each check asks every connection that is idle when it begins,
- * one after the other, whether it still works: `validate` of the factory, or `isAlive` where there is none. Connections
- * in use are left alone. What fails is evicted, and replaced if somebody waits or `min` asks for it. What the checks come
- * to is also an event of the pool (`HealthChanged`), a line in the log, and a metric (`PoolMetrics.health`).
+ * The first check begins at once, and `make` does not wait for it. A check asks every connection that is idle when it
+ * begins: `validate` of the factory, or `isAlive` if there is none. It does not touch connections in use. Connections
+ * that fail are evicted, and replaced if a caller waits or `min` requires it. A change of health is also an event of
+ * the pool (`HealthChanged`), a line in the log, and a metric (`PoolMetrics.health`).
  *
- * Fails with `PoolConfigError` if the options are invalid. Unlike an idle pool, a checker keeps the process alive until
- * its scope closes, as everything does that waits for the clock.
+ * Fails with `PoolConfigError` if the options are invalid. A checker keeps the process alive until its scope closes,
+ * unlike an idle pool.
  *
  * ```ts
  * import { Effect, Schedule, Stream } from "effect"
@@ -125,7 +129,7 @@ export const config = (prefix?: string): Config.Config<HealthConfig> => fromEnvi
  *   const pool = yield* ConnectionPool.make({ factory: InMemoryConnection.factory(), max: 4 })
  *   const health = yield* HealthChecker.make(pool, { schedule: Schedule.jittered(Schedule.spaced("10 seconds")) })
  *   yield* Effect.forkScoped(Stream.runForEach(health.changes, (report) => Effect.log(report.status, report.reasons)))
- *   return yield* health.check
+ *   return yield* health.check()()
  * }))
  * ```
  */
@@ -156,7 +160,7 @@ export const make = Effect.fnUntraced(function*(
     const begun = Effect.map(Effect.forkIn(once, scope, { startImmediately: true }), (fiber) => {
       fiber.addObserver((exit) => {
         underWay = undefined
-        // The checker was stopped in the middle of it: whoever waits finds out for himself.
+        // If the checker was stopped during the check, each waiting fiber runs the check itself.
         Deferred.doneUnsafe(deferred, Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause) ? once : exit)
       })
     })
@@ -190,14 +194,14 @@ export const make = Effect.fnUntraced(function*(
   return {
     pool: name,
     report: Effect.suspend(() => last === undefined ? check : Effect.succeed(last)),
-    check,
+    check: () => check,
     changes: Stream.fromPubSubTake(changes)
   }
 })
 
 const statuses: ReadonlyArray<HealthStatus> = ["healthy", "degraded", "unhealthy"]
 
-/** One round of checks, and the last status of each name that metrics show. */
+/** A check of one or several pools, and the last status for each name in the metrics. */
 interface Watch {
   readonly check: Effect.Effect<HealthReport>
   readonly statuses: ReadonlyMap<string, () => HealthStatus | undefined>
@@ -234,7 +238,7 @@ const watchSides = ({ name, sides }: Sides, settings: Settings): Watch => {
     (reports) => last = combine(name, Object.fromEntries(reports))
   )
   const statuses = new Map([[name, () => last?.status]])
-  // In memory, the only side has the name of the whole.
+  // For a database in memory, the only side has the name of the database.
   for (const [, watch] of watches) for (const [pool, status] of watch.statuses) statuses.set(pool, status)
   return { check, statuses }
 }
@@ -246,7 +250,7 @@ const resolve = (pool: Watched, options: HealthOptions) => {
   return unless(nameOf(pool), problems, checked)
 }
 
-/** Why this cannot be watched, if it cannot. */
+/** The problem of a value that cannot be watched; `undefined` if it can. */
 const problemOf = (pool: unknown): ConfigProblem | undefined => {
   const noPool = Options.problem("pool", pool, "a ConnectionPool, or a record of several")
   if (!Predicate.isObject(pool)) return noPool
@@ -260,20 +264,23 @@ const problemOf = (pool: unknown): ConfigProblem | undefined => {
     : Options.problem("name", (pool as { readonly name?: unknown }).name, "text that is not empty")
 }
 
-/** The name of what is to be watched, if it has one. */
+/** The name of the value to watch, for errors; `pool` if it has none. */
 const nameOf = (pool: unknown): string => {
   const name = Predicate.hasProperty(pool, "name") ? pool.name : undefined
   return Predicate.isString(name) ? name : "pool"
 }
 
-/** A service that is a checker: the class that `Service` makes. */
+/** The class that `Service` makes: a service that is a checker. */
 export interface ServiceClass<Self, Id extends string> extends Context.ServiceClass<Self, Id, HealthChecker> {
-  /** The checker of a pool, or of a `SqlitePool`, as a layer: it checks for as long as the layer lives. */
+  /** The checker of a pool, or of a `SqlitePool`, as a layer. It checks while the layer lives. */
   readonly layer: <PoolId>(
     pool: Context.Key<PoolId, Watched>,
     options?: HealthOptions | undefined
   ) => Layer.Layer<Self, PoolConfigError, PoolId>
-  /** `layer`, with options from the configuration: `SessionsHealth.layerConfig(Sessions, HealthChecker.config("HEALTH"))`. */
+  /**
+   * The same layer, with options from the configuration:
+   * `SessionsHealth.layerConfig(Sessions, HealthChecker.config("HEALTH"))`.
+   */
   readonly layerConfig: <PoolId>(
     pool: Context.Key<PoolId, Watched>,
     config: Config.Wrap<HealthConfig>
@@ -281,7 +288,7 @@ export interface ServiceClass<Self, Id extends string> extends Context.ServiceCl
 }
 
 /**
- * A checker as a service, one class for each pool that is watched, with a `layer` beside that of the pool.
+ * Makes a class for a checker as a service. Each pool that is watched has its own class.
  *
  * ```ts
  * import { Effect, Layer } from "effect"

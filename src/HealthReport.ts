@@ -1,7 +1,7 @@
-/** What is known about the health of a pool, as a value that can be shown, compared and turned into JSON. */
+/** The health of a pool, as a value that can be compared and turned into JSON. */
 import { Schema } from "effect"
 
-/** A connection that failed its check: `isAlive` said no, or `validate` said no, failed, or did not answer in time. */
+/** A connection that failed: `isAlive` or `validate` answered no, or `validate` failed or did not answer in time. */
 export const FailedCheck = Schema.Struct({
   /** The pool's number for the connection. */
   connection: Schema.Number,
@@ -9,67 +9,67 @@ export const FailedCheck = Schema.Struct({
 })
 export interface FailedCheck extends Schema.Schema.Type<typeof FailedCheck> {}
 
-/** What one round of checks has found: see `check` of `ConnectionPool`. */
+/** The result of one check: see `check` of `ConnectionPool`. */
 export interface CheckReport {
-  /** Idle connections that still work. */
+  /** The number of idle connections that work. */
   readonly passed: number
-  /** Idle connections that do not, and were evicted. */
+  /** The idle connections that do not work. They were evicted. */
   readonly failed: ReadonlyArray<FailedCheck>
-  /** Connections that were idle as the round began, and lent or gone before their turn came. */
+  /** The number of connections that were idle when the check began, but were lent or left before their turn came. */
   readonly busy: number
-  /** Whether the attempt to open a connection succeeded that the round has waited for, if it has waited for one. */
+  /** If the check has waited for a connect attempt: whether that succeeded. */
   readonly connected: boolean | undefined
 }
 
 /**
- * - `healthy`: nothing is known to be wrong
- * - `degraded`: callers are served, but not all is well; the reasons say what
- * - `unhealthy`: no connection is known that works, or the pool is closed
+ * - `healthy`: no problem is known
+ * - `degraded`: callers are served, but there is a problem; the reasons name it
+ * - `unhealthy`: no connection is known to work, or the pool is closed
  */
 export const HealthStatus = Schema.Literals(["healthy", "degraded", "unhealthy"])
 export type HealthStatus = typeof HealthStatus.Type
 
-/** Which of several pools that are watched together it concerns: see `sides` of a report. */
+/** The side that has the problem, if several pools are watched together: see `sides` of a report. */
 const side = Schema.optional(Schema.String)
 
 /** Why a pool is not healthy. */
 export const HealthReason = Schema.Union([
-  /** The pool is shutting down, or has. */
+  /** The pool is shutting down or closed. */
   Schema.TaggedStruct("Closed", { side }),
   /** The pool is paused: callers wait. */
   Schema.TaggedStruct("Paused", { side }),
-  /** Of `checked` idle connections these failed; they were evicted. */
+  /** The idle connections in `failed` did not work, out of `checked`. They were evicted. */
   Schema.TaggedStruct("ConnectionsFailed", { side, checked: Schema.Number, failed: Schema.Array(FailedCheck) }),
-  /** Connections cannot be opened: so many attempts have failed in a row, the last with this error. */
+  /** No connection can be opened: `attempts` connect attempts have failed in a row, the last with `error`. */
   Schema.TaggedStruct("CannotConnect", { side, attempts: Schema.Number, error: Schema.String }),
   /**
-   * So many callers ran into their deadline, and so many were refused at once. It is over when for as long as
-   * `acquireTimeout`, or for 30 seconds, nobody was.
+   * Callers were turned away: `timeouts` of them timed out, and `refused` were refused at once. This reason ends after
+   * no caller was turned away for one `acquireTimeout`, or for 30 seconds if that is shorter.
    */
   Schema.TaggedStruct("CallersTurnedAway", { side, timeouts: Schema.Number, refused: Schema.Number }),
-  /** So many callers are in line, and the first has waited for more than half of `acquireTimeout` already. */
+  /** `waiting` callers are in line, and the first has waited for more than half of `acquireTimeout`. */
   Schema.TaggedStruct("CallersWaiting", { side, waiting: Schema.Number, longestMillis: Schema.Number })
 ])
 export type HealthReason = typeof HealthReason.Type
 
 const fields = {
-  /** What the pool is called, or the pools together. */
+  /** The name of the pool, or of the pools that are watched together. */
   pool: Schema.String,
   status: HealthStatus,
-  /** Why it is not healthy, worst first. */
+  /** Why the pool is not healthy, the worst reason first. */
   reasons: Schema.Array(HealthReason),
   /** When the check ended. */
   checkedAt: Schema.DateTimeUtcFromString,
   /**
-   * When a check last found a connection that works, or opened one. Of several sides, the one where that is longest ago
-   * counts; it is absent until all of them have worked.
+   * When a check last found a connection that works, or opened one. For several sides it is the oldest of these times,
+   * and is absent until all sides have worked once.
    */
   lastSuccessAt: Schema.optional(Schema.DateTimeUtcFromString),
-  /** What the checker last found wrong with the database, and when; it stays when all is well again. */
+  /** The last problem with the database that a check has found, and when. It stays after the pool is healthy again. */
   lastError: Schema.optional(Schema.Struct({ at: Schema.DateTimeUtcFromString, error: Schema.String })),
   /**
-   * What the check has found: idle connections that work, and that do not; those it has opened to find out, which is one
-   * at most; and connections in use, which it left alone.
+   * The numbers of the check: idle connections that work (`passed`) and that do not (`failed`), connections that the
+   * check has opened (`opened`, at most 1), and connections in use, which were not checked (`inUse`).
    */
   connections: Schema.Struct({
     passed: Schema.Number,
@@ -79,15 +79,15 @@ const fields = {
   })
 }
 
-/** The health of one of several pools that are watched together, as of one check. */
+/** The health of one side of several pools that are watched together, after one check. */
 export const SideHealth = Schema.Struct(fields)
 export interface SideHealth extends Schema.Schema.Type<typeof SideHealth> {}
 
 /**
- * The health of a pool, as of one check. Encoded, it is JSON with times in ISO 8601.
+ * The health of a pool after one check. Its encoded form is JSON, with times in ISO 8601.
  *
- * Pools that are watched together, such as the two sides of a `SqlitePool`, have one report: its status is that of the
- * worst side, its reasons name their side, its numbers are sums, and `sides` has a report of each.
+ * Pools that are watched together, such as the two sides of a `SqlitePool`, have one report. It has the status of the
+ * worst side, its reasons name their sides, its numbers are sums, and `sides` has the report of each side.
  *
  * ```ts
  * import { Schema } from "effect"
@@ -98,12 +98,12 @@ export interface SideHealth extends Schema.Schema.Type<typeof SideHealth> {}
  */
 export const HealthReport = Schema.Struct({
   ...fields,
-  /** The report of each side, where several pools are watched together. */
+  /** The report of each side, if several pools are watched together. */
   sides: Schema.optional(Schema.Record(Schema.String, SideHealth))
 })
 export interface HealthReport extends Schema.Schema.Type<typeof HealthReport> {}
 
-/** A reason in words. */
+/** The text of a reason, for people. */
 export const reasonText = (reason: HealthReason): string =>
   reason.side === undefined ? textOf(reason) : `${reason.side}: ${textOf(reason)}`
 

@@ -21,7 +21,7 @@ describe("a health checker", () => {
       const copy: Pool = { ...pool, acquire: (options) => pool.acquire(options) }
       const health = yield* HealthChecker.make(copy)
       yield* pool.pause
-      assert.deepStrictEqual(summary(yield* health.check), ["degraded", "Paused"])
+      assert.deepStrictEqual(summary(yield* health.check()), ["degraded", "Paused"])
       const { check, name } = pool
       const error = yield* PoolAssert.failsWith(HealthChecker.make({ name, check }), "PoolConfigError")
       assert.match(error.message, /pool is .*, but must be a ConnectionPool, or a record of several/)
@@ -125,9 +125,9 @@ describe("a health checker", () => {
       assert.deepStrictEqual(yield* shape(pool), { idle: 1 })
       yield* faulty.kill(1)
       yield* faulty.connect.fail(1)
-      assert.deepStrictEqual(summary(yield* health.check), ["unhealthy", "CannotConnect", "ConnectionsFailed"])
+      assert.deepStrictEqual(summary(yield* health.check()), ["unhealthy", "CannotConnect", "ConnectionsFailed"])
       // During the pause after it, that attempt says enough.
-      yield* health.check
+      yield* health.check()
       assert.strictEqual((yield* faulty.counters).attempts, 2)
       yield* TestClock.adjust("10 seconds")
       assert.deepStrictEqual(summary(yield* health.report), ["healthy"])
@@ -151,7 +151,7 @@ describe("a health checker", () => {
       yield* health.report
       yield* borrow(pool)
       const second = yield* borrow(pool)
-      const report = yield* health.check
+      const report = yield* health.check()
       assert.deepStrictEqual([summary(report), report.connections], [
         ["healthy"],
         { passed: 0, failed: 0, opened: 0, inUse: 2 }
@@ -162,22 +162,22 @@ describe("a health checker", () => {
       yield* PoolAssert.failsWith(pool.use(() => Effect.void), "QueueFullError")
       yield* TestClock.adjust("5 seconds")
       const turnedAway = { _tag: "CallersTurnedAway", timeouts: 1, refused: 1 } as const
-      assert.deepStrictEqual((yield* health.check).reasons, [turnedAway])
+      assert.deepStrictEqual((yield* health.check()).reasons, [turnedAway])
       // It is not over as soon as nobody is turned away for a moment: callers who came together time out together.
       yield* TestClock.adjust("20 seconds")
       yield* PoolAssert.failsWith(pool.use(() => Effect.void, { timeout: 0 }), "AcquireTimeoutError")
-      assert.deepStrictEqual((yield* health.check).reasons, [{ ...turnedAway, timeouts: 2 }])
+      assert.deepStrictEqual((yield* health.check()).reasons, [{ ...turnedAway, timeouts: 2 }])
       yield* TestClock.adjust("29 seconds")
-      assert.deepStrictEqual((yield* health.check).reasons, [{ ...turnedAway, timeouts: 2 }])
+      assert.deepStrictEqual((yield* health.check()).reasons, [{ ...turnedAway, timeouts: 2 }])
       yield* TestClock.adjust("1 second")
-      assert.deepStrictEqual(summary(yield* health.check), ["healthy"])
+      assert.deepStrictEqual(summary(yield* health.check()), ["healthy"])
       // Somebody holds one that works; that no other can be opened is bad, but not the end.
       yield* second.giveBack
       yield* faulty.kill(2)
       yield* faulty.connect.fail(1, { transient: true })
-      assert.deepStrictEqual(summary(yield* health.check), ["unhealthy", "CannotConnect", "ConnectionsFailed"])
+      assert.deepStrictEqual(summary(yield* health.check()), ["unhealthy", "CannotConnect", "ConnectionsFailed"])
       yield* faulty.connect.fail(1, { transient: true })
-      assert.deepStrictEqual(summary(yield* health.check), ["degraded", "CannotConnect"])
+      assert.deepStrictEqual(summary(yield* health.check()), ["degraded", "CannotConnect"])
     }))
 
   it.effect("says that callers wait, once the first has waited for half of its time", () =>
@@ -188,14 +188,14 @@ describe("a health checker", () => {
       const holder = yield* borrow(pool)
       const waiting = yield* borrow(pool)
       yield* TestClock.adjust("5 seconds")
-      assert.deepStrictEqual(summary(yield* health.check), ["healthy"])
+      assert.deepStrictEqual(summary(yield* health.check()), ["healthy"])
       yield* TestClock.adjust("2 seconds")
-      const report = yield* health.check
+      const report = yield* health.check()
       assert.strictEqual(report.status, "degraded")
       assert.deepStrictEqual(report.reasons, [{ _tag: "CallersWaiting", waiting: 1, longestMillis: 7000 }])
       yield* holder.giveBack
       yield* waiting.giveBack
-      assert.deepStrictEqual(summary(yield* health.check), ["healthy"])
+      assert.deepStrictEqual(summary(yield* health.check()), ["healthy"])
     }))
 
   it.effect("asks one connection at a time, and never the last one while another is asked", () =>
@@ -277,7 +277,7 @@ describe("a health checker", () => {
       const { faulty, pool } = yield* make({ min: 2, max: 2 })
       yield* faulty.validate.hold
       const health = yield* HealthChecker.make(pool)
-      const waiting = yield* Effect.forEach(Array.from({ length: 100 }), () => Effect.forkChild(health.check))
+      const waiting = yield* Effect.forEach(Array.from({ length: 100 }), () => Effect.forkChild(health.check()))
       yield* settle
       yield* Fiber.interrupt(waiting[0]!)
       yield* faulty.validate.open
@@ -293,7 +293,7 @@ describe("a health checker", () => {
       const health = yield* HealthChecker.make(pool)
       yield* health.report
       yield* faulty.kill(2)
-      assert.deepStrictEqual((yield* health.check).reasons, [{
+      assert.deepStrictEqual((yield* health.check()).reasons, [{
         _tag: "ConnectionsFailed",
         checked: 2,
         failed: [{ connection: 2, reason: "dead" }]
@@ -301,7 +301,7 @@ describe("a health checker", () => {
       assert.deepStrictEqual(yield* shape(pool), { idle: 2 })
       const silent = yield* make({ min: 1, driver: { withoutValidate: true, withoutIsAlive: true } })
       yield* silent.faulty.kill(1)
-      assert.deepStrictEqual(summary(yield* (yield* HealthChecker.make(silent.pool)).check), ["healthy"])
+      assert.deepStrictEqual(summary(yield* (yield* HealthChecker.make(silent.pool)).check()), ["healthy"])
     }))
 
   it.effect("goes on during a pause, and says that it is one", () =>
@@ -311,14 +311,14 @@ describe("a health checker", () => {
       yield* health.report
       yield* pool.pause
       yield* faulty.kill(1)
-      assert.deepStrictEqual(summary(yield* health.check), ["degraded", "ConnectionsFailed", "Paused"])
+      assert.deepStrictEqual(summary(yield* health.check()), ["degraded", "ConnectionsFailed", "Paused"])
       assert.deepStrictEqual(yield* shape(pool), { idle: 1 })
       yield* faulty.kill(2)
       // Nothing is opened during a pause, not to find out either.
-      assert.deepStrictEqual(summary(yield* health.check), ["unhealthy", "ConnectionsFailed", "Paused"])
+      assert.deepStrictEqual(summary(yield* health.check()), ["unhealthy", "ConnectionsFailed", "Paused"])
       yield* pool.resume
       yield* settle
-      assert.deepStrictEqual(summary(yield* health.check), ["healthy"])
+      assert.deepStrictEqual(summary(yield* health.check()), ["healthy"])
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
@@ -335,7 +335,7 @@ describe("a health checker", () => {
       yield* settle
       assert.deepStrictEqual((yield* health.report).connections, { passed: 2, failed: 0, opened: 0, inUse: 0 })
       yield* pool.resize({ max: 8 })
-      assert.deepStrictEqual(summary(yield* health.check), ["healthy"])
+      assert.deepStrictEqual(summary(yield* health.check()), ["healthy"])
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
@@ -344,11 +344,11 @@ describe("a health checker", () => {
       const { faulty, pool } = yield* make({ min: 3, max: 3 })
       yield* faulty.validate.hang(9)
       const health = yield* HealthChecker.make(pool, { timeout: "1 hour" })
-      const waiting = yield* Effect.forkChild(health.check)
+      const waiting = yield* Effect.forkChild(health.check())
       yield* settle
       yield* pool.shutdown()
       assert.deepStrictEqual(summary(yield* Fiber.join(waiting)), ["unhealthy", "Closed"])
-      assert.deepStrictEqual(summary(yield* health.check), ["unhealthy", "Closed"])
+      assert.deepStrictEqual(summary(yield* health.check()), ["unhealthy", "Closed"])
       yield* PoolAssert.allClosed(faulty, pool)
     }))
 
@@ -360,7 +360,7 @@ describe("a health checker", () => {
       yield* health.report
       const changes = yield* Effect.forkChild(Stream.runCollect(health.changes))
       yield* faulty.validate.hold
-      const waiting = yield* Effect.forkChild(health.check)
+      const waiting = yield* Effect.forkChild(health.check())
       yield* settle
       yield* Scope.close(scope, Exit.void)
       yield* faulty.validate.open
@@ -375,7 +375,7 @@ describe("a health checker", () => {
       yield* TestClock.adjust("1 hour")
       assert.strictEqual((yield* faulty.counters).validations, validations)
       assert.deepStrictEqual((yield* Stream.runCollect(health.changes)).map(summary), [["healthy"]])
-      assert.deepStrictEqual(summary(yield* health.check), ["healthy"])
+      assert.deepStrictEqual(summary(yield* health.check()), ["healthy"])
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
@@ -388,7 +388,7 @@ describe("a health checker", () => {
       assert.strictEqual((yield* faulty.counters).validations, 1)
       yield* TestClock.adjust("1 hour")
       assert.strictEqual((yield* faulty.counters).validations, 3)
-      yield* health.check
+      yield* health.check()
       assert.strictEqual((yield* faulty.counters).validations, 4)
     }))
 
@@ -403,7 +403,7 @@ describe("a health checker", () => {
       const health = yield* HealthChecker.make(pool, { schedule }).pipe(Effect.provide(Logger.layer([logger])))
       yield* settle
       assert.deepStrictEqual(lines, [`Error the health checks of pool "orders" have stopped`])
-      assert.deepStrictEqual(summary(yield* health.check), ["healthy"])
+      assert.deepStrictEqual(summary(yield* health.check()), ["healthy"])
     }))
 
   it.effect("tells the readers of events, and an exporter", () =>
@@ -420,7 +420,7 @@ describe("a health checker", () => {
       yield* health.report
       yield* faulty.kill(1)
       yield* faulty.connect.fail()
-      yield* health.check
+      yield* health.check()
       yield* settle
       assert.deepStrictEqual(events, [[1, 0, 0], [undefined, "healthy"], [0, 1, 0], ["healthy", "unhealthy"]])
       const shown = yield* Effect.forEach(["healthy", "degraded", "unhealthy"] as const, (status) =>
@@ -458,7 +458,7 @@ describe("a health checker", () => {
       yield* health.report
       yield* TestClock.adjust("3 seconds")
       yield* faulty.sever(1)
-      const report = yield* health.check
+      const report = yield* health.check()
       const encoded = Schema.encodeSync(HealthReport.HealthReport)(report)
       assert.deepStrictEqual(JSON.parse(JSON.stringify(encoded)), {
         pool: "orders",

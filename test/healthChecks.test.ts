@@ -181,11 +181,11 @@ describe("a checker that is interrupted", () => {
             Effect.gen(function*() {
               const health = yield* HealthChecker.make(pool, { concurrency: 2 })
               yield* Effect.all([
-                health.check,
+                health.check(),
                 Effect.ignore(pool.use((connection) => connection.run)),
                 Effect.asVoid(pool.check()),
                 Effect.ignore(pool.use((connection) => Effect.andThen(Effect.yieldNow, connection.run))),
-                health.check
+                health.check()
               ], { concurrency: "unbounded" })
             }),
           check: ({ faulty, pool }) =>
@@ -215,9 +215,9 @@ describe("the numbers of a check, at another time than the first", () => {
       yield* PoolAssert.failsWith(pool.use(() => Effect.void), "QueueFullError")
       yield* PoolAssert.failsWith(pool.use(() => Effect.void), "QueueFullError")
       const health = yield* HealthChecker.make(pool)
-      yield* health.check
+      yield* health.check()
       yield* PoolAssert.failsWith(pool.use(() => Effect.void), "QueueFullError")
-      const { reasons } = yield* health.check
+      const { reasons } = yield* health.check()
       assert.deepStrictEqual(
         reasons.filter(({ _tag }) => _tag === "CallersTurnedAway"),
         [{ _tag: "CallersTurnedAway", timeouts: 0, refused: 1 }]
@@ -232,9 +232,9 @@ describe("the numbers of a check, at another time than the first", () => {
       yield* borrow(pool)
       yield* TestClock.adjust("1 second")
       const health = yield* HealthChecker.make(pool)
-      assert.deepStrictEqual((yield* health.check).reasons, [])
+      assert.deepStrictEqual((yield* health.check()).reasons, [])
       yield* TestClock.adjust("5 seconds")
-      assert.deepStrictEqual((yield* health.check).reasons, [
+      assert.deepStrictEqual((yield* health.check()).reasons, [
         { _tag: "CallersWaiting", waiting: 1, longestMillis: 6000 }
       ])
     }))
@@ -246,6 +246,6 @@ describe("the numbers of a check, at another time than the first", () => {
       yield* faulty.kill(1)
       yield* faulty.kill(3)
       const health = yield* HealthChecker.make(pool)
-      assert.match(String((yield* health.check).lastError?.error), /connection 3 /)
+      assert.match(String((yield* health.check()).lastError?.error), /connection 3 /)
     }))
 })

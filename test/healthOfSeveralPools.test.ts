@@ -94,8 +94,8 @@ describe("a health checker of several pools", () => {
         Stream.runForEach(health.changes, (report) => Effect.sync(() => seen.push(summary(report))))
       )
       yield* settle
-      yield* Effect.andThen(writer.pool.pause, health.check)
-      yield* Effect.andThen(Effect.andThen(writer.pool.resume, readers.pool.pause), health.check)
+      yield* Effect.andThen(writer.pool.pause, health.check())
+      yield* Effect.andThen(Effect.andThen(writer.pool.resume, readers.pool.pause), health.check())
       yield* readers.pool.resume
       yield* settle
       assert.deepStrictEqual(seen, [["healthy"], ["degraded", "writer: Paused"], ["degraded", "readers: Paused"]])
@@ -108,7 +108,7 @@ describe("a health checker of several pools", () => {
       yield* health.report
       yield* writer.faulty.validate.hang()
       const before = (yield* readers.faulty.counters).validations
-      const check = yield* Effect.forkChild(health.check)
+      const check = yield* Effect.forkChild(health.check())
       yield* settle
       assert.strictEqual((yield* readers.faulty.counters).validations, before + 2)
       yield* TestClock.adjust("2 seconds")
@@ -127,7 +127,7 @@ describe("a health checker of several pools", () => {
       assert.deepStrictEqual(summary(yield* health.report), ["degraded", "writer: CallersWaiting"])
       yield* TestClock.adjust("1 second")
       assert.strictEqual((yield* Fiber.join(late))._tag, "AcquireTimeoutError")
-      assert.deepStrictEqual(summary(yield* health.check), ["degraded", "writer: CallersTurnedAway"])
+      assert.deepStrictEqual(summary(yield* health.check()), ["degraded", "writer: CallersTurnedAway"])
       yield* holder.giveBack
       yield* TestClock.adjust("5 seconds")
       assert.deepStrictEqual(summary(yield* health.report), ["healthy"])
@@ -147,7 +147,7 @@ describe("a health checker of several pools", () => {
         yield* health.report
         assert.strictEqual(yield* shown, "0 0 0")
         yield* writer.pool.pause
-        yield* health.check
+        yield* health.check()
         assert.strictEqual(yield* shown, "1 1 0")
       }))
       assert.notInclude(JSON.stringify(yield* Metric.snapshot), "shop\",\"status")

@@ -46,9 +46,9 @@ describe("the health of a SQLite database", () => {
       )
       const writers = [yield* insert, yield* insert]
       yield* TestClock.adjust("1500 millis")
-      assert.deepStrictEqual(summary(yield* health.check), ["degraded", "writer: CallersWaiting"])
+      assert.deepStrictEqual(summary(yield* health.check()), ["degraded", "writer: CallersWaiting"])
       yield* TestClock.adjust("500 millis")
-      assert.deepStrictEqual(summary(yield* health.check), ["degraded", "writer: CallersTurnedAway"])
+      assert.deepStrictEqual(summary(yield* health.check()), ["degraded", "writer: CallersTurnedAway"])
       assert.strictEqual((yield* health.report).sides?.["readers"]?.status, "healthy")
       other.exec("rollback")
       yield* TestClock.adjust("1 second")
@@ -63,13 +63,13 @@ describe("the health of a SQLite database", () => {
       yield* pool.read((reader) => reader.values("select 1 from t"))
       renameSync(filename, `${filename}.moved`)
       yield* TestClock.adjust("30 seconds")
-      const gone = yield* health.check
+      const gone = yield* health.check()
       assert.strictEqual(gone.status, "unhealthy")
       assert.deepStrictEqual(Object.values(gone.sides ?? {}).map(({ status }) => status), ["unhealthy", "unhealthy"])
       renameSync(`${filename}.moved`, filename)
       yield* TestClock.adjust("30 seconds")
       yield* settle
-      assert.deepStrictEqual(summary(yield* health.check), ["healthy"])
+      assert.deepStrictEqual(summary(yield* health.check()), ["healthy"])
     }))
 
   it.effect("is that of the only side in memory", () =>
