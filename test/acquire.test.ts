@@ -161,11 +161,15 @@ describe("the kinds of a lease", () => {
 
   it.effect("acquire in a scope that is closed already returns the connection at once", () =>
     Effect.gen(function*() {
-      const { faulty, pool } = yield* make({ max: 1 })
-      const scope = yield* Effect.scoped(Effect.scope)
-      const connection = yield* Effect.provideService(pool.acquire(), Scope.Scope, scope)
-      yield* PoolAssert.failsWith(connection.run, "LeaseExpiredError")
-      yield* PoolAssert.nothingLeaked(faulty, pool)
+      // With and without an idle connection.
+      for (const min of [0, 1]) {
+        const { faulty, pool } = yield* make({ min, max: 1 })
+        const scope = yield* Effect.scoped(Effect.scope)
+        const connection = yield* Effect.provideService(pool.acquire(), Scope.Scope, scope)
+        yield* PoolAssert.failsWith(connection.run, "LeaseExpiredError")
+        assert.strictEqual((yield* pool.stats).checkouts, 1)
+        yield* PoolAssert.nothingLeaked(faulty, pool)
+      }
     }))
 
   it.effect("acquire in a scope that ends at any point of it keeps nothing", () =>

@@ -388,30 +388,35 @@ describe("the care for the log", () => {
 
   it.effect("goes on after the writer could not be had in time", () =>
     Effect.gen(function*() {
-      const { pool, wal } = yield* make({ walLimit: megabyte, acquireTimeout: "1 second", leakThreshold: "Infinity" })
-      const go = yield* Deferred.make<void>()
-      const gate = yield* Deferred.make<void>()
-      const filling = yield* Effect.forkChild(
-        pool.write((connection) =>
-          Effect.andThen(Deferred.await(go), Effect.forEach(Array.from({ length: 400 }), () => insert(connection)))
+      const { layer, lines } = yield* logged
+      yield* Effect.gen(function*() {
+        const { pool, wal } = yield* make({ walLimit: megabyte, acquireTimeout: "1 second", leakThreshold: "Infinity" })
+        const go = yield* Deferred.make<void>()
+        const gate = yield* Deferred.make<void>()
+        const filling = yield* Effect.forkChild(
+          pool.write((connection) =>
+            Effect.andThen(Deferred.await(go), Effect.forEach(Array.from({ length: 400 }), () => insert(connection)))
+          )
         )
-      )
-      yield* settle
-      const holding = yield* Effect.forkChild(pool.write(() => Deferred.await(gate)))
-      yield* settle
-      yield* longAgo
-      yield* Deferred.succeed(go, undefined)
-      yield* Fiber.join(filling)
-      yield* settle
-      assert.strictEqual((yield* pool.stats).writer.waiting, 1)
-      yield* TestClock.adjust("1 second")
-      yield* settle
-      assert.strictEqual((yield* pool.stats).writer.timeouts, 1)
-      assert.isAbove(wal(), megabyte)
-      yield* Deferred.succeed(gate, undefined)
-      yield* Fiber.join(holding)
-      yield* later
-      assert.strictEqual(wal(), 0)
+        yield* settle
+        const holding = yield* Effect.forkChild(pool.write(() => Deferred.await(gate)))
+        yield* settle
+        yield* longAgo
+        yield* Deferred.succeed(go, undefined)
+        yield* Fiber.join(filling)
+        yield* settle
+        assert.strictEqual((yield* pool.stats).writer.waiting, 1)
+        yield* TestClock.adjust("1 second")
+        yield* settle
+        assert.strictEqual((yield* pool.stats).writer.timeouts, 1)
+        assert.isAbove(wal(), megabyte)
+        yield* Deferred.succeed(gate, undefined)
+        yield* Fiber.join(holding)
+        yield* later
+        assert.strictEqual(wal(), 0)
+      }).pipe(Effect.provide(layer))
+      assert.deepStrictEqual(lines.length, 1)
+      assert.match(lines[0]!, /longer than walLimit, \d+ bytes: pool "sqlite\/writer": no connection within 1000 ms/)
     }))
 
   it.effect("goes on after the pool was paused", () =>

@@ -43,7 +43,7 @@ export const evict = <C>(state: State<C>, entry: Entry<C>, reason: EvictReason):
 
 /** Notes that a connection has to leave when its lease or its operation ends. The first reason counts. */
 export const mark = <C>(state: State<C>, entry: Entry<C>, reason: EvictReason): void => {
-  if (entry.evictReason !== undefined || entry.list === state.closing) return
+  if (entry.evictReason !== undefined) return
   entry.evictReason = reason
   state.marked++
 }

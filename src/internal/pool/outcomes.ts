@@ -30,8 +30,6 @@ export const connected = <C>(state: State<C>, entry: Entry<C>, connection: C, no
   entry.checkedAt = now
   entry.expiresAt = now + Math.ceil(settings.maxLifetimeMillis * (1 - settings.lifetimeJitter * state.random()))
   upkeepBy(state, entry.expiresAt)
-  // There may be more idle connections than `min` now, so the oldest may be idle for too long.
-  if (state.idle.head !== undefined) upkeepBy(state, state.idle.head.idleSince + settings.idleTimeoutMillis)
   report(state, PoolEvent.Connected({ connection: entry.id, tookMillis: now - entry.startedAt }))
   if (entry.hasDied) mark(state, entry, "dead")
   free(state, entry, now)

@@ -90,5 +90,5 @@ export const cancelRound = <C>(state: State<C>, round: Round<C>, now: number): v
   round.isCancelled = true
   round.left = []
   if (index > 0) state.rounds.splice(index, 1)
-  else if (index === 0) goOn(state, now)
+  else goOn(state, now)
 }

@@ -58,7 +58,7 @@ export const descend = <C>(
     ladder.interrupted = interrupted.length
     ladder.revoked = ladder.leases - ladder.returned - ladder.interrupted
     Deadlines.add(state.deadlines, ladder, now, settings.closeTimeoutMillis)
-  } else if (ladder.step === "interrupting" && isDue) {
+  } else if (isDue) {
     for (const entry of LinkedList.members(inUse)) Operator.revoke(state, entry, now)
   }
   if (ladder.step === "interrupting" && inUse.length === 0) {

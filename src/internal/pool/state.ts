@@ -224,7 +224,7 @@ export class State<C> {
   readonly rounds: Array<Round<C>> = []
   /** Rounds that are over, and whose `resume` was not called yet. */
   readonly finished: Array<Round<C>> = []
-  /** A round that never ends: it keeps idle connections alive. */
+  /** A round that never begins or ends: it keeps idle connections alive. Only its numbers and its timeout are used. */
   readonly keepalive = new Round<C>({ concurrency: 1, timeoutMillis: undefined, mayConnect: false }, () => {})
 
   /** The deadlines of waiters, of operations on connections, and of the steps of a shutdown. */

@@ -7,8 +7,6 @@ import * as AsyncContext from "./asyncContext.ts"
 export interface Alarm {
   /** The time in milliseconds, on a clock that never goes back. */
   readonly now: () => number
-  /** The time at which it rings; `Infinity` if it is not set. */
-  readonly setFor: () => number
   /** Lets the alarm ring at `at`, or earlier. `isAwaited` says whether the process has to stay alive until then. */
   readonly set: (at: number, isAwaited: boolean) => void
   readonly stop: () => void
@@ -50,7 +48,6 @@ export const make = (context: Context.Context<never>, ring: (now: number) => voi
   }
   return {
     now,
-    setFor: () => setFor,
     set: (at, isAwaited) => {
       if (at < setFor) {
         stop()

@@ -101,7 +101,7 @@ export class SharedFile {
 
   /** Whether a reader pins a state of the database, so that the log is needed. */
   get isPinned(): boolean {
-    for (const [handle, kind] of this.#handles) if (kind === "reads" && handle.isPinning) return true
+    for (const handle of this.#handles.keys()) if (handle.isPinning) return true
     return false
   }
 

@@ -28,9 +28,7 @@ export class Pins {
     setPin(leased, pin)
     LinkedList.push(this.#pins, pin)
     // The alarm does not keep the process alive. It may ring long after the lease has ended.
-    if (this.#maxAgeMillis !== Infinity && this.#alarm.setFor() === Infinity) {
-      this.#alarm.set(now + this.#maxAgeMillis, false)
-    }
+    this.#alarm.set(now + this.#maxAgeMillis, false)
   }
 
   end(leased: SqliteConnection): void {
@@ -66,7 +64,7 @@ export class Pins {
       if (heldMillis < this.#maxAgeMillis) next = Math.min(next, pin.begunAt + this.#maxAgeMillis)
       else if (!this.#expire(pin, heldMillis)) next = Math.min(next, now + this.#maxAgeMillis)
     }
-    if (next !== Infinity) this.#alarm.set(next, false)
+    this.#alarm.set(next, false)
   }
 
   /** All pins, in a copy, because the end of one lease may end others. */

@@ -37,11 +37,11 @@ export const run = Effect.fnUntraced(function*(sides: Sides, file: SharedFile): 
       yield* sides.writer.recycle
     }
     if (!file.isWalLong) continue
-    if (yield* shrink) isWarned = false
+    const why = yield* shrink
+    if (why === undefined) isWarned = false
     else {
       if (!isWarned && file.file.walBytes > sides.settings.walLimit) {
         isWarned = true
-        const why = file.isPinned ? "a read pins it" : "another process reads in it"
         yield* warn(`the log of the SQLite database is longer than walLimit, ${file.file.walBytes} bytes: ${why}`)
       }
       yield* Effect.sleep(retryMillis)
@@ -50,27 +50,30 @@ export const run = Effect.fnUntraced(function*(sides: Sides, file: SharedFile): 
   }
 })
 
-/**
- * Cuts the log back, and returns whether it could. If the pool does not lend at the moment, the next try comes later.
- */
-const shrinkWal = (sides: Sides, file: SharedFile): Effect.Effect<boolean> => {
+/** Cuts the log back, or returns why it could not. If the pool does not lend at the moment, the next try comes later. */
+const shrinkWal = (sides: Sides, file: SharedFile): Effect.Effect<string | undefined> => {
   const { writer } = sides
-  const cut = (connection: SqliteConnection): Effect.Effect<boolean, SqlError | LeaseExpiredError> =>
-    Effect.map(truncate(connection), ({ isComplete }) => isComplete)
+  // No transaction is open on this connection. If the log is pinned, it is by a reader.
+  const cut = (connection: SqliteConnection): Effect.Effect<string | undefined, SqlError | LeaseExpiredError> =>
+    Effect.map(truncate(connection), ({ isComplete }) => {
+      if (isComplete) return undefined
+      return file.isPinned ? "a read pins it" : "another process reads in it"
+    })
   const unpinned: Effect.Effect<void> = Effect.suspend(() =>
     file.isPinned ? Effect.andThen(Effect.sleep("1 millis"), unpinned) : Effect.void
   )
   const onceUnpinned = Effect.timeoutOption(unpinned, barrierMillis)
   const body = Effect.fnUntraced(function*(connection: SqliteConnection) {
-    if (yield* cut(connection)) return true
+    const why = yield* cut(connection)
+    if (why === undefined) return undefined
     const age = file.pins.oldestMillis(file.pins.now())
     // A lease that has pinned for so long will probably not end soon.
-    if (age === undefined || age > barrierMillis) return false
+    if (age === undefined || age > barrierMillis) return why
     return yield* Effect.acquireUseRelease(
       file.gate.close,
       () => Effect.andThen(onceUnpinned, cut(connection)),
       () => file.gate.open
     )
   })
-  return Effect.catch(writer.use(body, { label: "checkpoint" }), () => Effect.succeed(false))
+  return Effect.catch(writer.use(body, { label: "checkpoint" }), ({ message }) => Effect.succeed(message))
 }
