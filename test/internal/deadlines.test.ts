@@ -122,4 +122,15 @@ describe("Deadlines", () => {
     assert.isTrue(deadlines.rows.size < 100, String(deadlines.rows.size))
     assert.strictEqual(deadlines.heap.length, 0)
   })
+
+  it("competes only once for all who wait equally long, however their durations take turns", () => {
+    const deadlines = new Deadlines.Deadlines<Member>()
+    const members = Array.from({ length: 100 }, (_, name) => new Member(name))
+    for (const member of members) Deadlines.add(deadlines, member, 0, 10 * (1 + member.name % 3))
+    assert.strictEqual(deadlines.heap.length, 3)
+    for (const member of members) Deadlines.cancel(deadlines, member)
+    assert.strictEqual(deadlines.heap.length, 0)
+    for (const member of members) Deadlines.add(deadlines, member, 0, 10 * (1 + member.name % 3))
+    assert.strictEqual(deadlines.heap.length, 3)
+  })
 })

@@ -242,7 +242,7 @@ describe("the log", () => {
       while (writing.pollUnsafe() === undefined) yield* TestClock.adjust("1 millis")
       yield* Fiber.join(writing)
       yield* Fiber.interruptAll(readers)
-      // Without care it would have all of what was written, some 8 MB.
+      // Without care it would have all of what was written, some 25 MB.
       assert.isAtMost(longest, walLimit)
       assert.isAbove(longest, walLimit / 2)
       assert.isAbove(snapshots, 50)
