@@ -129,7 +129,7 @@ export const config = (prefix?: string): Config.Config<HealthConfig> => fromEnvi
  *   const pool = yield* ConnectionPool.make({ factory: InMemoryConnection.factory(), max: 4 })
  *   const health = yield* HealthChecker.make(pool, { schedule: Schedule.jittered(Schedule.spaced("10 seconds")) })
  *   yield* Effect.forkScoped(Stream.runForEach(health.changes, (report) => Effect.log(report.status, report.reasons)))
- *   return yield* health.check()()
+ *   return yield* health.check()
  * }))
  * ```
  */

@@ -3,13 +3,8 @@ import { Effect, Fiber } from "effect"
 import { HealthChecker } from "effect-connection-pool"
 import { PoolAssert, Sweep } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
-import { borrow, make, type Pool, settle, shape } from "./support/pools.ts"
-
-const open = (pool: Pool, count: number) =>
-  Effect.gen(function*() {
-    const leases = yield* Effect.forEach(Array.from({ length: count }), () => borrow(pool))
-    for (const lease of leases) yield* lease.giveBack
-  })
+import { open } from "./support/health.ts"
+import { borrow, make, settle, shape } from "./support/pools.ts"
 
 describe("a check", () => {
   it.effect("waits for the one before, so that never more are asked than may be", () =>

@@ -3,13 +3,8 @@ import { Context, Effect, Fiber, Layer, Metric, Schedule, Schema, Stream } from 
 import { HealthChecker, HealthReport, PoolMetrics } from "effect-connection-pool"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
+import { summaryOfSides } from "./support/health.ts"
 import { borrow, make, settle, shape } from "./support/pools.ts"
-
-/** The status, and each reason with its side. */
-const summary = ({ reasons, status }: HealthReport.HealthReport) => [
-  status,
-  ...reasons.map(({ _tag, side }) => `${side}: ${_tag}`)
-]
 
 /** Two pools with one checker, as those of a database that one connection writes and others read. */
 const makeSides = Effect.gen(function*() {
@@ -42,7 +37,7 @@ describe("a health checker of several pools", () => {
       const seen: Array<readonly [millis: number, ReadonlyArray<string>]> = []
       yield* Effect.forkScoped(Stream.runForEach(health.changes, (report) =>
         Effect.sync(() =>
-          seen.push([report.checkedAt.epochMilliseconds, summary(report)])
+          seen.push([report.checkedAt.epochMilliseconds, summaryOfSides(report)])
         )))
       yield* settle
       // One of the readers is lost, and replaced.
@@ -91,7 +86,7 @@ describe("a health checker of several pools", () => {
       const health = yield* HealthChecker.make(shop)
       const seen: Array<ReadonlyArray<string>> = []
       yield* Effect.forkScoped(
-        Stream.runForEach(health.changes, (report) => Effect.sync(() => seen.push(summary(report))))
+        Stream.runForEach(health.changes, (report) => Effect.sync(() => seen.push(summaryOfSides(report))))
       )
       yield* settle
       yield* Effect.andThen(writer.pool.pause, health.check())
@@ -114,7 +109,7 @@ describe("a health checker of several pools", () => {
       yield* TestClock.adjust("2 seconds")
       assert.isUndefined(check.pollUnsafe())
       yield* TestClock.adjust("1 second")
-      assert.deepStrictEqual(summary(yield* Fiber.join(check)), ["degraded", "writer: ConnectionsFailed"])
+      assert.deepStrictEqual(summaryOfSides(yield* Fiber.join(check)), ["degraded", "writer: ConnectionsFailed"])
     }))
 
   it.effect("sees callers wait on the side where they wait", () =>
@@ -124,13 +119,13 @@ describe("a health checker of several pools", () => {
       const holder = yield* borrow(writer.pool)
       const late = yield* Effect.forkChild(Effect.flip(writer.pool.use(() => Effect.void)))
       yield* TestClock.adjust("3 seconds")
-      assert.deepStrictEqual(summary(yield* health.report), ["degraded", "writer: CallersWaiting"])
+      assert.deepStrictEqual(summaryOfSides(yield* health.report), ["degraded", "writer: CallersWaiting"])
       yield* TestClock.adjust("1 second")
       assert.strictEqual((yield* Fiber.join(late))._tag, "AcquireTimeoutError")
-      assert.deepStrictEqual(summary(yield* health.check()), ["degraded", "writer: CallersTurnedAway"])
+      assert.deepStrictEqual(summaryOfSides(yield* health.check()), ["degraded", "writer: CallersTurnedAway"])
       yield* holder.giveBack
       yield* TestClock.adjust("5 seconds")
-      assert.deepStrictEqual(summary(yield* health.report), ["healthy"])
+      assert.deepStrictEqual(summaryOfSides(yield* health.report), ["healthy"])
     }))
 
   it.effect("shows the status of each pool and of all together, until its scope closes", () =>
@@ -160,7 +155,7 @@ describe("a health checker of several pools", () => {
       class ShopHealth extends HealthChecker.Service<ShopHealth>()("test/ShopHealth") {}
       const layer = ShopHealth.layer(Shop, { interval: "1 second" }).pipe(Layer.provide(Layer.succeed(Shop, shop)))
       const report = yield* Effect.provide(Effect.flatMap(ShopHealth, ({ report }) => report), layer)
-      assert.deepStrictEqual(summary(report), ["healthy"])
+      assert.deepStrictEqual(summaryOfSides(report), ["healthy"])
     }))
 
   it.effect("of none is refused, with everything else that is wrong", () =>

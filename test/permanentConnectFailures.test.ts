@@ -8,45 +8,30 @@ import { borrow, make, settle, shape } from "./support/pools.ts"
 const tooLong = TestClock.adjust("1500 millis")
 
 describe("when connecting fails for good, a caller waits for", () => {
-  it.effect("the only connection while it is reset", () =>
-    Effect.gen(function*() {
-      const { faulty, pool } = yield* make({ max: 2 })
-      const other = yield* borrow(pool)
-      yield* other.connection!.soil
-      yield* faulty.reset.hold
-      yield* other.giveBack
-      yield* faulty.connect.fail(Infinity)
-      const caller = yield* Effect.forkChild(pool.use(() => Effect.succeed("served")))
-      yield* settle
-      assert.deepStrictEqual(yield* shape(pool), { resetting: 1, waiting: 1 })
-      yield* tooLong
-      yield* settle
-      assert.isAtLeast((yield* pool.stats).connectFailures, 1)
-      assert.isUndefined(caller.pollUnsafe())
-      yield* faulty.connect.clear
-      yield* faulty.reset.open
-      assert.strictEqual(yield* Fiber.join(caller), "served")
-      yield* PoolAssert.nothingLeaked(faulty, pool)
-    }))
-
-  it.effect("the only connection while it is validated", () =>
-    Effect.gen(function*() {
-      const { faulty, pool } = yield* make({ max: 2, validateAfterIdle: 0 })
-      yield* pool.use(() => Effect.void)
-      yield* faulty.validate.hold
-      yield* faulty.connect.fail(Infinity)
-      const caller = yield* Effect.forkChild(pool.use(() => Effect.succeed("served")))
-      yield* settle
-      assert.deepStrictEqual(yield* shape(pool), { validating: 1, waiting: 1 })
-      yield* tooLong
-      yield* settle
-      assert.isAtLeast((yield* pool.stats).connectFailures, 1)
-      assert.isUndefined(caller.pollUnsafe())
-      yield* faulty.connect.clear
-      yield* faulty.validate.open
-      assert.strictEqual(yield* Fiber.join(caller), "served")
-      yield* PoolAssert.nothingLeaked(faulty, pool)
-    }))
+  for (const operation of ["reset", "validated"] as const) {
+    it.effect(`the only connection while it is ${operation}`, () =>
+      Effect.gen(function*() {
+        const { faulty, pool } = yield* make({ max: 2, ...(operation === "validated" ? { validateAfterIdle: 0 } : {}) })
+        const fault = operation === "reset" ? faulty.reset : faulty.validate
+        const other = yield* borrow(pool)
+        if (operation === "reset") yield* other.connection!.soil
+        yield* fault.hold
+        yield* other.giveBack
+        yield* faulty.connect.fail(Infinity)
+        const caller = yield* Effect.forkChild(pool.use(() => Effect.succeed("served")))
+        yield* settle
+        const list = operation === "reset" ? "resetting" : "validating"
+        assert.deepStrictEqual(yield* shape(pool), { [list]: 1, waiting: 1 })
+        yield* tooLong
+        yield* settle
+        assert.isAtLeast((yield* pool.stats).connectFailures, 1)
+        assert.isUndefined(caller.pollUnsafe())
+        yield* faulty.connect.clear
+        yield* fault.open
+        assert.strictEqual(yield* Fiber.join(caller), "served")
+        yield* PoolAssert.nothingLeaked(faulty, pool)
+      }))
+  }
 
   it.effect("a connection that somebody else has in use", () =>
     Effect.gen(function*() {

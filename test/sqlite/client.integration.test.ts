@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Latch, Scope, Stream, Tracer } from "effect"
+import type { Tracer } from "effect"
+import { Effect, Exit, Fiber, Latch, Scope, Stream } from "effect"
 import { SqliteConnection } from "effect-connection-pool/sqlite"
 import { PoolAssert, Sweep } from "effect-connection-pool/testing"
 import * as Reactivity from "effect/reactivity/Reactivity"
@@ -9,6 +10,7 @@ import { TestClock } from "effect/testing"
 import * as Client from "../../src/sqlite/internal/client/client.ts"
 import * as Database from "../support/database.ts"
 import { settle } from "../support/pools.ts"
+import { tracing } from "../support/tracing.ts"
 
 const { codeOf } = SqliteConnection
 const { failsWith } = PoolAssert
@@ -188,14 +190,7 @@ describe("a statement of the client", () => {
   it.effect("has the attributes of the ecosystem's spans", () =>
     Effect.gen(function*() {
       const db = yield* Database.make({ client: { spanAttributes: { "service.name": "shop" } } })
-      const spans: Array<Tracer.Span> = []
-      const tracer = Tracer.make({
-        span: (options) => {
-          const span = new Tracer.NativeSpan(options)
-          spans.push(span)
-          return span
-        }
-      })
+      const { spans, tracer } = tracing()
       yield* db.transaction(db.sql`select 1`).pipe(Effect.withTracer(tracer))
       assert.deepStrictEqual(spans.map(({ name }) => name), ["sql.transaction", "sqlite"])
       for (const span of spans) {

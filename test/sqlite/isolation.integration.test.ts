@@ -1,25 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Latch, Schedule } from "effect"
+import { Effect, Fiber, Latch, Schedule } from "effect"
 import { TransactionError } from "effect-connection-pool"
 import { SqliteConnection } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
-import { BeginTransaction } from "effect/sql/SqlClient"
 import { TestClock } from "effect/testing"
 import * as Database from "../support/database.ts"
-import { settle } from "../support/pools.ts"
 
 const { codeOf } = SqliteConnection
-const { failsWith } = PoolAssert
 
-/** What the other handle is refused with, if it is. */
-const refusal = (db: Database.Database, sql: string): number | undefined => {
-  try {
-    db.other.exec(sql)
-    return undefined
-  } catch (thrown) {
-    return (thrown as { readonly errcode: number }).errcode
-  }
-}
+const { failsWith } = PoolAssert
 
 /** Runs an effect in a fiber that stops half-way, until it is told to go on. */
 const pausing = Effect.fnUntraced(function*<A, E>(run: (pause: Effect.Effect<void>) => Effect.Effect<A, E>) {
@@ -42,10 +31,10 @@ describe("an immediate transaction", () => {
       ]
       for (const transaction of transactions) {
         const end = yield* pausing(transaction)
-        assert.strictEqual(refusal(db, "begin immediate"), 5)
+        assert.strictEqual(Database.refusal(db, "begin immediate"), 5)
         assert.deepStrictEqual(yield* sql`select n from t`.values, [[1]])
         yield* end
-        assert.isUndefined(refusal(db, "begin immediate; rollback"))
+        assert.isUndefined(Database.refusal(db, "begin immediate; rollback"))
       }
     }))
 
@@ -74,9 +63,9 @@ describe("a deferred transaction", () => {
       const db = yield* Database.make()
       yield* db.transaction(
         Effect.gen(function*() {
-          assert.isUndefined(refusal(db, "insert into t values (1)"))
+          assert.isUndefined(Database.refusal(db, "insert into t values (1)"))
           yield* db.sql`insert into t values (2)`
-          assert.strictEqual(refusal(db, "insert into t values (3)"), 5)
+          assert.strictEqual(Database.refusal(db, "insert into t values (3)"), 5)
         }),
         { isolation: "deferred" }
       )
@@ -196,7 +185,7 @@ describe("an exclusive transaction", () => {
       const { sql } = db
       const read = sql`select n from t`.values
       const end = yield* pausing((pause) => db.transaction(pause, { isolation: "exclusive" }))
-      assert.strictEqual(refusal(db, "select * from t"), 5)
+      assert.strictEqual(Database.refusal(db, "select * from t"), 5)
       assert.strictEqual(codeOf(yield* Effect.flip(read)), 5)
       yield* end
       assert.deepStrictEqual(yield* read, [])
@@ -264,242 +253,5 @@ describe("a transaction that only reads", () => {
       db.other.exec("insert into t values (1); commit")
       yield* TestClock.adjust("10 millis")
       assert.deepStrictEqual(yield* Fiber.join(inTime), [[1]])
-    }))
-})
-
-describe("a transaction that meets another's lock", () => {
-  it.effect("waits for it without holding up anybody, and then begins", () =>
-    Effect.gen(function*() {
-      const db = yield* Database.make()
-      db.other.exec("begin immediate; insert into t values (1)")
-      const fiber = yield* Effect.forkChild(db.transaction(db.sql`insert into t values (2)`))
-      yield* TestClock.adjust("500 millis")
-      assert.isUndefined(fiber.pollUnsafe())
-      db.other.exec("commit")
-      yield* TestClock.adjust("2 millis")
-      yield* Fiber.join(fiber)
-      assert.deepStrictEqual(db.rows, [1, 2])
-    }))
-
-  it.effect("gives up after busyTimeout, with an error that a retry may cure", () =>
-    Effect.gen(function*() {
-      const db = yield* Database.make({ busyTimeout: 200 })
-      db.other.exec("begin immediate")
-      let runs = 0
-      const body = Effect.sync(() => runs++)
-      const fiber = yield* Effect.forkChild(failsWith(db.transaction(body), "TransactionBeginError"))
-      const plain = yield* Effect.forkChild(failsWith(db.withTransaction(body), "SqlError"))
-      yield* TestClock.adjust("210 millis")
-      const error = yield* Fiber.join(fiber)
-      assert.deepStrictEqual([codeOf(error.cause), error.depth, error.isRetryable], [5, 0, true])
-      assert.include(error.message, "pool \"db\": could not begin the transaction: database is locked")
-      yield* TestClock.adjust("210 millis")
-      assert.strictEqual((yield* Fiber.join(plain)).reason._tag, "LockTimeoutError")
-      const retrying = yield* Effect.forkChild(db.transaction(body, { retry: Schedule.recurs(1) }))
-      yield* TestClock.adjust("250 millis")
-      assert.isUndefined(retrying.pollUnsafe())
-      db.other.exec("commit")
-      yield* TestClock.adjust("2 millis")
-      yield* Fiber.join(retrying)
-      assert.strictEqual(runs, 1)
-    }))
-
-  it.effect("can be interrupted while it waits, and holds nothing then", () =>
-    Effect.gen(function*() {
-      const db = yield* Database.make()
-      db.other.exec("begin immediate")
-      for (const transaction of [db.transaction, db.withTransaction]) {
-        const fiber = yield* Effect.forkChild(transaction(Effect.die("must not run")))
-        yield* TestClock.adjust("10 millis")
-        const interrupting = yield* Effect.forkChild(Fiber.interrupt(fiber))
-        yield* settle
-        assert.isTrue(Exit.hasInterrupts(interrupting.pollUnsafe() ? yield* Fiber.await(fiber) : Exit.void))
-        assert.strictEqual((yield* db.writer.stats).inUse, 0)
-      }
-      db.other.exec("commit")
-      yield* db.transaction(db.sql`insert into t values (1)`)
-      assert.strictEqual((yield* db.writer.stats).connects, 1)
-    }))
-
-  it.effect("at its commit waits for it too, and rolls back if it does not go", () =>
-    Effect.gen(function*() {
-      const db = yield* Database.make({ journalMode: "delete", busyTimeout: 100 })
-      const reading = () => db.other.exec("begin; select * from t")
-      const write = db.transaction(db.sql`insert into t values (1)`)
-      reading()
-      const late = yield* Effect.forkChild(failsWith(write, "TransactionCommitError"))
-      yield* TestClock.adjust("110 millis")
-      const error = yield* Fiber.join(late)
-      assert.deepStrictEqual([codeOf(error.cause), error.isRetryable], [5, true])
-      db.other.exec("commit")
-      assert.deepStrictEqual(db.rows, [])
-      assert.isFalse(yield* db.writer.use((connection) => connection.isTransaction))
-      reading()
-      const inTime = yield* Effect.forkChild(write)
-      yield* TestClock.adjust("50 millis")
-      db.other.exec("commit")
-      yield* TestClock.adjust("2 millis")
-      yield* Fiber.join(inTime)
-      assert.deepStrictEqual(db.rows, [1])
-    }))
-})
-
-describe("a statement on its own", () => {
-  it.effect("waits for the locks of others as well, and in its place", () =>
-    Effect.gen(function*() {
-      const db = yield* Database.make({ busyTimeout: 200 })
-      const insert = (n: number) => Effect.forkChild(db.sql`insert into t values (${n}) returning n, rowid`.values)
-      db.other.exec("begin immediate")
-      const first = yield* insert(2)
-      const second = yield* insert(1)
-      yield* TestClock.adjust("100 millis")
-      db.other.exec("commit")
-      yield* TestClock.adjust("10 millis")
-      assert.deepStrictEqual(yield* Fiber.join(first), [[2, 1]])
-      assert.deepStrictEqual(yield* Fiber.join(second), [[1, 2]])
-      db.other.exec("begin immediate")
-      const late = yield* Effect.forkChild(failsWith(db.sql`insert into t values (3)`, "SqlError"))
-      yield* TestClock.adjust("210 millis")
-      assert.strictEqual(codeOf(yield* Fiber.join(late)), 5)
-    }))
-})
-
-describe("the options of a transaction", () => {
-  it.effect("are refused where they make no sense, by name", () =>
-    Effect.gen(function*() {
-      const db = yield* Database.make()
-      const cases: ReadonlyArray<readonly [options: object, field: string, value: string, mustBe: string]> = [
-        [
-          { isolation: "serializable" },
-          "isolation",
-          "\"serializable\"",
-          "\"immediate\", \"deferred\" or \"exclusive\""
-        ],
-        [{ readOnly: "yes" }, "readOnly", "\"yes\"", "true or false"],
-        [{ retry: 3 }, "retry", "3", "a Schedule"],
-        [
-          { isolation: "immediate", readOnly: true },
-          "isolation",
-          "\"immediate\"",
-          "\"deferred\" where readOnly is true"
-        ]
-      ]
-      for (const [options, field, value, mustBe] of cases) {
-        const error = yield* failsWith(db.transaction(Effect.die("must not run"), options), "TransactionOptionsError")
-        assert.deepStrictEqual([error.pool, error.field, error.value, error.problems.length], ["db", field, value, 1])
-        assert.strictEqual(error.message, `pool "db": transaction: ${field} is ${value}, but must be ${mustBe}`)
-      }
-      assert.strictEqual((yield* db.writer.stats).checkouts, 1)
-    }))
-
-  it.effect("inside another transaction can only name what that one is", () =>
-    Effect.gen(function*() {
-      const db = yield* Database.make()
-      const { transaction } = db
-      const inside = (
-        outer: Parameters<typeof transaction>[1],
-        inner: Parameters<typeof transaction>[1]
-      ) => transaction(transaction(Effect.succeed("ran"), inner), outer)
-      assert.strictEqual(yield* inside(undefined, { isolation: "immediate", readOnly: false }), "ran")
-      assert.strictEqual(yield* inside({ readOnly: true }, { isolation: "deferred", readOnly: true }), "ran")
-      const other = yield* failsWith(inside(undefined, { isolation: "exclusive" }), "TransactionOptionsError")
-      assert.deepInclude(other.problems, {
-        field: "isolation",
-        value: "\"exclusive\"",
-        message: "isolation is \"exclusive\", but must be \"immediate\", which the transaction around it has"
-      })
-      const reading = yield* failsWith(inside(undefined, { readOnly: true }), "TransactionOptionsError")
-      assert.deepInclude(reading.problems, {
-        field: "readOnly",
-        value: "true",
-        message: "readOnly is true, but must be false, as for the transaction around it"
-      })
-      const writing = yield* failsWith(inside({ readOnly: true }, { readOnly: false }), "TransactionOptionsError")
-      assert.strictEqual(writing.value, "false")
-      const both = yield* failsWith(
-        inside(undefined, { isolation: "exclusive", readOnly: true, foreignKeys: "off", timeout: -1 } as never),
-        "TransactionOptionsError"
-      )
-      assert.deepStrictEqual(
-        both.problems.map(({ field, message }) => [field, message.split(":")[0]]),
-        [
-          ["timeout", "timeout is -1, but must be a duration of zero or more, such as \"5 seconds\", or Infinity"],
-          ["isolation", "isolation is \"exclusive\", but must be \"immediate\", which the transaction around it has"],
-          ["readOnly", "readOnly is true, but must be false, as for the transaction around it"],
-          ["foreignKeys", "foreignKeys is \"off\", but must be given to the outermost transaction"]
-        ]
-      )
-    }))
-
-  it.effect("come before BeginTransaction, which comes before the default", () =>
-    Effect.gen(function*() {
-      const db = yield* Database.make()
-      const isDeferred = (options?: { readonly isolation: "immediate" }) =>
-        db.transaction(Effect.sync(() => refusal(db, "begin immediate; rollback") === undefined), options)
-      const provided = Effect.provideService(BeginTransaction, "begin deferred")
-      assert.isFalse(yield* isDeferred())
-      assert.isTrue(yield* provided(isDeferred()))
-      assert.isFalse(yield* provided(isDeferred({ isolation: "immediate" })))
-      assert.isTrue(yield* provided(db.transaction(isDeferred())))
-      const named = db.transaction(db.transaction(Effect.void, { isolation: "exclusive" }))
-      for (const statement of ["BEGIN EXCLUSIVE", " begin  exclusive transaction"]) {
-        yield* Effect.provideService(named, BeginTransaction, statement)
-      }
-      for (const statement of ["begin", "BEGIN TRANSACTION", "begin immediate"]) {
-        yield* failsWith(Effect.provideService(named, BeginTransaction, statement), "TransactionOptionsError")
-      }
-    }))
-
-  it.effect("cannot have a transaction begun by what begins none", () =>
-    Effect.gen(function*() {
-      const db = yield* Database.make()
-      const run = db.transaction(Effect.die("must not run"))
-      const none = yield* failsWith(Effect.provideService(run, BeginTransaction, "select 1"), "TransactionBeginError")
-      assert.include(none.message, "begin: \"select 1\" begins no transaction")
-      const wrong = yield* failsWith(Effect.provideService(run, BeginTransaction, "start"), "TransactionBeginError")
-      assert.strictEqual(codeOf(wrong.cause), 1)
-      yield* db.transaction(db.sql`insert into t values (1)`)
-    }))
-
-  it.effect("cannot have a reader write", () =>
-    Effect.gen(function*() {
-      const db = yield* Database.make()
-      const readers = yield* Database.over({ name: "db", writer: db.reader, reader: db.reader })
-      const error = yield* failsWith(readers.transaction(Effect.die("must not run")), "TransactionBeginError")
-      assert.include(error.message, "begin: \"begin immediate\": this connection was opened with `readOnly`")
-      const deferred = readers.transaction(Effect.die("must not run"), { isolation: "deferred" })
-      const other = yield* failsWith(deferred, "TransactionBeginError")
-      assert.include(other.message, "begin: \"begin deferred\": this connection was opened with `readOnly`")
-      assert.strictEqual(codeOf(other.cause), 8)
-    }))
-})
-
-describe("a transaction without a connection", () => {
-  it.effect("fails with why there is none", () =>
-    Effect.gen(function*() {
-      const db = yield* Database.make()
-      const held = yield* Deferred.make<void>()
-      const holding = yield* Effect.forkChild(
-        db.writer.use(() => Effect.andThen(Deferred.succeed(held, undefined), Effect.never))
-      )
-      yield* Deferred.await(held)
-      const late = yield* Effect.forkChild(failsWith(db.transaction(Effect.void), "AcquireTimeoutError"))
-      const plain = yield* Effect.forkChild(failsWith(db.withTransaction(Effect.void), "SqlError"))
-      const alone = yield* Effect.forkChild(failsWith(db.sql`insert into t values (1)`, "SqlError"))
-      yield* TestClock.adjust("31 seconds")
-      const error = yield* Fiber.join(late)
-      assert.strictEqual(error.pool, "writer")
-      for (const wrapped of [yield* Fiber.join(plain), yield* Fiber.join(alone)]) {
-        assert.strictEqual(wrapped.reason._tag, "ConnectionError")
-        assert.strictEqual((wrapped.reason.cause as typeof error)._tag, "AcquireTimeoutError")
-        assert.isTrue(wrapped.isRetryable)
-      }
-      yield* Fiber.interrupt(holding)
-      const stuck = db.writer.use(() => failsWith(db.transaction(Effect.void), "SelfDeadlockError"))
-      assert.strictEqual((yield* stuck).pool, "writer")
-      yield* db.writer.shutdown()
-      yield* failsWith(db.transaction(Effect.void), "PoolClosedError")
-      const closed = yield* failsWith(db.sql`insert into t values (1)`, "SqlError")
-      assert.deepStrictEqual([closed.reason._tag, closed.isRetryable], ["UnknownError", false])
     }))
 })

@@ -200,6 +200,23 @@ const make = Effect.gen(function*() {
 
 type Database = Effect.Success<typeof make>
 
+/** Asserts that nothing is heard while a transaction waits before its commit, and one change after the commit. */
+const heardAfterCommit = Effect.fnUntraced(function*(
+  db: Database,
+  transaction: (wait: Effect.Effect<void>) => Effect.Effect<unknown, unknown, Reactivity.Reactivity>
+) {
+  const reached = yield* Latch.make()
+  const finish = yield* Latch.make()
+  const fiber = yield* Effect.forkChild(transaction(Effect.andThen(reached.open, finish.await)))
+  yield* reached.await
+  yield* settle
+  assert.deepStrictEqual([db.seen, db.heard], [[0], 0])
+  yield* finish.open
+  yield* Fiber.join(fiber)
+  yield* db.next
+  assert.deepStrictEqual([db.seen, db.heard], [[0, 1], 1])
+})
+
 describe("what is told in a transaction", () => {
   const added = ({ sql }: Database) => Reactivity.mutation(sql`insert into note values (null)`, ["notes"])
   const ways: Record<string, (db: Database) => Effect.Effect<unknown, unknown, Reactivity.Reactivity>> = {
@@ -223,23 +240,7 @@ describe("what is told in a transaction", () => {
       it.effect(`is heard after the commit, and not before (${way}; ${name})`, () =>
         Effect.gen(function*() {
           const db = yield* make
-          const told = yield* Deferred.make<void>()
-          const finish = yield* Deferred.make<void>()
-          const fiber = yield* Effect.forkChild(within(
-            db,
-            Effect.gen(function*() {
-              yield* tell(db)
-              yield* Deferred.succeed(told, undefined)
-              yield* Deferred.await(finish)
-            })
-          ))
-          yield* Deferred.await(told)
-          yield* settle
-          assert.deepStrictEqual([db.seen, db.heard], [[0], 0])
-          yield* Deferred.succeed(finish, undefined)
-          yield* Fiber.join(fiber)
-          yield* db.next
-          assert.deepStrictEqual([db.seen, db.heard], [[0, 1], 1])
+          yield* heardAfterCommit(db, (wait) => within(db, Effect.andThen(tell(db), wait)))
         }).pipe(Effect.provide(Reactivity.layer)))
 
       it.effect(`is not heard after a rollback (${way}; ${name})`, () =>
@@ -289,20 +290,10 @@ describe("what is told in a transaction", () => {
     Effect.gen(function*() {
       const db = yield* make
       const other = yield* make
-      const finish = yield* Deferred.make<void>()
-      const inner = yield* Deferred.make<void>()
-      const fiber = yield* Effect.forkChild(db.pool.transaction(Effect.gen(function*() {
-        yield* other.pool.transaction(db.notes.add)
-        yield* Deferred.succeed(inner, undefined)
-        yield* Deferred.await(finish)
-      })))
-      yield* Deferred.await(inner)
-      yield* settle
-      assert.deepStrictEqual([db.seen, db.heard], [[0], 0])
-      yield* Deferred.succeed(finish, undefined)
-      yield* Fiber.join(fiber)
-      yield* db.next
-      assert.deepStrictEqual([db.seen, db.heard], [[0, 1], 1])
+      yield* heardAfterCommit(
+        db,
+        (wait) => db.pool.transaction(Effect.andThen(other.pool.transaction(db.notes.add), wait))
+      )
     }).pipe(Effect.provide(Reactivity.layer)))
 
   it.effect("is heard at once where the transaction has ended, and where there is none", () =>

@@ -1,30 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Deferred, Effect, Exit, Fiber, Layer, Scope } from "effect"
-import { TransactionError } from "effect-connection-pool"
 import { SqliteConnection, SqlitePool, type SqliteReader } from "effect-connection-pool/sqlite"
-import { PoolAssert, Sweep } from "effect-connection-pool/testing"
+import { PoolAssert } from "effect-connection-pool/testing"
 import { SqlError } from "effect/sql/SqlError"
 import { TestClock } from "effect/testing"
 import { existsSync } from "node:fs"
 import { dirname } from "node:path"
-import { elsewhere, file, judge, openFiles } from "../support/files.ts"
+import { elsewhere, file, judge } from "../support/files.ts"
 import { settle } from "../support/pools.ts"
-
-const table = (pool: SqlitePool.SqlitePool) =>
-  pool.write((connection) => connection.exec("create table t(a); insert into t values (1)"))
-
-const count = (reader: SqliteReader.SqliteReader) =>
-  Effect.map(reader.values("select count(*) from t"), (rows) => rows[0]![0])
-
-/** A pool over a new file with a table that has one row. */
-const make = Effect.fnUntraced(function*(options?: Partial<SqlitePool.Options>) {
-  const filename = yield* file
-  const pool = yield* SqlitePool.make({ filename, drainTimeout: 0, ...options })
-  yield* table(pool)
-  return { filename, pool }
-})
-
-const insert = (connection: SqliteConnection.SqliteConnection) => connection.run("insert into t values (1)")
+import { count, insert, make, table } from "../support/sqlitePools.ts"
 
 describe("a pool over a file", () => {
   it.effect("reads and writes, each on a connection of its own", () =>
@@ -247,205 +231,6 @@ describe("a pool over a file", () => {
       yield* PoolAssert.failsWith(nested, "SelfDeadlockError")
       assert.strictEqual(yield* pool.write(() => pool.read(count)), 1)
     }))
-
-  it.effect("closes the readers first, and leaves nothing but the file", () =>
-    Effect.gen(function*() {
-      const filename = yield* file
-      const scope = yield* Scope.make()
-      const pool = yield* Scope.provide(SqlitePool.make({ filename }), scope)
-      yield* table(pool)
-      const gate = yield* Deferred.make<void>()
-      const reading = yield* Effect.forEach(
-        Array.from({ length: 3 }),
-        () => Effect.forkChild(pool.read(() => Deferred.await(gate)))
-      )
-      yield* settle
-      yield* Deferred.succeed(gate, undefined)
-      yield* Effect.forEach(reading, Fiber.join)
-      assert.strictEqual((yield* pool.stats).readers.idle, 3)
-      assert.isTrue(existsSync(`${filename}-wal`))
-      yield* Scope.close(scope, Exit.void)
-      // A reader that closes last would leave them.
-      assert.isFalse(existsSync(`${filename}-wal`))
-      assert.isFalse(existsSync(`${filename}-shm`))
-      assert.strictEqual(openFiles(filename), 0)
-      yield* PoolAssert.failsWith(pool.read(count), "PoolClosedError")
-      yield* PoolAssert.failsWith(pool.write(insert), "PoolClosedError")
-      const other = yield* judge(filename)
-      assert.deepStrictEqual(other.prepare("pragma integrity_check").get()!["integrity_check"], "ok")
-      // Written by `pragma optimize`, on the way out.
-      assert.strictEqual(other.prepare("select count(*) as n from t").get()!["n"], 1)
-    }))
-
-  it.effect("waits at its end for those who read and write, and reports that", () =>
-    Effect.gen(function*() {
-      const { pool } = yield* make({ drainTimeout: "10 seconds" })
-      const gate = yield* Deferred.make<void>()
-      const later = yield* Deferred.make<void>()
-      const reader = yield* Effect.forkChild(pool.read((reader) => Effect.andThen(Deferred.await(gate), count(reader))))
-      const writer = yield* Effect.forkChild(
-        pool.write((connection) => Effect.andThen(Deferred.await(later), insert(connection)))
-      )
-      yield* settle
-      const shutdown = yield* Effect.forkChild(pool.shutdown())
-      yield* settle
-      yield* Deferred.succeed(gate, undefined)
-      yield* settle
-      yield* Deferred.succeed(later, undefined)
-      assert.deepStrictEqual(yield* Fiber.join(shutdown), {
-        readers: { returned: 1, interrupted: 0, revoked: 0, abandoned: 0 },
-        writer: { returned: 1, interrupted: 0, revoked: 0, abandoned: 0 }
-      })
-      assert.strictEqual(yield* Fiber.join(reader), 1)
-      assert.deepStrictEqual(yield* Fiber.join(writer), { changes: 1, lastInsertRowid: 2 })
-    }))
-
-  it.effect("waits at a shutdown for as long as that asks, on both sides, and refuses what is no duration", () =>
-    Effect.gen(function*() {
-      const { pool } = yield* make({ drainTimeout: "10 seconds" })
-      for (const use of [pool.read(() => Effect.never), pool.write(() => Effect.never)]) yield* Effect.forkChild(use)
-      yield* settle
-      const error = yield* Effect.flip(pool.shutdown({ drainTimeout: -1 }))
-      assert.strictEqual(error._tag, "PoolConfigError")
-      assert.include(error.message, "drainTimeout is -1")
-      assert.strictEqual((yield* pool.stats).readers.inUse, 1)
-      assert.deepStrictEqual(yield* pool.shutdown({ drainTimeout: 0 }), {
-        readers: { returned: 0, interrupted: 1, revoked: 0, abandoned: 0 },
-        writer: { returned: 0, interrupted: 1, revoked: 0, abandoned: 0 }
-      })
-    }))
-
-  it.effect("rolls back at its end what is not committed, before it closes, and the fiber is interrupted", () =>
-    Effect.gen(function*() {
-      const filename = yield* file
-      const scope = yield* Scope.make()
-      const pool = yield* Scope.provide(SqlitePool.make({ filename, drainTimeout: 0 }), scope)
-      yield* table(pool)
-      const seen: Array<unknown> = []
-      const fiber = yield* Effect.forkChild(
-        pool.write((connection) =>
-          Effect.andThen(connection.exec("begin immediate; insert into t values (2)"), Effect.never).pipe(
-            Effect.onInterrupt(() => Effect.map(Effect.exit(connection.exec("rollback")), (exit) => seen.push(exit)))
-          )
-        )
-      )
-      yield* settle
-      yield* Scope.close(scope, Exit.void)
-      const exit = yield* Fiber.await(fiber)
-      assert.isTrue(Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause))
-      assert.deepStrictEqual(seen, [Exit.void])
-      const other = yield* judge(filename, "begin immediate; rollback")
-      assert.strictEqual(other.prepare("select count(*) as n from t").get()!["n"], 1)
-    }))
-})
-
-describe("a snapshot", () => {
-  it.effect("sees one state in all of its body, while others write and read", () =>
-    Effect.gen(function*() {
-      const { pool } = yield* make()
-      const seen = yield* pool.snapshot(Effect.gen(function*() {
-        const before = yield* pool.read(count)
-        yield* elsewhere(pool.write(insert))
-        yield* elsewhere(pool.write(insert))
-        const outside = yield* elsewhere(pool.read(count))
-        const inside = yield* Effect.forEach([1, 2, 3], () => pool.read(count), { concurrency: "unbounded" })
-        const sync = yield* pool.readSync((reader) => reader.valuesUnsafe("select count(*) from t")[0]![0])
-        const nested = yield* pool.snapshot(pool.read(count))
-        return { before, outside, inside, sync, nested }
-      }))
-      assert.deepStrictEqual(seen, { before: 1, outside: 3, inside: [1, 1, 1], sync: 1, nested: 1 })
-      assert.strictEqual(yield* pool.read(count), 3)
-    }))
-
-  it.effect("sees the state of its beginning, also where its body reads only later", () =>
-    Effect.gen(function*() {
-      const { pool } = yield* make()
-      const seen = yield* pool.snapshot(Effect.andThen(elsewhere(pool.write(insert)), pool.read(count)))
-      assert.strictEqual(seen, 1)
-    }))
-
-  it.effect("refuses to write, by whatever way: it would be seen by others, and not be undone", () =>
-    Effect.gen(function*() {
-      const { filename, pool } = yield* make()
-      const ways: Record<string, Effect.Effect<unknown, unknown>> = {
-        write: pool.write(insert),
-        exec: pool.write((connection) => connection.exec("insert into t values (1)")),
-        writeSync: pool.writeSync((connection) => connection.runUnsafe("insert into t values (1)")),
-        transaction: pool.transaction(pool.write(insert)),
-        sql: pool.sql`insert into t values (1)`
-      }
-      for (const [name, way] of Object.entries(ways)) {
-        assert.strictEqual(SqliteConnection.codeOf(yield* Effect.flip(pool.snapshot(way))), 8, name)
-      }
-      const asked = pool.transaction(Effect.void, { readOnly: false })
-      yield* PoolAssert.failsWith(pool.snapshot(asked), "TransactionOptionsError")
-      const other = yield* judge(filename)
-      assert.strictEqual(other.prepare("select count(*) as n from t").get()!["n"], 1)
-    }))
-
-  it.effect("is of one pool, and no other", () =>
-    Effect.gen(function*() {
-      const { pool } = yield* make()
-      const other = yield* make()
-      const seen = yield* pool.snapshot(Effect.gen(function*() {
-        yield* other.pool.write(insert)
-        return yield* other.pool.read(count)
-      }))
-      assert.strictEqual(seen, 2)
-    }))
-
-  it.effect("takes one reader, and gives it back clean, however it ends", () =>
-    Effect.gen(function*() {
-      const { filename, pool } = yield* make({ readers: 1 })
-      const begun = yield* Deferred.make<void>()
-      const hanging = Effect.andThen(
-        pool.read(count),
-        Effect.andThen(Deferred.succeed(begun, undefined), Effect.never)
-      )
-      const fiber = yield* Effect.forkChild(pool.snapshot(hanging))
-      yield* Deferred.await(begun)
-      yield* Fiber.interrupt(fiber)
-      yield* Effect.exit(pool.snapshot(Effect.fail("no")))
-      yield* Effect.exit(pool.snapshot(Effect.die("no")))
-      yield* pool.write(insert)
-      assert.strictEqual(yield* pool.read(count), 2)
-      assert.strictEqual((yield* pool.stats).readers.connects, 1)
-      // Nothing holds on to the log any more.
-      assert.isTrue((yield* pool.checkpoint()).isComplete)
-      const other = yield* judge(filename)
-      assert.strictEqual(other.prepare("pragma wal_checkpoint(truncate)").get()!["busy"], 0)
-    }))
-
-  it.effect("is over for a fiber that outlives it", () =>
-    Effect.gen(function*() {
-      const { pool } = yield* make()
-      const gate = yield* Deferred.make<void>()
-      const late = yield* pool.snapshot(Effect.forkDetach(Effect.andThen(Deferred.await(gate), pool.read(count))))
-      yield* Deferred.succeed(gate, undefined)
-      const error = yield* PoolAssert.failsWith(Fiber.join(late), "SqlError")
-      assert.instanceOf(error.reason.cause, TransactionError.TransactionEndedError)
-    }))
-
-  it.effect("loses nothing wherever it is interrupted", () =>
-    Effect.gen(function*() {
-      const { pool } = yield* make({ readers: 1 })
-      assert.strictEqual(yield* pool.read(count), 1)
-      const report = yield* Sweep.run({
-        setup: Effect.void,
-        scenario: () =>
-          pool.snapshot(Effect.andThen(pool.read(count), Effect.andThen(Effect.yieldNow, pool.read(count)))),
-        check: () =>
-          Effect.gen(function*() {
-            yield* settle
-            const { readers } = yield* pool.stats
-            assert.deepStrictEqual([readers.inUse, readers.waiting, readers.connects], [0, 0, 1])
-            assert.isTrue((yield* pool.checkpoint()).isComplete)
-          }),
-        budgets: [3, 40],
-        turns: [0, 8]
-      })
-      assert.isAbove(report.interrupted, 50)
-    }), 30_000)
 })
 
 describe("a temporary database", () => {
@@ -474,6 +259,7 @@ describe("a temporary database", () => {
 })
 
 class Orders extends SqlitePool.Service<Orders>()("test/Orders") {}
+
 class Archive extends SqlitePool.Service<Archive>()("test/Archive") {}
 
 describe("a service", () => {

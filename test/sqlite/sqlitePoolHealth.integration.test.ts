@@ -1,17 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer } from "effect"
-import { HealthChecker, type HealthReport } from "effect-connection-pool"
+import { HealthChecker } from "effect-connection-pool"
 import { SqlitePool } from "effect-connection-pool/sqlite"
 import { TestClock } from "effect/testing"
 import { renameSync } from "node:fs"
 import { DatabaseSync } from "node:sqlite"
 import { file } from "../support/files.ts"
+import { summaryOfSides } from "../support/health.ts"
 import { settle } from "../support/pools.ts"
-
-const summary = ({ reasons, status }: HealthReport.HealthReport) => [
-  status,
-  ...reasons.map(({ _tag, side }) => `${side}: ${_tag}`)
-]
 
 const make = Effect.gen(function*() {
   const filename = yield* file
@@ -26,7 +22,7 @@ describe("the health of a SQLite database", () => {
     Effect.gen(function*() {
       const { health, pool } = yield* make
       const report = yield* health.report
-      assert.deepStrictEqual(summary(report), ["healthy"])
+      assert.deepStrictEqual(summaryOfSides(report), ["healthy"])
       assert.strictEqual(report.pool, pool.name)
       assert.deepStrictEqual(
         Object.entries(report.sides ?? {}).map(([side, { pool, status }]) => `${side} ${pool} ${status}`),
@@ -46,15 +42,15 @@ describe("the health of a SQLite database", () => {
       )
       const writers = [yield* insert, yield* insert]
       yield* TestClock.adjust("1500 millis")
-      assert.deepStrictEqual(summary(yield* health.check()), ["degraded", "writer: CallersWaiting"])
+      assert.deepStrictEqual(summaryOfSides(yield* health.check()), ["degraded", "writer: CallersWaiting"])
       yield* TestClock.adjust("500 millis")
-      assert.deepStrictEqual(summary(yield* health.check()), ["degraded", "writer: CallersTurnedAway"])
+      assert.deepStrictEqual(summaryOfSides(yield* health.check()), ["degraded", "writer: CallersTurnedAway"])
       assert.strictEqual((yield* health.report).sides?.["readers"]?.status, "healthy")
       other.exec("rollback")
       yield* TestClock.adjust("1 second")
       yield* Effect.forEach(writers, Fiber.await)
       yield* TestClock.adjust("3 seconds")
-      assert.deepStrictEqual(summary(yield* health.report), ["healthy"])
+      assert.deepStrictEqual(summaryOfSides(yield* health.report), ["healthy"])
     }))
 
   it.effect("says that no side works once the file is gone, and is well again when it is back", () =>
@@ -69,14 +65,14 @@ describe("the health of a SQLite database", () => {
       renameSync(`${filename}.moved`, filename)
       yield* TestClock.adjust("30 seconds")
       yield* settle
-      assert.deepStrictEqual(summary(yield* health.check()), ["healthy"])
+      assert.deepStrictEqual(summaryOfSides(yield* health.check()), ["healthy"])
     }))
 
   it.effect("is that of the only side in memory", () =>
     Effect.gen(function*() {
       const pool = yield* SqlitePool.make({ filename: ":memory:", name: "scratch" })
       const report = yield* Effect.flatMap(HealthChecker.make(pool), ({ report }) => report)
-      assert.deepStrictEqual([report.pool, ...summary(report)], ["scratch", "healthy"])
+      assert.deepStrictEqual([report.pool, ...summaryOfSides(report)], ["scratch", "healthy"])
       assert.deepStrictEqual(Object.keys(report.sides ?? {}), ["writer"])
     }))
 
@@ -85,6 +81,6 @@ describe("the health of a SQLite database", () => {
       class Health extends HealthChecker.Service<Health>()("test/Health") {}
       const layer = Health.layer(SqlitePool.SqlitePool).pipe(Layer.provide(SqlitePool.layerTemporary()))
       const report = yield* Effect.provide(Effect.flatMap(Health, ({ report }) => report), layer)
-      assert.deepStrictEqual(summary(report), ["healthy"])
+      assert.deepStrictEqual(summaryOfSides(report), ["healthy"])
     }))
 })

@@ -245,7 +245,7 @@ describe("the configuration", () => {
       } as SqlitePool.Options)
     }))
 
-  it.effect("leaves variables alone that are no options of it, even if they make no sense elsewhere", () =>
+  it.effect("does not read variables of other options, even if they are invalid", () =>
     Effect.gen(function*() {
       const env = { DB_FILENAME: "a.db", DB_MAX: "0", DB_MIN: "x", DB_PASSWORD: "secret", DB_HEALTH_INTERVAL: "often" }
       assert.deepStrictEqual(yield* read(env, "DB"), { filename: "a.db" })

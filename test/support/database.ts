@@ -98,3 +98,13 @@ export const makeInMemory = Effect.fnUntraced(function*() {
   const client = yield* Client.make({ name: "db", writer: pool, reader: pool, busyTimeoutMillis: 0 })
   return { pool, ...client, ...client.transactor }
 }, Effect.provide(Reactivity.layer))
+
+/** The code with which SQLite refuses a script to the other handle, if it does. */
+export const refusal = (db: Database, sql: string): number | undefined => {
+  try {
+    db.other.exec(sql)
+    return undefined
+  } catch (thrown) {
+    return (thrown as { readonly errcode: number }).errcode
+  }
+}

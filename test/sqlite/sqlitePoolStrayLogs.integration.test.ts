@@ -1,0 +1,91 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { SqlitePool } from "effect-connection-pool/sqlite"
+import { PoolAssert } from "effect-connection-pool/testing"
+import { copyFileSync, rmSync, statSync, symlinkSync, truncateSync, writeFileSync } from "node:fs"
+import { dirname, join } from "node:path"
+import { file, judge } from "../support/files.ts"
+import { count, insert, make, other, rowsIn, setup } from "../support/watchedFiles.ts"
+
+/** A log that was left by a process that was killed, and the file it belongs to. */
+const crashed = Effect.fnUntraced(function*(filename: string, pageSize = 4096) {
+  const running = yield* file
+  const database = yield* judge(running, `pragma page_size = ${pageSize}; pragma journal_mode = wal; ${setup}`)
+  for (let at = 0; at < 50; at++) database.exec("insert into t values (randomblob(1000))")
+  for (const end of ["", "-wal"]) copyFileSync(running + end, filename + end)
+  return 51
+})
+
+describe("a file that is opened and", () => {
+  it.effect("has the log beside it that a killed process has left has all of that", () =>
+    Effect.gen(function*() {
+      const filename = yield* file
+      const rows = yield* crashed(filename)
+      const pool = yield* make(filename)
+      assert.strictEqual(yield* pool.read(count), rows)
+    }))
+
+  it.effect("has a log beside it whose pages have another size is refused, and stays as it is", () =>
+    Effect.gen(function*() {
+      const filename = yield* file
+      yield* crashed(filename, 8192)
+      copyFileSync(yield* other(filename, 7), filename)
+      for (const wrong of [Effect.scoped(make(filename)), Effect.scoped(SqlitePool.make({ filename, readers: 1 }))]) {
+        const error = yield* PoolAssert.failsWith(Effect.asVoid(wrong), "ConnectError")
+        assert.include(error.message, `"${filename}-wal" is the log of another file, and would destroy this one`)
+        assert.include(error.message, "it has pages of 8192 bytes, the file of 4096")
+        assert.include(error.message, `Delete "${filename}-wal" and "${filename}-shm"`)
+      }
+      rmSync(`${filename}-wal`)
+      const pool = yield* make(filename)
+      assert.strictEqual(yield* pool.read(count), 7)
+    }))
+
+  it.effect("has another log beside it is destroyed by that: which log it is cannot be seen", () =>
+    Effect.gen(function*() {
+      const filename = yield* file
+      const rows = yield* crashed(filename)
+      copyFileSync(yield* other(filename, 7), filename)
+      const pool = yield* make(filename)
+      assert.strictEqual(yield* pool.read(count), rows)
+    }))
+
+  for (const what of ["is missing", "is empty"]) {
+    it.effect(`${what} beside a log is refused, and the log stays`, () =>
+      Effect.gen(function*() {
+        const filename = yield* file
+        yield* crashed(filename)
+        if (what === "is missing") rmSync(filename)
+        else truncateSync(filename)
+        const error = yield* PoolAssert.failsWith(Effect.scoped(make(filename)), "ConnectError")
+        assert.include(error.message, `there is no database, but the log of one, "${filename}-wal"`)
+        assert.isAbove(statSync(`${filename}-wal`).size, 0)
+        rmSync(`${filename}-wal`)
+        const pool = yield* make(filename)
+        assert.strictEqual(yield* pool.read(count), 0)
+      }))
+  }
+
+  it.effect("has lost its log has lost what was in it, and its -shm nothing", () =>
+    Effect.gen(function*() {
+      const filename = yield* file
+      const rows = yield* crashed(filename)
+      writeFileSync(`${filename}-shm`, "junk")
+      assert.strictEqual(yield* Effect.scoped(Effect.flatMap(make(filename), (pool) => pool.read(count))), rows)
+      const late = yield* file
+      yield* crashed(late)
+      rmSync(`${late}-wal`)
+      assert.strictEqual(yield* Effect.flatMap(make(late), (pool) => pool.read(count)), 0)
+    }))
+
+  it.effect("is a link to nothing is made where the link leads", () =>
+    Effect.gen(function*() {
+      const filename = yield* file
+      symlinkSync("real.db", filename)
+      const pool = yield* make(filename)
+      yield* pool.write(insert)
+      assert.isAbove((yield* pool.stats).walBytes, 0)
+      yield* pool.shutdown()
+      assert.strictEqual(rowsIn(join(dirname(filename), "real.db")), 1)
+    }))
+})
