@@ -56,6 +56,30 @@ export const within = <A, E, R>(
 ): Effect.Effect<A, E, R> => effect instanceof Step ? (effect as Step<A, E, R>).step(fiber) : effect
 
 /**
+ * `within`, for a step that may throw. What it throws is a defect.
+ *
+ * Test: `internal/runtime.test.ts`, "a step can be part of another; what is none is left to be done".
+ */
+export const attemptWithin = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  fiber: Fiber.Fiber<unknown, unknown>
+): Effect.Effect<A, E, R> => {
+  try {
+    return within(effect, fiber)
+  } catch (thrown) {
+    return Exit.die(thrown)
+  }
+}
+
+/**
+ * Whether an effect has succeeded already. Only an exit has this tag. `Exit.isExit` would slow down every statement.
+ *
+ * Test: `internal/runtime.test.ts`, "takes nothing but a success for a success".
+ */
+export const isSuccess = <A, E, R>(effect: Effect.Effect<A, E, R>): effect is Exit.Success<A> =>
+  "_tag" in effect && effect._tag === "Success"
+
+/**
  * Whether a tracer of the application receives the spans of this fiber. Without one, spans would be useless. The cache
  * of a fiber is declared, but its fields may change with any version.
  *

@@ -11,7 +11,7 @@ import * as Calls from "../options/call.ts"
 import type { CallSettings } from "../options/settings.ts"
 import * as Runtime from "../runtime.ts"
 import * as Body from "./body.ts"
-import { HeldByFiber } from "./heldByFiber.ts"
+import { Acquire } from "./heldByFiber.ts"
 import * as Lending from "./lending.ts"
 import * as Line from "./line.ts"
 import * as Refusals from "./refusals.ts"
@@ -77,34 +77,45 @@ export class Callers<C, E> {
   }
 
   acquire(options: AcquireOptions | undefined): Effect.Effect<C, PoolError<E>, Scope.Scope> {
-    return Effect.withFiber((fiber) => {
-      const { idle, paused, waiters } = this.state
-      const work = this.#work
-      const scope = Context.getUnsafe(fiber.context, Scope.Scope)
-      const mayTake = idle.length > 0 && waiters.length === 0 && !paused && scope.state._tag !== "Closed"
-      if (!mayTake) return this.#acquireLater(scope, options)
-      work.assertOutside()
-      const lease = new ScopedLeaseEffect<C, E>(this, fiber, options, scope)
-      const invalid = lease.resolve()
-      if (invalid !== undefined) return Effect.fail(invalid)
-      // All in one step: an acquire that fails adds nothing to the scope, and one that succeeds cannot be lost.
-      let isSecured = false
-      if (Lending.take(this.state, lease, work.now())) {
-        isSecured = Runtime.addFinalizer(scope, fiber, (exit) => this.#ended(lease, exit))
-        if (!isSecured) this.end(lease)
-      }
-      const leased = lease.entry?.leased
-      work.attend()
-      if (!isSecured) return this.#acquireLater(scope, options)
-      lease.watch()
-      return Exit.succeed(leased!)
-    })
+    return new Acquire((fiber, isOfFiber) => this.#acquire(fiber, options, isOfFiber))
+  }
+
+  /** Takes a connection for the scope of the fiber in the present step, or waits for one. */
+  #acquire(
+    fiber: Fiber.Fiber<unknown, unknown>,
+    options: AcquireOptions | undefined,
+    isOfFiber: boolean
+  ): Effect.Effect<C, PoolError<E>> {
+    const { idle, paused, waiters } = this.state
+    const work = this.#work
+    const scope = Context.getUnsafe(fiber.context, Scope.Scope)
+    const mayTake = idle.length > 0 && waiters.length === 0 && !paused && scope.state._tag !== "Closed"
+    if (!mayTake) return this.#acquireLater(scope, options, isOfFiber)
+    work.assertOutside()
+    const lease = new ScopedLeaseEffect<C, E>(this, fiber, options, scope, isOfFiber)
+    const invalid = lease.resolve()
+    if (invalid !== undefined) return Effect.fail(invalid)
+    // All in one step: an acquire that fails adds nothing to the scope, and one that succeeds cannot be lost.
+    let isSecured = false
+    if (Lending.take(this.state, lease, work.now())) {
+      isSecured = Runtime.addFinalizer(scope, fiber, (exit) => this.#ended(lease, exit))
+      if (!isSecured) this.end(lease)
+    }
+    const leased = lease.entry?.leased
+    work.attend()
+    if (!isSecured) return this.#acquireLater(scope, options, isOfFiber)
+    lease.watch()
+    return Exit.succeed(leased!)
   }
 
   /** Acquires for a caller that will have to wait, or may be refused. */
-  #acquireLater(scope: Scope.Scope, options: AcquireOptions | undefined): Effect.Effect<C, PoolError<E>> {
+  #acquireLater(
+    scope: Scope.Scope,
+    options: AcquireOptions | undefined,
+    isOfFiber: boolean
+  ): Effect.Effect<C, PoolError<E>> {
     return Effect.withFiber((fiber) => {
-      const lease = new ScopedLeaseEffect<C, E>(this, fiber, options, scope)
+      const lease = new ScopedLeaseEffect<C, E>(this, fiber, options, scope, isOfFiber)
       let own: Scope.Closeable | undefined
       return Effect.onExitPrimitive(
         Effect.suspend(() => {
@@ -327,11 +338,12 @@ class ScopedLeaseEffect<C, E> extends LeaseEffect<C, E, C, never, never> {
     callers: Callers<C, E>,
     fiber: Fiber.Fiber<unknown, unknown>,
     options: AcquireOptions | undefined,
-    scope: Scope.Scope
+    scope: Scope.Scope,
+    isOfFiber: boolean
   ) {
     super(callers, Exit.succeed, fiber, options)
     this.#scope = scope
-    this.#isOfFiber = fiber.getRef(HeldByFiber)
+    this.#isOfFiber = isOfFiber
   }
 
   override get scope(): Scope.Scope | undefined {

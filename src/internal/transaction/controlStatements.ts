@@ -8,6 +8,7 @@ import { Cause, Effect } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { ConnectionPool } from "../../ConnectionPool.ts"
 import type { Mode } from "../../Transaction.ts"
+import { attemptWithin, isSuccess, withFiber, within } from "../runtime.ts"
 import { answered, driverDied, isUnanswered, toError } from "./controlDeadline.ts"
 import type { Dialect } from "./dialect.ts"
 import type { OpenTransaction } from "./level.ts"
@@ -33,11 +34,15 @@ export class ControlStatements<C, Isolation extends string, E, Own extends objec
     // A statement with a deadline runs in a fiber of its own, which is interrupted only where the caller may be.
     const waiting = this.#timeoutMillis === Infinity ? restore : Effect.interruptible
     const begin = called("begin", () => this.#dialect.begin(connection, mode, statement, waiting, own as Own))
-    return Effect.tapCause(
-      this.#answered("begin", begin, connection, mode, undefined, restore),
-      // If the transaction was begun although the statement failed, nothing else would end it.
-      () => this.isTransaction(connection) ? this.abandon(connection, mode, undefined, undefined) : Effect.void
-    )
+    return withFiber((fiber) => {
+      const answered = within(this.#answered("begin", begin, connection, mode, undefined, restore), fiber)
+      if (isSuccess(answered)) return answered
+      return Effect.tapCause(
+        answered,
+        // If the transaction was begun although the statement failed, nothing else would end it.
+        () => this.isTransaction(connection) ? this.abandon(connection, mode, undefined, undefined) : Effect.void
+      )
+    })
   }
 
   /** Whether a transaction is open. If the driver throws, the answer is true. */
@@ -103,7 +108,25 @@ export class ControlStatements<C, Isolation extends string, E, Own extends objec
     transaction: OpenTransaction<C> | undefined,
     restore: Restore | undefined
   ): Effect.Effect<void, SqlError> {
-    return Effect.catchCause(answered(operation, statement, this.#timeoutMillis, restore), (cause) => {
+    return withFiber((fiber) => {
+      // A database in this process answers in the present step.
+      const given = this.#timeoutMillis === Infinity
+        ? attemptWithin(statement, fiber)
+        : answered(operation, statement, this.#timeoutMillis, restore)
+      return isSuccess(given) ? given : this.#judged(operation, given, connection, mode, transaction, restore)
+    })
+  }
+
+  /** A control statement that may fail. */
+  #judged(
+    operation: string,
+    answer: Effect.Effect<void, SqlError>,
+    connection: C,
+    mode: Mode,
+    transaction: OpenTransaction<C> | undefined,
+    restore: Restore | undefined
+  ): Effect.Effect<void, SqlError> {
+    return Effect.catchCause(answer, (cause) => {
       // Only the caller of a begin can interrupt a statement: any other interrupt comes from the driver.
       if (Cause.hasDies(cause) || (restore === undefined && Cause.hasInterrupts(cause))) {
         return Effect.andThen(
@@ -122,9 +145,9 @@ export class ControlStatements<C, Isolation extends string, E, Own extends objec
 
 /** Calls a function of the dialect. It dies if the function throws, or returns something that is no effect. */
 const called = <A, E>(operation: string, f: () => Effect.Effect<A, E>): Effect.Effect<A, E> =>
-  Effect.suspend(() => {
+  withFiber((fiber) => {
     const effect = f()
     return Effect.isEffect(effect)
-      ? effect
+      ? within(effect, fiber)
       : Effect.die(new TypeError(`the dialect's function for ${operation} returned no Effect`))
   })

@@ -8,6 +8,7 @@
  */
 import { Cause, Context, Effect, Exit, type Fiber, identity, Scope } from "effect"
 import { makeWithTransaction } from "effect/sql/SqlClient"
+import type { Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
 import type { ConnectionPool } from "../../ConnectionPool.ts"
 import type { PoolError } from "../../PoolError.ts"
@@ -24,6 +25,7 @@ import { toMillis } from "../options/duration.ts"
 import { show } from "../options/rules.ts"
 import * as Door from "../pool/door.ts"
 import { heldByFiber } from "../pool/heldByFiber.ts"
+import { isSuccess, withFiber, within } from "../runtime.ts"
 import { hasDied, isUnanswered, toError } from "./controlDeadline.ts"
 import { ControlStatements } from "./controlStatements.ts"
 import { connectionOf, type DatabaseSettings, type Level, OpenTransaction } from "./level.ts"
@@ -68,51 +70,54 @@ export const make = <C, Isolation extends string, E, Own extends object>(
 
   const withRun = <A, X, R>(
     f: (run: Run<C, Isolation, E>) => Effect.Effect<A, X, R>
-  ): Effect.Effect<A, X, R> => Effect.withFiber((fiber) => f(fiber.getRef(CurrentRun) as Run<C, Isolation, E>))
+  ): Effect.Effect<A, X, R> => withFiber((fiber) => f(fiber.getRef(CurrentRun) as Run<C, Isolation, E>))
 
   // -------------------------------------------------------------------------------------------------------------------
   // Functions that the machinery calls
   // -------------------------------------------------------------------------------------------------------------------
 
-  const acquireAndBegin = Effect.contextWith((context: Context.Context<Scope.Scope>) =>
-    withRun((run) => {
-      run.scope = Context.get(context, Scope.Scope) as Scope.Closeable
-      const { label, mode, own, timeoutMillis } = run.settings
-      const acquire = heldByFiber(poolFor(mode).acquire({ label, timeout: timeoutMillis }))
-      return Effect.matchEffect(run.restore(acquire), {
-        onFailure: (error) => run.fail(error),
-        onSuccess: (connection) =>
-          Effect.matchEffect(control.begin(run, connection), {
-            onFailure: (cause) => run.fail(new TransactionBeginError({ pool: name, depth: 0, cause })),
-            onSuccess: () => {
-              const transaction = new OpenTransaction(database, connection, mode, own)
-              const level = transaction.openLevel(run.fiber)
-              run.level = level
-              // The fiber that runs a statement may be in no transaction, or in another one by now.
-              const joined = connectionOf(mode, (fiber) => {
-                const own = fiber && levelOf(fiber)
-                return own?.transaction === transaction ? own : level
-              })
-              try {
-                return Effect.succeed(toSql(joined))
-              } catch (thrown) {
-                level.end()
-                const cause = toError(Cause.die(thrown))
-                return Effect.andThen(
-                  rollBack(run, transaction),
-                  run.fail(new TransactionBeginError({ pool: name, depth: 0, cause }))
-                )
-              }
-            }
-          })
-      })
+  /** In the present step where the connection and the database are there at once. */
+  const acquireAndBegin = withRun((run) => {
+    const { fiber, settings: { label, mode, timeoutMillis } } = run
+    run.scope = Context.getUnsafe(fiber.context, Scope.Scope) as Scope.Closeable
+    const acquire = heldByFiber(poolFor(mode).acquire({ label, timeout: timeoutMillis }))
+    const acquired = within(acquire, fiber)
+    return goOn(isSuccess(acquired) ? acquired : run.restore(acquired), {
+      onFailure: (error) => run.fail(error),
+      onSuccess: (connection) =>
+        goOn(within(control.begin(run, connection), fiber), {
+          onFailure: (cause) => run.fail(new TransactionBeginError({ pool: name, depth: 0, cause })),
+          onSuccess: () => begun(run, connection)
+        })
     })
-  )
+  })
+
+  const begun = (run: Run<C, Isolation, E>, connection: C): Effect.Effect<Connection, SqlError> => {
+    const { mode, own } = run.settings
+    const transaction = new OpenTransaction(database, connection, mode, own)
+    const level = transaction.openLevel(run.fiber)
+    run.level = level
+    // The fiber that runs a statement may be in no transaction, or in another one by now.
+    const joined = connectionOf(mode, (fiber) => {
+      const own = fiber && levelOf(fiber)
+      return own?.transaction === transaction ? own : level
+    })
+    try {
+      return Effect.succeed(toSql(joined))
+    } catch (thrown) {
+      level.end()
+      const cause = toError(Cause.die(thrown))
+      return Effect.andThen(
+        rollBack(run, transaction),
+        run.fail(new TransactionBeginError({ pool: name, depth: 0, cause }))
+      )
+    }
+  }
 
   const savepoint = withRun((run) => {
     const { transaction } = run.outer!
     const depth = run.outer!.depth + 1
-    return Effect.matchEffect(control.savepoint(transaction, depth), {
+    return goOn(within(control.savepoint(transaction, depth), run.fiber), {
       onFailure: (cause) => run.fail(new TransactionBeginError({ pool: name, depth, cause })),
       onSuccess: () => {
         run.level = transaction.openLevel(run.fiber)
@@ -148,26 +153,28 @@ export const make = <C, Isolation extends string, E, Own extends object>(
           return run.fail(transaction.lost!)
         })
       )
-    const ended = Effect.catch(last, (cause) =>
-      isUnknown(cause)
-        ? Effect.andThen(
-          control.abandon(transaction.connection, transaction.mode, transaction, cause),
-          run.fail(new TransactionOutcomeUnknownError({ pool: name, cause }))
-        )
-        : failed(cause))
-    if (above === undefined) return ended
-    return Effect.matchEffect(control.undo(transaction, above.depth), { onFailure: failed, onSuccess: () => ended })
+    const end = () =>
+      goOn(within(last, run.fiber), {
+        onFailure: (cause) =>
+          isUnknown(cause)
+            ? Effect.andThen(
+              control.abandon(transaction.connection, transaction.mode, transaction, cause),
+              run.fail(new TransactionOutcomeUnknownError({ pool: name, cause }))
+            )
+            : failed(cause),
+        onSuccess: () => Effect.void
+      })
+    if (above === undefined) return end()
+    return Effect.matchEffect(control.undo(transaction, above.depth), { onFailure: failed, onSuccess: end })
   }
 
   const commit = withRun((run) => {
     const level = run.level!
     const isUnknown = (cause: SqlError) =>
       isUnanswered(cause) || hasDied(cause) || orElse("unknown", () => dialect.commitOutcome?.(cause)) === "unknown"
-    return Effect.tapCause(
-      conclude(run, level, control.commit(level.transaction), Effect.void, isUnknown),
-      // A commit that failed may leave the transaction open: a deferred constraint does.
-      () => rollBack(run, level.transaction)
-    )
+    const concluded = conclude(run, level, control.commit(level.transaction), Effect.void, isUnknown)
+    // A commit that failed may leave the transaction open: a deferred constraint does.
+    return isSuccess(concluded) ? concluded : Effect.tapCause(concluded, () => rollBack(run, level.transaction))
   })
 
   const rollback = withRun((run) =>
@@ -258,13 +265,14 @@ export const make = <C, Isolation extends string, E, Own extends object>(
           return effect
         })
         const forget = fiber.addObserver(() => endedWithoutUnwinding(run))
-        return Effect.flatMap(
-          Effect.exit(Effect.provideService(machinery(restore(body)), CurrentRun, run)),
-          (exit) => {
-            forget()
-            return outcomeOf(run, exit, present)
-          }
-        )
+        const ended = (exit: Exit.Exit<A, X | SqlError>) => {
+          forget()
+          return outcomeOf(run, exit, present)
+        }
+        return Effect.matchCauseEffect(Effect.provideService(machinery(restore(body)), CurrentRun, run), {
+          onFailure: (cause) => ended(Exit.failCause(cause)),
+          onSuccess: (value) => ended(Exit.succeed(value))
+        })
       })
     )
 
@@ -361,6 +369,16 @@ export const make = <C, Isolation extends string, E, Own extends object>(
 }
 
 const noOptions = {}
+
+/** `Effect.matchEffect`. What has succeeded already goes on in the present step. */
+const goOn = <A, E, R, A2, E2, R2, A3, E3, R3>(
+  effect: Effect.Effect<A, E, R>,
+  { onFailure, onSuccess }: {
+    readonly onFailure: (error: E) => Effect.Effect<A2, E2, R2>
+    readonly onSuccess: (value: A) => Effect.Effect<A3, E3, R3>
+  }
+): Effect.Effect<A2 | A3, E2 | E3, R | R2 | R3> =>
+  isSuccess(effect) ? onSuccess(effect.value) : Effect.matchEffect(effect, { onFailure, onSuccess })
 
 /** Calls a function of the dialect. If it throws, the answer is `safe`. */
 const orElse = <A, B>(safe: B, ask: () => A): A | B => {

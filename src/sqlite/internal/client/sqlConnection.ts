@@ -2,8 +2,9 @@
 import { Effect, Exit, type Fiber, Stream } from "effect"
 import type { Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
+import { isSuccess } from "../../../internal/runtime.ts"
 import type { StatementTexts } from "../sql/statementKind.ts"
-import { isSuccess, type Query, type Results, type Running, type Target, type Way } from "./targets.ts"
+import type { Query, Results, Running, Target, Way } from "./targets.ts"
 
 /** Changes rows before the application gets them. */
 export type Transform = <A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>

@@ -1,6 +1,7 @@
 /** The statements that begin and end transactions in SQLite: https://sqlite.org/lang_transaction.html. */
 import { type Context, Effect } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
+import { withFiber, within } from "../../../internal/runtime.ts"
 import { sqlErrorOf } from "../../../internal/transaction/sqlErrorOf.ts"
 import type { Mode } from "../../../Transaction.ts"
 import type { Dialect, OptionProblem } from "../../../Transactor.ts"
@@ -36,9 +37,9 @@ export const make = (
   readOnlyIsolations: ["deferred"],
   modeOf: (statement) => ({ isolation: isolationOf(statement), readOnly: false }),
   begin: (connection, mode, statement, restore, own) =>
-    Effect.withFiber((fiber) => {
+    withFiber((fiber) => {
       const why = fiber.getRef(isSnapshot) ? Refusal.ofSnapshot : Refusal.ofTransaction
-      return retryWhileLocked(
+      const begun = retryWhileLocked(
         attempt(connection, "begin", (handle) => {
           const before = beginWith(handle, own, () => begin(handle, mode, statement, isReadOnly, why))
           if (before !== undefined) found.set(connection, before)
@@ -46,6 +47,7 @@ export const make = (
         busyTimeout.millis,
         { isWorthwhile: mayStartLater, restore }
       )
+      return within(begun, fiber)
     }),
   commit: (connection) =>
     retryWhileLocked(
@@ -163,7 +165,7 @@ const attempt = (
   operation: string,
   f: (handle: Handle) => unknown
 ): Effect.Effect<void, SqlError> =>
-  Effect.suspend(() => {
+  withFiber(() => {
     try {
       f(handleOf(connection, operation))
       return Effect.void

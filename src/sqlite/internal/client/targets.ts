@@ -5,10 +5,10 @@
  * A statement goes one way: `effectStatement.ts` gives its text with parameters (`Query`) and the form of its rows
  * (`Way`); a target finds the connection; `execute` calls the handle of that connection.
  */
-import { Effect, type Exit, type Fiber, Stream } from "effect"
+import { Effect, type Fiber, Stream } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
-import { within } from "../../../internal/runtime.ts"
+import { isSuccess, within } from "../../../internal/runtime.ts"
 import { sqlErrorOf } from "../../../internal/transaction/sqlErrorOf.ts"
 import type { TransactionConnection } from "../../../Transaction.ts"
 import type { Handle } from "../connection/handle.ts"
@@ -236,13 +236,6 @@ export class Reserved implements Target {
     return Stream.mapError(this.#connection.stream(text.sql, params as Params), sqlErrorOf)
   }
 }
-
-/** Whether an effect has succeeded already. */
-export const isSuccess = <A, E, R>(
-  effect: Effect.Effect<A, E, R>
-): effect is Exit.Success<A> =>
-  // Only an exit has this tag. `Exit.isExit` would slow down every statement.
-  "_tag" in effect && effect._tag === "Success"
 
 const attempt = <A>(once: () => A): Effect.Effect<A, SqlError> =>
   Effect.try({ try: once, catch: (thrown) => sqlErrorOf(failure(thrown)) })

@@ -1,5 +1,6 @@
 /** Retries statements that meet the lock of another process, without stopping the event loop. */
 import { Clock, Effect, identity, Random } from "effect"
+import { isSuccess, withFiber, within } from "../../../internal/runtime.ts"
 import { codeOf, isLock } from "../errors.ts"
 
 export interface LockOptions {
@@ -21,12 +22,17 @@ export const retryWhileLocked = <A, E, R>(
   timeoutMillis: number,
   options?: LockOptions
 ): Effect.Effect<A, E, R> => {
-  const { isWorthwhile = isLock, restore = identity } = options ?? {}
-  return Effect.catch(
-    attempt,
-    (error) =>
-      isWorthwhile(codeOf(error)) ? goOn(error, attempt, timeoutMillis, isWorthwhile, restore) : Effect.fail(error)
-  )
+  return withFiber((fiber) => {
+    // Most attempts succeed at once.
+    const first = within(attempt, fiber)
+    if (isSuccess(first)) return first
+    const { isWorthwhile = isLock, restore = identity } = options ?? {}
+    return Effect.catch(
+      first,
+      (error) =>
+        isWorthwhile(codeOf(error)) ? goOn(error, attempt, timeoutMillis, isWorthwhile, restore) : Effect.fail(error)
+    )
+  })
 }
 
 const goOn = Effect.fnUntraced(function*<A, E, R>(
