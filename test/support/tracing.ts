@@ -31,15 +31,20 @@ export class Recorder {
   readonly #numbers = new Map<Tracer.AnySpan, number>()
   readonly #told: { readonly value: (value: unknown) => unknown; readonly error: (error: unknown) => unknown }
 
+  readonly #ignores: (name: string) => boolean
+
   constructor(
     told: { readonly value: (value: unknown) => unknown; readonly error: (error: unknown) => unknown },
-    { context, fault, from = 0n }: {
+    { context, fault, from = 0n, ignores = () => false }: {
       readonly fault?: Fault | undefined
       readonly from?: bigint
       readonly context?: Tracer.Tracer["context"]
+      /** Whether spans of that name are not recorded. */
+      readonly ignores?: (name: string) => boolean
     } = {}
   ) {
     this.#told = told
+    this.#ignores = ignores
     const failAt = (method: Fault["method"], span: number) => {
       if (fault?.method === method && fault.span === span) throw new Error(`no ${method}`)
     }
@@ -75,6 +80,7 @@ export class Recorder {
     this.tracer = Tracer.make({
       span: (options) => {
         const { annotations, kind, links, name, parent, root, sampled, startTime } = options
+        if (ignores(name)) return new Tracer.NativeSpan(options)
         record(
           "span",
           made,
@@ -107,6 +113,7 @@ export class Recorder {
         ? this.#told.error(reason.defect)
         : undefined,
       framesOf(Context.getOrUndefined(Cause.reasonAnnotations(reason), Cause.StackTrace))
+        .filter((name) => !this.#ignores(name))
     ])
 }
 
