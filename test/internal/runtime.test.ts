@@ -30,8 +30,31 @@ describe("what leans on the inside of Effect", () => {
       assert.deepStrictEqual(steps, [fiber])
       const other = Effect.sync(() => assert.fail("was run"))
       assert.strictEqual(Runtime.within(other, fiber), other)
+      const throwing = Runtime.withFiber(() => {
+        throw new Error("thrown")
+      })
+      assert.throws(() => Runtime.within(throwing, fiber), "thrown")
+      assert.deepStrictEqual(Runtime.attemptWithin(throwing, fiber), Exit.die(new Error("thrown")))
+      assert.strictEqual(Runtime.attemptWithin(other, fiber), other)
       return Effect.map(step, (value) => assert.deepStrictEqual([value, steps], [1, [fiber, fiber]]))
     }))
+
+  it("takes nothing but a success for a success", () => {
+    const successes = [Effect.void, Effect.succeed(1), Exit.succeed(undefined)]
+    const others = [
+      Effect.fail(1),
+      Exit.die(1),
+      Effect.sync(() => 1),
+      Effect.map(Effect.void, () => 1),
+      Effect.never,
+      Runtime.withFiber(() => Effect.void)
+    ]
+    assert.deepStrictEqual(successes.map(Runtime.isSuccess), [true, true, true])
+    assert.deepStrictEqual(
+      others.map((effect) => Runtime.isSuccess<unknown, unknown, never>(effect)),
+      others.map(() => false)
+    )
+  })
 
   it.effect("knows whether a fiber is traced, and the span that it is in", () =>
     Effect.gen(function*() {
