@@ -9,7 +9,7 @@ import { Cause, Clock, Context, Effect, Effectable, Exit, type Fiber, Scope, typ
 // A constructor function with Effect's prototype: subclasses are effects, and no constructor of Effect has to run.
 const Base = function() {} as unknown as new<A, E, R>() => Effect.Effect<A, E, R>
 
-Base.prototype = Effectable.Prototype<Step<unknown, unknown, unknown>>({
+Base.prototype = Effectable.Prototype<OwnStep<unknown, unknown, unknown>>({
   label: "Step",
   evaluate(fiber) {
     return this.step(fiber)
@@ -18,13 +18,21 @@ Base.prototype = Effectable.Prototype<Step<unknown, unknown, unknown>>({
 
 /**
  * An effect that its own method `step` evaluates. It is like `Effect.withFiber`, with fields instead of a closure,
- * which saves a tenth of the time of a lease.
+ * which saves a tenth of the time of a lease. Only the run loop evaluates it, never `within`, so it may leave something
+ * on the stack of the fiber: see `onExitWithin` and `callbackWithin`.
+ *
+ * Test: `internal/runtime.test.ts`, "a step of its own is never part of another".
+ */
+export abstract class OwnStep<A, E, R> extends Base<A, E, R> {
+  abstract step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<A, E, R>
+}
+
+/**
+ * A step that may also be a part of another: see `within`.
  *
  * Test: `internal/runtime.test.ts`, "a step can be part of another; what is none is left to be done".
  */
-export abstract class Step<A, E, R> extends Base<A, E, R> {
-  abstract step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<A, E, R>
-}
+export abstract class Step<A, E, R> extends OwnStep<A, E, R> {}
 
 /** Makes a `Step` from a function. Use it instead of `Effect.withFiber` for an effect that is evaluated by `within`. */
 export const withFiber = <A, E, R>(
@@ -166,7 +174,8 @@ export const spanMaker = (
  * `Effect.onExitPrimitive`, whose finalizer is installed within the present step of the fiber: it runs even if the fiber is
  * interrupted in this step. The step has to return what this gives, as it is.
  *
- * Test: `internal/runtime.test.ts`, "installs a finalizer within the step of a fiber".
+ * Tests: `internal/runtime.test.ts`, "installs a finalizer within the step of a fiber", and "goes on, within the step, with
+ * the effect whose finalizer was installed there".
  */
 export const onExitWithin = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
@@ -175,6 +184,20 @@ export const onExitWithin = <A, E, R>(
 ): Effect.Effect<A, E, R> => {
   const secured = Effect.onExitPrimitive(effect, finalizer)
   return (evaluate(secured as Effect.Effect<unknown>, fiber) ?? secured) as Effect.Effect<A, E, R>
+}
+
+/**
+ * `Effect.callback` that registers within the present step of the fiber: nothing comes between what the step has found and
+ * the registration. The step has to return what this gives, as it is. `register` must have one parameter.
+ *
+ * Test: `internal/runtime.test.ts`, "registers a callback within the step of a fiber".
+ */
+export const callbackWithin = <A, E, R>(
+  fiber: Fiber.Fiber<unknown, unknown>,
+  register: (resume: (effect: Effect.Effect<A, E, R>) => void) => void
+): Effect.Effect<A, E, R> => {
+  const whole = Effect.callback(register)
+  return (evaluate(whole as Effect.Effect<unknown>, fiber) ?? whole) as Effect.Effect<A, E, R>
 }
 
 /**

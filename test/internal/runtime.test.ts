@@ -18,6 +18,19 @@ const droppedAtEnd = (effect: Effect.Effect<unknown, unknown>) =>
     return dropped
   })
 
+class Own<A, E> extends Runtime.OwnStep<A, E, never> {
+  readonly #f: (fiber: Fiber.Fiber<unknown, unknown>) => Effect.Effect<A, E>
+
+  constructor(f: (fiber: Fiber.Fiber<unknown, unknown>) => Effect.Effect<A, E>) {
+    super()
+    this.#f = f
+  }
+
+  step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<A, E> {
+    return this.#f(fiber)
+  }
+}
+
 describe("what leans on the inside of Effect", () => {
   it.effect("a step can be part of another; what is none is left to be done", () =>
     Effect.withFiber((fiber) => {
@@ -55,6 +68,73 @@ describe("what leans on the inside of Effect", () => {
       others.map(() => false)
     )
   })
+
+  it.effect("a step of its own is never part of another", () =>
+    Effect.withFiber((fiber) => {
+      const own = new Own(() => Effect.succeed(1))
+      assert.strictEqual(Runtime.within(own, fiber), own)
+      return Effect.map(own, (value) => assert.strictEqual(value, 1))
+    }))
+
+  it.effect("goes on, within the step, with the effect whose finalizer was installed there", () =>
+    Effect.gen(function*() {
+      const bodies = {
+        succeeds: () => Exit.succeed(1),
+        fails: () => Exit.fail("no"),
+        throws: () => {
+          throw new Error("thrown")
+        },
+        isInterrupted: () => Effect.interrupt
+      }
+      for (const [name, body] of Object.entries(bodies)) {
+        const events: Array<string> = []
+        const inner = new Own<number, string>(() => {
+          events.push("inner")
+          return body()
+        })
+        const outer = new Own<number, string>((fiber) => {
+          const secured = Runtime.onExitWithin(inner, fiber, (exit) => {
+            events.push(exit._tag)
+            return undefined
+          })
+          assert.strictEqual(secured, inner)
+          const rest = inner.step(fiber)
+          events.push("outer")
+          return rest
+        })
+        const exit = yield* Effect.exit(outer)
+        assert.strictEqual(exit._tag, name === "succeeds" ? "Success" : "Failure")
+        // The step within the step ends first; one that throws ends both.
+        assert.deepStrictEqual(events, ["inner", ...(name === "throws" ? [] : ["outer"]), exit._tag])
+      }
+    }))
+
+  it.effect("registers a callback within the step of a fiber", () =>
+    Effect.gen(function*() {
+      const events: Array<string> = []
+      let go: ((effect: Effect.Effect<number>) => void) | undefined
+      const waiting = new Own<number, never>((fiber) => {
+        const rest = Runtime.callbackWithin<number, never, never>(fiber, (resume) => {
+          events.push("registered")
+          go = resume
+        })
+        events.push("step over")
+        return rest
+      })
+      const fiber = yield* Effect.forkChild(waiting, { startImmediately: true })
+      assert.deepStrictEqual(events, ["registered", "step over"])
+      assert.isUndefined(fiber.pollUnsafe())
+      go!(Effect.succeed(1))
+      assert.strictEqual(yield* Fiber.join(fiber), 1)
+      // One that is resumed at once does not stand still.
+      const atOnce = new Own<number, never>((fiber) =>
+        Runtime.callbackWithin(fiber, (resume) => resume(Effect.succeed(2)))
+      )
+      assert.strictEqual(yield* atOnce, 2)
+      const interrupted = yield* Effect.forkChild(waiting, { startImmediately: true })
+      yield* Fiber.interrupt(interrupted)
+      assert.isTrue(Exit.hasInterrupts(yield* Fiber.await(interrupted)))
+    }))
 
   it.effect("knows whether a fiber is traced, and the span that it is in", () =>
     Effect.gen(function*() {

@@ -28,6 +28,11 @@ export class Callers<C, E> {
     this.#work = work
   }
 
+  /** What the options of a call come to, or the error that the call fails with. */
+  resolve(options: AcquireOptions | undefined): CallSettings | PoolConfigError | undefined {
+    return options === undefined ? undefined : Calls.resolve(this.state.settings.name, options)
+  }
+
   use<A, X, R>(
     f: (connection: C) => Effect.Effect<A, X, R>,
     options: AcquireOptions | undefined
@@ -43,25 +48,25 @@ export class Callers<C, E> {
     return new UseSync(this, body, onThrow, options)
   }
 
-  /** Takes a connection and runs a synchronous body with it, all in one step; or waits for one. */
+  /** Takes a connection and runs a synchronous body with it, all in one step; or asks for one as `use` does. */
   runSync<A, X>(
-    lease: LeaseEffect<C, E, A, X, never>,
+    fiber: Fiber.Fiber<unknown, unknown>,
     body: (connection: C) => A,
-    onThrow: ((thrown: unknown) => X) | undefined
+    onThrow: ((thrown: unknown) => X) | undefined,
+    options: AcquireOptions | undefined
   ): Effect.Effect<A, X | PoolError<E>> {
     const { state } = this
     const work = this.#work
     work.assertOutside()
-    const mayTake = state.idle.length > 0 && state.waiters.length === 0 && !state.paused
-    const invalid = mayTake ? lease.resolve() : undefined
-    if (invalid !== undefined) return Effect.fail(invalid)
+    if (!Lending.mayTake(state)) return this.#runSyncLater(body, onThrow, options)
+    const settings = this.resolve(options)
+    if (Calls.isRefused(settings)) return Effect.fail(settings)
+    const lease = new LeaseEffect<C, E, A, X, never>(this, undefined, fiber, settings)
     const now = work.now()
-    if (!mayTake || !Lending.take(state, lease, now)) {
-      // The caller joins the line only after the end of its lease is installed: see `Use`.
-      lease.f = (connection) => Body.sync(connection, body, onThrow)
+    if (!Lending.take(state, lease, now)) {
       // `take` may have found a connection that has to be closed.
       work.attend()
-      return secured(lease)
+      return this.#runSyncLater(body, onThrow, options)
     }
     // All in one step, which nothing can interrupt, so no finalizer is needed. The clock is read again only if the
     // lease has to be timed. Otherwise the connection counts as idle from the time at which it was taken.
@@ -76,6 +81,15 @@ export class Callers<C, E> {
     return exit
   }
 
+  /** For a caller that may have to wait: it asks in a step of its own, as this one may be part of another. See `Use`. */
+  #runSyncLater<A, X>(
+    body: (connection: C) => A,
+    onThrow: ((thrown: unknown) => X) | undefined,
+    options: AcquireOptions | undefined
+  ): Effect.Effect<A, X | PoolError<E>> {
+    return this.use((connection) => Body.sync(connection, body, onThrow), options)
+  }
+
   acquire(options: AcquireOptions | undefined): Effect.Effect<C, PoolError<E>, Scope.Scope> {
     return new Acquire((fiber, isOfFiber) => this.#acquire(fiber, options, isOfFiber))
   }
@@ -86,10 +100,9 @@ export class Callers<C, E> {
     options: AcquireOptions | undefined,
     isOfFiber: boolean
   ): Effect.Effect<C, PoolError<E>> {
-    const { idle, paused, waiters } = this.state
     const work = this.#work
     const scope = Context.getUnsafe(fiber.context, Scope.Scope)
-    const mayTake = idle.length > 0 && waiters.length === 0 && !paused && scope.state._tag !== "Closed"
+    const mayTake = Lending.mayTake(this.state) && scope.state._tag !== "Closed"
     if (!mayTake) return this.#acquireLater(scope, options, isOfFiber)
     work.assertOutside()
     const lease = new ScopedLeaseEffect<C, E>(this, fiber, options, scope, isOfFiber)
@@ -146,11 +159,13 @@ export class Callers<C, E> {
    */
   end(lease: State.Lease<C>, exit?: Exit.Exit<unknown, unknown>): undefined {
     if (lease.stage === "ended") return
-    if (this.#work.isAsking) this.#work.afterQuestion(() => this.end(lease, exit))
-    else {
-      Lending.end(this.state, lease, this.#work.now(), exit && Body.failureIn(exit))
-      this.#work.attend()
-    }
+    if (this.#work.isAsking) return this.#endLater(lease, exit)
+    Lending.end(this.state, lease, this.#work.now(), exit && Body.failureIn(exit))
+    this.#work.attend()
+  }
+
+  #endLater(lease: State.Lease<C>, exit: Exit.Exit<unknown, unknown> | undefined): undefined {
+    this.#work.afterQuestion(() => this.end(lease, exit))
   }
 
   #ended(lease: ScopedLeaseEffect<C, E>, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> {
@@ -174,8 +189,6 @@ export class Callers<C, E> {
   begin<A, X, R>(lease: LeaseEffect<C, E, A, X, R>): Effect.Effect<A, X | PoolError<E>, R> {
     const work = this.#work
     work.assertOutside()
-    const invalid = lease.resolve()
-    if (invalid !== undefined) return Effect.fail(invalid)
     const now = work.now()
     if (!Lending.take(this.state, lease, now)) return this.#wait(lease, now)
     const leased = lease.entry!.leased!
@@ -202,7 +215,21 @@ export class Callers<C, E> {
       work.attend()
       return Effect.fail(refusal as PoolError<E>)
     }
-    const waiter = new FiberWaiter<C, E, A, X, R>(lease)
+    if (!Runtime.isTraced(lease.fiber)) {
+      return Runtime.callbackWithin(lease.fiber, (resume) => this.#join(new FiberWaiter(lease, resume), now))
+    }
+    // The span ends with the wait, before what is done with the connection.
+    const f = lease.f!
+    const wait = lease as LeaseEffect<C, E, unknown, X, R> as LeaseEffect<C, E, C, never, never>
+    wait.f = Exit.succeed
+    const outcome = this.#joinFirst(wait, now)
+    return Effect.flatMap(Spans.acquire(state.settings.name, outcome), (connection) => Body.run(f, connection))
+  }
+
+  #join<A, X, R>(waiter: FiberWaiter<C, E, A, X, R>, now: number): void {
+    const { state } = this
+    const work = this.#work
+    const { lease } = waiter
     Line.join(state, waiter, now)
     Lending.settle(state, now)
     if (state.isPending) work.run()
@@ -212,17 +239,25 @@ export class Callers<C, E> {
       Refusals.timeOut(state, [waiter], now)
       work.run()
     }
-    if (!Runtime.isTraced(lease.fiber)) return waiter.outcome()
-    // The span covers the wait only, and ends before the caller's effect begins.
-    const f = lease.f!
-    const wait = lease as LeaseEffect<C, E, unknown, X, R> as LeaseEffect<C, E, C, never, never>
-    wait.f = Exit.succeed
-    const outcome = Effect.suspend(() => (wait.waiter as FiberWaiter<C, E, C, never, never>).outcome())
-    return Effect.flatMap(Spans.acquire(state.settings.name, outcome), (connection) => Body.run(f, connection))
+  }
+
+  /** Joins the line now. The fiber begins its wait in a later step, and may yield to others before that. */
+  #joinFirst<A, X, R>(lease: LeaseEffect<C, E, A, X, R>, now: number): Effect.Effect<A, X | PoolError<E>, R> {
+    let go: Go<E, A, X, R> | undefined
+    let outcome: Effect.Effect<A, X | PoolError<E>, R> | undefined
+    const waiter = new FiberWaiter<C, E, A, X, R>(lease, (effect) => {
+      outcome = effect
+      go?.(effect)
+    })
+    this.#join(waiter, now)
+    return Effect.callback((resume) => {
+      go = resume
+      if (outcome !== undefined) resume(outcome)
+    })
   }
 }
 
-class Use<C, E, A, X, R> extends Runtime.Step<A, X | PoolError<E>, R> {
+class Use<C, E, A, X, R> extends Runtime.OwnStep<A, X | PoolError<E>, R> {
   readonly #callers: Callers<C, E>
   readonly #f: (connection: C) => Effect.Effect<A, X, R>
   readonly #options: AcquireOptions | undefined
@@ -239,13 +274,14 @@ class Use<C, E, A, X, R> extends Runtime.Step<A, X | PoolError<E>, R> {
   }
 
   step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<A, X | PoolError<E>, R> {
-    return secured(new LeaseEffect(this.#callers, this.#f, fiber, this.#options))
+    const settings = this.#callers.resolve(this.#options)
+    if (Calls.isRefused(settings)) return Effect.fail(settings)
+    const lease = new LeaseEffect(this.#callers, this.#f, fiber, settings)
+    const secured = Runtime.onExitWithin(lease, fiber, (exit) => lease.callers.end(lease, exit))
+    // All in one step, which is faster than three.
+    return secured === lease ? lease.step() : secured
   }
 }
-
-/** A lease with its end installed, before it begins. */
-const secured = <C, E, A, X, R>(lease: LeaseEffect<C, E, A, X, R>): Effect.Effect<A, X | PoolError<E>, R> =>
-  Effect.onExitPrimitive(lease, (exit) => lease.callers.end(lease, exit))
 
 class UseSync<C, E, A, X> extends Runtime.Step<A, X | PoolError<E>, never> {
   readonly #callers: Callers<C, E>
@@ -267,8 +303,7 @@ class UseSync<C, E, A, X> extends Runtime.Step<A, X | PoolError<E>, never> {
   }
 
   step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<A, X | PoolError<E>> {
-    const lease = new LeaseEffect<C, E, A, X, never>(this.#callers, undefined, fiber, this.#options)
-    return this.#callers.runSync(lease, this.#body, this.#onThrow)
+    return this.#callers.runSync(fiber, this.#body, this.#onThrow, this.#options)
   }
 }
 
@@ -276,13 +311,12 @@ class UseSync<C, E, A, X> extends Runtime.Step<A, X | PoolError<E>, never> {
  * A lease with the effect that the caller runs with the connection. It is an effect itself: it is evaluated when the
  * caller asks, and again when its wait is over. So a long line needs few objects for each caller.
  */
-class LeaseEffect<C, E, A, X, R> extends Runtime.Step<A, X | PoolError<E>, R> implements State.Lease<C> {
+class LeaseEffect<C, E, A, X, R> extends Runtime.OwnStep<A, X | PoolError<E>, R> implements State.Lease<C> {
   readonly callers: Callers<C, E>
-  /** The effect to run with the connection. `useSync` sets it only if the caller has to wait. */
+  /** The effect to run with the connection. `useSync` has none: who has to wait there goes on as `use`. */
   f: ((connection: C) => Effect.Effect<A, X, R>) | undefined
   readonly fiber: Fiber.Fiber<unknown, unknown>
-  readonly #given: AcquireOptions | undefined
-  options: CallSettings | undefined = undefined
+  options: CallSettings | undefined
   readonly span: Tracer.AnySpan | undefined
   stage: State.Stage = "new"
   entry: State.Entry<C> | undefined = undefined
@@ -292,26 +326,14 @@ class LeaseEffect<C, E, A, X, R> extends Runtime.Step<A, X | PoolError<E>, R> im
     callers: Callers<C, E>,
     f: ((connection: C) => Effect.Effect<A, X, R>) | undefined,
     fiber: Fiber.Fiber<unknown, unknown>,
-    options: AcquireOptions | undefined
+    options: CallSettings | undefined
   ) {
     super()
     this.callers = callers
     this.f = f
     this.fiber = fiber
-    this.#given = options
-    this.span = Runtime.spanOf(fiber)
-  }
-
-  /** Reads the options in the step in which the caller asks. Returns an error if they are invalid. */
-  resolve(): PoolConfigError | undefined {
-    return this.#given === undefined ? undefined : this.#resolve(this.#given)
-  }
-
-  #resolve(given: AcquireOptions): PoolConfigError | undefined {
-    const options = Calls.resolve(this.callers.state.settings.name, given)
-    if (Calls.isRefused(options)) return options
     this.options = options
-    return undefined
+    this.span = Runtime.spanOf(fiber)
   }
 
   // Getters, not fields: a long line has one of these objects for each caller.
@@ -330,6 +352,7 @@ class LeaseEffect<C, E, A, X, R> extends Runtime.Step<A, X | PoolError<E>, R> im
 
 /** A lease that belongs to a scope. */
 class ScopedLeaseEffect<C, E> extends LeaseEffect<C, E, C, never, never> {
+  readonly #given: AcquireOptions | undefined
   readonly #scope: Scope.Scope
   readonly #isOfFiber: boolean
   #unwatch: (() => void) | undefined = undefined
@@ -337,13 +360,27 @@ class ScopedLeaseEffect<C, E> extends LeaseEffect<C, E, C, never, never> {
   constructor(
     callers: Callers<C, E>,
     fiber: Fiber.Fiber<unknown, unknown>,
-    options: AcquireOptions | undefined,
+    given: AcquireOptions | undefined,
     scope: Scope.Scope,
     isOfFiber: boolean
   ) {
-    super(callers, Exit.succeed, fiber, options)
+    super(callers, Exit.succeed, fiber, undefined)
+    this.#given = given
     this.#scope = scope
     this.#isOfFiber = isOfFiber
+  }
+
+  /** Reads the options, in the step in which the caller asks. Gives the error of invalid ones. */
+  resolve(): PoolConfigError | undefined {
+    const settings = this.callers.resolve(this.#given)
+    if (Calls.isRefused(settings)) return settings
+    this.options = settings
+    return undefined
+  }
+
+  override step(): Effect.Effect<C, PoolError<E>> {
+    const invalid = this.stage === "new" ? this.resolve() : undefined
+    return invalid === undefined ? super.step() : Effect.fail(invalid)
   }
 
   override get scope(): Scope.Scope | undefined {
@@ -363,28 +400,27 @@ class ScopedLeaseEffect<C, E> extends LeaseEffect<C, E, C, never, never> {
   }
 }
 
-/** A fiber in line. Lines may be long, so it makes no closure but the one that resumes the fiber. */
+type Go<E, A, X, R> = (effect: Effect.Effect<A, X | PoolError<E>, R>) => void
+
+/**
+ * A fiber in line. Lines may be long, so it makes no closure but the one that resumes the fiber. An interrupt needs no
+ * cleanup here: `end` leaves the line.
+ */
 class FiberWaiter<C, E, A, X, R> extends State.Waiter<C> {
   declare readonly lease: LeaseEffect<C, E, A, X, R>
-  #go: ((effect: Effect.Effect<A, X | PoolError<E>, R>) => void) | undefined = undefined
-  #error: PoolError<E> | undefined = undefined
+  #go: Go<E, A, X, R>
 
-  /** Returns the result of the wait, or waits for it. An interrupt needs no cleanup here: `end` leaves the line. */
-  outcome(): Effect.Effect<A, X | PoolError<E>, R> {
-    if (this.#error !== undefined) return Effect.fail(this.#error)
-    if (this.lease.stage !== "waiting") return this.lease
-    return Effect.callback<A, X | PoolError<E>, R>((resume) => {
-      // The wait may be over already: after it joined the line, the fiber may have yielded to others.
-      if (this.lease.stage === "waiting") this.#go = resume
-      else resume(this.outcome())
-    })
+  constructor(lease: LeaseEffect<C, E, A, X, R>, go: Go<E, A, X, R>) {
+    super(lease)
+    this.#go = go
   }
 
   refuse(error: PoolError<unknown>): void {
-    this.#error = error as PoolError<E>
+    const go = this.#go
+    this.#go = () => go(Effect.fail(error as PoolError<E>))
   }
 
   resume(): void {
-    this.#go?.(this.outcome())
+    this.#go(this.lease)
   }
 }

@@ -16,6 +16,10 @@ import { mayBeLent, mayHaveReason, reasonToLeave } from "./reasons.ts"
 import { type Entry, holderOf, type Lease, report, type State, upkeepBy, type Waiter } from "./state.ts"
 import { openMissing, prompt, slowAfterMillis } from "./supply.ts"
 
+/** Whether there is an idle connection, and nobody is in line. */
+export const mayTake = <C>(state: State<C>): boolean =>
+  state.idle.length > 0 && state.waiters.length === 0 && !state.paused
+
 /** Gives the caller an idle connection at once, if one may be lent and nobody is in line. */
 export const take = <C>(state: State<C>, lease: Lease<C>, now: number): boolean => {
   const entry = state.idle.tail
