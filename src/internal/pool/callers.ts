@@ -11,12 +11,13 @@ import * as Calls from "../options/call.ts"
 import type { CallSettings } from "../options/settings.ts"
 import * as Runtime from "../runtime.ts"
 import * as Body from "./body.ts"
+import { FiberWaiter, waitLater } from "./fiberWaiter.ts"
 import { Acquire } from "./heldByFiber.ts"
 import * as Lending from "./lending.ts"
 import * as Line from "./line.ts"
 import * as Refusals from "./refusals.ts"
 import * as Spans from "./spans.ts"
-import * as State from "./state.ts"
+import type * as State from "./state.ts"
 import type { Work } from "./work.ts"
 
 export class Callers<C, E> {
@@ -222,11 +223,13 @@ export class Callers<C, E> {
     const f = lease.f!
     const wait = lease as LeaseEffect<C, E, unknown, X, R> as LeaseEffect<C, E, C, never, never>
     wait.f = Exit.succeed
-    const outcome = this.#joinFirst(wait, now)
+    // It joins the line now, and begins its wait in a later step. Between the two it may yield to others.
+    const { outcome, waiter } = waitLater(wait)
+    this.#join(waiter, now)
     return Effect.flatMap(Spans.acquire(state.settings.name, outcome), (connection) => Body.run(f, connection))
   }
 
-  #join<A, X, R>(waiter: FiberWaiter<C, E, A, X, R>, now: number): void {
+  #join(waiter: State.Waiter<C>, now: number): void {
     const { state } = this
     const work = this.#work
     const { lease } = waiter
@@ -239,21 +242,6 @@ export class Callers<C, E> {
       Refusals.timeOut(state, [waiter], now)
       work.run()
     }
-  }
-
-  /** Joins the line now. The fiber begins its wait in a later step, and may yield to others before that. */
-  #joinFirst<A, X, R>(lease: LeaseEffect<C, E, A, X, R>, now: number): Effect.Effect<A, X | PoolError<E>, R> {
-    let go: Go<E, A, X, R> | undefined
-    let outcome: Effect.Effect<A, X | PoolError<E>, R> | undefined
-    const waiter = new FiberWaiter<C, E, A, X, R>(lease, (effect) => {
-      outcome = effect
-      go?.(effect)
-    })
-    this.#join(waiter, now)
-    return Effect.callback((resume) => {
-      go = resume
-      if (outcome !== undefined) resume(outcome)
-    })
   }
 }
 
@@ -397,30 +385,5 @@ class ScopedLeaseEffect<C, E> extends LeaseEffect<C, E, C, never, never> {
   unwatch(): void {
     this.#unwatch?.()
     this.#unwatch = undefined
-  }
-}
-
-type Go<E, A, X, R> = (effect: Effect.Effect<A, X | PoolError<E>, R>) => void
-
-/**
- * A fiber in line. Lines may be long, so it makes no closure but the one that resumes the fiber. An interrupt needs no
- * cleanup here: `end` leaves the line.
- */
-class FiberWaiter<C, E, A, X, R> extends State.Waiter<C> {
-  declare readonly lease: LeaseEffect<C, E, A, X, R>
-  #go: Go<E, A, X, R>
-
-  constructor(lease: LeaseEffect<C, E, A, X, R>, go: Go<E, A, X, R>) {
-    super(lease)
-    this.#go = go
-  }
-
-  refuse(error: PoolError<unknown>): void {
-    const go = this.#go
-    this.#go = () => go(Effect.fail(error as PoolError<E>))
-  }
-
-  resume(): void {
-    this.#go(this.lease)
   }
 }

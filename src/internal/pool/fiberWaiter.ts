@@ -1,0 +1,47 @@
+/** Fibers in line. */
+import { Effect } from "effect"
+import type { PoolError } from "../../PoolError.ts"
+import * as State from "./state.ts"
+
+/** A lease that is also the effect with which its fiber goes on after the wait. */
+type Waiting<C, A, E, R> = State.Lease<C> & Effect.Effect<A, E, R>
+
+type Resume<A, E, R> = (effect: Effect.Effect<A, E, R>) => void
+
+/**
+ * A fiber in line. Lines may be long, so it makes no closure but the one that resumes the fiber. An interrupt needs no
+ * cleanup here: the end of the lease leaves the line.
+ */
+export class FiberWaiter<C, A, E, R> extends State.Waiter<C> {
+  declare readonly lease: Waiting<C, A, E, R>
+  #resume: Resume<A, E, R>
+
+  constructor(lease: Waiting<C, A, E, R>, resume: Resume<A, E, R>) {
+    super(lease)
+    this.#resume = resume
+  }
+
+  refuse(error: PoolError<unknown>): void {
+    const resume = this.#resume
+    this.#resume = () => resume(Effect.fail(error as E))
+  }
+
+  resume(): void {
+    this.#resume(this.lease)
+  }
+}
+
+/** A fiber that joins the line before it waits, and how its wait ends. */
+export const waitLater = <C, A, E, R>(lease: Waiting<C, A, E, R>) => {
+  let resume: Resume<A, E, R> | undefined
+  let ended: Effect.Effect<A, E, R> | undefined
+  const waiter = new FiberWaiter(lease, (effect: Effect.Effect<A, E, R>) => {
+    ended = effect
+    resume?.(effect)
+  })
+  const outcome = Effect.callback<A, E, R>((go) => {
+    resume = go
+    if (ended !== undefined) go(ended)
+  })
+  return { waiter, outcome }
+}
