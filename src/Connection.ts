@@ -1,16 +1,16 @@
-/** What is known about one pooled connection. */
+/** One connection of a pool, as users see it. */
 
 /**
- * Where a connection is in its life:
+ * The state of a connection:
  *
  * - `connecting`: being opened; it counts against `max` from the start
- * - `idle`: open and free to be lent
- * - `validating`: being asked whether it still works
+ * - `idle`: open and not in use
+ * - `validating`: being validated
  * - `in use`: leased to a caller
- * - `resetting`: back from a caller and being made clean for the next
+ * - `resetting`: returned, and being made clean for the next caller
  * - `closing`: being closed; it counts against `max` until it is closed
- * - `error`: like `closing`, because the connection failed a check or could not be opened
- * - `closed`: gone; `connections` does not list it any more
+ * - `error`: closing, because the connection is broken or could not be opened
+ * - `closed`: closed; `connections` does not list it any more
  */
 export type ConnectionState =
   | "connecting"
@@ -25,10 +25,10 @@ export type ConnectionState =
 /**
  * Why a connection left the pool:
  *
- * - `idle`: it was idle for `idleTimeout`, and `min` others remain
+ * - `idle`: it was idle for `idleTimeout`, and `min` other connections remain
  * - `lifetime`, `uses`: retired, by `maxLifetime` or `maxUses`
- * - `dead`: `isAlive` said no, or the driver reported its death
- * - `invalid`: `validate` said no, failed, or did not answer in time
+ * - `dead`: `isAlive` answered no, or the driver reported its death
+ * - `invalid`: `validate` answered no, failed, or did not end in time
  * - `reset`: `reset` failed or did not end in time
  * - `fatal`: a lease ended with a failure that `judge` calls fatal
  * - `invalidated`: `invalidate` was called on it
@@ -53,17 +53,17 @@ export type EvictReason =
 
 /** A snapshot of one connection of a pool. */
 export interface ConnectionInfo {
-  /** The pool's number for it: 1 for the first, never used twice. */
+  /** The number of the connection in its pool: 1 for the first, never used twice. */
   readonly id: number
   readonly state: ConnectionState
-  /** Which `recycle` it has seen: connections opened before the last one have a smaller number. */
+  /** The number of calls of `recycle` before its connect attempt, plus 1. An older connection has a smaller number. */
   readonly generation: number
-  /** Leases that have ended on it. */
+  /** The number of leases of it that have ended. */
   readonly uses: number
-  /** Milliseconds since it was opened, or since the attempt began while it is being opened. */
+  /** Milliseconds since it was opened; while it is being opened, since the connect attempt began. */
   readonly ageMillis: number
   /** Milliseconds since it was last lent or returned. */
   readonly idleMillis: number
-  /** Why it leaves the pool when it comes back, or is being closed. `undefined` if it stays. */
+  /** Why it is closed now, or will be when it comes back. `undefined` if it stays. */
   readonly evictReason: EvictReason | undefined
 }

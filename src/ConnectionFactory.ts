@@ -1,13 +1,13 @@
-/** What a pool asks of a driver. */
+/** Connection factories: what a driver gives to a pool. */
 import { type Cause, Context, Effect, type Scope } from "effect"
 
 /**
- * How to open, check and clean the connections of one pool.
+ * How to open, validate and reset the connections of one pool.
  *
- * Only `connect` is needed. The effects run in fibers of the pool, each with a deadline of its own (`connectTimeout`,
- * `validateTimeout`, `resetTimeout`, `closeTimeout`), never in the fiber of a caller: a caller that is interrupted
- * while its connection is being opened costs no connection. The functions are called in the middle of the pool's own
- * work: they must return at once, do no I/O, and leave the pool alone. One that throws costs the connection, not the pool.
+ * Only `connect` is required. The effects run in fibers of the pool, each with its own deadline (`connectTimeout`,
+ * `validateTimeout`, `resetTimeout`, `closeTimeout`). They never run in the fiber of a caller, so interrupting a caller
+ * loses no connection. The plain functions are called in the middle of the pool's work: they must return at once, do no
+ * I/O, and not use the pool. If one throws, its connection is evicted, and the pool goes on.
  *
  * ```ts
  * import { Data, Effect } from "effect"
@@ -33,56 +33,57 @@ import { type Cause, Context, Effect, type Scope } from "effect"
  */
 export interface ConnectionFactory<in out C, in out E = never, out R = never> {
   /**
-   * Opens one connection. Closing the scope closes it, so `Effect.acquireRelease` belongs in here; whatever has been
-   * acquired when the attempt fails, or runs into `connectTimeout`, is released as well.
+   * Opens one connection. The end of the scope closes it, so use `Effect.acquireRelease` here. If the connect attempt
+   * fails, or passes `connectTimeout`, everything that it has acquired is released.
    */
   readonly connect: Effect.Effect<C, E, R | Scope.Scope>
   /**
-   * Whether the connection is known to be usable, judged without I/O. Asked before each lease and after each; a
-   * connection that is not alive is evicted, and the caller gets another. Default: it always is.
+   * Whether the connection is usable, as far as the driver knows without I/O. Called before and after each lease. If it
+   * is not alive, it is evicted, and the caller gets another. Default: always alive.
    */
   readonly isAlive?: ((connection: C) => boolean) | undefined
   /**
-   * Asks the database whether the connection still works. It does not if this is `false`, fails, or does not end
-   * within `validateTimeout`. Runs before a lease if the connection was idle for `validateAfterIdle`, and on idle
-   * connections every `keepalive`. Default: never asked.
+   * Asks the database whether the connection still works. The connection is evicted if the answer is `false`, or if
+   * this fails or does not end within `validateTimeout`. Runs before a lease if the connection was idle for
+   * `validateAfterIdle`, and on idle connections every `keepalive`. Default: connections are not validated.
    */
   readonly validate?: ((connection: C) => Effect.Effect<boolean, unknown>) | undefined
   /**
-   * Makes a returned connection clean for the next caller: no transaction, no open cursor, session settings as they
-   * were. The connection is closed instead if this fails or does not end within `resetTimeout`. Default: nothing.
+   * Makes a returned connection clean for the next caller: it ends the transaction and the cursors, and restores the
+   * settings of the session. The connection is closed if this fails or does not end within `resetTimeout`. Default:
+   * nothing is done.
    */
   readonly reset?: ((connection: C) => Effect.Effect<unknown, unknown>) | undefined
   /**
-   * Whether `reset` has anything to do, judged without I/O, by asking the connection rather than by how its caller
-   * ended. Default: it always has.
+   * Whether `reset` has anything to do, as far as the driver knows without I/O. Ask the connection; how the caller
+   * ended does not matter. Default: `reset` always runs.
    */
   readonly needsReset?: ((connection: C) => boolean) | undefined
   /**
-   * Whether a transaction is open, as the connection knows without I/O. Asked when a lease ends and the connection has to
-   * be reset: then somebody has begun a transaction by hand and left it open, which is a `TransactionLeftOpen` event and a
-   * warning in the log. Default: never known.
+   * Whether a transaction is open, as far as the driver knows without I/O. Called when a lease ends and the connection
+   * has to be reset. If one is open, its holder has begun it by hand and left it open: that is a `TransactionLeftOpen`
+   * event and a warning in the log. Default: not known.
    */
   readonly isInTransaction?: ((connection: C) => boolean) | undefined
   /**
-   * Called as a lease begins; the caller gets what it returns. A driver can hand out a view that it makes useless in
-   * `endLease`, so that a caller cannot go on using a connection it has returned; `pool` is the name of the pool, for the
-   * `LeaseExpiredError` that such a view answers with. Default: the connection itself.
+   * Called when a lease begins. The caller gets the result. A driver can return a view of the connection and make it
+   * useless in `endLease`, so that a caller cannot use a connection that it has returned. `pool` is the name of the
+   * pool, for the `LeaseExpiredError` of such a view. Default: the caller gets the connection itself.
    */
   readonly beginLease?: ((connection: C, pool: string) => C) | undefined
-  /** Called as a lease ends, with what `beginLease` returned for it, before the connection is checked and reset. */
+  /** Called when a lease ends, with the result of `beginLease`, before the connection is judged and reset. */
   readonly endLease?: ((lent: C) => void) | undefined
   /**
-   * What a failure under a lease says about the connection: whether the caller's effect failed, died or was interrupted.
-   * Not asked after a success. A connection that is `suspect` is validated before anybody gets it again (and kept as it is
-   * if the factory has no `validate`), one whose failure is `fatal` is evicted. Default: every failure makes it suspect.
+   * What a failure of the caller's effect says about the connection. The cause may be a failure, a defect or an
+   * interrupt. Not called after a success. A `suspect` connection is validated before the next lease, or kept as it is
+   * if the factory has no `validate`. After a `fatal` failure it is evicted. Default: every failure makes it suspect.
    */
   readonly judge?: ((failure: Cause.Cause<unknown>) => Verdict) | undefined
   /**
-   * Whether another attempt may succeed where this one failed: a refused connection, a locked file. The pool then
-   * tries again, with growing pauses, for as long as somebody waits or `min` is not reached. Any other failure goes
-   * at once to the callers that no live connection can serve; from the second such failure in a row on, also to those who
-   * ask before the backoff is over, without another attempt. Default: no failure is transient.
+   * Whether another connect attempt may succeed after this failure, such as a refused connection or a locked file. Then
+   * the pool tries again with a growing backoff, while a caller waits or `min` is not reached. Any other failure goes
+   * at once to the callers that no open connection can serve. After two such failures in a row, callers that ask before
+   * the backoff is over also get it, without another attempt. Default: no failure is transient.
    */
   readonly isTransient?: ((error: E) => boolean) | undefined
 }
@@ -90,38 +91,39 @@ export interface ConnectionFactory<in out C, in out E = never, out R = never> {
 /**
  * What a failure says about the connection that was in use:
  *
- * - `healthy`: nothing; the database answered, or was not asked
+ * - `healthy`: it still works; the database answered, or was not asked
  * - `suspect`: it may not work any more
  * - `fatal`: it does not work any more
  */
 export type Verdict = "healthy" | "suspect" | "fatal"
 
 /**
- * Tells the pool that the connection which is being opened is dead, now or at any later moment.
+ * A function that tells the pool that a connection is dead.
  *
- * It is there for each run of `connect`, which hands it to whatever learns of the death first, such as the `close` event of
- * a socket. An idle connection is evicted at once and replaced if `min` or somebody who waits asks for it, one in use when
- * it comes back. It may be called more than once, at any moment, also before the connection is open or after it was closed;
- * it returns at once and never throws. Outside a pool it does nothing. `make` gives it to a `connect` that is a function.
+ * Each run of `connect` has its own. Give it to whatever notices the death first, such as the `close` event of a
+ * socket. Then an idle connection is evicted at once, and replaced if a caller waits or `min` requires it. A connection
+ * in use is evicted when it comes back. The function may be called at any time, and more than once: also before the
+ * connection is open, and after it was closed. It returns at once and never throws. Outside a pool it does nothing.
+ * `make` passes it to a `connect` that is a function.
  */
 export const Died: Context.Reference<() => void> = Context.Reference("effect-connection-pool/ConnectionFactory/Died", {
   defaultValue: () => () => {}
 })
 
-/** What a factory is made of: the same, but `connect` may be a function that is given `Died`. */
+/** The parts of a factory. `connect` may be a function that gets `Died`. */
 export interface Parts<in out C, in out E = never, in out R = never>
   extends Omit<ConnectionFactory<C, E, R>, "connect">
 {
   readonly connect: Connect<C, E, R>
 }
 
-/** Opens one connection; the function is called for each, with what tells the pool of the death of that one. */
+/** Opens one connection. A function is called for each connection, and gets the `Died` of that connection. */
 export type Connect<C, E = never, R = never> =
   | Effect.Effect<C, E, R | Scope.Scope>
   | ((died: () => void) => Effect.Effect<C, E, R | Scope.Scope>)
 
 /**
- * A factory from its parts. Choose the function form of `connect` where the driver learns of the death of a connection.
+ * Makes a factory from its parts. Choose a function as `connect` if the driver notices the death of a connection.
  *
  * ```ts
  * import { Effect } from "effect"

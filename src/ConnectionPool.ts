@@ -1,8 +1,8 @@
 /**
- * A pool of connections: opens them, lends them one caller at a time, checks, ages and closes them.
+ * A pool of connections: it opens them, lends each to one caller at a time, validates them, and closes old ones.
  *
- * `make` gives a pool for a scope, `Service` one as a service with a layer. What a pool promises is in the guide; how it
- * keeps that begins in `internal/pool/state.ts`.
+ * `make` makes a pool for a scope. `Service` makes it a service with a layer. The guide says what a pool promises. To
+ * read how it works, begin with `internal/pool/state.ts`.
  */
 import { Config, Context, Effect, Layer, Result, type Scope, type Stream } from "effect"
 import type { ConnectionInfo } from "./Connection.ts"
@@ -24,18 +24,18 @@ export type { AcquireOptions, CheckOptions, ShutdownOptions } from "./PoolConfig
 /**
  * A pool of connections of type `C`, whose driver fails to connect with `E`.
  *
- * Any number of fibers may use it at once. Those who have to wait are served strictly in the order in which they came.
+ * Any number of fibers may use it at once. Waiting callers are served strictly in the order in which they asked.
  */
 export interface ConnectionPool<in out C, out E = never> {
-  /** What the pool is called. */
+  /** The name of the pool in errors, events, logs and metrics. */
   readonly name: string
 
   /**
-   * Runs an effect with a connection, and returns the connection however that ends.
+   * Runs an effect with a connection, and returns the connection however the effect ends.
    *
-   * The one to choose, unless the connection has to outlive one effect (`acquire`) or the work is synchronous
-   * (`useSync`). Waits in line until a connection is free, at most until the deadline; interrupting the wait costs no
-   * connection. Fails with a `PoolError` if there is none, besides the failures of the effect itself.
+   * Choose `acquire` instead if the connection has to outlive one effect, and `useSync` if the work is synchronous.
+   * Waits in line until a connection is free, at most until the deadline. Interrupting the wait loses no connection.
+   * Fails with a `PoolError` if it gets no connection, besides the failures of the effect.
    */
   readonly use: <A, E2, R>(
     f: (connection: C) => Effect.Effect<A, E2, R>,
@@ -43,11 +43,11 @@ export interface ConnectionPool<in out C, out E = never> {
   ) => Effect.Effect<A, E2 | PoolError<E>, R>
 
   /**
-   * Returns an Effect that runs a synchronous function with a connection, for drivers that block anyway: about half the
-   * price of `use`.
+   * Returns an Effect that runs a synchronous function with a connection. It takes about half the time of `use`: choose
+   * it for drivers that are synchronous anyway.
    *
-   * What the function throws is a defect; with `{ try, catch }`, as in `Effect.try`, it is the failure that `catch` makes
-   * of it. An Effect or a promise that it returns is a defect, for nothing would wait for it. The function cannot be
+   * An error that the function throws is a defect. With `{ try, catch }`, as in `Effect.try`, `catch` turns it into a
+   * failure. An Effect or a promise that it returns is a defect, for nothing would wait for it. The function cannot be
    * interrupted. It must not keep the connection.
    */
   readonly useSync: {
@@ -61,18 +61,18 @@ export interface ConnectionPool<in out C, out E = never> {
   /** Leases a connection to the current scope, until that closes. Waits and fails like `use`. */
   readonly acquire: (options?: AcquireOptions | undefined) => Effect.Effect<C, PoolError<E>, Scope.Scope>
 
-  /** The numbers of this moment. Cheap enough to ask for as often as one likes. */
+  /** The numbers of the pool at this moment. Cheap: read them as often as you like. */
   readonly stats: Effect.Effect<ConnectionStats>
 
-  /** Every connection there is, and what it is doing. */
+  /** All connections and their states. */
   readonly connections: Effect.Effect<ReadonlyArray<ConnectionInfo>>
 
-  /** Who holds connections, and since when; those who hold them longest first. */
+  /** The leases that are held now: by whom, and for how long. The longest comes first. */
   readonly holders: Effect.Effect<ReadonlyArray<Holder>>
 
   /**
-   * What happens in the pool, from the moment the stream is run until the pool is closed. A reader that falls too far
-   * behind misses events, and is told how many with a `Missed`; it never slows the pool.
+   * The events of the pool, from the moment the stream is run until the pool is closed. A slow reader misses events,
+   * and gets their number in a `Missed` event. It never slows down the pool.
    */
   readonly events: Stream.Stream<PoolEvent>
 
@@ -80,40 +80,42 @@ export interface ConnectionPool<in out C, out E = never> {
    * Validates every idle connection now, one after the other. It evicts those that do not work; they are replaced if a
    * caller waits or `min` asks for it. Connections in use are left alone.
    *
-   * Callers come first: they take those that are not being asked, and one that has answered goes to the first in line.
-   * Checks of one pool wait for each other. If no connection works, or there is none, it opens one to find out whether
-   * the database can be reached, and waits for that attempt. Interrupting it ends the round. For checks on a schedule,
-   * and for what they mean, choose `HealthChecker`. Fails with `PoolConfigError` if the options are invalid.
+   * Callers come first: they may take idle connections meanwhile, and a connection that has answered goes to the first
+   * waiter. Checks of one pool wait for each other. If no connection works, or there is none, it opens one to find out
+   * whether the database can be reached, and waits for that connect attempt. Interrupting it ends the round. Choose
+   * `HealthChecker` for checks on a schedule, and for a judgement. Fails with `PoolConfigError` if the options are
+   * invalid.
    */
   readonly check: (options?: CheckOptions | undefined) => Effect.Effect<CheckReport, PoolConfigError>
 
   /**
-   * Evicts one connection that turned out to be broken: at once if it is idle, else when it comes back.
+   * Evicts one connection: at once if it is idle, else when it comes back. Use it for a connection that is broken.
    *
-   * Answers whether the pool has it: `false` for a connection that is closed or on its way out, and for what was never a
-   * connection of this pool. If several connections are the same value, it evicts all of them.
+   * Answers whether the pool has this connection: `false` if it is closed or closing, or if it is no connection of this
+   * pool. If several connections are the same value, it evicts all of them.
    */
   readonly invalidate: (connection: C) => Effect.Effect<boolean>
 
   /**
    * Evicts all connections, idle ones at once and others when they come back, and opens new ones as needed.
    *
-   * For use after a failover, or a change of credentials. Answers how many it evicts. Does not wait for them.
+   * Use it after a failover, or after a change of credentials. Answers with the number of connections. Does not wait
+   * for them.
    */
   readonly recycle: Effect.Effect<number>
 
   /**
-   * Stops lending: callers wait in line, under their deadlines, until `resume`. Leases that are out go on and come back;
-   * nothing new is opened.
+   * Stops lending: callers wait in line until `resume`, at most until their deadlines. Leases go on and end as usual.
+   * No connection is opened.
    */
   readonly pause: Effect.Effect<void>
 
-  /** Lends again, to those in line first. */
+  /** Lends again after `pause`, to the waiters first. */
   readonly resume: Effect.Effect<void>
 
   /**
    * Changes `min` and `max`. Connections beyond the new `max` are closed: idle ones at once, longest idle first, others
-   * when they come back; no lease is cut short. Does not wait for them.
+   * when they come back. No lease is interrupted. Does not wait for them.
    */
   readonly resize: (bounds: {
     readonly min?: number | undefined
@@ -121,13 +123,13 @@ export interface ConnectionPool<in out C, out E = never> {
   }) => Effect.Effect<void, PoolConfigError>
 
   /**
-   * Ends the pool: refuses callers (those in line too) with `PoolClosedError`, and waits up to `drainTimeout` for leases.
-   * Then it interrupts the fibers that still run a body of `use`, and takes back leases of `acquire`, whose fibers it
-   * leaves alone. It waits up to `closeTimeout` for the interrupted to clean up, takes what is still not back, and closes
-   * every connection with up to `closeTimeout` for each.
+   * Shuts the pool down: refuses callers and waiters with `PoolClosedError`, and waits up to `drainTimeout` for leases.
+   * Then it interrupts the fibers that still run an effect of `use`, and ends the leases of `acquire` without
+   * interrupting their fibers. It waits up to `closeTimeout` for the cleanup of interrupted fibers, and then ends their
+   * leases too. It closes every connection, with up to `closeTimeout` for each.
    *
-   * Takes `drainTimeout` and twice `closeTimeout` at most. Interrupting it interrupts the wait, not the shutdown; called
-   * again, it waits for the one under way. The end of the pool's scope does the same.
+   * It takes at most `drainTimeout` and twice `closeTimeout`. Interrupting it interrupts the wait, not the shutdown. A
+   * second call waits for the shutdown under way. The end of the pool's scope does the same.
    */
   readonly shutdown: {
     (): Effect.Effect<ShutdownReport>
@@ -135,17 +137,17 @@ export interface ConnectionPool<in out C, out E = never> {
   }
 }
 
-/** A factory, and the options of the pool over it. */
+/** The options of a pool and its factory. */
 export interface Options<C, E, R> extends PoolConfig {
   readonly factory: ConnectionFactory<C, E, R>
 }
 
 /**
- * A pool for the current scope, which shuts it down when it closes.
+ * Makes a pool for the current scope. The end of the scope shuts it down.
  *
- * Fails with `PoolConfigError` if the options are invalid, before anything is opened. With `start: "eager"`, waits for
- * `min` connections, at most for `acquireTimeout`, and fails with `ConnectError` if there is no hope of them; nothing is
- * left open then.
+ * Fails with `PoolConfigError` if the options are invalid, before anything is opened. With `start: "eager"` it waits
+ * for `min` connections, at most for `acquireTimeout`. If they cannot be opened, it fails with `ConnectError`, and
+ * leaves nothing open.
  *
  * ```ts
  * import { Effect } from "effect"
@@ -173,7 +175,7 @@ export const make = <C, E = never, R = never>(
       const context = yield* Effect.context<Exclude<R, Scope.Scope> | Scope.Scope>()
       const pool = new internal.Pool<C, E>(
         settings.success,
-        // Its scope is each connection's own; the rest is in the context.
+        // Each connection has its own scope. All other services are in the context.
         factory as ConnectionFactory<C, E, never>,
         context as Context.Context<never>
       )
@@ -214,7 +216,7 @@ const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => 
       Effect.suspend(() => {
         const checked = PoolOptions.resolveBounds(settings.name, settings, bounds)
         if (Result.isFailure(checked)) return Effect.fail(checked.failure)
-        // In the same step: another resize in between would be undone.
+        // In the same step as the check, so that no other resize comes between the two.
         pool.resize(checked.success.min, checked.success.max)
         return Effect.void
       }),
@@ -236,39 +238,41 @@ const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => 
 
 const lean = ({ busy, connected, failed, passed }: CheckReport): CheckReport => ({ passed, failed, busy, connected })
 
-/** A service that is a pool: the class that `Service` makes. */
+/** The class that `Service` makes: a service that is a pool. */
 export interface ServiceClass<Self, Id extends string, C, E>
   extends Context.ServiceClass<Self, Id, ConnectionPool<C, E>>
 {
-  /** The pool as a layer: `make` with these options, for as long as the layer lives. */
+  /** The pool as a layer: `make` with these options. The end of the layer shuts it down. */
   readonly layer: <R = never>(
     options: Options<C, E, R>
   ) => Layer.Layer<Self, PoolConfigError | ConnectError<E>, Exclude<R, Scope.Scope>>
   /**
-   * `layer`, with options from the configuration. Fails with a `ConfigError` that lists every variable that is not set or
-   * is not what it must be.
+   * The same layer, with options from the configuration. Fails with a `ConfigError` that lists every missing or invalid
+   * variable.
    */
   readonly layerConfig: <R = never>(
     options: ConfigOptions<C, E, R>
   ) => Layer.Layer<Self, Config.ConfigError | PoolConfigError | ConnectError<E>, Exclude<R, Scope.Scope>>
 }
 
-/** A factory, and where the options of the pool over it are read. */
+/** A factory, and the configuration of its pool. */
 export interface ConfigOptions<C, E, R> {
-  /** The factory, or how it is made of the configuration. */
+  /** The factory, or a `Config` that makes it. */
   readonly factory: ConnectionFactory<C, E, R> | Config.Config<ConnectionFactory<C, E, R>>
-  /** All options with `PoolConfig.config`, or each with a `Config` of its own. */
+  /** The options: all with `PoolConfig.config`, or each with its own `Config`. */
   readonly config: Config.Wrap<PoolConfig>
 }
 
 /**
- * A pool as a service, one class for each pool of an application, with a `layer` that provides it.
+ * Makes a class for a pool as a service, with a `layer` that provides it. Each pool of an application has its own
+ * class.
  *
  * ```ts
  * import { Effect } from "effect"
  * import { ConnectionPool, InMemoryConnection } from "effect-connection-pool"
  *
- * export class Sessions extends ConnectionPool.Service<Sessions, InMemoryConnection.InMemoryConnection>()("app/Sessions") {}
+ * export class Sessions extends ConnectionPool.Service<Sessions,
+ * InMemoryConnection.InMemoryConnection>()("app/Sessions") {}
  *
  * export const program = Effect.gen(function*() {
  *   const sessions = yield* Sessions

@@ -1,53 +1,64 @@
-/** The options of a pool: what they mean, what they are if not given, and what they may be. */
+/** The options of a pool: their meaning, their defaults, and their limits. */
 import type { Config, Duration } from "effect"
 import { fromEnvironment } from "./internal/options/environment.ts"
 import { poolTable } from "./internal/options/pool.ts"
 import type { Rule } from "./internal/options/rules.ts"
 
 /**
- * Options of a pool, apart from its factory. All have defaults; what contradicts itself is refused with a
- * `PoolConfigError` before anything is opened.
+ * The options of a pool, without its factory. All have defaults. Invalid options are refused with a `PoolConfigError`
+ * before anything is opened.
  *
  * Durations are Effect's: `"5 seconds"`, a number of milliseconds, `Duration.minutes(1)`. `"Infinity"` (or `Infinity`
- * for a count) switches a limit off; zero and below are refused, except where the floor says otherwise.
+ * for a count) turns a limit off. Zero and negative values are refused, unless the floor says otherwise.
  */
 export interface PoolConfig {
-  /** What the pool is called in errors, events, logs and metrics. Default `"pool"`. */
+  /** The name of the pool in errors, events, logs and metrics. Default `"pool"`. */
   readonly name?: string | undefined
-  /** Connections to keep open, opened at the start and again after any failure. Default 0, floor 0. */
+  /**
+   * The number of connections that are kept open. They are opened at the start, and again after a failure. Default 0,
+   * floor 0.
+   */
   readonly min?: number | undefined
-  /** Connections at most, those being opened and closed included. Default 10, floor 1. */
+  /** The maximum number of connections. Connections that are being opened or closed count too. Default 10, floor 1. */
   readonly max?: number | undefined
-  /** The deadline of an acquire: queue, connect, validate and reset together. Default 30 seconds. */
+  /** The deadline of an acquire. It covers queue, connect, validate and reset together. Default 30 seconds. */
   readonly acquireTimeout?: Duration.Input | undefined
   /**
-   * Callers in line at most, those whose connection is being opened included; one more is refused at once. Default
-   * `Infinity`, floor 1.
+   * The maximum number of callers in line. Callers whose connection is being opened count too. One more caller is
+   * refused at once. Default `Infinity`, floor 1.
    */
   readonly maxWaiting?: number | undefined
-  /** The deadline of one attempt to connect, at which its slot is free again. Default 10 seconds. */
+  /** The deadline of one connect attempt. After it, the attempt no longer counts against `max`. Default 10 seconds. */
   readonly connectTimeout?: Duration.Input | undefined
-  /** Attempts to connect that may run at once. Default `Infinity` (which leaves `max`), floor 1. */
+  /**
+   * The maximum number of connect attempts that run at the same time. Default `Infinity` (so `max` is the limit), floor
+   * 1.
+   */
   readonly maxConnecting?: number | undefined
   /**
-   * The pause after the first failed attempt; it doubles with each further one, and each pause is shortened by a
-   * random part of up to a fifth. Default 100 milliseconds.
+   * The backoff after the first failed connect attempt. It doubles with each further failure. Each backoff is shortened
+   * by a random part of up to a fifth. Default 100 milliseconds.
    */
   readonly connectBackoff?: Duration.Input | undefined
-  /** The longest such pause, and so how long after an outage it may take to notice its end. Default 2 seconds, floor `connectBackoff`. */
+  /**
+   * The longest backoff, and so the longest time until the end of an outage is noticed. Default 2 seconds, floor
+   * `connectBackoff`.
+   */
   readonly connectBackoffMax?: Duration.Input | undefined
   /** How long a connection beyond `min` may be idle before it is closed. Default 10 minutes. */
   readonly idleTimeout?: Duration.Input | undefined
-  /** How long a connection may live; it is never lent past that, and closed when idle or returned. Default 30 minutes. */
+  /** How long a connection may live. After that it is not lent, and is closed when it is idle. Default 30 minutes. */
   readonly maxLifetime?: Duration.Input | undefined
   /**
-   * The part of `maxLifetime` by which a connection's own lifetime is shortened at random, so that connections opened
-   * together do not expire together. Default 0.1, floor 0, below 1.
+   * The largest part of `maxLifetime` by which the lifetime of a connection is shortened at random, so that connections
+   * that were opened together do not expire together. Default 0.1, floor 0, below 1.
    */
   readonly lifetimeJitter?: number | undefined
-  /** Leases after which a connection is closed. Default `Infinity`, floor 1. */
+  /** The number of leases after which a connection is closed. Default `Infinity`, floor 1. */
   readonly maxUses?: number | undefined
-  /** How often an idle connection is validated to keep it alive. Needs a factory with `validate`. Default `Infinity`. */
+  /**
+   * How often an idle connection is validated to keep it alive. Needs a factory with `validate`. Default `Infinity`.
+   */
   readonly keepalive?: Duration.Input | undefined
   /**
    * A connection idle for longer than this is validated before it is lent. Needs a factory with `validate`. Default 1
@@ -58,58 +69,59 @@ export interface PoolConfig {
   readonly validateTimeout?: Duration.Input | undefined
   /** The deadline of `reset`. Default 5 seconds. */
   readonly resetTimeout?: Duration.Input | undefined
-  /** The deadline of closing one connection, at which the pool gives it up. Default 5 seconds. */
+  /** The deadline of closing one connection. After it, the pool gives the connection up. Default 5 seconds. */
   readonly closeTimeout?: Duration.Input | undefined
-  /** How long a shutdown waits for leases before it interrupts those who hold them. Default 10 seconds, floor 0. */
+  /** How long a shutdown waits for leases before it interrupts their holders. Default 10 seconds, floor 0. */
   readonly drainTimeout?: Duration.Input | undefined
   /** A lease held for longer than this is reported as a possible leak. Default 1 minute. */
   readonly leakThreshold?: Duration.Input | undefined
   /**
-   * Whether starting the pool waits until `min` connections are open, and fails if that cannot be (`"eager"`), or
-   * opens them in the background (`"lazy"`). Default `"eager"`.
+   * How the pool starts. `"eager"`: it waits until `min` connections are open, and fails if they cannot be opened.
+   * `"lazy"`: it opens them in the background. Default `"eager"`.
    */
   readonly start?: "eager" | "lazy" | undefined
   /**
-   * Whether the pool shows its metrics (see `PoolMetrics`). Default `true`; switch it off for pools that are made under
-   * ever new names, for what they have counted stays.
+   * Whether the pool has metrics (see `PoolMetrics`). Turn them off for pools with ever new names, because their counts
+   * stay in memory. Default `true`.
    */
   readonly metrics?: boolean | undefined
 }
 
-/** What one acquire may ask for. */
+/** The options of one acquire. */
 export interface AcquireOptions {
   /**
-   * The deadline of this acquire instead of `acquireTimeout`. Zero: what can be had without waiting, or an error at once,
-   * which is the timeout error if the caller could have waited. `Infinity`: none.
+   * The deadline of this acquire, instead of `acquireTimeout`. Zero: the caller does not wait, and fails at once if no
+   * connection is free. `Infinity`: no deadline. Default: `acquireTimeout`.
    */
   readonly timeout?: Duration.Input | undefined
   /**
-   * What this caller is called in `holders`, leak reports and timeout errors. Default: the name of the span it is in
-   * when it asks.
+   * The name of this caller in `holders`, leak reports and timeout errors. Default: the name of the span in which it
+   * asks.
    */
   readonly label?: string | undefined
 }
 
-/** How idle connections are to be checked. */
+/** The options of one check. */
 export interface CheckOptions {
-  /** Connections asked at the same time, at most. Default 1, floor 1. */
+  /** The maximum number of connections that are validated at the same time. Default 1, floor 1. */
   readonly concurrency?: number | undefined
-  /** How long each may take to answer. Default: `validateTimeout`. */
+  /** How long each validation may take. Default: `validateTimeout`. */
   readonly timeout?: Duration.Input | undefined
-  /** Whether to open a connection if no other works. Default `true`. */
+  /** Whether to open a connection if no idle connection works. Default `true`. */
   readonly connect?: boolean | undefined
 }
 
-/** What one shutdown may ask for. */
+/** The options of one shutdown. */
 export interface ShutdownOptions {
-  /** How long it waits for leases, instead of `drainTimeout`. Zero: not at all. */
+  /** How long it waits for leases. Zero: it does not wait. Default: `drainTimeout` of the pool. */
   readonly drainTimeout?: Duration.Input | undefined
 }
 
 /**
- * Every option from the configuration, under a prefix: with `PoolConfig.config("DB")`, `DB_MAX=20`,
- * `DB_ACQUIRE_TIMEOUT=5 seconds` (or `5s`), `DB_START=lazy`. What is not set keeps its default. All variables that
- * cannot be are listed in one `ConfigError`; what only contradicts another option, in the `PoolConfigError` of the pool.
+ * Reads all options from the configuration, under a prefix. With `PoolConfig.config("DB")` the variables are
+ * `DB_MAX=20`, `DB_ACQUIRE_TIMEOUT=5 seconds` (or `5s`), `DB_START=lazy`. A variable that is not set keeps its default.
+ * One `ConfigError` lists all invalid variables. An option that contradicts another one, which was given in code, is in
+ * the `PoolConfigError` of the pool.
  *
  * ```ts
  * import { Effect } from "effect"

@@ -1,14 +1,14 @@
 /**
- * Everything a pool can answer instead of a connection: a closed union of tagged errors, each with the pool's name and a
- * message that says what is wrong; where there is something to change, with the pool's numbers at that moment.
+ * The errors of a pool: a closed union of tagged errors. Each has the name of the pool, and a message that says what is
+ * wrong and what to do. Where it helps, it has the numbers of the pool at that moment.
  *
- * What a statement does wrong is not here: that is the driver's error, and stays what it was. A bug in the pool is a
- * defect, and an interrupted caller is interrupted; neither is ever one of these.
+ * The errors of statements are the driver's own, and are not changed. A bug in the pool is a defect, and the interrupt
+ * of a caller is an interrupt; neither is ever one of these errors.
  */
 import { Data, Inspectable, Schema } from "effect"
 import { shared } from "./internal/sharedSchema.ts"
 
-/** How the connections of a pool are spread over their states at one moment. They add up to `total`. */
+/** The numbers of connections in each state at one moment. They add up to `total`. */
 export const Occupancy = Schema.Struct({
   /** The hard limit on `total`. */
   max: Schema.Number,
@@ -20,20 +20,20 @@ export const Occupancy = Schema.Struct({
   inUse: Schema.Number,
   resetting: Schema.Number,
   closing: Schema.Number,
-  /** Callers in line, exactly. */
+  /** The number of callers in line. */
   waiting: Schema.Number
 })
 export interface Occupancy extends Schema.Schema.Type<typeof Occupancy> {}
 
 const SharedOccupancy = shared(Occupancy, "Occupancy")
 
-/** One lease that is out: who holds which connection, and for how long already. */
+/** One lease that is held: by whom, and for how long. */
 export const Holder = Schema.Struct({
   /** The pool's number for the connection. */
   connection: Schema.Number,
   /** The `label` given to `use`, `useSync` or `acquire`; else the name of the span that the fiber is in. */
   label: Schema.optional(Schema.String),
-  /** That span, to be found in a trace, if the fiber is in one. */
+  /** The span that the fiber is in, to find it in a trace. */
   span: Schema.optional(Schema.Struct({ traceId: Schema.String, spanId: Schema.String })),
   /** The id of the fiber that took the lease. */
   fiber: Schema.Number,
@@ -45,17 +45,17 @@ export interface Holder extends Schema.Schema.Type<typeof Holder> {}
 /**
  * What a caller was waiting for:
  *
- * - `queue`: another caller to return a connection
- * - `connect`: a connection being opened, or the pause before the next attempt
- * - `validate`: the check of a connection that had been idle
- * - `reset`: the cleaning of a connection that had just come back
- * - `pause`: `resume`, on a pool that was paused
+ * - `queue`: the return of a connection by another caller
+ * - `connect`: a connect attempt, or the backoff before the next one
+ * - `validate`: the validation of a connection that was idle
+ * - `reset`: the reset of a connection that was returned
+ * - `pause`: `resume`, because the pool is paused
  */
 export const AcquirePhase = Schema.Literals(["queue", "connect", "validate", "reset", "pause"])
 export type AcquirePhase = typeof AcquirePhase.Type
 
 /**
- * No connection within the deadline of this acquire (`acquireTimeout`, or the call's own `timeout`).
+ * The caller got no connection within its deadline (`acquireTimeout`, or the `timeout` of the call).
  *
  * One deadline covers the whole acquire: the queue, connecting, validating and resetting together.
  */
@@ -70,11 +70,11 @@ export class AcquireTimeoutError
       /** The deadline it had, in milliseconds. */
       timeoutMillis: Schema.Number,
       occupancy: SharedOccupancy,
-      /** The leases that have been out longest, longest first; at most five. */
+      /** The longest leases, the longest first; at most five. */
       holders: shared(Schema.Array(Holder), "Holders"),
       /** How many leases the fiber of this caller holds itself, if any. */
       ownLeases: Schema.optional(Schema.Number),
-      /** Why the last attempt to connect failed, if none has succeeded since. */
+      /** Why the last connect attempt failed, if none has succeeded since. */
       lastConnectError: Schema.optional(Schema.Defect())
     }
   )
@@ -89,7 +89,7 @@ export class AcquireTimeoutError
   }
 }
 
-/** The line was full (`maxWaiting`): refused at once, without waiting. */
+/** The line is full (`maxWaiting`), so the caller was refused at once. */
 export class QueueFullError extends Schema.TaggedError<QueueFullError>("effect-connection-pool/QueueFullError")(
   "QueueFullError",
   {
@@ -106,10 +106,10 @@ export class QueueFullError extends Schema.TaggedError<QueueFullError>("effect-c
 }
 
 /**
- * The pool is shutting down or closed, and lends nothing any more. Callers in line when the shutdown began get this as
- * well.
+ * The pool is shutting down or closed, and does not lend any more. Callers that were in line when the shutdown began
+ * get this error too.
  *
- * A pool ends with its scope, or its layer: what uses it has to end before, or the scope has to live for longer.
+ * A pool ends with its scope or its layer. End its users before, or let the scope live for longer.
  */
 export class PoolClosedError extends Schema.TaggedError<PoolClosedError>("effect-connection-pool/PoolClosedError")(
   "PoolClosedError",
@@ -122,16 +122,16 @@ export class PoolClosedError extends Schema.TaggedError<PoolClosedError>("effect
   override get message(): string {
     return `pool "${this.pool}" ${
       this.phase === "closed" ? "is closed" : "is shutting down"
-    } and lends nothing any more: ask before its shutdown begins, or let its scope or layer live for longer`
+    } and does not lend any more: ask before its shutdown begins, or let its scope or layer live for longer`
   }
 }
 
 /**
- * The fiber holds every connection of a full pool and asked for another: it could only wait for itself.
+ * The fiber holds all connections of a full pool and asked for another, so it would wait for itself.
  *
- * That is certain where all of them are held by bodies of `use` of this fiber, or by the scope that it is in. A caller
- * whose leases may be returned by another fiber waits, and its `AcquireTimeoutError` tells how many it holds itself.
- * Return one first, do all in one lease, or raise `max`.
+ * That is certain if the fiber holds all of them in effects of `use`, or in the scope that it is in. If another fiber
+ * may return one of them, the caller waits instead, and its `AcquireTimeoutError` says how many it holds itself. Return
+ * a connection first, do everything in one lease, or raise `max`.
  */
 export class SelfDeadlockError extends Schema.TaggedError<SelfDeadlockError>(
   "effect-connection-pool/SelfDeadlockError"
@@ -148,36 +148,37 @@ export class SelfDeadlockError extends Schema.TaggedError<SelfDeadlockError>(
   }
 }
 
-/** The attempt ended with the driver's own error. */
+/** The connect attempt failed with the driver's own error. */
 export interface ConnectFailed<out E> {
   readonly _tag: "ConnectFailed"
   readonly error: E
 }
 
-/** The attempt did not end within `connectTimeout`. */
+/** The connect attempt did not end within `connectTimeout`. */
 export interface ConnectTimedOut {
   readonly _tag: "ConnectTimedOut"
   readonly afterMillis: number
 }
 
-/** The driver died (threw, or was interrupted from inside) instead of failing. */
+/** The connect attempt died: the driver threw, or was interrupted from inside. */
 export interface ConnectDied {
   readonly _tag: "ConnectDied"
   readonly defect: unknown
 }
 
-/** Why an attempt to connect failed. */
+/** Why a connect attempt failed. */
 export type ConnectFailure<E> = ConnectFailed<E> | ConnectTimedOut | ConnectDied
 
 /**
- * Connecting failed for good, and no live connection could have served this caller.
+ * A connect attempt failed for good, and no open connection can serve the caller.
  *
- * `reason` says how; `Effect.catchReason` tells the cases apart. A transient failure (`ConnectionFactory.isTransient`)
- * is not reported like this: the pool tries again until the caller's deadline, and the `AcquireTimeoutError` names it.
+ * `reason` has the failure. Use `Effect.catchReason` to handle one kind of failure. After a transient failure
+ * (`ConnectionFactory.isTransient`) the pool tries again until the deadline of the caller, and the
+ * `AcquireTimeoutError` names the failure.
  */
 export class ConnectError<E = unknown> extends Data.TaggedError("ConnectError")<{
   readonly pool: string
-  /** Attempts that failed in a row, this one included. */
+  /** The number of connect attempts that failed in a row, this one included. */
   readonly attempts: number
   readonly reason: ConnectFailure<unknown>
 }> {
@@ -193,13 +194,13 @@ export class ConnectError<E = unknown> extends Data.TaggedError("ConnectError")<
   }
 }
 
-/** One option that cannot be what it is. */
+/** One invalid option. */
 export const ConfigProblem = Schema.Struct({
   /** The name of the option. */
   field: Schema.String,
-  /** What was given for it. */
+  /** The value that was given, as text. */
   value: Schema.String,
-  /** What is wrong with it, and what it must be. */
+  /** What is wrong with the option, and what it must be. */
   message: Schema.String
 })
 export interface ConfigProblem extends Schema.Schema.Type<typeof ConfigProblem> {}
@@ -217,7 +218,7 @@ export class PoolConfigError extends Schema.TaggedError<PoolConfigError>("effect
     return this.problems[0].field
   }
 
-  /** What was given for it. */
+  /** The value that was given for it, as text. */
   get value(): string {
     return this.problems[0].value
   }
@@ -227,7 +228,7 @@ export class PoolConfigError extends Schema.TaggedError<PoolConfigError>("effect
   }
 }
 
-/** What an acquire can fail with; `E` is the driver's connect error. */
+/** The errors of an acquire. `E` is the driver's connect error. */
 export type PoolError<E = never> =
   | AcquireTimeoutError
   | QueueFullError
@@ -239,17 +240,17 @@ export type PoolError<E = never> =
 /**
  * A connection was used after its lease had ended. Nothing was done.
  *
- * A connection is lent for the effect given to `use`, or for the scope of `acquire`; whoever keeps it longer, a forked
- * fiber for instance, gets this instead of another caller's connection.
+ * A connection is lent for the effect given to `use`, or for the scope of `acquire`. A fiber that keeps it for longer,
+ * such as a forked one, gets this error, and never uses the connection of another caller.
  */
 export class LeaseExpiredError extends Schema.TaggedError<LeaseExpiredError>(
   "effect-connection-pool/LeaseExpiredError"
 )("LeaseExpiredError", {
   /** The pool whose connection it was, if the driver knows: see `ConnectionFactory.beginLease`. */
   pool: Schema.optional(Schema.String),
-  /** What was asked of the connection, such as `query`. */
+  /** The operation that was refused, such as `query`. */
   operation: Schema.String,
-  /** Why the lease has ended, if that was not the doing of its holder. */
+  /** Why the lease has ended, if its holder has not ended it. */
   reason: Schema.optional(Schema.String)
 }) {
   override get message(): string {
@@ -308,7 +309,7 @@ const ownText = (leases: number | undefined): string =>
       leases === 1 ? "one of them" : `${leases} of them`
     } itself: return what it holds before it asks, or do all in one lease`
 
-/** @internal An error of somebody else's in a message of ours: whatever it is, this does not throw. */
+/** @internal The text of an error of a driver in a message. Never throws. */
 export const describe = (error: unknown): string => {
   try {
     return describeError(error, 0)
@@ -317,7 +318,7 @@ export const describe = (error: unknown): string => {
   }
 }
 
-/** An error without a message of its own is told by its cause. */
+/** The text of an error. An error without a message is described by its cause. */
 const describeError = (error: unknown, depth: number): string => {
   if (!(error instanceof Error)) return Inspectable.toStringUnknown(error, 0)
   const { cause, message, name } = error

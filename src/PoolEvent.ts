@@ -1,18 +1,18 @@
-/** What happened in a pool, as values. */
+/** The events of a pool. */
 import { Data } from "effect"
 import type { EvictReason } from "./Connection.ts"
 import type { HealthReport, HealthStatus } from "./HealthReport.ts"
 import type { ConnectFailure, Holder } from "./PoolError.ts"
 
 /**
- * What a pool reports through `events`, in the order in which it happened.
+ * An event of a pool. `events` has them in the order in which they happened.
  *
- * `connection` is the pool's number for a connection; times are in milliseconds.
+ * `connection` is the number of a connection in its pool. Times are in milliseconds.
  */
 export type PoolEvent = Data.TaggedEnum<{
   /** A connection was opened. */
   Connected: { readonly connection: number; readonly tookMillis: number }
-  /** An attempt to open one failed; the pool makes no other of its own accord before `backoffMillis` have passed. */
+  /** A connect attempt has failed. The pool makes no other attempt for `min` before `backoffMillis` have passed. */
   ConnectFailed: {
     readonly connection: number
     readonly reason: ConnectFailure<unknown>
@@ -27,30 +27,34 @@ export type PoolEvent = Data.TaggedEnum<{
   AcquireTimedOut: { readonly fiber: number; readonly waitedMillis: number }
   /** A caller was refused because the line was full. */
   Refused: { readonly fiber: number; readonly waiting: number }
-  /** A connection is on its way out of the pool. */
+  /** A connection leaves the pool: it begins to close. */
   Evicted: { readonly connection: number; readonly reason: EvictReason }
-  /** A connection is closed. `error` is what closing it died of, if it did. */
+  /** A connection is closed. `error` is the error of closing it, if there was one. */
   Disconnected: { readonly connection: number; readonly error: unknown }
-  /** A connection would not close within `closeTimeout`; the pool does not wait for it any longer. */
+  /** A connection did not close within `closeTimeout`. The pool has given it up. */
   Abandoned: { readonly connection: number }
-  /** A lease has been out for longer than `leakThreshold`. */
+  /** A lease is held for longer than `leakThreshold`. */
   LeakSuspected: { readonly holder: Holder }
-  /** A lease reported by `LeakSuspected` has ended after all. */
+  /** A lease that was reported by `LeakSuspected` has ended. */
   LeakReturned: { readonly holder: Holder }
-  /** A lease has ended with a transaction open that its holder had begun by hand. It is rolled back. */
+  /**
+   * A lease has ended while a transaction was open that its holder had begun by hand. The transaction is rolled back.
+   */
   TransactionLeftOpen: { readonly holder: Holder }
-  /** A round of checks has ended: idle connections that still work, that do not, and that were lent before their turn. */
+  /**
+   * A round has ended: the numbers of idle connections that work, that do not, and that were lent before their turn.
+   */
   Checked: { readonly passed: number; readonly failed: number; readonly busy: number }
-  /** A `HealthChecker` has come to another conclusion, or to its first. */
+  /** The report of a `HealthChecker` has another status or other reasons than before, or is its first. */
   HealthChanged: { readonly from: HealthStatus | undefined; readonly report: HealthReport }
   Paused: {}
   Resumed: {}
   Resized: { readonly min: number; readonly max: number }
-  /** All connections opened so far are leaving: `connections` of them. */
+  /** All connections are evicted: `connections` is their number. */
   Recycled: { readonly connections: number }
-  /** The pool lends no longer; `leases` are still out. */
+  /** A shutdown has begun: the pool does not lend any more. `leases` is the number of leases that are still held. */
   Draining: { readonly leases: number }
-  /** A shutdown has waited for `drainTimeout`, and interrupts those who still hold a connection. */
+  /** A shutdown has waited for `drainTimeout`, and interrupts the fibers that still hold a connection. */
   Interrupting: { readonly holders: ReadonlyArray<Holder> }
   /** The shutdown is complete. */
   Closed: {}

@@ -1,3 +1,4 @@
+/** The public modules. To read how they work, begin with `docs/architecture.md`. */
 export * as Connection from "./Connection.ts"
 export * as ConnectionFactory from "./ConnectionFactory.ts"
 export * as ConnectionPool from "./ConnectionPool.ts"

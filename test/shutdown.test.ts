@@ -33,7 +33,7 @@ describe("shutdown", () => {
       const closing = yield* Effect.forkChild(pool.shutdown({ drainTimeout: "1 minute" }))
       yield* settle
       const wayOut =
-        "and lends nothing any more: ask before its shutdown begins, or let its scope or layer live for longer"
+        "and does not lend any more: ask before its shutdown begins, or let its scope or layer live for longer"
       for (const error of yield* Fiber.join(waiting)) {
         assert.strictEqual(error.message, `pool "orders" is shutting down ${wayOut}`)
       }

@@ -40,7 +40,7 @@ export const make = (
     withFiber((fiber) => {
       const why = fiber.getRef(isSnapshot) ? Refusal.ofSnapshot : Refusal.ofTransaction
       const begun = retryWhileLocked(
-        attempt(connection, "begin", (handle) => {
+        inOneStep(connection, "begin", (handle) => {
           const before = beginWith(handle, own, () => begin(handle, mode, statement, isReadOnly, why))
           if (before !== undefined) found.set(connection, before)
         }),
@@ -51,7 +51,7 @@ export const make = (
     }),
   commit: (connection) =>
     retryWhileLocked(
-      attempt(connection, "commit", (handle) => {
+      inOneStep(connection, "commit", (handle) => {
         if (look !== undefined && !handle.settings.isReadOnly) {
           look()
           // Throws if the look has ended the lease.
@@ -64,7 +64,7 @@ export const make = (
       }),
       busyTimeout.millis
     ),
-  rollback: (connection) => attempt(connection, "rollback", (handle) => end(handle, "rollback")),
+  rollback: (connection) => inOneStep(connection, "rollback", (handle) => end(handle, "rollback")),
   savepoint: (connection, depth) => run(connection, "savepoint", `savepoint ${nameAt(depth)}`),
   release: (connection, depth) => run(connection, "release", `release ${nameAt(depth)}`),
   rollbackTo: (connection, depth) => run(connection, "rollback", `rollback to ${nameAt(depth)}`),
@@ -158,9 +158,9 @@ const end = (handle: Handle, statement: "commit" | "rollback"): void => {
 }
 
 const run = (connection: Connection, operation: string, sql: string): Effect.Effect<void, SqlError> =>
-  attempt(connection, operation, (handle) => handle.run(operation, sql, undefined, false))
+  inOneStep(connection, operation, (handle) => handle.run(operation, sql, undefined, false))
 
-const attempt = (
+const inOneStep = (
   connection: Connection,
   operation: string,
   f: (handle: Handle) => unknown

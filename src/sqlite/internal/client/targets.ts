@@ -113,7 +113,7 @@ export class Routed implements Target {
     const once = (connection: SqliteConnection) => execute(connection, query, way, bigInts, true)
     const { heldBy, reader, writer } = this.#options
     const held = heldBy === undefined ? undefined : heldFor(kind, heldBy(fiber))
-    if (held !== undefined) return attempt(() => once(held))
+    if (held !== undefined) return inOneStep(() => once(held))
     switch (kind) {
       case "control":
         return Effect.fail(uncontrolled(sql))
@@ -161,13 +161,13 @@ export class Routed implements Target {
     once: (connection: SqliteConnection) => A,
     writer: Pool | undefined
   ): Effect.Effect<A, SqlError> {
-    const attempt = within(pool.useSync({ try: once, catch: failure }), fiber)
-    if (isSuccess(attempt)) return attempt
+    const ran = within(pool.useSync({ try: once, catch: failure }), fiber)
+    if (isSuccess(ran)) return ran
     const otherwise = (error: Parameters<typeof sqlErrorOf>[0]) =>
       writer !== undefined && isRefusedByReader(error)
         ? this.#runOn(writer, fiber, once, undefined)
         : Effect.fail(sqlErrorOf(error))
-    return Effect.catch(attempt, (error) => {
+    return Effect.catch(ran, (error) => {
       if (!mayStartLater(codeOf(error))) return otherwise(error)
       // All retries run in one lease, so that no later caller is served before this one.
       const persisted = pool.use((connection) =>
@@ -229,7 +229,7 @@ export class Reserved implements Target {
   }
 
   run<W extends Way>(fiber: Fiber.Fiber<unknown, unknown>, query: Query, way: W): Running<W> {
-    return attempt(() => execute(this.#connection, query, way, bigIntsOf(fiber), false))
+    return inOneStep(() => execute(this.#connection, query, way, bigIntsOf(fiber), false))
   }
 
   stream({ params, text }: Query): Stream.Stream<unknown, SqlError> {
@@ -237,7 +237,7 @@ export class Reserved implements Target {
   }
 }
 
-const attempt = <A>(once: () => A): Effect.Effect<A, SqlError> =>
+const inOneStep = <A>(once: () => A): Effect.Effect<A, SqlError> =>
   Effect.try({ try: once, catch: (thrown) => sqlErrorOf(failure(thrown)) })
 
 /** The held connection, if the statement may run on it. */

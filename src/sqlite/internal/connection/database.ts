@@ -54,7 +54,7 @@ export class Database {
   /**
    * Ends the transaction if one is open, and runs a pragma. Ignores errors, because the connection is about to close.
    */
-  attempt(pragma: string): void {
+  tryPragma(pragma: string): void {
     try {
       if (this.sqlite.isTransaction) this.own("rollback")
       this.own(pragma)

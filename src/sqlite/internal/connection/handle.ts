@@ -85,7 +85,7 @@ export class Handle {
 
   /** Moves the log to the file, as far as possible. */
   emptyLog(): void {
-    this.#database.attempt("pragma wal_checkpoint(truncate)")
+    this.#database.tryPragma("pragma wal_checkpoint(truncate)")
   }
 
   /**
@@ -94,7 +94,7 @@ export class Handle {
    */
   endLog(): void {
     // SQLite cannot write the mode to a file that was moved. It fails only after it has deleted the log.
-    this.#database.attempt("pragma journal_mode = delete")
+    this.#database.tryPragma("pragma journal_mode = delete")
   }
 
   get cachedStatements(): number {
@@ -331,7 +331,7 @@ export class Handle {
     const { isMemory, isReadOnly } = this.settings
     if (this.#isReady && !this.#isBroken && !isReadOnly && !isMemory) {
       // Updates old statistics: https://sqlite.org/lang_analyze.html#recommended_usage_patterns.
-      this.#database.attempt("pragma optimize")
+      this.#database.tryPragma("pragma optimize")
     }
     this.#database.sqlite.close()
   }

@@ -57,29 +57,29 @@ export class Leased implements SqliteConnection {
   }
 
   query(sql: string, params?: Params) {
-    return attempt(
+    return inOneStep(
       (bigInts) => this.handle("query").rows("query", sql, params, false, bigInts) as Array<Row>,
       this
     )
   }
 
   values(sql: string, params?: Params) {
-    return attempt(
+    return inOneStep(
       (bigInts) => this.handle("values").rows("values", sql, params, true, bigInts) as Array<Array<Value>>,
       this
     )
   }
 
   run(sql: string, params?: Params) {
-    return attempt((bigInts) => this.handle("run").run("run", sql, params, bigInts), this)
+    return inOneStep((bigInts) => this.handle("run").run("run", sql, params, bigInts), this)
   }
 
   exec(script: string) {
-    if (!this.#waits) return attempt(() => this.handle("exec").exec("exec", script))
+    if (!this.#waits) return inOneStep(() => this.handle("exec").exec("exec", script))
     // A statement of the script that has run is not run again.
     return Effect.suspend(() => {
       const progress = { done: 0 }
-      return attempt(() => this.handle("exec").exec("exec", script, progress), this)
+      return inOneStep(() => this.handle("exec").exec("exec", script, progress), this)
     })
   }
 
@@ -95,11 +95,11 @@ export class Leased implements SqliteConnection {
   ): Stream.Stream<Row, SqlError | LeaseExpiredError> {
     return Stream.fromChannel(Channel.fromTransformBracket((_, __, scope) => {
       let cursor: Cursor | undefined
-      const read = attempt(() => {
+      const read = inOneStep(() => {
         this.handle("stream")
         return cursor!.read(rowsAtATime) as Array<Row>
       }).pipe(Effect.flatMap((rows) => Arr.isArrayNonEmpty(rows) ? Exit.succeed(rows) : Cause.done()))
-      const open = attempt((bigInts) => {
+      const open = inOneStep((bigInts) => {
         const opened = this.handle("stream").cursor("stream", sql, params, bigInts, isAlone)
         cursor = opened
         let isFirst = true
@@ -115,7 +115,7 @@ export class Leased implements SqliteConnection {
   }
 
   get isTransaction() {
-    return attempt(() => this.handle("isTransaction").isTransaction("isTransaction"))
+    return inOneStep(() => this.handle("isTransaction").isTransaction("isTransaction"))
   }
 
   queryUnsafe(sql: string, params?: Params, options?: SyncOptions) {
@@ -145,7 +145,7 @@ const rowsAtATime = 256
 const wantsBigInts = (options: SyncOptions | undefined): boolean => options?.safeIntegers === true
 
 /** Runs an operation in one step. If it meets a lock, `leased` decides how long to retry. */
-const attempt = <A>(
+const inOneStep = <A>(
   operation: (bigInts: boolean) => A,
   leased?: Leased
 ): Effect.Effect<A, SqlError | LeaseExpiredError> =>

@@ -29,8 +29,8 @@ export const open = (
 ): Effect.Effect<Handle, SqlError, Scope.Scope> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
-      if (isFirst && !settings.isMemory) yield* attempt(settings, () => refuseStrayLog(settings))
-      const handle = yield* attempt(settings, () => new Handle(settings))
+      if (isFirst && !settings.isMemory) yield* typed(settings, () => refuseStrayLog(settings))
+      const handle = yield* typed(settings, () => new Handle(settings))
       yield* Effect.addFinalizer(() => close(handle))
       // The scope may stay open after a failure.
       yield* Effect.onError(restore(configure(handle)), () => closeAndLog(handle))
@@ -43,23 +43,23 @@ export const reset = Effect.fnUntraced(function*(handle: Handle): Effect.fn.Retu
   const { settings } = handle
   // A rollback would not close the cursors, and they would still pin a state of the database.
   handle.closeCursors()
-  yield* attempt(settings, () => handle.rollback("reset"))
+  yield* typed(settings, () => handle.rollback("reset"))
   if (!handle.isAltered) return
   // A database in memory would be lost if it was closed.
-  if (settings.isMemory) return yield* attempt(settings, () => handle.undo())
-  yield* attempt(settings, () => handle.reopen())
+  if (settings.isMemory) return yield* typed(settings, () => handle.undo())
+  yield* typed(settings, () => handle.reopen())
   yield* configure(handle)
 })
 
 const configure = Effect.fnUntraced(function*(handle: Handle): Effect.fn.Return<void, SqlError> {
   const { settings } = handle
-  const once = attempt(settings, () => {
+  const once = typed(settings, () => {
     handle.configure()
     if (!settings.isReadOnly && !settings.isMemory) refuseReadOnlyFile(settings)
   })
   yield* retryWhileLocked(once, settings.busyTimeout)
   if (settings.onOpen !== undefined) yield* runOnOpen(handle, settings.onOpen)
-  const ended = attempt(settings, () => handle.endOpening())
+  const ended = typed(settings, () => handle.endOpening())
   yield* retryWhileLocked(ended, settings.busyTimeout)
 })
 
@@ -69,12 +69,12 @@ const runOnOpen = (handle: Handle, onOpen: OnOpen): Effect.Effect<void, SqlError
     const { settings } = handle
     const connection = new Leased(handle, true, undefined)
     handle.beginOpening()
-    const loadExtension = (path: string) => attempt(settings, () => handle.loadExtension("loadExtension", path))
+    const loadExtension = (path: string) => typed(settings, () => handle.loadExtension("loadExtension", path))
     return onOpen(connection, { isReader: settings.isReadOnly, loadExtension }).pipe(
       Effect.mapError((error) => isSqlError(error) ? error : onOpenFailed(settings, error)),
       Effect.ensuring(Effect.sync(() => connection.expire("onOpen has ended")))
     )
   })
 
-const attempt = <A>(settings: Settings, f: () => A): Effect.Effect<A, SqlError> =>
+const typed = <A>(settings: Settings, f: () => A): Effect.Effect<A, SqlError> =>
   Effect.try({ try: f, catch: (thrown) => isSqlError(thrown) ? thrown : openFailure(settings, thrown) })

@@ -18,26 +18,26 @@ export interface LockOptions {
  * win.
  */
 export const retryWhileLocked = <A, E, R>(
-  attempt: Effect.Effect<A, E, R>,
+  once: Effect.Effect<A, E, R>,
   timeoutMillis: number,
   options?: LockOptions
 ): Effect.Effect<A, E, R> => {
   return withFiber((fiber) => {
-    // Most attempts succeed at once.
-    const first = within(attempt, fiber)
+    // Most succeed at once.
+    const first = within(once, fiber)
     if (isSuccess(first)) return first
     const { isWorthwhile = isLock, restore = identity } = options ?? {}
     return Effect.catch(
       first,
       (error) =>
-        isWorthwhile(codeOf(error)) ? goOn(error, attempt, timeoutMillis, isWorthwhile, restore) : Effect.fail(error)
+        isWorthwhile(codeOf(error)) ? goOn(error, once, timeoutMillis, isWorthwhile, restore) : Effect.fail(error)
     )
   })
 }
 
 const goOn = Effect.fnUntraced(function*<A, E, R>(
   met: E,
-  attempt: Effect.Effect<A, E, R>,
+  once: Effect.Effect<A, E, R>,
   timeoutMillis: number,
   isWorthwhile: (code: number | undefined) => boolean,
   restore: (pause: Effect.Effect<void>) => Effect.Effect<void>
@@ -49,7 +49,7 @@ const goOn = Effect.fnUntraced(function*<A, E, R>(
     const waitedMillis = Number(clock.monotonicTimeNanosUnsafe() - startedAt) / 1e6
     if (!isWorthwhile(codeOf(error)) || waitedMillis >= timeoutMillis) return yield* Effect.fail(error)
     yield* restore(Effect.sleep(0.5 + (yield* Random.next)))
-    const exit = yield* Effect.result(attempt)
+    const exit = yield* Effect.result(once)
     if (exit._tag === "Success") return exit.success
     error = exit.failure
   }
