@@ -1,4 +1,4 @@
-/** The asynchronous context of the platform, with real timers. */
+/** The asynchronous context of the platform. With real timers, for it is they who pass it on. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Logger } from "effect"
 import { ConnectionFactory, ConnectionPool } from "effect-connection-pool"
