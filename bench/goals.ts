@@ -153,6 +153,18 @@ const besideWriter = (gap: string, one: string, name: string): ReadonlyArray<Goa
   within(`p99 beside a writer, ${gap}`, one, name, "p99", "transaction", oneMilli, readers)
 ]
 
+/** Rows that many add at a time share commits; one who is alone must not pay for that. */
+const writes = (synchronous: string, atMost: number): ReadonlyArray<Goal> => [
+  ...row(`100 fibers write, ${synchronous}`, `writes-${synchronous}`, { ...sql, load: "100" }, "floor: group commit", {
+    [sqlSqliteNode]: atMost
+  }),
+  ...row(`1 fiber writes, ${synchronous}`, `writes-${synchronous}`, { ...sql, load: "1" }, undefined, {
+    "ours: sql, groupCommit off": 1.1
+  })
+]
+
+const traced = { ...sql, load: "traced" }
+
 /** Against Node's own SQLite, Effect's client, those on better-sqlite3, and the least that does the same. */
 const ofSqlite: ReadonlyArray<Goal> = [
   ...row("first benchmark: point reads through sql", "point-reads", sql, "floor: sql", { [sqlSqliteNode]: 0.5 }),
@@ -180,7 +192,11 @@ const ofSqlite: ReadonlyArray<Goal> = [
     "knex: builder": 0.02
   }),
   ...row("two writers", "two-writers", { ...sql, load: "per commit" }, readers, { [alike]: 0.1, [readers]: 1.25 }),
-  ...row("two writers, longest stall", "two-writers", { ...sql, load: "longest stall" }, readers, { [alike]: 0.05 })
+  ...row("two writers, longest stall", "two-writers", { ...sql, load: "longest stall" }, readers, { [alike]: 0.05 }),
+  ...writes("full", 0.05),
+  ...writes("normal", 0.3),
+  ...row("point reads, traced", "traced-read", traced, "floor: sql", { [sqlSqliteNode]: 0.45 }),
+  ...row("insert and read in a transaction, traced", "traced-transaction", traced, undefined, { [sqlSqliteNode]: 0.5 })
 ]
 
 export const goals: ReadonlyArray<Goal> = [...ofPools, ...ofSqlite]

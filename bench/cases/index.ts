@@ -8,21 +8,32 @@ import { besideWriterCases } from "./besideWriter.ts"
 import { crowdCases } from "./crowd.ts"
 import { growthCases } from "./growth.ts"
 import { heapCases } from "./heap.ts"
+import { idleCases } from "./idle.ts"
 import { leaverCases } from "./leavers.ts"
 import { lineCases } from "./line.ts"
 import { pointReadCases } from "./pointReads.ts"
+import { serviceCases } from "./service.ts"
+import { startCases } from "./start.ts"
 import { statementCases } from "./statements.ts"
+import { tracedCases } from "./traced.ts"
 import { twoWriterCases } from "./twoWriters.ts"
 
-export const cases = ({ pools, sqlite }: Everybody, effort: Effort, folders: Folders): ReadonlyArray<Case> => [
-  ...aloneCases(pools, effort),
-  ...crowdCases(pools, effort),
-  ...lineCases(pools, effort),
-  ...leaverCases(pools, effort),
-  ...growthCases(pools, effort),
-  ...heapCases(pools, effort, folders),
-  ...pointReadCases(sqlite, effort),
-  ...statementCases(sqlite, effort),
-  ...besideWriterCases(sqlite, effort),
-  ...twoWriterCases(sqlite, effort)
-]
+export const cases = (who: Everybody, effort: Effort, folders: Folders): ReadonlyArray<Case> => {
+  const { pools, sqlite } = who
+  return [
+    ...aloneCases(pools, effort),
+    ...crowdCases(pools, effort),
+    ...lineCases(pools, effort),
+    ...leaverCases(pools, effort),
+    ...growthCases(pools, effort),
+    ...heapCases(pools, effort, folders),
+    ...pointReadCases(sqlite, effort),
+    ...statementCases(sqlite, effort),
+    ...besideWriterCases(sqlite, effort),
+    ...twoWriterCases(sqlite, effort),
+    ...serviceCases(sqlite, effort),
+    ...tracedCases(sqlite, effort),
+    ...startCases(sqlite, effort),
+    ...idleCases(who, effort, folders)
+  ]
+}

@@ -47,6 +47,8 @@ export const contenders = ({ before, library }: Libraries) => {
     withCancel: [...use, ...effects, tarn, ...floors],
     /** Those of whom it is told how their cost grows from one caller in line on. */
     growing: [...use, poolUse, floorPrimitive],
+    /** Those that a program may have many of. */
+    idle: [...use, poolUse, ...peers],
     /** For work that is synchronous. */
     synchronous: useSync,
     /** All that is of interest only when nobody waits. */

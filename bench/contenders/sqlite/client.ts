@@ -41,3 +41,29 @@ export interface PromiseClient extends PromiseReader {
   /** Whether a write failed because of another. Default: none does. */
   readonly isBusy?: (error: unknown) => boolean
 }
+
+/** Reads and adds rows, each of them committed when its caller is answered. */
+export type Service = EffectService | PromiseService | SyncService
+
+interface AnyService {
+  /** What `pragma synchronous` says on the connection that writes. */
+  readonly synchronous: () => Promise<unknown>
+}
+
+export interface EffectService extends EffectReader, AnyService {
+  readonly insert: (n: number) => Effect.Effect<unknown, unknown>
+}
+
+export interface PromiseService extends PromiseReader, AnyService {
+  readonly insert: (n: number) => Promise<unknown>
+}
+
+export interface SyncService extends SyncReader, AnyService {
+  readonly insert: (n: number) => unknown
+}
+
+/** Effect's client, as a tracer sees it. */
+export interface TracedClient extends EffectService {
+  /** A transaction that adds a row and reads one. */
+  readonly insertAndRead: (n: number, key: number) => Effect.Effect<Item, unknown>
+}

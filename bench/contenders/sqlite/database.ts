@@ -1,4 +1,4 @@
-/** The file that every SQLite contender reads, and what is to be found in it. */
+/** The file that every SQLite contender reads and writes, and what is to be found in it. */
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -18,6 +18,15 @@ export const select = "select id, name, n from item where id = ?"
 /** Changes a row to what it was. */
 export const update = "update item set n = n where id = ?"
 
+/** Adds a row to the table of what was written, which is empty at first. */
+export const insert = "insert into entry(n) values (?)"
+
+/** When a commit waits for the disk: always, or only when the log is moved to the file. */
+export type Synchronous = "full" | "normal"
+
+/** How `pragma synchronous` says it. */
+export const synchronousCode: Readonly<Record<Synchronous, number>> = { normal: 1, full: 2 }
+
 /** The key of the row that is read in that turn: all of them, in an order of no use to a cache of pages. */
 export const keyOf = (turn: number): number => (turn * 7919) % rows + 1
 
@@ -34,7 +43,7 @@ export const onFile = async <A extends { readonly close: () => Promise<void> }>(
 ): Promise<A> => {
   const folder = mkdtempSync(join(tmpdir(), "bench-sqlite-"))
   const filename = join(folder, "bench.db")
-  fill(filename)
+  fill(filename, rows)
   const opened = await open(filename)
   return {
     ...opened,
@@ -45,12 +54,15 @@ export const onFile = async <A extends { readonly close: () => Promise<void> }>(
   }
 }
 
-const fill = (filename: string): void => {
+/** Makes such a file, which does not wait for the disk. */
+export const fill = (filename: string, items: number): void => {
   const database = new DatabaseSync(filename)
   database.exec(`
+    pragma synchronous = off;
     pragma journal_mode = wal;
     create table item(id integer primary key, name text not null, n integer not null);
-    with id(id) as (select 1 union all select id + 1 from id limit ${rows})
+    create table entry(id integer primary key, n integer not null);
+    with id(id) as (select 1 union all select id + 1 from id limit ${items})
     insert into item select id, 'item ' || id, id * 2 from id;
     pragma wal_checkpoint(truncate);
   `)

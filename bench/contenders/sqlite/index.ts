@@ -2,14 +2,17 @@
 import { type Folders, loadSqlite } from "../../library.ts"
 import * as BetterSqlite3 from "./betterSqlite3.ts"
 import { ceilingFibers, ceilingPromises } from "./ceiling.ts"
-import type { Client, Reader, SqliteContender } from "./client.ts"
+import type { Client, EffectReader, Reader, Service, SqliteContender, TracedClient } from "./client.ts"
+import type { Synchronous } from "./database.ts"
 import { poolUse } from "./effectPool.ts"
 import { floorReaders } from "./floorReaders.ts"
 import { floorSql } from "./floorSql.ts"
 import * as NodeSqlite from "./nodeSqlite.ts"
 import { ours } from "./ours.ts"
-import { sqlSqliteNode } from "./sqlSqliteNode.ts"
+import { services, type Witnessed, witnessed } from "./services.ts"
+import * as Original from "./sqlSqliteNode.ts"
 import { statementsInTurn } from "./statements.ts"
+import { ofNode } from "./witness.ts"
 
 export interface SqliteContenders {
   /** Whoever reads. */
@@ -22,6 +25,14 @@ export interface SqliteContenders {
   readonly writers: ReadonlyArray<SqliteContender<Client>>
   /** Whoever reads with so many statements in turn. */
   readonly ofStatements: ReadonlyArray<(count: number) => SqliteContender<Reader>>
+  /** Whoever reads and adds rows, with the same promise about a loss of power. */
+  readonly services: (synchronous: Synchronous) => ReadonlyArray<SqliteContender<Witnessed<Service>>>
+  /** Whoever makes spans. */
+  readonly traced: ReadonlyArray<SqliteContender<Witnessed<TracedClient>>>
+  /** The least that makes a span for a read. */
+  readonly tracedFloor: SqliteContender<EffectReader>
+  /** Whoever is told apart by how it is opened. */
+  readonly starters: ReadonlyArray<SqliteContender<Reader>>
   /** Why the clients on better-sqlite3 are not among them, if they are not. */
   readonly whyMissing: string | undefined
 }
@@ -33,9 +44,9 @@ export const sqliteContenders = async (folders: Folders): Promise<SqliteContende
     ...(before === undefined ? [] : [["before:", ours(before)] as const])
   ]
   const whyMissing = await BetterSqlite3.whyMissing()
-  const peers = whyMissing === undefined ? onBetterSqlite3 : { readers: [], clients: [], writers: [] }
+  const peers = whyMissing === undefined ? onBetterSqlite3 : { readers: [], clients: [], writers: [], starters: [] }
   const sql = builds.map(([prefix, { sql }]) => ({ name: `${prefix} sql`, open: sql }))
-  const original = { name: "@effect/sql-sqlite-node: sql", open: sqlSqliteNode }
+  const original = { name: "@effect/sql-sqlite-node: sql", open: Original.sqlSqliteNode }
   const floor = { name: "floor: 1 writer, 3 readers", open: floorReaders }
   return {
     readers: [
@@ -77,6 +88,22 @@ export const sqliteContenders = async (folders: Folders): Promise<SqliteContende
         open: (filename) => NodeSqlite.preparing(filename, statementsInTurn(count))
       })
     ],
+    services: services(builds, whyMissing === undefined),
+    traced: [
+      ...builds.map(([prefix, { traced }]) => witnessed(`${prefix} sql`, "normal", traced, ofNode)),
+      witnessed(original.name, "normal", original.open, ofNode)
+    ],
+    tracedFloor: { name: "floor: sql", open: floorSql },
+    starters: [
+      { name: "node:sqlite", open: NodeSqlite.prepared },
+      ...builds.flatMap(([prefix, { layer, sql }]) => [
+        { name: `${prefix} make`, open: sql },
+        { name: `${prefix} layer`, open: layer }
+      ]),
+      { name: "@effect/sql-sqlite-node: make", open: Original.sqlSqliteNode },
+      { name: "@effect/sql-sqlite-node: layer", open: Original.inLayer },
+      ...peers.starters
+    ],
     whyMissing
   }
 }
@@ -102,5 +129,11 @@ const onBetterSqlite3 = {
     knexBuilder4
   ],
   clients: [knexBuilder, knexBuilder4],
-  writers: [knexBuilder, knexBuilder4]
+  writers: [knexBuilder, knexBuilder4],
+  starters: [
+    { name: "better-sqlite3", open: BetterSqlite3.prepared },
+    peer("kysely", async () => (await import("./kysely.ts")).kysely),
+    peer("drizzle: prepared", async () => (await import("./drizzle.ts")).prepared),
+    knexBuilder
+  ]
 }

@@ -2,12 +2,26 @@
 import type Database from "better-sqlite3"
 import knex, { type Knex } from "knex"
 import { configure } from "./betterSqlite3.ts"
-import type { PromiseClient } from "./client.ts"
-import type { Item } from "./database.ts"
+import type { PromiseClient, PromiseService } from "./client.ts"
+import type { Item, Synchronous } from "./database.ts"
 
 /** Statements from its builder. */
 export const builder = (connections: number) => async (filename: string): Promise<PromiseClient> =>
-  client(open(filename, connections), (db, key) => db<Item>("item").select("id", "name", "n").where({ id: key }))
+  client(open(filename, connections), select)
+
+/** Both statements from its builder, on one connection. */
+export const serving = (synchronous: Synchronous) => async (filename: string): Promise<PromiseService> => {
+  const db = open(filename, 1, synchronous)
+  return {
+    ...client(db, select),
+    insert: (n) => db("entry").insert({ n }),
+    synchronous: async () =>
+      (await db.raw<Array<{ readonly synchronous: number }>>("pragma synchronous"))[0]?.synchronous
+  }
+}
+
+const select = (db: Knex, key: number): PromiseLike<Array<Item>> =>
+  db<Item>("item").select("id", "name", "n").where({ id: key })
 
 /** Reads with a statement as text. */
 export const raw = (connections: number) => async (filename: string): Promise<PromiseClient> =>
@@ -25,7 +39,7 @@ const client = (db: Knex, read: (db: Knex, key: number) => PromiseLike<Array<Ite
   close: () => db.destroy()
 })
 
-const open = (filename: string, connections: number): Knex =>
+const open = (filename: string, connections: number, synchronous?: Synchronous): Knex =>
   knex({
     client: "better-sqlite3",
     connection: { filename },
@@ -34,7 +48,7 @@ const open = (filename: string, connections: number): Knex =>
       min: 1,
       max: connections,
       afterCreate: (database: Database.Database, done: (error: null, database: Database.Database) => void) => {
-        configure(database)
+        configure(database, synchronous)
         done(null, database)
       }
     }

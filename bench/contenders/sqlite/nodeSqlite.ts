@@ -1,7 +1,7 @@
 /** Node's own SQLite, with nothing around it: what SQLite and Node cost. */
 import { DatabaseSync } from "node:sqlite"
-import type { SyncReader } from "./client.ts"
-import { type Item, select } from "./database.ts"
+import type { SyncReader, SyncService } from "./client.ts"
+import { insert, type Item, select, type Synchronous } from "./database.ts"
 
 /** The statement is prepared once. */
 export const prepared = async (filename: string): Promise<SyncReader> => {
@@ -20,6 +20,25 @@ export const preparing = async (filename: string, statement: () => string = () =
   return {
     style: "sync",
     read: (key) => database.prepare(statement()).get(key) as unknown as Item,
+    close: async () => database.close()
+  }
+}
+
+/** What `pragma synchronous` says. */
+export const synchronousOf = (database: DatabaseSync) => async (): Promise<unknown> =>
+  database.prepare("pragma synchronous").get()?.["synchronous"]
+
+/** Both statements are prepared once. */
+export const serving = (synchronous: Synchronous) => async (filename: string): Promise<SyncService> => {
+  const database = new DatabaseSync(filename)
+  database.exec(`pragma synchronous = ${synchronous}`)
+  const read = database.prepare(select)
+  const add = database.prepare(insert)
+  return {
+    style: "sync",
+    read: (key) => read.get(key) as unknown as Item,
+    insert: (n) => add.run(n),
+    synchronous: synchronousOf(database),
     close: async () => database.close()
   }
 }
