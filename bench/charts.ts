@@ -1,18 +1,27 @@
-/** Draws `results/latest.json` into `results/`, or `--json <file>` into `--into <folder>`: the charts of the README. */
+/**
+ * Draws `results/latest.json` into `results/` and writes its figures into the tables of README.md and docs/. With
+ * `--json <file> --into <folder>` it draws another record, and leaves the pages alone.
+ */
 import { readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
 import { fromJson } from "./harness/json.ts"
 import { charts } from "./report/charts.ts"
+import { withFigures } from "./report/pages.ts"
 import type { Recorded } from "./report/recorded.ts"
 
 const results = fileURLToPath(new URL("results/", import.meta.url))
-const { values: flags } = parseArgs({
-  options: {
-    json: { type: "string", default: join(results, "latest.json") },
-    into: { type: "string", default: results }
+const { values: flags } = parseArgs({ options: { json: { type: "string" }, into: { type: "string" } } })
+const record = fromJson<Recorded>(readFileSync(flags.json ?? join(results, "latest.json"), "utf8"))
+for (const [file, svg] of charts(record)) writeFileSync(join(flags.into ?? results, file), `${svg}\n`)
+
+/** The pages that quote the record. */
+const pages = ["README.md", "docs/performance.md", "docs/sqlite.md"]
+
+if (flags.json === undefined) {
+  for (const file of pages) {
+    const path = fileURLToPath(new URL(`../${file}`, import.meta.url))
+    writeFileSync(path, withFigures(readFileSync(path, "utf8"), record))
   }
-})
-const record = fromJson<Recorded>(readFileSync(flags.json, "utf8"))
-for (const [file, svg] of charts(record)) writeFileSync(join(flags.into, file), `${svg}\n`)
+}

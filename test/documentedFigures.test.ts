@@ -2,77 +2,128 @@ import { assert, describe, it } from "@effect/vitest"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
+import { costTables, missedGoals, type PageRow, pageTables } from "../bench/report/pageTables.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
-
 const page = (file: string): string => readFileSync(join(root, file), "utf8")
 
-describe("the figures in the README and in docs/performance.md", () => {
-  interface Measured {
-    readonly name: string
-    readonly load?: string
-    readonly costs: ReadonlyArray<number>
-  }
-  const readme = page("README.md")
-  const tables = `${readme}\n${page("docs/performance.md")}`
-  const { cases, isShort } = JSON.parse(readFileSync(join(root, "bench/results/latest.json"), "utf8")) as {
-    readonly isShort: boolean
-    readonly cases: ReadonlyArray<{ readonly name: string; readonly contestants: ReadonlyArray<Measured> }>
+interface Measured {
+  readonly name: string
+  readonly load?: string
+  readonly costs: ReadonlyArray<number>
+}
+
+interface Measurements {
+  readonly cases: ReadonlyArray<{ readonly name: string; readonly contestants: ReadonlyArray<Measured> }>
+}
+
+interface Goal {
+  readonly name: string
+  readonly atMost: number
+  readonly median: number
+  readonly reached: boolean
+}
+
+interface Run extends Measurements {
+  readonly isShort: boolean
+  readonly goals: ReadonlyArray<Goal>
+  readonly otherNodes?: ReadonlyArray<Measurements & { readonly versions: { readonly node: string } }>
+}
+
+const record = JSON.parse(page("bench/results/latest.json")) as Run
+
+const median = (numbers: ReadonlyArray<number>): number => {
+  const sorted = numbers.toSorted((a, b) => a - b)
+  const middle = sorted.length / 2
+  return (sorted[Math.floor(middle)]! + sorted[Math.ceil(middle) - 1]!) / 2
+}
+
+const costsOf = ({ cases }: Measurements, one: string, who: string, load: string | undefined) =>
+  cases.find(({ name }) => name === one)?.contestants.find((entry) => entry.name === who && entry.load === load)?.costs
+
+/** The median of the ratios of each round, if both took part. */
+const ratio = (from: Measurements, { case: one, load, subject }: PageRow, peer: string): number | undefined => {
+  const [costs, against] = [costsOf(from, one, subject, load), costsOf(from, one, peer, load)]
+  if (costs === undefined || against === undefined) return undefined
+  return median(costs.map((cost, round) => cost / against[round]!))
+}
+
+const written = (value: number): string => value < 0.1 ? value.toPrecision(2) : value.toFixed(2)
+
+const pages = ["README.md", "docs/performance.md", "docs/sqlite.md"].map(page).join("\n")
+
+/** The cells of the table of that name, row by row, without its head. */
+const cellsOf = (name: string): ReadonlyArray<ReadonlyArray<string>> => {
+  const [, after] = pages.split(`<!-- measured: ${name} -->`)
+  const [lines] = (after ?? assert.fail(`no page has the table ${name}`)).split("<!-- end -->")
+  const rows = lines!.split("\n").filter((line) => line.startsWith("|"))
+  return rows.slice(2).map((row) => row.split("|").slice(1, -1).map((cell) => cell.trim()))
+}
+
+describe("the figures of the benchmark in the documentation", () => {
+  it("are those of a full run of the benchmark", () => {
+    assert.isFalse(record.isShort)
+  })
+
+  it("all stand in tables that are held to the record", () => {
+    const names = Array.from(pages.matchAll(/<!-- measured: (.+?) -->/g), ([, name]) => name!)
+    const known = [...pageTables, ...costTables].map(({ name }) => name)
+    assert.deepStrictEqual(names.toSorted(), [...known, missedGoals].toSorted())
+  })
+
+  for (const { columns, name, node26, rows } of pageTables) {
+    it(`are those of the record in the table ${name}`, () => {
+      const from = node26 === true ? record.otherNodes?.[0] ?? { cases: [] } : record
+      const expected = rows.map((row) =>
+        [row.label].concat(
+          Object.values(columns).map((peer) => {
+            const found = ratio(from, row, peer)
+            return found === undefined ? "" : written(found)
+          })
+        )
+      )
+      assert.deepStrictEqual(cellsOf(name), expected.filter((cells) => cells.slice(1).some((cell) => cell !== "")))
+    })
   }
 
-  /** The median of the ratios of each round. */
-  const ratio = (one: string, subject: string, peer: string, load: string | undefined): string => {
-    const { contestants } = cases.find(({ name }) => name === one) ?? assert.fail(`there is no case ${one}`)
-    const costsOf = (who: string) =>
-      contestants.find((entry) => entry.name === who && entry.load === load)?.costs ??
-        assert.fail(`no ${who} in ${one}`)
-    const against = costsOf(peer)
-    const ratios = costsOf(subject).map((cost, round) => cost / against[round]!).toSorted((a, b) => a - b)
-    const middle = ratios.length / 2
-    return ((ratios[Math.floor(middle)]! + ratios[Math.ceil(middle) - 1]!) / 2).toFixed(2)
+  for (const { case: one, columns, contestants, name } of costTables) {
+    it(`are those of the record in the table ${name}`, () => {
+      const expected = contestants.map((who) =>
+        [who].concat(
+          Object.values(columns).map((load) => {
+            const costs = costsOf(record, one, who, load)
+            if (costs === undefined) return ""
+            return median(costs) < 10 ? String(Number(median(costs).toPrecision(2))) : median(costs).toFixed(0)
+          })
+        )
+      )
+      assert.deepStrictEqual(cellsOf(name), expected.filter((cells) => cells.slice(1).some((cell) => cell !== "")))
+    })
   }
 
-  const rows: Readonly<Record<string, readonly [one: string, subject: string, load?: string]>> = {
-    "`use`, one user": ["alone", "ours: use"],
-    "`useSync`, one user": ["alone", "ours: useSync"],
-    "100 users, 4 connections": ["crowd-microtask", "ours: use"],
-    "10 000 in line": ["line-10k", "ours: use"],
-    "100 000 in line": ["line-100k", "ours: use", "100k"],
-    "10 000 in line with a deadline each": ["line-deadline", "ours: use"],
-    "half of 10 000 in line interrupted": ["leave-interrupted", "ours: use"],
-    "memory of one in line": ["heap-waiter", "ours: use"],
-    "reads by key, `sql`": ["point-reads", "ours: sql"],
-    "reads by key, `read`": ["point-reads", "ours: read"]
-  }
-
-  const figuresUnder = (peers: ReadonlyArray<string>) =>
-    Array.from(tables.matchAll(/^\| (.+?) +\|((?: +[\d.]* \|){4})$/gm)).flatMap(([, label, cells]) => {
-      const figures = cells!.split("|").slice(0, 4).map((cell) => cell.trim())
-      const [one, subject, load] = rows[label!] ?? assert.fail(`nothing is known of ${label}`)
-      return (one === "point-reads") === peers.includes("kysely")
-        ? figures.map((figure, column) => ({ label, peer: peers[column]!, figure, one, subject, load }))
-        : []
-    }).filter(({ figure }) => figure !== "")
-
-  it("are those of the last full run of the benchmark", () => {
-    assert.isFalse(isShort)
-    const figures = [
-      ...figuresUnder(["Pool.use", "tarn", "generic-pool", "pg-pool"]),
-      ...figuresUnder(["node:sqlite", "@effect/sql-sqlite-node: sql", "kysely", "knex: builder"])
-    ]
-    assert.isAbove(figures.length, 30)
-    for (const { figure, label, load, one, peer, subject } of figures) {
-      assert.strictEqual(figure, ratio(one, subject, peer, load), `${label} beside ${peer}`)
-    }
+  it("name every goal that was not reached, and say how many they are", () => {
+    const missed = record.goals.filter(({ reached }) => !reached)
+    assert.deepStrictEqual(
+      cellsOf(missedGoals).map(([name, , , atMost, measured]) => [name, atMost, measured]),
+      missed.map(({ atMost, median, name }) => [name, written(atMost), written(median)])
+    )
+    const [, all, reached] = /Of the (\d+) goals of `bench\/goals\.ts`, (\d+) were reached/.exec(pages) ??
+      assert.fail("no page says how many goals were reached")
+    assert.deepStrictEqual([Number(all), Number(reached)], [record.goals.length, record.goals.length - missed.length])
+    const counts = Array.from(
+      pages.matchAll(/(\d+)\s+of\s+(\d+)\s+goals/g),
+      ([, some, all]) => [Number(some), Number(all)]
+    )
+    assert.isAbove(counts.length, 1)
+    for (const count of counts) assert.deepStrictEqual(count, [missed.length, record.goals.length])
   })
 
   it("are those of that run where the README says how long a read takes beside a writer", () => {
     const [, ours, theirs] = /median read takes ([\d.]+) ms\. With `@effect\/sql-sqlite-node`\s+it takes (\d+) ms/.exec(
-      readme
+      page("README.md")
     ) ?? assert.fail("the README does not say it")
     const medianOf = (who: string): number => {
-      const { contestants } = cases.find(({ name }) => name === "beside-writer-gap0") ?? assert.fail("no such case")
-      const { costs } = contestants.find(({ load, name }) => name === who && load === "median") ?? assert.fail(who)
+      const costs = costsOf(record, "beside-writer-gap0", who, "median") ?? assert.fail(who)
       return costs.toSorted((a, b) => a - b)[Math.floor(costs.length / 2)]! / 1e6
     }
     assert.strictEqual(ours, medianOf("ours: sql").toFixed(3))

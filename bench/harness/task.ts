@@ -29,15 +29,19 @@ const child = fileURLToPath(new URL("../runCase.ts", import.meta.url))
  */
 const measuring = ["--expose-gc", "--min-semi-space-size=32", "--max-semi-space-size=32"]
 
-/** `flags` are for Node: by default with those that this process got, as for a larger heap. A profile has its own. */
+/**
+ * `flags` are for Node: by default with those that this process got, as for a larger heap. A profile has its own. `node` is
+ * another Node than the one that runs this.
+ */
 export const inProcesses = async (
   { name, processes }: Case,
   task: Omit<Task, "case">,
-  flags: ReadonlyArray<string> = [...measuring, ...process.execArgv]
+  flags: ReadonlyArray<string> = [...measuring, ...process.execArgv],
+  node?: string
 ): Promise<Array<Measured>> => {
   const parts: Array<ReadonlyArray<Measured>> = []
   while (parts.length < processes) {
-    parts.push(await runNode(flags, child, { ...task, case: name } satisfies Task))
+    parts.push(await runNode(flags, child, { ...task, case: name } satisfies Task, node))
   }
   return parts[0]!.map(({ load, name }, index) => ({
     name,

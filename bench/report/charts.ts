@@ -2,9 +2,10 @@ import { besideWriter } from "./besideWriterChart.ts"
 import { growth } from "./growthChart.ts"
 import { pointReads } from "./pointReadsChart.ts"
 import { line, memory, time } from "./poolCharts.ts"
-import type { Recorded } from "./recorded.ts"
+import { contestantsOf, type Recorded } from "./recorded.ts"
+import { writes } from "./writesChart.ts"
 
-/** What was measured, as pictures by the names of their files: lower is better in all of them. */
+/** What was measured, as pictures by the names of their files: lower is better, but in that of writes. */
 export const charts = (record: Recorded): ReadonlyMap<string, string> =>
   new Map([
     ["time.svg", time(record)],
@@ -12,5 +13,7 @@ export const charts = (record: Recorded): ReadonlyMap<string, string> =>
     ["memory.svg", memory(record)],
     ["point-reads.svg", pointReads(record)],
     ["beside-writer.svg", besideWriter(record)],
-    ["growth.svg", growth(record)]
+    ["growth.svg", growth(record)],
+    // A record from before there was that case has no such chart.
+    ...(contestantsOf(record, "writes-full").length > 0 ? [["writes.svg", writes(record)] as const] : [])
   ])

@@ -21,6 +21,8 @@ export const colors: Readonly<{ [name: string]: string }> = {
   "@effect/sql-sqlite-node: sql": "#57606a",
   "knex: builder": "#d4a72c",
   "knex: builder, pool 1..4": "#8250df",
+  "ours: sql, groupCommit off": "#cf222e",
+  "floor: group commit": "#b6bcc4",
   "floor: primitive": "#b6bcc4",
   "floor: 1 writer, 3 readers": "#b6bcc4",
   "node:sqlite, not prepared": "#b6bcc4"

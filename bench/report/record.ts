@@ -5,14 +5,27 @@ import { createRequire } from "node:module"
 import { cpus, release, totalmem } from "node:os"
 import { dirname } from "node:path"
 import { toJson } from "../harness/json.ts"
+import type { OtherNode } from "../harness/otherNode.ts"
 import { summarize } from "../harness/summary.ts"
+import { fsyncMicros } from "./disk.ts"
 import type { Outcome, Verdict } from "./tables.ts"
+
+/** What came out on one Node. */
+export interface Results {
+  readonly outcomes: ReadonlyArray<Outcome>
+  readonly verdicts: ReadonlyArray<Verdict>
+}
+
+/** What came out on another Node than the one of the record. */
+export interface OtherResults extends Results {
+  readonly versions: OtherNode["versions"]
+}
 
 export const writeRecord = (
   file: string,
   isShort: boolean,
-  outcomes: ReadonlyArray<Outcome>,
-  verdicts: ReadonlyArray<Verdict>,
+  results: Results,
+  others: ReadonlyArray<OtherResults>,
   /** Who did not take part, and why. */
   missing: string | undefined
 ): void => {
@@ -23,20 +36,25 @@ export const writeRecord = (
     machine,
     versions,
     missing,
-    cases: outcomes.map(({ case: { contestants: _, ...about }, measured }) => ({
-      ...about,
-      contestants: measured.map((entry) => ({ ...entry, ...summarize(entry.costs) }))
-    })),
-    goals: verdicts.map(({ floor, goal, ratio, reached }) => ({
-      ...goal,
-      ...ratio,
-      reached,
-      floorRatio: floor?.median
-    }))
+    ...recorded(results),
+    otherNodes: others.map(({ versions, ...results }) => ({ versions, ...recorded(results) }))
   }
   mkdirSync(dirname(file), { recursive: true })
   writeFileSync(file, `${toJson(record, 1)}\n`)
 }
+
+const recorded = ({ outcomes, verdicts }: Results) => ({
+  cases: outcomes.map(({ case: { contestants: _, ...about }, measured }) => ({
+    ...about,
+    contestants: measured.map((entry) => ({ ...entry, ...summarize(entry.costs) }))
+  })),
+  goals: verdicts.map(({ floor, goal, ratio, reached }) => ({
+    ...goal,
+    ...ratio,
+    reached,
+    floorRatio: floor?.median
+  }))
+})
 
 /** What was checked out, and whether it was changed since. */
 const commit = (): string | undefined => {
@@ -52,6 +70,7 @@ const machine = {
   processor: cpus()[0]?.model,
   processors: cpus().length,
   memoryBytes: totalmem(),
+  fsyncMicros: fsyncMicros(),
   system: `${process.platform} ${release()} ${process.arch}`
 }
 
@@ -70,4 +89,4 @@ const versions: Readonly<Record<string, string>> = {
 
 /** On what, in one line. */
 export const surroundings = `node ${versions["node"]}, effect ${versions["effect"]}, ` +
-  `${machine.processors} x ${machine.processor}, ${machine.system}`
+  `${machine.processors} x ${machine.processor}, ${machine.system}, ${machine.fsyncMicros} us for one fsync`

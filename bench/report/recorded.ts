@@ -1,10 +1,31 @@
 /** The record of a run, as it is read again. */
 import { ratio, type Summary } from "../harness/summary.ts"
 
-/** What of it is drawn. */
-export interface Recorded {
+/** What of it is drawn and quoted. */
+export interface Recorded extends Measurements {
   readonly date: string
+  readonly goals: ReadonlyArray<RecordedGoal>
+  /** What was measured on other Nodes. */
+  readonly otherNodes?: ReadonlyArray<Measurements>
+}
+
+export interface Measurements {
   readonly cases: ReadonlyArray<RecordedCase>
+}
+
+export interface RecordedGoal {
+  readonly name: string
+  readonly subject: RecordedSide
+  readonly against: RecordedSide
+  readonly atMost: number
+  readonly median: number
+  readonly reached: boolean
+  readonly floorRatio?: number
+}
+
+interface RecordedSide {
+  readonly name: string
+  readonly load?: string
 }
 
 export interface RecordedCase {
@@ -20,7 +41,7 @@ export interface RecordedContestant {
   readonly median: number
 }
 
-export const contestantsOf = ({ cases }: Recorded, one: string): ReadonlyArray<RecordedContestant> =>
+export const contestantsOf = ({ cases }: Measurements, one: string): ReadonlyArray<RecordedContestant> =>
   cases.find(({ name }) => name === one)?.contestants ?? []
 
 /** The median of the ratios of each round, as in the tables; none if one of the two did not take part. */

@@ -80,7 +80,9 @@ export const judge = (goals: ReadonlyArray<Goal>, outcomes: ReadonlyArray<Outcom
 
 const compare = (measured: ReadonlyArray<Measured>, one: Side, other: Side): Summary | undefined => {
   const [subject, against] = [find(measured, one), find(measured, other)]
-  return subject === undefined || against === undefined ? undefined : ratio(subject, against)
+  if (subject === undefined || against === undefined) return undefined
+  // Nothing is a multiple of nothing, as of no timers.
+  return against.costs.every((cost) => cost === 0) ? undefined : ratio(subject, against)
 }
 
 export const goalTable = (verdicts: ReadonlyArray<Verdict>): string => {

@@ -8,6 +8,7 @@ export default mergeConfig(
       exclude: [
         "test/**/*.integration.test.ts",
         "test/docs.test.ts",
+        "test/documentedFigures.test.ts",
         "test/sweep.test.ts",
         "test/stress.test.ts",
         "test/model.test.ts",

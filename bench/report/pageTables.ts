@@ -1,0 +1,180 @@
+/**
+ * The tables of README.md and of pages in docs/ that quote the record of the last full run. Each stands in its page
+ * between `<!-- measured: NAME -->` and `<!-- end -->`. `npm run bench:charts` writes them, and test/documentedFigures.test.ts holds
+ * them to the record.
+ */
+export interface PageTable {
+  readonly name: string
+  /** The title of the first column. */
+  readonly corner: string
+  /** Whom the rows are compared with, by the titles of their columns. */
+  readonly columns: Readonly<Record<string, string>>
+  /** A row without figures, because its case is not in the record, is left out. */
+  readonly rows: ReadonlyArray<PageRow>
+  /** Whether it is of what was measured on Node 26. Default false. */
+  readonly node26?: boolean
+  /** The chart below it. Default: none. */
+  readonly chart?: string
+}
+
+export interface PageRow {
+  readonly label: string
+  readonly case: string
+  readonly subject: string
+  readonly load?: string
+}
+
+/** What each of some contestants costs, in figures that are no ratios. */
+export interface CostTable {
+  readonly name: string
+  readonly case: string
+  /** The figures, by the titles of their columns. */
+  readonly columns: Readonly<Record<string, string>>
+  readonly contestants: ReadonlyArray<string>
+}
+
+const row = (label: string, one: string, subject: string, load?: string): PageRow =>
+  load === undefined ? { label, case: one, subject } : { label, case: one, subject, load }
+
+const pools = {
+  "beside Effect's `Pool.use`": "Pool.use",
+  "tarn": "tarn",
+  "generic-pool": "generic-pool",
+  "pg-pool": "pg-pool"
+}
+
+const clients = {
+  "beside `node:sqlite`": "node:sqlite",
+  "`@effect/sql-sqlite-node`": "@effect/sql-sqlite-node: sql",
+  "kysely": "kysely",
+  "knex": "knex: builder"
+}
+
+const inShort = [
+  row("`use`, one user", "alone", "ours: use"),
+  row("`useSync`, one user", "alone", "ours: useSync"),
+  row("100 users, 4 connections", "crowd-microtask", "ours: use")
+]
+
+const withDeadline = row("10 000 in line with a deadline each", "line-deadline", "ours: use")
+
+const throughSql = row("reads by key, `sql`", "point-reads", "ours: sql")
+
+const beside = { "beside `@effect/sql-sqlite-node`": "@effect/sql-sqlite-node: sql" }
+
+const writes = ["full", "normal"].flatMap((synchronous) =>
+  ["1", "10", "100"].map((users) =>
+    row(
+      `rows added by ${users === "1" ? "1 fiber" : `${users} fibers`}, \`${synchronous}\``,
+      `writes-${synchronous}`,
+      "ours: sql",
+      users
+    )
+  )
+)
+
+const mixed = ["full", "normal"].map((synchronous) =>
+  row(`100 fibers, 9 reads for each row added, \`${synchronous}\``, `mixed-${synchronous}`, "ours: sql")
+)
+
+const traced = [
+  row("a read by key", "traced-read", "ours: sql", "traced"),
+  row("a row added, `normal`", "traced-insert", "ours: sql", "traced"),
+  row("a transaction of both, `normal`", "traced-transaction", "ours: sql", "traced")
+]
+
+const untraced = traced.map(({ case: one, label, subject }) => row(`${label}, no tracer`, one, subject, "untraced"))
+
+export const pageTables: ReadonlyArray<PageTable> = [
+  { name: "pools, in short", corner: "", columns: pools, rows: [...inShort, withDeadline] },
+  {
+    name: "pools",
+    corner: "",
+    columns: pools,
+    rows: [
+      ...inShort,
+      row("10 000 in line", "line-10k", "ours: use"),
+      row("100 000 in line", "line-100k", "ours: use", "100k"),
+      withDeadline,
+      row("half of 10 000 in line interrupted", "leave-interrupted", "ours: use"),
+      row("memory of one in line", "heap-waiter", "ours: use"),
+      row("memory of an idle pool", "idle-pools", "ours: use", "heap bytes")
+    ]
+  },
+  { name: "reads, in short", corner: "", columns: clients, rows: [throughSql] },
+  {
+    name: "reads",
+    corner: "",
+    columns: clients,
+    rows: [throughSql, row("reads by key, `read`", "point-reads", "ours: read")]
+  },
+  {
+    name: "writes",
+    corner: "",
+    columns: {
+      ...beside,
+      "`groupCommit: false`": "ours: sql, groupCommit off",
+      "better-sqlite3": "better-sqlite3",
+      "drizzle": "drizzle: prepared",
+      "kysely": "kysely",
+      "knex": "knex: builder",
+      "the floor": "floor: group commit"
+    },
+    rows: [...writes, ...mixed],
+    chart: "![Rows added in a second, by how many fibers add them](../bench/results/writes.svg)"
+  },
+  {
+    name: "group commit",
+    corner: "",
+    columns: { "beside `groupCommit: false`": "ours: sql, groupCommit off", ...beside },
+    rows: writes
+  },
+  {
+    name: "traced",
+    corner: "with a tracer",
+    columns: { ...beside, "the floor": "floor: sql" },
+    rows: [...traced, ...untraced]
+  },
+  {
+    name: "start",
+    corner: "",
+    columns: {
+      "beside `node:sqlite`": "node:sqlite",
+      "`@effect/sql-sqlite-node`": "@effect/sql-sqlite-node: make",
+      "better-sqlite3": "better-sqlite3",
+      "knex": "knex: builder"
+    },
+    rows: [
+      row("a pool, to its first row", "start", "ours: make", "first row"),
+      row("a layer, to its first row", "start", "ours: layer", "first row"),
+      row("to close it", "start", "ours: make", "close")
+    ]
+  },
+  {
+    name: "node 26",
+    corner: "on Node 26",
+    columns: { "beside Effect's `Pool.use`": "Pool.use", "`@effect/sql-sqlite-node`": "@effect/sql-sqlite-node: sql" },
+    rows: [...inShort, row("10 000 in line", "line-10k", "ours: use"), throughSql, ...writes, ...mixed, ...traced],
+    node26: true
+  }
+]
+
+export const costTables: ReadonlyArray<CostTable> = [
+  {
+    name: "idle",
+    case: "idle-databases",
+    columns: { "heap, bytes": "heap bytes", "memory of the process, bytes": "resident bytes", "timers": "timers" },
+    contestants: [
+      "ours: make",
+      "node:sqlite",
+      "@effect/sql-sqlite-node: make",
+      "better-sqlite3",
+      "kysely",
+      "drizzle: prepared",
+      "knex: builder"
+    ]
+  }
+]
+
+/** The goals that were not reached: a table of its own. */
+export const missedGoals = "goals not reached"
