@@ -12,6 +12,7 @@ import type { CheckReport } from "./HealthReport.ts"
 import { unwrap } from "./internal/options/environment.ts"
 import * as PoolOptions from "./internal/options/pool.ts"
 import * as Door from "./internal/pool/door.ts"
+import type { Driver, Member } from "./internal/pool/groups.ts"
 import * as internal from "./internal/pool/pool.ts"
 import * as View from "./internal/pool/view.ts"
 import type { AcquireOptions, CheckOptions, PoolConfig, ShutdownOptions } from "./PoolConfig.ts"
@@ -232,6 +233,7 @@ const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => 
   }, {
     announce: (event) => pool.announce(event),
     check: (settings) => pool.check(settings),
+    group: ((driver: Driver<C, Member<C>>) => pool.group(driver)) as unknown as Door.MakeGroup,
     acquireTimeoutMillis: settings.acquireTimeoutMillis
   })
 }

@@ -42,6 +42,16 @@ export type PoolEvent = Data.TaggedEnum<{
    */
   TransactionLeftOpen: { readonly holder: Holder }
   /**
+   * Callers were served together, under one lease: `size` of them. With `undoneBecause`, all that they did was undone, none
+   * was answered, and they run again one by one.
+   */
+  Grouped: {
+    readonly connection: number
+    readonly size: number
+    readonly tookMillis: number
+    readonly undoneBecause: string | undefined
+  }
+  /**
    * A round has ended: the numbers of idle connections that work, that do not, and that were lent before their turn.
    */
   Checked: { readonly passed: number; readonly failed: number; readonly busy: number }
@@ -75,6 +85,7 @@ export const {
   Disconnected,
   Draining,
   Evicted,
+  Grouped,
   HealthChanged,
   Interrupting,
   LeakReturned,

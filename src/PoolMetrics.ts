@@ -17,6 +17,7 @@ import { Metric } from "effect"
 import type { EvictReason } from "./Connection.ts"
 import type { HealthStatus } from "./HealthReport.ts"
 import { bounds } from "./internal/structures/histogram.ts"
+import { sizeBounds } from "./internal/structures/sizes.ts"
 
 /** The states told apart by `db.client.connection.count`: the two of OpenTelemetry, and those that are neither. */
 export type CountedState = "idle" | "used" | "connecting" | "validating" | "resetting" | "closing"
@@ -62,6 +63,14 @@ export interface PoolMetrics {
   readonly refusals: Metric.Counter<number>
   /** `effect_connection_pool.abandoned`: connections that would not close in time. */
   readonly abandoned: Metric.Counter<number>
+
+  /**
+   * `effect_connection_pool.group_size`: callers that were served together, under one lease, for each time that this was
+   * two or more. Only of pools whose driver does that: of the connection that writes to SQLite.
+   */
+  readonly groupSize: Metric.Histogram<number>
+  /** `effect_connection_pool.undone_groups`: groups that were undone, and whose callers ran again one by one. */
+  readonly undoneGroups: Metric.Counter<number>
 }
 
 /** Upper bounds of the histograms' buckets, in seconds. */
@@ -169,7 +178,17 @@ export const of = (pool: string): PoolMetrics => {
       "{request}",
       "Requests for a connection that were refused at once"
     ),
-    abandoned: counter("effect_connection_pool.abandoned", "{connection}", "Connections that would not close in time")
+    abandoned: counter("effect_connection_pool.abandoned", "{connection}", "Connections that would not close in time"),
+    groupSize: Metric.histogram("effect_connection_pool.group_size", {
+      description: "Requests for a connection that were served together",
+      attributes: { ...named, unit: "{request}" },
+      boundaries: sizeBounds
+    }),
+    undoneGroups: counter(
+      "effect_connection_pool.undone_groups",
+      "{group}",
+      "Groups that were undone, and whose requests were served one by one"
+    )
   }
 }
 

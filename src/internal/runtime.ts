@@ -233,6 +233,24 @@ const hasStack = (fiber: Fiber.Fiber<unknown, unknown>): boolean => {
 }
 
 /**
+ * Runs a function as if this fiber were the one that runs now, which is what `Fiber.getCurrent` tells it. Effect keeps that
+ * under a global name, which it does not export.
+ *
+ * Test: `internal/runtime.test.ts`, "runs a function as another fiber".
+ */
+export const asFiber = <A>(fiber: Fiber.Fiber<unknown, unknown>, f: () => A): A => {
+  const before: unknown = Reflect.get(globalThis, currentFiber)
+  Reflect.set(globalThis, currentFiber, fiber)
+  try {
+    return f()
+  } finally {
+    Reflect.set(globalThis, currentFiber, before)
+  }
+}
+
+const currentFiber = "~effect/Fiber/currentFiber"
+
+/**
  * Adds operations to the turn of a fiber. The run loop ends a turn after a number of operations, and does not see those
  * that run within one step. `Fiber` declares the counter as `readonly`; this parameter type does not.
  *

@@ -334,11 +334,13 @@ describe("a lease", () => {
     Effect.gen(function*() {
       const pool = yield* make()
       const before = yield* pool.writeSync(sessionOf)
-      const changed = yield* pool.writeSync((connection) => {
-        connection.execUnsafe("pragma foreign_keys = off; create temp table x(a)")
-        connection.runUnsafe("pragma cache_size = 7")
-        return sessionOf(connection)
-      })
+      const changed = yield* pool.write((connection) =>
+        Effect.sync(() => {
+          connection.execUnsafe("pragma foreign_keys = off; create temp table x(a)")
+          connection.runUnsafe("pragma cache_size = 7")
+          return sessionOf(connection)
+        })
+      )
       assert.deepStrictEqual(changed, { ...before, foreignKeys: [[0]], cacheSize: [[7]], temporary: [["x"]] })
       assert.deepStrictEqual(yield* pool.writeSync(sessionOf), before)
     }))

@@ -40,7 +40,7 @@ describe("a transaction that is begun by hand and left open", () => {
   it.effect("is reported also for a synchronous lease, and one that is interrupted", () =>
     Effect.gen(function*() {
       const { leftOpen, pool } = yield* make
-      yield* pool.writeSync((connection) => connection.execUnsafe("begin"))
+      yield* pool.write((connection) => Effect.sync(() => connection.execUnsafe("begin")))
       yield* settle
       assert.strictEqual(leftOpen().length, 1)
       const fiber = yield* Effect.forkChild(

@@ -56,18 +56,30 @@ export class Callers<C, E> {
     onThrow: ((thrown: unknown) => X) | undefined,
     options: AcquireOptions | undefined
   ): Effect.Effect<A, X | PoolError<E>> {
+    // A caller that may have to wait asks in a step of its own, as this one may be part of another. See `Use`.
+    return this.runNow(fiber, body, onThrow, options) ??
+      this.use((connection) => Body.sync(connection, body, onThrow), options)
+  }
+
+  /** Takes a connection and runs a synchronous body with it, all in one step. Gives nothing if the caller has to wait. */
+  runNow<A, X>(
+    fiber: Fiber.Fiber<unknown, unknown>,
+    body: (connection: C) => A,
+    onThrow: ((thrown: unknown) => X) | undefined,
+    options: AcquireOptions | undefined
+  ): Exit.Exit<A, X | PoolError<E>> | undefined {
     const { state } = this
     const work = this.#work
     work.assertOutside()
-    if (!Lending.mayTake(state)) return this.#runSyncLater(body, onThrow, options)
+    if (!Lending.mayTake(state)) return undefined
     const settings = this.resolve(options)
-    if (Calls.isRefused(settings)) return Effect.fail(settings)
+    if (Calls.isRefused(settings)) return Exit.fail(settings)
     const lease = new LeaseEffect<C, E, A, X, never>(this, undefined, fiber, settings)
     const now = work.now()
     if (!Lending.take(state, lease, now)) {
       // `take` may have found a connection that has to be closed.
       work.attend()
-      return this.#runSyncLater(body, onThrow, options)
+      return undefined
     }
     // All in one step, which nothing can interrupt, so no finalizer is needed. The clock is read again only if the
     // lease has to be timed. Otherwise the connection counts as idle from the time at which it was taken.
@@ -80,15 +92,6 @@ export class Callers<C, E> {
     } else Lending.end(state, lease, now, failure)
     work.attend()
     return exit
-  }
-
-  /** For a caller that may have to wait: it asks in a step of its own, as this one may be part of another. See `Use`. */
-  #runSyncLater<A, X>(
-    body: (connection: C) => A,
-    onThrow: ((thrown: unknown) => X) | undefined,
-    options: AcquireOptions | undefined
-  ): Effect.Effect<A, X | PoolError<E>> {
-    return this.use((connection) => Body.sync(connection, body, onThrow), options)
   }
 
   acquire(options: AcquireOptions | undefined): Effect.Effect<C, PoolError<E>, Scope.Scope> {
@@ -264,11 +267,17 @@ class Use<C, E, A, X, R> extends Runtime.OwnStep<A, X | PoolError<E>, R> {
   step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<A, X | PoolError<E>, R> {
     const settings = this.#callers.resolve(this.#options)
     if (Calls.isRefused(settings)) return Effect.fail(settings)
-    const lease = new LeaseEffect(this.#callers, this.#f, fiber, settings)
-    const secured = Runtime.onExitWithin(lease, fiber, (exit) => lease.callers.end(lease, exit))
-    // All in one step, which is faster than three.
-    return secured === lease ? lease.step() : secured
+    return secured(new LeaseEffect(this.#callers, this.#f, fiber, settings), fiber)
   }
+}
+
+/** Installs the end of a lease, and asks for it, in the present step: faster than in three. For an `OwnStep` only. */
+export const secured = <C, E, A, X, R>(
+  lease: LeaseEffect<C, E, A, X, R>,
+  fiber: Fiber.Fiber<unknown, unknown>
+): Effect.Effect<A, X | PoolError<E>, R> => {
+  const secured = Runtime.onExitWithin(lease, fiber, (exit) => lease.callers.end(lease, exit))
+  return secured === lease ? lease.step() : secured
 }
 
 class UseSync<C, E, A, X> extends Runtime.Step<A, X | PoolError<E>, never> {
@@ -299,7 +308,7 @@ class UseSync<C, E, A, X> extends Runtime.Step<A, X | PoolError<E>, never> {
  * A lease with the effect that the caller runs with the connection. It is an effect itself: it is evaluated when the
  * caller asks, and again when its wait is over. So a long line needs few objects for each caller.
  */
-class LeaseEffect<C, E, A, X, R> extends Runtime.OwnStep<A, X | PoolError<E>, R> implements State.Lease<C> {
+export class LeaseEffect<C, E, A, X, R> extends Runtime.OwnStep<A, X | PoolError<E>, R> implements State.Lease<C> {
   readonly callers: Callers<C, E>
   /** The effect to run with the connection. `useSync` has none: who has to wait there goes on as `use`. */
   f: ((connection: C) => Effect.Effect<A, X, R>) | undefined

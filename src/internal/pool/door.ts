@@ -2,13 +2,19 @@
 import type { Effect } from "effect"
 import type { PoolEvent } from "../../PoolEvent.ts"
 import type { RoundSettings } from "../options/settings.ts"
+import type { Driver, Group, Member } from "./groups.ts"
 import type { CheckResult } from "./health.ts"
+
+/** The driver is one for the connections of this pool. */
+export type MakeGroup = <C, E, M extends Member<C>>(driver: Driver<C, M>) => Group<C, E, M>
 
 export interface Door {
   /** Publishes an event as an event of the pool. */
   readonly announce: (event: PoolEvent) => void
   /** Validates all idle connections. Returns what the health of the pool is judged by. */
   readonly check: (settings: RoundSettings) => Effect.Effect<CheckResult>
+  /** Makes a group of the pool: callers whose work the driver may run as one. */
+  readonly group: MakeGroup
   /** `acquireTimeout` of the pool, for modules in which callers wait for something else. */
   readonly acquireTimeoutMillis: number
 }

@@ -77,11 +77,11 @@ export const end = <C>(state: State<C>, lease: Lease<C>, now: number, failure?: 
   entry.uses++
   state.counters.returns++
   if (state.isNoted || entry.isReported) noteReturn(state, lease, now)
-  takeBack(state, lease, now, state.driver.resets, failure === undefined || isHarmless(state, entry, failure))
+  takeBack(state, lease, now, state.driver.resets, failure === undefined || conclude(state, entry, failure))
 }
 
 /** Marks the connection according to a failure during its lease. Answers whether the failure says nothing about it. */
-const isHarmless = <C>(state: State<C>, entry: Entry<C>, failure: Cause.Cause<unknown>): boolean => {
+export const conclude = <C>(state: State<C>, entry: Entry<C>, failure: Cause.Cause<unknown>): boolean => {
   switch (judge(state, failure)) {
     case "healthy":
       return true
@@ -105,7 +105,7 @@ const judge = <C>({ driver }: State<C>, failure: Cause.Cause<unknown>) => {
   }
 }
 
-const noteReturn = <C>(state: State<C>, lease: Lease<C>, now: number): void => {
+export const noteReturn = <C>(state: State<C>, lease: Lease<C>, now: number): void => {
   const entry = lease.entry!
   if (state.isMeasured) {
     Histogram.record(state.useTimes, now === entry.leasedAt ? state.syncMillis : now - entry.leasedAt)

@@ -6,11 +6,12 @@ import { Context, Metric } from "effect"
 import type { EvictReason } from "../../Connection.ts"
 import * as PoolMetrics from "../../PoolMetrics.ts"
 import * as Histogram from "../structures/histogram.ts"
+import * as Sizes from "../structures/sizes.ts"
 import type { State } from "./state.ts"
 
 /** The part of a pool's state that the metrics read. */
 type Source =
-  & Pick<State<unknown>, "settings" | "counters" | "connectTimes" | "waitTimes" | "useTimes">
+  & Pick<State<unknown>, "settings" | "counters" | "connectTimes" | "waitTimes" | "useTimes" | "groups">
   & { readonly [List in Lists]: { readonly length: number } }
 type Lists = "connecting" | "idle" | "validating" | "inUse" | "resetting" | "closing" | "waiters"
 
@@ -21,6 +22,10 @@ export const register = (source: Source, context: Context.Context<never>): () =>
   return () => group.leave(source)
 }
 
+/** Has the metrics of a registered pool show the groups of its callers too. */
+export const showGroups = (source: Source, context: Context.Context<never>): void =>
+  groupOf(source.settings.name, context).showGroups()
+
 /** The pools of one name. There may be several, and each metric has one series for all of them. */
 class Group {
   readonly #context: Context.Context<never>
@@ -28,6 +33,7 @@ class Group {
   readonly #sources = new Set<Source>()
   readonly #totals: Array<{ readonly keep: (source: Source) => void }> = []
   #gauges: ReadonlyArray<Metric.Registration> = []
+  #showsGroups = false
 
   constructor(name: string, context: Context.Context<never>) {
     this.#context = context
@@ -46,6 +52,35 @@ class Group {
     for (const total of this.#totals) total.keep(source)
     if (this.#sources.size > 0) return
     for (const gauge of this.#gauges) gauge.remove()
+  }
+
+  /** Not for every pool: most have no groups. */
+  showGroups(): void {
+    if (this.#showsGroups) return
+    this.#showsGroups = true
+    const kept = new Sizes.Sizes()
+    let keptUndone = 0
+    this.#totals.push({
+      keep: ({ groups }) => {
+        if (groups === undefined) return
+        Sizes.add(kept, groups.sizes)
+        keptUndone += groups.undone
+      }
+    })
+    const getSizes = () => {
+      const sum = new Sizes.Sizes()
+      Sizes.add(sum, kept)
+      for (const { groups } of this.#sources) if (groups !== undefined) Sizes.add(sum, groups.sizes)
+      return stateOf(sum)
+    }
+    const getUndone = () => {
+      let count = keptUndone
+      for (const { groups } of this.#sources) count += groups?.undone ?? 0
+      return { count, incremental: true }
+    }
+    const { groupSize, undoneGroups } = this.#metrics
+    Metric.registerUnsafe(groupSize, this.#context, readOnly(getSizes))
+    Metric.registerUnsafe(undoneGroups, this.#context, readOnly(getUndone))
   }
 
   #showGauges(): void {
@@ -179,4 +214,11 @@ const inSeconds = (histogram: Histogram.Histogram): Metric.HistogramState => {
     max: maxMillis / 1000,
     sum: sumMillis / 1000
   }
+}
+
+const stateOf = (sizes: Sizes.Sizes): Metric.HistogramState => {
+  let count = 0
+  const buckets = Sizes.sizeBounds.map((bound, index): [number, number] => [bound, count += sizes.counts[index]!])
+  count += sizes.counts[Sizes.sizeBounds.length]!
+  return { buckets, count, min: count === 0 ? 0 : sizes.min, max: sizes.max, sum: sizes.sum }
 }

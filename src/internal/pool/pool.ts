@@ -10,7 +10,9 @@ import type { ConnectError, ConnectFailure, PoolError } from "../../PoolError.ts
 import * as PoolEvent from "../../PoolEvent.ts"
 import type { RoundSettings, Settings } from "../options/settings.ts"
 import * as Deadlines from "../structures/deadlines.ts"
+import { Sizes } from "../structures/sizes.ts"
 import { Callers } from "./callers.ts"
+import * as Groups from "./groups.ts"
 import type { CheckResult } from "./health.ts"
 import * as Leaving from "./leaving.ts"
 import * as Lending from "./lending.ts"
@@ -77,6 +79,14 @@ export class Pool<C, E> {
 
   acquire(options: AcquireOptions | undefined): Effect.Effect<C, PoolError<E>, Scope.Scope> {
     return this.#callers.acquire(options)
+  }
+
+  /** Makes a group: callers whose work the driver may run as one. */
+  group<M extends Groups.Member<C>>(driver: Groups.Driver<C, M>): Groups.Group<C, E, M> {
+    const { state } = this
+    const numbers = state.groups ??= { sizes: new Sizes(), undone: 0 }
+    if (state.isMeasured) Metrics.showGroups(state, this.#work.context)
+    return new Groups.Group(this.#callers, this.#work, driver, numbers)
   }
 
   // -------------------------------------------------------------------------------------------------------------------

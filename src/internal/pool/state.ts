@@ -30,6 +30,7 @@ import type { CallSettings, RoundSettings, Settings } from "../options/settings.
 import * as Deadlines from "../structures/deadlines.ts"
 import * as Histogram from "../structures/histogram.ts"
 import * as LinkedList from "../structures/linkedList.ts"
+import type { Sizes } from "../structures/sizes.ts"
 
 /** One connection of the pool, from the connect attempt until it is closed. */
 export class Entry<C> extends Deadlines.Timed<Entry<C>> {
@@ -302,6 +303,9 @@ export class State<C> {
   readonly useTimes = new Histogram.Histogram()
   /** How many milliseconds the last timed synchronous lease took: see `isTimed`. */
   syncMillis = 0
+
+  /** The groups of callers that were served under one lease, where the driver can do that: see `groups`. */
+  groups: { readonly sizes: Sizes; undone: number } | undefined = undefined
 
   /** Events that were not published yet. */
   outbox: Array<PoolEvent.PoolEvent> = []

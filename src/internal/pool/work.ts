@@ -197,6 +197,11 @@ export class Work<C> {
     this.within(() => this.#dispatcher.scheduleTask(task, 0))
   }
 
+  /** Has a function run when the event loop has had its turn, and those who were ready before have gone on. */
+  nextTurn(task: () => void): void {
+    this.within(() => this.#dispatcher.scheduleTask(task, 1))
+  }
+
   /** Publishes the events of the outbox, and logs them. */
   publish(): void {
     const events = this.state.outbox

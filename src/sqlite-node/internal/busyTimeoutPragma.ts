@@ -33,7 +33,7 @@ export const withBusyTimeout = (target: Target, timeout: LockTimeout): Target =>
         timeout.millis = saidMillis < minMillis ? 0 : saidMillis
       }
       const answer: Query = {
-        text: { sql: `select ${saidMillis} as timeout`, kind: "read" },
+        text: { sql: `select ${saidMillis} as timeout`, kind: "read", changesRows: false },
         params: query.params
       }
       return target.run(fiber, answer, way)

@@ -74,7 +74,7 @@ class OneConnection implements Target {
   /** Sends a read to the writer while only the writer has temporary tables, which it may read. */
   #routed(query: Query): Query {
     return this.#lasting.hasOwn && query.text.kind === "read"
-      ? { text: { sql: query.text.sql, kind: "recall" }, params: query.params }
+      ? { text: { ...query.text, kind: "recall" }, params: query.params }
       : query
   }
 

@@ -9,6 +9,7 @@ import type { SqliteReader } from "../SqliteReader.ts"
 import type { Decorate } from "./client/client.ts"
 import * as Snapshot from "./client/snapshot.ts"
 import type { Held } from "./client/targets.ts"
+import { SqliteTransactionConnection } from "./client/transactionConnection.ts"
 import { ReaderView } from "./connection/readerView.ts"
 import * as Refusal from "./connection/refusal.ts"
 import type { SqliteConnection } from "./contract/connection.ts"
@@ -88,8 +89,12 @@ const fromPools = (pools: Pools.Pools): SqlitePool => {
       Effect.withFiber((fiber) => {
         const connection = Pools.writerOf(pools, fiber)
         const body = synchronous("write", f)
-        if (connection === undefined) return writer.useSync({ try: body, catch: failure }, options)
-        return invalid(options) ?? Effect.try({ try: () => body(connection), catch: failure })
+        if (connection === undefined) return client.writes.body(fiber, body, options)
+        const run = () =>
+          connection instanceof SqliteTransactionConnection
+            ? connection.atomically(body)
+            : client.writes.atomically(connection, body)
+        return invalid(options) ?? Effect.try({ try: run, catch: failure })
       }),
     transaction: <A, E, R>(effect: Effect.Effect<A, E, R>, options?: TransactionOptions | RebuildOptions) => {
       const transaction = client.transactor.transaction(effect, options)

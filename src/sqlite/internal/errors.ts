@@ -57,6 +57,10 @@ export const fromSqlite = (thrown: unknown, operation: string): SqlError =>
 export const fromSqliteSaying = (thrown: unknown, operation: string, message: string): SqlError =>
   new SqlError({ reason: reasonOf(thrown, operation, message) })
 
+/** Whether Node has refused to make a number of an integer that no number holds exactly. */
+export const isIntegerTooBig = (thrown: unknown): boolean =>
+  Predicate.hasProperty(thrown, "code") && thrown.code === "ERR_OUT_OF_RANGE"
+
 /** The error for an integer beyond 2^53 in a row of a statement that only reads. */
 export const integerTooBig = (thrown: unknown, operation: string): SqlError =>
   fromSqliteSaying(
@@ -143,7 +147,11 @@ const reasonOf = (cause: unknown, operation: string, message: string): SqlErrorR
 
 const messageOf = (thrown: unknown): string => {
   const message = sqliteMessage(thrown)
-  const hint = isNoTransaction(thrown) ? noTransactionHint : hints.get(codeOfThrown(thrown))
+  const hint = isNoTransaction(thrown)
+    ? noTransactionHint
+    : inTransaction.test(message)
+    ? inTransactionHint
+    : hints.get(codeOfThrown(thrown))
   return hint === undefined ? message : `${message}: ${hint}`
 }
 
@@ -153,6 +161,10 @@ export const sqliteMessage = (thrown: unknown): string => thrown instanceof Erro
 export const isNoTransaction = (thrown: unknown): boolean => noTransaction.test(sqliteMessage(thrown))
 
 const noTransaction = /^cannot (?:commit|rollback) - no transaction is active$/
+
+const inTransaction = /^(?!cannot start ).*\b(?:within|inside) a transaction$/
+
+const inTransactionHint = "use `write`, outside of a transaction; the function given to `writeSync` is one"
 
 const noTransactionHint =
   "a transaction that was begun by hand is rolled back when its connection is returned; each lease, and each statement " +

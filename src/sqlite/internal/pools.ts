@@ -89,6 +89,8 @@ export const make = Effect.fnUntraced(function*(
     isReadOnly: settings.connection.isReadOnly,
     heldBy: settings.connection.isMemory ? (fiber) => Context.getOrUndefined(fiber.context, held) : undefined,
     look: watched && (() => watched.look()),
+    // In memory there is no commit to share, and where the database is only read, there is none at all.
+    isGrouped: settings.groupCommit && !settings.connection.isMemory && !settings.connection.isReadOnly,
     ...settings.client
   }).pipe(Effect.provideService(Reactivity.Reactivity, yield* reactivity))
   yield* Effect.addFinalizer(() => client.close)

@@ -26,6 +26,7 @@ import * as Dialect from "./sqliteDialect.ts"
 import { StatementSpans } from "./statementSpan.ts"
 import { type BusyTimeout, type HeldBy, InTransaction, Reserved, Routed, type Target } from "./targets.ts"
 import { SqliteTransactionConnection } from "./transactionConnection.ts"
+import { Writes } from "./writes.ts"
 
 /** How a client of another package changes the way of a statement: see `sqlite-node`. */
 export interface Decoration {
@@ -70,6 +71,8 @@ export interface Options {
   readonly decorate?: Decorate | undefined
   /** The connection that a fiber holds already. For a database in memory, which has no other. */
   readonly heldBy?: HeldBy | undefined
+  /** Whether those who write at the same time may be committed together. Default false. */
+  readonly isGrouped?: boolean | undefined
   /** Looks at the file before a transaction that may write commits. */
   readonly look?: (() => void) | undefined
   readonly spanAttributes?: Readonly<Record<string, unknown>> | undefined
@@ -84,6 +87,8 @@ export interface Client {
   /** The connection of the transaction of this client that a fiber is in, if it is in one. */
   readonly connectionInTransaction: (fiber: Fiber.Fiber<unknown, unknown>) => SqliteConnection | undefined
   readonly transactor: Transaction.Transactor<SqliteConnection, Isolation, SqlError, OwnOptions>
+  /** Runs what changes the database in one step, outside of transactions. */
+  readonly writes: Writes
   /** Whether a transaction that only reads is a snapshot. */
   readonly isSnapshot: Context.Reference<boolean>
   /** Ends transactions that statements have left open. Runs before the pools are closed. */
@@ -103,7 +108,9 @@ export const make = Effect.fnUntraced(
     const { heldBy, reader, writer } = options
     const decoration = (options.decorate ?? undecorated)({ writer, reader }, options.busyTimeoutMillis)
     const { busyTimeout } = decoration
-    const outside = decoration.outside(new Routed({ writer, reader, busyTimeout, heldBy }))
+    const { isGrouped = false, look } = options
+    const writes = new Writes({ writer, busyTimeout, isGrouped, look })
+    const outside = decoration.outside(new Routed({ writer, reader, busyTimeout, heldBy, writes }))
     const connection = toConnection(outside, texts)
     const unlessSelfDeadlock = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
       Effect.withFiber<A, E | SqlError, R>((fiber) => {
@@ -161,7 +168,7 @@ export const make = Effect.fnUntraced(
         busyTimeout,
         isSnapshot,
         isReadOnly: options.isReadOnly,
-        look: options.look
+        look
       }),
       pool: writer,
       readers: reader,
@@ -191,7 +198,7 @@ export const make = Effect.fnUntraced(
         })
       })
     const close = Effect.andThen(decoration.close, Effect.sync(() => heard.end()))
-    return { sql, transactor, connectionInTransaction, isSnapshot, close }
+    return { sql, transactor, connectionInTransaction, writes, isSnapshot, close }
   }
 )
 

@@ -20,6 +20,7 @@ import { codeOf, failure, primaryOf, READONLY } from "../errors.ts"
 import type { Pool } from "../file/sides.ts"
 import { type StatementKind, type Text, uncontrolled } from "../sql/statementKind.ts"
 import { openStream, streamFrom } from "./openStream.ts"
+import type { Writes } from "./writes.ts"
 
 /** A statement: its text and its parameters. */
 export interface Query {
@@ -94,6 +95,8 @@ export interface RoutedOptions {
   readonly busyTimeout: BusyTimeout
   /** Not set for a file, where a fiber can get another connection. */
   readonly heldBy: HeldBy | undefined
+  /** Runs statements that insert, update or delete. */
+  readonly writes: Writes
 }
 
 /**
@@ -108,7 +111,7 @@ export class Routed implements Target {
   }
 
   run<W extends Way>(fiber: Fiber.Fiber<unknown, unknown>, query: Query, way: W): Running<W> {
-    const { text: { kind, sql } } = query
+    const { text: { changesRows, kind, sql } } = query
     const bigInts = bigIntsOf(fiber)
     const once = (connection: SqliteConnection) => execute(connection, query, way, bigInts, true)
     const { heldBy, reader, writer } = this.#options
@@ -118,6 +121,7 @@ export class Routed implements Target {
       case "control":
         return Effect.fail(uncontrolled(sql))
       case "write":
+        return changesRows ? this.#write(fiber, once) : this.#runOn(writer, fiber, once, undefined)
       case "recall":
         return this.#runOn(writer, fiber, once, undefined)
       case "read":
@@ -152,6 +156,14 @@ export class Routed implements Target {
           () => this.#streamOn(writer, query)
         )
     }
+  }
+
+  #write<A>(
+    fiber: Fiber.Fiber<unknown, unknown>,
+    once: (connection: SqliteConnection) => A
+  ): Effect.Effect<A, SqlError> {
+    const ran = this.#options.writes.statement(fiber, once)
+    return isSuccess(ran) ? ran : Effect.mapError(ran, sqlErrorOf)
   }
 
   /** Runs a statement on a connection of `pool`. If that refuses it as a write, `writer` runs it, if one is given. */

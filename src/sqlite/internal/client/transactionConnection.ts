@@ -5,6 +5,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import { sqlErrorOf } from "../../../internal/transaction/sqlErrorOf.ts"
 import type { TransactionConnection } from "../../../Transaction.ts"
 import { isTransactionError } from "../../../TransactionError.ts"
+import { handleOf } from "../connection/leased.ts"
 import type { SqliteConnection } from "../contract/connection.ts"
 import type { Params, SyncOptions } from "../contract/values.ts"
 import { failed, failure } from "../errors.ts"
@@ -72,6 +73,29 @@ export class SqliteTransactionConnection implements SqliteConnection {
     return this.#stepUnsafe("isTransaction", (connection) => connection.isTransactionUnsafe())
   }
 
+  /** Runs a function in a savepoint of its own: all that it does is undone if it throws. */
+  atomically<A>(f: (connection: SqliteConnection) => A): A {
+    this.#savepoint("savepoint")
+    let value: A
+    try {
+      value = f(this)
+    } catch (thrown) {
+      try {
+        this.#savepoint("rollback to")
+        this.#savepoint("release")
+      } catch {
+        // The transaction has ended, and with it all that was done.
+      }
+      throw thrown
+    }
+    this.#savepoint("release")
+    return value
+  }
+
+  #savepoint(verb: "savepoint" | "rollback to" | "release"): void {
+    this.#stepOfOwn(`${verb} effect_pool_unit`, (connection) => handleOf(connection, "writeSync").units.savepoint(verb))
+  }
+
   #step<A>(statement: string, f: (connection: SqliteConnection, options: SyncOptions) => A) {
     return Effect.catch(
       this.#transaction.step(
@@ -88,6 +112,10 @@ export class SqliteTransactionConnection implements SqliteConnection {
 
   #stepUnsafe<A>(statement: string, f: (connection: SqliteConnection) => A): A {
     if (this.#texts.kindOf(statement) === "control") throw uncontrolled(statement)
+    return this.#stepOfOwn(statement, f)
+  }
+
+  #stepOfOwn<A>(statement: string, f: (connection: SqliteConnection) => A): A {
     try {
       return this.#transaction.stepUnsafe(statement, f, () => busy(statement))
     } catch (thrown) {

@@ -1,5 +1,5 @@
 /** `node:sqlite` as this library opens it: SQLite never waits for locks, and the authorizer sees each statement. */
-import { DatabaseSync } from "node:sqlite"
+import { DatabaseSync, type StatementSync } from "node:sqlite"
 import type { Settings } from "../options/connection.ts"
 import { Authorizer, type Subject } from "../sql/authorizer.ts"
 import { quoteName } from "../sql/demands.ts"
@@ -30,10 +30,12 @@ export class Database {
 
   /** Runs a statement of this library, and returns its rows as arrays. */
   ask(sql: string): ReadonlyArray<ReadonlyArray<unknown>> {
-    return this.authorizer.for(
-      undefined,
-      () => this.sqlite.prepare(sql, { returnArrays: true }).all() as unknown as Array<Array<unknown>>
-    )
+    return this.authorizer.for(undefined, () => this.prepareOwn(sql).all() as unknown as Array<Array<unknown>>)
+  }
+
+  /** Compiles a statement that is the connection's own, and returns its rows as arrays. */
+  prepareOwn(sql: string): StatementSync {
+    return this.authorizer.for(undefined, () => this.sqlite.prepare(sql, { returnArrays: true }))
   }
 
   /** Runs a script of a caller. The subject gets the demands of each statement. */

@@ -1,5 +1,4 @@
 /** The handle of one open SQLite database. Statements run only here. It is synchronous, and does not know pools. */
-import { Predicate } from "effect"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { backup } from "node:sqlite"
 import type { BackupProgress } from "../contract/backup.ts"
@@ -11,6 +10,7 @@ import {
   fromSqlite,
   integerTooBig,
   invalidInput,
+  isIntegerTooBig,
   leavesInDoubt,
   READONLY,
   readOnlyRefusal
@@ -18,13 +18,15 @@ import {
 import type { Settings } from "../options/connection.ts"
 import type { Subject } from "../sql/authorizer.ts"
 import type { Demand } from "../sql/demands.ts"
+import type { SqlText } from "../sql/scanner.ts"
 import { bind, type Params } from "./binding.ts"
 import { Cursor } from "./cursor.ts"
 import { Database } from "./database.ts"
-import { exactly, Numbers, runRefusesNumbers, withNumbers } from "./integers.ts"
+import { Numbers, rowidOf, runRefusesNumbers, withNumbers } from "./integers.ts"
 import { type Owner, type Prepared, readSql, Statements } from "./preparedStatements.ts"
 import * as Refusal from "./refusal.ts"
 import { Session } from "./session.ts"
+import { Units } from "./units.ts"
 
 /** How far a script has run: the number of its characters that are done. */
 export interface Progress {
@@ -34,6 +36,8 @@ export interface Progress {
 /** Its operations throw only `SqlError`. The constructor, `configure` and `reopen` throw the errors of Node. */
 export class Handle {
   readonly settings: Settings
+  /** Transactions around work that runs in one step. */
+  readonly units: Units
   readonly #session: Session
   #database: Database
   #statements: Statements
@@ -51,7 +55,9 @@ export class Handle {
   constructor(settings: Settings) {
     this.settings = settings
     this.#database = new Database(settings)
-    this.#session = new Session(settings, this.#database, (operation, sql) => this.#refusal(operation, sql))
+    this.units = new Units(this.#database, (thrown, sql) => this.#failure(thrown, "write", sql))
+    const refusal = (operation: string, sql: string) => this.#refusal(operation, sql)
+    this.#session = new Session(settings, this.#database, this.units, refusal)
     this.#statements = this.#newStatements()
   }
 
@@ -123,7 +129,7 @@ export class Handle {
       if (prepared.demands !== undefined) this.#session.done(prepared.demands)
       return isExact === bigInts ? rows : rows.map(withNumbers)
     } catch (thrown) {
-      throw this.#failureOf(thrown, operation, sql)
+      throw this.#failure(thrown, operation, sql)
     }
   }
 
@@ -143,7 +149,7 @@ export class Handle {
       const rows: Iterator<unknown> = statement.iterate(...bound)
       const cursor = new Cursor(
         isExact === bigInts ? rows : new Numbers(rows),
-        (thrown) => this.#failureOf(thrown, operation, sql),
+        (thrown) => this.#failure(thrown, operation, sql),
         (closed) => this.#cursors.delete(closed)
       )
       this.#cursors.add(cursor)
@@ -195,7 +201,7 @@ export class Handle {
       return {
         // For a statement that is no write, SQLite reports the changes of the last write.
         changes: prepared.text.isWrite ? Number(changes) : 0,
-        lastInsertRowid: this.#rowid(lastInsertRowid, bigInts)
+        lastInsertRowid: rowidOf(lastInsertRowid, bigInts, () => this.#database.lastInsertRowid())
       }
     } catch (thrown) {
       throw this.#failure(thrown, operation, prepared.sql)
@@ -210,7 +216,7 @@ export class Handle {
     if (!this.#isOpen) throw closed(operation)
     const text = readSql(operation, script)
     if (text.placeholders.length > 0) throw invalidInput(operation, `${operation}: a script takes no parameters`)
-    if (text.takesLock) this.#refuseLock(operation, script)
+    this.#admit(operation, script, text)
     if (progress === undefined || text.statements === 1) return this.#script(operation, script)
     for (const end of text.ends) {
       if (end <= progress.done) continue
@@ -320,6 +326,7 @@ export class Handle {
     this.#database = new Database(this.settings)
     this.#isOpen = true
     this.#session.restart(this.#database)
+    this.units.restart(this.#database)
     this.#statements = this.#newStatements()
   }
 
@@ -347,18 +354,17 @@ export class Handle {
     if (!this.#isOpen) throw closed(operation)
     try {
       const prepared = this.#statements[which](operation, sql, isAlone)
-      if (prepared.text.takesLock) this.#refuseLock(operation, sql)
+      if (prepared.text.controlsTransaction || this.units.isOpen) this.#admit(operation, sql, prepared.text)
       return prepared
     } catch (thrown) {
       throw this.#failure(thrown, operation, sql)
     }
   }
 
-  /**
-   * Refuses `begin immediate` on a reader, where SQLite would begin a transaction that cannot write, without an error.
-   */
-  #refuseLock(operation: string, sql: string): void {
-    if (this.settings.isReadOnly) throw this.#refusal(operation, sql)
+  #admit(operation: string, sql: string, text: SqlText): void {
+    // A reader would begin a transaction that cannot write, without an error.
+    if (text.takesLock && this.settings.isReadOnly) throw this.#refusal(operation, sql)
+    if (this.units.isOpen) this.units.admit(operation, sql, text)
   }
 
   /** The error for a write on a connection that only reads, for now or always. */
@@ -379,14 +385,10 @@ export class Handle {
     }
   }
 
-  #failureOf(thrown: unknown, operation: string, sql: string): SqlError {
-    return Predicate.hasProperty(thrown, "code") && thrown.code === "ERR_OUT_OF_RANGE"
-      ? integerTooBig(thrown, operation)
-      : this.#failure(thrown, operation, sql)
-  }
-
   #failure(thrown: unknown, operation: string, sql: string): SqlError {
     if (isSqlError(thrown)) return thrown
+    if (!this.#isOpen) return closed(operation)
+    if (isIntegerTooBig(thrown)) return integerTooBig(thrown, operation)
     const code = codeOfThrown(thrown)
     if (code === READONLY && (this.settings.isReadOnly || this.#restriction !== undefined)) {
       return this.#refusal(operation, sql, thrown)
@@ -394,12 +396,5 @@ export class Handle {
     // A connection to memory is kept, because its database would be lost.
     if (leavesInDoubt(code) && !this.settings.isMemory) this.#isBroken = true
     return fromSqlite(thrown, operation)
-  }
-
-  #rowid(said: number | bigint, bigInts: boolean): number | bigint {
-    if (typeof said === "bigint") return bigInts ? said : exactly(said)
-    if (Number.isSafeInteger(said)) return bigInts ? BigInt(said) : said
-    // Node has rounded the number.
-    return this.#database.lastInsertRowid()
   }
 }

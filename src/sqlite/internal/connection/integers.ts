@@ -12,6 +12,13 @@ export const exactly = (integer: bigint): number | bigint => {
   return Number.isSafeInteger(number) ? number : integer
 }
 
+/** A rowid as it is wanted. `read` asks SQLite for it again where Node has rounded it. */
+export const rowidOf = (said: number | bigint, bigInts: boolean, read: () => bigint): number | bigint => {
+  if (typeof said === "bigint") return bigInts ? said : exactly(said)
+  if (Number.isSafeInteger(said)) return bigInts ? BigInt(said) : said
+  return read()
+}
+
 /** Turns the bigints of a row into numbers, in place. The row is an object or an array. */
 export const withNumbers = <Row>(row: Row): Row => {
   const values = row as Record<string, unknown>

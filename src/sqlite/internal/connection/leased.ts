@@ -37,6 +37,11 @@ export class Leased implements SqliteConnection {
     return this.#handle
   }
 
+  /** The same connection for another, whose use of it ends before this lease. */
+  again(): Leased {
+    return new Leased(this.handle("lease"), this.#waits, this.#pool)
+  }
+
   /** How long to retry after a lock. 0 in a transaction, where a retry would not help. */
   busyTimeoutMillis(thrown: unknown): number {
     if (!this.#waits || this.#handle === undefined || !mayStartLater(codeOf(thrown))) return 0
@@ -170,6 +175,9 @@ const inOneStep = <A>(
  */
 export const handleOf = (connection: SqliteConnection, operation = "lease"): Handle =>
   (connection as Leased).handle(operation)
+
+/** The connection of a lease for one of several that use it one after the other: see `Leased.again`. */
+export const viewOf = (leased: SqliteConnection): Leased => (leased as Leased).again()
 
 /** Streams the rows of a statement. With `isAlone`, a statement is refused if its effect would end with the lease. */
 export const streamOn = (

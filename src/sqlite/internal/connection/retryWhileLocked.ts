@@ -5,7 +5,7 @@ import { codeOf, isLock } from "../errors.ts"
 
 export interface LockOptions {
   /** Whether another try may help after a failure with this code. Default: after locks. */
-  readonly isWorthwhile?: ((code: number | undefined) => boolean) | undefined
+  readonly isWorthwhile?: ((code: number | undefined, error: unknown) => boolean) | undefined
   /** Makes the waits interruptible where the rest is uninterruptible. */
   readonly restore?: (<A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>) | undefined
 }
@@ -30,7 +30,9 @@ export const retryWhileLocked = <A, E, R>(
     return Effect.catch(
       first,
       (error) =>
-        isWorthwhile(codeOf(error)) ? goOn(error, once, timeoutMillis, isWorthwhile, restore) : Effect.fail(error)
+        isWorthwhile(codeOf(error), error)
+          ? goOn(error, once, timeoutMillis, isWorthwhile, restore)
+          : Effect.fail(error)
     )
   })
 }
@@ -39,7 +41,7 @@ const goOn = Effect.fnUntraced(function*<A, E, R>(
   met: E,
   once: Effect.Effect<A, E, R>,
   timeoutMillis: number,
-  isWorthwhile: (code: number | undefined) => boolean,
+  isWorthwhile: (code: number | undefined, error: unknown) => boolean,
   restore: (pause: Effect.Effect<void>) => Effect.Effect<void>
 ): Effect.fn.Return<A, E, R> {
   const clock = yield* Clock.Clock
@@ -47,7 +49,7 @@ const goOn = Effect.fnUntraced(function*<A, E, R>(
   let error = met
   for (;;) {
     const waitedMillis = Number(clock.monotonicTimeNanosUnsafe() - startedAt) / 1e6
-    if (!isWorthwhile(codeOf(error)) || waitedMillis >= timeoutMillis) return yield* Effect.fail(error)
+    if (!isWorthwhile(codeOf(error), error) || waitedMillis >= timeoutMillis) return yield* Effect.fail(error)
     yield* restore(Effect.sleep(0.5 + (yield* Random.next)))
     const exit = yield* Effect.result(once)
     if (exit._tag === "Success") return exit.success

@@ -23,9 +23,11 @@ import {
 import type { Lasting } from "../sql/lasting.ts"
 import type { Besides, Database } from "./database.ts"
 import type { Owner } from "./preparedStatements.ts"
+import type { Units } from "./units.ts"
 
 export class Session {
   readonly #settings: Settings
+  readonly #units: Units
   readonly #readOnlyRefusal: (operation: string, sql: string) => SqlError
   #database: Database
   #isAltered = false
@@ -55,6 +57,7 @@ export class Session {
 
   /** Throws if a statement may not make a demand. Remembers what the statement changes. */
   readonly admit: Owner["admit"] = (demand, operation, sql, isAlone) => {
+    this.#units.admitDemand(demand, operation, sql)
     // Only the writer knows its last rowid and changes. A statement that expects one connection asks about the writer.
     if (demand.kind === "recall" && this.#settings.lasting !== undefined && !this.#lasts) {
       throw this.#readOnlyRefusal(operation, sql)
@@ -71,10 +74,12 @@ export class Session {
   constructor(
     settings: Settings,
     database: Database,
+    units: Units,
     readOnlyRefusal: (operation: string, sql: string) => SqlError
   ) {
     this.#settings = settings
     this.#database = database
+    this.#units = units
     this.#readOnlyRefusal = readOnlyRefusal
     this.#foreignKeys = settings.foreignKeys
     this.#lasts = settings.lasting !== undefined && settings.lasting.isReadOnly === settings.isReadOnly

@@ -61,6 +61,11 @@ export interface Options extends
    * effect in memory.
    */
   readonly walLimit?: number | undefined
+  /**
+   * Whether those who write at the same time share one commit: single statements of `sql`, and functions given to
+   * `writeSync`. Each is answered after the commit, as if it had been alone. Default true. Of no effect in memory.
+   */
+  readonly groupCommit?: boolean | undefined
   /** For `sql`: names of columns as they are to appear in rows. Default: as they are. */
   readonly transformResultNames?: ((name: string) => string) | undefined
   /** For `sql`: identifiers as they are to appear in SQL. Default: as they are. */

@@ -26,6 +26,8 @@ export interface PoolSettings {
   readonly maxReadAge: number
   /** Whether one connection does everything, as for a database in memory. */
   readonly isOneConnection: boolean
+  /** Whether those who write at the same time are committed together. */
+  readonly groupCommit: boolean
   /** The settings of Effect's client. */
   readonly client: ClientSettings
 }
@@ -59,6 +61,7 @@ export const sqlitePoolTable = table({
   // With a lower limit, there would be a checkpoint all the time.
   walLimit: { kind: "bytes", default: 64 * 1024 * 1024, floor: 1024 * 1024 },
   maxReadAge: { kind: "duration", default: "5 minutes" },
+  groupCommit: { kind: "flag", default: true },
   transformResultNames: isFunction,
   transformQueryNames: isFunction,
   spanAttributes: { kind: "value", accepts: isRecord, mustBe: "a record" }
@@ -102,7 +105,7 @@ export const resolveCheckpoint = (pool: string, mode: CheckpointMode): Result.Re
 /** The settings for checked options. */
 export const settingsOf = (options: Checked<typeof sqlitePoolTable.rules>): PoolSettings => {
   const { acquireTimeout, closeTimeout, drainTimeout, leakThreshold, maxWaiting } = options
-  const { idleTimeout, maxReadAge, name, readers, walLimit } = options
+  const { groupCommit, idleTimeout, maxReadAge, name, readers, walLimit } = options
   const connection = Settings.settingsOf({ ...options, readOnly: false, journalMode: "wal" }, false)
   const { spanAttributes, transformQueryNames, transformResultNames } = options as ClientSettings
   return {
@@ -114,6 +117,7 @@ export const settingsOf = (options: Checked<typeof sqlitePoolTable.rules>): Pool
     walLimit,
     maxReadAge,
     isOneConnection: connection.isMemory,
+    groupCommit,
     client: { spanAttributes, transformQueryNames, transformResultNames }
   }
 }

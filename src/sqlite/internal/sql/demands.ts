@@ -150,7 +150,7 @@ const ignoredBecause = ({ name, value }: Pragma, at: Circumstances): string | un
     case "foreign_keys":
       if (!at.isTransaction || truthOf(value) === at.foreignKeys) return undefined
       return "SQLite ignores this pragma inside a transaction: " +
-        "use transaction(effect, { foreignKeys: \"off\" }), which is not inside another, or the option foreignKeys"
+        "use transaction(effect, { foreignKeys: \"off\" }), which is not inside another, or write, or the option foreignKeys"
     case "schema_version":
       return defensive
     case "writable_schema":

@@ -10,6 +10,8 @@ export type StatementKind = "read" | "recall" | "write" | "control"
 export interface Text {
   readonly sql: string
   readonly kind: StatementKind
+  /** Whether it is one statement that inserts, updates or deletes, and so can run in a transaction with others. */
+  readonly changesRows: boolean
 }
 
 /** Reads the texts of statements, and remembers the kinds of the last texts. */
@@ -33,7 +35,8 @@ export class StatementTexts {
   read(sql: string): Text {
     const known = this.#bySql.get(sql)
     if (known !== undefined) return known
-    const text = { sql, kind: kindOf(SqlText.read(sql), sql) }
+    const found = SqlText.read(sql)
+    const text = { sql, kind: kindOf(found, sql), changesRows: found.isWrite && found.statements === 1 }
     if (!isWorthKeeping(sql)) return text
     this.#bySql.set(sql, text)
     this.#length += sql.length

@@ -1,0 +1,319 @@
+/**
+ * Groups: callers whose synchronous work may run under one lease, as one.
+ *
+ * A caller of a group stands in the line of the pool like every other. Whoever of them is granted a connection leads: it
+ * takes along those who stand directly behind it, and the driver runs all their work as one. Until that is done, they are
+ * in line, under their deadlines; then each is answered, and counted, as if it had had a lease of its own.
+ */
+import { Effect, type Exit, type Fiber } from "effect"
+import type { AcquireOptions } from "../../PoolConfig.ts"
+import type { PoolConfigError, PoolError } from "../../PoolError.ts"
+import * as PoolEvent from "../../PoolEvent.ts"
+import * as Calls from "../options/call.ts"
+import type { CallSettings } from "../options/settings.ts"
+import * as Runtime from "../runtime.ts"
+import * as Sizes from "../structures/sizes.ts"
+import * as Body from "./body.ts"
+import { type Callers, LeaseEffect, secured } from "./callers.ts"
+import { Gathering } from "./gathering.ts"
+import { reasonToLeave } from "./reasons.ts"
+import * as Sharing from "./sharing.ts"
+import * as State from "./state.ts"
+import type { Work } from "./work.ts"
+
+/** The work of one caller. */
+export interface Member<C> {
+  /** Runs it by itself, under a lease of its own. */
+  readonly alone: (connection: C) => unknown
+  /** Its caller may have to wait: told in the step of its caller. */
+  waits(): void
+}
+
+/** The callers behind the one that leads. */
+export interface Others<M> {
+  /** The work of the next one; nothing if the group ends here. */
+  readonly next: () => M | undefined
+  /** Whether all still wait whose work `next` has given. */
+  readonly areWaiting: boolean
+}
+
+/** What became of a group. */
+export type Outcome =
+  /** All is done: the answers, in order, that of the leader first. */
+  | { readonly _tag: "done"; readonly answers: ReadonlyArray<Exit.Exit<unknown, unknown>> }
+  /** All is undone, and everybody has to run alone. */
+  | { readonly _tag: "undone"; readonly why: string }
+  /** It could not begin: the answer is that of the leader. */
+  | { readonly _tag: "refused"; readonly answer: Exit.Exit<unknown, unknown> }
+  /** Nothing was begun, for on this connection nobody may share at present. */
+  | { readonly _tag: "unshared" }
+
+/** How a driver runs the work of several callers as one. */
+export interface Driver<C, M extends Member<C>> {
+  /** The failure that a caller gets for what its work has thrown. What this throws is a defect. */
+  readonly failure: (thrown: unknown) => unknown
+  /** Runs work together. Throws nothing, and has done nothing unless it is done. */
+  readonly together: (connection: C, first: M, others: Others<M>) => Outcome
+  /** Whether another attempt may succeed after one that ended like this. Asked each time. */
+  readonly mayRetry: (answer: Exit.Exit<unknown, unknown>) => boolean
+  /** Makes another attempt, and further ones. */
+  readonly retry: (attempt: Effect.Effect<unknown, unknown>) => Effect.Effect<unknown, unknown>
+}
+
+type Numbers = NonNullable<State.State<unknown>["groups"]>
+
+/** Callers in one group at most. */
+const mostMembers = 500
+/**
+ * After this time a group takes nobody along any more; or after as long as it took to end the group before, for then the
+ * event loop waits that long anyhow.
+ */
+const longestMillis = 1
+
+export class Group<C, E, M extends Member<C>> {
+  readonly #callers: Callers<C, E>
+  readonly #work: Work<C>
+  readonly #driver: Driver<C, M>
+  readonly #gathering: Gathering
+  readonly #numbers: Numbers
+  /** How long it took to end the last group after its work was done. */
+  #endMillis = 0
+  /** Callers who run alone next, for they were in a group that was undone. */
+  #apart = 0
+
+  constructor(callers: Callers<C, E>, work: Work<C>, driver: Driver<C, M>, numbers: Numbers) {
+    this.#callers = callers
+    this.#work = work
+    this.#driver = driver
+    this.#numbers = numbers
+    this.#gathering = new Gathering((task) => work.nextTurn(task), () => work.state.ready.length > 0)
+  }
+
+  /**
+   * Runs the work of a caller: in the present step of its fiber if a connection is idle and nobody else is likely to ask.
+   * The result is that of the work, whichever way it was run.
+   */
+  use<A, X>(
+    member: M,
+    fiber: Fiber.Fiber<unknown, unknown>,
+    options: AcquireOptions | undefined
+  ): Effect.Effect<A, X | PoolError<E>> {
+    const mayWait = this.#mayWait(options)
+    if (mayWait && this.#work.state.idle.length > 0 && this.#gathering.expects(fiber.id)) {
+      return this.#later(member, options)
+    }
+    const answer = this.#callers.runNow(fiber, member.alone, this.#driver.failure, options)
+    return answer === undefined || this.#driver.mayRetry(answer)
+      ? this.#later(member, options)
+      : answer as Effect.Effect<A, X | PoolError<E>>
+  }
+
+  /** Asks in a step of its own, as the present one may be part of another. */
+  #later<A, X>(member: M, options: AcquireOptions | undefined): Effect.Effect<A, X | PoolError<E>> {
+    return new GroupedUse(this.#callers, this, member, options) as Effect.Effect<unknown, unknown> as Effect.Effect<
+      A,
+      X | PoolError<E>
+    >
+  }
+
+  /**
+   * Whether a caller may wait for others. One that would be refused because another gathers them has that one go on:
+   * without company, it would have found the connection idle.
+   */
+  #mayWait(options: AcquireOptions | undefined): boolean {
+    const { state } = this.#work
+    const isImpatient = options !== undefined && isZero(this.#callers.resolve(options))
+    if (this.#gathering.isWaiting && (isImpatient || state.waiters.length >= state.settings.maxWaiting)) {
+      this.#work.assertOutside()
+      this.#gathering.flush()
+    }
+    return !isImpatient
+  }
+
+  /** Continues a caller of this group that has a connection. */
+  lead(lease: GroupedLease<C, E, M>, connection: C): Effect.Effect<unknown, unknown> {
+    const gathering = this.#gathering
+    const isNew = lease.waiter === undefined
+    if (this.#apart > 0 || isZero(lease.options) || !(gathering.hasRun || (isNew && gathering.hasCompany))) {
+      return this.#attempt(lease, connection)
+    }
+    return Effect.callback<unknown, unknown>((resume) => {
+      gathering.wait(() => {
+        if (this.#first() === undefined) gathering.wasAlone(lease.fiber.id)
+        resume(Effect.suspend(() => this.#attempt(lease, connection)))
+      })
+      return Effect.sync(() => gathering.cancel())
+    })
+  }
+
+  #attempt(lease: GroupedLease<C, E, M>, connection: C): Effect.Effect<unknown, unknown> {
+    const answer = this.#run(lease, connection)
+    return this.#driver.mayRetry(answer)
+      ? this.#driver.retry(Effect.suspend(() => this.#run(lease, connection)))
+      : answer
+  }
+
+  /** Runs the work of the leader and of those behind it, in one step. Gives the answer of the leader. */
+  #run(lease: GroupedLease<C, E, M>, connection: C): Exit.Exit<unknown, unknown> {
+    const { state } = this.#work
+    const entry = lease.entry
+    if (this.#apart > 0) this.#apart--
+    else if (entry !== undefined && this.#first() !== undefined && isOpen(state, entry, this.#work.now())) {
+      const answer = this.#together(lease, entry, connection)
+      if (answer !== undefined) return answer
+    }
+    return Body.sync(connection, lease.member.alone, this.#driver.failure)
+  }
+
+  #together(
+    lease: GroupedLease<C, E, M>,
+    entry: State.Entry<C>,
+    connection: C
+  ): Exit.Exit<unknown, unknown> | undefined {
+    const { state } = this.#work
+    const beganAt = this.#work.now()
+    const others = new Behind<C, E, M>(this, this.#work, Math.max(longestMillis, this.#endMillis))
+    const outcome = this.#driver.together(connection, lease.member, others)
+    switch (outcome._tag) {
+      case "refused":
+        return outcome.answer
+      case "unshared":
+        this.#gathering.leave()
+        return undefined
+      case "undone":
+        this.#gathering.ran()
+        this.#apart = others.taken.length
+        this.#note(entry, others.taken.length + 1, beganAt, outcome.why)
+        return undefined
+      case "done": {
+        const [own, ...answers] = outcome.answers
+        if (answers.length > 0) this.#gathering.ran()
+        const now = this.#work.now()
+        this.#endMillis = now - others.ranUntil
+        for (const [index, waiter] of others.taken.entries()) {
+          const answer = answers[index]!
+          ;(waiter.lease as GroupedLease<C, E, M>).answer = answer
+          Sharing.serve(state, waiter, entry, beganAt, now, Body.failureIn(answer))
+        }
+        if (answers.length > 0) this.#note(entry, outcome.answers.length, beganAt, undefined)
+        return own!
+      }
+    }
+  }
+
+  #note(entry: State.Entry<C>, size: number, beganAt: number, undoneBecause: string | undefined): void {
+    const { state } = this.#work
+    if (undoneBecause !== undefined) this.#numbers.undone++
+    else Sizes.record(this.#numbers.sizes, size)
+    if (!state.isWatched) return
+    const tookMillis = this.#work.now() - beganAt
+    State.report(state, PoolEvent.Grouped({ connection: entry.id, size, tookMillis, undoneBecause }))
+  }
+
+  /** The caller at the head of the line, if it is of this group. */
+  #first(): State.Waiter<C> | undefined {
+    return this.member(this.#work.state.waiters.head)
+  }
+
+  /** A caller in line, if it is of this group. */
+  member(waiter: State.Waiter<C> | undefined): State.Waiter<C> | undefined {
+    return waiter !== undefined && waiter.lease instanceof GroupedLease && waiter.lease.group === this
+      ? waiter
+      : undefined
+  }
+}
+
+/** Whether the pool lends, and would lend this connection to the next in line. */
+const isOpen = <C>(state: State.State<C>, entry: State.Entry<C>, now: number): boolean =>
+  state.phase === "open" && !state.paused && reasonToLeave(state, entry, now) === undefined
+
+/** The callers directly behind the leader. They stay in line until their work is done. */
+class Behind<C, E, M extends Member<C>> implements Others<M> {
+  readonly #group: Group<C, E, M>
+  readonly #work: Work<C>
+  readonly #longestMillis: number
+  readonly taken: Array<State.Waiter<C>> = []
+  #startedAt: number | undefined = undefined
+  /** When the work of the last one was done. */
+  ranUntil = 0
+
+  constructor(group: Group<C, E, M>, work: Work<C>, longestMillis: number) {
+    this.#group = group
+    this.#work = work
+    this.#longestMillis = longestMillis
+  }
+
+  readonly next = (): M | undefined => {
+    const { taken } = this
+    const last = taken.at(-1)
+    this.ranUntil = this.#work.now()
+    this.#startedAt ??= this.ranUntil
+    if (taken.length + 1 >= mostMembers || this.ranUntil - this.#startedAt >= this.#longestMillis) return undefined
+    if (last !== undefined && !this.#isWaiting(last)) return undefined
+    const waiter = this.#group.member(last === undefined ? this.#work.state.waiters.head : last.next)
+    if (waiter === undefined) return undefined
+    taken.push(waiter)
+    return (waiter.lease as GroupedLease<C, E, M>).member
+  }
+
+  get areWaiting(): boolean {
+    return this.taken.every((waiter) => this.#isWaiting(waiter))
+  }
+
+  #isWaiting(waiter: State.Waiter<C>): boolean {
+    return waiter.list === this.#work.state.waiters
+  }
+}
+
+/** The lease of a caller of a group. */
+class GroupedLease<C, E, M extends Member<C>> extends LeaseEffect<C, E, unknown, unknown, never> {
+  readonly group: Group<C, E, M>
+  readonly member: M
+  /** What its work came to, if another caller has led it. */
+  answer: Exit.Exit<unknown, unknown> | undefined = undefined
+
+  constructor(
+    callers: Callers<C, E>,
+    fiber: Fiber.Fiber<unknown, unknown>,
+    options: CallSettings | undefined,
+    group: Group<C, E, M>,
+    member: M
+  ) {
+    super(callers, undefined, fiber, options)
+    this.group = group
+    this.member = member
+    this.f = (connection) => this.answer ?? this.group.lead(this, connection)
+  }
+
+  override step(): Effect.Effect<unknown, unknown> {
+    // What it was to do with a connection tells the answer instead.
+    return this.answer === undefined ? super.step() : Body.run(this.f!, undefined as C)
+  }
+}
+
+/** Asks for a connection as a caller of a group. */
+class GroupedUse<C, E, M extends Member<C>> extends Runtime.OwnStep<unknown, unknown, never> {
+  readonly #callers: Callers<C, E>
+  readonly #group: Group<C, E, M>
+  readonly #member: M
+  readonly #options: AcquireOptions | undefined
+
+  constructor(callers: Callers<C, E>, group: Group<C, E, M>, member: M, options: AcquireOptions | undefined) {
+    super()
+    this.#callers = callers
+    this.#group = group
+    this.#member = member
+    this.#options = options
+  }
+
+  step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<unknown, unknown> {
+    const settings = this.#callers.resolve(this.#options)
+    if (Calls.isRefused(settings)) return Effect.fail(settings)
+    this.#member.waits()
+    return secured(new GroupedLease(this.#callers, fiber, settings, this.#group, this.#member), fiber)
+  }
+}
+
+/** Whether a caller does not wait at all. */
+const isZero = (settings: CallSettings | PoolConfigError | undefined): boolean =>
+  settings !== undefined && !Calls.isRefused(settings) && settings.timeoutMillis === 0

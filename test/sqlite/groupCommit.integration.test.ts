@@ -1,0 +1,375 @@
+/** Those who write at the same time share one commit, and each is answered as if it had been alone. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Fiber, Metric, Result } from "effect"
+import { PoolMetrics } from "effect-connection-pool"
+import { SafeIntegers } from "effect/sql/SqlClient"
+import { SqlError, UniqueViolation } from "effect/sql/SqlError"
+import { failing, insert, make, together } from "../support/groups.ts"
+
+const numbers = (count: number): Array<number> => Array.from({ length: count }, (_, n) => n)
+
+const atOnce = <A, E>(effects: ReadonlyArray<Effect.Effect<A, E>>) => Effect.all(effects, { concurrency: "unbounded" })
+
+describe("statements that are asked for at the same time", () => {
+  it.effect("share one commit, with synchronous full as well", () =>
+    Effect.gen(function*() {
+      for (const synchronous of ["full", "normal"] as const) {
+        const db = yield* make({ synchronous })
+        // They get to know that they are several.
+        yield* atOnce(numbers(3).map((n) => insert(db, n)))
+        const before = db.commits
+        yield* atOnce(numbers(100).map((n) => insert(db, 1000 + n)))
+        assert.strictEqual(db.commits - before, 1)
+        assert.strictEqual(db.rows.length, 103)
+        assert.deepStrictEqual((yield* db.groups).at(-1), { size: 100, undoneBecause: undefined })
+      }
+    }))
+
+  it.effect("need not know each other: of a hundred that come from nowhere, one runs alone", () =>
+    Effect.gen(function*() {
+      const db = yield* make()
+      const before = db.commits
+      yield* atOnce(numbers(100).map((n) => insert(db, n)))
+      assert.strictEqual(db.commits - before, 2)
+    }))
+
+  it.effect("are run in the order in which they came, and none passes a lease that stands before it", () =>
+    Effect.gen(function*() {
+      const db = yield* make()
+      const write = (n: number) => db.pool.write((connection) => connection.run("insert into t values (?)", [n]))
+      const body = (n: number) =>
+        db.pool.writeSync((connection) => connection.runUnsafe("insert into t values (?)", [n]))
+      const before = db.commits
+      const exits = yield* together<unknown, unknown>(db, [
+        insert(db, 1),
+        body(2),
+        insert(db, 3),
+        write(4),
+        insert(db, 5),
+        db.pool.transaction(insert(db, 6)),
+        insert(db, 7),
+        body(8)
+      ])
+      assert.isTrue(exits.every(Exit.isSuccess))
+      assert.deepStrictEqual(db.rows, [1, 2, 3, 4, 5, 6, 7, 8])
+      assert.deepStrictEqual((yield* db.groups).map(({ size }) => size), [3, 2])
+      assert.strictEqual(db.commits - before, 5)
+    }))
+
+  it.effect("are answered as alone: rows, numbers, bigints, names, and what is no row", () =>
+    Effect.gen(function*() {
+      const db = yield* make({ transformResultNames: (name) => name.toUpperCase() })
+      const { sql } = db
+      const big = 2n ** 60n
+      const [rows, bigInts, values, raw, plain, number] = yield* together<unknown, SqlError>(db, [
+        sql`insert into t values (1), (2) returning n`,
+        Effect.provideService(sql`insert into t values (3) returning n`, SafeIntegers, true),
+        sql`insert into t values (4) returning n, n + 1`.values,
+        sql`insert into t values (5)`.raw,
+        sql`insert into t values (6) returning n`.withoutTransform,
+        sql`insert into t values (${big}) returning n`
+      ])
+      assert.deepStrictEqual(rows, Exit.succeed([{ N: 1 }, { N: 2 }]))
+      assert.deepStrictEqual(bigInts, Exit.succeed([{ N: 3n }]))
+      assert.deepStrictEqual(values, Exit.succeed([[4, 5]]))
+      assert.deepStrictEqual(raw, Exit.succeed({ changes: 1, lastInsertRowid: 5 }))
+      assert.deepEqual(plain, Exit.succeed([{ n: 6 }]))
+      assert.deepStrictEqual(number, Exit.succeed([{ N: big }]))
+      assert.deepStrictEqual(yield* db.groups, [{ size: 6, undoneBecause: undefined }])
+    }))
+
+  it.effect("undo themselves alone if they fail, with the error that they have alone", () =>
+    Effect.gen(function*() {
+      const db = yield* make()
+      const { sql } = db
+      yield* insert(db, 1)
+      const wrong = [
+        sql`insert into t values (2), (1)`,
+        sql`insert into missing values (1)`,
+        sql`insert into t values (${{} as never})`,
+        sql`insert into t values (last_insert_rowid())`,
+        sql`insert or fail into t values (8), (1), (9)`
+      ]
+      const alone = yield* Effect.forEach(wrong, (statement) => Effect.result(statement))
+      yield* sql`delete from t where n <> 1`
+      const exits = yield* together(db, [insert(db, 3), ...wrong, insert(db, 4)].map((one) => Effect.result(one)))
+      const errorOf = (result: Result.Result<unknown, SqlError>) => {
+        const { message, reason } = Result.getOrThrow(Result.flip(result))
+        return [message, reason._tag, (reason.cause as { readonly errcode?: number }).errcode]
+      }
+      const inCompany = exits.slice(1, -1).map((exit) => errorOf(Exit.isSuccess(exit) ? exit.value : Result.succeed(0)))
+      assert.deepStrictEqual(inCompany, alone.map(errorOf))
+      assert.deepStrictEqual(db.rows, [1, 3, 8, 4])
+      assert.deepStrictEqual((yield* db.groups).at(-1), { size: 7, undoneBecause: undefined })
+    }))
+
+  for (
+    const [how, ending] of [
+      ["or rollback", "insert or rollback into t values (1)"],
+      ["raise(rollback)", "insert into guarded values (1)"]
+    ] as const
+  ) {
+    it.effect(`run again one by one, in order, if SQLite ends the transaction: ${how}`, () =>
+      Effect.gen(function*() {
+        const db = yield* make()
+        const { pool, sql } = db
+        yield* insert(db, 1)
+        yield* sql`create table guarded(n)`
+        yield* sql`create trigger guard before insert on guarded begin select raise(rollback, 'guarded'); end`
+        const runs = [0, 0]
+        const body = (index: number, n: number) =>
+          pool.writeSync((connection) => {
+            runs[index]!++
+            connection.runUnsafe("insert into t values (?)", [n])
+          })
+        const before = db.commits
+        const exits = yield* together<unknown, unknown>(db, [
+          insert(db, 2),
+          body(0, 3),
+          Effect.flip(sql.unsafe(ending)),
+          insert(db, 4),
+          body(1, 5)
+        ])
+        assert.isTrue(exits.every(Exit.isSuccess))
+        const error = exits[2]!
+        assert.instanceOf(Exit.isSuccess(error) && error.value, SqlError)
+        assert.deepStrictEqual(db.rows, [1, 2, 3, 4, 5])
+        // The function before it ran again, on a database on which it had not run; the one behind it did not.
+        assert.deepStrictEqual(runs, [2, 1])
+        assert.deepStrictEqual((yield* db.groups).map(({ size, undoneBecause }) => [size, undoneBecause]), [
+          [3, "SQLite has ended the transaction"],
+          [2, undefined]
+        ])
+        assert.strictEqual(db.commits - before, 3)
+      }))
+  }
+
+  it.effect("run again one by one if the disk is full, and only those fail for whom there is no room alone", () =>
+    Effect.gen(function*() {
+      const db = yield* make({ onOpen: (connection) => connection.exec("pragma max_page_count = 20") })
+      const { sql } = db
+      const blob = (size: number) => sql`insert into t values (zeroblob(${size}))`
+      const exits = yield* together<unknown, SqlError>(db, [insert(db, 1), Effect.result(blob(1e6)), insert(db, 2)])
+      assert.isTrue(exits.every(Exit.isSuccess))
+      assert.match(String(Exit.isSuccess(exits[1]!) && exits[1].value), /full/)
+      assert.deepStrictEqual(db.rows, [1, 2])
+      assert.deepStrictEqual((yield* db.groups).map(({ size }) => size), [2])
+      assert.match(
+        String((yield* db.groups)[0]!.undoneBecause),
+        /^SQLite has (failed with code 13|ended the transaction)$/
+      )
+    }))
+
+  it.effect("run again one by one if the commit fails, for nobody was answered", () =>
+    Effect.gen(function*() {
+      const db = yield* make()
+      const answered: Array<number> = []
+      yield* failing("commit", 10, () => assert.deepStrictEqual(answered, []))
+      const answer = (n: number) => Effect.tap(insert(db, n), () => Effect.sync(() => answered.push(n)))
+      const exits = yield* together(db, [1, 2, 3].map(answer))
+      assert.isTrue(exits.every(Exit.isSuccess))
+      assert.deepStrictEqual(db.rows, [1, 2, 3])
+      assert.deepStrictEqual(yield* db.groups, [{ size: 3, undoneBecause: "code 10" }])
+    }))
+})
+
+describe("what is never grouped", () => {
+  it.effect("is anything where foreign keys are deferred: a neighbour would cure what has to fail", () =>
+    Effect.gen(function*() {
+      const orphan = "insert into child values (1)"
+      const parent = "insert into parent values (1)"
+      const schemas = [
+        "create table child(p references parent deferrable initially deferred)",
+        "create table child(p references parent deferrable /* x */ INITIALLY -- y\n deferred)"
+      ]
+      for (const schema of schemas) {
+        const db = yield* make()
+        const { pool, sql } = db
+        yield* pool.write((connection) => connection.exec("create table parent(id integer primary key)"))
+        // Seen once without them: the change of the schema is noticed, though another connection has made it.
+        yield* together(db, [insert(db, 1), insert(db, 2)])
+        db.other.exec(schema)
+        const exits = yield* together<unknown, SqlError>(db, [sql.unsafe(orphan), sql.unsafe(parent), insert(db, 3)])
+        assert.deepStrictEqual(exits.map((exit) => exit._tag), ["Failure", "Success", "Success"])
+        assert.deepStrictEqual(yield* db.groups, [{ size: 2, undoneBecause: undefined }])
+        db.other.exec("drop table child")
+        yield* together(db, [insert(db, 4), insert(db, 5)])
+        assert.strictEqual((yield* db.groups).length, 2)
+      }
+    }))
+
+  it.effect("is anything where they are deferred in an attached file, or in the temporary schema", () =>
+    Effect.gen(function*() {
+      for (const where of ["temp", "beside"]) {
+        const db = yield* make({
+          onOpen: (connection, { isReader }) =>
+            isReader ? Effect.void : Effect.gen(function*() {
+              yield* connection.run("attach ? as beside", [`${connection === undefined ? "" : ":memory:"}`])
+              yield* connection.exec(`create table ${where}.parent(id integer primary key)`)
+              yield* connection.exec(
+                `create table ${where}.child(p references parent deferrable initially deferred)`
+              )
+            })
+        })
+        const { sql } = db
+        const exits = yield* together<unknown, SqlError>(db, [
+          sql.unsafe(`insert into ${where}.child values (1)`),
+          sql.unsafe(`insert into ${where}.parent values (1)`)
+        ])
+        assert.deepStrictEqual(exits.map((exit) => exit._tag), ["Failure", "Success"], where)
+        assert.deepStrictEqual(yield* db.groups, [])
+      }
+    }))
+
+  it.effect("is a function that defers them, or that makes a table where they are: everybody runs alone", () =>
+    Effect.gen(function*() {
+      const db = yield* make()
+      const { pool, sql } = db
+      yield* pool.write((connection) =>
+        connection.exec("create table parent(id integer primary key); create table child(p references parent)")
+      )
+      const inFunction = (...scripts: ReadonlyArray<string>) =>
+        pool.writeSync((connection) => scripts.forEach((script) => connection.execUnsafe(script)))
+      const deferred = yield* together<unknown, unknown>(db, [
+        insert(db, 1),
+        inFunction("pragma defer_foreign_keys = on", "insert into child values (1)"),
+        sql`insert into parent values (1)`
+      ])
+      assert.deepStrictEqual(deferred.map((exit) => exit._tag), ["Success", "Failure", "Success"])
+      assert.include((yield* db.groups)[0]!.undoneBecause, "defer_foreign_keys")
+      const made = yield* together<unknown, unknown>(db, [
+        inFunction("create table late(p references parent deferrable initially deferred)"),
+        sql`insert into late values (2)`,
+        sql`insert into parent values (2)`
+      ])
+      assert.deepStrictEqual(made.map((exit) => exit._tag), ["Success", "Failure", "Success"])
+      assert.deepStrictEqual((yield* db.groups).at(-1), { size: 3, undoneBecause: "foreign keys were deferred" })
+    }))
+
+  it.effect("is what cannot run in a transaction, or is no single change of rows", () =>
+    Effect.gen(function*() {
+      const db = yield* make()
+      const { sql } = db
+      const exits = yield* together<unknown, SqlError>(db, [
+        insert(db, 1),
+        sql`vacuum`,
+        insert(db, 2),
+        sql`create table u(a)`,
+        insert(db, 3),
+        sql`pragma user_version = 7`,
+        insert(db, 4)
+      ])
+      assert.isTrue(exits.every(Exit.isSuccess))
+      assert.deepStrictEqual(yield* db.groups, [])
+      assert.deepStrictEqual(db.rows, [1, 2, 3, 4])
+    }))
+
+  it.effect("is anything with groupCommit false, and in memory", () =>
+    Effect.gen(function*() {
+      for (const options of [{ groupCommit: false }, { filename: ":memory:" }]) {
+        const db = yield* make(options)
+        const exits = yield* together(db, numbers(5).map((n) => insert(db, n)))
+        yield* atOnce(numbers(5).map((n) => insert(db, 10 + n)))
+        assert.isTrue(exits.every(Exit.isSuccess))
+        assert.deepStrictEqual(yield* db.groups, [])
+        assert.deepStrictEqual(yield* db.sql`select count(*) from t`.values, [[10]])
+      }
+    }))
+})
+
+describe("one writer alone", () => {
+  it.effect("runs in the present step, however often it writes", () =>
+    Effect.gen(function*() {
+      const db = yield* make()
+      yield* atOnce(numbers(3).map((n) => insert(db, 100 + n)))
+      // The first learns that it is alone.
+      yield* insert(db, 200)
+      const order: Array<string> = []
+      setImmediate(() => order.push("turn"))
+      for (const n of numbers(20)) yield* insert(db, n)
+      order.push("done")
+      yield* Effect.yieldNow
+      assert.deepStrictEqual(order[0], "done")
+    }))
+
+  it.effect("is not taken for several when its fiber is another each time, but for now and then", () =>
+    Effect.gen(function*() {
+      const db = yield* make()
+      let turns = 0
+      const count = () => {
+        turns++
+        handle = setImmediate(count)
+      }
+      let handle = setImmediate(count)
+      yield* Effect.promise(async () => {
+        for (const n of numbers(200)) await Effect.runPromise(insert(db, n))
+      })
+      clearImmediate(handle)
+      assert.isAtMost(turns, 20)
+    }))
+})
+
+describe("what is counted", () => {
+  it.effect("is a lease for each, a group, and how many had to run again", () =>
+    Effect.gen(function*() {
+      const db = yield* make({ name: "counted" })
+      const before = yield* db.pool.stats
+      yield* together(db, numbers(5).map((n) => insert(db, n)))
+      yield* Effect.exit(together<unknown, unknown>(db, [
+        insert(db, 10),
+        Effect.ignore(db.sql`insert or rollback into t values (1)`),
+        insert(db, 11)
+      ]))
+      const { writer } = yield* db.pool.stats
+      // Each call of `together` holds a lease too.
+      assert.strictEqual(writer.checkouts - before.writer.checkouts, 10)
+      assert.strictEqual(writer.returns, writer.checkouts)
+      assert.deepStrictEqual([writer.waiting, writer.inUse, writer.cancelled], [0, 0, 0])
+      const { groupSize, undoneGroups, useTime, waitTime } = PoolMetrics.of("counted/writer")
+      const sizes = yield* Metric.value(groupSize)
+      assert.deepStrictEqual([sizes.count, sizes.sum, sizes.min, sizes.max], [1, 5, 5, 5])
+      assert.deepStrictEqual((yield* Metric.value(undoneGroups)).count, 1)
+      assert.strictEqual((yield* Metric.value(useTime)).count, writer.returns)
+      assert.strictEqual((yield* Metric.value(waitTime)).count, writer.checkouts)
+    }))
+
+  it.effect("is told in events as alone: each is checked out and returned", () =>
+    Effect.gen(function*() {
+      const db = yield* make()
+      const fibers = new Set<number>()
+      yield* together(
+        db,
+        numbers(3).map((n) =>
+          Effect.andThen(Effect.withFiber((fiber) => Effect.sync(() => fibers.add(fiber.id))), insert(db, n))
+        )
+      )
+      assert.strictEqual(fibers.size, 3)
+      const { writer } = yield* db.pool.stats
+      assert.strictEqual(writer.checkouts, writer.returns)
+    }))
+
+  it.effect("is nothing where nobody asks: no metric of a group for a pool without any", () =>
+    Effect.gen(function*() {
+      yield* make({ name: "plain", groupCommit: false })
+      const names = (yield* Metric.snapshot).filter(({ attributes }) =>
+        attributes?.["db.client.connection.pool.name"] === "plain/writer"
+      ).map(({ id }) => id)
+      assert.notInclude(names, "effect_connection_pool.group_size")
+      assert.include(names, "db.client.connection.count")
+    }))
+})
+
+describe("an error in company", () => {
+  it.effect("can be caught", () =>
+    Effect.gen(function*() {
+      const db = yield* make()
+      yield* insert(db, 1)
+      const caught = yield* Effect.forkChild(Fiber.join(
+        yield* Effect.forkChild(
+          Effect.catchTag(insert(db, 1), "SqlError", (error) => Effect.succeed(error.reason))
+        )
+      ))
+      yield* insert(db, 2)
+      assert.instanceOf(yield* Fiber.join(caught), UniqueViolation)
+    }))
+})

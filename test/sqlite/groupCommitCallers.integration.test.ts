@@ -1,0 +1,253 @@
+/** Callers whose work is committed together: how they wait, leave, are late and are refused, as everybody else in line. */
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, Effect, Exit, Fiber, Latch } from "effect"
+import { TestClock } from "effect/testing"
+import { insert, make, together } from "../support/groups.ts"
+import { settle } from "../support/pools.ts"
+
+const numbers = (count: number): Array<number> => Array.from({ length: count }, (_, n) => n)
+
+/** A database whose writers have company already, so that the next one waits for others until the turn ends. */
+const inCompany = Effect.fnUntraced(function*(options?: Parameters<typeof make>[0]) {
+  const db = yield* make(options)
+  yield* Effect.all([insert(db, -1), insert(db, -2), insert(db, -3)], { concurrency: "unbounded" })
+  return db
+})
+
+const fork = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.forkChild(effect, { startImmediately: true })
+
+describe("a caller that waits for others", () => {
+  it.effect("holds the connection, has nothing stored if it is interrupted, and the next in line leads", () =>
+    Effect.gen(function*() {
+      const db = yield* inCompany()
+      const first = yield* fork(insert(db, 1))
+      const second = yield* fork(insert(db, 2))
+      const third = yield* fork(insert(db, 3))
+      const { writer } = yield* db.pool.stats
+      assert.deepStrictEqual([writer.inUse, writer.waiting], [1, 2])
+      yield* Fiber.interrupt(first)
+      assert.isTrue(Exit.isSuccess(yield* Fiber.await(second)))
+      assert.isTrue(Exit.isSuccess(yield* Fiber.await(third)))
+      assert.deepStrictEqual(db.rows.slice(3), [2, 3])
+      const after = (yield* db.pool.stats).writer
+      assert.deepStrictEqual([after.inUse, after.waiting, after.checkouts - after.returns], [0, 0, 0])
+    }))
+
+  it.effect("takes nobody along who was interrupted, or refused by a shutdown, and runs itself", () =>
+    Effect.gen(function*() {
+      const db = yield* inCompany()
+      const first = yield* fork(insert(db, 1))
+      const second = yield* fork(insert(db, 2))
+      const third = yield* fork(insert(db, 3))
+      yield* Fiber.interrupt(second)
+      yield* fork(db.pool.writer.shutdown())
+      const refused = yield* Effect.flip(Fiber.join(third))
+      assert.include(refused.message, "shutting down")
+      assert.isTrue(Exit.isSuccess(yield* Fiber.await(first)))
+      assert.deepStrictEqual(db.rows.slice(3), [1])
+    }))
+
+  it.effect("takes nobody along while the pool is paused, or on a connection that is to leave", () =>
+    Effect.gen(function*() {
+      for (const verb of ["pause", "recycle"] as const) {
+        const db = yield* inCompany()
+        const before = (yield* db.groups).length
+        const first = yield* fork(insert(db, 1))
+        const others = [yield* fork(insert(db, 2)), yield* fork(insert(db, 3))]
+        yield* db.pool.writer[verb]
+        assert.isTrue(Exit.isSuccess(yield* Fiber.await(first)))
+        yield* settle
+        if (verb === "pause") assert.deepStrictEqual(db.rows.slice(3), [1])
+        yield* db.pool.writer.resume
+        for (const other of others) assert.isTrue(Exit.isSuccess(yield* Fiber.await(other)))
+        assert.deepStrictEqual(db.rows.slice(3), [1, 2, 3])
+        assert.deepStrictEqual((yield* db.groups).slice(before), [{ size: 2, undoneBecause: undefined }])
+      }
+    }))
+
+  it.effect("is in nobody's way who does not wait at all, nor where the line is full", () =>
+    Effect.gen(function*() {
+      const db = yield* inCompany({ maxWaiting: 2 })
+      const body = (n: number) =>
+        db.pool.writeSync((connection) => connection.runUnsafe("insert into t values (?)", [n]))
+      const hasty = (n: number) =>
+        db.pool.writeSync((connection) => connection.runUnsafe("insert into t values (?)", [n]), { timeout: 0 })
+      const first = yield* fork(insert(db, 1))
+      assert.deepStrictEqual((yield* hasty(2)).changes, 1)
+      assert.isTrue(Exit.isSuccess(yield* Fiber.await(first)))
+      const exits = yield* Effect.all(numbers(20).map((n) => Effect.exit(body(10 + n))), { concurrency: "unbounded" })
+      assert.isTrue(exits.every(Exit.isSuccess))
+      assert.deepStrictEqual(db.rows.slice(3), [1, 2, ...numbers(20).map((n) => 10 + n)])
+    }))
+})
+
+describe("a caller in line whose work may be done together with that of others", () => {
+  it.effect("is late at its own deadline, while a lease has the connection", () =>
+    Effect.gen(function*() {
+      const db = yield* make({ acquireTimeout: "10 seconds" })
+      const gate = yield* Latch.make()
+      const holder = yield* fork(db.pool.write(() => gate.await))
+      const body = (n: number, timeout: number) =>
+        fork(db.pool.writeSync((connection) => connection.runUnsafe("insert into t values (?)", [n]), { timeout }))
+      const patient = yield* body(1, 9000)
+      const late = yield* body(2, 1000)
+      const other = yield* body(3, 9000)
+      yield* TestClock.adjust("2 seconds")
+      const error = yield* Effect.flip(Fiber.join(late))
+      assert.strictEqual(error._tag, "AcquireTimeoutError")
+      yield* gate.open
+      yield* Fiber.join(holder)
+      assert.isTrue(Exit.isSuccess(yield* Fiber.await(patient)))
+      assert.isTrue(Exit.isSuccess(yield* Fiber.await(other)))
+      assert.deepStrictEqual(db.rows, [1, 3])
+      const { writer } = yield* db.pool.stats
+      assert.deepStrictEqual([writer.timeouts, writer.checkouts - writer.returns], [1, 0])
+    }))
+
+  it.effect("is out of it if it is interrupted by the work of another, before its turn or after", () =>
+    Effect.gen(function*() {
+      for (const victim of ["before", "after"] as const) {
+        const db = yield* make()
+        const fibers: Record<string, Fiber.Fiber<unknown, unknown>> = {}
+        const gate = yield* Latch.make()
+        const holder = yield* fork(db.pool.write(() => gate.await))
+        const leader = yield* fork(insert(db, 1))
+        fibers["before"] = yield* fork(insert(db, 2))
+        let runs = 0
+        const murderer = yield* fork(db.pool.writeSync((connection) => {
+          runs++
+          connection.runUnsafe("insert into t values (3)")
+          fibers[victim]!.interruptUnsafe()
+        }))
+        fibers["after"] = yield* fork(insert(db, 4))
+        const last = yield* fork(insert(db, 5))
+        yield* gate.open
+        yield* Fiber.join(holder)
+        for (const fiber of [leader, murderer, last] as ReadonlyArray<Fiber.Fiber<unknown, unknown>>) {
+          assert.isTrue(Exit.isSuccess(yield* Fiber.await(fiber)), victim)
+        }
+        const exit = yield* Fiber.await(fibers[victim]!)
+        assert.isTrue(Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause), victim)
+        // Nobody is told that it was interrupted whose work is stored.
+        assert.deepStrictEqual(db.rows, victim === "before" ? [1, 3, 4, 5] : [1, 2, 3, 5])
+        assert.strictEqual(runs, victim === "before" ? 2 : 1)
+        const { writer } = yield* db.pool.stats
+        assert.deepStrictEqual([writer.cancelled, writer.checkouts - writer.returns, writer.waiting], [1, 0, 0])
+      }
+    }))
+
+  it.effect("is too late to be interrupted once its work is committed", () =>
+    Effect.gen(function*() {
+      const db = yield* make()
+      const [first, second] = yield* together(db, [1, 2].map((n) => Effect.uninterruptible(insert(db, n))))
+      assert.isTrue(Exit.isSuccess(first!) && Exit.isSuccess(second!))
+      assert.deepStrictEqual(db.rows, [1, 2])
+    }))
+
+  it.effect("is refused if it holds the connection itself", () =>
+    Effect.gen(function*() {
+      const db = yield* inCompany()
+      const error = yield* Effect.flip(db.pool.write(() => insert(db, 1)))
+      assert.include(error.message, "would wait for itself")
+    }))
+})
+
+describe("a line of a thousand writers", () => {
+  it.effect("is served in groups of 500 at most, and the event loop has its turn between two", () =>
+    Effect.gen(function*() {
+      const db = yield* make()
+      const gate = yield* Latch.make()
+      const holder = yield* fork(db.pool.write(() => gate.await))
+      const fibers: Array<Fiber.Fiber<unknown, unknown>> = []
+      for (const n of numbers(1200)) fibers.push(yield* fork(insert(db, n)))
+      const seen: Array<number> = []
+      const look = () => {
+        seen.push(db.rows.length)
+        handle = setTimeout(look, 0)
+      }
+      let handle = setTimeout(look, 0)
+      yield* gate.open
+      yield* Fiber.join(holder)
+      for (const fiber of fibers) assert.isTrue(Exit.isSuccess(yield* Fiber.await(fiber)))
+      clearTimeout(handle)
+      assert.deepStrictEqual((yield* db.groups).map(({ size }) => size), [500, 500, 200])
+      assert.deepStrictEqual(db.rows, numbers(1200))
+      // The timer saw what was between the groups.
+      assert.includeMembers(seen, [500, 1000])
+    }))
+
+  it.effect("does not starve timers, though its writers come back again and again", () =>
+    Effect.gen(function*() {
+      const db = yield* inCompany()
+      let beats = 0
+      const beat = () => {
+        beats++
+        handle = setTimeout(beat, 0)
+      }
+      let handle = setTimeout(beat, 0)
+      const writers = numbers(20).map((fiber) =>
+        Effect.gen(function*() {
+          for (let n = 0; beats < 10 && n < 1_000_000; n++) yield* insert(db, 1_000_000 * fiber + n)
+        })
+      )
+      yield* Effect.all(writers, { concurrency: "unbounded", discard: true })
+      clearTimeout(handle)
+      assert.isAtLeast(beats, 10)
+    }))
+})
+
+describe("the lock of another process", () => {
+  it.effect("is waited for by the one who leads, the others are late at their own deadlines, and all is one commit", () =>
+    Effect.gen(function*() {
+      const db = yield* make({ busyTimeout: "5 seconds" })
+      db.other.exec("begin immediate; insert into t values (0)")
+      const body = (n: number, timeout: number) =>
+        Effect.result(
+          db.pool.writeSync((connection) => connection.runUnsafe("insert into t values (?)", [n]), { timeout })
+        )
+      const all = yield* fork(
+        together<unknown, unknown>(db, [body(1, 9000), body(2, 500), insert(db, 3), body(4, 9000)])
+      )
+      yield* settle
+      yield* TestClock.adjust("1 second")
+      const { writer } = yield* db.pool.stats
+      assert.deepStrictEqual([writer.inUse, writer.waiting, writer.timeouts], [1, 2, 1])
+      db.other.exec("commit")
+      const before = db.commits
+      yield* TestClock.adjust("1 second")
+      const exits = yield* Fiber.join(all)
+      assert.isTrue(exits.every(Exit.isSuccess))
+      assert.deepStrictEqual(db.rows, [0, 1, 3, 4])
+      assert.strictEqual(db.commits - before, 1)
+    }))
+
+  it.effect("is, after busyTimeout, a typed error for each, in turn", () =>
+    Effect.gen(function*() {
+      const db = yield* make({ busyTimeout: "200 millis" })
+      db.other.exec("begin immediate; insert into t values (0)")
+      const late = yield* fork(together(db, [1, 2, 3].map((n) => Effect.flip(insert(db, n)))))
+      yield* settle
+      yield* TestClock.adjust("1 second")
+      const exits = yield* Fiber.join(late)
+      for (const exit of exits) {
+        assert.strictEqual(Exit.isSuccess(exit) ? exit.value.reason._tag : exit._tag, "LockTimeoutError")
+      }
+      db.other.exec("commit")
+      yield* insert(db, 4)
+      assert.deepStrictEqual(db.rows, [0, 4])
+    }))
+
+  it.effect("does not hold up a writer alone that can be interrupted", () =>
+    Effect.gen(function*() {
+      const db = yield* make({ busyTimeout: "5 seconds" })
+      db.other.exec("begin immediate; insert into t values (0)")
+      const waiting = yield* fork(insert(db, 1))
+      yield* TestClock.adjust("100 millis")
+      yield* Fiber.interrupt(waiting)
+      const next = yield* fork(insert(db, 2))
+      db.other.exec("commit")
+      yield* TestClock.adjust("100 millis")
+      assert.isTrue(Exit.isSuccess(yield* Fiber.await(next)))
+      assert.deepStrictEqual(db.rows, [0, 2])
+    }))
+})
