@@ -192,6 +192,21 @@ describe("what leans on the inside of Effect", () => {
       assert.deepStrictEqual([before, after], ["Empty", "Open"])
     }))
 
+  it.effect("runs a function as another fiber", () =>
+    Effect.gen(function*() {
+      const other = yield* Effect.forkChild(Effect.never)
+      const own = yield* Effect.withFiber((fiber) => Effect.succeed(fiber))
+      const seen: Array<unknown> = []
+      Runtime.asFiber(other, () => seen.push(Fiber.getCurrent()))
+      seen.push(Fiber.getCurrent())
+      assert.throws(() =>
+        Runtime.asFiber(other, () => {
+          throw new Error("mine")
+        }), "mine")
+      seen.push(Fiber.getCurrent())
+      assert.deepStrictEqual(seen.map((fiber) => (fiber as typeof own).id), [other.id, own.id, own.id])
+    }))
+
   it.effect("makes a span within the step of a fiber", () =>
     Effect.gen(function*() {
       const make = Runtime.spanMaker("statement", { kind: "client" })

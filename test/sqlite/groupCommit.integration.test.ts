@@ -301,9 +301,7 @@ describe("one writer alone", () => {
         handle = setImmediate(count)
       }
       let handle = setImmediate(count)
-      yield* Effect.promise(async () => {
-        for (const n of numbers(200)) await Effect.runPromise(insert(db, n))
-      })
+      for (const n of numbers(200)) yield* Effect.promise(() => Effect.runPromise(insert(db, n)))
       clearImmediate(handle)
       assert.isAtMost(turns, 20)
     }))

@@ -15,7 +15,7 @@
  *     new ──▶ waiting ──▶ granted ──▶ held ──▶ ended
  *                  └────▶ refused ──────────────▲
  *
- * The modules beside this one change it: `backoff`, `reasons`, `leaving`, `supply`, `lending`, `line`, `rounds`,
+ * The modules beside this one change it: `backoff`, `reasons`, `leaving`, `supply`, `lending`, `sharing`, `line`, `rounds`,
  * `outcomes`, `operator` and `upkeep`. Each uses only those before it. All are synchronous: a function takes the time,
  * decides, and moves connections and callers between lists. It leaves work in two more lists: `starting` (connections
  * on which an operation begins) and `ready` (callers to wake). `work` does that work, and reports the results through

@@ -3,7 +3,8 @@
  *
  * SQLite's own timeout stays 0, because SQLite would stop the event loop while it waits.
  */
-import type { BusyTimeout, Query, Target } from "../../sqlite/internal/client/targets.ts"
+import type { Query, Target } from "../../sqlite/internal/client/targets.ts"
+import type { BusyTimeout } from "../../sqlite/internal/connection/retryWhileLocked.ts"
 import { busyTimeoutOf } from "../../sqlite/internal/sql/busyTimeout.ts"
 
 /** A timeout that statements may change. */

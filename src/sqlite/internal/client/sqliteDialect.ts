@@ -8,13 +8,12 @@ import type { Dialect, OptionProblem } from "../../../Transactor.ts"
 import type { Handle } from "../connection/handle.ts"
 import { handleOf, reasonOf } from "../connection/leased.ts"
 import * as Refusal from "../connection/refusal.ts"
-import { mayStartLater, retryWhileLocked } from "../connection/retryWhileLocked.ts"
+import { type BusyTimeout, mayStartLater, retryWhileLocked } from "../connection/retryWhileLocked.ts"
 import type { SqliteConnection as Connection } from "../contract/connection.ts"
 import type { Isolation } from "../contract/transaction.ts"
 import { failure, invalidInput } from "../errors.ts"
 import { isolationOf } from "../sql/isolation.ts"
 import { type Census, census, type OwnOptions, refuseNew } from "./foreignKeys.ts"
-import type { BusyTimeout } from "./targets.ts"
 
 export interface Settings {
   /** The name of the database in errors. */

@@ -13,7 +13,7 @@ import { sqlErrorOf } from "../../../internal/transaction/sqlErrorOf.ts"
 import type { TransactionConnection } from "../../../Transaction.ts"
 import type { Handle } from "../connection/handle.ts"
 import { handleOf } from "../connection/leased.ts"
-import { mayStartLater, retryWhileLocked } from "../connection/retryWhileLocked.ts"
+import { type BusyTimeout, mayStartLater, retryWhileLocked } from "../connection/retryWhileLocked.ts"
 import type { SqliteConnection } from "../contract/connection.ts"
 import type { Params } from "../contract/values.ts"
 import { codeOf, failure, primaryOf, READONLY } from "../errors.ts"
@@ -49,11 +49,6 @@ export interface Target {
   /** Runs a statement for a fiber, if possible in the present step of the fiber. */
   readonly run: <W extends Way>(fiber: Fiber.Fiber<unknown, unknown>, query: Query, way: W) => Running<W>
   readonly stream: (query: Query) => Stream.Stream<unknown, SqlError>
-}
-
-/** How long a statement is retried while another process has a lock. An application may change it while it runs. */
-export interface BusyTimeout {
-  readonly millis: number
 }
 
 /** The connection that a fiber holds already, and for which side. A database in memory has no other connection. */

@@ -16,12 +16,11 @@ import * as AsyncContext from "../../../internal/structures/asyncContext.ts"
 import type { LeaseExpiredError, PoolError } from "../../../PoolError.ts"
 import type { Handle } from "../connection/handle.ts"
 import { handleOf, viewOf } from "../connection/leased.ts"
-import { mayStartLater, retryWhileLocked } from "../connection/retryWhileLocked.ts"
+import { type BusyTimeout, mayStartLater, retryWhileLocked } from "../connection/retryWhileLocked.ts"
 import { lost } from "../connection/units.ts"
 import type { SqliteConnection } from "../contract/connection.ts"
 import { codeOf, failure, primaryOf } from "../errors.ts"
 import type { Pool } from "../file/sides.ts"
-import type { BusyTimeout } from "./targets.ts"
 
 export interface Options {
   /** The pool of the connection that writes. */

@@ -3,6 +3,11 @@ import { Clock, Effect, identity, Random } from "effect"
 import { isSuccess, withFiber, within } from "../../../internal/runtime.ts"
 import { codeOf, isLock } from "../errors.ts"
 
+/** How long a statement is retried while another process has a lock. An application may change it while it runs. */
+export interface BusyTimeout {
+  readonly millis: number
+}
+
 export interface LockOptions {
   /** Whether another try may help after a failure with this code. Default: after locks. */
   readonly isWorthwhile?: ((code: number | undefined, error: unknown) => boolean) | undefined

@@ -80,7 +80,15 @@ export interface SqlitePool {
     options?: AcquireOptions
   ) => Effect.Effect<A, E | PoolError<SqlError>, R>
 
-  /** Runs a synchronous function with the connection that writes: `write` at a lower price. See `readSync`. */
+  /**
+   * Runs a synchronous function with the connection that writes, as a transaction: all that it does is stored when it
+   * returns, and nothing if it throws. `write` at a lower price, see `readSync`; choose `write` to begin and end
+   * transactions by hand, and for what cannot run in one.
+   *
+   * Waits in line as `write` does, and for the lock of another process before the function begins. Several that are asked
+   * for at the same time share one commit (`groupCommit`). In rare cases, when that fails, the function runs again after
+   * its first run was undone: it must have no effect outside of the database. Within a transaction it is a savepoint.
+   */
   readonly writeSync: <A>(
     f: (connection: SqliteConnection) => A,
     options?: AcquireOptions
