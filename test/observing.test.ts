@@ -251,6 +251,9 @@ describe("events", () => {
           gate.await
         )))
       yield* settle
+      yield* pool.use(() => Effect.void)
+      // The reader takes the first events, and waits at the gate with them.
+      yield* settle
       for (let use = 0; use < 1000; use++) yield* pool.use(() => Effect.void)
       yield* pool.shutdown()
       yield* gate.open
