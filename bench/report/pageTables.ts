@@ -77,13 +77,13 @@ const mixed = ["full", "normal"].map((synchronous) =>
   row(`100 fibers, 9 reads for each row added, \`${synchronous}\``, `mixed-${synchronous}`, "ours: sql")
 )
 
-const traced = [
-  row("a read by key", "traced-read", "ours: sql", "traced"),
-  row("a row added, `normal`", "traced-insert", "ours: sql", "traced"),
-  row("a transaction of both, `normal`", "traced-transaction", "ours: sql", "traced")
+const statements = (load: string, tracer: string): ReadonlyArray<PageRow> => [
+  row(`a read by key, ${tracer}`, "traced-read", "ours: sql", load),
+  row(`a row added, \`normal\`, ${tracer}`, "traced-insert", "ours: sql", load),
+  row(`a transaction of both, \`normal\`, ${tracer}`, "traced-transaction", "ours: sql", load)
 ]
 
-const untraced = traced.map(({ case: one, label, subject }) => row(`${label}, no tracer`, one, subject, "untraced"))
+const traced = statements("traced", "with a tracer")
 
 export const pageTables: ReadonlyArray<PageTable> = [
   { name: "pools, in short", corner: "", columns: pools, rows: [...inShort, withDeadline] },
@@ -131,9 +131,9 @@ export const pageTables: ReadonlyArray<PageTable> = [
   },
   {
     name: "traced",
-    corner: "with a tracer",
+    corner: "",
     columns: { ...beside, "the floor": "floor: sql" },
-    rows: [...traced, ...untraced]
+    rows: [...traced, ...statements("untraced", "without a tracer")]
   },
   {
     name: "start",
