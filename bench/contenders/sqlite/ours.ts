@@ -62,7 +62,7 @@ export const ours = (sqlite: Sqlite) => {
 
 /** A build from before there was that option ignores it if it is inherited, and would refuse it otherwise. */
 const withGroupCommit = (options: SqlitePool.Options, groupCommit: boolean | undefined): SqlitePool.Options =>
-  Object.assign(Object.create({ groupCommit }), options)
+  Object.assign(Object.create({ groupCommit } satisfies Partial<SqlitePool.Options>), options)
 
 /** Asked of the connection that writes: through `sql`, one that reads would answer. */
 const synchronousOf = (pool: Pool) => async (): Promise<unknown> =>
