@@ -4,7 +4,7 @@
  * Everything that depends on the inside of Effect is in this file. The type checker would not notice when it breaks.
  * Each trick names the test that fails then.
  */
-import { Cause, Clock, Context, Effect, Effectable, Exit, type Fiber, Scope, type Tracer } from "effect"
+import { Cause, Clock, Context, Effect, Effectable, Exit, type Fiber, Scheduler, Scope, type Tracer } from "effect"
 
 // A constructor function with Effect's prototype: subclasses are effects, and no constructor of Effect has to run.
 const Base = function() {} as unknown as new<A, E, R>() => Effect.Effect<A, E, R>
@@ -249,6 +249,14 @@ export const asFiber = <A>(fiber: Fiber.Fiber<unknown, unknown>, f: () => A): A 
 }
 
 const currentFiber = "~effect/Fiber/currentFiber"
+
+/**
+ * Whether a fiber has to end in the step in which it began, as with `Effect.runSync`.
+ *
+ * Test: `internal/runtime.test.ts`, "tells a fiber that cannot wait".
+ */
+export const isSynchronous = (fiber: Fiber.Fiber<unknown, unknown>): boolean =>
+  fiber.getRef(Scheduler.Scheduler).executionMode === "sync"
 
 /**
  * Adds operations to the turn of a fiber. The run loop ends a turn after a number of operations, and does not see those

@@ -192,6 +192,13 @@ describe("what leans on the inside of Effect", () => {
       assert.deepStrictEqual([before, after], ["Empty", "Open"])
     }))
 
+  it.effect("tells a fiber that cannot wait", () =>
+    Effect.gen(function*() {
+      const ask = Effect.withFiber((fiber) => Effect.succeed(Runtime.isSynchronous(fiber)))
+      assert.strictEqual(yield* ask, false)
+      assert.strictEqual(Effect.runSync(ask), true)
+    }))
+
   it.effect("runs a function as another fiber", () =>
     Effect.gen(function*() {
       const other = yield* Effect.forkChild(Effect.never)

@@ -1,8 +1,9 @@
 /** Callers whose work is committed together: how they wait, leave, are late and are refused, as everybody else in line. */
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Fiber, Latch } from "effect"
+import type { SqliteConnection } from "effect-connection-pool/sqlite"
 import { TestClock } from "effect/testing"
-import { insert, make, together } from "../support/groups.ts"
+import { type Database, insert, make, together } from "../support/groups.ts"
 import { settle } from "../support/pools.ts"
 
 const numbers = (count: number): Array<number> => Array.from({ length: count }, (_, n) => n)
@@ -78,6 +79,76 @@ describe("a caller that waits for others", () => {
       const exits = yield* Effect.all(numbers(20).map((n) => Effect.exit(body(10 + n))), { concurrency: "unbounded" })
       assert.isTrue(exits.every(Exit.isSuccess))
       assert.deepStrictEqual(db.rows.slice(3), [1, 2, ...numbers(20).map((n) => 10 + n)])
+    }))
+})
+
+describe("a caller that only waits for others", () => {
+  const add = (n: number) => (connection: SqliteConnection.SqliteConnection) =>
+    connection.runUnsafe("insert into t values (?)", [n])
+
+  it.effect("is in nobody's way who takes the connection otherwise, and does not wait", () =>
+    Effect.gen(function*() {
+      const ways: ReadonlyArray<(db: Database, n: number) => Effect.Effect<unknown, unknown>> = [
+        ({ pool }, n) => pool.write((connection) => connection.run("insert into t values (?)", [n]), { timeout: 0 }),
+        ({ pool, sql }, n) => pool.transaction(sql`insert into t values (${n})`, { timeout: 0 }),
+        ({ pool }, n) => pool.writer.useSync(add(n), { timeout: 0 }),
+        ({ pool }, n) => Effect.scoped(Effect.map(pool.writer.acquire({ timeout: 0 }), add(n))),
+        ({ pool }, n) => pool.writeSync(add(n), { timeout: 0 })
+      ]
+      for (const [index, way] of ways.entries()) {
+        const db = yield* inCompany()
+        const first = yield* fork(insert(db, 1))
+        assert.strictEqual((yield* db.pool.stats).writer.inUse, 1)
+        const exit = yield* Effect.exit(way(db, 2))
+        assert.isTrue(Exit.isSuccess(exit), `way ${index}: ${String(exit)}`)
+        assert.isTrue(Exit.isSuccess(yield* Fiber.await(first)))
+        assert.deepStrictEqual(db.rows.slice(3), [1, 2])
+      }
+    }))
+
+  it.effect("is in nobody's way whose fiber cannot wait, as with runSync", () =>
+    Effect.gen(function*() {
+      const ways: ReadonlyArray<(db: Database, n: number) => Effect.Effect<unknown, unknown>> = [
+        (db, n) => insert(db, n),
+        ({ pool }, n) => pool.writeSync(add(n)),
+        ({ pool }, n) => pool.writer.useSync(add(n)),
+        ({ pool }, n) => pool.write((connection) => connection.run("insert into t values (?)", [n]))
+      ]
+      for (const way of ways) {
+        const db = yield* inCompany()
+        Effect.runSync(way(db, 1))
+        const second = yield* fork(insert(db, 2))
+        Effect.runSync(way(db, 3))
+        assert.isTrue(Exit.isSuccess(yield* Fiber.await(second)))
+        assert.deepStrictEqual(db.rows.slice(3), [1, 2, 3])
+      }
+    }))
+
+  it.effect("does not make the line longer than maxWaiting for a lease", () =>
+    Effect.gen(function*() {
+      const db = yield* inCompany({ maxWaiting: 1 })
+      const write = (n: number) => db.pool.write((connection) => connection.run("insert into t values (?)", [n]))
+      const fibers = [
+        yield* fork<unknown, unknown, never>(insert(db, 1)),
+        yield* fork<unknown, unknown, never>(write(2)),
+        yield* fork<unknown, unknown, never>(write(3))
+      ]
+      for (const fiber of fibers) assert.isTrue(Exit.isSuccess(yield* Fiber.await(fiber)))
+      assert.deepStrictEqual(db.rows.slice(3), [1, 2, 3])
+    }))
+
+  it.effect("goes on though another waits too, after the pool was made larger", () =>
+    Effect.gen(function*() {
+      const db = yield* inCompany()
+      yield* db.pool.writer.resize({ max: 2 })
+      yield* db.pool.writer.check()
+      // Opens the second connection.
+      yield* Effect.all([db.pool.write(() => Effect.yieldNow), db.pool.write(() => settle)], { concurrency: 2 })
+      assert.strictEqual((yield* db.pool.stats).writer.idle, 2)
+      const fibers = yield* Effect.forEach(numbers(6), (n) => fork(insert(db, n)))
+      yield* Effect.repeat(settle, { times: 3 })
+      for (const fiber of fibers) assert.isTrue(Exit.isSuccess(fiber.pollUnsafe()!))
+      assert.deepStrictEqual(db.rows.slice(3).toSorted(), numbers(6))
     }))
 })
 

@@ -194,7 +194,7 @@ export class Callers<C, E> {
     const work = this.#work
     work.assertOutside()
     const now = work.now()
-    if (!Lending.take(this.state, lease, now)) return this.#wait(lease, now)
+    if (!Lending.take(this.state, lease, now) && !work.takeFromGatherer(lease)) return this.#wait(lease, now)
     const leased = lease.entry!.leased!
     work.attend()
     return Body.run(lease.f!, leased)

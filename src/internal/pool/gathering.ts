@@ -6,6 +6,12 @@
  * for others in vain. A caller that asks again and again, and is the only one, is never told to wait.
  */
 
+import type { Fiber } from "effect"
+import type { PoolConfigError } from "../../PoolError.ts"
+import { isRefused } from "../options/call.ts"
+import type { CallSettings } from "../options/settings.ts"
+import * as Runtime from "../runtime.ts"
+
 /** Has a function run when the event loop has had its turn. */
 export type NextTurn = (task: () => void) => void
 
@@ -119,3 +125,10 @@ export class Gathering {
     else this.flush()
   }
 }
+
+/** Whether a caller does not wait at all: its timeout is zero, or its fiber is run by `Effect.runSync`. */
+export const cannotWait = (
+  fiber: Fiber.Fiber<unknown, unknown>,
+  settings: CallSettings | PoolConfigError | undefined
+): boolean =>
+  (settings !== undefined && !isRefused(settings) && settings.timeoutMillis === 0) || Runtime.isSynchronous(fiber)

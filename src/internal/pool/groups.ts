@@ -7,7 +7,7 @@
  */
 import { Effect, type Exit, type Fiber } from "effect"
 import type { AcquireOptions } from "../../PoolConfig.ts"
-import type { PoolConfigError, PoolError } from "../../PoolError.ts"
+import type { PoolError } from "../../PoolError.ts"
 import * as PoolEvent from "../../PoolEvent.ts"
 import * as Calls from "../options/call.ts"
 import type { CallSettings } from "../options/settings.ts"
@@ -15,7 +15,7 @@ import * as Runtime from "../runtime.ts"
 import * as Sizes from "../structures/sizes.ts"
 import * as Body from "./body.ts"
 import { type Callers, LeaseEffect, secured } from "./callers.ts"
-import { Gathering } from "./gathering.ts"
+import { cannotWait, type Gathering } from "./gathering.ts"
 import { reasonToLeave } from "./reasons.ts"
 import * as Sharing from "./sharing.ts"
 import * as State from "./state.ts"
@@ -86,7 +86,7 @@ export class Group<C, E, M extends Member<C>> {
     this.#work = work
     this.#driver = driver
     this.#numbers = numbers
-    this.#gathering = new Gathering((task) => work.nextTurn(task), () => work.state.ready.length > 0)
+    this.#gathering = work.gathering
   }
 
   /**
@@ -98,10 +98,8 @@ export class Group<C, E, M extends Member<C>> {
     fiber: Fiber.Fiber<unknown, unknown>,
     options: AcquireOptions | undefined
   ): Effect.Effect<A, X | PoolError<E>> {
-    const mayWait = this.#mayWait(options)
-    if (mayWait && this.#work.state.idle.length > 0 && this.#gathering.expects(fiber.id)) {
-      return this.#later(member, options)
-    }
+    const isExpected = this.#work.state.idle.length > 0 && this.#gathering.expects(fiber.id)
+    if (isExpected && !cannotWait(fiber, this.#callers.resolve(options))) return this.#later(member, options)
     const answer = this.#callers.runNow(fiber, member.alone, this.#driver.failure, options)
     return answer === undefined || this.#driver.mayRetry(answer)
       ? this.#later(member, options)
@@ -116,25 +114,13 @@ export class Group<C, E, M extends Member<C>> {
     >
   }
 
-  /**
-   * Whether a caller may wait for others. One that would be refused because another gathers them has that one go on:
-   * without company, it would have found the connection idle.
-   */
-  #mayWait(options: AcquireOptions | undefined): boolean {
-    const { state } = this.#work
-    const isImpatient = options !== undefined && isZero(this.#callers.resolve(options))
-    if (this.#gathering.isWaiting && (isImpatient || state.waiters.length >= state.settings.maxWaiting)) {
-      this.#work.assertOutside()
-      this.#gathering.flush()
-    }
-    return !isImpatient
-  }
-
   /** Continues a caller of this group that has a connection. */
   lead(lease: GroupedLease<C, E, M>, connection: C): Effect.Effect<unknown, unknown> {
     const gathering = this.#gathering
     const isNew = lease.waiter === undefined
-    if (this.#apart > 0 || isZero(lease.options) || !(gathering.hasRun || (isNew && gathering.hasCompany))) {
+    const isExpected = gathering.hasRun || (isNew && gathering.hasCompany)
+    // If the pool has become larger, another may wait already, with another connection.
+    if (this.#apart > 0 || !isExpected || gathering.isWaiting || cannotWait(lease.fiber, lease.options)) {
       return this.#attempt(lease, connection)
     }
     return Effect.callback<unknown, unknown>((resume) => {
@@ -313,7 +299,3 @@ class GroupedUse<C, E, M extends Member<C>> extends Runtime.OwnStep<unknown, unk
     return secured(new GroupedLease(this.#callers, fiber, settings, this.#group, this.#member), fiber)
   }
 }
-
-/** Whether a caller does not wait at all. */
-const isZero = (settings: CallSettings | PoolConfigError | undefined): boolean =>
-  settings !== undefined && !Calls.isRefused(settings) && settings.timeoutMillis === 0

@@ -12,6 +12,7 @@ import * as Deadlines from "../structures/deadlines.ts"
 import * as LinkedList from "../structures/linkedList.ts"
 import * as Alarm from "../structures/timer.ts"
 import { Events } from "./events.ts"
+import { cannotWait, Gathering } from "./gathering.ts"
 import * as Lending from "./lending.ts"
 import * as Line from "./line.ts"
 import { logOf } from "./log.ts"
@@ -48,6 +49,7 @@ export class Work<C> {
   readonly #dispatcher: Scheduler.SchedulerDispatcher
   readonly #alarm: Alarm.Alarm
   readonly #postponed: Array<() => void> = []
+  #gathering: Gathering | undefined = undefined
   #isAsking = false
   #isRunning = false
   #isScheduled = false
@@ -211,6 +213,28 @@ export class Work<C> {
       const log = logOf(event)
       if (log !== undefined) this.fork(Effect.annotateLogs(log, "pool", this.state.settings.name))
     }
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Callers that wait for others
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /** Tells callers whether to wait for others. Made when it is needed, as most pools have no groups. */
+  get gathering(): Gathering {
+    return this.#gathering ??= new Gathering((task) => this.nextTurn(task), () => this.state.ready.length > 0)
+  }
+
+  /**
+   * Whether a caller has a connection now, because one that only waited for others has gone on. That one goes on for a
+   * caller that cannot wait, or that would be refused: without company, it would have found the connection idle.
+   */
+  takeFromGatherer(lease: State.Lease<C>): boolean {
+    const { state } = this
+    if (this.#gathering?.isWaiting !== true) return false
+    const isFull = state.waiters.length >= state.settings.maxWaiting
+    if (!isFull && !cannotWait(lease.fiber, lease.options)) return false
+    this.#gathering.flush()
+    return Lending.take(state, lease, this.now())
   }
 
   // -------------------------------------------------------------------------------------------------------------------
