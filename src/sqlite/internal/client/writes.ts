@@ -38,7 +38,7 @@ interface Work extends Member<SqliteConnection> {
   together(connection: SqliteConnection, handle: Handle): unknown
 }
 
-/** A statement: it undoes itself if it fails, or keeps what it is to keep. */
+/** A statement: if it fails, it leaves what it would leave alone. */
 class StatementWork implements Work {
   readonly alone: (connection: SqliteConnection) => unknown
 
@@ -48,8 +48,8 @@ class StatementWork implements Work {
 
   waits(): void {}
 
-  together(connection: SqliteConnection): unknown {
-    return this.alone(connection)
+  together(connection: SqliteConnection, { units }: Handle): unknown {
+    return units.statement(connection, this.alone)
   }
 }
 
@@ -192,8 +192,9 @@ export class Writes {
     let handle: Handle
     try {
       handle = handleOf(connection, "write")
-      if (handle.units.hadDeferredKeys && handle.units.hasDeferredKeys()) return { _tag: "unshared" }
-      handle.units.begin("shared")
+      const { units } = handle
+      if (units.areKeysDeferred() || (units.hadDeferredKeys && units.hasDeferredKeys())) return { _tag: "unshared" }
+      units.begin("shared")
     } catch (thrown) {
       return { _tag: "refused", answer: Exit.fail(failure(thrown)) }
     }
@@ -236,9 +237,10 @@ const runs = (work: Work, connection: SqliteConnection) => (handle: Handle): unk
 
 /** Why the work of all has to be undone after one of them got this answer, if so. */
 const whyUndone = (handle: Handle, answer: Exit.Exit<unknown, unknown>): string | undefined => {
-  const { isIntact, whyAlone } = handle.units
+  const { isIntact, isPartLeft, whyAlone } = handle.units
   if (!isIntact) return "SQLite has ended the transaction"
   if (whyAlone !== undefined) return whyAlone
+  if (isPartLeft) return "a part of a statement that has failed is left"
   if (!handle.isUsable) return "the connection is in doubt"
   const code = codeOf(errorOf(answer))
   return code === undefined || ofOneStatement.has(primaryOf(code)) ? undefined : `SQLite has failed with code ${code}`

@@ -36,6 +36,11 @@ export class DeferredKeys {
     return this.#found
   }
 
+  /** Looks whether `pragma defer_foreign_keys` is on. */
+  areAllDeferred(): boolean {
+    return this.#ask("pragma defer_foreign_keys")[0]?.[0] === 1
+  }
+
   /** Looks anew at the next look: what was seen last may have been undone. */
   forget(): void {
     this.#versions = undefined

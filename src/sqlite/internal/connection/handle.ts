@@ -129,6 +129,7 @@ export class Handle {
       if (prepared.demands !== undefined) this.#session.done(prepared.demands)
       return isExact === bigInts ? rows : rows.map(withNumbers)
     } catch (thrown) {
+      this.units.stopped(thrown)
       throw this.#failure(thrown, operation, sql)
     }
   }
@@ -204,6 +205,7 @@ export class Handle {
         lastInsertRowid: rowidOf(lastInsertRowid, bigInts, () => this.#database.lastInsertRowid())
       }
     } catch (thrown) {
+      this.units.stopped(thrown)
       throw this.#failure(thrown, operation, prepared.sql)
     }
   }

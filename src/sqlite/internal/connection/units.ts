@@ -5,11 +5,14 @@
  */
 import type { SqlError } from "effect/sql/SqlError"
 import type { StatementSync } from "node:sqlite"
-import { denied, failed } from "../errors.ts"
+import { codeOfThrown, denied, failed, primaryOf } from "../errors.ts"
 import { type Demand, isSetting } from "../sql/demands.ts"
 import type { SqlText } from "../sql/scanner.ts"
 import type { Database } from "./database.ts"
 import { DeferredKeys } from "./deferredKeys.ts"
+
+/** For so many shared units after a statement of which a part was left, each statement has a savepoint of its own. */
+const carefulUnits = 1000
 
 /** Makes a `SqlError` of what Node has thrown over a statement of the connection's own. */
 export type FailureOf = (thrown: unknown, sql: string) => SqlError
@@ -23,6 +26,10 @@ export class Units {
   #controls: { [Name in Control]?: StatementSync } = {}
   #open: "alone" | "shared" | undefined = undefined
   #whyAlone: string | undefined = undefined
+  /** Whether a statement has failed of which a part may be left. */
+  #isPartLeft = false
+  /** In how many shared units more each statement has a savepoint of its own. */
+  #careful = 0
 
   constructor(database: Database, failureOf: FailureOf) {
     this.#database = database
@@ -54,9 +61,53 @@ export class Units {
     return this.#whyAlone
   }
 
+  /**
+   * Whether a part of a statement that has failed may still be there. Alone, a statement that fails is undone as a whole. In
+   * a transaction, SQLite undoes what it has done only if it expected that the statement might fail.
+   */
+  get isPartLeft(): boolean {
+    return this.#isPartLeft
+  }
+
+  /** Notes that a statement has failed while it ran. */
+  stopped(thrown: unknown): void {
+    if (this.#open !== "shared") return
+    const code = codeOfThrown(thrown)
+    if (code === undefined || isExpected(code)) return
+    this.#isPartLeft = true
+    this.#careful = carefulUnits
+  }
+
+  /**
+   * Runs a statement of a shared unit. If it fails, what it leaves is what it would leave alone, or `isPartLeft` is set. A
+   * savepoint for each would make a small insert take nearly twice as long, so there is one only after such a failure.
+   */
+  statement<C, A>(connection: C, work: (connection: C) => A): A {
+    if (this.#careful === 0) return work(connection)
+    this.savepoint("savepoint")
+    try {
+      return work(connection)
+    } catch (thrown) {
+      if (this.#isPartLeft && this.isIntact) this.savepoint("rollback to")
+      this.#isPartLeft = false
+      throw thrown
+    } finally {
+      if (this.isIntact) this.savepoint("release")
+    }
+  }
+
   /** Whether foreign keys were deferred when that was looked at last. */
   get hadDeferredKeys(): boolean {
     return this.#deferredKeys.wereThere
+  }
+
+  /** Whether a pragma defers all foreign keys until the end of the next transaction, even of one that is rolled back. */
+  areKeysDeferred(): boolean {
+    try {
+      return this.#deferredKeys.areAllDeferred()
+    } catch (thrown) {
+      throw this.#failureOf(thrown, "pragma defer_foreign_keys")
+    }
   }
 
   /** Whether there are foreign keys that are checked at the commit. */
@@ -72,6 +123,8 @@ export class Units {
     this.#run("begin immediate")
     this.#open = kind
     this.#whyAlone = undefined
+    this.#isPartLeft = false
+    if (kind === "shared" && this.#careful > 0) this.#careful--
   }
 
   /** Commits. If that fails, the unit is still open. */
@@ -97,10 +150,13 @@ export class Units {
       if (this.isIntact) {
         this.savepoint("rollback to")
         this.savepoint("release")
+        this.#isPartLeft = false
       }
       throw thrown
     }
     if (this.isIntact) this.savepoint("release")
+    // It went on after the failure of a statement, as it would have done alone.
+    this.#isPartLeft = false
     return value
   }
 
@@ -140,6 +196,13 @@ export class Units {
     }
   }
 }
+
+/**
+ * Whether SQLite expects such a failure, and undoes the statement within a transaction: a constraint, but for CONSTRAINT_FUNCTION
+ * and CONSTRAINT_DATATYPE; or RANGE, before the statement runs.
+ */
+const isExpected = (code: number): boolean =>
+  (primaryOf(code) === 19 && code !== 1043 && code !== 3091) || primaryOf(code) === 25
 
 /** The error for work that goes on although SQLite has undone what it did so far. */
 export const lost = (operation: string): SqlError =>

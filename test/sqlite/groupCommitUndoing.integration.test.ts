@@ -1,0 +1,124 @@
+/** A statement that fails in a group is undone as alone, also where SQLite itself would leave a part of it. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit } from "effect"
+import { SqliteClient } from "effect-connection-pool/sqlite-node"
+import { SqlError } from "effect/sql/SqlError"
+import { file } from "../support/files.ts"
+import { insert, make, together } from "../support/groups.ts"
+
+const setup = `create table strict_one(n integer) strict;
+  create table numbered(n integer primary key);
+  create table plain(n);
+  create table mixed(v); insert into mixed values (1), ('x'), (2);
+  create table grouped(v, g); insert into grouped values (1, 1), (9223372036854775807, 2), (1, 2)`
+
+/** Statements that fail after they have changed rows, and that SQLite undoes only alone. */
+const stoppedMidway: Record<string, string> = {
+  "a wrong type in a strict table": "insert into strict_one select v from mixed",
+  "a wrong type in a strict table, or fail": "insert or fail into strict_one select v from mixed",
+  "a rowid that is no number": "insert or replace into numbered select v from mixed",
+  "an overflow": "insert into plain select sum(v) from grouped group by g"
+}
+
+const tables = ["strict_one", "numbered", "plain"]
+
+describe("a statement that fails after it has changed rows", () => {
+  for (const [what, statement] of Object.entries(stoppedMidway)) {
+    it.effect(`leaves nothing behind in company: ${what}`, () =>
+      Effect.gen(function*() {
+        const db = yield* make()
+        const { pool, sql } = db
+        yield* pool.write((connection) => connection.exec(setup))
+        const left = Effect.forEach(tables, (table) => sql.unsafe(`select * from ${table}`))
+        // SQLite leaves a part of it in a transaction: else this would show nothing.
+        const inTransaction = yield* pool.transaction(Effect.gen(function*() {
+          yield* sql`update grouped set g = g`
+          yield* Effect.flip(sql.unsafe(statement))
+          const found = (yield* left).flat().length
+          yield* sql`delete from strict_one`
+          yield* sql`delete from numbered`
+          yield* sql`delete from plain`
+          return found
+        }))
+        assert.strictEqual(inTransaction, 1)
+        const exits = yield* together<unknown, unknown>(db, [
+          insert(db, 1),
+          Effect.flip(sql.unsafe(statement)),
+          insert(db, 2),
+          sql.unsafe(statement).raw.pipe(Effect.flip),
+          insert(db, 3)
+        ])
+        assert.isTrue(exits.every(Exit.isSuccess))
+        for (const exit of [exits[1]!, exits[3]!]) assert.instanceOf(Exit.isSuccess(exit) && exit.value, SqlError)
+        assert.deepStrictEqual(yield* left, [[], [], []])
+        assert.deepStrictEqual(db.rows, [1, 2, 3])
+        assert.deepStrictEqual(yield* db.groups, [
+          { size: 2, undoneBecause: "a part of a statement that has failed is left" },
+          { size: 3, undoneBecause: undefined }
+        ])
+      }))
+
+    it.effect(`undoes no further group: ${what}`, () =>
+      Effect.gen(function*() {
+        const db = yield* make()
+        const { pool, sql } = db
+        yield* pool.write((connection) => connection.exec(setup))
+        yield* insert(db, 0)
+        const company = [
+          insert(db, 1),
+          Effect.flip(sql.unsafe(statement)),
+          Effect.flip(sql`insert or fail into t values (2), (0), (3)`),
+          insert(db, 4)
+        ]
+        yield* together<unknown, unknown>(db, company)
+        yield* sql`delete from t where n > 0`
+        const exits = yield* together<unknown, unknown>(db, company)
+        assert.isTrue(exits.every(Exit.isSuccess))
+        assert.deepStrictEqual((yield* db.groups).at(-1), { size: 4, undoneBecause: undefined })
+        assert.deepStrictEqual(db.rows, [0, 1, 2, 4])
+        for (const table of tables) assert.deepStrictEqual(yield* sql.unsafe(`select * from ${table}`), [])
+      }))
+  }
+
+  it.effect("is the business of a function that catches it, as alone", () =>
+    Effect.gen(function*() {
+      const db = yield* make()
+      const { pool, sql } = db
+      yield* pool.write((connection) => connection.exec(setup))
+      const careless = pool.writeSync((connection) => {
+        try {
+          connection.runUnsafe(stoppedMidway["a wrong type in a strict table"]!)
+        } catch {
+          return connection.valuesUnsafe("select count(*) from strict_one")[0]![0]
+        }
+        return undefined
+      })
+      assert.strictEqual(yield* careless, 1)
+      const exits = yield* together<unknown, unknown>(db, [insert(db, 1), careless, insert(db, 2)])
+      assert.deepStrictEqual(exits[1], Exit.succeed(2))
+      assert.strictEqual((yield* sql`select n from strict_one`).length, 2)
+      assert.deepStrictEqual(yield* db.groups, [{ size: 3, undoneBecause: undefined }])
+    }))
+})
+
+describe("a pragma that defers foreign keys until the next commit", () => {
+  it.effect("has nobody share a transaction in which a neighbour would cure what has to fail", () =>
+    Effect.gen(function*() {
+      for (const groupCommit of [true, false]) {
+        const sql = yield* SqliteClient.make({ filename: yield* file, drainTimeout: 0, groupCommit })
+        yield* sql`create table parent(id integer primary key)`
+        yield* sql`create table child(p references parent)`
+        const warm = Array.from({ length: 3 }, () => sql`insert into parent default values`)
+        yield* Effect.all(warm, { concurrency: "unbounded" })
+        yield* sql`pragma defer_foreign_keys = on`
+        const exits = yield* Effect.all(
+          [100, 101, 102].map((id) =>
+            Effect.exit(id === 100 ? sql`insert into child values (101)` : sql`insert into parent values (${id})`)
+          ),
+          { concurrency: "unbounded" }
+        )
+        assert.deepStrictEqual(exits.map(({ _tag }) => _tag), ["Failure", "Success", "Success"])
+        assert.deepStrictEqual(yield* sql`select p from child`, [])
+      }
+    }))
+})
