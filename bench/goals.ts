@@ -1,13 +1,13 @@
-/** What the library wants to reach, as data: ratios within one run, lower is better. */
+/** The goals of the library: ratios of costs within one run. Lower is better. */
 export interface Goal {
   readonly name: string
-  /** The case it is about. */
+  /** The name of its case. */
   readonly case: string
   readonly subject: Side
   readonly against: Side
-  /** The ratio is to be no more than this. */
+  /** The highest ratio that reaches the goal. */
   readonly atMost: number
-  /** The least that does the same work, and against whom: what it reaches, nobody can better. */
+  /** The least code that does the same work, and its opponent. Nobody can have a lower ratio than this. */
   readonly floor?: { readonly subject: Side; readonly against: Side } | undefined
 }
 
@@ -62,7 +62,7 @@ const use = { name: "ours: use" }
 const useSync = { name: "ours: useSync" }
 const primitive = "floor: primitive"
 
-/** Against what uses Effect's own pool, the pools made of promises, and the smallest pool that is correct. */
+/** Goals against Effect's own pool, the pools made of promises, and the smallest correct pool. */
 const ofPools: ReadonlyArray<Goal> = [
   ...row("first benchmark: use", "alone", use, primitive, { "Pool.use": 1 }),
   ...row("first benchmark: synchronous use", "alone", useSync, "floor: sync", { "Pool.use": 0.6 }),
@@ -165,7 +165,9 @@ const writes = (synchronous: string, atMost: number): ReadonlyArray<Goal> => [
 
 const traced = { ...sql, load: "traced" }
 
-/** Against Node's own SQLite, Effect's client, those on better-sqlite3, and the least that does the same. */
+/**
+ * Goals against Node's own SQLite, Effect's client, clients on better-sqlite3, and the least code that does the same.
+ */
 const ofSqlite: ReadonlyArray<Goal> = [
   ...row("first benchmark: point reads through sql", "point-reads", sql, "floor: sql", { [sqlSqliteNode]: 0.5 }),
   ...row("point reads through sql", "point-reads", sql, "floor: sql", {

@@ -1,4 +1,4 @@
-/** The library as its users run it: built, and found the way they find it. Its types are those of the source. */
+/** The library as its users run it: built, and resolved as they resolve it. Its types come from the source. */
 import type * as ConnectionPoolLibrary from "effect-connection-pool"
 import type * as SqliteLibrary from "effect-connection-pool/sqlite"
 import assert from "node:assert/strict"
@@ -9,7 +9,7 @@ import { pathToFileURL } from "node:url"
 export type Library = typeof ConnectionPoolLibrary
 export type Sqlite = typeof SqliteLibrary
 
-/** Resolves as a module of the library would, for `bench/` is a package of its own. */
+/** Resolves a module as the library does, because `bench/` is another package. */
 const root = createRequire(new URL("../package.json", import.meta.url))
 
 /** Folders of builds: the one to measure, and an earlier one to compare it with. */
@@ -41,8 +41,8 @@ export const loadAll = async ({ before, library }: Folders): Promise<Libraries> 
 }
 
 /**
- * A build with an `effect` of its own does not share what the compiler has learned of Effect with anybody else, and looks
- * faster for it: by a tenth for a lease.
+ * A build with an `effect` of its own does not share what the compiler has learned of Effect with anybody else, and
+ * looks faster for it: by a tenth for a lease.
  */
 const checkEffect = (folder: string): void =>
   assert.equal(

@@ -1,5 +1,5 @@
 /**
- * The benchmark: this library beside others, told in ratios. See the README beside this file.
+ * The benchmark: compares this library with others, in ratios. See the README beside this file.
  *
  *     node bench/main.ts [--short] [--cases <pattern>] [--contenders <pattern>] [--json <file>]
  *                        [--library <folder>] [--before <folder>] [--node26 <none|key|all>]
@@ -19,22 +19,22 @@ import { caseTable, contenders, goalTable, judge, type Outcome } from "./report/
 
 const { values: flags } = parseArgs({
   options: {
-    /** Does a hundredth of everything once, to see that it runs; says nothing about time. */
+    /** Does a hundredth of the work, once, to see that everything runs. Its times mean nothing. */
     short: { type: "boolean", default: false },
     /** Only cases whose name matches. */
     cases: { type: "string", default: "" },
-    /** Only contenders whose name matches: for a profile. Goals need both sides. */
+    /** Only contenders whose name matches, for a profile. Goals need both sides. */
     contenders: { type: "string", default: "" },
     /** The folder of the build to measure, if it is not `dist`. */
     library: { type: "string" },
-    /** The folder of an earlier build, which then takes part as well. */
+    /** The folder of an earlier build, which takes part too. */
     before: { type: "string" },
     /**
-     * What is measured on Node 26 as well: nothing, the cases that tell the most, or all that are wanted. Default: "key"
-     * for a full run of the build alone, else "none".
+     * What is measured on Node 26 as well: nothing, the cases that tell the most, or all that are wanted. Default:
+     * "key" for a full run of the build alone, else "none".
      */
     node26: { type: "string" },
-    /** Where every round is written down. If it is not given, only a full run of the build alone is. */
+    /** The file for the costs of all rounds. If it is not given, only a full run of the build alone is recorded. */
     json: { type: "string" }
   }
 })

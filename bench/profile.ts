@@ -1,5 +1,5 @@
 /**
- * Where the time of a lease goes: what each step adds to it, and the functions that it is spent in.
+ * Where the time of a lease goes: the time that each step adds, and the functions in which it is spent.
  *
  *     node bench/profile.ts [--short]
  */
@@ -34,7 +34,7 @@ const steps = ladders.flatMap(({ steps }) => steps.map(({ name }) => name))
 const alone = await inProcesses(find("alone"), { contenders: exactly(steps), isShort: flags.short, folders })
 for (const ladder of ladders) console.log(`${ladder.title}\n\n${ladderTable(ladder, alone)}\n`)
 
-/** What is looked at in detail. Nobody else takes part, so that the samples are all of one. */
+/** The contestants whose profile is taken. Each runs alone, so that all samples are its own. */
 const details = [
   { case: "alone", contender: "ours: use" },
   { case: "alone", contender: "ours: useSync" },

@@ -1,4 +1,4 @@
-/** Runs one case and prints what it measured: started by `harness/task.ts`, in a process of its own. */
+/** Runs one case and prints its results. `harness/task.ts` starts it in a process of its own. */
 import { cases } from "./cases/index.ts"
 import { everybody } from "./contenders/index.ts"
 import { effort } from "./harness/effort.ts"

@@ -1,4 +1,4 @@
-/** One user in sequence: what a connection costs when there is nothing to wait for. */
+/** One user, one use after the other: the cost of a connection without a wait. */
 import type { Contenders } from "../contenders/index.ts"
 import { type Case, served } from "../harness/case.ts"
 import type { Effort } from "../harness/effort.ts"

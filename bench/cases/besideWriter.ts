@@ -1,4 +1,6 @@
-/** 50 readers beside a writer: what they get, and how long it takes, while it has a transaction open. */
+/**
+ * 50 readers beside a writer: how much they read, and how long a read takes, while the writer has a transaction open.
+ */
 import type { Client, SqliteContender } from "../contenders/sqlite/client.ts"
 import type { SqliteContenders } from "../contenders/sqlite/index.ts"
 import { type Case, type Round, served } from "../harness/case.ts"
@@ -26,7 +28,7 @@ export const besideWriterCases = (who: SqliteContenders, effort: Effort): Readon
       ...effort.rounds(3, 1),
       contestants: [
         ...who.clients.map((contender) => beside(contender, (log) => ({ ...log.throughput, ...log.latency }))),
-        // They read nothing, so there is no saying how long it takes.
+        // They read nothing, so no time can be given.
         ...who.ceilings.map((contender) => beside(contender, (log) => log.throughput))
       ]
     }

@@ -7,7 +7,7 @@ export interface Work {
   readonly contender: Contender
   readonly load?: string | undefined
   readonly options: OpenOptions
-  /** By how much the cost of a round is divided. */
+  /** The number by which the cost of a round is divided. */
   readonly units: number
   readonly expected: Counts
   readonly clock?: (() => Watch) | undefined

@@ -1,4 +1,4 @@
-/** 100 users over 4 connections: what a connection costs when somebody always waits. */
+/** 100 users and 4 connections: the cost of a connection while others always wait. */
 import type { Contenders } from "../contenders/index.ts"
 import { type Case, served } from "../harness/case.ts"
 import type { Effort } from "../harness/effort.ts"

@@ -1,4 +1,4 @@
-/** What becomes of the cost of one use as the pool grows, or as more of it is in use. Flat, one hopes. */
+/** How the cost of one use grows with the size of the pool, and with the connections in use. It should not grow. */
 import type { Contender } from "../contenders/contender.ts"
 import type { Contenders } from "../contenders/index.ts"
 import { type Case, type Contestant, served } from "../harness/case.ts"

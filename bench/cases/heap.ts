@@ -1,8 +1,8 @@
 /**
  * Bytes per use, and bytes that each caller in line holds.
  *
- * Each contestant is measured in a process of its own (`heapChild.ts`): that takes a collector that runs when it is
- * told to and never else, which would spoil every measurement of time.
+ * Each contestant is measured in a process of its own (`heapChild.ts`). There the garbage collector runs only on
+ * demand, which would spoil measurements of time.
  */
 import { fileURLToPath } from "node:url"
 import type { Contender } from "../contenders/contender.ts"
@@ -12,7 +12,7 @@ import type { Effort } from "../harness/effort.ts"
 import { runNode } from "../harness/runNode.ts"
 import type { Folders } from "../library.ts"
 
-/** What is measured, as told to the child. */
+/** What the child measures. */
 export interface HeapTask {
   readonly contender: string
   readonly what: "use" | "waiter" | "timed waiter"
@@ -35,7 +35,7 @@ export const heapCases = (who: Contenders, effort: Effort, folders: Folders): Re
     title,
     unit,
     reference: "Pool.use",
-    // Bytes are the same every time.
+    // The number of bytes is the same in every round.
     ...effort.rounds(1, 0, 1),
     contestants: contenders.map((contender): Contestant => ({
       name: contender.name,
@@ -54,7 +54,7 @@ export const heapCases = (who: Contenders, effort: Effort, folders: Folders): Re
   ]
 }
 
-// A nursery that holds all that is measured: nothing is collected but on demand.
+// The young generation is so large that it holds everything that is measured, so nothing is collected by itself.
 const flags = ["--expose-gc", "--min-semi-space-size=256", "--max-semi-space-size=256"]
 
 const inChild = (task: HeapTask): Promise<Round> => runNode(flags, child, task)

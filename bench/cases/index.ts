@@ -1,4 +1,4 @@
-/** Everything that is measured, in the order in which it is. A further group of cases is a further file here. */
+/** All cases, in the order in which they are measured. Each group of cases is a file in this folder. */
 import type { Everybody } from "../contenders/index.ts"
 import type { Case } from "../harness/case.ts"
 import type { Effort } from "../harness/effort.ts"

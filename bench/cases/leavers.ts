@@ -1,4 +1,4 @@
-/** Half of those in line leave it: because they are interrupted, or because they have waited for too long. */
+/** Half of the waiters leave the line: they are interrupted, or they time out. */
 import { setTimeout } from "node:timers/promises"
 import type { Contenders } from "../contenders/index.ts"
 import { type Case, counts, sum } from "../harness/case.ts"
@@ -41,8 +41,8 @@ const interrupted = (who: Contenders, effort: Effort, callers: number): Case => 
   )
 })
 
-// The first half is in line for longer than the timeout, the second half for less. The margin on both sides is several
-// times what the slowest needs to queue up.
+// The first half waits for longer than the timeout, the second half for less. The margin on both sides is several times
+// the time that the slowest contender needs to queue up.
 const timeoutMillis = 800
 const laterMillis = 500
 

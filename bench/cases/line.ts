@@ -1,6 +1,6 @@
 /**
- * All 4 connections are held, callers queue up, and the 4 are let go: what waiting in line costs, from the first who
- * queues up until the last has been served.
+ * The cost of waiting in line. All 4 connections are held, callers queue up, and the 4 are returned. It is measured
+ * from the first caller that queues up until the last caller was served.
  */
 import type { Contender, Pool } from "../contenders/contender.ts"
 import type { Contenders } from "../contenders/index.ts"
@@ -62,7 +62,7 @@ export const lineCases = (who: Contenders, effort: Effort): ReadonlyArray<Case> 
       ...effort.rounds(3, 1),
       contestants: who.growing.flatMap((contender) =>
         effort.loads([1, 10, 100, 1000, 10_000, 100_000]).map((callers) =>
-          // Short lines, but many of them: there has to be something to measure.
+          // Short lines run many times, so that there is enough to measure.
           inLine(contender, callers, effort.scale(Math.max(1000 / callers, 1)), { load: String(callers) })
         )
       )
@@ -70,7 +70,7 @@ export const lineCases = (who: Contenders, effort: Effort): ReadonlyArray<Case> 
   ]
 }
 
-/** So many lines of so many callers, one after the other. */
+/** Runs a number of lines, one after the other, each with a number of callers. */
 const inLine = (
   contender: Contender,
   callers: number,

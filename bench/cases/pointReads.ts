@@ -1,4 +1,4 @@
-/** Reads by key: what the way to SQLite costs, beside what SQLite does. */
+/** Reads by key: the cost of the way to SQLite, besides the work of SQLite itself. */
 import assert from "node:assert/strict"
 import type { Reader } from "../contenders/sqlite/client.ts"
 import { sumOf } from "../contenders/sqlite/database.ts"
@@ -29,7 +29,7 @@ export const pointReadCases = (who: SqliteContenders, effort: Effort): ReadonlyA
   ]
 }
 
-/** Fails if anything but the right rows was read. */
+/** Fails if wrong rows were read. */
 export const readAll = async (reader: Reader, users: number, each: number): Promise<Round> => {
   const reads = users * each
   const watch = wallClock()

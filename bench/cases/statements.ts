@@ -1,4 +1,7 @@
-/** What becomes of the cost of a read as the reads take turns with more statements: flat, until they outgrow the cache. */
+/**
+ * How the cost of a read grows with the number of statements that take turns. It is flat while the cache holds all of
+ * them.
+ */
 import type { SqliteContenders } from "../contenders/sqlite/index.ts"
 import { type Case, served } from "../harness/case.ts"
 import type { Effort } from "../harness/effort.ts"
@@ -7,7 +10,7 @@ import { sqliteContestant } from "./sqliteContestant.ts"
 
 export const statementCases = (who: SqliteContenders, effort: Effort): ReadonlyArray<Case> => {
   const reads = effort.scale(2000)
-  // The cache holds 200 unless told otherwise. One more, and it never has the one that is asked for.
+  // The cache holds 200 statements by default. With 201, it never has the one that comes next.
   const loads = effort.loads([1, 10, 100, 200, 201, 1000])
   return [{
     name: "growth-statements",

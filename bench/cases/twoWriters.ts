@@ -1,4 +1,6 @@
-/** Two writers: SQLite lets one in, and the other waits in line, or waits in SQLite and holds up everything, and fails. */
+/**
+ * Two writers. SQLite lets one write. The other waits in line; or it waits in SQLite, blocks the process, and fails.
+ */
 import type { SqliteContenders } from "../contenders/sqlite/index.ts"
 import type { Case } from "../harness/case.ts"
 import type { Effort } from "../harness/effort.ts"
@@ -17,7 +19,7 @@ export const twoWriterCases = (who: SqliteContenders, effort: Effort): ReadonlyA
     ...effort.rounds(3, 1),
     contestants: who.writers.map((contender) =>
       sqliteContestant(contender, {
-        // Connections that are all alike refuse some: how many is told in the table.
+        // Pools whose connections all write refuse some callers. The table has their number.
         expected: 2 * attemptsEach,
         round: (client) => twoWriters(client, attemptsEach, holdMillis)
       })

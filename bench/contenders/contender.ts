@@ -1,4 +1,4 @@
-/** A pool under comparison, brought to one of two shapes, so that each kind of work is written twice and no more. */
+/** The pools that are compared, behind one of two interfaces, so that each kind of work is written only twice. */
 import type { Effect } from "effect"
 import type { Ledger, Lent } from "./ledger.ts"
 
@@ -8,9 +8,9 @@ export interface Contender {
 }
 
 export interface OpenOptions {
-  /** How many connections; all are open when `open` is done. */
+  /** The number of connections. All are open when `open` has ended. */
   readonly size: number
-  /** How long each caller may wait. Default: what the pool itself does. */
+  /** How long each caller may wait. Default: the default of the pool. */
   readonly acquireTimeoutMillis?: number | undefined
 }
 
@@ -18,7 +18,7 @@ export type Pool = EffectPool | PromisePool
 
 interface AnyPool {
   readonly ledger: Ledger
-  /** Whether this is how the pool tells a caller that it has waited too long. */
+  /** Whether a value is the timeout error of the pool. */
   readonly isTimeout: (error: unknown) => boolean
   /** Closes the pool and checks the ledger. */
   readonly close: () => Promise<void>
@@ -26,7 +26,7 @@ interface AnyPool {
 
 export interface EffectPool extends AnyPool {
   readonly style: "effect"
-  /** The least one can do with a connection: the pool's own price. */
+  /** The least that a caller can do with a connection: this measures the pool alone. */
   readonly touch: () => Effect.Effect<void, unknown>
   readonly use: (body: (lent: Lent) => Effect.Effect<void>) => Effect.Effect<void, unknown>
 }
@@ -34,10 +34,10 @@ export interface EffectPool extends AnyPool {
 export interface PromisePool extends AnyPool {
   readonly style: "promise"
   readonly acquire: () => Promise<Lent>
-  /** `acquire` that can be called off; not every pool has that. */
+  /** An `acquire` that can be cancelled. Not every pool has one. */
   readonly request?: () => { readonly promise: Promise<Lent>; readonly abort: () => void }
   release(lent: Lent): void
 }
 
-/** For pools that were not asked to time out. */
+/** For pools without a timeout. */
 export const never = (): boolean => false

@@ -1,4 +1,4 @@
-/** Effect's own `Pool`. It knows no deadline: a caller that has one brings `Effect.timeout`. */
+/** Effect's own `Pool`. It has no deadlines, so a caller with a deadline uses `Effect.timeout`. */
 import { Cause, Effect, Pool, type Scope } from "effect"
 import type { Contender } from "./contender.ts"
 import { Ledger, type Lent } from "./ledger.ts"

@@ -1,23 +1,24 @@
 /**
- * The least that a pool has to do: a stack of idle connections, a line of callers, and a hand-over that neither grows
- * the stack nor keeps the event loop. It opens, checks, counts and reports nothing: what no pool can be faster than.
+ * The least that a pool has to do: a stack of idle connections, a line of callers, and a hand-over that does not grow
+ * the call stack and does not block the event loop. It does not open, validate, count or report anything. No pool can
+ * be faster.
  */
 import type { Connection } from "./ledger.ts"
 
-/** A caller; it becomes a member of the line only if it has to wait. */
+/** A caller. It joins the line only if it has to wait. */
 export interface Caller {
   connection: Connection | undefined
   isWaiting: boolean
   previous: Caller | undefined
   next: Caller | undefined
   dueAt: number
-  /** Goes on with the connection it was given. */
+  /** Continues with the connection that it got. */
   readonly resume: () => void
-  /** Goes on without. */
+  /** Continues without a connection. */
   readonly expire: () => void
 }
 
-/** As many as a turn of the event loop wakes in the library. */
+/** The number of callers that the library wakes in one turn of the event loop. */
 const wakesPerTurn = 64
 
 export class FloorCore {
@@ -52,7 +53,7 @@ export class FloorCore {
     this.#tail = caller
     if (this.#timeout === undefined) return
     caller.dueAt = performance.now() + this.#timeout
-    // Everybody waits equally long: whoever is first in line is due first, and one timer does.
+    // All callers have the same timeout, so the first in line is due first, and one timer is enough.
     this.#timer ??= setTimeout(this.#ring, this.#timeout)
   }
 
@@ -79,7 +80,7 @@ export class FloorCore {
     if (!this.#isWaking) this.#wake()
   }
 
-  /** The end of a caller, wherever it got to. */
+  /** Ends a caller in whatever stage it is. */
   end(caller: Caller): void {
     const { connection } = caller
     if (connection !== undefined) {

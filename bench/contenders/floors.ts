@@ -1,7 +1,7 @@
 /**
- * The smallest pools that are still correct under interruption, in several ways of writing them in Effect: what is
- * reachable. In each of them the end of a lease is installed before its beginning, for between the two an interrupt, or
- * a fiber that has run for its turn, would lose the connection.
+ * The smallest pools that are correct under interruption, written in several ways with Effect. They show what can be
+ * reached. Each installs the end of a lease before the lease begins, because an interrupt between the two would lose
+ * the connection.
  */
 import { Cause, Effect, Effectable, Exit } from "effect"
 import assert from "node:assert/strict"
@@ -15,7 +15,7 @@ type Doors = Pick<EffectPool, "touch" | "use">
 
 const timedOut = () => Effect.fail(new Cause.TimeoutError())
 
-/** The doors of a floor, over a core with this many connections. */
+/** The operations of a floor, on a core with this number of connections. */
 const floor = (name: string, doors: (core: FloorCore) => Doors): Contender => ({
   name: `floor: ${name}`,
   open: async ({ acquireTimeoutMillis, size }: OpenOptions) => {
@@ -85,7 +85,7 @@ Base.prototype = Effectable.Prototype<Primitive>({
   }
 })
 
-/** An effect that is evaluated by a method of its own, instead of being a chain of others. */
+/** An effect that its own method evaluates, instead of a chain of effects. */
 abstract class Primitive extends Base {
   abstract step(): Effect.Effect<void, Cause.TimeoutError>
 }
@@ -126,7 +126,7 @@ class Lease extends Primitive implements Caller {
   }
 
   step(): Effect.Effect<void, Cause.TimeoutError> {
-    // The second time, it was given one while it waited.
+    // When it is evaluated again, it has got a connection during its wait.
     this.connection ??= this.#core.take()
     if (this.connection !== undefined) return this.#body(this.connection)
     return Effect.callback<void, Cause.TimeoutError>((resume) => {
@@ -209,16 +209,16 @@ export const floorAcquireUseRelease = floor(
   )
 )
 
-/** No pool: what a finalizer alone costs. */
+/** No pool: the cost of a finalizer alone. */
 export const floorFinalizer = floor(
   "suspend, onExit",
   alone((core, body) => Effect.suspend(() => Effect.onExitPrimitive(body(core.idle[0]!), () => undefined)))
 )
 
-/** No pool, no finalizer: what the loop costs that all of these run in. */
+/** No pool and no finalizer: the cost of the loop in which all of these run. */
 export const floorLoop = floor("empty loop", alone((core, body) => body(core.idle[0]!)))
 
-/** No pool, but a line: what it costs to start a fiber, to suspend it and to resume it. */
+/** No pool, but a line: the cost of starting, suspending and resuming a fiber. */
 export const floorFibers = floor("fibers only", (core) => {
   const waiting: Array<() => void> = []
   let holders = 0

@@ -1,4 +1,4 @@
-/** The most used pool of npm. Neither checks connections nor limits waiting unless it is told to. */
+/** The most used pool on npm. By default it does not validate connections, and does not limit the wait. */
 import { createPool } from "generic-pool"
 import type { Contender } from "./contender.ts"
 import { type Connection, Ledger } from "./ledger.ts"

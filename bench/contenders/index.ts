@@ -39,19 +39,19 @@ export const contenders = ({ before, library }: Libraries) => {
   const peers = [tarn, genericPool, pgPool]
   const floors = [floorClosures, floorPrimitive]
   return {
-    /** Whoever can serve callers in line. */
+    /** Contenders that have a line of callers. */
     pools: [...use, ...builds.map((build) => build.hooks), ...effects, ...peers, ...floors],
-    /** Those who can tell a caller that it has waited too long. */
+    /** Contenders whose callers can time out. */
     withDeadline: [...use, poolUse, ...peers, floorPrimitive],
-    /** Those whose callers can leave the line. */
+    /** Contenders whose callers can leave the line. */
     withCancel: [...use, ...effects, tarn, ...floors],
-    /** Those of whom it is told how their cost grows from one caller in line on. */
+    /** Contenders whose cost is shown from one caller in line on. */
     growing: [...use, poolUse, floorPrimitive],
     /** Those that a program may have many of. */
     idle: [...use, poolUse, ...peers],
     /** For work that is synchronous. */
     synchronous: useSync,
-    /** All that is of interest only when nobody waits. */
+    /** Contenders that are interesting only while nobody waits. */
     alone: [
       ...useSync,
       ...builds.map((build) => build.acquire),
@@ -62,12 +62,12 @@ export const contenders = ({ before, library }: Libraries) => {
       floorLoop,
       promiseLoop
     ],
-    /** What a line costs without a pool. */
+    /** The cost of a line without a pool. */
     fibers: floorFibers
   }
 }
 
-/** Everybody, each once. */
+/** All contenders, each once. */
 export const all = (who: Contenders): ReadonlyArray<Contender> => [
   ...new Set([...who.pools, ...who.withDeadline, ...who.withCancel, ...who.alone, who.fibers])
 ]

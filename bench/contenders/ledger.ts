@@ -1,7 +1,9 @@
-/** The fake connections of one contender, and the book on them: nobody may lend one twice, lose one, or lend none. */
+/**
+ * The fake connections of one contender. It checks that no connection is lent twice or lost, and that some are lent.
+ */
 import assert from "node:assert/strict"
 
-/** What a caller is lent. */
+/** A connection that callers get. */
 export interface Lent {
   /** The caller begins to use it. */
   enter(): void
@@ -20,7 +22,7 @@ export class Ledger {
     return new Connection(this)
   }
 
-  /** To be called when the pool is closed. */
+  /** Call it after the pool was closed. */
   check(): void {
     assert.equal(this.overlaps, 0, "a connection was lent to two callers at once")
     assert.equal(this.closed, this.opened, "a connection was lost")

@@ -14,7 +14,7 @@ type Door = (
 
 type Name = "use" | "useSync" | "acquire" | "hooks" | "useUnmeasured" | "useSyncUnmeasured" | "useWatched"
 
-/** `prefix` tells two builds of the library apart. */
+/** `prefix` distinguishes two builds of the library. */
 export const ours = (library: Library, prefix: string): Record<Name, Contender> => {
   const contender = (
     name: string,
@@ -90,10 +90,10 @@ type FactoryOf = (ledger: Ledger) => ConnectionFactory.ConnectionFactory<Lent>
 const connect = (ledger: Ledger): Effect.Effect<Connection, never, Scope.Scope> =>
   Effect.acquireRelease(Effect.sync(ledger.connect), (connection) => Effect.sync(() => connection.close()))
 
-/** No driver has an opinion on anything. */
+/** A driver without any hooks. */
 const plain: FactoryOf = (ledger) => ({ connect: connect(ledger) })
 
-/** A driver that uses every hook of the path of a lease, and hands out a view that ends with it, as SQLite's does. */
+/** A driver that uses every hook on the path of a lease. Its views end with the lease, as those of SQLite do. */
 const hooked: FactoryOf = (ledger) => ({
   connect: Effect.map(connect(ledger), (connection) => new Guarded(connection)),
   isAlive: (lent) => !(lent as Guarded).isEnded,

@@ -1,4 +1,4 @@
-/** As much of pg-pool as is used here: its published types would bring those of the whole driver. */
+/** The part of pg-pool that is used here. Its published types would need those of the whole driver. */
 declare module "pg-pool" {
   export default class Pool<Client> {
     constructor(options: {

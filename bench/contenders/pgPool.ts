@@ -1,4 +1,4 @@
-/** The pool of node-postgres, over a client that talks to nobody. */
+/** The pool of node-postgres, with a client that has no server. */
 import { EventEmitter } from "node:events"
 import Pool from "pg-pool"
 import type { Contender } from "./contender.ts"
@@ -14,7 +14,7 @@ export const pgPool: Contender = {
       max: size,
       ...(acquireTimeoutMillis === undefined ? undefined : { connectionTimeoutMillis: acquireTimeoutMillis })
     })
-    // It opens none before it is asked for them.
+    // It opens connections only on demand.
     for (const client of await Promise.all(Array.from({ length: size }, () => pool.connect()))) client.release()
     return {
       style: "promise",
@@ -39,7 +39,7 @@ const clientOf = (ledger: Ledger): new() => Client =>
   class extends EventEmitter implements Client {
     declare release: () => void
     readonly #connection: Connection = ledger.connect()
-    /** By which the pool sees that the client still works. */
+    /** The pool reads it to see that the client still works. */
     readonly _queryable = true
 
     connect(done: () => void): void {

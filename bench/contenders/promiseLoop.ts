@@ -1,7 +1,7 @@
 import { type Contender, never } from "./contender.ts"
 import { Ledger } from "./ledger.ts"
 
-/** No pool: what the loop costs that the pools made of promises run in. */
+/** No pool: the cost of the loop in which the pools made of promises run. */
 export const promiseLoop: Contender = {
   name: "floor: await",
   open: async () => {

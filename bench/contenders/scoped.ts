@@ -1,6 +1,6 @@
 import { Effect, Exit, Scope } from "effect"
 
-/** Runs an effect that opens something, and gives it together with the way to close it again. */
+/** Runs an effect that opens something. Returns its result, and a function that closes it. */
 export const scoped = async <A, E>(
   open: Effect.Effect<A, E, Scope.Scope>
 ): Promise<{ readonly value: A; readonly close: () => Promise<void> }> => {

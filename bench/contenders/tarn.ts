@@ -1,4 +1,4 @@
-/** The pool of Knex. Every acquire has a deadline, 30 seconds unless told otherwise. */
+/** The pool of Knex. Every acquire has a deadline, by default 30 seconds. */
 import { Pool, TimeoutError } from "tarn"
 import type { Contender } from "./contender.ts"
 import { type Connection, Ledger } from "./ledger.ts"
@@ -14,7 +14,7 @@ export const tarn: Contender = {
       max: size,
       ...(acquireTimeoutMillis === undefined ? undefined : { acquireTimeoutMillis })
     })
-    // It opens none before it is asked for them.
+    // It opens connections only on demand.
     const first = await Promise.all(Array.from({ length: size }, () => pool.acquire().promise))
     for (const connection of first) pool.release(connection)
     return {

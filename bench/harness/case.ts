@@ -1,17 +1,17 @@
-/** What is measured: one kind of work, and everybody who does it. */
+/** A case: one kind of work, and all contestants that do it. */
 export interface Case {
-  /** What `--cases` and the goals call it. */
+  /** Its name for `--cases` and the goals. */
   readonly name: string
   readonly title: string
-  /** What the numbers are, such as `ns per use`. */
+  /** The unit of the numbers, such as `ns per use`. */
   readonly unit: string
   /** The contestant that the table compares the others with, at the same load. */
   readonly reference: string
-  /** Processes that do all of it, one after the other. */
+  /** The number of processes that run the case, one after the other. */
   readonly processes: number
   /** Rounds in each process. */
   readonly rounds: number
-  /** Rounds before those, which are dropped. */
+  /** Rounds before those, to warm up. They are not counted. */
   readonly warmups: number
   readonly contestants: ReadonlyArray<Contestant>
 }
@@ -19,34 +19,34 @@ export interface Case {
 /** One contender under one load. */
 export interface Contestant {
   readonly name: string
-  /** What tells it from the same contender in the same case. */
+  /** Distinguishes it from the same contender in the same case. */
   readonly load?: string | undefined
-  /** What every round must come to; where some are bound to fail, only how many must have come to an end. */
+  /** The result that every round must have. If some uses have to fail, only the number of uses that must have ended. */
   readonly expected: Counts | number
   readonly open: () => Promise<Opened>
 }
 
 export interface Opened {
   readonly round: () => Promise<Round>
-  /** Ends the contestant; fails if it has lost a connection, or has lent one twice. */
+  /** Ends the contestant. Fails if it has lost a connection, or has lent one twice. */
   readonly close: () => Promise<void>
 }
 
 export interface Round {
-  /** What one use or one waiter cost, in the unit of the case; or several figures, each of which becomes a load. */
+  /** The cost of one use or one waiter, in the unit of the case; or several figures, each of which becomes a load. */
   readonly cost: number | Readonly<{ [figure: string]: number }>
   readonly counts: Counts
 }
 
-/** The cost of what nobody got. */
+/** The cost of uses that did not happen at all. */
 export const starved = Infinity
 
-/** How callers fared. Whoever drops work is found out here. */
+/** What happened to the callers. It shows a contender that drops work. */
 export interface Counts {
   readonly served: number
   readonly timedOut: number
   readonly interrupted: number
-  /** Refused by the database, because somebody else was writing. */
+  /** Callers that the database refused, because another was writing. */
   readonly busy: number
 }
 

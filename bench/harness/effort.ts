@@ -1,6 +1,6 @@
 import type { Case } from "./case.ts"
 
-/** How much is done: enough to judge by, or just enough to see that everything runs. */
+/** How much work is done: enough for a judgement, or just enough to see that everything runs. */
 export interface Effort {
   readonly isShort: boolean
   /** How many of `full` callers or uses. */

@@ -1,15 +1,15 @@
-/** Runs a case: all contestants in every round, in an order drawn anew for each. */
+/** Runs a case: all contestants in every round, each time in another random order. */
 import { Effect, Random } from "effect"
 import assert from "node:assert/strict"
 import { type Case, type Contestant, type Counts, type Opened, sum } from "./case.ts"
 import { settle } from "./settle.ts"
 
-/** What one contestant's rounds cost; the rounds of all contestants of a case are in the same order. */
+/** The costs of the rounds of one contestant. The rounds of all contestants of a case have the same order. */
 export interface Measured {
   readonly name: string
   /** The load of the contestant, or which of its figures this is. */
   readonly load: string | undefined
-  /** How the callers of all these rounds fared. */
+  /** What happened to the callers of all these rounds. */
   readonly counts: Counts
   readonly costs: ReadonlyArray<number>
 }
@@ -56,7 +56,7 @@ const check = (counts: Counts, expected: Contestant["expected"], message: string
   assert.equal(Object.values<number>({ ...counts }).reduce((a, b) => a + b), expected, message)
 }
 
-// Far more than any round takes: it tells a contestant that lost a caller from one that is slow.
+// Much longer than any round takes. After it, a contestant has lost a caller, and is not just slow.
 const patienceMillis = 120_000
 
 const withinTime = async <A>(promise: Promise<A>, name: string): Promise<A> => {

@@ -5,8 +5,8 @@ import { text } from "node:stream/consumers"
 import { fromJson, toJson } from "./json.ts"
 
 /**
- * Runs a script in a process of its own, which is given its task as JSON and prints its result so. `node` is the Node that
- * runs it: by default the one that runs this.
+ * Runs a script in a process of its own, which gets its task as JSON and prints its result as JSON. `node` is the Node
+ * that runs it: by default the one that runs this.
  */
 export const runNode = async <A>(
   flags: ReadonlyArray<string>,

@@ -1,4 +1,4 @@
-/** What a series of rounds says: its median, and the quartiles as its spread. */
+/** The summary of a series of rounds: its median, and the quartiles as its spread. */
 import { quantile } from "simple-statistics"
 import { starved } from "./case.ts"
 import type { Measured } from "./run.ts"
@@ -14,12 +14,12 @@ export const summarize = (values: ReadonlyArray<number>): Summary => {
   return { low, median, high }
 }
 
-/** Between two rounds that starved lies another: to interpolate them gives no number. */
+/** Between two rounds without a result there is no result either: interpolation would give no number. */
 const between = (value: number): number => Number.isNaN(value) ? starved : value
 
-/** How two contestants compare round by round, which cancels what the machine did in that round. */
+/** Compares two contestants round by round, because the state of the machine in a round concerns both. */
 export const ratio = (subject: Pick<Measured, "costs">, against: Pick<Measured, "costs">): Summary =>
   summarize(subject.costs.map((cost, round) => quotient(cost, against.costs[round]!)))
 
-/** Two who starved are equal. */
+/** Two contestants without a result are equal. */
 const quotient = (cost: number, other: number): number => cost === other ? 1 : cost / other

@@ -1,9 +1,10 @@
 /**
- * One case in processes of its own.
+ * Runs one case in processes of its own.
  *
- * Within a round all contestants share a process, or the machine's moods would decide. Between cases they must not: what
- * the compiler has learned from one case made another up to twice as slow, and not for everybody alike. And as what it
- * learns also depends on luck, which lasts as long as the process, each case has several, one after the other.
+ * All contestants of a round share a process, so that the state of the machine concerns all of them. Cases do not share
+ * a process: the optimisations for one case made another up to twice as slow, and not equally for all contestants.
+ * Optimisations also depend on chance for as long as a process runs, so each case has several processes, one after the
+ * other.
  */
 import { fileURLToPath } from "node:url"
 import type { Folders } from "../library.ts"
@@ -11,7 +12,7 @@ import { type Case, sum } from "./case.ts"
 import type { Measured } from "./run.ts"
 import { runNode } from "./runNode.ts"
 
-/** What one process is to do. */
+/** The task of one process. */
 export interface Task {
   readonly case: string
   /** Only contenders whose name matches. */
@@ -23,15 +24,15 @@ export interface Task {
 const child = fileURLToPath(new URL("../runCase.ts", import.meta.url))
 
 /**
- * Before each turn the young part of the heap is collected. V8 makes it smaller after a collection that has found
- * little, and larger when much has survived, so that what one contestant costs would depend on the one before it. So it
- * always has the size to which it grows by default.
+ * Before each turn the young generation is collected. V8 shrinks it after a collection that has found little, and grows
+ * it when much has survived. Then the cost of one contestant would depend on the one before it. So it always has the
+ * size to which it grows by default.
  */
 const measuring = ["--expose-gc", "--min-semi-space-size=32", "--max-semi-space-size=32"]
 
 /**
- * `flags` are for Node: by default with those that this process got, as for a larger heap. A profile has its own. `node` is
- * another Node than the one that runs this.
+ * `flags` are for Node. By default they are the flags of this process, such as a larger heap. A profile has its own.
+ * `node` is another Node than the one that runs this.
  */
 export const inProcesses = async (
   { name, processes }: Case,

@@ -1,4 +1,4 @@
-/** Sums up what passes between each `start` and its `stop`, in nanoseconds. */
+/** Sums up the time between each `start` and its `stop`, in nanoseconds. */
 export interface Watch {
   readonly start: () => void
   readonly stop: () => void
@@ -8,7 +8,9 @@ export interface Watch {
 /** Time as a user sees it. */
 export const wallClock = (): Watch => watch(() => performance.now() * 1e6)
 
-/** Processor time of the whole process: for work that mostly waits for timers. Counts the collector's threads too. */
+/**
+ * Processor time of the whole process, for work that mostly waits for timers. The threads of the collector count too.
+ */
 export const cpuClock = (): Watch =>
   watch(() => {
     const { system, user } = process.cpuUsage()

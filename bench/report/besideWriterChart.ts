@@ -56,7 +56,7 @@ export const besideWriter = (record: Recorded): string => {
     xAxis: [{ ...category, gridIndex: 0 }, { ...category, gridIndex: 1 }],
     yAxis: [
       { type: "log", gridIndex: 0, axisLabel: { formatter: "{value}×" } },
-      // Without a start of their own, bars would hang down from 1.
+      // Without a start value, bars would begin at 1 and point down.
       { type: "log", gridIndex: 1, min: least, startValue: least }
     ],
     series: [...series(0, perRead), ...series(1, p99)]
@@ -65,7 +65,7 @@ export const besideWriter = (record: Recorded): string => {
 
 const small = { fontSize: 13, fontWeight: "normal" }
 
-/** Who starved has no height to draw: a pale bar as high as the highest, which says so. */
+/** A contestant without a result gets a pale bar that is as high as the highest, with a label. */
 const bar = (value: number | undefined, most: number, color: string) => {
   if (value === undefined) return null
   if (isFinite(value)) return { value }

@@ -5,7 +5,7 @@ import { line, memory, time } from "./poolCharts.ts"
 import { contestantsOf, type Recorded } from "./recorded.ts"
 import { writes } from "./writesChart.ts"
 
-/** What was measured, as pictures by the names of their files: lower is better, but in that of writes. */
+/** Draws the results: pictures by the names of their files. Lower is better, except for writes. */
 export const charts = (record: Recorded): ReadonlyMap<string, string> =>
   new Map([
     ["time.svg", time(record)],

@@ -1,4 +1,4 @@
-/** Pictures without a browser, all of one kind. */
+/** Draws charts in one style, without a browser. */
 import { BarChart, LineChart } from "echarts/charts"
 import { GridComponent, LegendComponent, TitleComponent } from "echarts/components"
 import { init, use } from "echarts/core"
@@ -7,7 +7,7 @@ import type { Recorded } from "./recorded.ts"
 
 use([BarChart, LineChart, GridComponent, LegendComponent, TitleComponent, SVGRenderer])
 
-/** Everybody has a colour, the same in all charts. */
+/** Each contender has one colour in all charts. */
 export const colors: Readonly<{ [name: string]: string }> = {
   "ours: use": "#1f6feb",
   "ours: useSync": "#79b8ff",
@@ -39,5 +39,5 @@ export const draw = (option: object, height = 420): string => {
   return svg
 }
 
-/** `1.9×`, with no more digits than tell something. */
+/** The text of a ratio, such as `1.9×`, with only the digits that matter. */
 export const times = (value: number): string => `${value < 10 ? Number(value.toPrecision(2)) : value.toFixed(0)}×`

@@ -1,4 +1,6 @@
-/** How cost grows: four charts of what one use, one caller or one read costs, as a multiple of its first load. */
+/**
+ * Four charts that show how costs grow: the cost of one use, one caller or one read, as a multiple of its first load.
+ */
 import { colors, day, draw } from "./draw.ts"
 import { contestantsOf, ratioOf, type Recorded } from "./recorded.ts"
 

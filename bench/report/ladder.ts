@@ -1,4 +1,4 @@
-/** What each step adds to the cost of a lease: contestants of which each does all that the one before does, and more. */
+/** The cost that each step adds to a lease. Each contestant does all that the one before it does, and more. */
 import type { Measured } from "../harness/run.ts"
 import { ratio } from "../harness/summary.ts"
 import { table } from "./markdown.ts"
@@ -7,15 +7,15 @@ export interface Ladder {
   readonly title: string
   /** From the least to the most. */
   readonly steps: ReadonlyArray<Step>
-  /** The contestant whose cost is all. */
+  /** The contestant whose cost counts as the whole. */
   readonly whole: string
 }
 
 interface Step {
   readonly name: string
-  /** What it does that the one before does not. */
+  /** What it does besides the work of the one before it. */
   readonly adds: string
-  /** The one before, if that is not the one above. */
+  /** The contestant before it, if that is not the one above. */
   readonly before?: string
 }
 

@@ -1,4 +1,4 @@
-/** What a read by key costs on every way to SQLite. */
+/** The cost of a read by key, for every way to SQLite. */
 import { day, draw, times } from "./draw.ts"
 import { contestantsOf, ratioOf, type Recorded } from "./recorded.ts"
 
