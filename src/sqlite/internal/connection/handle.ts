@@ -94,10 +94,7 @@ export class Handle {
     this.#database.tryPragma("pragma wal_checkpoint(truncate)")
   }
 
-  /**
-   * Moves the log to the file, also if the file was moved, and deletes the log at the path where it was opened. Does
-   * nothing if others have the file open.
-   */
+  /** Moves the log to the file, also to a moved one, and deletes the log. Does nothing if others have the file open. */
   endLog(): void {
     // SQLite cannot write the mode to a file that was moved. It fails only after it has deleted the log.
     this.#database.tryPragma("pragma journal_mode = delete")
@@ -107,10 +104,7 @@ export class Handle {
     return this.#statements.size
   }
 
-  /**
-   * The rows of a statement, as arrays or as objects without a prototype. `isAlone` says that the lease is for this
-   * statement only. Then a statement is refused if its effect would end with the lease.
-   */
+  /** The rows of a statement, as arrays or as objects without a prototype. `isAlone`: see `Circumstances` in `demands.ts`. */
   rows(
     operation: string,
     sql: string,
