@@ -138,10 +138,8 @@ describe("a commit whose answer is lost", () => {
 describe("a commit whose connection the driver has taken away", () => {
   it.effect("is a loss, with the reason of the driver, and not a commit that has failed", () =>
     Effect.gen(function*() {
-      let reason: string | undefined
-      const { say, transaction, words } = yield* makeWith({ dialect: { reasonOfLoss: () => reason } })
+      const { say, transaction, words } = yield* makeWith({ dialect: { reasonOfLoss: () => "its file was replaced" } })
       words.failing.push("commit")
-      reason = "its file was replaced"
       const lost = yield* failsWith(transaction(say("a")), "TransactionLostError")
       assert.strictEqual(lost.reason, "its file was replaced")
       assert.include(lost.message, "its file was replaced")

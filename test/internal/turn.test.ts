@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Latch } from "effect"
+import { Effect, Exit, Fiber, Latch, Tracer } from "effect"
 import { Sweep } from "effect-connection-pool/testing"
-import { type Request, Turn, TurnDeadlines } from "../../src/internal/transaction/turn.ts"
+import { type Late, type Request, Turn, TurnDeadlines } from "../../src/internal/transaction/turn.ts"
 
 const request: Request = { operation: "b", label: undefined, timeoutMillis: Infinity }
 
@@ -103,4 +103,43 @@ describe("a turn", () => {
       yield* over.open
       yield* Fiber.join(first)
     }))
+})
+
+describe("the one who has the turn, as those are told who wait too long", () => {
+  const external = Tracer.externalSpan({ spanId: "a1", traceId: "b2" })
+  const cases: Record<
+    string,
+    readonly [
+      label: string | undefined,
+      wrap: <A>(effect: Effect.Effect<A>) => Effect.Effect<A>,
+      told: { readonly label?: string }
+    ]
+  > = {
+    "is told without a name where it has none": [undefined, (effect) => effect, {}],
+    "is called by its label": ["import", (effect) => effect, { label: "import" }],
+    "is called by the span that it is in": [undefined, Effect.withSpan("booking"), { label: "booking" }],
+    "is called by its label rather than by its span": ["import", Effect.withSpan("booking"), { label: "import" }],
+    "is not called by a span from elsewhere, which has no name": [undefined, Effect.withParentSpan(external), {}]
+  }
+  for (const [name, [label, wrap, told]] of Object.entries(cases)) {
+    it.effect(name, () =>
+      Effect.gen(function*() {
+        const turn = new Turn(new TurnDeadlines())
+        const never = (late: Late): never => assert.fail(late.operation)
+        let span: Tracer.AnySpan | undefined
+        const held = Effect.andThen(
+          Effect.map(Effect.serviceOption(Tracer.ParentSpan), (found) => {
+            span = found._tag === "Some" ? found.value : undefined
+          }),
+          Effect.never
+        )
+        const holder = yield* Effect.forkChild(wrap(turn.take(held, { ...request, operation: "a", label }, never)))
+        yield* Effect.yieldNow
+        const late = yield* Effect.flip(turn.take(Effect.void, { ...request, timeoutMillis: 0 }, (late) => late))
+        const ids = span && { span: { traceId: span.traceId, spanId: span.spanId } }
+        assert.strictEqual(span === undefined, wrap(Effect.void) === Effect.void)
+        assert.deepStrictEqual(late.holder, { fiber: holder.id, operation: "a", heldMillis: 0, ...told, ...ids })
+        yield* Fiber.interrupt(holder)
+      }))
+  }
 })

@@ -20,7 +20,7 @@ const deferring = new WeakMap<Reactivity.Reactivity["registerUnsafe"], Set<Trans
 export class HeardReactivity {
   /** The `Reactivity` with which the client was made. */
   readonly #own: Reactivity.Reactivity
-  readonly #deferred: Array<Set<Transactions>> = []
+  readonly #deferred = new Set<Set<Transactions>>()
   #transactions: Transactions | undefined = undefined
 
   constructor(own: Reactivity.Reactivity) {
@@ -35,7 +35,8 @@ export class HeardReactivity {
 
   /** Stops delaying invalidations. */
   end(): void {
-    for (const all of this.#deferred.splice(0)) all.delete(this.#transactions!)
+    for (const all of this.#deferred) all.delete(this.#transactions!)
+    this.#deferred.clear()
   }
 
   /**
@@ -65,9 +66,8 @@ export class HeardReactivity {
 
   #join(reactivity: Reactivity.Reactivity): void {
     const all = deferring.get(reactivity.registerUnsafe) ?? teach(reactivity)
-    if (all.has(this.#transactions!)) return
     all.add(this.#transactions!)
-    this.#deferred.push(all)
+    this.#deferred.add(all)
   }
 }
 

@@ -1,0 +1,86 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import * as Reactivity from "effect/reactivity/Reactivity"
+import { TransactionConnection } from "effect/sql/SqlClient"
+import { HeardReactivity } from "../../src/internal/transaction/reactivity.ts"
+
+let clients = 2000
+
+/** The reactivity of a client, with a way to run something in one of its transactions, and what waits for the commit. */
+const make = Effect.gen(function*() {
+  const own = yield* Reactivity.make
+  const heard = new HeardReactivity(own)
+  const transactionService = TransactionConnection(clients++)
+  const waiting: Array<Effect.Effect<unknown>> = []
+  heard.defer({
+    transactionService,
+    afterCommit: (effect) =>
+      Effect.sync(() => {
+        waiting.push(effect as Effect.Effect<unknown>)
+      })
+  })
+  const inTransaction = Effect.provideService(transactionService, [{}, 0] as never)
+  return { heard, own, inTransaction, waiting }
+})
+
+/** How often a key was told. */
+const count = (reactivity: Reactivity.Reactivity) => {
+  const told = { times: 0 }
+  reactivity.registerUnsafe(["key"], () => told.times++)
+  return told
+}
+
+describe("what is told in a transaction of a client", () => {
+  it.effect("waits for the commit, and no longer once the client is closed", () =>
+    Effect.gen(function*() {
+      const { heard, inTransaction, own, waiting } = yield* make
+      const told = count(own)
+      yield* own.invalidate(["key"])
+      assert.strictEqual(told.times, 1)
+      yield* inTransaction(own.invalidate(["key"]))
+      assert.deepStrictEqual([told.times, waiting.length], [1, 1])
+      yield* waiting[0]!
+      assert.strictEqual(told.times, 2)
+      heard.end()
+      yield* inTransaction(own.invalidate(["key"]))
+      assert.deepStrictEqual([told.times, waiting.length], [3, 1])
+    }))
+
+  it.effect("waits also where it is told by the service of one who asks, which is changed once", () =>
+    Effect.gen(function*() {
+      const { heard, inTransaction, waiting } = yield* make
+      const present = yield* Reactivity.make
+      const ask = Effect.provideService(heard.query(["key"], Effect.void), Reactivity.Reactivity, present)
+      yield* ask
+      const { invalidate, mutation } = present
+      yield* ask
+      assert.isTrue(present.invalidate === invalidate && present.mutation === mutation)
+      const told = count(present)
+      yield* inTransaction(present.invalidate(["key"]))
+      assert.deepStrictEqual([told.times, waiting.length], [0, 1])
+      yield* waiting[0]!
+      assert.strictEqual(told.times, 1)
+      heard.end()
+      yield* inTransaction(present.invalidate(["key"]))
+      assert.deepStrictEqual([told.times, waiting.length], [2, 1])
+    }))
+
+  it.effect("waits for the transactions of each client that shares the service", () =>
+    Effect.gen(function*() {
+      const one = yield* make
+      const other = yield* make
+      const ask = Effect.provideService(other.heard.query(["key"], Effect.void), Reactivity.Reactivity, one.own)
+      yield* ask
+      const { invalidate } = one.own
+      yield* ask
+      assert.strictEqual(one.own.invalidate, invalidate)
+      const told = count(one.own)
+      yield* one.inTransaction(other.inTransaction(one.own.invalidate(["key"])))
+      assert.deepStrictEqual([one.waiting.length + other.waiting.length, told.times], [1, 0])
+      one.heard.end()
+      yield* other.inTransaction(one.own.invalidate(["key"]))
+      assert.deepStrictEqual([one.waiting.length + other.waiting.length, told.times], [2, 0])
+      yield* one.inTransaction(one.own.invalidate(["key"]))
+      assert.strictEqual(told.times, 1)
+    }))
+})
