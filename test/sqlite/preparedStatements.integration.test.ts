@@ -78,17 +78,50 @@ describe("prepared statements", () => {
     handle.close()
   })
 
-  it("that were used longest ago make room first", () => {
+  /** Asks for statements by their numbers, and counts how many of them had to be prepared. */
+  const preparing = (capacity: number) => {
     const database = new DatabaseSync(":memory:")
-    const statements = new Statements(new Authorizer(database), owner, 3)
-    const get = (name: string) => statements.get("query", `select '${name}'`, false)
-    const [a, b] = [get("a"), get("b"), get("c")]
-    assert.strictEqual(get("a"), a)
-    get("d")
-    assert.strictEqual(get("a"), a)
-    assert.notStrictEqual(get("b"), b)
-    assert.strictEqual(statements.size, 3)
-    database.close()
+    const authorizer = new Authorizer(database)
+    let prepared = 0
+    const prepare = authorizer.prepare.bind(authorizer)
+    authorizer.prepare = (...args) => {
+      prepared++
+      return prepare(...args)
+    }
+    const statements = new Statements(authorizer, owner, capacity)
+    return (ask: (get: (n: number) => void) => void) => {
+      const before = prepared
+      ask((n) => {
+        assert.strictEqual(statements.get("query", `select ${n}`, false).sql, `select ${n}`)
+        assert.isAtMost(statements.size, capacity)
+      })
+      return prepared - before
+    }
+  }
+  const inTurn = (count: number, rounds: number) => (get: (n: number) => void) => {
+    for (let round = 0; round < rounds; round++) for (let n = 0; n < count; n++) get(n)
+  }
+
+  it("are nearly all there where one more than are kept is used in turn", () => {
+    const ask = preparing(100)
+    assert.strictEqual(ask(inTurn(100, 10)), 100)
+    // Of 101 in each of ten rounds.
+    assert.isAtMost(ask(inTurn(101, 10)), 60)
+    assert.isAtMost(ask(inTurn(110, 10)), 400)
+    assert.isAtMost(ask(inTurn(100, 10)), 100)
+  })
+
+  it("stay while they are in use, however many others are used once", () => {
+    const ask = preparing(100)
+    ask(inTurn(50, 3))
+    const once = 2000
+    const prepared = ask((get) => {
+      for (let n = 0; n < once; n++) {
+        get(1000 + n)
+        for (let often = 0; often < 10; often++) get((n * 10 + often) % 50)
+      }
+    })
+    assert.isAtMost(prepared - once, once / 100)
   })
 
   it("are bounded by what they hold too, whatever is asked for", () => {
@@ -107,18 +140,22 @@ describe("prepared statements", () => {
         fc.array(fc.tuple(fc.integer({ min: 0, max: 30 }), lengths, fc.constantFrom("x", "é")), { maxLength: 40 }),
         (texts) => {
           const statements = new Statements(new Authorizer(database), owner, capacity, bytesToKeep)
-          const kept: Array<string> = []
+          const asked = new Set<string>()
           for (const [which, length, letter] of texts) {
             const sql = `select ${which} /* ${letter.repeat(Math.floor(length / Buffer.byteLength(letter)))} */`
             const found = statements.get("query", sql, false)
             assert.deepStrictEqual(Object.values(found.statement.get()!), [which])
-            // What is used last stays; what is longer than all together may be is not kept at all.
-            if (kept.includes(sql)) kept.splice(kept.indexOf(sql), 1)
-            if (weight(sql) <= bytesToKeep) kept.push(sql)
-            const size = () => kept.reduce((sum, sql) => sum + weight(sql), 0)
-            while (kept.length > capacity || size() > bytesToKeep) kept.shift()
-            assert.strictEqual(statements.size, kept.length)
-            assert.strictEqual(statements.bytes, size())
+            // What is longer than all together may be is not kept at all; what is used last stays.
+            const isKept = weight(sql) <= bytesToKeep
+            assert.strictEqual(statements.get("query", sql, false) === found, isKept)
+            if (isKept) asked.add(sql)
+            const size = Array.from(asked).reduce((sum, sql) => sum + weight(sql), 0)
+            assert.isAtMost(statements.size, capacity)
+            assert.isAtMost(statements.bytes, bytesToKeep)
+            // None is forgotten before there is no room for all.
+            if (asked.size > capacity || size > bytesToKeep) return
+            assert.strictEqual(statements.size, asked.size)
+            assert.strictEqual(statements.bytes, size)
           }
         }
       ),
@@ -150,11 +187,11 @@ describe("prepared statements", () => {
       const database = new DatabaseSync(":memory:")
       database.exec(`create table wide(${Array.from({ length: 500 }, (_, n) => `column_${n}`).join()})`)
       const statements = new Statements(new Authorizer(database), owner, 200)
-      for (let n = 0; n < 100; n++) statements.get("query", sql(n), false)
+      for (let n = 100; n < 200; n++) statements.get("query", sql(n), false)
       // It is an estimate.
       assert.isAtMost(statements.size * bytes, 1.5 * statementBytesToKeep)
       assert.isAtLeast(statements.size * bytes, statementBytesToKeep / 2)
-      assert.strictEqual(statements.bytes, statements.size * weightOf(statements.get("query", sql(99), false)))
+      assert.strictEqual(statements.bytes, statements.size * weightOf(statements.get("query", sql(199), false)))
       database.close()
     })
   }

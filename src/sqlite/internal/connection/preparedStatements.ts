@@ -1,6 +1,11 @@
-/** The prepared statements of one connection. It keeps those that were used last. */
+/**
+ * The prepared statements of one connection. If there are more than it may keep, it forgets one at random that was not used
+ * lately.
+ *
+ * To forget the one that was used longest ago has a cliff: one statement more than are kept, used in turn, and each is
+ * forgotten just before it is asked for. At random, two of a round are missing then.
+ */
 import type { StatementSync } from "node:sqlite"
-import * as LinkedList from "../../../internal/structures/linkedList.ts"
 import { invalidSql } from "../errors.ts"
 import type { Authorizer } from "../sql/authorizer.ts"
 import type { Demand, Recall } from "../sql/demands.ts"
@@ -12,7 +17,7 @@ import * as SqlText from "../sql/scanner.ts"
  * The form of the rows is a property of the statement in `node:sqlite`. It is remembered here, and set again only if
  * the next caller wants another form.
  */
-export class Prepared extends LinkedList.Linked<Prepared> {
+export class Prepared {
   readonly sql: string
   readonly text: SqlText.SqlText
   readonly statement: StatementSync
@@ -20,6 +25,10 @@ export class Prepared extends LinkedList.Linked<Prepared> {
   readonly demands: ReadonlyArray<Demand> | undefined
   /** The estimated memory that it holds, once it is kept: see `weightOf`. */
   bytes = 0
+  /** Its position in the list of those that are kept. */
+  position = -1
+  /** How often it may be spared when one is to be forgotten: each use adds one, up to a bound. */
+  credit = 0
   #givesArrays = false
   #givesBigInts = false
 
@@ -29,7 +38,6 @@ export class Prepared extends LinkedList.Linked<Prepared> {
     statement: StatementSync,
     demands: ReadonlyArray<Demand> | undefined
   ) {
-    super()
     this.sql = sql
     this.text = text
     this.statement = statement
@@ -98,8 +106,10 @@ export class Statements {
   readonly #capacity: number
   readonly #bytesToKeep: number
   readonly #bySql = new Map<string, Prepared>()
-  /** The statement that was used last is at the tail. */
-  readonly #byUse = new LinkedList.LinkedList<Prepared>()
+  /** The same, in no particular order. */
+  readonly #kept: Array<Prepared> = []
+  #last: Prepared | undefined = undefined
+  #chance = 1
   #bytes = 0
 
   constructor(authorizer: Authorizer, owner: Owner, capacity: number, bytesToKeep = statementBytesToKeep) {
@@ -123,10 +133,11 @@ export class Statements {
    * a demand that is refused. Throws the error of Node if SQLite rejects the text.
    */
   get(operation: string, sql: string, isAlone: boolean): Prepared {
-    const last = this.#byUse.tail
+    const last = this.#last
     const known = last !== undefined && last.sql === sql ? last : this.#bySql.get(sql)
     if (known === undefined) return this.#prepare(operation, sql, isAlone)
-    if (known !== last) LinkedList.move(this.#byUse, known)
+    if (known.credit < mostCredit) known.credit++
+    this.#last = known
     // Another lease may be refused a demand that the first was allowed.
     if (known.demands !== undefined) {
       for (const demand of known.demands) this.#owner.admit(demand, operation, sql, isAlone)
@@ -169,22 +180,48 @@ export class Statements {
     if (this.#capacity > 0) {
       const bytes = weightOf(prepared)
       if (bytes > this.#bytesToKeep) return prepared
+      while (this.#kept.length >= this.#capacity || this.#bytes + bytes > this.#bytesToKeep) this.#forget()
       prepared.bytes = bytes
+      prepared.position = this.#kept.length
+      this.#kept.push(prepared)
       this.#bySql.set(sql, prepared)
-      LinkedList.push(this.#byUse, prepared)
-      this.#bytes += prepared.bytes
-      while (this.#bySql.size > this.#capacity || this.#bytes > this.#bytesToKeep) this.#forget()
+      this.#bytes += bytes
+      this.#last = prepared
     }
     return prepared
   }
 
-  /** Removes the statement that was not used for longest. Node frees it when nothing refers to it. */
+  /** Removes a statement. Those that were used lately are spared, some times. Node frees it when nothing refers to it. */
   #forget(): void {
-    const oldest = LinkedList.shift(this.#byUse)!
-    this.#bySql.delete(oldest.sql)
-    this.#bytes -= oldest.bytes
+    const kept = this.#kept
+    let found = this.#any()
+    for (let spared = 0; found.credit > 0 && spared < mostSpared; spared++) {
+      found.credit--
+      found = this.#any()
+    }
+    const last = kept.pop()!
+    if (last !== found) {
+      kept[found.position] = last
+      last.position = found.position
+    }
+    this.#bySql.delete(found.sql)
+    this.#bytes -= found.bytes
+    if (this.#last === found) this.#last = undefined
+  }
+
+  /** Any statement that is kept: the next number of a xorshift generator decides. */
+  #any(): Prepared {
+    this.#chance ^= this.#chance << 13
+    this.#chance ^= this.#chance >>> 17
+    this.#chance ^= this.#chance << 5
+    return this.#kept[(this.#chance >>> 0) % this.#kept.length]!
   }
 }
+
+const mostCredit = 3
+
+/** How many statements are spared, before one that was used lately is forgotten all the same. */
+const mostSpared = 8
 
 /** Scans SQL. Throws a `SqlError` if it has no statement, or if SQLite would read another text than this. */
 export const readSql = (operation: string, sql: unknown): SqlText.SqlText => {

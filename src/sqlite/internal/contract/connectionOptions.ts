@@ -53,7 +53,7 @@ export interface Options {
    */
   readonly busyTimeout?: Duration.Input | undefined
   /**
-   * Prepared statements to keep, those used last. 0 for none. Default 200. Together they may hold about 16 MiB of memory,
+   * Prepared statements to keep, rather those in use. 0 for none. Default 200. Together they may hold about 16 MiB of memory,
    * estimated from their texts, lists, columns and parameters: a larger one is compiled each time.
    */
   readonly statementCacheSize?: number | undefined
