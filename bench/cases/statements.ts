@@ -10,7 +10,7 @@ import { sqliteContestant } from "./sqliteContestant.ts"
 
 export const statementCases = (who: SqliteContenders, effort: Effort): ReadonlyArray<Case> => {
   const reads = effort.scale(2000)
-  // The cache holds 200 statements by default. With 201, it never has the one that comes next.
+  // The cache holds 200 statements by default. With 201, two of a round are prepared anew.
   const loads = effort.loads([1, 10, 100, 200, 201, 1000])
   return [{
     name: "growth-statements",

@@ -213,6 +213,25 @@ interface Interruptible {
 }
 
 /**
+ * What is attached to objects: like a `WeakMap`, but a property of each object, for objects that are made in large numbers.
+ * The garbage collector is slow to empty a `WeakMap`, so that adding to it takes a microsecond or two. Effect makes such
+ * an object for each transaction, and does not freeze it. A copy of an object has nothing attached.
+ *
+ * Test: `internal/runtime.test.ts`, "attaches something to the value that Effect makes for a transaction".
+ */
+export class Attached<A> {
+  readonly #key = Symbol("effect-connection-pool/attached")
+
+  get(object: object): A | undefined {
+    return Object.hasOwn(object, this.#key) ? (object as Record<symbol, A>)[this.#key] : undefined
+  }
+
+  set(object: object, value: A): void {
+    Object.defineProperty(object, this.#key, { value, enumerable: false })
+  }
+}
+
+/**
  * Whether the run loop has dropped a fiber that has ended, because it was given something that is no Effect. The run
  * loop runs no finalizer of such a fiber, so its stack is not empty. The text of the error is not enough: a fiber that
  * joins a dropped fiber dies with the same text, and runs its finalizers.

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Effect, Exit, Fiber, Option, Scope, Tracer } from "effect"
+import { Clock, Context, Effect, Exit, Fiber, Option, Scope, Tracer } from "effect"
+import { makeWithTransaction } from "effect/sql/SqlClient"
 import * as Statement from "effect/sql/Statement"
 import * as Runtime from "../../src/internal/runtime.ts"
 import { tracing } from "../support/tracing.ts"
@@ -263,6 +264,30 @@ describe("what leans on the inside of Effect", () => {
       // There, it goes on.
       yield* Fiber.await(yield* Effect.forkChild(Effect.uninterruptible(look(true))))
       assert.deepStrictEqual(seen, [false, false, false, true, false, false])
+    }))
+
+  it.effect("attaches something to the value that Effect makes for a transaction", () =>
+    Effect.gen(function*() {
+      const service = Context.Service<"transaction", readonly [conn: string, depth: number]>("transaction")
+      const transact = makeWithTransaction({
+        transactionService: service,
+        spanAttributes: [],
+        acquireConnection: () => Effect.succeed("connection"),
+        begin: () => Effect.void,
+        savepoint: () => Effect.void,
+        commit: () => Effect.void,
+        rollback: () => Effect.void,
+        rollbackSavepoint: () => Effect.void
+      })
+      const inside = Effect.withFiber((fiber) => Effect.succeed(Context.getUnsafe(fiber.context, service)))
+      const [outer, inner] = yield* transact(Effect.zip(inside, transact(inside)))
+      const attached = new Runtime.Attached<number>()
+      attached.set(outer, 1)
+      attached.set(inner, 2)
+      assert.deepStrictEqual([attached.get(outer), attached.get(inner)], [1, 2])
+      assert.isUndefined(new Runtime.Attached<number>().get(outer))
+      for (const other of [[...outer], { ...outer }, Object.create(outer)]) assert.isUndefined(attached.get(other))
+      assert.deepStrictEqual({ ...outer }, { 0: "connection", 1: 0 })
     }))
 
   it.effect("tells a fiber that was dropped from one that has died of it", () =>

@@ -12,7 +12,7 @@ import * as fc from "fast-check"
 import { file } from "../support/files.ts"
 import { settle } from "../support/pools.ts"
 import { surroundings } from "../support/surroundings.ts"
-import { Recorder } from "../support/tracing.ts"
+import { Recorder, tracing } from "../support/tracing.ts"
 
 type Run = (sql: SqlClient) => Effect.Effect<unknown, unknown, Scope.Scope>
 
@@ -143,6 +143,23 @@ describe("a tracer", () => {
       }))
   }
 
+  it.effect("is told of an inner transaction from its turn on, where the original client tells its wait too", () =>
+    Effect.gen(function*() {
+      const { original, pool } = yield* clients
+      const starts = Effect.fnUntraced(function*(sql: SqlClient) {
+        const { spans, tracer } = tracing()
+        const inner = sql.withTransaction(Effect.sleep("1 second"))
+        const outer = sql.withTransaction(Effect.all([inner, inner], { concurrency: "unbounded" }))
+        const running = yield* Effect.forkChild(Effect.withTracer(outer, tracer))
+        yield* TestClock.adjust("3 seconds")
+        yield* Fiber.join(running)
+        const [first, ...others] = spans.map(({ status }) => status.startTime)
+        return others.map((start) => Number(start - first!) / 1e9)
+      })
+      assert.deepStrictEqual(yield* starts(original), [0, 0])
+      assert.deepStrictEqual(yield* starts(pool), [0, 1])
+    }))
+
   it.effect("is told of anything in any surroundings what the original client tells it", () =>
     Effect.gen(function*() {
       const all = yield* clients
@@ -150,11 +167,13 @@ describe("a tracer", () => {
       const runs = { ...statements, ...transactions, ...others }
       // The original keeps the cause of an error of SQL, with the spans that it came about in the first time.
       const names = Object.keys(runs).filter((name) => !name.endsWith("an error of SQL"))
+      // The span of a wait, for a connection that is opened anew, looks at the clock too.
+      const around = Object.keys(surroundings).filter((name) => name !== "ticking clock")
       yield* Effect.promise(() =>
         fc.assert(
           fc.asyncProperty(
             fc.constantFrom(...names),
-            fc.array(fc.constantFrom(...Object.keys(surroundings)), { maxLength: 4 }),
+            fc.array(fc.constantFrom(...around), { maxLength: 4 }),
             (name, around) =>
               Effect.runPromiseWith(context)(Effect.asVoid(compare(all, (sql) =>
                 around.reduce<Effect.Effect<unknown, unknown>>(

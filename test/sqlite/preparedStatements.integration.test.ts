@@ -24,6 +24,30 @@ const list = (length: number, item: string) => Array.from({ length }, () => item
 
 const owner: Owner = { admit: () => {}, isTrigger: () => false }
 
+/** Asks for statements by their numbers, and counts how many of them had to be prepared. */
+const preparing = (capacity: number) => {
+  const database = new DatabaseSync(":memory:")
+  const authorizer = new Authorizer(database)
+  let prepared = 0
+  const prepare = authorizer.prepare.bind(authorizer)
+  authorizer.prepare = (...args) => {
+    prepared++
+    return prepare(...args)
+  }
+  const statements = new Statements(authorizer, owner, capacity)
+  return (ask: (get: (n: number) => void) => void) => {
+    const before = prepared
+    ask((n) => {
+      assert.strictEqual(statements.get("query", `select ${n}`, false).sql, `select ${n}`)
+      assert.isAtMost(statements.size, capacity)
+    })
+    return prepared - before
+  }
+}
+const inTurn = (count: number, rounds: number) => (get: (n: number) => void) => {
+  for (let round = 0; round < rounds; round++) for (let n = 0; n < count; n++) get(n)
+}
+
 describe("prepared statements", () => {
   it.effect("see a change of the schema, by this connection or another", () =>
     Effect.gen(function*() {
@@ -77,30 +101,6 @@ describe("prepared statements", () => {
     assert.strictEqual(handle.cachedStatements, 200)
     handle.close()
   })
-
-  /** Asks for statements by their numbers, and counts how many of them had to be prepared. */
-  const preparing = (capacity: number) => {
-    const database = new DatabaseSync(":memory:")
-    const authorizer = new Authorizer(database)
-    let prepared = 0
-    const prepare = authorizer.prepare.bind(authorizer)
-    authorizer.prepare = (...args) => {
-      prepared++
-      return prepare(...args)
-    }
-    const statements = new Statements(authorizer, owner, capacity)
-    return (ask: (get: (n: number) => void) => void) => {
-      const before = prepared
-      ask((n) => {
-        assert.strictEqual(statements.get("query", `select ${n}`, false).sql, `select ${n}`)
-        assert.isAtMost(statements.size, capacity)
-      })
-      return prepared - before
-    }
-  }
-  const inTurn = (count: number, rounds: number) => (get: (n: number) => void) => {
-    for (let round = 0; round < rounds; round++) for (let n = 0; n < count; n++) get(n)
-  }
 
   it("are nearly all there where one more than are kept is used in turn", () => {
     const ask = preparing(100)

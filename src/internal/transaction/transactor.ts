@@ -25,7 +25,7 @@ import { toMillis } from "../options/duration.ts"
 import { show } from "../options/rules.ts"
 import * as Door from "../pool/door.ts"
 import { heldByFiber } from "../pool/heldByFiber.ts"
-import { isSuccess, withFiber, within } from "../runtime.ts"
+import { Attached, isSuccess, withFiber, within } from "../runtime.ts"
 import { hasDied, isUnanswered, toError } from "./controlDeadline.ts"
 import { ControlStatements } from "./controlStatements.ts"
 import { connectionOf, type DatabaseSettings, type Level, OpenTransaction } from "./level.ts"
@@ -56,7 +56,7 @@ export const make = <C, Isolation extends string, E, Own extends object>(
   const control = new ControlStatements(dialect, controlTimeoutMillis, poolFor)
 
   /** The levels, by the value of the transaction service at each level: code that hides the service hides the level. */
-  const levels = new WeakMap<object, Level<C>>()
+  const levels = new Attached<Level<C>>()
 
   const levelOf = (fiber: Fiber.Fiber<unknown, unknown>): Level<C> | undefined => {
     const held = Context.getOrUndefined(fiber.context, transactionService)

@@ -2,7 +2,7 @@
 import { Effect, Exit, type Fiber, Stream } from "effect"
 import type { Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
-import { isSuccess } from "../../../internal/runtime.ts"
+import { Attached, isSuccess } from "../../../internal/runtime.ts"
 import type { StatementTexts } from "../sql/statementKind.ts"
 import type { Query, Results, Running, Target, Way } from "./targets.ts"
 
@@ -23,9 +23,9 @@ export const runOn = <W extends Way>(
   return isSuccess(found) ? Exit.succeed(transformed(found.value)) : Effect.map(found, transformed)
 }
 
-const targets = new WeakMap<Connection, Target>()
+const targets = new Attached<Target>()
 
-/** The target behind a connection, if the connection is one of `toConnection`. */
+/** The target behind a connection, if the connection is one of `toConnection`. A copy may do something else. */
 export const targetOf = (connection: Connection): Target | undefined => targets.get(connection)
 
 /** The connection of `effect/sql` that runs its statements on a target. */
