@@ -1,8 +1,8 @@
 /**
  * A connection without a database: a key-value store in memory, for tests, for examples, and for trying out a pool.
  *
- * It behaves like a real one towards the pool and its users: it is opened and closed, may take its time, and refuses to
- * work after its lease has ended. To test how code copes with failures, take `effect-connection-pool/testing`.
+ * It behaves like a real connection: it is opened and closed, it can be slow, and it refuses to work after its lease has
+ * ended. To test how code handles failures, use `effect-connection-pool/testing`.
  */
 import { type Duration, Effect } from "effect"
 import * as ConnectionFactory from "./ConnectionFactory.ts"
@@ -12,14 +12,14 @@ import { LeaseExpiredError } from "./PoolError.ts"
 
 /** One connection to a store. All connections of one factory see the same store. */
 export interface InMemoryConnection {
-  /** 1 for the first connection that the factory opened, and so on. */
+  /** The number of the connection, from 1, in the order in which the factory opened them. */
   readonly id: number
   /** The value of a key, or `undefined`. */
   readonly get: (key: string) => Effect.Effect<unknown, LeaseExpiredError>
   readonly set: (key: string, value: unknown) => Effect.Effect<void, LeaseExpiredError>
-  /** Removes a key, and answers whether there was one. */
+  /** Removes a key, and returns whether it was there. */
   readonly remove: (key: string) => Effect.Effect<boolean, LeaseExpiredError>
-  /** Any work on the whole store, in one step that nothing else comes between. */
+  /** Runs a function on the whole store in one step, so no other fiber runs meanwhile. */
   readonly update: <A>(f: (store: Map<string, unknown>) => A) => Effect.Effect<A, LeaseExpiredError>
 }
 
@@ -39,8 +39,8 @@ const table = makeTable({
 })
 
 /**
- * A factory of connections to one store in memory. Connecting never fails; but it throws a `TypeError` at once if its
- * options are invalid.
+ * Makes a factory of connections to one store in memory. Connecting never fails. Throws a `TypeError` if the options are
+ * invalid.
  *
  * ```ts
  * import { Effect } from "effect"
@@ -71,7 +71,7 @@ export const factory = (options?: Options): ConnectionFactory.ConnectionFactory<
   })
 }
 
-/** What one lease sees of a connection. */
+/** A connection as one lease sees it. */
 class Lent implements InMemoryConnection {
   readonly id: number
   readonly #pool: string | undefined

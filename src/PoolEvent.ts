@@ -5,7 +5,7 @@ import type { HealthReport, HealthStatus } from "./HealthReport.ts"
 import type { ConnectFailure, Holder } from "./PoolError.ts"
 
 /**
- * An event of a pool. `events` has them in the order in which they happened.
+ * An event of a pool. The stream `events` has all events in the order in which they happened.
  *
  * `connection` is the number of a connection in its pool. Times are in milliseconds.
  */
@@ -27,23 +27,23 @@ export type PoolEvent = Data.TaggedEnum<{
   AcquireTimedOut: { readonly fiber: number; readonly waitedMillis: number }
   /** A caller was refused because the line was full. */
   Refused: { readonly fiber: number; readonly waiting: number }
-  /** A connection leaves the pool: it begins to close. */
+  /** A connection was evicted. It begins to close. */
   Evicted: { readonly connection: number; readonly reason: EvictReason }
   /** A connection is closed. `error` is the error of closing it, if there was one. */
   Disconnected: { readonly connection: number; readonly error: unknown }
-  /** A connection did not close within `closeTimeout`. The pool has given it up. */
+  /** A connection did not close within `closeTimeout`. The pool has abandoned it. */
   Abandoned: { readonly connection: number }
   /** A lease is held for longer than `leakThreshold`. */
   LeakSuspected: { readonly holder: Holder }
   /** A lease that was reported by `LeakSuspected` has ended. */
   LeakReturned: { readonly holder: Holder }
   /**
-   * A lease has ended while a transaction was open that its holder had begun by hand. The transaction is rolled back.
+   * A lease has ended, but its holder has left a transaction open that it had begun by hand. The transaction is rolled back.
    */
   TransactionLeftOpen: { readonly holder: Holder }
   /**
-   * Callers were served together, under one lease: `size` of them. With `undoneBecause`, all that they did was undone, none
-   * was answered, and they run again one by one.
+   * A group of `size` callers was served together, under one lease. If `undoneBecause` is set, their work was undone, no
+   * caller was answered, and they run again one by one.
    */
   Grouped: {
     readonly connection: number
@@ -52,10 +52,11 @@ export type PoolEvent = Data.TaggedEnum<{
     readonly undoneBecause: string | undefined
   }
   /**
-   * A round has ended: the numbers of idle connections that work, that do not, and that were lent before their turn.
+   * A round of validations has ended. The numbers are of idle connections: those that work, those that do not, and those
+   * that were lent before their turn.
    */
   Checked: { readonly passed: number; readonly failed: number; readonly busy: number }
-  /** The report of a `HealthChecker` has another status or other reasons than before, or is its first. */
+  /** The first report of a `HealthChecker`, or a report with another status or other reasons than the last. */
   HealthChanged: { readonly from: HealthStatus | undefined; readonly report: HealthReport }
   Paused: {}
   Resumed: {}

@@ -1,17 +1,17 @@
 /**
- * What a pool measures, under the names that OpenTelemetry gives to such things, as metrics of Effect.
+ * The metrics of a pool: metrics of Effect, with the names of OpenTelemetry's conventions.
  *
- * Every pool reports by itself, unless its option `metrics` is `false`: whatever exports the metrics of the application
- * (`OtlpMetrics`, `PrometheusMetrics`, `Metric.snapshot`) exports these as well. They are read from the pool when an
- * exporter asks, so that they cost `use` a few percent. To `useSync` another look at the clock would be a fifth of its
- * price: while nobody waits, every eighth is timed, and stands for the others.
+ * Every pool reports its metrics, unless its option `metrics` is `false`. The exporter of the application (`OtlpMetrics`,
+ * `PrometheusMetrics`, `Metric.snapshot`) exports them together with its other metrics. An exporter reads them from the pool
+ * when it exports, so they make `use` only a few percent slower. `useSync` would become a fifth slower if it read the clock
+ * once more. So while no caller waits, only every eighth call is timed, and it counts for the other seven.
  *
- * All have the attribute `db.client.connection.pool.name`. Give each pool of an application a name of its own: pools of
- * one name are added up. When a pool is closed its gauges go, while its counters and histograms stay as they are, so
- * that the last export has them, and a later pool of the same name goes on from there.
+ * All metrics have the attribute `db.client.connection.pool.name`. Give each pool of an application a name of its own,
+ * because the numbers of pools with the same name are added up. When a pool is closed, its gauges are removed. Its counters
+ * and histograms stay, so that the last export has them, and a later pool of the same name adds to them.
  *
- * What OpenTelemetry calls an UpDownCounter is a gauge here. Effect has none, and its exporters would tell Prometheus
- * that a counter which goes down as well is one that only grows.
+ * An UpDownCounter of OpenTelemetry is a gauge here. Effect has no such counter, and its exporters would tell Prometheus
+ * that a counter that may also go down only grows.
  */
 import { Metric } from "effect"
 import type { EvictReason } from "./Connection.ts"
@@ -19,7 +19,7 @@ import type { HealthStatus } from "./HealthReport.ts"
 import { bounds } from "./internal/structures/histogram.ts"
 import { sizeBounds } from "./internal/structures/sizes.ts"
 
-/** The states told apart by `db.client.connection.count`: the two of OpenTelemetry, and those that are neither. */
+/** The states of connections in `db.client.connection.count`: the two of OpenTelemetry, and four others. */
 export type CountedState = "idle" | "used" | "connecting" | "validating" | "resetting" | "closing"
 
 /** How an operation on a connection has ended: the values of the attribute `result`. */
@@ -28,11 +28,10 @@ export type OperationResult = "succeeded" | "failed"
 /** The metrics of one pool. Times are in seconds. */
 export interface PoolMetrics {
   /**
-   * `db.client.connection.count`: connections, by `db.client.connection.state`. All of them together are what counts
-   * against `max`.
+   * `db.client.connection.count`: connections, by `db.client.connection.state`. Their sum is at most `max`.
    */
   readonly count: { readonly [State in CountedState]: Metric.Gauge<number> }
-  /** `db.client.connection.idle.max`: idle connections at most, which is `max`. */
+  /** `db.client.connection.idle.max`: the maximum number of idle connections, which is `max`. */
   readonly idleMax: Metric.Gauge<number>
   /** `db.client.connection.idle.min`: `min`. */
   readonly idleMin: Metric.Gauge<number>
@@ -40,16 +39,16 @@ export interface PoolMetrics {
   readonly max: Metric.Gauge<number>
   /** `db.client.connection.pending_requests`: callers in line. */
   readonly pendingRequests: Metric.Gauge<number>
-  /** `db.client.connection.timeouts`: acquires that ran into their deadline. */
+  /** `db.client.connection.timeouts`: callers that got no connection before their deadline. */
   readonly timeouts: Metric.Counter<number>
-  /** `db.client.connection.create_time`: how long it took to open each connection that was opened. */
+  /** `db.client.connection.create_time`: how long each connection took to open. */
   readonly createTime: Metric.Histogram<number>
-  /** `db.client.connection.wait_time`: how long each caller waited who got a connection; 0 for most. */
+  /** `db.client.connection.wait_time`: how long each caller that got a connection has waited. It is 0 for most. */
   readonly waitTime: Metric.Histogram<number>
   /** `db.client.connection.use_time`: how long each lease lasted. */
   readonly useTime: Metric.Histogram<number>
 
-  /** `effect_connection_pool.connects`: attempts to open a connection that have ended, by `result`. */
+  /** `effect_connection_pool.connects`: connect attempts that have ended, by `result`. */
   readonly connects: { readonly [How in OperationResult | "timed_out"]: Metric.Counter<number> }
   /** `effect_connection_pool.validations`: validations that have ended, by `result`. */
   readonly validations: { readonly [How in OperationResult]: Metric.Counter<number> }
@@ -59,25 +58,25 @@ export interface PoolMetrics {
   readonly evictions: { readonly [Reason in EvictReason]: Metric.Counter<number> }
   /** `effect_connection_pool.leaks`: leases reported as possible leaks. */
   readonly leaks: Metric.Counter<number>
-  /** `effect_connection_pool.refusals`: acquires refused at once. */
+  /** `effect_connection_pool.refusals`: callers that were refused at once. */
   readonly refusals: Metric.Counter<number>
-  /** `effect_connection_pool.abandoned`: connections that would not close in time. */
+  /** `effect_connection_pool.abandoned`: connections that did not close within `closeTimeout`. */
   readonly abandoned: Metric.Counter<number>
 
   /**
-   * `effect_connection_pool.group_size`: callers that were served together, under one lease, for each time that this was
-   * two or more. Only of pools whose driver does that: of the connection that writes to SQLite.
+   * `effect_connection_pool.group_size`: the number of callers that were served together, under one lease. Only groups of
+   * two or more count. Only the pool of the SQLite connection that writes has groups.
    */
   readonly groupSize: Metric.Histogram<number>
-  /** `effect_connection_pool.undone_groups`: groups that were undone, and whose callers ran again one by one. */
+  /** `effect_connection_pool.undone_groups`: groups that were undone. Their callers ran again one by one. */
   readonly undoneGroups: Metric.Counter<number>
 }
 
-/** Upper bounds of the histograms' buckets, in seconds. */
+/** The upper bounds of the buckets of histograms of times, in seconds. */
 export const boundaries: ReadonlyArray<number> = bounds.map((millis) => millis / 1000)
 
 /**
- * The metrics of the pool of this name, to be read with `Metric.value`.
+ * Returns the metrics of the pool with this name. Read them with `Metric.value`.
  *
  * ```ts
  * import { Effect, Metric } from "effect"
@@ -193,8 +192,8 @@ export const of = (pool: string): PoolMetrics => {
 }
 
 /**
- * `effect_connection_pool.health`: 1 for the status (`status`) that a `HealthChecker` gave the pool last, 0 for the
- * others.
+ * Returns the metric `effect_connection_pool.health`. It is 1 for the last status (`status`) that a `HealthChecker` gave the
+ * pool, and 0 for the others.
  */
 export const health = (pool: string, status: HealthStatus): Metric.Gauge<number> =>
   Metric.gauge("effect_connection_pool.health", {

@@ -1,8 +1,8 @@
 /**
- * Pools any client of `effect/sql`: each connection of the pool is a client of its own, made as its driver makes it.
+ * Pools any client of `effect/sql`: each connection of the pool is a client of its own, which its driver makes.
  *
- * Choose it for a driver whose client is one connection, or whose own pool lacks what this pool has. A client that has a good
- * pool of its own needs no second one. No database is named here.
+ * Choose it for a driver whose client is one connection, or whose own pool lacks a feature of this pool. A client with a
+ * good pool of its own needs no second pool. It works for every database.
  */
 import { Cause, Effect, Predicate, type Scope } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
@@ -167,5 +167,5 @@ export const use = <C extends SqlClient, E, A, E2, R>(
   options?: AcquireOptions
 ): Effect.Effect<A, E2 | PoolError<E>, Exclude<R, SqlClient>> =>
   pool.use((sql) =>
-    // `provideService` would hide from the pool that this is no effect.
+    // `provideService` would accept a value that is no effect. Without it, the pool notices and reports it.
     Effect.isEffect(effect) ? Effect.provideService(effect, SqlClient, sql) : effect, options)

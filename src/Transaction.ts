@@ -2,7 +2,7 @@
  * Transactions that tell the truth: success means committed, failure means that nothing of the transaction is stored.
  *
  * Applications use the `transaction` of their pool. Statements find the transaction that their fiber is in, so functions that
- * run statements compose without passing a connection around. No database is named here. A driver makes the transactions of
+ * run statements compose without passing a connection around. It works for every database. A driver makes the transactions of
  * its database with `Transactor.make`.
  */
 import type { Duration, Effect, Fiber, Schedule } from "effect"
@@ -23,8 +23,8 @@ export interface Options<out Isolation extends string = string> {
    */
   readonly isolation?: Isolation | undefined
   /**
-   * Whether the transaction only reads. Then it sees one state of the database from its beginning to its end, it keeps nobody
-   * from writing, and the database refuses its writes. Default: false; inside another transaction, the value of the outer one.
+   * Whether the transaction only reads. Then it sees one state of the database from its beginning to its end, it does not
+   * block writers, and the database refuses its writes. Default: false; inside another transaction, the value of the outer one.
    */
   readonly readOnly?: boolean | undefined
   /**
@@ -42,13 +42,13 @@ export interface Options<out Isolation extends string = string> {
    */
   readonly timeout?: Duration.Input | undefined
   /**
-   * The name of the transaction in the `holders` of the pool, in leak reports, and in the errors of those who wait for it.
+   * The name of the transaction in the `holders` of the pool, in leak reports, and in the errors of its waiters.
    * Default: the name of the span that the fiber is in.
    */
   readonly label?: string | undefined
 }
 
-/** What a transaction was begun as. */
+/** The isolation of a transaction, and whether it only reads. */
 export interface Mode<out Isolation extends string = string> {
   readonly isolation: Isolation
   readonly readOnly: boolean

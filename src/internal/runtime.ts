@@ -1,8 +1,8 @@
 /**
  * Read this before raising Effect's version.
  *
- * Everything that depends on the inside of Effect is in this file. The type checker would not notice when it breaks.
- * Each trick names the test that fails then.
+ * Everything that depends on the inside of Effect is in this file. The type checker does not notice when it breaks. Each
+ * doc comment names the test that fails then.
  */
 import { Cause, Clock, Context, Effect, Effectable, Exit, type Fiber, Scheduler, Scope, type Tracer } from "effect"
 
@@ -111,8 +111,8 @@ export const isTracingEnabled = (fiber: Fiber.Fiber<unknown, unknown>): boolean 
 export const spanOf = (fiber: Fiber.Fiber<unknown, unknown>): Tracer.AnySpan | undefined => fiber.cache.span
 
 /**
- * Whether this is Effect's default clock, which is always the same value, and not a clock that was provided. If Effect
- * changed that, a pool would still work, but would keep the process alive.
+ * Whether this is Effect's default clock and not a clock that was provided. The default clock is always the same value. If
+ * Effect changed that, a pool would still work, but would keep the process alive.
  *
  * Test: `internal/runtime.test.ts`, "tells the clock of the machine from another".
  */
@@ -140,7 +140,7 @@ interface Primitive {
 
 /**
  * Adds a finalizer to an open scope within the present step of the fiber, so that no interrupt comes between a lease
- * and its finalizer. Answers whether it was added. If not, use `Scope.addFinalizerExit`.
+ * and its finalizer. Returns whether it was added. If not, use `Scope.addFinalizerExit`.
  *
  * Test: `internal/runtime.test.ts`, "adds a finalizer within the step of a fiber".
  */
@@ -151,9 +151,9 @@ export const addFinalizer = (
 ): boolean => evaluate(Scope.addFinalizerExit(scope, finalizer), fiber) !== undefined
 
 /**
- * Makes a maker of spans that works within the present step of the fiber. It is `Effect.makeSpan`, so the span has all that
- * Effect takes from the fiber: parent, links, annotations, sampling, the time. The maker gives `undefined` if this version
- * of Effect makes spans otherwise.
+ * Returns a function that makes a span within the present step of a fiber. It evaluates `Effect.makeSpan`, so the span has
+ * everything that Effect takes from the fiber: parent, links, annotations, sampling and time. The function returns
+ * `undefined` if this version of Effect makes spans in another way.
  *
  * Test: `internal/runtime.test.ts`, "makes a span within the step of a fiber".
  */
@@ -171,8 +171,8 @@ export const spanMaker = (
 }
 
 /**
- * `Effect.onExitPrimitive`, whose finalizer is installed within the present step of the fiber: it runs even if the fiber is
- * interrupted in this step. The step has to return what this gives, as it is.
+ * `Effect.onExitPrimitive` that installs its finalizer within the present step of the fiber. The finalizer runs even if the
+ * fiber is interrupted in this step. The step must return the result of this function unchanged.
  *
  * Tests: `internal/runtime.test.ts`, "installs a finalizer within the step of a fiber", and "goes on, within the step, with
  * the effect whose finalizer was installed there".
@@ -187,8 +187,8 @@ export const onExitWithin = <A, E, R>(
 }
 
 /**
- * `Effect.callback` that registers within the present step of the fiber: nothing comes between what the step has found and
- * the registration. The step has to return what this gives, as it is. `register` must have one parameter.
+ * `Effect.callback` that registers within the present step of the fiber. No other fiber runs between the decision to wait
+ * and the registration. The step must return the result of this function unchanged. `register` must have one parameter.
  *
  * Test: `internal/runtime.test.ts`, "registers a callback within the step of a fiber".
  */
@@ -201,7 +201,7 @@ export const callbackWithin = <A, E, R>(
 }
 
 /**
- * Whether the fiber was interrupted in its present step, which it will notice after that step.
+ * Whether the fiber was interrupted in its present step. The run loop notices that interrupt after the step.
  *
  * Test: `internal/runtime.test.ts`, "knows of an interrupt that comes in the present step".
  */
@@ -213,9 +213,9 @@ interface Interruptible {
 }
 
 /**
- * What is attached to objects: like a `WeakMap`, but a property of each object, for objects that are made in large numbers.
- * The garbage collector is slow to empty a `WeakMap`, so that adding to it takes a microsecond or two. Effect makes such
- * an object for each transaction, and does not freeze it. A copy of an object has nothing attached.
+ * Attaches values to objects, like a `WeakMap`, but as a property of each object. It is for objects that are made in large
+ * numbers: the garbage collector is slow to empty a `WeakMap`, so adding to one takes a microsecond or two. Effect makes
+ * such an object for each transaction, and does not freeze it. A copy of an object has nothing attached.
  *
  * Test: `internal/runtime.test.ts`, "attaches something to the value that Effect makes for a transaction".
  */
@@ -232,9 +232,9 @@ export class Attached<A> {
 }
 
 /**
- * Whether the run loop has dropped a fiber that has ended, because it was given something that is no Effect. The run
- * loop runs no finalizer of such a fiber, so its stack is not empty. The text of the error is not enough: a fiber that
- * joins a dropped fiber dies with the same text, and runs its finalizers.
+ * Whether the run loop has dropped a fiber because it got a value that is no Effect. The run loop runs no finalizer of
+ * such a fiber, so its stack is not empty. The text of the error is not enough: a fiber that joins a dropped fiber dies
+ * with the same text, but runs its finalizers.
  *
  * Test: `internal/runtime.test.ts`, "tells a fiber that was dropped from one that has died of it".
  */
@@ -252,8 +252,8 @@ const hasStack = (fiber: Fiber.Fiber<unknown, unknown>): boolean => {
 }
 
 /**
- * Runs a function as if this fiber were the one that runs now, which is what `Fiber.getCurrent` tells it. Effect keeps that
- * under a global name, which it does not export.
+ * Runs a function as if this fiber were the current fiber: `Fiber.getCurrent` returns it. Effect keeps the current fiber
+ * under a global name that it does not export.
  *
  * Test: `internal/runtime.test.ts`, "runs a function as another fiber".
  */
@@ -270,7 +270,7 @@ export const asFiber = <A>(fiber: Fiber.Fiber<unknown, unknown>, f: () => A): A 
 const currentFiber = "~effect/Fiber/currentFiber"
 
 /**
- * Whether a fiber has to end in the step in which it began, as with `Effect.runSync`.
+ * Whether a fiber runs under `Effect.runSync`, so that it cannot wait.
  *
  * Test: `internal/runtime.test.ts`, "tells a fiber that cannot wait".
  */
@@ -278,8 +278,8 @@ export const isSynchronous = (fiber: Fiber.Fiber<unknown, unknown>): boolean =>
   fiber.getRef(Scheduler.Scheduler).executionMode === "sync"
 
 /**
- * Adds operations to the turn of a fiber. The run loop ends a turn after a number of operations, and does not see those
- * that run within one step. `Fiber` declares the counter as `readonly`; this parameter type does not.
+ * Adds operations to the turn of a fiber. The run loop ends a turn after a number of operations. It does not count
+ * operations within one step. `Fiber` declares the counter as `readonly`, but this parameter type does not.
  *
  * Test: `internal/runtime.test.ts`, "ends the turn of a fiber early that was charged for operations".
  */
@@ -288,7 +288,7 @@ export const charge = (fiber: { currentOpCount: number }, operations: number): v
 }
 
 /**
- * The key that marks a fragment of `effect/sql`. Effect uses it to recognise a statement inside another. It does not
+ * The key that marks a fragment of `effect/sql`. Effect uses it to recognise a statement inside another, but does not
  * export it.
  *
  * Test: `internal/runtime.test.ts`, "marks a fragment as Effect does".

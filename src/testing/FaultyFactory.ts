@@ -55,13 +55,13 @@ export interface FaultyFactory {
   readonly reset: Faults
   readonly disconnect: Faults
   /**
-   * Breaks an open connection, in use or idle: it is no longer alive, and does not validate. Does nothing to one that
-   * is closed or closing; the number of one that was never opened is a defect, a `TypeError`.
+   * Breaks an open connection, in use or idle: it is no longer alive, and its validation fails. Does nothing to a connection
+   * that is closed or closing. The number of a connection that was never opened is a defect, a `TypeError`.
    */
   readonly kill: (connection: number) => Effect.Effect<void>
-  /** Breaks an open connection, like `kill`, and has the driver report its death to the pool. */
+  /** Breaks an open connection, like `kill`, and the driver reports its death to the pool. */
   readonly drop: (connection: number) => Effect.Effect<void>
-  /** Breaks an open connection, like `kill`, but so that only `validate` notices: a network that drops packets. */
+  /** Breaks an open connection so that only `validate` notices it, like a network that drops packets. */
   readonly sever: (connection: number) => Effect.Effect<void>
   readonly counters: Effect.Effect<Counters>
   readonly log: Effect.Effect<ReadonlyArray<LogEntry>>

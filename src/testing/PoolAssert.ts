@@ -49,9 +49,9 @@ class Caught<E> {
 /**
  * Asserts that a pool that is not in use has lost nothing, and shuts it down.
  *
- * No lease is out, no caller waits, the numbers add up, as many callers as `max` get a connection at once, and after the
- * shutdown every connection is closed exactly once. All gates of the factory must be open and no faults left: it waits for
- * turns of the scheduler only, so a connection that does not come at once counts as lost.
+ * It asserts that no lease is held, no caller waits, the numbers add up, and as many callers as `max` get a connection at
+ * once. After the shutdown, every connection must be closed exactly once. Open all gates of the factory and clear its faults
+ * first: this waits only for turns of the scheduler, so a connection that does not come at once counts as lost.
  */
 export const nothingLeaked = <C, E>(
   faulty: FaultyFactory,
@@ -102,7 +102,7 @@ export const addUp = <C, E>(
   faulty: FaultyFactory,
   pool: ConnectionPool<C, E>,
   options?: {
-    /** The `max` before the pool was resized to less: so many connections may still be there, but none beyond `max` is idle. */
+    /** The `max` before the pool was resized to less. So many connections may still exist, but none above `max` is idle. */
     readonly resizedFrom?: number | undefined
   }
 ): Effect.Effect<void> =>
@@ -144,7 +144,7 @@ const everyoneGetsIn = <C, E>(pool: ConnectionPool<C, E>): Effect.Effect<void> =
     yield* settled(pool)
   })
 
-/** Gives the numbers once no connection is on its way to another state. */
+/** Returns the numbers when no connection changes its state any more. */
 const settled = <C, E>(pool: ConnectionPool<C, E>) =>
   Effect.gen(function*() {
     let stats = yield* pool.stats

@@ -29,7 +29,7 @@ export class Callers<C, E> {
     this.#work = work
   }
 
-  /** What the options of a call come to, or the error that the call fails with. */
+  /** The settings from the options of a call, or the error with which the call fails. */
   resolve(options: AcquireOptions | undefined): CallSettings | PoolConfigError | undefined {
     return options === undefined ? undefined : Calls.resolve(this.state.settings.name, options)
   }
@@ -49,19 +49,19 @@ export class Callers<C, E> {
     return new UseSync(this, body, onThrow, options)
   }
 
-  /** Takes a connection and runs a synchronous body with it, all in one step; or asks for one as `use` does. */
+  /** Takes a connection and runs a synchronous body with it, in one step. Asks as `use` does if the caller has to wait. */
   runSync<A, X>(
     fiber: Fiber.Fiber<unknown, unknown>,
     body: (connection: C) => A,
     onThrow: ((thrown: unknown) => X) | undefined,
     options: AcquireOptions | undefined
   ): Effect.Effect<A, X | PoolError<E>> {
-    // A caller that may have to wait asks in a step of its own, as this one may be part of another. See `Use`.
+    // A caller that may have to wait asks in a step of its own: this step may be part of another step. See `Use`.
     return this.runNow(fiber, body, onThrow, options) ??
       this.use((connection) => Body.sync(connection, body, onThrow), options)
   }
 
-  /** Takes a connection and runs a synchronous body with it, all in one step. Gives nothing if the caller has to wait. */
+  /** Takes a connection and runs a synchronous body with it, in one step. Returns `undefined` if the caller has to wait. */
   runNow<A, X>(
     fiber: Fiber.Fiber<unknown, unknown>,
     body: (connection: C) => A,
@@ -158,8 +158,8 @@ export class Callers<C, E> {
   }
 
   /**
-   * Ends a lease, or the wait for one. Calling it again does nothing. `exit` is the exit of the effect that had the
-   * lease, or of the scope.
+   * Ends a lease, or the wait for one. A second call does nothing. `exit` is the exit of the effect that had the lease, or
+   * of the scope.
    */
   end(lease: State.Lease<C>, exit?: Exit.Exit<unknown, unknown>): undefined {
     if (lease.stage === "ended") return
@@ -222,11 +222,11 @@ export class Callers<C, E> {
     if (!Runtime.isTraced(lease.fiber)) {
       return Runtime.callbackWithin(lease.fiber, (resume) => this.#join(new FiberWaiter(lease, resume), now))
     }
-    // The span ends with the wait, before what is done with the connection.
+    // The span ends with the wait, before the connection is used.
     const f = lease.f!
     const wait = lease as LeaseEffect<C, E, unknown, X, R> as LeaseEffect<C, E, C, never, never>
     wait.f = Exit.succeed
-    // It joins the line now, and begins its wait in a later step. Between the two it may yield to others.
+    // The caller joins the line now and begins its wait in a later step. Between the two, its fiber may yield.
     const { outcome, waiter } = waitLater(wait)
     this.#join(waiter, now)
     return Effect.flatMap(Spans.acquire(state.settings.name, outcome), (connection) => Body.run(f, connection))
@@ -271,7 +271,7 @@ class Use<C, E, A, X, R> extends Runtime.OwnStep<A, X | PoolError<E>, R> {
   }
 }
 
-/** Installs the end of a lease, and asks for it, in the present step: faster than in three. For an `OwnStep` only. */
+/** Installs the end of a lease and asks for it in the present step, which is faster than three. For an `OwnStep` only. */
 export const secured = <C, E, A, X, R>(
   lease: LeaseEffect<C, E, A, X, R>,
   fiber: Fiber.Fiber<unknown, unknown>
@@ -310,7 +310,7 @@ class UseSync<C, E, A, X> extends Runtime.Step<A, X | PoolError<E>, never> {
  */
 export class LeaseEffect<C, E, A, X, R> extends Runtime.OwnStep<A, X | PoolError<E>, R> implements State.Lease<C> {
   readonly callers: Callers<C, E>
-  /** The effect to run with the connection. `useSync` has none: who has to wait there goes on as `use`. */
+  /** The effect to run with the connection. `useSync` has none: a caller of it that has to wait goes on as with `use`. */
   f: ((connection: C) => Effect.Effect<A, X, R>) | undefined
   readonly fiber: Fiber.Fiber<unknown, unknown>
   options: CallSettings | undefined
@@ -367,7 +367,7 @@ class ScopedLeaseEffect<C, E> extends LeaseEffect<C, E, C, never, never> {
     this.#isOfFiber = isOfFiber
   }
 
-  /** Reads the options, in the step in which the caller asks. Gives the error of invalid ones. */
+  /** Reads the options in the step in which the caller asks. Returns the error if they are invalid. */
   resolve(): PoolConfigError | undefined {
     const settings = this.callers.resolve(this.#given)
     if (Calls.isRefused(settings)) return settings

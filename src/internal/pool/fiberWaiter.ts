@@ -9,8 +9,8 @@ type Waiting<C, A, E, R> = State.Lease<C> & Effect.Effect<A, E, R>
 type Resume<A, E, R> = (effect: Effect.Effect<A, E, R>) => void
 
 /**
- * A fiber in line. Lines may be long, so it makes no closure but the one that resumes the fiber. An interrupt needs no
- * cleanup here: the end of the lease leaves the line.
+ * A fiber in line. Lines may be long, so its only closure is the one that resumes the fiber. An interrupt needs no cleanup
+ * here, because the end of the lease removes the waiter from the line.
  */
 export class FiberWaiter<C, A, E, R> extends State.Waiter<C> {
   declare readonly lease: Waiting<C, A, E, R>
@@ -31,7 +31,7 @@ export class FiberWaiter<C, A, E, R> extends State.Waiter<C> {
   }
 }
 
-/** A fiber that joins the line before it waits, and how its wait ends. */
+/** Makes a waiter that may join the line before its fiber waits. `outcome` is the wait. */
 export const waitLater = <C, A, E, R>(lease: Waiting<C, A, E, R>) => {
   let resume: Resume<A, E, R> | undefined
   let ended: Effect.Effect<A, E, R> | undefined

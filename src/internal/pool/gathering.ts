@@ -1,9 +1,9 @@
 /**
- * Tells a caller whether others are likely to ask in the same turn of the event loop, so that it is worth waiting for
- * them; and when that wait is over.
+ * Decides whether a caller waits for others, and when that wait ends. A wait is worthwhile if other callers are likely to
+ * ask in the same turn of the event loop.
  *
- * It learns from what happens. Callers have company from when two of them ask in one turn, until one of them has waited
- * for others in vain. A caller that asks again and again, and is the only one, is never told to wait.
+ * It learns from what happens. Callers have company after two of them have asked in one turn. They have none after one of
+ * them has waited in vain. A single caller that asks again and again never has to wait.
  */
 
 import type { Fiber } from "effect"
@@ -12,26 +12,27 @@ import { isRefused } from "../options/call.ts"
 import type { CallSettings } from "../options/settings.ts"
 import * as Runtime from "../runtime.ts"
 
-/** Has a function run when the event loop has had its turn. */
+/** Runs a function after the present turn of the event loop. */
 export type NextTurn = (task: () => void) => void
 
 /**
- * Where fibers ask one after the other, each after the last has ended, they look like company. A wait costs as much as a
- * small write, so most of those hints are ignored then.
+ * The maximum number of hints that are ignored. Fibers that ask one after the other, each after the last has ended, look
+ * like company but are not. A wait costs as much as a small write, so most hints of such fibers are ignored.
  */
 const mostDoubt = 15
 
 export class Gathering {
   readonly #nextTurn: NextTurn
-  /** Whether callers were served who have yet to hear of it: they may ask again. */
+  /** Whether some callers were served but have not gone on yet. They may ask again. */
   readonly #isWaking: () => boolean
-  /** The number of the fiber that has asked last. A fiber itself would be kept alive. */
+  /** The id of the fiber that has asked last. A reference to the fiber would keep it alive. */
   #last = -1
   /** Whether the end of the present turn is scheduled. */
   #isScheduled = false
   #hasCompany = false
-  /** How often another fiber asked in the same turn, and how often that is not believed: more after each wait in vain. */
+  /** How often another fiber has asked in the same turn. */
   #hints = 0
+  /** How many hints are ignored: more after each wait in vain. */
   #doubt = 0
   #hasRun = false
   #resume: (() => void) | undefined = undefined
@@ -46,7 +47,7 @@ export class Gathering {
     return this.#hasCompany
   }
 
-  /** Whether a group has run in this turn: the event loop comes before the next. */
+  /** Whether a group has run in this turn. The next group runs after the event loop has had its turn. */
   get hasRun(): boolean {
     return this.#hasRun
   }
@@ -56,7 +57,7 @@ export class Gathering {
     return this.#resume !== undefined
   }
 
-  /** Notes that a fiber asks, and answers whether others are likely to ask before the turn ends. */
+  /** Notes that a fiber asks, and returns whether others are likely to ask before the turn ends. */
   expects(fiber: number): boolean {
     if (this.#hasCompany) return true
     return fiber === this.#last ? false : this.#notice(fiber)
@@ -72,32 +73,32 @@ export class Gathering {
     return this.#hasCompany
   }
 
-  /** Has a caller go on at the end of the turn. One at a time: it has the connection. */
+  /** Resumes a caller at the end of the turn. Only one caller waits at a time: the one that holds the connection. */
   wait(resume: () => void): void {
     this.#resume = resume
     this.#schedule()
   }
 
-  /** The caller does not wait any longer. */
+  /** Ends the wait without resuming the caller. */
   cancel(): void {
     this.#resume = undefined
   }
 
-  /** Has the caller that waits go on now. */
+  /** Resumes the waiting caller now. */
   flush(): void {
     const resume = this.#resume
     this.#resume = undefined
     resume?.()
   }
 
-  /** The caller that waited has found nobody. */
+  /** Notes that a caller has waited in vain. */
   wasAlone(fiber: number): void {
     this.#hasCompany = false
     this.#last = fiber
     this.#doubt = Math.min(2 * this.#doubt + 1, mostDoubt)
   }
 
-  /** A group has run. */
+  /** Notes that a group has run. */
   ran(): void {
     this.#hasCompany = true
     this.#hasRun = true
@@ -105,7 +106,7 @@ export class Gathering {
     this.#schedule()
   }
 
-  /** Waiting for others is of no use for the time being. */
+  /** Stops waits for others until callers have company again. */
   leave(): void {
     this.#hasCompany = false
   }
@@ -120,13 +121,13 @@ export class Gathering {
     this.#isScheduled = false
     this.#hasRun = false
     if (this.#resume === undefined) return
-    // The pool wakes a limited number of callers in a turn, and those that are left have yet to ask.
+    // The pool wakes a limited number of callers in a turn. The others have not had a chance to ask yet.
     if (this.#isWaking()) this.#schedule()
     else this.flush()
   }
 }
 
-/** Whether a caller does not wait at all: its timeout is zero, or its fiber is run by `Effect.runSync`. */
+/** Whether a caller cannot wait at all: its timeout is zero, or `Effect.runSync` runs its fiber. */
 export const cannotWait = (
   fiber: Fiber.Fiber<unknown, unknown>,
   settings: CallSettings | PoolConfigError | undefined

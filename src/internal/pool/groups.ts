@@ -1,9 +1,10 @@
 /**
- * Groups: callers whose synchronous work may run under one lease, as one.
+ * Groups: callers whose synchronous work may run together, under one lease.
  *
- * A caller of a group stands in the line of the pool like every other. Whoever of them is granted a connection leads: it
- * takes along those who stand directly behind it, and the driver runs all their work as one. Until that is done, they are
- * in line, under their deadlines; then each is answered, and counted, as if it had had a lease of its own.
+ * A caller of a group stands in the line of the pool like every other caller. A caller that is granted a connection leads
+ * the group. It takes along the callers directly behind it in line, and the driver runs the work of all as one. Until that
+ * work is done, these callers stay in line, with their deadlines. Then each caller is answered and counted as if it had
+ * had a lease of its own.
  */
 import { Effect, type Exit, type Fiber } from "effect"
 import type { AcquireOptions } from "../../PoolConfig.ts"
@@ -23,50 +24,50 @@ import type { Work } from "./work.ts"
 
 /** The work of one caller. */
 export interface Member<C> {
-  /** Runs it by itself, under a lease of its own. */
+  /** Runs the work alone, under a lease of its own. */
   readonly alone: (connection: C) => unknown
-  /** Its caller may have to wait: told in the step of its caller. */
+  /** Called when the caller may have to wait, in the step in which it asks. */
   waits(): void
 }
 
-/** The callers behind the one that leads. */
+/** The callers behind the leader. */
 export interface Others<M> {
-  /** The work of the next one; nothing if the group ends here. */
+  /** The work of the next caller. Returns `undefined` if the group ends here. */
   readonly next: () => M | undefined
-  /** Whether all still wait whose work `next` has given. */
+  /** Whether all callers whose work `next` has returned still wait. */
   readonly areWaiting: boolean
 }
 
-/** What became of a group. */
+/** How a group has ended. */
 export type Outcome =
-  /** All is done: the answers, in order, that of the leader first. */
+  /** All work is done. The answers are in the order of the callers, and the leader is first. */
   | { readonly _tag: "done"; readonly answers: ReadonlyArray<Exit.Exit<unknown, unknown>> }
-  /** All is undone, and everybody has to run alone. */
+  /** All work is undone, and every caller has to run alone. */
   | { readonly _tag: "undone"; readonly why: string }
-  /** It could not begin: the answer is that of the leader. */
+  /** The group could not begin, or could not be undone. Only the leader gets this answer. */
   | { readonly _tag: "refused"; readonly answer: Exit.Exit<unknown, unknown> }
-  /** Nothing was begun, for on this connection nobody may share at present. */
+  /** The group did not begin, because callers may not share this connection at present. */
   | { readonly _tag: "unshared" }
 
-/** How a driver runs the work of several callers as one. */
+/** The part of a driver that runs the work of several callers as one. */
 export interface Driver<C, M extends Member<C>> {
-  /** The failure that a caller gets for what its work has thrown. What this throws is a defect. */
+  /** Makes the failure that a caller gets when its work throws. If this function throws, that is a defect. */
   readonly failure: (thrown: unknown) => unknown
-  /** Runs work together. Throws nothing, and has done nothing unless it is done. */
+  /** Runs the work of several callers together. Never throws. Stores nothing unless the outcome is `done`. */
   readonly together: (connection: C, first: M, others: Others<M>) => Outcome
-  /** Whether another attempt may succeed after one that ended like this. Asked each time. */
+  /** Whether another attempt may succeed after this answer. */
   readonly mayRetry: (answer: Exit.Exit<unknown, unknown>) => boolean
-  /** Makes another attempt, and further ones. */
+  /** Runs further attempts. It decides how often, and when. */
   readonly retry: (attempt: Effect.Effect<unknown, unknown>) => Effect.Effect<unknown, unknown>
 }
 
 type Numbers = NonNullable<State.State<unknown>["groups"]>
 
-/** Callers in one group at most. */
+/** The maximum number of callers in one group. */
 const mostMembers = 500
 /**
- * After this time a group takes nobody along any more; or after as long as it took to end the group before, for then the
- * event loop waits that long anyhow.
+ * A group takes no further caller after this time, or after the time that it took to end the last group, if that is
+ * longer: the event loop has to wait that long for the end in any case.
  */
 const longestMillis = 1
 
@@ -76,9 +77,9 @@ export class Group<C, E, M extends Member<C>> {
   readonly #driver: Driver<C, M>
   readonly #gathering: Gathering
   readonly #numbers: Numbers
-  /** How long it took to end the last group after its work was done. */
+  /** How long the last group took to end after its work was done. */
   #endMillis = 0
-  /** Callers who run alone next, for they were in a group that was undone. */
+  /** The number of next callers that run alone, because they were in a group that was undone. */
   #apart = 0
 
   constructor(callers: Callers<C, E>, work: Work<C>, driver: Driver<C, M>, numbers: Numbers) {
@@ -90,8 +91,8 @@ export class Group<C, E, M extends Member<C>> {
   }
 
   /**
-   * Runs the work of a caller: in the present step of its fiber if a connection is idle and nobody else is likely to ask.
-   * The result is that of the work, whichever way it was run.
+   * Runs the work of a caller. If a connection is idle and no other caller is likely to ask, it runs in the present step
+   * of the fiber. The result is the same whether the work runs alone or in a group.
    */
   use<A, X>(
     member: M,
@@ -106,7 +107,7 @@ export class Group<C, E, M extends Member<C>> {
       : answer as Effect.Effect<A, X | PoolError<E>>
   }
 
-  /** Asks in a step of its own, as the present one may be part of another. */
+  /** Asks in a step of its own, because the present step may be part of another step. */
   #later<A, X>(member: M, options: AcquireOptions | undefined): Effect.Effect<A, X | PoolError<E>> {
     return new GroupedUse(this.#callers, this, member, options) as Effect.Effect<unknown, unknown> as Effect.Effect<
       A,
@@ -119,7 +120,7 @@ export class Group<C, E, M extends Member<C>> {
     const gathering = this.#gathering
     const isNew = lease.waiter === undefined
     const isExpected = gathering.hasRun || (isNew && gathering.hasCompany)
-    // If the pool has become larger, another may wait already, with another connection.
+    // If the pool has become larger, another leader may wait already, with another connection.
     if (this.#apart > 0 || !isExpected || gathering.isWaiting || cannotWait(lease.fiber, lease.options)) {
       return this.#attempt(lease, connection)
     }
@@ -139,7 +140,7 @@ export class Group<C, E, M extends Member<C>> {
       : answer
   }
 
-  /** Runs the work of the leader and of those behind it, in one step. Gives the answer of the leader. */
+  /** Runs the work of the leader and of the callers behind it, in one step. Returns the answer of the leader. */
   #run(lease: GroupedLease<C, E, M>, connection: C): Exit.Exit<unknown, unknown> {
     const { state } = this.#work
     const entry = lease.entry
@@ -196,12 +197,12 @@ export class Group<C, E, M extends Member<C>> {
     State.report(state, PoolEvent.Grouped({ connection: entry.id, size, tookMillis, undoneBecause }))
   }
 
-  /** The caller at the head of the line, if it is of this group. */
+  /** The caller at the head of the line, if it belongs to this group. */
   #first(): State.Waiter<C> | undefined {
     return this.member(this.#work.state.waiters.head)
   }
 
-  /** A caller in line, if it is of this group. */
+  /** The given caller in line, if it belongs to this group. */
   member(waiter: State.Waiter<C> | undefined): State.Waiter<C> | undefined {
     return waiter !== undefined && waiter.lease instanceof GroupedLease && waiter.lease.group === this
       ? waiter
@@ -209,7 +210,7 @@ export class Group<C, E, M extends Member<C>> {
   }
 }
 
-/** Whether the pool lends, and would lend this connection to the next in line. */
+/** Whether the pool lends, and would lend this connection to the next waiter. */
 const isOpen = <C>(state: State.State<C>, entry: State.Entry<C>, now: number): boolean =>
   state.phase === "open" && !state.paused && reasonToLeave(state, entry, now) === undefined
 
@@ -220,7 +221,7 @@ class Behind<C, E, M extends Member<C>> implements Others<M> {
   readonly #longestMillis: number
   readonly taken: Array<State.Waiter<C>> = []
   #startedAt: number | undefined = undefined
-  /** When the work of the last one was done. */
+  /** The time at which the work before the last call of `next` was done. */
   ranUntil = 0
 
   constructor(group: Group<C, E, M>, work: Work<C>, longestMillis: number) {
@@ -255,7 +256,7 @@ class Behind<C, E, M extends Member<C>> implements Others<M> {
 class GroupedLease<C, E, M extends Member<C>> extends LeaseEffect<C, E, unknown, unknown, never> {
   readonly group: Group<C, E, M>
   readonly member: M
-  /** What its work came to, if another caller has led it. */
+  /** The answer of its work, if another caller has led the group. */
   answer: Exit.Exit<unknown, unknown> | undefined = undefined
 
   constructor(
@@ -272,7 +273,7 @@ class GroupedLease<C, E, M extends Member<C>> extends LeaseEffect<C, E, unknown,
   }
 
   override step(): Effect.Effect<unknown, unknown> {
-    // What it was to do with a connection tells the answer instead.
+    // With an answer, `f` needs no connection: it returns the answer.
     return this.answer === undefined ? super.step() : Body.run(this.f!, undefined as C)
   }
 }

@@ -1,11 +1,11 @@
-/** How a caller is answered whose work was done under the lease of another. */
+/** Answers a caller whose work ran under the lease of another caller. */
 import type { Cause } from "effect"
 import { conclude, finishWait, hold, noteReturn } from "./lending.ts"
 import type { Entry, State, Waiter } from "./state.ts"
 
 /**
- * Ends the wait of a caller that was served under the lease of another, on the same connection. It counts as a lease of
- * its own, which began at `beganAt` and ends now. `failure` is what it is answered with, if it did not succeed.
+ * Ends the wait of a caller that was served under the lease of another caller, on the same connection. The caller counts
+ * as a lease of its own, which began at `beganAt` and ends now. `failure` is the answer if the work has failed.
  */
 export const serve = <C>(
   state: State<C>,
@@ -17,7 +17,7 @@ export const serve = <C>(
 ): void => {
   const { lease } = waiter
   const { isReported, leasedAt } = entry
-  // A caller may have joined the line while the first of its group ran already.
+  // A caller may have joined the line after the leader of its group began to run.
   entry.leasedAt = Math.max(beganAt, waiter.timedFrom)
   entry.isReported = false
   lease.entry = entry

@@ -1,6 +1,6 @@
-/** Counts sizes by how large they were: a histogram of whole numbers from 2 on. */
+/** A histogram of sizes, which are whole numbers of at least 2. */
 export class Sizes {
-  /** One for each bound, and one for what is above the last. */
+  /** One count for each bound, and one for sizes above the last bound. */
   readonly counts = new Float64Array(sizeBounds.length + 1)
   sum = 0
   min = Infinity
@@ -18,7 +18,7 @@ export const record = (sizes: Sizes, size: number): void => {
   if (size > sizes.max) sizes.max = size
 }
 
-/** Adds all that another has counted. */
+/** Adds the counts of another histogram. */
 export const add = (sizes: Sizes, other: Sizes): void => {
   for (const [index, count] of other.counts.entries()) sizes.counts[index]! += count
   sizes.sum += other.sum

@@ -6,7 +6,7 @@ import { mustBe, problem, table as makeTable, valueOf } from "../../internal/opt
 /** The operations that can be made to fail. */
 export type Operation = "connect" | "validate" | "reset" | "disconnect"
 
-/** What a `FaultyFactory` fails with. */
+/** The error of the operations of a `FaultyFactory`. */
 export class FaultyError extends Data.TaggedError("FaultyError")<{
   readonly operation: Operation | "run"
   /** The number of the connection. A connect attempt that fails has a number too. */
@@ -64,7 +64,7 @@ interface PlannedFault {
   left: number
 }
 
-/** The place where all operations of one kind come by: it holds them up and makes them fail. */
+/** A gate that all operations of one kind pass. It holds them up and makes them fail. */
 export class Gate implements Faults {
   readonly #operation: Operation
   readonly #planned: Array<PlannedFault> = []

@@ -2,9 +2,10 @@
  * Statements of `effect/sql` that run in one step of the fiber.
  *
  * Effect's own statement takes several steps and makes a span each time it runs, which costs more than reading a row. A
- * statement of this file makes a span only where a tracer receives it, and makes and ends it in its one step. Where the
- * statement itself is to be changed, or its span is to be the parent of what the statement does, and for everything but
- * running it, Effect's own statement behind it does the work.
+ * statement of this file makes a span only if a tracer receives it, and makes and ends it in its one step.
+ *
+ * Each statement has Effect's own statement behind it. That one runs if a transformer may change the statement, or if the
+ * span has to be the parent of the spans inside the statement. It also does everything that is not running the statement.
  */
 import { type Effect, Equal, type Fiber, Hash, type Stream, type Tracer } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
@@ -63,7 +64,7 @@ const isValue = (arg: unknown): boolean =>
   (typeof arg !== "object" && typeof arg !== "function") || arg === null ||
   !(Statement.isFragment(arg) || "_tag" in arg)
 
-/** A statement that runs in one step if it can, and leaves all else to Effect's own. */
+/** A statement that runs in one step if it can. Effect's own statement does everything else. */
 abstract class Quick<A> extends Step<ReadonlyArray<A>, SqlError, never> implements Statement.Statement<A> {
   readonly options: Options
 
@@ -132,7 +133,7 @@ abstract class Quick<A> extends Step<ReadonlyArray<A>, SqlError, never> implemen
   }
 }
 
-/** A statement from a template whose arguments are all values: they are the parameters. */
+/** A statement from a template whose arguments are all values. The arguments are its parameters. */
 class FromTemplate<A> extends Quick<A> implements Query {
   readonly strings: TemplateStringsArray
   readonly params: ReadonlyArray<unknown>
@@ -198,14 +199,14 @@ class Composed<A> extends Quick<A> {
   }
 }
 
-/** How a statement is run: how its rows are wanted, whether names are left as they are, and what its span calls that. */
+/** How a statement is run: the form of its rows, whether names stay untransformed, and the name of that in its span. */
 interface Variant {
   readonly way: Way
   readonly withoutTransform: boolean
   readonly method: string
 }
 
-/** A statement that is evaluated itself, and its properties that run it. */
+/** `execute` is the statement itself, evaluated. The others are its properties that run it. */
 const variants = {
   execute: { way: "objects", withoutTransform: false, method: "execute" },
   raw: { way: "raw", withoutTransform: true, method: "executeRaw" },
@@ -234,7 +235,7 @@ class Through<B> extends Step<B, SqlError, never> {
   }
 }
 
-/** Runs a statement in the present step of the fiber. Returns nothing if Effect's own has to run. */
+/** Runs a statement in the present step of the fiber. Returns `undefined` if Effect's own statement has to run. */
 const runQuickly = (
   statement: Quick<unknown>,
   variant: keyof typeof variants,
@@ -263,13 +264,13 @@ const runVariant = (
   return runOn(target, fiber, query, way, withoutTransform ? undefined : transform)
 }
 
-/** About the number of operations that Effect's own statement takes, so that other fibers run as often as with it. */
+/** About as many operations as Effect's own statement takes, so that other fibers get their turn as often as with it. */
 const operations = 10
 
-/** Whether somebody changes the statements that this fiber runs. */
+/** Whether a transformer may change the statements that this fiber runs. */
 const isChanged = (fiber: Fiber.Fiber<unknown, unknown>): boolean =>
   fiber.getRef(Statement.CurrentTransformer) !== undefined
 
-/** Whether the span of a statement is to be the parent of what the statement does. */
+/** Whether the span of a statement has to be the parent of the spans inside the statement. */
 const isParent = (fiber: Fiber.Fiber<unknown, unknown>): boolean =>
   isTracingEnabled(fiber) && fiber.getRef(Statement.SpanPropagationEnabled)

@@ -1,6 +1,6 @@
 /**
- * The spans of statements, made and ended in the step that runs the statement. They are the spans of Effect's own
- * statements: `test/sqlite/statementSpans.test.ts` compares them field by field.
+ * The spans of statements. A span is made and ended in the step that runs its statement. It is equal to the span of
+ * Effect's own statement: `test/sqlite/statementSpans.test.ts` compares them field by field.
  */
 import { Clock, type Effect, Exit, type Fiber, References, type Tracer } from "effect"
 import * as Statement from "effect/sql/Statement"
@@ -9,7 +9,7 @@ import { isInterruptedInStep, isSuccess, onExitWithin, spanMaker } from "../../.
 /** Makes the spans of all statements of a client. */
 export class StatementSpans {
   readonly #attributes: ReadonlyArray<readonly [string, unknown]>
-  /** Gives nothing if Effect's own statement has to make the span. */
+  /** Returns `undefined` if Effect's own statement has to make the span. */
   readonly make: (fiber: Fiber.Fiber<unknown, unknown>) => Tracer.Span | undefined
 
   constructor(attributes: ReadonlyArray<readonly [string, unknown]>) {
@@ -17,7 +17,7 @@ export class StatementSpans {
     this.make = spanMaker(Statement.spanName(attributes), { kind: "client" })
   }
 
-  /** Sets what a span says of its statement: the property that runs it, as Effect calls it, and its text. */
+  /** Sets the attributes of a span. `method` is Effect's name for the property that runs the statement. */
   describe(span: Tracer.Span, method: string, sql: string): void {
     for (const [key, value] of this.#attributes) span.attribute(key, value)
     span.attribute("effect.sql.method", method)
@@ -26,8 +26,9 @@ export class StatementSpans {
 }
 
 /**
- * Runs `start` in the present step of the fiber, and ends the span with what comes of it: in the same step if it succeeds at
- * once, else when the rest is over, however it ends. The step has to return what this gives, as it is.
+ * Runs `start` in the present step of the fiber, and ends the span with the result. If `start` succeeds at once, the span
+ * ends in the same step. Otherwise it ends with the effect that is left, however that ends. The step must return the
+ * result of this function unchanged.
  */
 export const endingWith = <A, E>(
   span: Tracer.Span,
@@ -42,7 +43,7 @@ export const endingWith = <A, E>(
   } catch (thrown) {
     ran = Exit.die(thrown)
   }
-  // A failure gets its stack frames, and an interrupt its cause, in the steps to come.
+  // The run loop adds stack frames to a failure, and a cause to an interrupt, in later steps.
   if (!isSuccess(ran) || isInterruptedInStep(fiber)) {
     return onExitWithin(ran, fiber, (exit) => end(span, exit, clock, isTimed))
   }

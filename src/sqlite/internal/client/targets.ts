@@ -41,17 +41,17 @@ export interface Results {
 /** The form of the rows of a statement. */
 export type Way = keyof Results
 
-/** A statement that runs, and whose rows have that form. */
+/** The effect of a running statement whose rows have the form `W`. */
 export type Running<W extends Way> = Effect.Effect<Results[W], SqlError>
 
-/** Where statements run. */
+/** The target of a statement. */
 export interface Target {
-  /** Runs a statement for a fiber, if possible in the present step of the fiber. */
+  /** Runs a statement for a fiber. It runs in the present step of the fiber if it can. */
   readonly run: <W extends Way>(fiber: Fiber.Fiber<unknown, unknown>, query: Query, way: W) => Running<W>
   readonly stream: (query: Query) => Stream.Stream<unknown, SqlError>
 }
 
-/** The connection that a fiber holds already, and for which side. A database in memory has no other connection. */
+/** The connection that a fiber holds already, and its side. Used for a database in memory, which has only one connection. */
 export interface Held {
   readonly side: "read" | "write"
   readonly connection: SqliteConnection
@@ -88,15 +88,15 @@ export interface RoutedOptions {
   /** A pool of connections that only read. For a database in memory it is `writer`. */
   readonly reader: Pool
   readonly busyTimeout: BusyTimeout
-  /** Not set for a file, where a fiber can get another connection. */
+  /** Not set for a file, because there a fiber can get another connection. */
   readonly heldBy: HeldBy | undefined
   /** Runs statements that insert, update or delete. */
   readonly writes: Writes
 }
 
 /**
- * Runs each statement on a connection of its own: a reader if its text only reads, else the writer. If such a statement
- * writes all the same, the reader refuses it without changing anything, and the writer runs it.
+ * Runs each statement on a connection of its own: on a reader if its text only reads, otherwise on the writer. If a
+ * statement on a reader writes after all, the reader refuses it without changing anything, and the writer runs it.
  */
 export class Routed implements Target {
   readonly #options: RoutedOptions
@@ -161,7 +161,7 @@ export class Routed implements Target {
     return isSuccess(ran) ? ran : Effect.mapError(ran, sqlErrorOf)
   }
 
-  /** Runs a statement on a connection of `pool`. If that refuses it as a write, `writer` runs it, if one is given. */
+  /** Runs a statement on a connection of `pool`. If that refuses it as a write, `writer` runs it, if it is given. */
   #runOn<A>(
     pool: Pool,
     fiber: Fiber.Fiber<unknown, unknown>,
@@ -227,7 +227,7 @@ export class InTransaction implements Target {
   }
 }
 
-/** Runs all statements on a connection that its caller has reserved. Nothing is refused there. */
+/** Runs all statements on a connection that its caller has reserved. Statements that control a transaction may run too. */
 export class Reserved implements Target {
   readonly #connection: SqliteConnection
 
@@ -251,7 +251,7 @@ const inOneStep = <A>(once: () => A): Effect.Effect<A, SqlError> =>
 const heldFor = (kind: StatementKind, held: Held | undefined): SqliteConnection | undefined =>
   held !== undefined && kind !== "control" && (held.side === "read" || kind === "read") ? held.connection : undefined
 
-/** Whether a reader has refused a write. It has changed nothing then. */
+/** Whether a reader has refused a write. A refused write has changed nothing. */
 const isRefusedByReader = (error: unknown): boolean => {
   const code = codeOf(error)
   return code !== undefined && primaryOf(code) === READONLY

@@ -73,7 +73,7 @@ export class SqliteTransactionConnection implements SqliteConnection {
     return this.#stepUnsafe("isTransaction", (connection) => connection.isTransactionUnsafe())
   }
 
-  /** Runs a function in a savepoint of its own: all that it does is undone if it throws. */
+  /** Runs a function in a savepoint of its own. If the function throws, everything that it did is undone. */
   atomically<A>(f: (connection: SqliteConnection) => A): A {
     this.#savepoint("savepoint")
     let value: A
@@ -84,7 +84,7 @@ export class SqliteTransactionConnection implements SqliteConnection {
         this.#savepoint("rollback to")
         this.#savepoint("release")
       } catch {
-        // The transaction has ended, and with it all that was done.
+        // The transaction has ended, so the work of the function is undone already.
       }
       throw thrown
     }

@@ -1,9 +1,10 @@
 /**
  * Work that changes the database in one step: single statements of `sql`, and functions given to `writeSync`.
  *
- * Where there is a group, those who ask at the same time are committed together, each as if it had been alone: see
- * `Group`. One that fails undoes itself. Whatever concerns all of them (a commit that fails, a transaction that SQLite
- * ends) undoes them all, and they run again one by one, for nobody has been answered by then.
+ * With a group, the work of callers that ask at the same time is committed together: see `Group`. Each caller gets the
+ * answer that it would get alone. If the work of one caller fails, only that work is undone. A failure that concerns all
+ * of them (a commit fails, or SQLite ends the transaction) undoes the work of all, and it runs again one by one. That is
+ * safe because no caller has been answered yet.
  */
 import { Effect, Exit, type Fiber } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
@@ -26,19 +27,19 @@ export interface Options {
   /** The pool of the connection that writes. */
   readonly writer: Pool
   readonly busyTimeout: BusyTimeout
-  /** Whether those who ask at the same time may be committed together. */
+  /** Whether the work of callers that ask at the same time may be committed together. */
   readonly isGrouped: boolean
-  /** Looks at the file before a commit. Ends the leases if it is not at its place any more. */
+  /** Looks at the file before a commit. Ends the leases if the file was moved or replaced. */
   readonly look: (() => void) | undefined
 }
 
-/** What one caller wants to have done. */
+/** The work of one caller. */
 interface Work extends Member<SqliteConnection> {
-  /** Runs it in a transaction with the work of others. */
+  /** Runs the work in a transaction with the work of others. */
   together(connection: SqliteConnection, handle: Handle): unknown
 }
 
-/** A statement: if it fails, it leaves what it would leave alone. */
+/** A statement. If it fails, it leaves the same as if it had run alone. */
 class StatementWork implements Work {
   readonly alone: (connection: SqliteConnection) => unknown
 
@@ -53,7 +54,7 @@ class StatementWork implements Work {
   }
 }
 
-/** A function of the application, which runs as if its own fiber ran it, and with a connection of its own. */
+/** A function of the application. It runs as if its own fiber ran it. Its view of the connection expires when it ends. */
 class FunctionWork implements Work {
   readonly #fiber: Fiber.Fiber<unknown, unknown>
   readonly #f: (connection: SqliteConnection) => unknown
@@ -92,7 +93,7 @@ type Failure = SqlError | LeaseExpiredError | PoolError<SqlError>
 export class Writes {
   readonly #options: Options
   readonly #group: Group<SqliteConnection, SqlError, Work> | undefined
-  /** Failures after which another attempt would run a function for a second time. */
+  /** Failures that came after the function began. Another attempt would run the function for a second time. */
   readonly #isFinal = new WeakSet<object>()
 
   constructor(options: Options) {
@@ -108,7 +109,7 @@ export class Writes {
     return this.#run(fiber, new StatementWork(once), undefined)
   }
 
-  /** Runs a function: all that it does is stored, or nothing. */
+  /** Runs a function. Either everything that it does is stored, or nothing. */
   body<A>(
     fiber: Fiber.Fiber<unknown, unknown>,
     f: (connection: SqliteConnection) => A,
@@ -129,7 +130,7 @@ export class Writes {
     if ("_tag" in ran && ran._tag === "Success") return ran
     return Effect.catch(ran, (error) => {
       if (!this.#mayRetry(error)) return Effect.fail(error)
-      // In one lease from now on, so that no later caller is served before this one.
+      // All retries run in one lease, so that no later caller is served before this one.
       return writer.use(
         (connection) => this.#retry(Effect.try({ try: () => once.try(connection), catch: failure })),
         options
@@ -137,11 +138,11 @@ export class Writes {
     })
   }
 
-  /** Runs a function on a connection in a transaction of its own; or in a savepoint, if one is open there. */
+  /** Runs a function on a connection in a transaction of its own, or in a savepoint if a transaction is open there. */
   atomically<A>(connection: SqliteConnection, f: (connection: SqliteConnection) => A): A {
     const handle = handleOf(connection, "writeSync")
     const { units } = handle
-    // Nothing can be stored there.
+    // A read-only connection can store nothing, so a transaction would be useless.
     if (handle.settings.isReadOnly) return f(connection)
     if (units.isIntact) return units.part(() => f(connection))
     units.begin("alone")
@@ -149,7 +150,7 @@ export class Writes {
     try {
       value = f(connection)
     } catch (thrown) {
-      // It was begun: another attempt would run the function again.
+      // The function has begun, and another attempt would run it again.
       if (typeof thrown === "object" && thrown !== null) this.#isFinal.add(thrown)
       undo(handle)
       throw thrown
@@ -213,7 +214,7 @@ export class Writes {
         work = why === undefined ? others.next() : undefined
       }
       why ??= others.areWaiting ? undefined : "a caller has left"
-      // What a function has made of the schema, those who ran after it have met.
+      // A function may have changed the schema, and the work after it ran with the new one.
       if (why === undefined && handle.units.hasDeferredKeys()) why = "foreign keys were deferred"
       if (why === undefined) {
         this.#commit(connection, handle)
@@ -226,7 +227,7 @@ export class Writes {
       handle.units.rollback()
       return { _tag: "undone", why }
     } catch (thrown) {
-      // The connection is of no use to anybody: nothing may run on it as if it were alone there.
+      // The transaction may still be open. Work that ran alone now would run inside it.
       return { _tag: "refused", answer: Exit.fail(failure(thrown)) }
     }
   }
@@ -235,7 +236,7 @@ export class Writes {
 const runs = (work: Work, connection: SqliteConnection) => (handle: Handle): unknown =>
   work.together(connection, handle)
 
-/** Why the work of all has to be undone after one of them got this answer, if so. */
+/** Why the work of all has to be undone after one caller got this answer. `undefined` if it need not be undone. */
 const whyUndone = (handle: Handle, answer: Exit.Exit<unknown, unknown>): string | undefined => {
   const { isIntact, isPartLeft, whyAlone } = handle.units
   if (!isIntact) return "SQLite has ended the transaction"
@@ -246,7 +247,7 @@ const whyUndone = (handle: Handle, answer: Exit.Exit<unknown, unknown>): string 
   return code === undefined || ofOneStatement.has(primaryOf(code)) ? undefined : `SQLite has failed with code ${code}`
 }
 
-/** Failures that only concern the statement that meets them: ERROR, TOOBIG, CONSTRAINT, MISMATCH, AUTH and RANGE. */
+/** Failures that concern only one statement: ERROR, TOOBIG, CONSTRAINT, MISMATCH, AUTH and RANGE. */
 const ofOneStatement: ReadonlySet<number> = new Set([1, 18, 19, 20, 23, 25])
 
 const errorOf = (exit: Exit.Exit<unknown, unknown>): unknown => {
@@ -255,11 +256,11 @@ const errorOf = (exit: Exit.Exit<unknown, unknown>): unknown => {
   return reason?._tag === "Fail" ? reason.error : undefined
 }
 
-/** Undoes a unit after a failure. What goes wrong now says less than that: the pool resets the connection or evicts it. */
+/** Undoes a unit after a failure. If this fails too, the caller still gets the first failure, which says more. */
 const undo = ({ units }: Handle): void => {
   try {
     units.rollback()
   } catch {
-    // It still is in a transaction, and so will be reset.
+    // The connection is still in a transaction, so the pool resets it or evicts it.
   }
 }

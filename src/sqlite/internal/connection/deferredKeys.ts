@@ -1,16 +1,16 @@
 /**
- * Whether a schema has foreign keys that SQLite checks at the commit of a transaction. In one transaction with others, the
- * work of one caller could cure what that of another has to fail for.
+ * Finds out whether a schema has foreign keys that SQLite checks at the commit of a transaction. With such keys, callers
+ * cannot share a transaction: the work of one caller could repair the violation for which another has to fail.
  */
 import type { StatementSync } from "node:sqlite"
 import { quoteName } from "../sql/demands.ts"
 import type { Database } from "./database.ts"
 
-/** Its methods throw what Node throws. */
+/** Methods throw the error of Node if a statement fails. */
 export class DeferredKeys {
   readonly #database: Database
   readonly #own = new Map<string, StatementSync>()
-  /** The names of all databases of the connection, with the versions of their schemas, as they were last looked at. */
+  /** The names and the schema versions of all databases of the connection, at the last look. */
   #versions: string | undefined = undefined
   #found = false
 
@@ -18,12 +18,12 @@ export class DeferredKeys {
     this.#database = database
   }
 
-  /** What was found last; nothing was found before the first look. */
+  /** The result of the last look. It is `false` before the first look. */
   get wereThere(): boolean {
     return this.#found
   }
 
-  /** Looks whether they are there. Reads the schemas only if one of them has changed: also by another process. */
+  /** Looks for such keys. Reads the schemas only if one has changed. A change by another process counts too. */
   areThere(): boolean {
     const schemas = this.#ask("pragma database_list").map(([, name]) => quoteName(String(name)))
     const versions = schemas
@@ -36,12 +36,12 @@ export class DeferredKeys {
     return this.#found
   }
 
-  /** Looks whether `pragma defer_foreign_keys` is on. */
+  /** Looks whether `pragma defer_foreign_keys` is on. It defers all foreign keys. */
   areAllDeferred(): boolean {
     return this.#ask("pragma defer_foreign_keys")[0]?.[0] === 1
   }
 
-  /** Looks anew at the next look: what was seen last may have been undone. */
+  /** Makes the next look read the schemas. A rollback may have undone the change that was seen last. */
   forget(): void {
     this.#versions = undefined
   }
@@ -54,7 +54,7 @@ export class DeferredKeys {
   #ask(sql: string): ReadonlyArray<ReadonlyArray<unknown>> {
     let statement = this.#own.get(sql)
     if (statement === undefined) {
-      // A name in it is that of an attached database, of which there are few.
+      // The text contains at most the name of an attached database. There are few of those, so few texts are kept.
       statement = this.#database.prepareOwn(sql)
       this.#own.set(sql, statement)
     }
@@ -62,5 +62,5 @@ export class DeferredKeys {
   }
 }
 
-/** Both are keywords: nothing but space and comments may stand between them. In a string, a match is harmless. */
+/** Matches the two keywords, with only space and comments between them. A match inside a string is harmless. */
 const deferred = /\binitially(?:\s|--[^\n]*(?:\n|$)|\/\*[^]*?\*\/)+deferred\b/i

@@ -1,9 +1,9 @@
 /**
- * The prepared statements of one connection. If there are more than it may keep, it forgets one at random that was not used
- * lately.
+ * The prepared statements of one connection. If there are too many, it forgets a random one of those that were not used
+ * recently.
  *
- * To forget the one that was used longest ago has a cliff: one statement more than are kept, used in turn, and each is
- * forgotten just before it is asked for. At random, two of a round are missing then.
+ * To forget the least recently used statement would have a cliff. If one statement more than the limit is used in turn, each
+ * is forgotten just before it is needed again. With a random choice, only about two statements of each turn are missing.
  */
 import type { StatementSync } from "node:sqlite"
 import { invalidSql } from "../errors.ts"
@@ -14,20 +14,20 @@ import * as SqlText from "../sql/scanner.ts"
 /**
  * A statement that SQLite has compiled. After a change of the schema SQLite compiles it again by itself.
  *
- * The form of the rows is a property of the statement in `node:sqlite`. It is remembered here, and set again only if
- * the next caller wants another form.
+ * In `node:sqlite`, the form of the rows is a property of the statement. It is set again only if the next caller wants
+ * another form.
  */
 export class Prepared {
   readonly sql: string
   readonly text: SqlText.SqlText
   readonly statement: StatementSync
-  /** Its demands on the connection. Most statements have none. */
+  /** The demands of the statement on the connection. Most statements have none. */
   readonly demands: ReadonlyArray<Demand> | undefined
-  /** The estimated memory that it holds, once it is kept: see `weightOf`. */
+  /** The estimated memory that the statement holds while it is kept: see `weightOf`. */
   bytes = 0
-  /** Its position in the list of those that are kept. */
+  /** The index of the statement in the list of kept statements. */
   position = -1
-  /** How often it may be spared when one is to be forgotten: each use adds one, up to a bound. */
+  /** How often the statement may be spared when another needs room. Each use adds one, up to `mostCredit`. */
   credit = 0
   #givesArrays = false
   #givesBigInts = false
@@ -106,7 +106,7 @@ export class Statements {
   readonly #capacity: number
   readonly #bytesToKeep: number
   readonly #bySql = new Map<string, Prepared>()
-  /** The same, in no particular order. */
+  /** The kept statements, in no particular order. */
   readonly #kept: Array<Prepared> = []
   #last: Prepared | undefined = undefined
   #chance = 1
@@ -138,14 +138,14 @@ export class Statements {
     if (known === undefined) return this.#prepare(operation, sql, isAlone)
     if (known.credit < mostCredit) known.credit++
     this.#last = known
-    // Another lease may be refused a demand that the first was allowed.
+    // The demand was allowed in the lease that prepared the statement. This lease may have other rights.
     if (known.demands !== undefined) {
       for (const demand of known.demands) this.#owner.admit(demand, operation, sql, isAlone)
     }
     return known
   }
 
-  /** Prepares a statement that is not kept, for a cursor: a kept one would restart if it was run again meanwhile. */
+  /** Prepares a statement that is not kept, for a cursor. A kept statement would restart if it ran again meanwhile. */
   fresh(operation: string, sql: string, isAlone: boolean): Prepared {
     const text = readSql(operation, sql)
     if (text.statements > 1) {
@@ -158,7 +158,7 @@ export class Statements {
     const recalls: Array<Recall> = []
     const statement = this.#authorizer.prepare(sql, {
       demanded: (demand) => {
-        // Decided below: SQLite cannot be asked about triggers while it compiles a statement.
+        // These are decided below, because SQLite cannot be asked about triggers while it compiles a statement.
         if (demand.kind === "recall") recalls.push(demand)
         else {
           this.#owner.admit(demand, operation, sql, isAlone)
@@ -167,7 +167,7 @@ export class Statements {
       }
     })
     for (const demand of recalls) {
-      // A trigger that calls such a function means its own statements, or the statement that has fired it.
+      // In a trigger, such a function is about the statements of the trigger, or the statement that has fired it.
       if (demand.source !== null && this.#owner.isTrigger(demand.source)) continue
       this.#owner.admit(demand, operation, sql, isAlone)
       demands.push(demand)
@@ -191,7 +191,7 @@ export class Statements {
     return prepared
   }
 
-  /** Removes a statement. Those that were used lately are spared, some times. Node frees it when nothing refers to it. */
+  /** Removes a statement. Recently used statements are spared a few times. Node frees it when nothing refers to it. */
   #forget(): void {
     const kept = this.#kept
     let found = this.#any()
@@ -220,10 +220,10 @@ export class Statements {
 
 const mostCredit = 3
 
-/** How many statements are spared, before one that was used lately is forgotten all the same. */
+/** The number of spared statements after which the next is removed, even if it was used recently. */
 const mostSpared = 8
 
-/** Scans SQL. Throws a `SqlError` if it has no statement, or if SQLite would read another text than this. */
+/** Scans SQL. Throws a `SqlError` if the text has no statement, or if SQLite would read a different text. */
 export const readSql = (operation: string, sql: unknown): SqlText.SqlText => {
   if (typeof sql !== "string") throw invalidSql(operation, `${operation}: the SQL is not text but ${typeof sql}`)
   if (sql.includes("\0")) throw invalidSql(operation, `${operation}: the SQL holds a NUL, where SQLite would stop`)

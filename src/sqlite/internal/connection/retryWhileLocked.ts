@@ -19,8 +19,8 @@ export interface LockOptions {
  * Runs an effect again while it meets a lock, about every millisecond, for at most `timeoutMillis`. Then it fails with
  * the last error.
  *
- * The time between tries does not grow. If it did, those who wait longest would try least often, and the latest would
- * win.
+ * The time between tries does not grow. If it did, the callers that wait longest would try least often, and the latest
+ * caller would win.
  */
 export const retryWhileLocked = <A, E, R>(
   once: Effect.Effect<A, E, R>,
@@ -28,7 +28,7 @@ export const retryWhileLocked = <A, E, R>(
   options?: LockOptions
 ): Effect.Effect<A, E, R> => {
   return withFiber((fiber) => {
-    // Most succeed at once.
+    // Most statements succeed at once.
     const first = within(once, fiber)
     if (isSuccess(first)) return first
     const { isWorthwhile = isLock, restore = identity } = options ?? {}

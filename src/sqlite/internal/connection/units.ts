@@ -1,7 +1,8 @@
 /**
- * Units: transactions around work that runs in one step, begun and ended by this library.
+ * Units: transactions that this library begins and ends around work that runs in one step.
  *
- * A unit is the work of one caller (`alone`), or of several (`shared`), each of which may be undone by itself.
+ * A unit holds the work of one caller (`alone`) or of several callers (`shared`). In a shared unit, the work of each caller
+ * can be undone separately.
  */
 import type { SqlError } from "effect/sql/SqlError"
 import type { StatementSync } from "node:sqlite"
@@ -11,10 +12,10 @@ import type { SqlText } from "../sql/scanner.ts"
 import type { Database } from "./database.ts"
 import { DeferredKeys } from "./deferredKeys.ts"
 
-/** For so many shared units after a statement of which a part was left, each statement has a savepoint of its own. */
+/** The number of shared units with a savepoint for each statement, after a failed statement has left a part of its work. */
 const carefulUnits = 1000
 
-/** Makes a `SqlError` of what Node has thrown over a statement of the connection's own. */
+/** Makes a `SqlError` from an error that Node has thrown for one of the connection's own statements. */
 export type FailureOf = (thrown: unknown, sql: string) => SqlError
 
 type Control = "begin immediate" | "commit" | "rollback" | `${"savepoint" | "release" | "rollback to"} effect_pool_unit`
@@ -26,9 +27,9 @@ export class Units {
   #controls: { [Name in Control]?: StatementSync } = {}
   #open: "alone" | "shared" | undefined = undefined
   #whyAlone: string | undefined = undefined
-  /** Whether a statement has failed of which a part may be left. */
+  /** Whether a failed statement may have left a part of its work. */
   #isPartLeft = false
-  /** In how many shared units more each statement has a savepoint of its own. */
+  /** The number of further shared units in which each statement has a savepoint of its own. */
   #careful = 0
 
   constructor(database: Database, failureOf: FailureOf) {
@@ -37,7 +38,7 @@ export class Units {
     this.#failureOf = failureOf
   }
 
-  /** Begins again on a database that was opened anew. */
+  /** Starts over with a database that was opened again. */
   restart(database: Database): void {
     this.#database = database
     this.#deferredKeys = new DeferredKeys(database)
@@ -45,31 +46,31 @@ export class Units {
     this.#open = undefined
   }
 
-  /** Whether a unit is open, so that statements have to be admitted. */
+  /** Whether a unit is open. If so, each statement has to be admitted. */
   get isOpen(): boolean {
     return this.#open !== undefined
   }
 
-  /** Whether SQLite still has the transaction open. It ends one by itself after some failures. */
+  /** Whether SQLite still has the transaction open. SQLite ends a transaction by itself after some failures. */
   get isIntact(): boolean {
     const { sqlite } = this.#database
     return sqlite.isOpen && sqlite.isTransaction
   }
 
-  /** Why work in a shared unit cannot share it, if it has tried to do what would concern the others. */
+  /** Why the work has to run alone. It is set if work in a shared unit tried something that would affect the others. */
   get whyAlone(): string | undefined {
     return this.#whyAlone
   }
 
   /**
-   * Whether a part of a statement that has failed may still be there. Alone, a statement that fails is undone as a whole. In
-   * a transaction, SQLite undoes what it has done only if it expected that the statement might fail.
+   * Whether a failed statement may have left a part of its work. Outside a transaction, SQLite undoes a failed statement
+   * completely. Inside a transaction, it does so only if it expected that the statement might fail.
    */
   get isPartLeft(): boolean {
     return this.#isPartLeft
   }
 
-  /** Notes that a statement has failed while it ran. */
+  /** Notes that a statement failed while it ran. */
   stopped(thrown: unknown): void {
     if (this.#open !== "shared") return
     const code = codeOfThrown(thrown)
@@ -79,8 +80,8 @@ export class Units {
   }
 
   /**
-   * Runs a statement of a shared unit. If it fails, what it leaves is what it would leave alone, or `isPartLeft` is set. A
-   * savepoint for each would make a small insert take nearly twice as long, so there is one only after such a failure.
+   * Runs a statement of a shared unit. If it fails, it leaves the same as if it had run alone, or `isPartLeft` is set. A
+   * savepoint makes a small insert take nearly twice as long, so statements have one only after such a failure.
    */
   statement<C, A>(connection: C, work: (connection: C) => A): A {
     if (this.#careful === 0) return work(connection)
@@ -96,7 +97,7 @@ export class Units {
     }
   }
 
-  /** Whether foreign keys were deferred when that was looked at last. */
+  /** Whether the last look has found foreign keys that are checked at the commit. */
   get hadDeferredKeys(): boolean {
     return this.#deferredKeys.wereThere
   }
@@ -133,14 +134,14 @@ export class Units {
     this.#open = undefined
   }
 
-  /** Undoes everything. Throws if the transaction cannot be ended. */
+  /** Undoes all work of the unit. Throws if the transaction cannot be ended. */
   rollback(): void {
     this.#open = undefined
     this.#deferredKeys.forget()
     if (this.isIntact) this.#run("rollback")
   }
 
-  /** Runs a part of what a transaction does, and undoes that alone if it throws. */
+  /** Runs a part of the work of a transaction. If the part throws, only the part is undone. */
   part<A>(work: () => A): A {
     this.savepoint("savepoint")
     let value: A
@@ -155,12 +156,12 @@ export class Units {
       throw thrown
     }
     if (this.isIntact) this.savepoint("release")
-    // It went on after the failure of a statement, as it would have done alone.
+    // The work went on after a failed statement, as it would have done alone.
     this.#isPartLeft = false
     return value
   }
 
-  /** Begins a savepoint of this library's own, goes back to it, or ends it. */
+  /** Begins, rolls back to, or releases a savepoint of this library's own. */
   savepoint(verb: "savepoint" | "rollback to" | "release"): void {
     this.#run(`${verb} effect_pool_unit`)
   }
@@ -178,7 +179,7 @@ export class Units {
     if (!this.isIntact) throw lost(operation)
   }
 
-  /** Refuses, in a shared unit, what would concern the other callers. They are told, and the work runs again alone. */
+  /** Refuses a demand that would affect other callers of a shared unit. `whyAlone` is set, and all work runs again alone. */
   readonly admitDemand = (demand: Demand, operation: string, sql: string): void => {
     if (this.#open !== "shared" || demand.kind === "recall") return
     if (demand.kind === "pragma" && !isSetting(demand)) return
@@ -189,7 +190,7 @@ export class Units {
   #run(control: Control): void {
     try {
       const statement = this.#controls[control] ??= this.#database.prepareOwn(control)
-      // It returns no rows. To be told what `run` tells costs more.
+      // The statement returns no rows. `get` is faster than `run`, which also reads the number of changes.
       statement.get()
     } catch (thrown) {
       throw this.#failureOf(thrown, control)
@@ -198,13 +199,13 @@ export class Units {
 }
 
 /**
- * Whether SQLite expects such a failure, and undoes the statement within a transaction: a constraint, but for CONSTRAINT_FUNCTION
- * and CONSTRAINT_DATATYPE; or RANGE, before the statement runs.
+ * Whether SQLite expects such a failure, so that a failed statement leaves nothing in a transaction. SQLite expects
+ * failures of constraints, except CONSTRAINT_FUNCTION and CONSTRAINT_DATATYPE. RANGE comes before the statement runs.
  */
 const isExpected = (code: number): boolean =>
   (primaryOf(code) === 19 && code !== 1043 && code !== 3091) || primaryOf(code) === 25
 
-/** The error for work that goes on although SQLite has undone what it did so far. */
+/** The error for work that goes on although SQLite has undone it so far. */
 export const lost = (operation: string): SqlError =>
   failed(
     operation,

@@ -1,6 +1,6 @@
-/** Backups: their options, and how far they are. */
+/** The options and the progress of backups. */
 
-/** How far a backup is. */
+/** The progress of a backup. */
 export interface BackupProgress {
   readonly totalPages: number
   /** 0 when all pages are copied. */
@@ -9,6 +9,6 @@ export interface BackupProgress {
 
 /** The options of one backup. */
 export interface BackupOptions {
-  /** Pages that are copied in one step. Fewer let it be interrupted sooner; more are faster. Default 1000, floor 1. */
+  /** Pages to copy in one step. Fewer pages: an interrupt takes effect sooner. More pages: faster. Default 1000, floor 1. */
   readonly pagesPerStep?: number | undefined
 }

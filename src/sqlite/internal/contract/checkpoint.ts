@@ -1,14 +1,14 @@
-/** Checkpoints: what they are asked for, and what they have done. */
+/** The modes and the results of checkpoints. */
 
-/** How much a checkpoint does, and for whom it waits. See https://sqlite.org/pragma.html#pragma_wal_checkpoint. */
+/** How much a checkpoint does, and what it waits for. See https://sqlite.org/pragma.html#pragma_wal_checkpoint. */
 export type CheckpointMode = "passive" | "full" | "restart" | "truncate"
 
-/** What a checkpoint has done. */
+/** The result of a checkpoint. */
 export interface CheckpointResult {
-  /** Whether the whole log is in the file, and whatever else the mode asks for was done. */
+  /** Whether the whole log is in the file, and everything else that the mode requires is done. */
   readonly isComplete: boolean
   /** Pages that were in the log. */
   readonly walPages: number
-  /** How many of them are in the file now. */
+  /** Pages of the log that are in the file now. */
   readonly movedPages: number
 }

@@ -3,73 +3,73 @@ import type { Duration, Effect } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { SqliteConnection } from "./connection.ts"
 
-/** How to open a database. An option that is unknown or cannot be is a `SqlError` when it is opened. */
+/** How to open a database. If an option is unknown or invalid, opening fails with a `SqlError`. */
 export interface Options {
   /**
-   * The file, which is created if need be (its folder is not); or `":memory:"`. No URI.
+   * The path of the file, or `":memory:"`. It is not a URI. A missing file is created, a missing folder is not.
    *
-   * Each connection to `":memory:"` has a database of its own, which is gone when it is closed. A pool over `factory` has
-   * only one of them, whatever `max` is, and keeps it if `min` is 1, and `maxLifetime` and `maxUses` infinite; `SqlitePool`
-   * sees to all that.
+   * Each connection to `":memory:"` has a database of its own, which is gone when the connection is closed. A pool over
+   * `factory` has only one such connection, whatever `max` is. It keeps that connection if `min` is 1, and `maxLifetime` and
+   * `maxUses` are infinite. `SqlitePool` does all this by itself.
    */
   readonly filename: string
   /**
-   * Whether the file is only read. It has to exist then, and what is said below of writing is of no effect. In WAL mode
-   * even a reader needs a folder that it can write to. Default false.
+   * Whether the file is only read. Then the file must exist, and the options about writing have no effect. In WAL mode,
+   * even a reader must be able to write to the folder of the file. Default false.
    */
   readonly readOnly?: boolean | undefined
   /**
-   * How transactions are made safe. Opening fails if the file system does not do what is asked here. Default `"wal"`, in
-   * which readers and a writer do not hinder each other; `":memory:"` only has `"memory"`.
+   * The journal that makes transactions safe. Opening fails if the file system does not support it. Default `"wal"`, in
+   * which readers and a writer do not wait for each other. `":memory:"` has only `"memory"`.
    */
   readonly journalMode?: "wal" | "delete" | "truncate" | "persist" | "memory" | undefined
   /**
-   * When to wait for the disk. Default `"normal"`: in WAL mode a loss of power may cost the last transactions, but never
-   * harms the file; `"full"` loses none, and commits many times slower.
+   * When to wait for the disk. Default `"normal"`: in WAL mode, a power failure may lose the last transactions, but never
+   * corrupts the file. `"full"` loses none, but commits are many times slower.
    */
   readonly synchronous?: "off" | "normal" | "full" | "extra" | undefined
   /** Whether foreign keys are enforced. Default true. */
   readonly foreignKeys?: boolean | undefined
-  /** Bytes to which the log is cut back when it is used from the start again; `Infinity` for never. Default 64 MiB. */
+  /** The size in bytes to which the log is cut back when it starts over. `Infinity`: never. Default 64 MiB. */
   readonly journalSizeLimit?: number | undefined
-  /** Pages in the log after which a commit moves them to the file; 0 for never. Default 1000. */
+  /** The number of pages in the log from which a commit moves them to the file. 0: never. Default 1000. */
   readonly walAutocheckpoint?: number | undefined
-  /** Memory for pages of the file, in KiB. Default 8000. */
+  /** The memory for pages of the file, in KiB. Default 8000. */
   readonly cacheSize?: number | undefined
   /** Where temporary tables are. Default `"memory"`. */
   readonly tempStore?: "memory" | "file" | undefined
-  /** Bytes of a page, a power of two from 512 to 65536. Of effect only on a new file. Default: as it is. */
+  /** The size of a page in bytes, a power of two from 512 to 65536. It works only on a new file. Default: unchanged. */
   readonly pageSize?: number | undefined
-  /** Whether the file shrinks when something is deleted. `"none"` can be left only on a new file. Default: as it is. */
+  /** Whether the file shrinks after rows are deleted. A file with `"none"` cannot be changed later. Default: unchanged. */
   readonly autoVacuum?: "none" | "full" | "incremental" | undefined
   /**
-   * Whether what is in the schema (views, triggers, defaults) may call functions that could do harm. Default false, which
-   * suits files that come from elsewhere.
+   * Whether views, triggers and defaults in the schema may call functions that could do harm. Default false, which is safe
+   * for files of unknown origin.
    */
   readonly trustedSchema?: boolean | undefined
   /**
-   * How long opening goes on trying, every millisecond or so, while another process has a lock on the file. Zero: once.
-   * Statements do not wait for locks; those of a `SqlitePool` do. Default 5 seconds.
+   * How long opening is retried, about every millisecond, while another process has a lock on the file. Zero: no retries.
+   * Statements of a single connection do not wait for locks, but statements of a `SqlitePool` do. Default 5 seconds.
    */
   readonly busyTimeout?: Duration.Input | undefined
   /**
-   * Prepared statements to keep, rather those in use. 0 for none. Default 200. Together they may hold about 16 MiB of memory,
-   * estimated from their texts, lists, columns and parameters: a larger one is compiled each time.
+   * The number of prepared statements to keep. Recently used ones are preferred. 0: none. Default 200. Together they may
+   * hold about 16 MiB of memory, estimated from their texts, lists, columns and parameters. A single larger statement is
+   * compiled each time it runs.
    */
   readonly statementCacheSize?: number | undefined
   /**
-   * Runs with each connection before it is lent for the first time, after its pragmas, and again whenever it was opened
-   * anew: to attach a database, to load an extension, to set a pragma that has no option, to make a temporary table.
+   * Runs with each connection after its pragmas, before it is lent for the first time, and again after each reopening. Use
+   * it to attach a database, load an extension, set a pragma that has no option, or make a temporary table.
    *
-   * What it sets is how the connection is whenever it is lent: what a lease changes of it is undone when the lease ends. In
-   * memory it runs once, so a lease may not drop or alter a temporary table that it made, nor detach a database.
-   * Fails as opening does: what it fails with is the error of the connect attempt, and so is a transaction that it leaves
-   * open. Waits for the locks of others for `busyTimeout`, and has to end within the pool's `connectTimeout`. Default:
-   * nothing.
+   * Every lease begins with the state that it sets: a change by a lease is undone when the lease ends. In memory it runs
+   * only once, so a lease may not drop or alter a temporary table that it made, nor detach a database.
+   * If it fails, or leaves a transaction open, the connect attempt fails. It waits for the locks of others for
+   * `busyTimeout`, and must end within the pool's `connectTimeout`. Default: nothing.
    *
-   * A transaction that writes to the database and to an attached one is atomic in each of them, but not over both: in WAL
-   * mode a crash at the wrong moment leaves one with it and the other without. Each file attached is opened once more on
-   * each connection, which costs two or three descriptors.
+   * A transaction that writes to the database and to an attached one is atomic in each file, but not over both. In WAL
+   * mode, a crash at the wrong moment can leave the transaction in only one of them. Each connection opens each attached
+   * file, which costs two or three descriptors.
    *
    * ```ts
    * import { SqlitePool } from "effect-connection-pool/sqlite"
@@ -85,10 +85,10 @@ export interface Options {
     | undefined
 }
 
-/** What `onOpen` gets besides the connection. */
+/** The second argument of `onOpen`. */
 export interface Opening {
-  /** Whether the connection only reads, as those for `SqlitePool.read`. */
+  /** Whether the connection only reads, like those of `SqlitePool.read`. */
   readonly isReader: boolean
-  /** Loads an extension of SQLite from a file, on this connection. SQL itself may not load any. */
+  /** Loads an extension of SQLite from a file, on this connection. SQL itself cannot load one. */
   readonly loadExtension: (path: string) => Effect.Effect<void, SqlError>
 }

@@ -17,7 +17,7 @@ import type { Params, Row } from "./values.ts"
 /** The numbers of both sides at one moment. */
 export interface Stats {
   readonly writer: ConnectionStats
-  /** In memory the same as `writer`. */
+  /** For a database in memory, the same as `writer`. */
   readonly readers: ConnectionStats
   /** The size of the log, in bytes. */
   readonly walBytes: number
@@ -30,27 +30,29 @@ export interface ShutdownReports {
 }
 
 /**
- * A SQLite database, open.
+ * An open SQLite database.
  *
- * Any number of fibers may use it at once. `read` and `write` lend a connection for an effect; the rest is made of that.
+ * Any number of fibers may use it at the same time. `read` and `write` lend a connection for an effect. All other operations
+ * are made of these two.
  */
 export interface SqlitePool {
   /** The name of the database in errors, events, logs and metrics. */
   readonly name: string
   /**
-   * Effect's client on this database, for all that is made for one: statements from templates, schemas, resolvers,
-   * models, migrations. A statement that only reads runs on a reader, others on the writer, all of a transaction on its own.
+   * Effect's client on this database. Choose it for statements from templates, and for schemas, resolvers, models and
+   * migrations of `effect/sql`. A statement that only reads runs on a reader, any other on the writer. Statements in a
+   * transaction run on the connection of the transaction.
    */
   readonly sql: SqlClient
-  /** The file, absolute; or `":memory:"`. */
+  /** The absolute path of the file, or `":memory:"`. */
   readonly filename: string
 
   /**
-   * Runs an effect with a connection that reads. It sees everything that was committed before it asks; each statement
-   * sees the newest state. For several statements that are to see the same, see `snapshot`.
+   * Runs an effect with a connection that reads. Each statement sees everything that was committed before it. If several
+   * statements must see the same state, use `snapshot`.
    *
-   * Waits if all readers are in use, but never for writers, and never gets the writer. Within a transaction or a
-   * `snapshot`, it reads in that, and does not wait.
+   * Waits if all readers are in use. Never waits for writers. Inside a transaction or a `snapshot`, it reads on the
+   * connection of that, and does not wait for a reader.
    */
   readonly read: <A, E, R>(
     f: (reader: SqliteReader) => Effect.Effect<A, E, R>,
@@ -58,10 +60,10 @@ export interface SqlitePool {
   ) => Effect.Effect<A, E | PoolError<SqlError>, R>
 
   /**
-   * Runs a synchronous function with a connection that reads: `read` for a statement or two, at a lower price. The function
-   * uses operations whose names end in `Unsafe`. What the connection throws is a failure. What else the function throws is a
-   * defect, and so is an Effect or a promise that it returns, for nothing would wait for it. Nothing waits for the locks of
-   * others.
+   * Runs a synchronous function with a connection that reads. It costs less than `read`, for one or two statements. The
+   * function uses operations whose names end in `Unsafe`. An error that the connection throws is a failure. Any other error
+   * is a defect. If the function returns an Effect or a promise, that is a defect too, because nothing would wait for it.
+   * The statements do not wait for the locks of other processes.
    */
   readonly readSync: <A>(
     f: (reader: SqliteReader) => A,
@@ -69,11 +71,11 @@ export interface SqlitePool {
   ) => Effect.Effect<A, SqlError | LeaseExpiredError | PoolError<SqlError>>
 
   /**
-   * Runs an effect with the connection that writes, alone. Each statement is committed by itself.
+   * Runs an effect with the only connection that writes. Each statement is committed separately.
    *
-   * Waits for earlier callers, in order of arrival. A statement that meets the lock of another process waits for that, for
-   * `busyTimeout`. Within a transaction, it writes in that; one that only reads refuses it. A fiber that writes within its own `write` would wait for
-   * itself: that is a `SelfDeadlockError`.
+   * Waits for earlier callers, in order of arrival. A statement that meets the lock of another process waits for it, for
+   * at most `busyTimeout`. Inside a transaction, it writes in the transaction; a transaction that only reads refuses it. A
+   * fiber that writes inside its own `write` would wait for itself, so that fails with a `SelfDeadlockError`.
    */
   readonly write: <A, E, R>(
     f: (connection: SqliteConnection) => Effect.Effect<A, E, R>,
@@ -81,13 +83,13 @@ export interface SqlitePool {
   ) => Effect.Effect<A, E | PoolError<SqlError>, R>
 
   /**
-   * Runs a synchronous function with the connection that writes, as a transaction: all that it does is stored when it
-   * returns, and nothing if it throws. `write` at a lower price, see `readSync`; choose `write` to begin and end
-   * transactions by hand, and for what cannot run in one.
+   * Runs a synchronous function with the connection that writes, as a transaction. Its work is committed when it returns,
+   * and undone if it throws. It costs less than `write`: see `readSync`. Choose `write` to begin and end transactions by
+   * hand, and for statements that cannot run in a transaction.
    *
-   * Waits in line as `write` does, and for the lock of another process before the function begins. Several that are asked
-   * for at the same time share one commit (`groupCommit`). In rare cases, when that fails, the function runs again after
-   * its first run was undone: it must have no effect outside of the database. Within a transaction it is a savepoint.
+   * Waits in line as `write` does. Waits for the lock of another process before the function begins. Calls that are made at
+   * the same time share one commit (`groupCommit`). If that commit fails, all the functions are undone and run again one
+   * by one. So a function must have no effect outside the database. Inside a transaction it is a savepoint.
    */
   readonly writeSync: <A>(
     f: (connection: SqliteConnection) => A,
@@ -96,11 +98,11 @@ export interface SqlitePool {
 
   /**
    * Runs an effect as a transaction: commits when it succeeds, and rolls back when it fails, dies or is interrupted.
-   * Everything in it that uses this database, be it `read`, `write`, `sql` or a service that knows no more than that, is
-   * part of it, without a connection being passed around. Inside another transaction it is a savepoint.
+   * Every `read`, `write` and `sql` of the effect is part of the transaction, also inside the services that it calls. No
+   * connection has to be passed around. Inside another transaction it is a savepoint.
    *
-   * Holds the connection that writes until it ends; with `readOnly`, a reader. See `Transaction` for all that transactions
-   * have in common, and `TransactionError` for how they end.
+   * Holds the connection that writes until it ends, or a reader with `readOnly`. See `Transaction` for the rules of all
+   * transactions, and `TransactionError` for their failures.
    */
   readonly transaction: {
     <A, E, R>(
@@ -114,11 +116,11 @@ export interface SqlitePool {
   }
 
   /**
-   * Runs an effect in which everything that reads sees the same state of the database: that of its beginning, with all
-   * that was committed by then. Others go on writing meanwhile; what is written in the effect itself is refused.
+   * Runs an effect in which every read sees the same state of the database: the state at its beginning. Other fibers may
+   * write meanwhile, but writes of the effect itself are refused.
    *
-   * It is a transaction that only reads, with a limit: the log of the database grows until it ends, so it fails with
-   * `SnapshotExpiredError` after `maxReadAge`. Holds one reader. Within a transaction it is part of that.
+   * It is a transaction that only reads, with a limit: it fails with `SnapshotExpiredError` after `maxReadAge`, because the
+   * log of the database grows until it ends. Holds one reader. Inside a transaction it is part of that transaction.
    */
   readonly snapshot: <A, E, R>(
     effect: Effect.Effect<A, E, R>,
@@ -126,10 +128,10 @@ export interface SqlitePool {
   ) => Effect.Effect<A, E | TransactionError | SnapshotExpiredError | PoolError<SqlError>, R>
 
   /**
-   * The rows of one statement that reads, as a stream: for more rows than belong in memory.
+   * Returns the rows of one statement that reads as a stream. Choose it for more rows than fit in memory.
    *
-   * Holds one reader from its first row to its end, and sees one state of the database; `maxReadAge` is a limit here too,
-   * after which it fails. Reads on only when rows are asked for. For a few rows, `read` is faster.
+   * Holds one reader from its first row to its end, and sees one state of the database. Fails after `maxReadAge`, as
+   * `snapshot` does. Reads more rows only when they are asked for. For a few rows, `read` is faster.
    */
   readonly stream: (
     sql: string,
@@ -138,16 +140,15 @@ export interface SqlitePool {
   ) => Stream.Stream<Row, SqlError | LeaseExpiredError | PoolError<SqlError>>
 
   /**
-   * Copies the database, in the state of this moment, to a file, while it goes on being used; the stream tells how far
-   * it is, and the copy is complete when it ends: `Stream.runDrain`. The work is done in another thread.
+   * Copies the present state of the database to a file, while the database stays in use. The stream reports the progress,
+   * and the copy is complete when the stream ends: use `Stream.runDrain`. The work is done in another thread.
    *
-   * The file appears when it is complete, and replaces one that was there; it must not be in use. A link is followed.
-   * Interrupting the stream ends the copy after its next step, and leaves nothing behind.
+   * The file appears when it is complete. It replaces an existing file, which must not be in use. A link is followed. An
+   * interrupt ends the copy after its next step, and removes it.
    *
-   * Fails with `BackupError`, which says why, if the file cannot be written, or must not be: it is a file of the database
-   * itself, or has a `-wal`, `-shm` or `-journal` beside it. Fails with `PoolClosedError` when the pool is shut down
-   * meanwhile. The next backup to that file removes what a killed process has left of a copy
-   * (`<file>.<id>.partial`).
+   * Fails with `BackupError`, which says why, if the file cannot be written, is a file of the database itself, or has a
+   * `-wal`, `-shm` or `-journal` beside it. Fails with `PoolClosedError` if the pool is shut down meanwhile. A killed process
+   * leaves a partial copy (`<file>.<id>.partial`). The next backup to that file removes it.
    */
   readonly backup: (
     filename: string,
@@ -155,9 +156,9 @@ export interface SqlitePool {
   ) => Stream.Stream<BackupProgress, BackupError | SqlError | LeaseExpiredError | PoolError<SqlError>>
 
   /**
-   * Moves the log to the file, which SQLite does by itself every thousand pages or so; `"truncate"`, the default, cuts it
-   * back to nothing as well. Pages that cannot be moved because a reader needs the log are in the result. Holds up the event
-   * loop while it writes.
+   * Moves the pages of the log to the file. SQLite does that by itself about every thousand pages. The default mode,
+   * `"truncate"`, also cuts the log back to zero bytes. A reader that needs the log can keep pages from being moved: the
+   * result says how many were moved. Blocks the event loop while it writes.
    */
   readonly checkpoint: (
     mode?: CheckpointMode
@@ -167,18 +168,18 @@ export interface SqlitePool {
   readonly stats: Effect.Effect<Stats>
 
   /**
-   * The pool of the connection that writes, for whatever works on a `ConnectionPool`: health checks, metrics, events, who
-   * holds what. Statements belong into `write`, which knows of transactions. In memory, its connection is not replaced:
+   * The pool of the connection that writes. Choose it for the operations of a `ConnectionPool`: health checks, metrics,
+   * events, holders. For statements use `write`, which joins transactions. In memory, the connection is never replaced:
    * `recycle` and `invalidate` do nothing.
    */
   readonly writer: ConnectionPool<SqliteConnection, SqlError>
 
-  /** The pool of the connections that read, likewise. In memory the same as `writer`. */
+  /** The pool of the connections that read. Choose it for the same operations. In memory, it is the same as `writer`. */
   readonly readers: ConnectionPool<SqliteConnection, SqlError>
 
   /**
-   * The pools that there are: both, or `writer` alone where it is the same as `readers`. With them, this database is what
-   * a `HealthChecker` watches: `HealthChecker.make(db)`.
+   * The pools of the database: both, or only `writer` if both are the same. Because of them, a `HealthChecker` can watch
+   * the database: `HealthChecker.make(db)`.
    */
   readonly sides: {
     readonly writer: ConnectionPool<SqliteConnection, SqlError>
@@ -188,8 +189,8 @@ export interface SqlitePool {
   /**
    * Shuts the database down: first the readers, then the writer, so that the log is moved to the file and deleted.
    *
-   * Each of the two shuts down as `ConnectionPool.shutdown` says, and waits for its leases for `drainTimeout`: that of
-   * this call, or that of the options. The end of the scope or of the layer does the same.
+   * Each side shuts down like `ConnectionPool.shutdown`, and waits for its leases for the `drainTimeout` of this call or, by
+   * default, of the options. The end of the scope or of the layer does the same.
    */
   readonly shutdown: {
     (): Effect.Effect<ShutdownReports>
@@ -197,7 +198,7 @@ export interface SqlitePool {
   }
 }
 
-/** The database of an application that has one. For several, see `Service`. */
+/** The service of an application with one database. For several databases, see `Service`. */
 export const SqlitePool: Context.Service<SqlitePool, SqlitePool> = Context.Service<SqlitePool>(
   "effect-connection-pool/SqlitePool"
 )

@@ -26,19 +26,19 @@ export interface Options extends
   /** What the database is called in errors, events, logs and metrics. Default `"sqlite"`. */
   readonly name?: string | undefined
   /**
-   * Connections that read, at most. They are opened as they are needed. As SQLite reads while the caller waits, more do
-   * not read faster; they let more hold a snapshot or a stream at the same time. Default 4, floor 1. Of no effect in
-   * memory, where there is one connection.
+   * The maximum number of connections that read. They are opened when they are needed. More readers do not read faster,
+   * because SQLite blocks the event loop while it reads. More readers let more fibers hold a snapshot or a stream at the
+   * same time. Default 4, floor 1. No effect in memory, where there is one connection.
    */
   readonly readers?: number | undefined
   /**
-   * How long a statement outside a transaction, and opening a connection, goes on trying while another process has a lock
-   * on the file. Other fibers run meanwhile. Default 5 seconds, floor 0: tried once.
+   * How long a statement outside a transaction, or the opening of a connection, is retried while another process has a lock
+   * on the file. Other fibers run meanwhile. Default 5 seconds, floor 0: no retries.
    */
   readonly busyTimeout?: Duration.Input | undefined
-  /** The deadline for a connection: the line and opening one together. Default 30 seconds. */
+  /** How long a caller waits for a connection, in line and while one is opened. Default 30 seconds. */
   readonly acquireTimeout?: Duration.Input | undefined
-  /** Callers in line at most, for the writer and for the readers; one more is refused at once. Default `Infinity`, floor 1. */
+  /** The maximum number of callers in each of the two lines. Further callers are refused at once. Default `Infinity`, floor 1. */
   readonly maxWaiting?: number | undefined
   /** How long a reader may be idle before it is closed. Default 10 minutes. */
   readonly idleTimeout?: Duration.Input | undefined
@@ -49,28 +49,27 @@ export interface Options extends
   /** The deadline of closing one connection. Default 5 seconds. */
   readonly closeTimeout?: Duration.Input | undefined
   /**
-   * How long a reader may pin one state of the database: in a snapshot, in another transaction that only reads, or
-   * with a stream. After that it is ended, and fails, because the log grows as long as it goes on. Default 5 minutes, or
-   * `Infinity`. Of no effect in memory.
+   * How long a snapshot, another transaction that only reads, or a stream may pin one state of the database. After that it
+   * is ended and fails, because the log grows while a state is pinned. Default 5 minutes, or `Infinity`. No effect in
+   * memory.
    */
   readonly maxReadAge?: Duration.Input | undefined
   /**
-   * The size of the log, in bytes, that it should not pass. From half of that on it is cut back to nothing as soon as
-   * nobody reads in it; if that moment does not come by itself, those who want to write, or to begin a snapshot or a
-   * stream, are held up for it, for a quarter of a second at most. Default 64 MiB, floor 1 MiB, or `Infinity`. Of no
-   * effect in memory.
+   * The size of the log, in bytes, that it should not exceed. From half of this size on, the log is cut back to zero bytes
+   * as soon as no reader uses it. If that moment does not come by itself, new writes, snapshots and streams are held up for
+   * it, for at most a quarter of a second. Default 64 MiB, floor 1 MiB, or `Infinity`. No effect in memory.
    */
   readonly walLimit?: number | undefined
   /**
-   * Whether those who write at the same time share one commit: single statements of `sql`, and functions given to
-   * `writeSync`. Each is answered after the commit, as if it had been alone. Default true. Of no effect in memory.
+   * Whether callers that write at the same time share one commit. This applies to single statements of `sql` and to
+   * `writeSync`. Each caller is answered after the commit, as if it had been alone. Default true. No effect in memory.
    */
   readonly groupCommit?: boolean | undefined
-  /** For `sql`: names of columns as they are to appear in rows. Default: as they are. */
+  /** For `sql`: changes the names of columns in rows. Default: unchanged. */
   readonly transformResultNames?: ((name: string) => string) | undefined
-  /** For `sql`: identifiers as they are to appear in SQL. Default: as they are. */
+  /** For `sql`: changes identifiers in SQL. Default: unchanged. */
   readonly transformQueryNames?: ((name: string) => string) | undefined
-  /** For `sql`: more attributes of its spans. */
+  /** For `sql`: additional attributes of its spans. */
   readonly spanAttributes?: Readonly<Record<string, unknown>> | undefined
 }
 
