@@ -38,7 +38,7 @@ export class Callers<C, E> {
     f: (connection: C) => Effect.Effect<A, X, R>,
     options: AcquireOptions | undefined
   ): Effect.Effect<A, X | PoolError<E>, R> {
-    return new Use(this, f, options)
+    return options === undefined ? new Use(this, f) : new UseWithOptions(this, f, options)
   }
 
   useSync<A, X>(
@@ -106,8 +106,9 @@ export class Callers<C, E> {
   ): Effect.Effect<C, PoolError<E>> {
     const work = this.#work
     const scope = Context.getUnsafe(fiber.context, Scope.Scope)
-    const mayTake = Lending.mayTake(this.state) && scope.state._tag !== "Closed"
-    if (!mayTake) return this.#acquireLater(scope, options, isOfFiber)
+    if (!Lending.mayTake(this.state) || scope.state._tag === "Closed") {
+      return this.#acquireLater(scope, options, isOfFiber)
+    }
     work.assertOutside()
     const lease = new ScopedLeaseEffect<C, E>(this, fiber, options, scope, isOfFiber)
     const invalid = lease.resolve()
@@ -163,13 +164,9 @@ export class Callers<C, E> {
    */
   end(lease: State.Lease<C>, exit?: Exit.Exit<unknown, unknown>): undefined {
     if (lease.stage === "ended") return
-    if (this.#work.isAsking) return this.#endLater(lease, exit)
+    if (this.#work.isAsking) return void this.#work.afterQuestion(() => this.end(lease, exit))
     Lending.end(this.state, lease, this.#work.now(), exit && Body.failureIn(exit))
     this.#work.attend()
-  }
-
-  #endLater(lease: State.Lease<C>, exit: Exit.Exit<unknown, unknown> | undefined): undefined {
-    this.#work.afterQuestion(() => this.end(lease, exit))
   }
 
   #ended(lease: ScopedLeaseEffect<C, E>, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> {
@@ -211,12 +208,10 @@ export class Callers<C, E> {
   }
 
   #wait<A, X, R>(lease: LeaseEffect<C, E, A, X, R>, now: number): Effect.Effect<A, X | PoolError<E>, R> {
-    const { state } = this
-    const work = this.#work
-    const refusal = Refusals.refusal(state, lease, now)
+    const refusal = Refusals.refusal(this.state, lease, now)
     if (refusal !== undefined) {
-      Line.turnAway(state, lease, refusal)
-      work.attend()
+      Line.turnAway(this.state, lease, refusal)
+      this.#work.attend()
       return Effect.fail(refusal as PoolError<E>)
     }
     if (!Runtime.isTraced(lease.fiber)) {
@@ -229,19 +224,18 @@ export class Callers<C, E> {
     // The caller joins the line now and begins its wait in a later step. Between the two, its fiber may yield.
     const { outcome, waiter } = waitLater(wait)
     this.#join(waiter, now)
-    return Effect.flatMap(Spans.acquire(state.settings.name, outcome), (connection) => Body.run(f, connection))
+    return Effect.flatMap(Spans.acquire(this.state.settings.name, outcome), (connection) => Body.run(f, connection))
   }
 
   #join(waiter: State.Waiter<C>, now: number): void {
     const { state } = this
     const work = this.#work
-    const { lease } = waiter
     Line.join(state, waiter, now)
     Lending.settle(state, now)
     if (state.isPending) work.run()
     else work.setAlarm()
     // With a timeout of zero, the caller does not wait at all.
-    if (lease.options?.timeoutMillis === 0 && lease.stage === "waiting") {
+    if (waiter.lease.options?.timeoutMillis === 0 && waiter.lease.stage === "waiting") {
       Refusals.timeOut(state, [waiter], now)
       work.run()
     }
@@ -249,25 +243,33 @@ export class Callers<C, E> {
 }
 
 class Use<C, E, A, X, R> extends Runtime.OwnStep<A, X | PoolError<E>, R> {
-  readonly #callers: Callers<C, E>
-  readonly #f: (connection: C) => Effect.Effect<A, X, R>
-  readonly #options: AcquireOptions | undefined
+  readonly callers: Callers<C, E>
+  readonly f: (connection: C) => Effect.Effect<A, X, R>
 
-  constructor(
-    callers: Callers<C, E>,
-    f: (connection: C) => Effect.Effect<A, X, R>,
-    options: AcquireOptions | undefined
-  ) {
+  constructor(callers: Callers<C, E>, f: (connection: C) => Effect.Effect<A, X, R>) {
     super()
-    this.#callers = callers
-    this.#f = f
-    this.#options = options
+    this.callers = callers
+    this.f = f
   }
 
   step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<A, X | PoolError<E>, R> {
-    const settings = this.#callers.resolve(this.#options)
+    return secured(new LeaseEffect(this.callers, this.f, fiber, undefined), fiber)
+  }
+}
+
+/** Most uses have no options, and no field for them. */
+class UseWithOptions<C, E, A, X, R> extends Use<C, E, A, X, R> {
+  readonly #options: AcquireOptions
+
+  constructor(callers: Callers<C, E>, f: (connection: C) => Effect.Effect<A, X, R>, options: AcquireOptions) {
+    super(callers, f)
+    this.#options = options
+  }
+
+  override step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<A, X | PoolError<E>, R> {
+    const settings = this.callers.resolve(this.#options)
     if (Calls.isRefused(settings)) return Effect.fail(settings)
-    return secured(new LeaseEffect(this.#callers, this.#f, fiber, settings), fiber)
+    return secured(new LeaseEffect(this.callers, this.f, fiber, settings), fiber)
   }
 }
 
