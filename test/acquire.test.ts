@@ -44,7 +44,7 @@ describe("lending", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("never lets a newcomer overtake those who wait", () =>
+  it.effect("never lets a newcomer overtake a waiter", () =>
     Effect.gen(function*() {
       const { pool } = yield* make({ max: 1 })
       const holder = yield* borrow(pool)
@@ -187,7 +187,7 @@ describe("the kinds of a lease", () => {
       }
     }))
 
-  it.effect("acquire whose scope ends while it waits keeps its place, and returns what it gets at once", () =>
+  it.effect("acquire whose scope ends while it waits stays in line, and returns its connection at once", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1 })
       const holder = yield* borrow(pool)
@@ -271,7 +271,7 @@ describe("statistics", () => {
       assert.deepStrictEqual([stats.averageWaitMillis, stats.maxWaitMillis], [1000, 3000])
     }))
 
-  it.effect("can be read as often as one likes while the pool is busy", () =>
+  it.effect("can be read any number of times while the pool is busy", () =>
     Effect.gen(function*() {
       const { pool } = yield* make({ max: 4 })
       let reads = 0
@@ -324,7 +324,7 @@ describe("Service", () => {
       assert.deepStrictEqual((yield* users.counters).closed, 2)
     }))
 
-  it.effect("fails the layer with what makes the pool fail", () =>
+  it.effect("fails its layer with the error of the pool", () =>
     Effect.gen(function*() {
       const faulty = yield* FaultyFactory.make()
       const badOptions = Effect.asVoid(Orders).pipe(Effect.provide(Orders.layer({ factory: faulty.factory, max: 0 })))
@@ -338,8 +338,8 @@ describe("Service", () => {
     }))
 })
 
-describe("whoever watches a fiber of a caller", () => {
-  it.effect("and throws, harms neither the one who returns a connection nor the next in line", () =>
+describe("an observer of a caller's fiber", () => {
+  it.effect("that throws harms neither the caller that returns a connection nor the next in line", () =>
     Effect.gen(function*() {
       const { pool } = yield* make({ max: 1 })
       const holder = yield* borrow(pool)

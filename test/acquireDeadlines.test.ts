@@ -93,7 +93,7 @@ describe("the deadline of an acquire", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("covers one validation after the other that fails", () =>
+  it.effect("covers several validations that fail one after the other", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1, acquireTimeout: "2 seconds", validateAfterIdle: 0 })
       yield* faulty.validate.fail(1000)
@@ -210,7 +210,7 @@ describe("the deadline of an acquire", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("of zero takes what can be had without waiting, or fails at once", () =>
+  it.effect("of zero takes a connection without waiting, or fails at once", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1 })
       // Connecting takes no time here.
@@ -239,7 +239,7 @@ describe("the deadline of an acquire", () => {
       assert.isTrue(Result.isFailure(yield* Fiber.join(caller)))
     }))
 
-  it.effect("is not spent by those who were served before it", () =>
+  it.effect("is not used up by callers that were served before it", () =>
     Effect.gen(function*() {
       const { pool } = yield* make({ max: 1, acquireTimeout: "2 seconds" })
       const holder = yield* borrow(pool)
@@ -251,7 +251,7 @@ describe("the deadline of an acquire", () => {
       assert.strictEqual((yield* pool.stats).timeouts, 0)
     }))
 
-  it.effect("passes for many at once, each told so exactly once", () =>
+  it.effect("passes for many callers at once, and each gets exactly one error", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 2, acquireTimeout: "1 second" })
       const holders = [yield* borrow(pool), yield* borrow(pool)]

@@ -14,7 +14,7 @@ const within = <A, E>(store: string, effect: Effect.Effect<A, E>) =>
   Effect.promise(() => storage.run(store, () => Effect.runPromise(effect)))
 
 describe("what a pool runs", () => {
-  it.live("runs in the asynchronous context in which the pool was made, not in that of a caller who caused it", () => {
+  it.live("runs in the asynchronous context in which the pool was made, not in that of the caller that caused it", () => {
     const seen: Record<string, Set<string | undefined>> = {}
     const look = (what: string) => Effect.sync(() => void (seen[what] ??= new Set()).add(storage.getStore()))
     const program = Effect.scoped(Effect.gen(function*() {
@@ -104,7 +104,7 @@ describe("what a pool runs", () => {
 })
 
 describe("the asynchronous context", () => {
-  it("is the one of the moment, for whatever runs in it", () => {
+  it("is the present one for everything that runs in it", () => {
     const inside = storage.run("then", () => AsyncContext.capture())
     assert.strictEqual(storage.run("now", () => inside(() => storage.getStore())), "then")
   })

@@ -148,7 +148,7 @@ describe("a connection that was lost in its first lease", () => {
       }
     }))
 
-  it.effect("is no bad start if the lease ended well: whoever uses connections up gets others without a pause", () =>
+  it.effect("is no bad start if the lease ended well: a caller that uses connections up gets others without a pause", () =>
     Effect.gen(function*() {
       let opened = 0
       const dead = new Set<number>()
@@ -162,7 +162,7 @@ describe("a connection that was lost in its first lease", () => {
       assert.strictEqual((yield* pool.stats).evictions.dead, 20)
     }))
 
-  it.effect("delays nobody once one has ended well", () =>
+  it.effect("delays no caller after a lease has ended well", () =>
     Effect.gen(function*() {
       let isBroken = true
       const factory = ConnectionFactory.make<Session>({

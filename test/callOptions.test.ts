@@ -105,7 +105,7 @@ describe("invalid options of a call", () => {
       }))
   }
 
-  it.effect("are told even by a pool that is closed", () =>
+  it.effect("are reported even by a closed pool", () =>
     Effect.gen(function*() {
       const { pool } = yield* make({ max: 1 })
       yield* pool.shutdown()
@@ -195,7 +195,7 @@ describe("invalid options of an operation", () => {
       }))
   }
 
-  it.effect("do not end a wait for the shutdown that is under way", () =>
+  it.effect("do not end the wait for a running shutdown", () =>
     Effect.gen(function*() {
       const { pool } = yield* make({ max: 1, drainTimeout: "1 minute" })
       const lease = yield* borrow(pool)

@@ -106,7 +106,7 @@ describe("invalid options are refused before anything is opened", () => {
       }))
   }
 
-  it.effect("a factory that is none", () =>
+  it.effect("a factory that is not one", () =>
     Effect.gen(function*() {
       const mustBe = "a ConnectionFactory, whose connect is an effect"
       for (
@@ -122,7 +122,7 @@ describe("invalid options are refused before anything is opened", () => {
       }
     }))
 
-  it.effect("an option that does not exist, with the one that was meant", () =>
+  it.effect("an unknown option, with the nearest name", () =>
     Effect.gen(function*() {
       const error = yield* start({ acquireTimout: 5 })
       assert.deepStrictEqual([...error.problems], [{
@@ -132,7 +132,7 @@ describe("invalid options are refused before anything is opened", () => {
       }])
     }))
 
-  it.effect("an option that is like none, with all there are", () =>
+  it.effect("an unknown option without a near name, with all names", () =>
     Effect.gen(function*() {
       const error = yield* start({ host: "db" })
       assert.include(error.message, `host is no option; the options are name, min, max, acquireTimeout`)

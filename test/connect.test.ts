@@ -9,7 +9,7 @@ const refused = (connection: number, isTransient: boolean) =>
   new FaultyFactory.FaultyError({ operation: "connect", connection, isTransient })
 
 describe("connecting", () => {
-  it.effect("opens as many as are asked for, and no more than max", () =>
+  it.effect("opens as many connections as callers need, and at most max", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 3 })
       yield* faulty.connect.hold
@@ -21,7 +21,7 @@ describe("connecting", () => {
       assert.strictEqual((yield* faulty.counters).mostOpen, 3)
     }))
 
-  it.effect("opens no more for callers who gave up", () =>
+  it.effect("opens no connections for callers that gave up", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 5, maxConnecting: 1 })
       yield* faulty.connect.hold
@@ -46,7 +46,7 @@ describe("connecting", () => {
       assert.deepStrictEqual(yield* shape(pool), { inUse: 5 })
     }))
 
-  it.effect("gives what opens first to whoever came first", () =>
+  it.effect("gives the connection that opens first to the caller that came first", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 2 })
       yield* faulty.connect.hold
@@ -60,7 +60,7 @@ describe("connecting", () => {
       assert.strictEqual(second.connection?.id, 1)
     }))
 
-  it.effect("keeps a connection that nobody waits for any more", () =>
+  it.effect("keeps a connection if its caller no longer waits", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 2 })
       yield* faulty.connect.hold
@@ -77,7 +77,7 @@ describe("connecting", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("releases what an attempt had acquired when it fails half-way, and gives the slot back", () =>
+  it.effect("releases the resources of an attempt that fails half-way, and frees its slot", () =>
     Effect.gen(function*() {
       let opened = 0
       let closed = 0
@@ -164,7 +164,7 @@ describe("a connection that fails as soon as it is open", () => {
       }))
   }
 
-  it.effect("makes no storm for the floor either", () =>
+  it.effect("causes no storm of attempts for min either", () =>
     Effect.gen(function*() {
       const factory = ConnectionFactory.make<object>({ connect: Effect.sync(() => ({})), isAlive: () => false })
       const pool = yield* ConnectionPool.make({ factory, min: 2, start: "lazy" })
@@ -278,7 +278,7 @@ describe("the floor", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("never lets a failure out of the pool when nobody waits", () =>
+  it.effect("never lets a failure out of the pool when no caller waits", () =>
     Effect.gen(function*() {
       const faulty = yield* FaultyFactory.make()
       yield* faulty.connect.fail(3)

@@ -9,7 +9,7 @@ const refused = (connection: number, isTransient: boolean) =>
   new FaultyFactory.FaultyError({ operation: "connect", connection, isTransient })
 
 describe("a connect that fails for good", () => {
-  it.effect("reaches everybody who waits, at once, with the driver's error", () =>
+  it.effect("fails all waiters at once, with the driver's error", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1, name: "orders" })
       yield* faulty.connect.hold
@@ -33,7 +33,7 @@ describe("a connect that fails for good", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("does not reach those whom a live connection can serve", () =>
+  it.effect("does not fail waiters that a live connection can serve", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 2 })
       const holder = yield* borrow(pool)
@@ -44,7 +44,7 @@ describe("a connect that fails for good", () => {
       assert.strictEqual(caller.connection?.id, 1)
     }))
 
-  it.effect("reaches those whose only live connection is on its way out", () =>
+  it.effect("fails waiters whose only live connection is being evicted", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 2 })
       const holder = yield* borrow(pool)
@@ -55,7 +55,7 @@ describe("a connect that fails for good", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("is one attempt for each caller who asks after the backoff, and none of them costs a slot", () =>
+  it.effect("is one attempt for each caller after the backoff, and none of them costs a slot", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 2 })
       yield* faulty.connect.fail(19)
@@ -88,7 +88,7 @@ describe("a connect that fails for good", () => {
       assert.strictEqual(caught, 1)
     }))
 
-  it.effect("counts as one with those that ran beside it", () =>
+  it.effect("counts as one together with the attempts that ran beside it", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 3 })
       yield* faulty.connect.hold
@@ -108,7 +108,7 @@ describe("a connect that fails for good", () => {
       assert.include(next.message, "could not connect after 4 attempts")
     }))
 
-  it.effect("is how one whose isTransient throws is taken", () =>
+  it.effect("is also a connect whose isTransient throws", () =>
     Effect.gen(function*() {
       const factory = ConnectionFactory.make<number, string>({
         connect: Effect.fail("no"),
@@ -185,7 +185,7 @@ describe("a connect that fails for now", () => {
       yield* pool.shutdown()
     }))
 
-  it.effect("leaves those in line who a returned connection can serve", () =>
+  it.effect("leaves waiters in line if a returned connection can serve them", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 2 })
       const holder = yield* borrow(pool)

@@ -6,7 +6,7 @@ import { TestClock } from "effect/testing"
 import { borrow, make, settle, shape } from "./support/pools.ts"
 
 describe("a driver that reports the death of a connection", () => {
-  it.effect("has idle ones evicted at once, and the floor restored, while nobody asks", () =>
+  it.effect("gets idle connections evicted at once, and min restored, without any caller", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ min: 4, max: 4, driver: { withoutIsAlive: true, withoutValidate: true } })
       for (const id of [1, 2, 3, 4]) yield* faulty.drop(id)
@@ -21,7 +21,7 @@ describe("a driver that reports the death of a connection", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("has one in use evicted when it comes back, whatever its caller found", () =>
+  it.effect("gets a connection in use evicted when it comes back, however its lease ended", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1, driver: { withoutIsAlive: true } })
       const holder = yield* borrow(pool)
@@ -159,7 +159,7 @@ describe("a driver that reports the death of a connection", () => {
 })
 
 describe("idle connections that die without a word", () => {
-  it.effect("count for min until somebody needs them, or keepalive comes round", () =>
+  it.effect("count for min until a caller needs them, or keepalive validates them", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ min: 2, max: 2, keepalive: "1 minute" })
       yield* faulty.kill(1)

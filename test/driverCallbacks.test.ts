@@ -21,7 +21,7 @@ const make = Effect.fnUntraced(function*(max: number) {
 })
 
 describe("what happens while the pool asks its driver something", () => {
-  it.effect("the end of a scoped lease is not lost, whether the one who asks had to wait or not", () =>
+  it.effect("the end of a scoped lease is not lost, whether its caller had to wait or not", () =>
     Effect.gen(function*() {
       const { box, pool } = yield* make(2)
       for (const waits of [false, true]) {

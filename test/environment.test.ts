@@ -84,7 +84,7 @@ describe("options from the environment", () => {
       }
     }))
 
-  it.effect("that cannot be are all in one error, each with its name, its value and what is allowed", () =>
+  it.effect("that are invalid are all in one error, each with its name, its value and the allowed values", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(read({
         DB_MAX: "0",
@@ -154,7 +154,7 @@ describe("options from the environment", () => {
       assert.deepStrictEqual(yield* read({ DB_MIN: "20" }, "DB"), { min: 20 })
     }))
 
-  it.effect("come from other sources too, and what is no text there is told", () =>
+  it.effect("come from other sources too, and a value that is no text is reported", () =>
     Effect.gen(function*() {
       const from = (root: unknown) =>
         PoolConfig.config("db").parse(ConfigProvider.fromUnknown(root).pipe(ConfigProvider.constantCase))
@@ -182,7 +182,7 @@ describe("a layer with options from the configuration", () => {
       Effect.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env })))
     )
 
-  it.effect("has all of them under a prefix, or each from where it is told", () =>
+  it.effect("reads all of them under a prefix, or each from its own variable", () =>
     Effect.gen(function*() {
       const all = Sessions.layerConfig({ factory, config: PoolConfig.config("SESSIONS") })
       assert.strictEqual(yield* maxOf(all, { SESSIONS_MAX: "3" }), 3)
@@ -194,7 +194,7 @@ describe("a layer with options from the configuration", () => {
       assert.include(String(error), "URL")
     }))
 
-  it.effect("fails with what is wrong, by kind", () =>
+  it.effect("fails with all problems, by kind", () =>
     Effect.gen(function*() {
       const all = Sessions.layerConfig({ factory, config: PoolConfig.config("S") })
       const read = yield* Effect.catchTag(maxOf(all, { S_MAX: "0" }), "ConfigError", (error) =>
@@ -206,7 +206,7 @@ describe("a layer with options from the configuration", () => {
       assert.strictEqual(bounds, `pool "pool": min is 20, but must be at most max, which is 10`)
     }))
 
-  it.effect("is there for a health checker", () =>
+  it.effect("exists for a health checker too", () =>
     Effect.gen(function*() {
       const layer = Health.layerConfig(Sessions, HealthChecker.config("HEALTH")).pipe(
         Layer.provide(Sessions.layer({ factory }))

@@ -7,7 +7,7 @@ import { open, summary } from "./support/health.ts"
 import { borrow, make, type Pool, settle, shape } from "./support/pools.ts"
 
 describe("a health checker", () => {
-  it.effect("watches a copy of a pool like the pool, and refuses what is none", () =>
+  it.effect("watches a copy of a pool like the pool, and refuses a value that is no pool", () =>
     Effect.gen(function*() {
       const { pool } = yield* make({ max: 1 })
       const copy: Pool = { ...pool, acquire: (options) => pool.acquire(options) }
@@ -48,7 +48,7 @@ describe("a health checker", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("tells an outage from its end, by itself, and says what it was", () =>
+  it.effect("notices an outage and its end by itself, and says what it was", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ min: 2, max: 4 })
       const health = yield* HealthChecker.make(pool)
@@ -126,7 +126,7 @@ describe("a health checker", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("opens none if it may not, and says what it knows", () =>
+  it.effect("opens no connection if it may not, and reports what it knows", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 2 })
       const health = yield* HealthChecker.make(pool, { connect: false })
@@ -214,7 +214,7 @@ describe("a health checker", () => {
       }
     }))
 
-  it.effect("gives the one connection there is to a caller as soon as it has answered", () =>
+  it.effect("gives the only connection to a caller as soon as it has answered", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ min: 1, max: 1 })
       yield* faulty.validate.hold
@@ -264,7 +264,7 @@ describe("a health checker", () => {
       assert.deepStrictEqual(leases.map(({ connection }) => connection?.id), [3, 1])
     }))
 
-  it.effect("shares a check with everybody who asks for one", () =>
+  it.effect("shares a running check with all callers that ask for one", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ min: 2, max: 2 })
       yield* faulty.validate.hold
@@ -279,7 +279,7 @@ describe("a health checker", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("checks a factory without validate through isAlive, and one without either not at all", () =>
+  it.effect("checks a factory without validate through isAlive, and does not check one without both", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ min: 2, max: 2, driver: { withoutValidate: true } })
       const health = yield* HealthChecker.make(pool)

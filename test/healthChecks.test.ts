@@ -7,7 +7,7 @@ import { open } from "./support/health.ts"
 import { borrow, make, settle, shape } from "./support/pools.ts"
 
 describe("a check", () => {
-  it.effect("waits for the one before, so that never more are asked than may be", () =>
+  it.effect("waits for the check before it, so that not too many connections are validated at once", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ min: 4, max: 4 })
       yield* faulty.validate.hold
@@ -32,7 +32,7 @@ describe("a check", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("answers ten thousand who have waited for the one before, at once", () =>
+  it.effect("answers ten thousand callers that waited for the check before it at once", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1, driver: { withoutValidate: true } })
       yield* faulty.connect.hold
@@ -67,7 +67,7 @@ describe("a check", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("that nobody waits for any more lets keepalive have its turn", () =>
+  it.effect("without a waiting caller lets keepalive have its turn", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({
         max: 3,
@@ -88,7 +88,7 @@ describe("a check", () => {
       assert.deepStrictEqual(yield* shape(pool), { idle: 1, validating: 1 })
     }))
 
-  it.effect("passes over those that were lent before their turn came", () =>
+  it.effect("skips connections that were lent before their turn came", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ min: 3, max: 3, validateAfterIdle: "Infinity" })
       yield* faulty.validate.hold
@@ -102,7 +102,7 @@ describe("a check", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("has what it found dead replaced while it still asks others", () =>
+  it.effect("replaces dead connections while it still validates others", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ min: 2, max: 3, validateAfterIdle: "Infinity" })
       yield* faulty.kill(1)
@@ -120,7 +120,7 @@ describe("a check", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("retires what has lived too long, and does not hold that against anybody", () =>
+  it.effect("retires connections that are too old, and does not report that as a failure", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ min: 1, max: 1, maxLifetime: "1 minute", lifetimeJitter: 0 })
       yield* TestClock.adjust("59 seconds")
@@ -202,7 +202,7 @@ describe("a checker that is interrupted", () => {
 })
 
 describe("the numbers of a check, at another time than the first", () => {
-  it.effect("count only the callers who were turned away since the check before", () =>
+  it.effect("count only the callers that were turned away since the last check", () =>
     Effect.gen(function*() {
       const { pool } = yield* make({ max: 1, maxWaiting: 1 })
       yield* borrow(pool)

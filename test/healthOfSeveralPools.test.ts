@@ -158,7 +158,7 @@ describe("a health checker of several pools", () => {
       assert.deepStrictEqual(summaryOfSides(report), ["healthy"])
     }))
 
-  it.effect("of none is refused, with everything else that is wrong", () =>
+  it.effect("without any pool is refused, with all other problems", () =>
     Effect.gen(function*() {
       const made = HealthChecker.make({ name: "nothing", sides: {} }, { concurrency: 0 })
       const error = yield* Effect.scoped(PoolAssert.failsWith(made, "PoolConfigError"))

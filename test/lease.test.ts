@@ -36,7 +36,7 @@ describe("a lease ends once, however the body ends", () => {
       }))
   }
 
-  it.effect("and what the body ended with is what the caller gets", () =>
+  it.effect("and the caller gets the result of the body", () =>
     Effect.gen(function*() {
       const { pool } = yield* make()
       assert.deepStrictEqual(yield* Effect.exit(pool.use(() => Effect.succeed(1))), Exit.succeed(1))
@@ -119,7 +119,7 @@ describe("a lease ends once, however the body ends", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("and one whose fiber was dropped by the runtime is returned to those who wait", () =>
+  it.effect("and a lease whose fiber the runtime dropped is returned to the waiters", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 2 })
       const holder = yield* borrow(pool)
@@ -140,7 +140,7 @@ describe("a lease ends once, however the body ends", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("and one lost while all others are out is found before anybody's deadline passes", () =>
+  it.effect("and a lost lease is found before the deadline of a waiter, while all others are held", () =>
     Effect.gen(function*() {
       const { pool } = yield* make({ max: 2, acquireTimeout: "5 seconds" })
       yield* borrow(pool)

@@ -32,7 +32,7 @@ describe("idleTimeout", () => {
       assert.deepStrictEqual(yield* shape(pool), {})
     }))
 
-  it.effect("closes one that was kept for min as soon as it is not needed for that", () =>
+  it.effect("closes a connection that was kept for min as soon as min does not need it", () =>
     Effect.gen(function*() {
       const { pool } = yield* make({ min: 1, max: 2, idleTimeout: "1 minute" })
       yield* TestClock.adjust("1 hour")
@@ -48,7 +48,7 @@ describe("idleTimeout", () => {
       assert.deepStrictEqual(yield* shape(pool), {})
     }))
 
-  it.effect("closes what was kept for min as soon as a resize no longer asks for that", () =>
+  it.effect("closes connections that were kept for min as soon as a resize lowers min", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ min: 2, max: 2, idleTimeout: "1 minute", maxLifetime: "Infinity" })
       yield* TestClock.adjust("1 hour")
@@ -59,7 +59,7 @@ describe("idleTimeout", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("does not touch what is used now and then", () =>
+  it.effect("does not close connections that are used now and then", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ idleTimeout: "1 minute", validateAfterIdle: "1 hour" })
       for (let use = 0; use < 10; use++) {
@@ -168,7 +168,7 @@ describe("maxLifetime", () => {
       assert.deepStrictEqual(yield* shape(pool), {})
     }).pipe(Random.withSeed("jitter")))
 
-  it.effect("retires an idle connection when it is time, with no other timer to look after it", () =>
+  it.effect("retires an idle connection when it is time, without any other timer", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({
         min: 1,
@@ -208,7 +208,7 @@ describe("maxUses", () => {
       }))
   }
 
-  it.effect("counts leases only: no validation, and none that was never taken up", () =>
+  it.effect("counts only leases that began, and no validations", () =>
     Effect.gen(function*() {
       const { pool } = yield* make({ max: 1, maxUses: 2, validateAfterIdle: 0, keepalive: "1 minute" })
       yield* pool.useSync((connection) => connection.id)
@@ -270,7 +270,7 @@ describe("keepalive", () => {
       assert.deepStrictEqual((yield* pool.connections).map((connection) => connection.id), [3])
     }))
 
-  it.effect("gives way to a caller: what it has just validated goes out", () =>
+  it.effect("gives way to a caller: the connection that it has just validated is lent", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1, keepalive: "1 minute", validateAfterIdle: "1 day" })
       yield* pool.use(() => Effect.void)
@@ -302,7 +302,7 @@ describe("a long sleep", () => {
 })
 
 describe("the wall clock", () => {
-  it.effect("may jump as it likes", () =>
+  it.effect("may jump without effect", () =>
     Effect.gen(function*() {
       const test = yield* TestClock.testClockWith(Effect.succeed)
       let jump = 0
@@ -325,7 +325,7 @@ describe("the wall clock", () => {
 })
 
 describe("a synchronous body", () => {
-  it.effect("that takes its time keeps those in line waiting until its end", () =>
+  it.effect("that is slow keeps the waiters waiting until its end", () =>
     Effect.gen(function*() {
       const test = yield* TestClock.testClockWith(Effect.succeed)
       let passed = 0n

@@ -12,7 +12,7 @@ const run = (effect: Effect.Effect<unknown, unknown>) =>
   Effect.andThen(Effect.flatMap(Effect.forkDetach(effect), Fiber.await), settle)
 
 describe("a lease of a scope whose fiber was dropped by the runtime", () => {
-  it.effect("is ended at once: who waits is served, without anybody looking", () =>
+  it.effect("is ended at once, and a waiter is served", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1, acquireTimeout: "Infinity" })
       const gate = yield* Effect.forkDetach(Effect.never)
@@ -30,7 +30,7 @@ describe("a lease of a scope whose fiber was dropped by the runtime", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("is ended also where it was waited for", () =>
+  it.effect("is also ended if its caller had waited for it", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1 })
       const holder = yield* borrow(pool)
@@ -54,7 +54,7 @@ describe("a lease of a scope whose fiber was dropped by the runtime", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("leaves one that is evicted, if it turns out to be broken", () =>
+  it.effect("leaves a connection that is evicted if it is broken", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1 })
       yield* run(Effect.scoped(Effect.flatMap(pool.acquire(), ({ id }) => Effect.andThen(faulty.sever(id), wrong))))
@@ -63,7 +63,7 @@ describe("a lease of a scope whose fiber was dropped by the runtime", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("cannot be used any more by who still has its connection", () =>
+  it.effect("cannot be used any more, also if its connection is still referenced", () =>
     Effect.gen(function*() {
       const { pool } = yield* make({ max: 1 })
       let kept: Effect.Effect<void, { readonly _tag: string }> = Effect.void
@@ -120,7 +120,7 @@ describe("a lease of a scope whose fiber has ended in any other way", () => {
 })
 
 describe("a lease of use whose fiber was dropped by the runtime", () => {
-  it.effect("is found while somebody waits, without a deadline and without anybody asking", () =>
+  it.effect("is found while a caller waits, without a deadline and without another caller", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1, acquireTimeout: "Infinity" })
       const gate = yield* Effect.forkDetach(Effect.never)

@@ -160,7 +160,7 @@ describe("metrics", () => {
       assert.strictEqual(samples.get(`effect_connection_pool_connects{${pool},result="succeeded"}`), 3)
     })))
 
-  it.effect("count what OpenTelemetry has no name for: connects, validations, resets, evictions, leaks", () =>
+  it.effect("also count connects, validations, resets, evictions and leaks, for which OpenTelemetry has no names", () =>
     isolated(Effect.gen(function*() {
       const { faulty, pool } = yield* make({
         name: "orders",
@@ -267,7 +267,7 @@ describe("metrics", () => {
       assert.deepStrictEqual(max.attributes, { [name]: "orders", unit: "{connection}", region: "north" })
     })).pipe(Effect.provideService(Metric.CurrentMetricAttributes, { region: "north" })))
 
-  it.effect("are not shown by a pool that was asked not to", () =>
+  it.effect("are not shown if the option metrics is false", () =>
     isolated(Effect.gen(function*() {
       const pool = yield* ConnectionPool.make({ factory: InMemoryConnection.factory(), metrics: false })
       yield* pool.use(() => Effect.void)

@@ -120,7 +120,7 @@ describe("leaks", () => {
 })
 
 describe("several leaks", () => {
-  it.effect("are reported once each, when it is time for each", () =>
+  it.effect("are reported once each, each at its own time", () =>
     Effect.gen(function*() {
       const { pool } = yield* make({ leakThreshold: "30 seconds" })
       const events = yield* record(pool)
@@ -184,7 +184,7 @@ describe("events", () => {
       assert.deepStrictEqual(events[7], PoolEvent.Evicted({ connection: 1, reason: "uses" }))
     }))
 
-  it.effect("end with the pool, also for who comes later", () =>
+  it.effect("end with the pool, also for readers that come later", () =>
     Effect.gen(function*() {
       const { pool } = yield* make()
       const reading = yield* Effect.forkChild(Stream.runCollect(pool.events))
@@ -238,7 +238,7 @@ describe("events", () => {
       assert.deepStrictEqual(events.map(({ _tag }) => _tag), ["CheckedOut", "Returned"])
     }))
 
-  it.effect("that were missed last are told at the end", () =>
+  it.effect("that were missed last are reported at the end", () =>
     Effect.gen(function*() {
       const { pool } = yield* make({ max: 1 })
       const gate = yield* Latch.make()

@@ -57,7 +57,7 @@ describe("invalidate", () => {
       assert.isFalse(yield* pool.invalidate(undefined))
     }))
 
-  it.effect("of a value that several connections are evicts them all: any of them may be the broken one", () =>
+  it.effect("of a value that stands for several connections evicts them all, because any may be broken", () =>
     Effect.gen(function*() {
       const one = {}
       const pool = yield* open<object>([one, one, {}])
@@ -65,7 +65,7 @@ describe("invalidate", () => {
       assert.strictEqual((yield* pool.stats).evictions.invalidated, 2)
     }))
 
-  it.effect("knows what a lease lends, while it lasts and after it; and neither what is gone nor a stranger", () =>
+  it.effect("knows a lent connection during its lease and after it, but not a closed or a foreign one", () =>
     Effect.gen(function*() {
       const pool = yield* open<object>([{}], () => ({}))
       const lent = yield* pool.use((lent) =>
@@ -116,7 +116,7 @@ describe("recycle", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("lends nothing that was being opened, validated or reset before it", () =>
+  it.effect("does not lend connections that were being opened, validated or reset before it", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 3 })
       const leases = [yield* borrow(pool), yield* borrow(pool)]
@@ -158,7 +158,7 @@ describe("pause", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("leaves it to resume to restore the floor", () =>
+  it.effect("leaves the restoring of min to resume", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ min: 2, max: 2 })
       yield* pool.pause
@@ -171,7 +171,7 @@ describe("pause", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("keeps what was being opened for those who wait", () =>
+  it.effect("keeps connections that were being opened for the waiters", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1 })
       yield* faulty.connect.hold
@@ -187,7 +187,7 @@ describe("pause", () => {
 })
 
 describe("resize", () => {
-  it.effect("up admits those who wait at once", () =>
+  it.effect("up serves waiters at once", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1 })
       const leases = yield* Effect.forEach([1, 2, 3], () => borrow(pool))
@@ -231,7 +231,7 @@ describe("resize", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("of min opens what is missing", () =>
+  it.effect("of min opens the missing connections", () =>
     Effect.gen(function*() {
       const { pool } = yield* make({ max: 5 })
       yield* pool.resize({ min: 3 })
@@ -240,7 +240,7 @@ describe("resize", () => {
       assert.strictEqual((yield* pool.stats).min, 3)
     }))
 
-  it.effect("changes what it names when it is run, and nothing else", () =>
+  it.effect("changes only the options that it names, when it is run", () =>
     Effect.gen(function*() {
       const { pool } = yield* make({ min: 1, max: 2 })
       yield* Effect.all([pool.resize({ max: 20 }), pool.resize({ min: 4 })])
@@ -248,7 +248,7 @@ describe("resize", () => {
       assert.deepStrictEqual([min, max], [4, 20])
     }))
 
-  it.effect("undoes no other that came between", () =>
+  it.effect("does not undo another that came between", () =>
     Effect.gen(function*() {
       for (let operations = 3; operations <= 12; operations++) {
         for (let turns = 0; turns < 6; turns++) {
@@ -265,7 +265,7 @@ describe("resize", () => {
       }
     }))
 
-  it.effect("to what makes no sense is refused and changes nothing", () =>
+  it.effect("to invalid values is refused and changes nothing", () =>
     Effect.gen(function*() {
       const { pool } = yield* make({ min: 1, max: 2 })
       for (const bounds of [{ max: 0 }, { min: -1 }, { min: 3 }, { max: 1.5 }, { min: 2, max: 1 }]) {

@@ -184,7 +184,7 @@ describe("a duration", () => {
     }
   })
 
-  it("says what Effect's own grammar says, wherever that says something", () => {
+  it("means the same as in Effect's own grammar, if that accepts it", () => {
     const unit = fc.constantFrom("nanos", "micros", "millis", "seconds", "minutes", "hours", "days", "weeks", "second")
     const amount = fc.oneof(fc.integer({ min: 0, max: 100_000 }), fc.double({ min: 0, max: 1000, noNaN: true })).map(
       (amount) => amount.toFixed(3)

@@ -39,7 +39,7 @@ const ways: Record<
 
 describe("asking and joining the line are one step, wherever the fiber yields", () => {
   for (const [name, way] of Object.entries(ways)) {
-    it.effect(`a shutdown refuses whoever asked before, and whoever asks after (${name})`, () =>
+    it.effect(`a shutdown refuses callers that asked before it, and callers that ask after it (${name})`, () =>
       Effect.gen(function*() {
         for (const point of points) {
           const { pool } = yield* make({ max: 1, acquireTimeout: "Infinity" })
@@ -72,7 +72,7 @@ describe("asking and joining the line are one step, wherever the fiber yields", 
         yield* PoolAssert.nothingLeaked(faulty, pool)
       }))
 
-    it.effect(`nobody overtakes who has asked before (${name})`, () =>
+    it.effect(`no caller overtakes an earlier caller (${name})`, () =>
       Effect.gen(function*() {
         const { pool } = yield* make({ max: 1 })
         for (const point of points) {
@@ -96,7 +96,7 @@ describe("asking and joining the line are one step, wherever the fiber yields", 
         }
       }))
 
-    it.effect(`the one who does not want to wait is told so, and is never in line (${name})`, () =>
+    it.effect(`a caller that does not want to wait fails at once, and is never in line (${name})`, () =>
       Effect.gen(function*() {
         const { pool } = yield* make({ max: 1 })
         const holder = yield* borrow(pool)
@@ -136,7 +136,7 @@ describe("a failed acquire", () => {
       }))
   }
 
-  it.effect("leaves nothing either when it is interrupted, wherever that is", () =>
+  it.effect("leaves nothing either when it is interrupted at any point", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1 })
       const scope = yield* Scope.make()

@@ -106,7 +106,7 @@ describe("an outage of ten seconds, with 100 callers who wait and max 8", () => 
 })
 
 describe("a probe", () => {
-  it.effect("that has not been answered within the present backoff has another beside it, and no more for one caller", () =>
+  it.effect("without an answer within the present backoff gets another beside it, and one caller causes no more", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 8, connectBackoff: "100 millis" })
       yield* faulty.connect.fail(1, { transient: true })
@@ -128,7 +128,7 @@ describe("a probe", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("that succeeds lets all others go at once", () =>
+  it.effect("that succeeds lets all other attempts go at once", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 8 })
       yield* faulty.connect.hold
@@ -155,7 +155,7 @@ describe("a probe", () => {
       assert.deepStrictEqual(yield* shape(pool), { connecting: 1, waiting: 20 })
     }))
 
-  it.effect("is what a lost connection is answered with, for the database may be away", () =>
+  it.effect("follows a lost connection, because the database may be away", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ min: 4, max: 4 })
       yield* faulty.connect.hold
@@ -171,7 +171,7 @@ describe("a probe", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("that fails for good reaches at once everybody who waits", () =>
+  it.effect("that fails for good fails all waiters at once", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 8 })
       yield* faulty.connect.fail(1, { transient: true })

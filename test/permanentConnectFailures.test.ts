@@ -33,7 +33,7 @@ describe("when connecting fails for good, a caller waits for", () => {
       }))
   }
 
-  it.effect("a connection that somebody else has in use", () =>
+  it.effect("a connection that another caller has in use", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 2 })
       const other = yield* borrow(pool)
@@ -78,7 +78,7 @@ describe("when connecting fails for good, a caller waits for", () => {
       }))
   }
 
-  it.effect("nothing, if nobody could serve it but the caller itself", () =>
+  it.effect("nothing, if only the caller itself could return a connection", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 2 })
       const caller = yield* Effect.forkChild(

@@ -57,7 +57,7 @@ describe("a connect that fails for good for ten seconds", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("has the first caller after the backoff probe, and those who come meanwhile share its answer", () =>
+  it.effect("lets the first caller after the backoff probe, and callers that come meanwhile share its answer", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 4 })
       yield* faulty.connect.fail(2)

@@ -36,8 +36,8 @@ const overJson = (text: string) =>
 const toJson = (error: PoolError.AcquireTimeoutError): string =>
   JSON.stringify(Schema.encodeSync(Schema.toCodecJson(PoolError.AcquireTimeoutError))(error))
 
-describe("the error of a caller who timed out", () => {
-  it("goes over JSON with all that it says", () => {
+describe("the error of a caller that timed out", () => {
+  it("survives JSON with all its fields", () => {
     const error = timedOut()
     const received = overJson(toJson(error))
     assert.instanceOf(received, PoolError.AcquireTimeoutError)
@@ -59,7 +59,7 @@ describe("the error of a caller who timed out", () => {
     assert.throws(() => timedOut({ holders: null as never }), /Schema validation failed/)
   })
 
-  it("shares its numbers with those who timed out in the same moment", () => {
+  it("shares its numbers with the errors of callers that timed out at the same moment", () => {
     const [one, other] = [timedOut(), timedOut({ waitedMillis: 1001 })]
     assert.strictEqual(one.occupancy, other.occupancy)
     assert.strictEqual(one.holders, other.holders)

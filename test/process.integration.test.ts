@@ -18,7 +18,7 @@ describe("a process with a pool", () => {
     assert.strictEqual(await run("idle", "close"), "[]")
   }, 130_000)
 
-  it("ends by itself although the pool is open, for an idle one holds no timer that keeps it", async () => {
+  it("ends by itself although the pool is open, because an idle pool has no timer that keeps the process", async () => {
     assert.strictEqual(await run("idle"), "[]")
   }, 130_000)
 
@@ -27,11 +27,11 @@ describe("a process with a pool", () => {
     assert.strictEqual(await run("database"), "[]")
   }, 250_000)
 
-  it("stays until the deadline of a caller who waits, with nothing else to do", async () => {
+  it("stays until the deadline of a waiting caller, with nothing else to do", async () => {
     assert.strictEqual(await run("exhausted"), "AcquireTimeoutError")
   }, 130_000)
 
-  it("stays for a caller who comes while a timer runs that did not have to keep it", async () => {
+  it("stays for a caller that comes while a timer runs that does not keep the process", async () => {
     assert.strictEqual(await run("awaited"), "AcquireTimeoutError")
   }, 130_000)
 

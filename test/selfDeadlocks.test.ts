@@ -89,7 +89,7 @@ describe("a certain deadlock", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("that is not certain is told by the timeout: how many leases the fiber holds itself", () =>
+  it.effect("that is not certain shows in the timeout: it says how many leases the fiber holds itself", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 2, name: "orders" })
       const scope = yield* Scope.make()
@@ -121,7 +121,7 @@ describe("a certain deadlock", () => {
       assert.strictEqual(yield* Fiber.join(asking), "got it")
     }))
 
-  it.effect("is none either if that one has come later", () =>
+  it.effect("is none either if that fiber has come later", () =>
     Effect.gen(function*() {
       const { pool } = yield* make({ max: 2 })
       const gate = yield* Latch.make()
@@ -136,7 +136,7 @@ describe("a certain deadlock", () => {
       assert.strictEqual(yield* Fiber.join(asking), "got it")
     }))
 
-  it.effect("is none while one is on its way back that takes the place of one that leaves", () =>
+  it.effect("is none while a connection is being reset that replaces an evicted one", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 2 })
       const other = yield* borrow(pool)

@@ -17,7 +17,7 @@ describe("shutdown", () => {
       assert.deepStrictEqual(yield* shape(pool), {})
     }))
 
-  it.effect("refuses callers from then on, and those in line at once", () =>
+  it.effect("refuses new callers, and callers in line at once", () =>
     Effect.gen(function*() {
       const { pool } = yield* make({ max: 1, name: "orders" })
       const lease = yield* borrow(pool)
@@ -114,7 +114,7 @@ describe("shutdown", () => {
       assert.strictEqual((yield* faulty.counters).closed, 1)
     }))
 
-  it.effect("does not report those that would not close before it began", () =>
+  it.effect("does not report connections that did not close before it began", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ min: 1, max: 1, closeTimeout: "5 seconds" })
       yield* faulty.disconnect.hang()
@@ -141,7 +141,7 @@ describe("shutdown", () => {
       assert.strictEqual((yield* faulty.counters).closed, 1)
     }))
 
-  it.effect("goes on when the one who asked for it is interrupted", () =>
+  it.effect("goes on when its caller is interrupted", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1 })
       const lease = yield* borrow(pool)
@@ -256,7 +256,7 @@ describe("shutdown", () => {
   }
 
   for (const [name, call] of Object.entries(calls)) {
-    it.effect(`takes back what was granted to a caller who has yet to hear of it (${name})`, () =>
+    it.effect(`takes back a connection that was granted to a caller that has not gone on yet (${name})`, () =>
       Effect.gen(function*() {
         const { pool } = yield* make({ max: 1, drainTimeout: "1 second", closeTimeout: "1 second" })
         // The fiber is woken, but has to let others go first until it is told to go on.

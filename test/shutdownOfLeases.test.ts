@@ -89,7 +89,7 @@ describe("a shutdown", () => {
       assert.deepStrictEqual({ checkouts, returns, total }, { checkouts: 3, returns: 3, total: 0 })
     }))
 
-  it.effect("does not count what a fiber lost that was dropped by the runtime", () =>
+  it.effect("does not count the lease of a fiber that the runtime dropped", () =>
     Effect.gen(function*() {
       const { pool } = yield* make({ max: 1, drainTimeout: "10 seconds" })
       const wrong = Effect.flatMap(Effect.void, () => undefined as unknown as Effect.Effect<void>)

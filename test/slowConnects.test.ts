@@ -42,7 +42,7 @@ describe("a connect that hangs", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("gives its slot back at connectTimeout although what it had acquired will not be released", () =>
+  it.effect("frees its slot at connectTimeout although its resources are not released", () =>
     Effect.gen(function*() {
       let attempts = 0
       const factory = ConnectionFactory.make({

@@ -52,7 +52,7 @@ describe("spans", () => {
       })
     ))
 
-  it.effect("are not made for those who do not wait", () =>
+  it.effect("are not made for callers that do not wait", () =>
     traced((spans) =>
       Effect.gen(function*() {
         const { pool } = yield* make({ min: 1 })
@@ -63,7 +63,7 @@ describe("spans", () => {
       })
     ))
 
-  it.effect("tell a wait that failed, and one that was interrupted", () =>
+  it.effect("show whether a wait failed or was interrupted", () =>
     traced((spans) =>
       Effect.gen(function*() {
         const { pool } = yield* make({ max: 1 })
@@ -84,7 +84,7 @@ describe("spans", () => {
       })
     ))
 
-  it.effect("tell an attempt that failed, and one that was given up", () =>
+  it.effect("show whether an attempt failed or was given up", () =>
     traced((spans) =>
       Effect.gen(function*() {
         const { faulty, pool } = yield* make({
@@ -133,7 +133,7 @@ describe("spans", () => {
       })
     ), 20_000)
 
-  it.effect("are made for nobody where there is no tracer", () =>
+  it.effect("are not made without a tracer", () =>
     Effect.gen(function*() {
       const pool = yield* ConnectionPool.make({ factory: InMemoryConnection.factory(), max: 1 })
       const seen: Array<string> = []

@@ -73,7 +73,7 @@ describe("SqlClientFactory", () => {
       assert.strictEqual(remainingPages, 0)
     })))
 
-  it.effect("gives what asks for SqlClient a client of the pool, for statements and transactions", () =>
+  it.effect("gives an effect that needs SqlClient a client of the pool, for statements and transactions", () =>
     run(Effect.gen(function*() {
       const pool = yield* open()
       const add = (name: string) =>
@@ -132,7 +132,7 @@ describe("SqlClientFactory", () => {
       assert.notStrictEqual(yield* pool.use(Effect.succeed), first)
     })))
 
-  it.effect("tells what a client dies with when it is made as a ConnectError", () =>
+  it.effect("reports the defect of a client that dies while it is made as a ConnectError", () =>
     run(Effect.gen(function*() {
       const missing = join(yield* folder, "missing", "test.db")
       const error = yield* Effect.flip(ConnectionPool.make({
@@ -155,7 +155,7 @@ describe("SqlClientFactory", () => {
     return { attempts: () => attempts, factory }
   }
 
-  it.effect("tries again by itself what the SqlError says may succeed later", () =>
+  it.effect("retries an attempt if its SqlError says that it may succeed later", () =>
     run(Effect.gen(function*() {
       const { attempts, factory } = failing(new ConnectionError({ cause: "refused" }))
       const pool = yield* ConnectionPool.make({ factory, max: 1, acquireTimeout: "10 seconds", drainTimeout: 0 })
@@ -166,7 +166,7 @@ describe("SqlClientFactory", () => {
       yield* PoolAssert.failsWith(Fiber.join(waiting), "AcquireTimeoutError")
     })))
 
-  it.effect("does not try again what would fail again", () =>
+  it.effect("does not retry an attempt that would fail again", () =>
     run(Effect.gen(function*() {
       const { attempts, factory } = failing(new SqlSyntaxError({ cause: "no" }))
       const pool = yield* ConnectionPool.make({ factory, max: 1, drainTimeout: 0 })

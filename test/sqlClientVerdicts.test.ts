@@ -22,7 +22,7 @@ const code = (code: string) => ({ cause: Object.assign(new Error("no"), { code }
 const failing = (reason: SqlErrorReason) => Cause.fail(new SqlError({ reason }))
 const none = { cause: new Error("no") }
 
-describe("what SqlClientFactory makes of a failure", () => {
+describe("the verdict of SqlClientFactory on a failure", () => {
   const cases: ReadonlyArray<
     readonly [what: string, failure: Cause.Cause<unknown>, verdict: ConnectionFactory.Verdict]
   > = [

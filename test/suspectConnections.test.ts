@@ -47,7 +47,7 @@ const ends: Readonly<
 
 describe("a connection after a lease", () => {
   for (const [how, end] of Object.entries(ends)) {
-    it.effect(`${how} is validated before anybody gets it again`, () =>
+    it.effect(`${how} is validated before the next lease`, () =>
       Effect.gen(function*() {
         const { faulty, pool } = yield* make({ max: 1, driver: { withoutIsAlive: true } })
         const exit = yield* Effect.exit(end(pool, (one) => faulty.sever(one.id)))
@@ -60,7 +60,7 @@ describe("a connection after a lease", () => {
         yield* PoolAssert.nothingLeaked(faulty, pool)
       }))
 
-    it.effect(`${how}, having waited for it, is validated before anybody gets it again`, () =>
+    it.effect(`${how}, after a wait for it, is validated before the next lease`, () =>
       Effect.gen(function*() {
         const { faulty, pool } = yield* make({ max: 1, driver: { withoutIsAlive: true } })
         const holder = yield* borrow(pool)
@@ -74,7 +74,7 @@ describe("a connection after a lease", () => {
         yield* PoolAssert.nothingLeaked(faulty, pool)
       }))
 
-    it.effect(`${how} is kept if it still works, and nobody gets it before that is known`, () =>
+    it.effect(`${how} is kept if it still works, and is not lent before that is known`, () =>
       Effect.gen(function*() {
         const { faulty, pool } = yield* make({ max: 1 })
         yield* faulty.validate.hold
@@ -92,7 +92,7 @@ describe("a connection after a lease", () => {
       }))
   }
 
-  it.effect("whose fiber was interrupted is validated before anybody gets it again", () =>
+  it.effect("whose fiber was interrupted is validated before the next lease", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1, driver: { withoutIsAlive: true } })
       const holder = yield* borrow(pool)
@@ -105,7 +105,7 @@ describe("a connection after a lease", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("that succeeded is not validated, nor is one that was granted but not begun", () =>
+  it.effect("that succeeded is not validated, and neither is one whose lease was granted but did not begin", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1 })
       yield* pool.use((one) => one.run)
@@ -135,7 +135,7 @@ describe("a connection after a lease", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("that failed leaves as soon as its validation hangs for too long, and others are served after a second", () =>
+  it.effect("that failed is evicted when its validation hangs for too long, and other callers are served after a second", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 2, validateTimeout: "5 seconds" })
       yield* faulty.validate.hang(1, { uninterruptible: true })
@@ -159,7 +159,7 @@ describe("a connection after a lease", () => {
       yield* PoolAssert.allClosed(faulty, pool)
     }))
 
-  it.effect("that failed stays as it is, if its driver can neither validate nor judge", () =>
+  it.effect("that failed is kept if its driver can neither validate nor judge", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1, driver: { withoutValidate: true } })
       for (let use = 0; use < 20; use++) yield* Effect.exit(pool.use(() => Effect.fail("no")))

@@ -13,7 +13,7 @@ const complaint = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
 const connectOnce = (faulty: FaultyFactory.FaultyFactory) => Effect.exit(Effect.scoped(faulty.factory.connect))
 
 describe("FaultyFactory", () => {
-  it.effect("plans faults in the order asked, each as often as asked", () =>
+  it.effect("plans faults in the given order, each for the given number of times", () =>
     Effect.gen(function*() {
       const faulty = yield* FaultyFactory.make()
       yield* faulty.connect.fail(2)
@@ -48,7 +48,7 @@ describe("FaultyFactory", () => {
       assert.isTrue(Exit.isSuccess(yield* connectOnce(faulty)))
     }))
 
-  it.effect("dies of a number of faults that makes no sense, and plans nothing", () =>
+  it.effect("dies of an invalid number of faults, and plans nothing", () =>
     Effect.gen(function*() {
       const faulty = yield* FaultyFactory.make()
       for (const kind of ["fail", "die", "hang"] as const) {
@@ -67,7 +67,7 @@ describe("FaultyFactory", () => {
       assert.isTrue(Exit.isSuccess(yield* connectOnce(faulty)))
     }))
 
-  it.effect("dies of a connection to break that was never opened, and lets one be that is closed", () =>
+  it.effect("dies if it has to break a connection that was never opened, and leaves a closed connection alone", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1 })
       yield* pool.use(() => Effect.void)
@@ -98,7 +98,7 @@ describe("PoolAssert.failsWith", () => {
       assert.strictEqual(yield* beside(Cause.fail(another)), error)
     }))
 
-  it.effect("hides nothing that comes beside the error", () =>
+  it.effect("does not hide failures beside the error", () =>
     Effect.gen(function*() {
       assert.match(
         (yield* complaint(beside(Cause.die(new Error("a bug")))))!,
@@ -107,7 +107,7 @@ describe("PoolAssert.failsWith", () => {
       assert.match((yield* complaint(beside(Cause.interrupt(7))))!, /expected FaultyError/)
     }))
 
-  it.effect("takes nothing else for the error", () =>
+  it.effect("does not mistake anything else for the error", () =>
     Effect.gen(function*() {
       const failsWith = (effect: Effect.Effect<void, FaultyFactory.FaultyError>) =>
         complaint(PoolAssert.failsWith(effect, "FaultyError"))
@@ -121,7 +121,7 @@ describe("PoolAssert.failsWith", () => {
 })
 
 describe("PoolAssert.addUp", () => {
-  it.effect("holds while a pool that was resized to less has leases out, if told from what", () =>
+  it.effect("holds while a pool that was resized to less still has leases, if it knows the old max", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 4 })
       const leases = yield* Effect.forEach([1, 2, 3], () => borrow(pool))
@@ -137,7 +137,7 @@ describe("PoolAssert.addUp", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("holds while what a resize has evicted is closing, beside what stays idle", () =>
+  it.effect("holds while connections that a resize has evicted are closing beside idle ones", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ min: 3, max: 3 })
       yield* faulty.disconnect.hold

@@ -97,7 +97,7 @@ describe("transactions on any database", () => {
       )
     }))
 
-  it.effect("fail as the first thing that went wrong", () =>
+  it.effect("fail with the first failure", () =>
     Effect.gen(function*() {
       const { pool, say, transaction, words } = yield* make
       const failed = (word: string, tag: TransactionError.TransactionError["_tag"]) =>
@@ -123,7 +123,7 @@ describe("transactions on any database", () => {
       assert.strictEqual((yield* pool.stats).connects, 1)
     }))
 
-  it.effect("end with what a fiber that outlives them has begun and could not be undone in it", () =>
+  it.effect("fail to commit if the inner transaction of a fiber that outlives them cannot be undone", () =>
     Effect.gen(function*() {
       const { say, transaction, words } = yield* make
       const inside = yield* Latch.make()
@@ -139,7 +139,7 @@ describe("transactions on any database", () => {
       assert.deepStrictEqual(words.said, ["begin strict", "savepoint 1", "a", "undo 1", "rollback"])
     }))
 
-  it.effect("inside another end so as well, and leave nothing of what they did", () =>
+  it.effect("inside another transaction fail in the same way, and leave nothing of their work", () =>
     Effect.gen(function*() {
       const { say, transaction, words } = yield* make
       const inside = yield* Latch.make()
@@ -159,7 +159,7 @@ describe("transactions on any database", () => {
       )
     }))
 
-  it.effect("give no connection to a fiber that is in none", () =>
+  it.effect("give no connection to a fiber outside a transaction", () =>
     Effect.gen(function*() {
       const { connectionOf, transaction } = yield* make
       const look = Effect.withFiber((fiber) => Effect.succeed(connectionOf(fiber)?.mode))

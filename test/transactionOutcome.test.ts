@@ -80,7 +80,7 @@ describe("a transaction whose rollback fails as well", () => {
 })
 
 describe("a commit whose answer is lost", () => {
-  it.effect("has an outcome that nobody knows, says so, and is not run again", () =>
+  it.effect("has an unknown outcome, says so, and is not run again", () =>
     Effect.gen(function*() {
       const { pool, say, transaction, withTransaction, words } = yield* makeWith({
         dialect: { ...remote, isCurable: () => true }
@@ -125,7 +125,7 @@ describe("a commit whose answer is lost", () => {
       assert.strictEqual(runs, 1)
     }))
 
-  it.effect("is a failed commit where the dialect knows better, and is rolled back", () =>
+  it.effect("is a failed commit if the dialect knows that, and is rolled back", () =>
     Effect.gen(function*() {
       const { say, transaction, words } = yield* makeWith({ dialect: remote })
       words.failing.push("commit")
@@ -148,7 +148,7 @@ describe("a commit whose connection the driver has taken away", () => {
 })
 
 describe("`retry`", () => {
-  it.effect("runs again what the dialect calls curable, and nothing else", () =>
+  it.effect("runs a transaction again only if the dialect calls its error curable", () =>
     Effect.gen(function*() {
       const { say, transaction, words } = yield* makeWith({
         dialect: { isCurable: (error) => error.reason._tag === "ConnectionError" }
@@ -164,7 +164,7 @@ describe("`retry`", () => {
     }))
 })
 
-describe("a database that does not answer what begins or ends a transaction", () => {
+describe("a database that does not answer the begin or the end of a transaction", () => {
   const make = makeWith({ controlTimeout: "1 second" })
   type World = Effect.Success<typeof make>
   const nested = ({ say, transaction }: World) =>
@@ -218,7 +218,7 @@ describe("a database that does not answer what begins or ends a transaction", ()
       assert.deepStrictEqual(world.words.stored, ["a"])
     }))
 
-  it.effect("a commit has an outcome that nobody knows", () =>
+  it.effect("a commit has an unknown outcome", () =>
     Effect.gen(function*() {
       const world = yield* make
       world.words.hanging.push("commit")

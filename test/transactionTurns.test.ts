@@ -61,7 +61,7 @@ describe("the wait for a turn inside a transaction", () => {
       assert.include(words.stored, "a")
     }))
 
-  it.effect("has it for a statement as well", () =>
+  it.effect("has a deadline for a statement as well", () =>
     Effect.gen(function*() {
       const { say, transaction } = yield* make
       const fiber = yield* Effect.forkChild(transaction(Effect.gen(function*() {
@@ -99,7 +99,7 @@ describe("the wait for a turn inside a transaction", () => {
       yield* Fiber.join(fiber)
     }))
 
-  it.effect("leaves the line in order, whoever is late, interrupted or granted in between", () =>
+  it.effect("ends in order of arrival, also if others time out, are interrupted or are granted in between", () =>
     Effect.gen(function*() {
       const { say, transaction, words } = yield* make
       const fiber = yield* Effect.forkChild(transaction(Effect.gen(function*() {
@@ -260,7 +260,7 @@ describe("a transaction whose body evaluates something that is no Effect", () =>
     }))
 })
 
-describe("what a transaction asks for", () => {
+describe("the options of a transaction", () => {
   it.effect("is its label for those who look at the pool, and its timeout for its connection", () =>
     Effect.gen(function*() {
       const { pool, transaction } = yield* make

@@ -52,7 +52,7 @@ describe("a lease that ends with a transaction open", () => {
       assert.strictEqual((yield* pool.stats).connects, 1)
     }))
 
-  it.effect("is not reported where the connection is evicted: what was open is not the fault of its holder", () =>
+  it.effect("is not reported if the connection is evicted: then the holder is not to blame", () =>
     Effect.gen(function*() {
       const { pool, reported } = yield* make({ judge: () => "fatal" })
       yield* Effect.ignore(pool.use((connection) => Effect.andThen(begin(connection), Effect.fail("broken"))))
@@ -63,7 +63,7 @@ describe("a lease that ends with a transaction open", () => {
       assert.deepStrictEqual([evictions.fatal, evictions.invalidated], [1, 1])
     }))
 
-  it.effect("costs the connection where its driver throws when it is asked", () =>
+  it.effect("costs the connection if its driver throws when it is asked", () =>
     Effect.gen(function*() {
       const { pool, reported } = yield* make({
         isInTransaction: () => {

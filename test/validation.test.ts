@@ -139,7 +139,7 @@ describe("validate", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("that hangs is not waited for either if another that began before it hangs as well", () =>
+  it.effect("that hangs does not delay callers even if an earlier one hangs as well", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ min: 2, max: 4, validateTimeout: "1 minute" })
       yield* TestClock.adjust("10 seconds")
@@ -158,7 +158,7 @@ describe("validate", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("goes on for the next caller when the one it was for gives up", () =>
+  it.effect("goes on for the next caller when its caller gives up", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1 })
       yield* pool.use(() => Effect.void)
@@ -200,7 +200,7 @@ describe("validate", () => {
 })
 
 describe("reset", () => {
-  it.effect("makes a connection clean before anybody else gets it", () =>
+  it.effect("makes a connection clean before the next lease", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1 })
       yield* faulty.reset.hold
@@ -214,7 +214,7 @@ describe("reset", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("does not keep the one who returned it", () =>
+  it.effect("does not delay the caller that returned the connection", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1 })
       yield* faulty.reset.hold
@@ -254,7 +254,7 @@ describe("reset", () => {
       }))
   }
 
-  it.effect("that fails lets those who counted on it have another connection, before the old one is closed", () =>
+  it.effect("that fails gets its waiters another connection before the old one is closed", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 2 })
       yield* faulty.reset.hold
@@ -268,7 +268,7 @@ describe("reset", () => {
       assert.strictEqual(lease.connection?.id, 2)
     }))
 
-  it.effect("is spared a connection that leaves anyway", () =>
+  it.effect("does not run for a connection that is evicted anyway", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1 })
       yield* pool.use((connection) => Effect.andThen(connection.soil, pool.invalidate(connection)))
@@ -277,7 +277,7 @@ describe("reset", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("is spared one that was granted but never used", () =>
+  it.effect("does not run for a connection that was granted but never used", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1 })
       const holder = yield* borrow(pool)
@@ -322,7 +322,7 @@ describe("closing", () => {
       assert.strictEqual((yield* pool.stats).abandoned, 1)
     }))
 
-  it.effect("that fails or dies is over all the same", () =>
+  it.effect("that fails or dies still counts as done", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1 })
       for (const fault of [faulty.disconnect.fail(), faulty.disconnect.die()]) {

@@ -27,7 +27,7 @@ describe("the bound of the line", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("counts those whose connection is being opened", () =>
+  it.effect("counts callers whose connection is being opened", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 5, maxWaiting: 2 })
       yield* faulty.connect.hold
@@ -53,7 +53,7 @@ describe("an interrupted caller", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("passes on what it had been granted", () =>
+  it.effect("passes on the connection that it was granted", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 100 })
       const holders = yield* Effect.forEach(Array.from({ length: 100 }), () => borrow(pool))
@@ -83,7 +83,7 @@ describe("an interrupted caller", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("leaves its connection to whoever waits next, once it is open", () =>
+  it.effect("leaves its connection to the next waiter once it is open", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1 })
       yield* faulty.connect.delay("100 millis")

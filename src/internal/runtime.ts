@@ -30,7 +30,7 @@ export abstract class OwnStep<A, E, R> extends Base<A, E, R> {
 /**
  * A step that may also be a part of another: see `within`.
  *
- * Test: `internal/runtime.test.ts`, "a step can be part of another; what is none is left to be done".
+ * Test: `internal/runtime.test.ts`, "a step can be part of another, and any other effect is left to be done".
  */
 export abstract class Step<A, E, R> extends OwnStep<A, E, R> {}
 
@@ -56,7 +56,7 @@ class WithFiber<A, E, R> extends Step<A, E, R> {
  * Evaluates an effect within the present step of the fiber, if it is a `Step`. Returns the effect that is left to do.
  * The run loop does not see the inner step: it does not count it as an operation, and no tracer sees it.
  *
- * Test: `internal/runtime.test.ts`, "a step can be part of another; what is none is left to be done".
+ * Test: `internal/runtime.test.ts`, "a step can be part of another, and any other effect is left to be done".
  */
 export const within = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
@@ -66,7 +66,7 @@ export const within = <A, E, R>(
 /**
  * `within`, for a step that may throw. What it throws is a defect.
  *
- * Test: `internal/runtime.test.ts`, "a step can be part of another; what is none is left to be done".
+ * Test: `internal/runtime.test.ts`, "a step can be part of another, and any other effect is left to be done".
  */
 export const attemptWithin = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
@@ -82,7 +82,7 @@ export const attemptWithin = <A, E, R>(
 /**
  * Whether an effect has succeeded already. Only an exit has this tag. `Exit.isExit` would slow down every statement.
  *
- * Test: `internal/runtime.test.ts`, "takes nothing but a success for a success".
+ * Test: `internal/runtime.test.ts`, "recognises only a success as a success".
  */
 export const isSuccess = <A, E, R>(effect: Effect.Effect<A, E, R>): effect is Exit.Success<A> =>
   "_tag" in effect && effect._tag === "Success"
@@ -114,7 +114,7 @@ export const spanOf = (fiber: Fiber.Fiber<unknown, unknown>): Tracer.AnySpan | u
  * Whether this is Effect's default clock and not a clock that was provided. The default clock is always the same value. If
  * Effect changed that, a pool would still work, but would keep the process alive.
  *
- * Test: `internal/runtime.test.ts`, "tells the clock of the machine from another".
+ * Test: `internal/runtime.test.ts`, "distinguishes the clock of the machine from another".
  */
 export const isMachineClock = (clock: Clock.Clock): boolean => clock === Context.get(Context.empty(), Clock.Clock)
 
@@ -236,7 +236,7 @@ export class Attached<A> {
  * such a fiber, so its stack is not empty. The text of the error is not enough: a fiber that joins a dropped fiber dies
  * with the same text, but runs its finalizers.
  *
- * Test: `internal/runtime.test.ts`, "tells a fiber that was dropped from one that has died of it".
+ * Test: `internal/runtime.test.ts`, "distinguishes a dropped fiber from one that has died of it".
  */
 export const wasDropped = (fiber: Fiber.Fiber<unknown, unknown>, exit: Exit.Exit<unknown, unknown>): boolean =>
   Exit.isFailure(exit) && exit.cause.reasons.some(isNoEffect) && hasStack(fiber)
@@ -281,7 +281,7 @@ export const isSynchronous = (fiber: Fiber.Fiber<unknown, unknown>): boolean =>
  * Adds operations to the turn of a fiber. The run loop ends a turn after a number of operations. It does not count
  * operations within one step. `Fiber` declares the counter as `readonly`, but this parameter type does not.
  *
- * Test: `internal/runtime.test.ts`, "ends the turn of a fiber early that was charged for operations".
+ * Test: `internal/runtime.test.ts`, "ends the turn of a fiber earlier if it was charged for operations".
  */
 export const charge = (fiber: { currentOpCount: number }, operations: number): void => {
   fiber.currentOpCount += operations

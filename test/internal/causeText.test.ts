@@ -67,7 +67,7 @@ describe("what is read of an error", () => {
     assert.strictEqual(causeText(error), "Error: round")
   })
 
-  it("is said not to be printable rather than thrown, whatever the error does", () => {
+  it("is replaced by a text if the error cannot be printed, and never throws", () => {
     const hostile: ReadonlyArray<unknown> = [
       { toString: thrower, [Symbol.toPrimitive]: thrower },
       Object.defineProperties({}, {

@@ -12,7 +12,7 @@ class Member extends Deadlines.Timed<Member> {
 }
 
 describe("Deadlines", () => {
-  it("takes out what is due, earliest first, whatever joined and left before", () => {
+  it("takes out due members, earliest first, whatever joined and left before", () => {
     // Few durations make long rows, many make a heap of several levels.
     const stepOf = (durations: number, by: number) =>
       fc.oneof(
@@ -112,7 +112,7 @@ describe("Deadlines", () => {
     assert.isUndefined(Deadlines.takeDue(deadlines, Infinity))
   })
 
-  it("keeps no rows for durations that nobody has any more", () => {
+  it("keeps no rows for durations that no member has any more", () => {
     const deadlines = new Deadlines.Deadlines<Member>()
     for (let duration = 1; duration <= 10_000; duration++) {
       const member = new Member(duration)
@@ -123,7 +123,7 @@ describe("Deadlines", () => {
     assert.strictEqual(deadlines.heap.length, 0)
   })
 
-  it("competes only once for all who wait equally long, however their durations take turns", () => {
+  it("competes only once for all members with the same duration, however their durations take turns", () => {
     const deadlines = new Deadlines.Deadlines<Member>()
     const members = Array.from({ length: 100 }, (_, name) => new Member(name))
     for (const member of members) Deadlines.add(deadlines, member, 0, 10 * (1 + member.name % 3))

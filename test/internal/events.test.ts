@@ -5,7 +5,7 @@ import * as PoolEvent from "../../src/PoolEvent.ts"
 import { settle } from "../support/pools.ts"
 
 describe("Events", () => {
-  it.effect("are watched as long as somebody reads them, however that ends", () =>
+  it.effect("are watched as long as they have a reader, however the reader ends", () =>
     Effect.gen(function*() {
       const events = new Events()
       const changes: Array<boolean> = []

@@ -33,7 +33,7 @@ class Own<A, E> extends Runtime.OwnStep<A, E, never> {
 }
 
 describe("what leans on the inside of Effect", () => {
-  it.effect("a step can be part of another; what is none is left to be done", () =>
+  it.effect("a step can be part of another, and any other effect is left to be done", () =>
     Effect.withFiber((fiber) => {
       const steps: Array<unknown> = []
       const step = Runtime.withFiber((its) => {
@@ -53,7 +53,7 @@ describe("what leans on the inside of Effect", () => {
       return Effect.map(step, (value) => assert.deepStrictEqual([value, steps], [1, [fiber, fiber]]))
     }))
 
-  it("takes nothing but a success for a success", () => {
+  it("recognises only a success as a success", () => {
     const successes = [Effect.void, Effect.succeed(1), Exit.succeed(undefined)]
     const others = [
       Effect.fail(1),
@@ -161,7 +161,7 @@ describe("what leans on the inside of Effect", () => {
       )
     }))
 
-  it.live("tells the clock of the machine from another", () =>
+  it.live("distinguishes the clock of the machine from another", () =>
     Effect.gen(function*() {
       const clock = yield* Clock.Clock
       assert.isTrue(Runtime.isMachineClock(clock))
@@ -290,7 +290,7 @@ describe("what leans on the inside of Effect", () => {
       assert.deepStrictEqual({ ...outer }, { 0: "connection", 1: 0 })
     }))
 
-  it.effect("tells a fiber that was dropped from one that has died of it", () =>
+  it.effect("distinguishes a dropped fiber from one that has died of it", () =>
     Effect.gen(function*() {
       const finalized: Array<string> = []
       const withFinalizer = (name: string, effect: Effect.Effect<unknown, unknown>) =>
@@ -306,7 +306,7 @@ describe("what leans on the inside of Effect", () => {
       }
     }))
 
-  it("ends the turn of a fiber early that was charged for operations", () => {
+  it("ends the turn of a fiber earlier if it was charged for operations", () => {
     /** How often other fibers have their turn while one does a thousand steps. */
     const turnsWith = (operations: number) => {
       let turns = 0

@@ -55,7 +55,7 @@ const perform = (state: State.State<string>, now: number) => {
 }
 
 describe("State", () => {
-  it("keeps no deadline for a caller who was served, refused or has left", () => {
+  it("keeps no deadline for a caller that was served, was refused or has left", () => {
     const state = make({ max: 1 })
     const [served, refused, left] = [caller(), caller(), caller()]
     Line.join(state, new Waiter(served), 0)
@@ -105,7 +105,7 @@ describe("State", () => {
     assert.strictEqual(State.total(state), 0)
   })
 
-  it("times every eighth synchronous lease, as long as nobody waits or watches", () => {
+  it("times every eighth synchronous lease, as long as no caller waits and no reader watches", () => {
     const state = make({ max: 1, min: 1 })
     Lending.settle(state, 0)
     perform(state, 0)

@@ -39,7 +39,7 @@ describe("a turn", () => {
       assert.isTrue(turn.isFree)
     }))
 
-  it.effect("is handed on whatever becomes of the one who has it, or waits for it", () =>
+  it.effect("is handed on, however its holder or a waiter ends", () =>
     Effect.gen(function*() {
       const report = yield* Sweep.run({
         setup: Effect.sync(() => ({ turn: make(), inside: 0, most: 0 })),
@@ -88,7 +88,7 @@ describe("a turn", () => {
     30_000
   )
 
-  it.effect("is everybody's after the end, and so for those who wait", () =>
+  it.effect("is free for all after the end, also for waiters", () =>
     Effect.gen(function*() {
       const turn = make()
       const over = yield* Latch.make()

@@ -30,7 +30,7 @@ const watch = Effect.fnUntraced(function*(pool: SqlitePool.SqlitePool) {
 const letters = (count: number) => Array.from({ length: count }, (_, n) => String.fromCharCode(97 + n))
 
 describe("the drop-in client", () => {
-  it.effect("commits together who write at the same time, unless groupCommit is false", () =>
+  it.effect("commits writes of the same time together, unless groupCommit is false", () =>
     Effect.gen(function*() {
       for (const groupCommit of [undefined, false]) {
         const { layer } = yield* open({ groupCommit })
@@ -49,7 +49,7 @@ describe("the drop-in client", () => {
       }
     }))
 
-  it.effect("has statements wait for a transaction that is begun by hand, and no group reaches across it", () =>
+  it.effect("makes statements wait for a transaction that was begun by hand, and no group spans it", () =>
     Effect.gen(function*() {
       const { layer } = yield* open()
       yield* Effect.scoped(Effect.provide(

@@ -43,7 +43,7 @@ const configs: ReadonlyArray<readonly [name: string, config: Partial<SqliteClien
 
 for (const [name, config] of configs) {
   describe(`with ${name}`, () => {
-    it.effect("rows that refer to a table survive its being rebuilt with foreign keys off", () =>
+    it.effect("rows that refer to a table survive when it is rebuilt with foreign keys off", () =>
       Effect.gen(function*() {
         const sql = yield* open(config)
         assert.strictEqual(yield* rebuild(sql), 3)
@@ -52,7 +52,7 @@ for (const [name, config] of configs) {
         assert.deepStrictEqual(yield* sql`select * from book`, [])
       }))
 
-    it.effect("a pragma holds for writing and for reading until it is said otherwise", () =>
+    it.effect("a pragma holds for writing and for reading until another changes it", () =>
       Effect.gen(function*() {
         const sql = yield* open(config)
         const like = sql`select 'a' like 'A'`.values
@@ -99,7 +99,7 @@ for (const [name, config] of configs) {
         assert.deepStrictEqual(yield* found, [["Ada"]])
       }))
 
-    it.effect("what the last statement did is remembered, whatever asks for it", () =>
+    it.effect("the result of the last statement is remembered, in every way to ask for it", () =>
       Effect.gen(function*() {
         const sql = yield* open(config)
         yield* sql`insert into person(name) values ('Ada'), ('Grace')`
@@ -113,7 +113,7 @@ for (const [name, config] of configs) {
 }
 
 describe("with a file", () => {
-  it.effect("reads do not wait for those who write, whatever was set", () =>
+  it.effect("reads do not wait for writers, whatever was set", () =>
     Effect.gen(function*() {
       const { pool, sql } = yield* both()
       yield* sql`pragma case_sensitive_like = on`
@@ -129,7 +129,7 @@ describe("with a file", () => {
       yield* pool.write(() => sql`select text from other.note`)
     }))
 
-  it.effect("what was set holds on every connection that is opened afterwards, but not what was temporary", () =>
+  it.effect("settings hold on every connection that is opened afterwards, but temporary ones do not", () =>
     Effect.gen(function*() {
       const { pool, sql } = yield* both()
       const other = yield* file
@@ -163,7 +163,7 @@ describe("with a file", () => {
       assert.isFalse(existsSync(other))
     }))
 
-  it.effect("a lease of the pool changes for good what it changes on the connection that writes", () =>
+  it.effect("the changes of a lease of the pool to the connection that writes are permanent", () =>
     Effect.gen(function*() {
       const { pool, sql } = yield* both()
       yield* pool.write((connection) => connection.exec("pragma foreign_keys = off; create temp table own(a)"))
@@ -174,7 +174,7 @@ describe("with a file", () => {
       assert.strictEqual((yield* pool.stats).writer.resets, 0)
     }))
 
-  it.effect("what would keep out the connections that read is refused", () =>
+  it.effect("settings that would lock out the readers are refused", () =>
     Effect.gen(function*() {
       const sql = yield* open()
       for (const text of ["pragma journal_mode = delete", "pragma locking_mode = exclusive"]) {
@@ -209,7 +209,7 @@ describe("with a file", () => {
       ]])
     }))
 
-  it.effect("what SQLite ignores inside a transaction is refused, begun by hand or not", () =>
+  it.effect("settings that SQLite ignores inside a transaction are refused, also in one begun by hand", () =>
     Effect.gen(function*() {
       const sql = yield* open()
       const off = sql`pragma foreign_keys = off`
@@ -222,7 +222,7 @@ describe("with a file", () => {
       assert.deepStrictEqual(yield* sql`pragma foreign_keys`.values, [[0]])
     }))
 
-  it.effect("readonly has it on all connections, and refuses what only one could have", () =>
+  it.effect("with readonly, settings hold on all connections, and settings that only one could have are refused", () =>
     Effect.gen(function*() {
       const { filename } = yield* open().pipe(Effect.map((sql) => sql.config))
       const other = yield* file

@@ -13,7 +13,7 @@ const seenBy = (other: { prepare: (sql: string) => { all: () => Array<Record<str
   other.prepare("select name from person order by id").all().map((row) => row["name"])
 
 describe("a transaction begun by a statement", () => {
-  it.effect("has all that follows, until a statement ends it", () =>
+  it.effect("includes all later statements until a statement ends it", () =>
     Effect.gen(function*() {
       const sql = yield* open()
       const other = yield* judge(sql.config.filename)
@@ -77,7 +77,7 @@ describe("a transaction begun by a statement", () => {
       }).pipe(Effect.provide(SqliteClient.layer({ filename })))
     }))
 
-  it.effect("waits for those who write, and they wait for it", () =>
+  it.effect("waits for writers, and they wait for it", () =>
     Effect.gen(function*() {
       const sql = yield* open()
       yield* sql`begin`
@@ -91,7 +91,7 @@ describe("a transaction begun by a statement", () => {
       assert.deepStrictEqual(yield* Fiber.join(transaction), ["Ada", "Bob"])
     }))
 
-  it.effect("is not waited for by the fiber that has begun it: that fails at once, and says what to do", () =>
+  it.effect("makes another transaction of its fiber fail at once, and the error says what to do", () =>
     Effect.gen(function*() {
       const sql = yield* open({ acquireTimeout: "1 minute" })
       yield* sql`begin`
@@ -112,7 +112,7 @@ describe("a transaction begun by a statement", () => {
       assert.deepStrictEqual(yield* names(sql), ["Ada", "Bob"])
     }))
 
-  it.effect("is rolled back, with its connection returned, if nobody ends it before the client is closed", () =>
+  it.effect("is rolled back, and its connection returned, if it is still open when the client is closed", () =>
     Effect.gen(function*() {
       const filename = yield* file
       const scope = yield* Scope.make()
@@ -145,7 +145,7 @@ describe("a transaction begun by a statement", () => {
       assert.include(error.message, "withTransaction")
     }))
 
-  it.effect("is not begun or ended by a stream, which says what does it", () =>
+  it.effect("cannot be begun or ended by a stream, and the error says what to use", () =>
     Effect.gen(function*() {
       const sql = yield* open()
       for (const statement of [sql`begin`, sql`commit`]) {

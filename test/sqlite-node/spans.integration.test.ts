@@ -121,7 +121,7 @@ const besideTransaction = (run: Run, interruptAfter?: number): Run => (sql) =>
 
 describe("a tracer", () => {
   for (const [name, run] of Object.entries({ ...statements, ...transactions, ...others })) {
-    it.effect(`is told of ${name} what the original client tells it`, () =>
+    it.effect(`gets the same spans for ${name} as from the original client`, () =>
       Effect.gen(function*() {
         const all = yield* clients
         yield* compare(all, run)
@@ -132,7 +132,7 @@ describe("a tracer", () => {
   }
 
   for (const name of ["a write", "a constraint", "a transaction with two statements", "a transaction with a failure"]) {
-    it.effect(`is told of ${name} that waits, or is interrupted meanwhile, what the original client tells it`, () =>
+    it.effect(`gets the same spans for ${name} as from the original client, also if it waits or is interrupted meanwhile`, () =>
       Effect.gen(function*() {
         const all = yield* clients
         const run = { ...statements, ...transactions }[name]!
@@ -160,7 +160,7 @@ describe("a tracer", () => {
       assert.deepStrictEqual(yield* starts(pool), [0, 1])
     }))
 
-  it.effect("is told of anything in any surroundings what the original client tells it", () =>
+  it.effect("gets the same spans as from the original client in any surroundings", () =>
     Effect.gen(function*() {
       const all = yield* clients
       const context = yield* Effect.context<Scope.Scope>()

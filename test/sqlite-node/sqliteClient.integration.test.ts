@@ -119,7 +119,7 @@ describe("statements", () => {
       ])
     }))
 
-  it.effect("that read what only the writer remembers ask the writer", () =>
+  it.effect("that read state that only the writer has run on the writer", () =>
     Effect.gen(function*() {
       const sql = yield* open()
       yield* sql`insert into person(name) values ('Ada'), ('Bob')`
@@ -152,7 +152,7 @@ describe("statements", () => {
       assert.strictEqual(sql.withoutTransforms().config, sql.config)
     }))
 
-  it.effect("fail typed if they are built with updateValues, which there is not for SQLite", () =>
+  it.effect("fail with a typed error if they are built with updateValues, which SQLite does not have", () =>
     Effect.gen(function*() {
       const sql: SqlClient = yield* open()
       const update = sql`update person set name = data.name from ${
@@ -194,7 +194,7 @@ describe("transactions", () => {
       assert.deepStrictEqual(yield* names(sql), ["Ada", "Bob"])
     }))
 
-  it.effect("take the lock as they begin, and fail typed if another has it", () =>
+  it.effect("take the lock when they begin, and fail with a typed error if another process has it", () =>
     Effect.gen(function*() {
       const filename = yield* file
       const sql = yield* open({ filename })
@@ -241,7 +241,7 @@ describe("backup", () => {
 })
 
 describe("loadExtension", () => {
-  it.effect("extends every connection, those that are open and those to come", () =>
+  it.effect("extends every connection, also those that are opened later", () =>
     Effect.gen(function*() {
       const layer = SqliteClient.layer({ filename: yield* file, readers: 2, idleTimeout: "1 minute" })
       yield* Effect.gen(function*() {
@@ -262,7 +262,7 @@ describe("loadExtension", () => {
       }).pipe(Effect.provide(layer))
     }))
 
-  it.effect("extends the one connection that there is in memory", () =>
+  it.effect("extends the only connection in memory", () =>
     Effect.gen(function*() {
       const sql = yield* open({ filename: ":memory:" })
       yield* sql.loadExtension(vec)
@@ -282,7 +282,7 @@ describe("loadExtension", () => {
       assert.include(refused.message, "not inside a transaction")
     }))
 
-  it.effect("is not for SQL to do", () =>
+  it.effect("cannot be done through SQL", () =>
     Effect.gen(function*() {
       const sql = yield* open()
       yield* sql.loadExtension(vec)
@@ -300,7 +300,7 @@ describe("SqliteMigrator", () => {
       })
     })
 
-  it.effect("runs what has not been run, as the original does on the same client", () =>
+  it.effect("runs the migrations that have not run, like the original on the same client", () =>
     Effect.gen(function*() {
       const sql = yield* SqliteClient.make({ filename: yield* file })
       const run = SqliteMigrator.run({ loader: migrations(SqliteMigrator) })
@@ -310,7 +310,7 @@ describe("SqliteMigrator", () => {
       assert.deepStrictEqual(yield* names(sql), [])
     }))
 
-  it.effect("is a layer, for those that need the tables", () =>
+  it.effect("is a layer for services that need the tables", () =>
     Effect.gen(function*() {
       const database = SqliteClient.layer({ filename: yield* file })
       const migrated = Layer.provideMerge(SqliteMigrator.layer({ loader: migrations(SqliteMigrator) }), database)

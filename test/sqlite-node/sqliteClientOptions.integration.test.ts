@@ -80,7 +80,7 @@ describe("options", () => {
       plain.close()
     }))
 
-  it.effect("that are invalid are named as the caller knows them", () =>
+  it.effect("that are invalid are reported under the names that the caller uses", () =>
     Effect.gen(function*() {
       const wrong = { filename: ":memory:", readonly: true, prepareCacheSize: -1, disableWAL: "yes" } as never
       const error = yield* Effect.flip(SqliteClient.make(wrong))

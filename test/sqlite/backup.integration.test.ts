@@ -43,7 +43,7 @@ describe("a backup whose pool", () => {
       assert.deepStrictEqual(readdirSync(dirname(target)), [])
     }))
 
-  it.effect("is shut down while it waits for a reader fails like any other who waits", () =>
+  it.effect("is shut down while it waits for a reader fails like any other waiter", () =>
     Effect.gen(function*() {
       const { pool } = yield* make({ readers: 1 })
       const target = yield* file

@@ -113,7 +113,7 @@ describe("a target of a backup", () => {
       assert.deepStrictEqual(readdirSync(home), before)
     }))
 
-  it.effect("that somebody has opened while the copy was made is left alone", () =>
+  it.effect("that another has opened while the copy was made is left alone", () =>
     Effect.gen(function*() {
       const { pool } = yield* make()
       const target = yield* file

@@ -213,7 +213,7 @@ describe("SQL", () => {
 })
 
 describe("isTransaction", () => {
-  it.effect("is asked of SQLite, whoever began or ended the transaction", () =>
+  it.effect("asks SQLite, however the transaction began or ended", () =>
     Effect.gen(function*() {
       const connection = yield* memory
       assert.isFalse(yield* connection.isTransaction)

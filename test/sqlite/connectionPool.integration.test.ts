@@ -116,7 +116,7 @@ describe("a lease", () => {
       assert.strictEqual((yield* pool.connections)[0]?.id, 1)
     }))
 
-  it.effect("keeps nobody waiting behind a transaction that was left open", () =>
+  it.effect("does not wait for a transaction that was left open", () =>
     Effect.gen(function*() {
       const { filename, pool } = yield* makeWithTable
       yield* pool.use((connection) => connection.exec("begin immediate"))
@@ -274,7 +274,7 @@ describe("a connection", () => {
       assert.deepStrictEqual([stats.connects, stats.evictions.dead], [2, 1])
     }))
 
-  it.effect("in memory is kept after a failure of the disk, for all its rows would be lost", () =>
+  it.effect("in memory is kept after a failure of the disk, because all its rows would be lost", () =>
     Effect.gen(function*() {
       const { filename } = yield* makeWithTable
       yield* judge(filename, "insert into t values (1)")

@@ -173,7 +173,7 @@ describe("an error of SQLite", () => {
       assert.isFalse(connection.isTransactionUnsafe())
     }))
 
-  it("keeps a message of which nobody knows the constraint", () => {
+  it("keeps a message without a known constraint", () => {
     const error = Object.assign(new Error("odd"), { errcode: 2067 })
     assert.propertyVal(SqliteError.fromSqlite(error, "run").reason, "constraint", "unknown")
   })

@@ -25,7 +25,7 @@ describe("statements that are asked for at the same time", () => {
       }
     }))
 
-  it.effect("need not know each other: of a hundred that come from nowhere, one runs alone", () =>
+  it.effect("are grouped without preparation: of a hundred, only the first runs alone", () =>
     Effect.gen(function*() {
       const db = yield* make()
       const before = db.commits
@@ -33,7 +33,7 @@ describe("statements that are asked for at the same time", () => {
       assert.strictEqual(db.commits - before, 2)
     }))
 
-  it.effect("are run in the order in which they came, and none passes a lease that stands before it", () =>
+  it.effect("run in order of arrival, and none overtakes a lease before it", () =>
     Effect.gen(function*() {
       const db = yield* make()
       const write = (n: number) => db.pool.write((connection) => connection.run("insert into t values (?)", [n]))
@@ -56,7 +56,7 @@ describe("statements that are asked for at the same time", () => {
       assert.strictEqual(db.commits - before, 5)
     }))
 
-  it.effect("are answered as alone: rows, numbers, bigints, names, and what is no row", () =>
+  it.effect("are answered as alone: rows, numbers, bigints, names, and results without rows", () =>
     Effect.gen(function*() {
       const db = yield* make({ transformResultNames: (name) => name.toUpperCase() })
       const { sql } = db
@@ -78,7 +78,7 @@ describe("statements that are asked for at the same time", () => {
       assert.deepStrictEqual(yield* db.groups, [{ size: 6, undoneBecause: undefined }])
     }))
 
-  it.effect("undo themselves alone if they fail, with the error that they have alone", () =>
+  it.effect("undo only their own work if they fail, with the same error as alone", () =>
     Effect.gen(function*() {
       const db = yield* make()
       const { sql } = db
@@ -144,7 +144,7 @@ describe("statements that are asked for at the same time", () => {
       }))
   }
 
-  it.effect("run again one by one if the disk is full, and only those fail for whom there is no room alone", () =>
+  it.effect("run again one by one if the disk is full, and only those without room fail", () =>
     Effect.gen(function*() {
       const db = yield* make({ onOpen: (connection) => connection.exec("pragma max_page_count = 20") })
       const { sql } = db
@@ -160,7 +160,7 @@ describe("statements that are asked for at the same time", () => {
       )
     }))
 
-  it.effect("run again one by one if the commit fails, for nobody was answered", () =>
+  it.effect("run again one by one if the commit fails, because none was answered", () =>
     Effect.gen(function*() {
       const db = yield* make()
       const answered: Array<number> = []
@@ -173,8 +173,8 @@ describe("statements that are asked for at the same time", () => {
     }))
 })
 
-describe("what is never grouped", () => {
-  it.effect("is anything where foreign keys are deferred: a neighbour would cure what has to fail", () =>
+describe("a statement is never grouped", () => {
+  it.effect("if foreign keys are deferred: another could repair the violation for which it has to fail", () =>
     Effect.gen(function*() {
       const orphan = "insert into child values (1)"
       const parent = "insert into parent values (1)"
@@ -198,7 +198,7 @@ describe("what is never grouped", () => {
       }
     }))
 
-  it.effect("is anything where they are deferred in an attached file, or in the temporary schema", () =>
+  it.effect("if foreign keys are deferred in an attached file, or in the temporary schema", () =>
     Effect.gen(function*() {
       for (const where of ["temp", "beside"]) {
         const db = yield* make({
@@ -221,7 +221,7 @@ describe("what is never grouped", () => {
       }
     }))
 
-  it.effect("is a function that defers them, or that makes a table where they are: everybody runs alone", () =>
+  it.effect("with a function that defers foreign keys, or makes a table with deferred ones: all run alone", () =>
     Effect.gen(function*() {
       const db = yield* make()
       const { pool, sql } = db
@@ -246,7 +246,7 @@ describe("what is never grouped", () => {
       assert.deepStrictEqual((yield* db.groups).at(-1), { size: 3, undoneBecause: "foreign keys were deferred" })
     }))
 
-  it.effect("is what cannot run in a transaction, or is no single change of rows", () =>
+  it.effect("if it cannot run in a transaction, or is not a single change of rows", () =>
     Effect.gen(function*() {
       const db = yield* make()
       const { sql } = db
@@ -264,7 +264,7 @@ describe("what is never grouped", () => {
       assert.deepStrictEqual(db.rows, [1, 2, 3, 4])
     }))
 
-  it.effect("is anything with groupCommit false, and in memory", () =>
+  it.effect("with groupCommit false, or in memory", () =>
     Effect.gen(function*() {
       for (const options of [{ groupCommit: false }, { filename: ":memory:" }]) {
         const db = yield* make(options)
@@ -292,7 +292,7 @@ describe("one writer alone", () => {
       assert.deepStrictEqual(order[0], "done")
     }))
 
-  it.effect("is not taken for several when its fiber is another each time, but for now and then", () =>
+  it.effect("is seldom taken for several writers if each write has a new fiber", () =>
     Effect.gen(function*() {
       const db = yield* make()
       let turns = 0
@@ -307,8 +307,8 @@ describe("one writer alone", () => {
     }))
 })
 
-describe("what is counted", () => {
-  it.effect("is a lease for each, a group, and how many had to run again", () =>
+describe("a group is counted", () => {
+  it.effect("as a lease for each caller and as one group, and undone groups are counted apart", () =>
     Effect.gen(function*() {
       const db = yield* make({ name: "counted" })
       const before = yield* db.pool.stats
@@ -331,7 +331,7 @@ describe("what is counted", () => {
       assert.strictEqual((yield* Metric.value(waitTime)).count, writer.checkouts)
     }))
 
-  it.effect("is told in events as alone: each is checked out and returned", () =>
+  it.effect("as events of each caller: each is checked out and returned", () =>
     Effect.gen(function*() {
       const db = yield* make()
       const fibers = new Set<number>()
@@ -346,7 +346,7 @@ describe("what is counted", () => {
       assert.strictEqual(writer.checkouts, writer.returns)
     }))
 
-  it.effect("is nothing where nobody asks: no metric of a group for a pool without any", () =>
+  it.effect("only for a pool that can have groups: other pools have no metrics of groups", () =>
     Effect.gen(function*() {
       yield* make({ name: "plain", groupCommit: false })
       const names = (yield* Metric.snapshot).filter(({ attributes }) =>
@@ -357,7 +357,7 @@ describe("what is counted", () => {
     }))
 })
 
-describe("an error in company", () => {
+describe("an error in a group", () => {
   it.effect("can be caught", () =>
     Effect.gen(function*() {
       const db = yield* make()

@@ -34,7 +34,7 @@ describe("a caller that waits for others", () => {
       assert.deepStrictEqual([after.inUse, after.waiting, after.checkouts - after.returns], [0, 0, 0])
     }))
 
-  it.effect("takes nobody along who was interrupted, or refused by a shutdown, and runs itself", () =>
+  it.effect("takes no caller along that was interrupted, or refused by a shutdown, and runs itself", () =>
     Effect.gen(function*() {
       const db = yield* inCompany()
       const first = yield* fork(insert(db, 1))
@@ -48,7 +48,7 @@ describe("a caller that waits for others", () => {
       assert.deepStrictEqual(db.rows.slice(3), [1])
     }))
 
-  it.effect("takes nobody along while the pool is paused, or on a connection that is to leave", () =>
+  it.effect("takes no caller along while the pool is paused, or on a connection that has to be evicted", () =>
     Effect.gen(function*() {
       for (const verb of ["pause", "recycle"] as const) {
         const db = yield* inCompany()
@@ -66,7 +66,7 @@ describe("a caller that waits for others", () => {
       }
     }))
 
-  it.effect("is in nobody's way who does not wait at all, nor where the line is full", () =>
+  it.effect("does not block a caller that does not wait, or a full line", () =>
     Effect.gen(function*() {
       const db = yield* inCompany({ maxWaiting: 2 })
       const body = (n: number) =>
@@ -86,7 +86,7 @@ describe("a caller that only waits for others", () => {
   const add = (n: number) => (connection: SqliteConnection.SqliteConnection) =>
     connection.runUnsafe("insert into t values (?)", [n])
 
-  it.effect("is in nobody's way who takes the connection otherwise, and does not wait", () =>
+  it.effect("does not block a caller that takes the connection in another way and does not wait", () =>
     Effect.gen(function*() {
       const ways: ReadonlyArray<(db: Database, n: number) => Effect.Effect<unknown, unknown>> = [
         ({ pool }, n) => pool.write((connection) => connection.run("insert into t values (?)", [n]), { timeout: 0 }),
@@ -106,7 +106,7 @@ describe("a caller that only waits for others", () => {
       }
     }))
 
-  it.effect("is in nobody's way whose fiber cannot wait, as with runSync", () =>
+  it.effect("does not block a caller whose fiber cannot wait, as with runSync", () =>
     Effect.gen(function*() {
       const ways: ReadonlyArray<(db: Database, n: number) => Effect.Effect<unknown, unknown>> = [
         (db, n) => insert(db, n),
@@ -137,7 +137,7 @@ describe("a caller that only waits for others", () => {
       assert.deepStrictEqual(db.rows.slice(3), [1, 2, 3])
     }))
 
-  it.effect("goes on though another waits too, after the pool was made larger", () =>
+  it.effect("goes on although another waits too, after the pool was made larger", () =>
     Effect.gen(function*() {
       const db = yield* inCompany()
       yield* db.pool.writer.resize({ max: 2 })
@@ -153,7 +153,7 @@ describe("a caller that only waits for others", () => {
 })
 
 describe("a caller in line whose work may be done together with that of others", () => {
-  it.effect("is late at its own deadline, while a lease has the connection", () =>
+  it.effect("times out at its own deadline while a lease has the connection", () =>
     Effect.gen(function*() {
       const db = yield* make({ acquireTimeout: "10 seconds" })
       const gate = yield* Latch.make()
@@ -175,7 +175,7 @@ describe("a caller in line whose work may be done together with that of others",
       assert.deepStrictEqual([writer.timeouts, writer.checkouts - writer.returns], [1, 0])
     }))
 
-  it.effect("is out of it if it is interrupted by the work of another, before its turn or after", () =>
+  it.effect("leaves the group if the work of another interrupts it, before its turn or after", () =>
     Effect.gen(function*() {
       for (const victim of ["before", "after"] as const) {
         const db = yield* make()
@@ -207,7 +207,7 @@ describe("a caller in line whose work may be done together with that of others",
       }
     }))
 
-  it.effect("is too late to be interrupted once its work is committed", () =>
+  it.effect("cannot be interrupted any more once its work is committed", () =>
     Effect.gen(function*() {
       const db = yield* make()
       const [first, second] = yield* together(db, [1, 2].map((n) => Effect.uninterruptible(insert(db, n))))
@@ -268,7 +268,7 @@ describe("a line of a thousand writers", () => {
 })
 
 describe("the lock of another process", () => {
-  it.effect("is waited for by the one who leads, the others are late at their own deadlines, and all is one commit", () =>
+  it.effect("makes the leader wait, the others time out at their own deadlines, and all is one commit", () =>
     Effect.gen(function*() {
       const db = yield* make({ busyTimeout: "5 seconds" })
       db.other.exec("begin immediate; insert into t values (0)")
@@ -292,7 +292,7 @@ describe("the lock of another process", () => {
       assert.strictEqual(db.commits - before, 1)
     }))
 
-  it.effect("is, after busyTimeout, a typed error for each, in turn", () =>
+  it.effect("is a typed error for each caller, in turn, after busyTimeout", () =>
     Effect.gen(function*() {
       const db = yield* make({ busyTimeout: "200 millis" })
       db.other.exec("begin immediate; insert into t values (0)")
@@ -308,7 +308,7 @@ describe("the lock of another process", () => {
       assert.deepStrictEqual(db.rows, [0, 4])
     }))
 
-  it.effect("does not hold up a writer alone that can be interrupted", () =>
+  it.effect("leaves a lone writer that waits for it interruptible", () =>
     Effect.gen(function*() {
       const db = yield* make({ busyTimeout: "5 seconds" })
       db.other.exec("begin immediate; insert into t values (0)")

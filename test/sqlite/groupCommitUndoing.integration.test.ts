@@ -24,7 +24,7 @@ const tables = ["strict_one", "numbered", "plain"]
 
 describe("a statement that fails after it has changed rows", () => {
   for (const [what, statement] of Object.entries(stoppedMidway)) {
-    it.effect(`leaves nothing behind in company: ${what}`, () =>
+    it.effect(`leaves nothing behind in a group: ${what}`, () =>
       Effect.gen(function*() {
         const db = yield* make()
         const { pool, sql } = db
@@ -80,7 +80,7 @@ describe("a statement that fails after it has changed rows", () => {
       }))
   }
 
-  it.effect("is the business of a function that catches it, as alone", () =>
+  it.effect("leaves to a function that catches it what to do, as alone", () =>
     Effect.gen(function*() {
       const db = yield* make()
       const { pool, sql } = db
@@ -102,7 +102,7 @@ describe("a statement that fails after it has changed rows", () => {
 })
 
 describe("a pragma that defers foreign keys until the next commit", () => {
-  it.effect("has nobody share a transaction in which a neighbour would cure what has to fail", () =>
+  it.effect("keeps callers from sharing a transaction, because one could repair the violation of another", () =>
     Effect.gen(function*() {
       for (const groupCommit of [true, false]) {
         const sql = yield* SqliteClient.make({ filename: yield* file, drainTimeout: 0, groupCommit })

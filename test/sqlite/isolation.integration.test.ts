@@ -38,7 +38,7 @@ describe("an immediate transaction", () => {
       }
     }))
 
-  it.effect("shows nobody what it has not committed, in one statement or in many", () =>
+  it.effect("does not show uncommitted work to others, in one statement or in many", () =>
     Effect.gen(function*() {
       const db = yield* Database.make()
       const { sql } = db

@@ -11,7 +11,7 @@ const { codeOf } = SqliteConnection
 const { failsWith } = PoolAssert
 
 describe("a transaction that meets another's lock", () => {
-  it.effect("waits for it without holding up anybody, and then begins", () =>
+  it.effect("waits for it without blocking other fibers, and then begins", () =>
     Effect.gen(function*() {
       const db = yield* Database.make()
       db.other.exec("begin immediate; insert into t values (1)")

@@ -79,7 +79,7 @@ describe("onOpen", () => {
       }
     }))
 
-  it.effect("in memory keeps what it has made: no lease may drop it, for it could not be made again", () =>
+  it.effect("in memory keeps what it has made: no lease may drop it, because it could not be made again", () =>
     Effect.gen(function*() {
       const pool = yield* make(
         (connection) =>
@@ -184,7 +184,7 @@ describe("onOpen", () => {
       }))
   }
 
-  it.effect("that fails where a lease ends costs the connection, and whoever comes next is told", () =>
+  it.effect("that fails at the end of a lease costs the connection, and the next caller gets the error", () =>
     Effect.gen(function*() {
       let isWell = true
       const pool = yield* make(() => isWell ? Effect.void : Effect.fail("ill"), { acquireTimeout: "1 second" })

@@ -70,7 +70,7 @@ describe("a statement, when SQLite compiles it", () => {
     })
   }
 
-  it("has no effect if somebody objects", () => {
+  it("has no effect if a demand is refused", () => {
     const database = new DatabaseSync(":memory:")
     const authorizer = new Authorizer(database)
     const objection = new Error("no")
@@ -345,7 +345,7 @@ describe("a lease", () => {
       assert.deepStrictEqual(yield* pool.writeSync(sessionOf), before)
     }))
 
-  it.effect("does not open the way for those after it, who say what its connection knows already", () =>
+  it.effect("does not allow later callers a statement that its connection has already prepared", () =>
     Effect.gen(function*() {
       // It is never opened anew, so that what is prepared stays so.
       const pool = yield* make({ filename: ":memory:" })

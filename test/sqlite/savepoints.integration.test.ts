@@ -232,7 +232,7 @@ describe("the end of the application", () => {
       db.other.exec("begin immediate; rollback")
     }))
 
-  it.effect("takes the connection from one that does not stop, which then is lost", () =>
+  it.effect("takes the connection from a transaction that does not stop, which is then lost", () =>
     Effect.gen(function*() {
       const db = yield* Database.make()
       const insert = insertOf(db)

@@ -49,7 +49,7 @@ describe("a pool over a file", () => {
       assert.deepStrictEqual(yield* Effect.forEach(fibers, Fiber.join), [1, 1, 1, 1, 1])
     }))
 
-  it.effect("has the readers wait for nobody who writes, however long that takes", () =>
+  it.effect("never lets readers wait for a writer, however long it takes", () =>
     Effect.gen(function*() {
       const { pool } = yield* make({ readers: 1 })
       const begun = yield* Deferred.make<void>()
@@ -74,7 +74,7 @@ describe("a pool over a file", () => {
       assert.strictEqual((yield* pool.stats).writer.maxWaitMillis, 0)
     }))
 
-  it.effect("has readers wait for nobody who writes, and the one who writes not for readers in a loop", () =>
+  it.effect("lets neither readers wait for a writer, nor the writer for readers in a loop", () =>
     Effect.gen(function*() {
       const { pool } = yield* make()
       const readers = yield* Effect.forEach(
@@ -185,7 +185,7 @@ describe("a pool over a file", () => {
       yield* begin("begin deferred")
     }))
 
-  it.effect("gives what a connection throws as a failure, and a bug as a defect", () =>
+  it.effect("turns the error of a connection into a failure, and a bug into a defect", () =>
     Effect.gen(function*() {
       const { pool } = yield* make()
       const bug = new TypeError("a bug")
@@ -234,7 +234,7 @@ describe("a pool over a file", () => {
 })
 
 describe("a temporary database", () => {
-  it.effect("does what one in a file does, and is gone at its end", () =>
+  it.effect("behaves like a database in a file, and is gone at its end", () =>
     Effect.gen(function*() {
       const scope = yield* Scope.make()
       const pool = yield* Scope.provide(SqlitePool.makeTemporary(), scope)
@@ -308,7 +308,7 @@ describe("a function of a pool that gets a connection", () => {
 })
 
 describe("a synchronous function of a pool", () => {
-  it.effect("that returns an Effect or a promise is a defect that says what to use, for nothing would run it", () =>
+  it.effect("that returns an Effect or a promise is a defect that says what to use, because nothing would run it", () =>
     Effect.gen(function*() {
       for (const filename of [yield* file, ":memory:"]) {
         const pool = yield* SqlitePool.make({ filename, drainTimeout: 0 })

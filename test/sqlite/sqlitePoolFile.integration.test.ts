@@ -79,7 +79,7 @@ describe("a file that is no good", () => {
       assert.include(ofNew, "is read-only")
     }), 30_000)
 
-  it.effect("as one with a corrupt page is a typed error for those who read that, and for nobody else", () =>
+  it.effect("as one with a corrupt page is a typed error only for reads of that page", () =>
     Effect.gen(function*() {
       const filename = yield* file
       const setup = `create table t(a); insert into t values (1); create table u(a);
@@ -99,7 +99,7 @@ describe("a file that is no good", () => {
       assert.strictEqual(yield* pool.read(count), 2)
     }))
 
-  it.effect("as a disk that is full is a typed error for those who write; nothing of that stays, and it ends with the space", () =>
+  it.effect("as a full disk is a typed error for writes; they leave nothing behind, and succeed again when there is space", () =>
     Effect.gen(function*() {
       const { filename, pool } = yield* make()
       const fill = (connection: SqliteConnection.SqliteConnection) =>
@@ -123,7 +123,7 @@ describe("a file that is no good", () => {
       assert.strictEqual(other.prepare("pragma integrity_check").get()!["integrity_check"], "ok")
     }))
 
-  it.effect("as one that others have locked is waited for when the pool is made", () =>
+  it.effect("as one that others have locked makes the start of the pool wait", () =>
     Effect.gen(function*() {
       const filename = yield* file
       const other = yield* judge(filename, "create table t(a); begin exclusive")
@@ -340,7 +340,7 @@ describe("a connection that is asked whether it works", () => {
       assert.isFalse(yield* shared.readerFactory.validate(reader))
     }))
 
-  it.effect("in memory is not given up, whoever asks for that", () =>
+  it.effect("in memory is never evicted, not even by recycle or invalidate", () =>
     Effect.gen(function*() {
       const pool = yield* SqlitePool.make({ filename: ":memory:" })
       yield* pool.write((connection) => connection.exec("create table t(a); insert into t values (1)"))

@@ -16,7 +16,7 @@ const make = Effect.fnUntraced(function*(options?: Partial<SqlitePool.Options>) 
 const insert = (connection: SqliteConnection.SqliteConnection) => connection.run("insert into t values (1)")
 
 describe("a database in memory", () => {
-  it.effect("is one, for all who read and write", () =>
+  it.effect("is the same for all readers and writers", () =>
     Effect.gen(function*() {
       const pool = yield* make({ readers: 8 })
       yield* Effect.forEach(Array.from({ length: 20 }), () => pool.write(insert), { concurrency: "unbounded" })
@@ -38,7 +38,7 @@ describe("a database in memory", () => {
       assert.strictEqual(pool.filename, ":memory:")
     }))
 
-  it.effect("lets those who have the connection do what they could beside it in a file", () =>
+  it.effect("lets the holder of the connection do what it could do beside it in a file", () =>
     Effect.gen(function*() {
       const count = Effect.fnUntraced(function*(pool: SqlitePool.SqlitePool) {
         const { sql } = pool
@@ -126,7 +126,7 @@ describe("a database in memory", () => {
       assert.strictEqual((yield* pool.stats).writer.connects, 1)
     }))
 
-  it.effect("refuses what writes to those who read, and to SQLite's settings", () =>
+  it.effect("refuses writes of readers, and changes of SQLite's settings", () =>
     Effect.gen(function*() {
       const pool = yield* make()
       const refused = [
@@ -203,7 +203,7 @@ describe("a database in memory", () => {
       assert.deepStrictEqual(yield* pool.transaction(Effect.andThen(pool.write(insert), read)), [[2]])
     }))
 
-  it.effect("keeps those who write out of a snapshot, and has them wait", () =>
+  it.effect("keeps writers out of a snapshot, and makes them wait", () =>
     Effect.gen(function*() {
       const pool = yield* make()
       const gate = yield* Deferred.make<void>()

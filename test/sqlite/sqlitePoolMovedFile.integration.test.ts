@@ -55,7 +55,7 @@ describe("a file that is open and", () => {
       assert.strictEqual(rowsIn(moved), 1)
     }))
 
-  it.effect("is deleted is not made anew, and who works on it is told what was found", () =>
+  it.effect("is deleted is not made again, and the error says what was found", () =>
     Effect.gen(function*() {
       const filename = yield* file
       const pool = yield* make(filename)

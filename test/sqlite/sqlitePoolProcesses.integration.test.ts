@@ -44,7 +44,7 @@ describe("a lock of another process", () => {
       yield* other.ended
     }), timeout)
 
-  it.effect("is waited for until busyTimeout, and then a typed error; by every operation that begins something", () =>
+  it.effect("makes every operation that begins something wait until busyTimeout, and then fail with a typed error", () =>
     Effect.gen(function*() {
       const { filename, pool } = yield* make({ busyTimeout: "200 millis" })
       const other = yield* judge(filename, "begin immediate; insert into t values (0)")
@@ -76,7 +76,7 @@ describe("a lock of another process", () => {
       assert.deepStrictEqual(yield* pool.read((reader) => reader.values("select count(*) from t where a = 1")), [[5]])
     }))
 
-  it.effect("is waited for by those who read, where SQLite has one against them, as after a crash", () =>
+  it.effect("makes readers wait too if SQLite locks them out, as after a crash", () =>
     Effect.gen(function*() {
       const { pool } = yield* make()
       yield* pool.read((reader) => reader.values("select count(*) from t"))
@@ -106,7 +106,7 @@ describe("a lock of another process", () => {
       assert.strictEqual((yield* pool.stats).readers.connects, 1)
     }))
 
-  it.effect("is not waited for by a connection that is not of a SqlitePool", () =>
+  it.effect("does not make a connection outside a SqlitePool wait", () =>
     Effect.gen(function*() {
       const { filename } = yield* make()
       yield* judge(filename, "begin immediate")
@@ -116,7 +116,7 @@ describe("a lock of another process", () => {
       }
     }))
 
-  it.effect("is not waited for where the deadline for it is zero, nor by what runs in one step", () =>
+  it.effect("does not make an operation wait if busyTimeout is zero, or if it runs in one step", () =>
     Effect.gen(function*() {
       const { filename, pool } = yield* make({ busyTimeout: 0 })
       const other = yield* judge(filename, "begin immediate")
@@ -129,7 +129,7 @@ describe("a lock of another process", () => {
       disturber.exec("rollback")
     }))
 
-  it.effect("is not waited for inside a transaction, where that would not help", () =>
+  it.effect("does not make statements inside a transaction wait, because that would not help", () =>
     Effect.gen(function*() {
       const { filename, pool } = yield* make()
       const other = yield* judge(filename)
@@ -202,7 +202,7 @@ describe("a lock of another process", () => {
       assert.deepStrictEqual(yield* pool.read((reader) => reader.values("select a from t")), [[2]])
     }))
 
-  it.effect("ends with the lease of the one who waits", () =>
+  it.effect("is no longer waited for when the lease of the waiter ends", () =>
     Effect.gen(function*() {
       const { filename, pool } = yield* make()
       const other = yield* judge(filename, "begin immediate")

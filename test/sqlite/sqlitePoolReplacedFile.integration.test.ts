@@ -44,7 +44,7 @@ describe("a file that is open and", () => {
       assert.include(error.message, `the SQLite database "${filename}" was moved, replaced or deleted`)
     }))
 
-  it.effect("is replaced by a folder says so, to who reads and to who writes", () =>
+  it.effect("is replaced by a folder causes an error that says so, for readers and for writers", () =>
     Effect.gen(function*() {
       const filename = yield* file
       const pool = yield* make(filename)

@@ -37,7 +37,7 @@ describe("the end of a pool over a file", () => {
       assert.strictEqual(other.prepare("select count(*) as n from t").get()!["n"], 1)
     }))
 
-  it.effect("waits at its end for those who read and write, and reports that", () =>
+  it.effect("waits at its end for readers and writers, and reports that", () =>
     Effect.gen(function*() {
       const { pool } = yield* make({ drainTimeout: "10 seconds" })
       const gate = yield* Deferred.make<void>()

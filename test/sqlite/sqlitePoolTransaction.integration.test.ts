@@ -22,7 +22,7 @@ const insert = (pool: SqlitePool.SqlitePool, value: number) =>
   pool.write((connection) => connection.run("insert into t values (?)", [value]))
 
 describe("a transaction of a pool", () => {
-  it.effect("has all that is done in it on its connection, and nothing else there", () =>
+  it.effect("runs all work inside it, and no other work, on its connection", () =>
     Effect.gen(function*() {
       const { other, pool } = yield* make()
       const { sql } = pool
@@ -48,7 +48,7 @@ describe("a transaction of a pool", () => {
       assert.deepStrictEqual([writer.checkouts, readers.checkouts], [2, 0])
     }))
 
-  it.effect("refuses those who read to write in it", () =>
+  it.effect("refuses writes of a reader inside it", () =>
     Effect.gen(function*() {
       const { other, pool } = yield* make()
       const error = yield* pool.transaction(Effect.flip(pool.read((reader) => reader.query("delete from t"))))

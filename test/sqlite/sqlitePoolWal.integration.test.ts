@@ -61,7 +61,7 @@ describe("the log", () => {
       assert.deepStrictEqual([ofReaders.timeouts, writer.timeouts], [0, 0])
     }), 60_000)
 
-  it.effect("is cut back when the one who held on to it has ended, and that is said until then", () =>
+  it.effect("is cut back when the reader that pinned it has ended, and is reported until then", () =>
     Effect.gen(function*() {
       const { lines, layer } = yield* logged
       yield* Effect.provide(
@@ -93,7 +93,7 @@ describe("the log", () => {
       )
     }))
 
-  it.effect("is cut back between the reads of those who would overlap for ever", () =>
+  it.effect("is cut back between reads that would otherwise overlap for ever", () =>
     Effect.gen(function*() {
       const { pool, wal } = yield* make({ walLimit: megabyte, readers: 2 })
       const gates = [yield* Deferred.make<void>(), yield* Deferred.make<void>()] as const
@@ -139,7 +139,7 @@ describe("the log", () => {
       yield* Fiber.interrupt(fiber)
     }))
 
-  it.effect("is left alone where there is no limit, and where another process reads in it that is said", () =>
+  it.effect("is left alone without a limit, and a read of another process in it is reported", () =>
     Effect.gen(function*() {
       const { lines, layer } = yield* logged
       yield* Effect.provide(

@@ -31,8 +31,8 @@ const countTurns = Effect.gen(function*() {
   return others
 })
 
-describe("a statement that nobody sees", () => {
-  it.effect("ends as one that is seen", () =>
+describe("a statement without a tracer", () => {
+  it.effect("ends like a traced one", () =>
     Effect.gen(function*() {
       const db = yield* Database.make({ busyTimeout: 0 })
       yield* db.sql`insert into t values (1)`
@@ -74,7 +74,7 @@ describe("a statement that nobody sees", () => {
       }
     }))
 
-  it.effect("fails as one that is seen where it gets no connection", () =>
+  it.effect("fails like a traced one if it gets no connection", () =>
     Effect.gen(function*() {
       const db = yield* Database.make({ readers: 1 })
       const held = yield* Latch.make()
@@ -305,7 +305,7 @@ describe("a statement that nobody sees", () => {
       assert.isAtLeast(others.turns, 6)
     }))
 
-  it.live("lets nobody go first where that is switched off", () =>
+  it.live("lets no other fiber go first if that is switched off", () =>
     Effect.gen(function*() {
       const db = yield* Database.make()
       const others = yield* countTurns

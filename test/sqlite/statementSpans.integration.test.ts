@@ -84,7 +84,7 @@ describe("the span of a statement", () => {
       assert.strictEqual(told(spans[0]!).millis, 2000)
     }))
 
-  it.effect("is made where there is a tracer, and nowhere else", () =>
+  it.effect("is made only if there is a tracer", () =>
     Effect.gen(function*() {
       const db = yield* Database.make()
       for (const way of everyWay) {
@@ -104,7 +104,7 @@ describe("the span of a statement", () => {
       }
     }))
 
-  it.effect("is there for what rows are transformed with, if it is to be passed on", () =>
+  it.effect("is the parent during the transformation of rows, if spans are passed on", () =>
     Effect.gen(function*() {
       const seen: Array<string | undefined> = []
       const db = yield* Database.make({
@@ -128,7 +128,7 @@ describe("the span of a statement", () => {
 })
 
 describe("a transformer of statements", () => {
-  it.effect("gets what Effect's own gives it, with a tracer or without, and its statement is what is run", () =>
+  it.effect("gets the same as from Effect's own, with a tracer or without, and the statement that it returns is run", () =>
     Effect.gen(function*() {
       const db = yield* Database.make()
       yield* db.sql`insert into t values (1), (2), (3)`

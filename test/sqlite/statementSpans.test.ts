@@ -179,9 +179,9 @@ const plain: Situation = {
   rows: "as they are"
 }
 
-describe("what a tracer is told of a statement", () => {
+describe("the spans that a tracer gets for a statement", () => {
   for (const answer of Object.keys(answers) as Array<keyof typeof answers>) {
-    it.effect(`is what Effect's own tells where the connection ${answer}, in every way and surroundings`, () =>
+    it.effect(`are those of Effect's own if the connection ${answer}, in every way and surroundings`, () =>
       Effect.gen(function*() {
         for (const way of Object.keys(ways)) {
           for (const text of Object.keys(texts)) yield* compare({ ...plain, answer, way, text, around: ["span"] })
@@ -195,7 +195,7 @@ describe("what a tracer is told of a statement", () => {
   }
 
   for (const method of ["span", "attribute", "end"] as const) {
-    it.effect(`is what Effect's own tells where the tracer throws at ${method}`, () =>
+    it.effect(`are those of Effect's own if the tracer throws at ${method}`, () =>
       Effect.gen(function*() {
         for (const way of Object.keys(ways)) {
           for (const answer of Object.keys(answers) as Array<keyof typeof answers>) {
@@ -206,7 +206,7 @@ describe("what a tracer is told of a statement", () => {
       }))
   }
 
-  it.effect("is what Effect's own tells in any combination of all that", () =>
+  it.effect("are those of Effect's own in any combination of all that", () =>
     Effect.gen(function*() {
       const context = yield* Effect.context<never>()
       let ended = 0
@@ -224,7 +224,7 @@ describe("what a tracer is told of a statement", () => {
       assert.isAbove(ended, 500)
     }), 60_000)
 
-  it.effect("is all that it should be told", () =>
+  it.effect("have all that they should have", () =>
     Effect.gen(function*() {
       const calls = yield* compare({
         ...plain,
@@ -252,7 +252,7 @@ describe("what a tracer is told of a statement", () => {
       ])
     }))
 
-  it.effect("comes in one step of the fiber, which is what the hook around steps sees", () =>
+  it.effect("come in one step of the fiber, as the hook around steps sees", () =>
     Effect.gen(function*() {
       const { original, ours } = statements(plain)
       const steps = Effect.fnUntraced(function*(sql: Statement.Constructor, way: string) {

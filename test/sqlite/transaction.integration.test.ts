@@ -85,7 +85,7 @@ describe("a transaction", () => {
       assert.deepStrictEqual(db.rows, [])
     }))
 
-  it.effect("is read by whoever asks after it has ended", () =>
+  it.effect("is seen by every read that begins after it has ended", () =>
     Effect.gen(function*() {
       const db = yield* Database.make()
       const { sql } = db
@@ -288,7 +288,7 @@ describe("a transaction that SQLite has ended", () => {
       yield* isClean(db)
     }))
 
-  it.effect("and in which others had parts open leaves nothing of them", () =>
+  it.effect("while other fibers had inner transactions open leaves nothing of them", () =>
     Effect.gen(function*() {
       const db = yield* Database.make({ setup })
       const inside = yield* Latch.make()

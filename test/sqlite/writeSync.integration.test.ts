@@ -112,7 +112,7 @@ describe("a function given to writeSync", () => {
       }))
   }
 
-  it.effect("is refused by name what cannot run in a transaction", () =>
+  it.effect("may not run statements that cannot run in a transaction, and the error names them", () =>
     Effect.gen(function*() {
       const db = yield* make()
       for (const script of ["vacuum", "pragma synchronous = off", "pragma foreign_keys = off"]) {
@@ -234,7 +234,7 @@ describe("a function given to writeSync", () => {
     }))
 })
 
-describe("a function in company", () => {
+describe("a function in a group", () => {
   it.effect("has the asynchronous context, the fiber and a connection of its own", () =>
     Effect.gen(function*() {
       const db = yield* make()
@@ -264,7 +264,7 @@ describe("a function in company", () => {
       }
     }))
 
-  it.effect("that changes its connection runs alone, and nobody else meets that", () =>
+  it.effect("that changes its connection runs alone, and no other caller sees the change", () =>
     Effect.gen(function*() {
       const db = yield* make()
       const before = yield* db.pool.writeSync(cache)
