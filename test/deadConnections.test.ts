@@ -149,7 +149,7 @@ describe("a driver that reports the death of a connection", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("is told as a service to a connect that is an effect, and outside a pool tells nobody", () =>
+  it.effect("reaches a connect that is an effect as a service, which does nothing outside a pool", () =>
     Effect.gen(function*() {
       const faulty = yield* FaultyFactory.make()
       const connection = yield* faulty.factory.connect

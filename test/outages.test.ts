@@ -53,7 +53,7 @@ const outage = Effect.fnUntraced(
   }
 )
 
-describe("an outage of ten seconds, with 100 callers who wait and max 8", () => {
+describe("an outage of ten seconds, with 100 waiting callers and max 8", () => {
   for (const [seed, warm] of [[1, true], [2, true], [3, true], [4, false], [5, false]] as const) {
     it.effect(
       `costs ${

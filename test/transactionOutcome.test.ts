@@ -297,7 +297,7 @@ describe("a database that does not answer the begin or the end of a transaction"
       }
     }))
 
-  it.effect("does not keep a caller who is interrupted from a database that answers in time", () =>
+  it.effect("does not keep a caller that is interrupted from a database that answers in time", () =>
     Effect.gen(function*() {
       const { pool, say, transaction, words } = yield* make
       const fiber = yield* Effect.forkChild(transaction(say("a")))

@@ -16,7 +16,7 @@ const noEffect = Effect.flatMap(Effect.void, () => undefined as unknown as Effec
 const make = makeWith({ pool: { acquireTimeout: "1 second" } })
 
 describe("the wait for a turn inside a transaction", () => {
-  it.effect("has the deadline of an acquire, and its error names who has the turn and the way out", () =>
+  it.effect("has the deadline of an acquire, and its error names the holder of the turn and the way out", () =>
     Effect.gen(function*() {
       const { say, transaction, words } = yield* make
       const done = yield* Latch.make()
@@ -261,7 +261,7 @@ describe("a transaction whose body evaluates something that is no Effect", () =>
 })
 
 describe("the options of a transaction", () => {
-  it.effect("is its label for those who look at the pool, and its timeout for its connection", () =>
+  it.effect("name it for the holders of the pool, and limit the wait for its connection", () =>
     Effect.gen(function*() {
       const { pool, transaction } = yield* make
       const inside = yield* Latch.make()
@@ -276,7 +276,7 @@ describe("the options of a transaction", () => {
       assert.isTrue(Exit.isFailure(yield* Fiber.join(waiting)))
     }))
 
-  it.effect("is refused if it makes no sense, with what is allowed", () =>
+  it.effect("are refused if they are invalid, with the allowed values", () =>
     Effect.gen(function*() {
       const { transaction, words } = yield* make
       const refusal = (options: object) =>

@@ -190,7 +190,7 @@ describe("attempts to connect that end in another order than they began", () => 
     }
   })
 
-  it("stop counting for those who wait once they are late and overtaken, the first of them first", () => {
+  it("no longer count for waiters once they are late and overtaken, the first of them first", () => {
     const state = make({ max: 4 })
     for (let index = 0; index < 3; index++) Line.join(state, new Waiter(caller()), 0)
     Lending.settle(state, 0)

@@ -105,7 +105,7 @@ describe("a turn", () => {
     }))
 })
 
-describe("the one who has the turn, as those are told who wait too long", () => {
+describe("the holder of the turn, in the error of a fiber that waits too long", () => {
   const external = Tracer.externalSpan({ spanId: "a1", traceId: "b2" })
   const cases: Record<
     string,

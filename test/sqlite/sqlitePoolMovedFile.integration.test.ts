@@ -147,7 +147,7 @@ describe("a file that is open and", () => {
     30_000
   )
 
-  it.effect("has another log because its only connection was opened anew is not left for that", () =>
+  it.effect("has another log because its only connection was opened again is not given up", () =>
     Effect.gen(function*() {
       const filename = yield* file
       const pool = yield* make(filename)
@@ -290,7 +290,7 @@ describe("a file that is open and", () => {
     30_000
   )
 
-  it.effect("has no log, for one connection does everything, is watched as well", () =>
+  it.effect("has no log, because one connection does everything, is watched as well", () =>
     Effect.gen(function*() {
       const filename = yield* file
       const sql = yield* SqliteClient.make({ filename, disableWAL: true, drainTimeout: 0 })

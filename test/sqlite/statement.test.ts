@@ -180,7 +180,7 @@ describe("a statement", () => {
     assert.deepStrictEqual(outcome(() => sql`select ${1}`.withoutTransform)[0], [{ name: "execute" }])
   })
 
-  it("takes a template apart anew that was not made by the language", () => {
+  it("reads a template again each time if the language did not make it", () => {
     const { outcome, sql } = make()
     const strings = Object.assign(["select ", ""], { raw: ["select ", ""] })
     const text = () => outcome(() => sql(strings, 1))[1]
