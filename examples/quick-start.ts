@@ -10,15 +10,12 @@ import { SqlitePool } from "effect-connection-pool/sqlite"
 const program = Effect.gen(function*() {
   const pool = yield* SqlitePool.SqlitePool
 
-  // One connection writes. Fibers that want it wait in line.
-  yield* pool.write((connection) =>
-    connection.exec("create table planet(name text primary key, moons integer not null)")
-  )
+  // One connection writes. Fibers that want it wait in line, and those that write at the same time share a commit.
+  yield* pool.sql`create table planet(name text primary key, moons integer not null)`
   const planets = [["Earth", 1], ["Mars", 2], ["Jupiter", 97]] as const
   yield* Effect.forEach(
     planets,
-    ([name, moons]) =>
-      pool.write((connection) => connection.run("insert into planet(name, moons) values (?, ?)", [name, moons])),
+    ([name, moons]) => pool.sql`insert into planet(name, moons) values (${name}, ${moons})`,
     { concurrency: "unbounded" }
   )
 
@@ -35,9 +32,7 @@ const program = Effect.gen(function*() {
   yield* Console.log(`${moons} moons in all`)
 
   // A failure is a value, with a type.
-  const error = yield* Effect.flip(
-    pool.write((connection) => connection.run("insert into planet(name, moons) values ('Mars', 2)"))
-  )
+  const error = yield* Effect.flip(pool.sql`insert into planet(name, moons) values ('Mars', 2)`)
   yield* Console.log(`${error._tag}: ${error.message}`)
 })
 

@@ -14,8 +14,8 @@ const transactions = 10
 
 /** 10 transactions that wait 50 ms each for the answer of another service, and 20 fibers that read meanwhile. */
 const measure = Effect.fnUntraced(function*(pool: SqlitePool.SqlitePool) {
-  yield* pool.write((connection) => connection.exec("create table stock(item integer primary key, pieces integer)"))
-  yield* pool.write((connection) => connection.run("insert into stock values (1, 0)"))
+  yield* pool.sql`create table stock(item integer primary key, pieces integer)`
+  yield* pool.sql`insert into stock values (1, 0)`
 
   const waits: Array<number> = []
   const look = Effect.gen(function*() {
@@ -27,14 +27,14 @@ const measure = Effect.fnUntraced(function*(pool: SqlitePool.SqlitePool) {
   const readers = yield* Effect.forEach(Array.from({ length: 20 }), () => Effect.forkChild(Effect.forever(look)))
 
   const restock = pool.transaction(Effect.gen(function*() {
-    yield* pool.write((connection) => connection.run("update stock set pieces = pieces + 1 where item = 1"))
+    yield* pool.sql`update stock set pieces = pieces + 1 where item = 1`
     yield* Effect.sleep("50 millis")
   }))
   yield* Effect.repeat(restock, { times: transactions - 1 })
 
   yield* Fiber.interruptAll(readers)
   waits.sort((a, b) => a - b)
-  const at = (share: number) => `${waits[Math.floor((waits.length - 1) * share)]!.toFixed(2)} ms`
+  const at = (share: number) => `${waits[Math.floor((waits.length - 1) * share)]!.toFixed(3)} ms`
   return `${waits.length} reads, median ${at(0.5)}, slowest ${at(1)}`
 })
 

@@ -19,15 +19,13 @@ class Counter extends Context.Service<Counter, {
   static readonly layer = Layer.effect(
     Counter,
     Effect.gen(function*() {
-      const pool = yield* SqlitePool.SqlitePool
-      yield* pool.write((connection) => connection.exec("create table if not exists counter(name text primary key, n)"))
+      const { sql } = yield* SqlitePool.SqlitePool
+      yield* sql`create table if not exists counter(name text primary key, n)`
       const next = (name: string) =>
-        pool.write((connection) =>
-          connection.values(
-            "insert into counter values (?, 1) on conflict do update set n = n + 1 returning n",
-            [name]
-          )
-        ).pipe(Effect.map(([row]) => Number(row?.[0])), Effect.orDie)
+        sql<{ n: number }>`insert into counter values (${name}, 1) on conflict do update set n = n + 1 returning n`.pipe(
+          Effect.map(([row]) => Number(row?.n)),
+          Effect.orDie
+        )
       return Counter.of({ next })
     })
   )

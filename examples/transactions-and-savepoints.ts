@@ -12,8 +12,8 @@ class NotEnough extends Data.TaggedError("NotEnough")<{ readonly account: string
 // None of these takes a connection. Each works on its own, and as a part of the transaction that calls it.
 const withdraw = Effect.fnUntraced(function*(account: string, amount: number) {
   const pool = yield* SqlitePool.SqlitePool
-  const { changes } = yield* pool.write((connection) =>
-    connection.run("update account set balance = balance - ? where name = ? and balance >= ?", [
+  const { changes } = yield* pool.writeSync((connection) =>
+    connection.runUnsafe("update account set balance = balance - ? where name = ? and balance >= ?", [
       amount,
       account,
       amount
@@ -24,9 +24,7 @@ const withdraw = Effect.fnUntraced(function*(account: string, amount: number) {
 
 const deposit = Effect.fnUntraced(function*(account: string, amount: number) {
   const pool = yield* SqlitePool.SqlitePool
-  yield* pool.write((connection) =>
-    connection.run("update account set balance = balance + ? where name = ?", [amount, account])
-  )
+  yield* pool.sql`update account set balance = balance + ${amount} where name = ${account}`
 })
 
 const transfer = Effect.fnUntraced(function*(from: string, to: string, amount: number) {
@@ -43,8 +41,8 @@ const show = Effect.fnUntraced(function*(what: string) {
 
 const program = Effect.gen(function*() {
   const pool = yield* SqlitePool.SqlitePool
-  yield* pool.write((connection) =>
-    connection.exec(
+  yield* pool.writeSync((connection) =>
+    connection.execUnsafe(
       "create table account(name text primary key, balance integer not null); " +
         "insert into account values ('Ada', 100), ('Bob', 20), ('Cyd', 0)"
     )

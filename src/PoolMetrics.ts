@@ -64,8 +64,8 @@ export interface PoolMetrics {
   readonly abandoned: Metric.Counter<number>
 
   /**
-   * `effect_connection_pool.group_size`: the number of callers that were served together, under one lease. Only groups of
-   * two or more count. Only the pool of the SQLite connection that writes has groups.
+   * `effect_connection_pool.group_size`: the number of callers that were served together. Each of them also counts as
+   * a lease, in `useTime` and `waitTime`. Only groups of two or more count. Only the pool of the SQLite connection that writes has groups.
    */
   readonly groupSize: Metric.Histogram<number>
   /** `effect_connection_pool.undone_groups`: groups that were undone. Their callers ran again one by one. */

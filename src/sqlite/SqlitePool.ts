@@ -39,8 +39,8 @@ export type { Isolation, RebuildOptions, TransactionOptions } from "./internal/c
  *
  * export const program = Effect.scoped(Effect.gen(function*() {
  *   const pool = yield* SqlitePool.make({ filename: "app.db" })
- *   yield* pool.write((connection) => connection.exec("create table if not exists users(id integer primary key, name)"))
- *   yield* pool.write((connection) => connection.run("insert into users(name) values (?)", ["Ada"]))
+ *   yield* pool.sql`create table if not exists users(id integer primary key, name)`
+ *   yield* pool.sql`insert into users(name) values (${"Ada"})`
  *   return yield* pool.read((reader) => reader.query("select * from users where name = ?", ["Ada"]))
  * }))
  * ```
@@ -133,7 +133,7 @@ export const makeTemporary = (
  *
  * export const test = Effect.gen(function*() {
  *   const pool = yield* SqlitePool.SqlitePool
- *   yield* pool.write((connection) => connection.exec("create table t(a); insert into t values (1)"))
+ *   yield* pool.writeSync((connection) => connection.execUnsafe("create table t(a); insert into t values (1)"))
  *   return yield* pool.read((reader) => reader.values("select a from t"))
  * }).pipe(Effect.provide(SqlitePool.layerTemporary()))
  * ```

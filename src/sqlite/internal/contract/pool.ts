@@ -39,8 +39,9 @@ export interface SqlitePool {
   /** The name of the database in errors, events, logs and metrics. */
   readonly name: string
   /**
-   * Effect's client on this database. Choose it for statements from templates, and for schemas, resolvers, models and
-   * migrations of `effect/sql`. A statement that only reads runs on a reader, any other on the writer. Statements in a
+   * Effect's client on this database. Choose it for single statements, and for schemas, resolvers, models and migrations of
+   * `effect/sql`. Single statements that change rows at the same time share one commit (`groupCommit`). A statement that only
+   * reads runs on a reader, any other on the writer. Statements in a
    * transaction run on the connection of the transaction.
    */
   readonly sql: SqlClient
@@ -71,7 +72,9 @@ export interface SqlitePool {
   ) => Effect.Effect<A, SqlError | LeaseExpiredError | PoolError<SqlError>>
 
   /**
-   * Runs an effect with the only connection that writes. Each statement is committed separately.
+   * Runs an effect with the only connection that writes. Each statement is committed separately. Choose it to keep the
+   * connection for several effects, and for statements that cannot run in a transaction. For a single statement choose `sql`,
+   * and for several in one step `writeSync`: both share commits with other callers, and `write` does not.
    *
    * Waits for earlier callers, in order of arrival. A statement that meets the lock of another process waits for it, for
    * at most `busyTimeout`. Inside a transaction, it writes in the transaction; a transaction that only reads refuses it. A
@@ -84,8 +87,8 @@ export interface SqlitePool {
 
   /**
    * Runs a synchronous function with the connection that writes, as a transaction. Its work is committed when it returns,
-   * and undone if it throws. It costs less than `write`: see `readSync`. Choose `write` to begin and end transactions by
-   * hand, and for statements that cannot run in a transaction.
+   * and undone if it throws. It costs less than `write`: see `readSync`. Choose it for several statements in one step. Choose
+   * `write` to begin and end transactions by hand, and for statements that cannot run in a transaction.
    *
    * Waits in line as `write` does. Waits for the lock of another process before the function begins. Calls that are made at
    * the same time share one commit (`groupCommit`). If that commit fails, all the functions are undone and run again one

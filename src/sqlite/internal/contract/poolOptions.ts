@@ -33,12 +33,16 @@ export interface Options extends
   readonly readers?: number | undefined
   /**
    * How long a statement outside a transaction, or the opening of a connection, is retried while another process has a lock
-   * on the file. Other fibers run meanwhile. Default 5 seconds, floor 0: no retries.
+   * on the file. Other fibers run meanwhile. Callers in line behind it wait for the lock one after the other, each for so
+   * long. Default 5 seconds, floor 0: no retries.
    */
   readonly busyTimeout?: Duration.Input | undefined
   /** How long a caller waits for a connection, in line and while one is opened. Default 30 seconds. */
   readonly acquireTimeout?: Duration.Input | undefined
-  /** The maximum number of callers in each of the two lines. Further callers are refused at once. Default `Infinity`, floor 1. */
+  /**
+   * The maximum number of callers in each of the two lines. Further callers are refused at once. It also limits a group
+   * (`groupCommit`), because all callers of a group but the first are in line. Default `Infinity`, floor 1.
+   */
   readonly maxWaiting?: number | undefined
   /** How long a reader may be idle before it is closed. Default 10 minutes. */
   readonly idleTimeout?: Duration.Input | undefined
@@ -62,7 +66,8 @@ export interface Options extends
   readonly walLimit?: number | undefined
   /**
    * Whether callers that write at the same time share one commit. This applies to single statements of `sql` and to
-   * `writeSync`. Each caller is answered after the commit, as if it had been alone. Default true. No effect in memory.
+   * `writeSync`. Each caller is answered after the commit, as if it had been alone. A group has at most 500 callers, and at
+   * most `maxWaiting` and one. Default true. No effect in memory.
    */
   readonly groupCommit?: boolean | undefined
   /** For `sql`: changes the names of columns in rows. Default: unchanged. */
