@@ -234,7 +234,10 @@ const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => 
     announce: (event) => pool.announce(event),
     check: (settings) => pool.check(settings),
     group: ((driver: Driver<C, Member<C>>) => pool.group(driver)) as unknown as Door.MakeGroup,
-    acquireTimeoutMillis: settings.acquireTimeoutMillis
+    acquireTimeoutMillis: settings.acquireTimeoutMillis,
+    sizedBy: (option) => {
+      pool.state.sizeOption = option
+    }
   })
 }
 

@@ -1,5 +1,6 @@
 /** The health of a pool, as a value that can be compared and turned into JSON. */
 import { Schema } from "effect"
+import { counted } from "./PoolError.ts"
 
 /** A connection that failed: `isAlive` or `validate` answered no, or `validate` failed or did not answer in time. */
 export const FailedCheck = Schema.Struct({
@@ -114,12 +115,18 @@ const textOf = (reason: HealthReason): string => {
     case "Paused":
       return "the pool is paused"
     case "ConnectionsFailed":
-      return `${reason.failed.length} of ${reason.checked} idle connections failed their check`
+      return `${reason.failed.length} of ${
+        counted(reason.checked, "idle connection", "idle connections")
+      } failed the check`
     case "CannotConnect":
-      return `no connection can be opened, ${reason.attempts} attempts failed: ${reason.error}`
+      return `no connection can be opened, ${counted(reason.attempts, "attempt", "attempts")} failed: ${reason.error}`
     case "CallersTurnedAway":
-      return `${reason.timeouts} callers timed out and ${reason.refused} were refused lately`
+      return `${counted(reason.timeouts, "caller", "callers")} timed out and ${
+        counted(reason.refused, "was", "were")
+      } refused lately`
     case "CallersWaiting":
-      return `${reason.waiting} callers wait, the first for ${Math.round(reason.longestMillis)} ms already`
+      return `${counted(reason.waiting, "caller waits", "callers wait")}, the first for ${
+        Math.round(reason.longestMillis)
+      } ms already`
   }
 }

@@ -99,7 +99,7 @@ export class QueueFullError extends Schema.TaggedError<QueueFullError>("effect-c
   }
 ) {
   override get message(): string {
-    return `pool "${this.pool}": ${this.maxWaiting} callers wait already, which is maxWaiting (${
+    return `pool "${this.pool}": ${counted(this.maxWaiting, "caller waits", "callers wait")} already, which is maxWaiting (${
       occupancyText(this.occupancy)
     })`
   }
@@ -131,20 +131,26 @@ export class PoolClosedError extends Schema.TaggedError<PoolClosedError>("effect
  *
  * That is certain if the fiber holds all of them in effects of `use`, or in the scope that it is in. If another fiber
  * may return one of them, the caller waits instead, and its `AcquireTimeoutError` says how many it holds itself. Return
- * a connection first, do everything in one lease, or raise `max`.
+ * a connection first, do everything in one lease, or raise `max`. (A `SqlitePool` has `readers` instead of `max`, and always
+ * one connection that writes.)
  */
 export class SelfDeadlockError extends Schema.TaggedError<SelfDeadlockError>(
   "effect-connection-pool/SelfDeadlockError"
 )("SelfDeadlockError", {
   pool: Schema.String,
   fiber: Schema.Number,
-  occupancy: SharedOccupancy
+  occupancy: SharedOccupancy,
+  /** The option that raises the maximum number of connections, if it is not `max`; `null` if there is none. */
+  sizeOption: Schema.optional(Schema.NullOr(Schema.String))
 }) {
   override get message(): string {
-    const { inUse } = this.occupancy
+    const { inUse, max } = this.occupancy
     const held = inUse === 1 ? "the only connection" : `all ${inUse} connections`
+    const { sizeOption = "max" } = this
     return `pool "${this.pool}": fiber ${this.fiber} holds ${held} and asked for another, so it would wait for itself: ` +
-      `use the connection it has (a transaction shares it with all that runs inside), return one first, or raise max (${this.occupancy.max})`
+      `use the connection it has (a transaction shares it with all that runs inside), ${
+        sizeOption === null ? "or return it first" : `return one first, or raise ${sizeOption} (${max})`
+      }`
   }
 }
 
@@ -285,7 +291,11 @@ export const failureCause = (reason: ConnectFailure<unknown>): unknown => {
 export const failureText = (reason: ConnectFailure<unknown>): string =>
   reason._tag === "ConnectTimedOut" ? `no answer within ${millis(reason.afterMillis)}` : describe(failureCause(reason))
 
+/** The text of a deadline, which may be shorter than a millisecond. */
 const millis = (value: number): string => `${Math.round(value * 1000) / 1000} ms`
+
+/** @internal A number and its noun. */
+export const counted = (count: number, one: string, several: string): string => `${count} ${count === 1 ? one : several}`
 
 const occupancyText = (occupancy: Occupancy): string => {
   const parts = [`${occupancy.inUse} of ${occupancy.max} in use`]
@@ -299,7 +309,7 @@ const holdersText = (holders: ReadonlyArray<Holder>): string =>
   holders.length === 0
     ? ""
     : `; held longest by ${
-      holders.map((holder) => `${holder.label ?? "fiber"} #${holder.fiber} for ${millis(holder.heldMillis)}`).join(", ")
+      holders.map((holder) => `${holder.label ?? "fiber"} #${holder.fiber} for ${Math.round(holder.heldMillis)} ms`).join(", ")
     }`
 
 const ownText = (leases: number | undefined): string =>

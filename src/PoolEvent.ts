@@ -27,8 +27,8 @@ export type PoolEvent = Data.TaggedEnum<{
   AcquireTimedOut: { readonly fiber: number; readonly waitedMillis: number }
   /** A caller was refused because the line was full. */
   Refused: { readonly fiber: number; readonly waiting: number }
-  /** A connection was evicted. It begins to close. */
-  Evicted: { readonly connection: number; readonly reason: EvictReason }
+  /** A connection was evicted. It begins to close. `error` is what the driver threw, if that is the reason (`driver`). */
+  Evicted: { readonly connection: number; readonly reason: EvictReason; readonly error?: unknown }
   /** A connection is closed. `error` is the error of closing it, if there was one. */
   Disconnected: { readonly connection: number; readonly error: unknown }
   /** A connection did not close within `closeTimeout`. The pool has abandoned it. */
@@ -42,8 +42,9 @@ export type PoolEvent = Data.TaggedEnum<{
    */
   TransactionLeftOpen: { readonly holder: Holder }
   /**
-   * A group of `size` callers was served together, under one lease. If `undoneBecause` is set, their work was undone, no
-   * caller was answered, and they run again one by one.
+   * A group of `size` callers was served together, on one connection. Each caller counts as an acquire and as a lease of its
+   * own, so each has its `CheckedOut` and its `Returned`. If `undoneBecause` is set, their work was undone, no caller was
+   * answered, and they run again one by one.
    */
   Grouped: {
     readonly connection: number

@@ -199,7 +199,7 @@ export class TransactionTurnTimeoutError extends Schema.TaggedError<TransactionT
     const name = label === undefined ? "" : `${JSON.stringify(label)}, `
     return `pool "${this.pool}": ${shortened(this.operation)}: no turn in the transaction within ${
       millis(this.timeoutMillis)
-    }: another fiber (${name}fiber #${fiber}) has ${what} open in it, for ${millis(heldMillis)}; ` +
+    }: another fiber (${name}fiber #${fiber}) has ${what} open in it, for ${Math.round(heldMillis)} ms; ` +
       "end that before you wait for others, or do both in one fiber"
   }
 }

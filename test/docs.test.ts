@@ -106,7 +106,8 @@ const errors = [
   new PoolError.SelfDeadlockError({
     pool: "app/writer",
     fiber: 41,
-    occupancy: { ...occupancy, max: 1, total: 1, inUse: 1, waiting: 0 }
+    occupancy: { ...occupancy, max: 1, total: 1, inUse: 1, waiting: 0 },
+    sizeOption: null
   }),
   new PoolError.ConnectError({
     pool: "app/writer",

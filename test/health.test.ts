@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Stream } from "effect"
-import { HealthChecker } from "effect-connection-pool"
+import { HealthChecker, HealthReport } from "effect-connection-pool"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
 import { open, summary } from "./support/health.ts"
@@ -343,4 +343,31 @@ describe("a health checker", () => {
       assert.deepStrictEqual(summary(yield* health.check()), ["unhealthy", "Closed"])
       yield* PoolAssert.allClosed(faulty, pool)
     }))
+})
+
+describe("the text of a reason", () => {
+  it("has one of something, and several of it", () => {
+    const texts = ([1, 2] as const).map((n) =>
+      [
+        HealthReport.reasonText({ _tag: "CannotConnect", attempts: n, error: "no" }),
+        HealthReport.reasonText({ _tag: "CallersTurnedAway", timeouts: n, refused: n }),
+        HealthReport.reasonText({ _tag: "CallersWaiting", waiting: n, longestMillis: 5 }),
+        HealthReport.reasonText({ _tag: "ConnectionsFailed", checked: n, failed: [{ connection: 1, reason: "dead" }] })
+      ]
+    )
+    assert.deepStrictEqual(texts, [
+      [
+        "no connection can be opened, 1 attempt failed: no",
+        "1 caller timed out and 1 was refused lately",
+        "1 caller waits, the first for 5 ms already",
+        "1 of 1 idle connection failed the check"
+      ],
+      [
+        "no connection can be opened, 2 attempts failed: no",
+        "2 callers timed out and 2 were refused lately",
+        "2 callers wait, the first for 5 ms already",
+        "1 of 2 idle connections failed the check"
+      ]
+    ])
+  })
 })

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
-import { PoolError } from "effect-connection-pool"
+import { PoolError, TransactionError } from "effect-connection-pool"
 
 const occupancy: PoolError.Occupancy = {
   max: 2,
@@ -63,5 +63,42 @@ describe("the error of a caller that timed out", () => {
     const [one, other] = [timedOut(), timedOut({ waitedMillis: 1001 })]
     assert.strictEqual(one.occupancy, other.occupancy)
     assert.strictEqual(one.holders, other.holders)
+  })
+})
+
+describe("the message of an error", () => {
+  it("tells in whole milliseconds for how long something was held", () => {
+    assert.include(timedOut().message, "held longest by report #12 for 901 ms, fiber #13 for 3 ms")
+    const turn = new TransactionError.TransactionTurnTimeoutError({
+      pool: "db",
+      operation: "select 1",
+      waitedMillis: 2000.4,
+      timeoutMillis: 2000,
+      holder: { fiber: 41, operation: "transaction", heldMillis: 201.457 }
+    })
+    assert.include(turn.message, "has an inner transaction open in it, for 201 ms;")
+  })
+
+  it("tells a deadline exactly, also one that is shorter than a millisecond", () => {
+    assert.include(timedOut({ timeoutMillis: 0.25 }).message, "no connection within 0.25 ms,")
+  })
+
+  it("has one caller wait, and several callers wait", () => {
+    const full = (maxWaiting: number) => new PoolError.QueueFullError({ pool: "db", maxWaiting, occupancy }).message
+    assert.include(full(1), "1 caller waits already")
+    assert.include(full(2), "2 callers wait already")
+  })
+
+  it("names the option that gives more connections, if there is one", () => {
+    const message = (sizeOption?: string | null) =>
+      new PoolError.SelfDeadlockError({
+        pool: "db",
+        fiber: 7,
+        occupancy,
+        ...(sizeOption === undefined ? undefined : { sizeOption })
+      }).message
+    assert.match(message(), /, return one first, or raise max \(2\)$/)
+    assert.match(message("readers"), /, return one first, or raise readers \(2\)$/)
+    assert.match(message(null), /\(a transaction shares it with all that runs inside\), or return it first$/)
   })
 })

@@ -22,6 +22,7 @@ import {
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { file, folder, judge } from "../support/files.ts"
+import { logged } from "../support/logOfSqlite.ts"
 import { settle } from "../support/pools.ts"
 import { count, elsewhere, insert, make, noticing, other, rowsIn, setup } from "../support/watchedFiles.ts"
 
@@ -42,6 +43,20 @@ describe("a file that is open and", () => {
       assert.strictEqual(rowsIn(moved), 1)
       renameSync(moved, filename)
       assert.strictEqual(yield* noticing(pool.read(count)), 1)
+    }))
+
+  it.effect("is moved away is in the log as the reason from the first line on", () =>
+    Effect.gen(function*() {
+      const { layer, lines } = yield* logged
+      const filename = yield* file
+      yield* Effect.gen(function*() {
+        const pool = yield* make(filename)
+        yield* pool.read(count)
+        lines.length = 0
+        renameSync(filename, `${filename}.moved`)
+        yield* PoolAssert.failsWith(noticing(pool.write(insert)), "ConnectError")
+      }).pipe(Effect.scoped, Effect.provide(layer))
+      assert.include(lines[0] ?? "", `"${filename}" was moved, replaced or deleted: nothing is at its path any more`)
     }))
 
   it.effect("is moved away with its log stays whole there", () =>

@@ -123,6 +123,44 @@ describe("a function given to writeSync", () => {
       }
     }))
 
+  it.effect("is told by the errors of the statements that it cannot run what to use, and a transaction is too", () =>
+    Effect.gen(function*() {
+      const db = yield* make()
+      const messageIn = (script: string) => ({
+        function: Effect.map(
+          Effect.flip(db.pool.writeSync((connection) => {
+            add(connection, 1)
+            connection.execUnsafe(script)
+          })),
+          ({ message }) => message
+        ),
+        transaction: db.pool.transaction(Effect.gen(function*() {
+          yield* insert(db, 2)
+          return (yield* Effect.flip(db.sql.unsafe(script))).message
+        }))
+      })
+      const vacuum = messageIn("vacuum")
+      assert.match(yield* vacuum.function, /: use `write`, outside of a transaction; the function given to `writeSync` is one$/)
+      assert.match(yield* vacuum.transaction, /: use `write`, outside of a transaction$/)
+      yield* db.sql`delete from t`
+      const checkpoint = messageIn("pragma wal_checkpoint(truncate)")
+      assert.match(yield* checkpoint.function, /use `checkpoint`, .*; the function given to `writeSync` is one$/)
+      assert.match(yield* checkpoint.transaction, /use `checkpoint`, or `write`, outside of a transaction$/)
+    }))
+
+  it.effect("gets the same error for a begin by hand outside a transaction and inside one", () =>
+    Effect.gen(function*() {
+      const db = yield* make()
+      for (const operation of ["runUnsafe", "execUnsafe"] as const) {
+        const begin = Effect.flip(db.pool.writeSync((connection) => void connection[operation]("begin")))
+        const { message, reason } = (yield* begin) as SqlError
+        const inner = (yield* db.pool.transaction(begin)) as SqlError
+        assert.strictEqual(inner.message, message)
+        assert.include(message, `${operation}: "begin": the function given to \`writeSync\` is a transaction`)
+        assert.deepStrictEqual(inner.reason._tag, reason._tag)
+      }
+    }))
+
   it.effect("stores nothing more once SQLite has ended its transaction, and says so", () =>
     Effect.gen(function*() {
       const db = yield* make()

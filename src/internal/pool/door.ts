@@ -17,6 +17,8 @@ export interface Door {
   readonly group: MakeGroup
   /** `acquireTimeout` of the pool, for modules in which callers wait for something else. */
   readonly acquireTimeoutMillis: number
+  /** Says which option raises `max`, where another module sets `max`; `null` if there is none. Errors name it. */
+  readonly sizedBy: (option: string | null) => void
 }
 
 // A property instead of an entry of a WeakMap, because a copy of a pool keeps it.

@@ -82,7 +82,7 @@ export const end = <C>(state: State<C>, lease: Lease<C>, now: number, failure?: 
 
 /** Marks the connection according to a failure during its lease. Answers whether the failure says nothing about it. */
 export const conclude = <C>(state: State<C>, entry: Entry<C>, failure: Cause.Cause<unknown>): boolean => {
-  switch (judge(state, failure)) {
+  switch (judge(state, entry, failure)) {
     case "healthy":
       return true
     case "suspect":
@@ -97,10 +97,11 @@ export const conclude = <C>(state: State<C>, entry: Entry<C>, failure: Cause.Cau
   }
 }
 
-const judge = <C>({ driver }: State<C>, failure: Cause.Cause<unknown>) => {
+const judge = <C>({ driver }: State<C>, entry: Entry<C>, failure: Cause.Cause<unknown>) => {
   try {
     return driver.judge === undefined ? "suspect" : driver.judge(failure)
-  } catch {
+  } catch (thrown) {
+    entry.fault ??= thrown
     return "unjudged"
   }
 }
@@ -158,7 +159,8 @@ const beginLease = <C>(state: State<C>, entry: Entry<C>, now: number): boolean =
   try {
     entry.leased = state.driver.beginLease!(entry.connection!)
     return true
-  } catch {
+  } catch (thrown) {
+    entry.fault ??= thrown
     closeFor(state, entry, "driver", now)
     return false
   }
@@ -198,7 +200,8 @@ const noteTransaction = <C>(state: State<C>, entry: Entry<C>, now: number): void
     if (isInTransaction(entry.connection!)) {
       report(state, PoolEvent.TransactionLeftOpen({ holder: holderOf(entry, now) }))
     }
-  } catch {
+  } catch (thrown) {
+    entry.fault ??= thrown
     mark(state, entry, "driver")
   }
 }
@@ -209,7 +212,8 @@ const endLease = <C>(state: State<C>, entry: Entry<C>, mayReset: boolean): boole
   try {
     driver.endLease?.(entry.leased!)
     return mayReset && (driver.needsReset === undefined || driver.needsReset(entry.connection!))
-  } catch {
+  } catch (thrown) {
+    entry.fault ??= thrown
     mark(state, entry, "driver")
     return false
   }

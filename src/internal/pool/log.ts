@@ -1,7 +1,7 @@
 /** The log of a pool: the events that an operator should read, as text. */
 import { Effect } from "effect"
 import { type HealthReport, type HealthStatus, reasonText } from "../../HealthReport.ts"
-import { type ConnectFailure, failureCause, failureText, type Holder } from "../../PoolError.ts"
+import { type ConnectFailure, counted, failureCause, failureText, type Holder } from "../../PoolError.ts"
 import type { PoolEvent } from "../../PoolEvent.ts"
 import { causeText } from "./causeText.ts"
 
@@ -16,8 +16,9 @@ export const logOf = (event: PoolEvent): Effect.Effect<void> | undefined => {
         case "invalid":
         case "reset":
         case "fatal":
-        case "driver":
           return Effect.logWarning(`connection ${event.connection} is evicted: ${evictText[event.reason]}`)
+        case "driver":
+          return Effect.logWarning(`connection ${event.connection} is evicted: ${driverText(event.error)}`)
         default:
           return Effect.logDebug(`connection ${event.connection} is evicted: ${event.reason}`)
       }
@@ -47,9 +48,9 @@ export const logOf = (event: PoolEvent): Effect.Effect<void> | undefined => {
     case "Resized":
       return Effect.logInfo(`resized: min is ${event.min}, max is ${event.max}`)
     case "Recycled":
-      return Effect.logInfo(`recycled: ${event.connections} connections are evicted`)
+      return Effect.logInfo(`recycled: ${counted(event.connections, "connection is", "connections are")} evicted`)
     case "Draining":
-      return Effect.logDebug(`shutting down: ${event.leases} leases are held`)
+      return Effect.logDebug(`shutting down: ${counted(event.leases, "lease is", "leases are")} held`)
     case "Interrupting":
       return Effect.logWarning(
         `shutting down: fibers that still hold a connection are interrupted: ${
@@ -84,8 +85,12 @@ const evictText = {
   dead: "it is no longer alive",
   invalid: "it failed its validation",
   reset: "it could not be reset",
-  fatal: "a lease ended with a failure that its driver calls fatal",
-  driver: "its driver threw when a lease began or ended"
+  fatal: "a lease ended with a failure that its driver calls fatal"
+}
+
+const driverText = (thrown: unknown): string => {
+  const when = "its driver threw when a lease began or ended"
+  return thrown === undefined ? when : `${causeText(thrown)} (${when})`
 }
 
 const holderText = (holder: Holder): string =>

@@ -29,7 +29,9 @@ export const refusal = <C>(
   if (state.phase !== "open") return closedError(state)
   Line.endLostBeforeWait(state, now)
   if (Line.isSelfDeadlock(state, lease)) {
-    return new SelfDeadlockError({ pool, fiber: lease.fiber.id, occupancy: View.occupancy(state) })
+    const { sizeOption } = state
+    const other = sizeOption === "max" ? undefined : { sizeOption }
+    return new SelfDeadlockError({ pool, fiber: lease.fiber.id, occupancy: View.occupancy(state), ...other })
   }
   const reason = Outcomes.lastAnswer(state, lease, now)
   if (reason !== undefined) return new ConnectError({ pool, attempts: Math.max(state.failedAttempts, 1), reason })

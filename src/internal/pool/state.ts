@@ -66,6 +66,8 @@ export class Entry<C> extends Deadlines.Timed<Entry<C>> {
   isReported = false
   /** Why it leaves the pool: at once, or if it is in use, when it comes back. */
   evictReason: EvictReason | undefined = undefined
+  /** What the driver has thrown first when a lease began or ended. */
+  fault: unknown = undefined
   /** The round that the validation under way belongs to, if it is not for a caller. */
   round: Round<C> | undefined = undefined
   /** Whether it is in `starting`. */
@@ -303,6 +305,9 @@ export class State<C> {
   readonly useTimes = new Histogram.Histogram()
   /** How many milliseconds the last timed synchronous lease took: see `isTimed`. */
   syncMillis = 0
+
+  /** The option that raises `max`, for errors; `null` if there is none. */
+  sizeOption: string | null = "max"
 
   /** The groups of callers that were served under one lease, where the driver can do that: see `groups`. */
   groups: { readonly sizes: Sizes; undone: number } | undefined = undefined

@@ -49,9 +49,16 @@ export const READONLY = 8
 /** BUSY, BUSY_RECOVERY, BUSY_TIMEOUT, LOCKED_SHAREDCACHE, and PROTOCOL: a race for the locks of the log. */
 const lockCodes: ReadonlySet<number> = new Set([5, 261, 773, 262, 15])
 
+/** What failed, for a hint what to do. */
+export interface Failed {
+  readonly sql: string
+  /** Whether a function given to `writeSync` ran it. */
+  readonly isInUnit: boolean
+}
+
 /** The error for an error of `node:sqlite`. The message is SQLite's own, and a hint what to do, if there is one. */
-export const fromSqlite = (thrown: unknown, operation: string): SqlError =>
-  new SqlError({ reason: reasonOf(thrown, operation, messageOf(thrown)) })
+export const fromSqlite = (thrown: unknown, operation: string, what?: Failed): SqlError =>
+  new SqlError({ reason: reasonOf(thrown, operation, messageOf(thrown, what)) })
 
 /** The error for an error of `node:sqlite`, with another message. */
 export const fromSqliteSaying = (thrown: unknown, operation: string, message: string): SqlError =>
@@ -145,15 +152,27 @@ const reasonOf = (cause: unknown, operation: string, message: string): SqlErrorR
   }
 }
 
-const messageOf = (thrown: unknown): string => {
+const messageOf = (thrown: unknown, what: Failed | undefined): string => {
   const message = sqliteMessage(thrown)
-  const hint = isNoTransaction(thrown)
-    ? noTransactionHint
-    : inTransaction.test(message)
-    ? inTransactionHint
-    : hints.get(codeOfThrown(thrown))
+  const hint = hintOf(thrown, message, what)
   return hint === undefined ? message : `${message}: ${hint}`
 }
+
+const hintOf = (thrown: unknown, message: string, what: Failed | undefined): string | undefined => {
+  const code = codeOfThrown(thrown)
+  const unit = what?.isInUnit === true ? unitHint : ""
+  if (isNoTransaction(thrown)) return noTransactionHint
+  if (inTransaction.test(message)) return `use \`write\`, outside of a transaction${unit}`
+  if (code === 6 && what !== undefined && checkpoint.test(what.sql)) return `${checkpointHint}${unit}`
+  return hints.get(code)
+}
+
+const unitHint = "; the function given to `writeSync` is one"
+
+const checkpoint = /\bwal_checkpoint\b/i
+
+const checkpointHint =
+  "this connection itself has a statement or a transaction open: use `checkpoint`, or `write`, outside of a transaction"
 
 export const sqliteMessage = (thrown: unknown): string => thrown instanceof Error ? thrown.message : String(thrown)
 
@@ -163,8 +182,6 @@ export const isNoTransaction = (thrown: unknown): boolean => noTransaction.test(
 const noTransaction = /^cannot (?:commit|rollback) - no transaction is active$/
 
 const inTransaction = /^(?!cannot start ).*\b(?:within|inside) a transaction$/
-
-const inTransactionHint = "use `write`, outside of a transaction; the function given to `writeSync` is one"
 
 const noTransactionHint =
   "a transaction that was begun by hand is rolled back when its connection is returned; each lease, and each statement " +

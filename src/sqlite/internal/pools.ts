@@ -9,6 +9,7 @@ import { Context, Effect, type Fiber, Option, type Scope } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import type { SqlError } from "effect/sql/SqlError"
 import * as ConnectionPool from "../../ConnectionPool.ts"
+import * as Door from "../../internal/pool/door.ts"
 import type { ConnectError, PoolConfigError, PoolError } from "../../PoolError.ts"
 import type { SqliteReader } from "../SqliteReader.ts"
 import * as Client from "./client/client.ts"
@@ -116,6 +117,7 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
       min: 1,
       max: 1
     })
+    sized(pool, null)
     return { writer: pool, readers: pool, file: undefined, watched: file }
   }
   if (settings.connection.isMemory) {
@@ -127,6 +129,7 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
       max: 1,
       idleTimeout: Infinity
     })
+    sized(pool, null)
     // The data would be lost with its connection.
     const kept: Pool = { ...pool, invalidate: () => Effect.succeed(false), recycle: Effect.succeed(0) }
     return { writer: kept, readers: kept, file: undefined, watched: undefined }
@@ -142,6 +145,7 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
       max: settings.readers,
       idleTimeout: settings.idleTimeout
     })
+    sized(pool, "readers")
     return { writer: pool, readers: pool, file, watched: file }
   }
   const writer = yield* ConnectionPool.make({
@@ -159,8 +163,13 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
     max: settings.readers,
     idleTimeout: settings.idleTimeout
   })
+  sized(writer, null)
+  sized(readers, "readers")
   return { writer, readers, file, watched: file }
 })
+
+/** Says which option of the database, if any, gives a pool more connections. */
+const sized = (pool: Pool, option: string | null): void => Door.of(pool)?.sizedBy(option)
 
 /** Opens the database once: a second connection would have another, empty database. */
 const inMemory = (settings: Settings) => {

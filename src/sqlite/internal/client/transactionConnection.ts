@@ -9,7 +9,7 @@ import { handleOf } from "../connection/leased.ts"
 import type { SqliteConnection } from "../contract/connection.ts"
 import type { Params, SyncOptions } from "../contract/values.ts"
 import { failed, failure } from "../errors.ts"
-import { type StatementTexts, uncontrolled } from "../sql/statementKind.ts"
+import { type StatementTexts, uncontrolled, uncontrolledInFunction } from "../sql/statementKind.ts"
 import { openStream, streamFrom } from "./openStream.ts"
 
 /**
@@ -19,6 +19,8 @@ import { openStream, streamFrom } from "./openStream.ts"
 export class SqliteTransactionConnection implements SqliteConnection {
   readonly #transaction: TransactionConnection<SqliteConnection>
   readonly #texts: StatementTexts
+  /** Whether a function given to `writeSync` runs now. */
+  #isInFunction = false
 
   constructor(transaction: TransactionConnection<SqliteConnection>, texts: StatementTexts) {
     this.#transaction = transaction
@@ -54,29 +56,31 @@ export class SqliteTransactionConnection implements SqliteConnection {
   }
 
   queryUnsafe(sql: string, params?: Params, options?: SyncOptions) {
-    return this.#stepUnsafe(sql, (connection) => connection.queryUnsafe(sql, params, options))
+    return this.#stepUnsafe("queryUnsafe", sql, (connection) => connection.queryUnsafe(sql, params, options))
   }
 
   valuesUnsafe(sql: string, params?: Params, options?: SyncOptions) {
-    return this.#stepUnsafe(sql, (connection) => connection.valuesUnsafe(sql, params, options))
+    return this.#stepUnsafe("valuesUnsafe", sql, (connection) => connection.valuesUnsafe(sql, params, options))
   }
 
   runUnsafe(sql: string, params?: Params, options?: SyncOptions) {
-    return this.#stepUnsafe(sql, (connection) => connection.runUnsafe(sql, params, options))
+    return this.#stepUnsafe("runUnsafe", sql, (connection) => connection.runUnsafe(sql, params, options))
   }
 
   execUnsafe(script: string) {
-    this.#stepUnsafe(script, (connection) => connection.execUnsafe(script))
+    this.#stepUnsafe("execUnsafe", script, (connection) => connection.execUnsafe(script))
   }
 
   isTransactionUnsafe() {
-    return this.#stepUnsafe("isTransaction", (connection) => connection.isTransactionUnsafe())
+    return this.#stepUnsafe("isTransactionUnsafe", "isTransaction", (connection) => connection.isTransactionUnsafe())
   }
 
   /** Runs a function in a savepoint of its own. If the function throws, everything that it did is undone. */
   atomically<A>(f: (connection: SqliteConnection) => A): A {
     this.#savepoint("savepoint")
     let value: A
+    const isInner = this.#isInFunction
+    this.#isInFunction = true
     try {
       value = f(this)
     } catch (thrown) {
@@ -87,6 +91,8 @@ export class SqliteTransactionConnection implements SqliteConnection {
         // The transaction has ended, so the work of the function is undone already.
       }
       throw thrown
+    } finally {
+      this.#isInFunction = isInner
     }
     this.#savepoint("release")
     return value
@@ -110,8 +116,10 @@ export class SqliteTransactionConnection implements SqliteConnection {
     )
   }
 
-  #stepUnsafe<A>(statement: string, f: (connection: SqliteConnection) => A): A {
-    if (this.#texts.kindOf(statement) === "control") throw uncontrolled(statement)
+  #stepUnsafe<A>(operation: string, statement: string, f: (connection: SqliteConnection) => A): A {
+    if (this.#texts.kindOf(statement) === "control") {
+      throw (this.#isInFunction ? uncontrolledInFunction : uncontrolled)(statement, operation)
+    }
     return this.#stepOfOwn(statement, f)
   }
 

@@ -391,6 +391,6 @@ export class Handle {
     }
     // A connection to memory is kept, because its database would be lost.
     if (leavesInDoubt(code) && !this.settings.isMemory) this.#isBroken = true
-    return fromSqlite(thrown, operation)
+    return fromSqlite(thrown, operation, { sql, isInUnit: this.units.isOpen })
   }
 }

@@ -33,6 +33,8 @@ export class Session {
   #isAltered = false
   /** Whether foreign keys are enforced now. */
   #foreignKeys: boolean
+  /** The journal mode of the main database now, if it is known. */
+  #journalMode: string | undefined
   /** Whether foreign keys are off for one transaction. */
   #areKeysSuspended = false
   /** Whether `onOpen` runs, so that changes belong to the connection. */
@@ -99,6 +101,7 @@ export class Session {
 
   /** Remembers the changes of a statement, if they last. */
   done(demands: ReadonlyArray<Demand>): void {
+    if (demands.some(setsJournalMode)) this.#journalMode = this.#askJournalMode()
     const { lasting } = this.#settings
     if (lasting === undefined || !this.#lasts || this.#isOpening) return
     let isAboutNames = false
@@ -124,6 +127,7 @@ export class Session {
     this.#configureConnection()
     // Fails if the file is no database, or is locked. The second statement also fails if the schema is damaged.
     this.#database.own("pragma schema_version; select 1 from sqlite_schema limit 1")
+    this.#journalMode = this.#settings.isMemory ? "memory" : journalMode ?? this.#askJournalMode()
   }
 
   /** `onOpen` begins: from now on, changes belong to the connection. */
@@ -148,6 +152,7 @@ export class Session {
     this.#database.own(this.#original)
     this.#configureConnection()
     for (const pragma of this.#baseline.values()) this.#set(pragma)
+    this.#journalMode = this.#askJournalMode()
     const { databases, temporary } = this.#database.besides()
     for (const name of databases.keys()) {
       if (!this.#opened.databases.has(name)) this.#database.own(`detach ${quoteName(name)}`)
@@ -200,6 +205,7 @@ export class Session {
       }
     }
     for (const pragma of pragmas.values()) this.#set(pragma)
+    if (pragmas.size > 0) this.#journalMode = this.#askJournalMode()
   }
 
   #set(pragma: Pragma): void {
@@ -217,10 +223,20 @@ export class Session {
       isAlone,
       isTransaction: this.#database.sqlite.isTransaction,
       foreignKeys: this.#foreignKeys,
+      journalMode: this.#journalMode,
       lasting: this.#lasts ? this.#settings.lasting : undefined,
       baseline: this.#baseline,
       isOpening: this.#isOpening,
       opened: this.#opened
+    }
+  }
+
+  /** The journal mode; `undefined` if it cannot be read now. */
+  #askJournalMode(): string | undefined {
+    try {
+      return String(this.#database.ask("pragma journal_mode")[0]?.[0])
+    } catch {
+      return undefined
     }
   }
 
@@ -233,6 +249,9 @@ export class Session {
     )
   }
 }
+
+const setsJournalMode = (demand: Demand): boolean =>
+  demand.kind === "pragma" && demand.name === "journal_mode" && demand.value !== null
 
 const nothing: Besides = { databases: new Map(), temporary: new Map() }
 

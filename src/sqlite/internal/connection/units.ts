@@ -9,6 +9,7 @@ import type { StatementSync } from "node:sqlite"
 import { codeOfThrown, denied, failed, primaryOf } from "../errors.ts"
 import { type Demand, isSetting } from "../sql/demands.ts"
 import type { SqlText } from "../sql/scanner.ts"
+import { uncontrolledInFunction } from "../sql/statementKind.ts"
 import type { Database } from "./database.ts"
 import { DeferredKeys } from "./deferredKeys.ts"
 
@@ -168,14 +169,7 @@ export class Units {
 
   /** Throws if a statement cannot run in a unit. */
   admit(operation: string, sql: string, text: SqlText): void {
-    if (text.controlsTransaction) {
-      throw denied(
-        operation,
-        sql,
-        "the function given to writeSync is a transaction, which is committed when it returns and undone when it throws: " +
-          "use write to begin and end transactions by hand"
-      )
-    }
+    if (text.controlsTransaction) throw uncontrolledInFunction(sql, operation)
     if (!this.isIntact) throw lost(operation)
   }
 

@@ -74,6 +74,8 @@ export interface Circumstances {
   readonly isTransaction: boolean
   /** Whether foreign keys are enforced now. */
   readonly foreignKeys: boolean
+  /** The journal mode of the main database now, if it is known. */
+  readonly journalMode: string | undefined
   /** Set if the changes of statements last on this connection. */
   readonly lasting: Imitated | undefined
   /** The pragmas that `onOpen` has set, by `keyOf`. */
@@ -145,8 +147,11 @@ const nameAmong = (names: Iterable<string>, name: string): string | undefined =>
 }
 
 /** Why SQLite would accept a pragma without an error and do nothing, if it would. */
-const ignoredBecause = ({ name, value }: Pragma, at: Circumstances): string | undefined => {
+const ignoredBecause = (pragma: Pragma, at: Circumstances): string | undefined => {
+  const { name, value } = pragma
   switch (name) {
+    case "journal_mode":
+      return at.isTransaction && changesJournalMode(pragma, at) ? journalModeInTransaction : undefined
     case "foreign_keys":
       if (!at.isTransaction || truthOf(value) === at.foreignKeys) return undefined
       return "SQLite ignores this pragma inside a transaction: " +
@@ -160,6 +165,20 @@ const ignoredBecause = ({ name, value }: Pragma, at: Circumstances): string | un
       return undefined
   }
 }
+
+/** Whether a pragma asks for another journal mode. SQLite takes the first mode that begins with the text, else it asks. */
+const changesJournalMode = (pragma: Pragma, { journalMode }: Circumstances): boolean => {
+  const wanted = journalModes.find((mode) => mode.startsWith(pragma.value!.toLowerCase()))
+  return wanted !== undefined && (keyOf(pragma) !== "journal_mode" || wanted !== journalMode)
+}
+
+/** In the order of SQLite. */
+const journalModes = ["delete", "persist", "off", "truncate", "memory", "wal"]
+
+// After a write, SQLite ignores it. Before the first write, it is an error if one of the two modes is `wal`.
+const journalModeInTransaction =
+  "SQLite does not change the journal mode inside a transaction: run it in write, outside of a transaction, while no reader " +
+  "is open, or once the pool is closed, on a connection of its own, from SqliteConnection.open"
 
 const defensive =
   "SQLite ignores this pragma, because the connection is defensive: change the schema with create, alter and drop"

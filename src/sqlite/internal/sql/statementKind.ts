@@ -75,9 +75,18 @@ export const isReadOnly = ({ kind, sql }: Text): boolean =>
 const explainedPragma = /^[^a-z]*explain\b[^]*\bpragma\b/i
 
 /** The error for a statement that begins or ends a transaction, where only `transaction` may do that. */
-export const uncontrolled = (sql: string): SqlError =>
+export const uncontrolled = (sql: string, operation = "execute"): SqlError =>
   denied(
-    "execute",
+    operation,
     sql,
     "transactions are begun and ended by withTransaction or transaction, or by hand on a connection from reserve or write"
+  )
+
+/** The error for a statement that begins or ends a transaction in a function given to `writeSync`. */
+export const uncontrolledInFunction = (sql: string, operation: string): SqlError =>
+  denied(
+    operation,
+    sql,
+    "the function given to `writeSync` is a transaction, which is committed when it returns and undone when it throws: " +
+      "use `write`, outside of a transaction, to begin and end transactions by hand"
   )
