@@ -22,10 +22,11 @@ class Counter extends Context.Service<Counter, {
       const { sql } = yield* SqlitePool.SqlitePool
       yield* sql`create table if not exists counter(name text primary key, n)`
       const next = (name: string) =>
-        sql<{ n: number }>`insert into counter values (${name}, 1) on conflict do update set n = n + 1 returning n`.pipe(
-          Effect.map(([row]) => Number(row?.n)),
-          Effect.orDie
-        )
+        sql<{ n: number }>`insert into counter values (${name}, 1) on conflict do update set n = n + 1 returning n`
+          .pipe(
+            Effect.map(([row]) => Number(row?.n)),
+            Effect.orDie
+          )
       return Counter.of({ next })
     })
   )

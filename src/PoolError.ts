@@ -99,9 +99,9 @@ export class QueueFullError extends Schema.TaggedError<QueueFullError>("effect-c
   }
 ) {
   override get message(): string {
-    return `pool "${this.pool}": ${counted(this.maxWaiting, "caller waits", "callers wait")} already, which is maxWaiting (${
-      occupancyText(this.occupancy)
-    })`
+    return `pool "${this.pool}": ${
+      counted(this.maxWaiting, "caller waits", "callers wait")
+    } already, which is maxWaiting (${occupancyText(this.occupancy)})`
   }
 }
 
@@ -295,7 +295,8 @@ export const failureText = (reason: ConnectFailure<unknown>): string =>
 const millis = (value: number): string => `${Math.round(value * 1000) / 1000} ms`
 
 /** @internal A number and its noun. */
-export const counted = (count: number, one: string, several: string): string => `${count} ${count === 1 ? one : several}`
+export const counted = (count: number, one: string, several: string): string =>
+  `${count} ${count === 1 ? one : several}`
 
 const occupancyText = (occupancy: Occupancy): string => {
   const parts = [`${occupancy.inUse} of ${occupancy.max} in use`]
@@ -309,7 +310,8 @@ const holdersText = (holders: ReadonlyArray<Holder>): string =>
   holders.length === 0
     ? ""
     : `; held longest by ${
-      holders.map((holder) => `${holder.label ?? "fiber"} #${holder.fiber} for ${Math.round(holder.heldMillis)} ms`).join(", ")
+      holders.map((holder) => `${holder.label ?? "fiber"} #${holder.fiber} for ${Math.round(holder.heldMillis)} ms`)
+        .join(", ")
     }`
 
 const ownText = (leases: number | undefined): string =>

@@ -347,14 +347,12 @@ describe("a health checker", () => {
 
 describe("the text of a reason", () => {
   it("has one of something, and several of it", () => {
-    const texts = ([1, 2] as const).map((n) =>
-      [
-        HealthReport.reasonText({ _tag: "CannotConnect", attempts: n, error: "no" }),
-        HealthReport.reasonText({ _tag: "CallersTurnedAway", timeouts: n, refused: n }),
-        HealthReport.reasonText({ _tag: "CallersWaiting", waiting: n, longestMillis: 5 }),
-        HealthReport.reasonText({ _tag: "ConnectionsFailed", checked: n, failed: [{ connection: 1, reason: "dead" }] })
-      ]
-    )
+    const texts = ([1, 2] as const).map((n) => [
+      HealthReport.reasonText({ _tag: "CannotConnect", attempts: n, error: "no" }),
+      HealthReport.reasonText({ _tag: "CallersTurnedAway", timeouts: n, refused: n }),
+      HealthReport.reasonText({ _tag: "CallersWaiting", waiting: n, longestMillis: 5 }),
+      HealthReport.reasonText({ _tag: "ConnectionsFailed", checked: n, failed: [{ connection: 1, reason: "dead" }] })
+    ])
     assert.deepStrictEqual(texts, [
       [
         "no connection can be opened, 1 attempt failed: no",

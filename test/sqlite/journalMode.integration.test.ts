@@ -72,7 +72,7 @@ describe("in a transaction", () => {
           yield* connection.exec("commit")
         })
       )
-      assert.deepStrictEqual(yield* pool.sql`pragma journal_mode`.values, [["wal"]])
+      assert.deepStrictEqual(yield* pool.writeSync((writer) => writer.valuesUnsafe("pragma journal_mode")), [["wal"]])
       assert.include(
         yield* refusal(pool.transaction(pool.sql`pragma journal_mode = truncate`)),
         "SQLite does not change the journal mode inside a transaction"

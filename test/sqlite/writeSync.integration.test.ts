@@ -140,7 +140,10 @@ describe("a function given to writeSync", () => {
         }))
       })
       const vacuum = messageIn("vacuum")
-      assert.match(yield* vacuum.function, /: use `write`, outside of a transaction; the function given to `writeSync` is one$/)
+      assert.match(
+        yield* vacuum.function,
+        /: use `write`, outside of a transaction; the function given to `writeSync` is one$/
+      )
       assert.match(yield* vacuum.transaction, /: use `write`, outside of a transaction$/)
       yield* db.sql`delete from t`
       const checkpoint = messageIn("pragma wal_checkpoint(truncate)")
