@@ -44,10 +44,10 @@ export type Outcome =
   | { readonly _tag: "done"; readonly answers: ReadonlyArray<Exit.Exit<unknown, unknown>> }
   /** All work is undone, and every caller has to run alone. */
   | { readonly _tag: "undone"; readonly why: string }
-  /** The group could not begin, or could not be undone. Only the leader gets this answer. */
-  | { readonly _tag: "refused"; readonly answer: Exit.Exit<unknown, unknown> }
-  /** The group did not begin, because callers may not share this connection at present. */
-  | { readonly _tag: "unshared" }
+  /** Nothing was done, and the leader runs alone. With `isLasting`, the next groups would end like this too. */
+  | { readonly _tag: "unshared"; readonly isLasting: boolean }
+  /** The group could not be undone. Only the leader gets this answer. */
+  | { readonly _tag: "failed"; readonly answer: Exit.Exit<unknown, unknown> }
 
 /** The part of a driver that runs the work of several callers as one. */
 export interface Driver<C, M extends Member<C>> {
@@ -162,10 +162,10 @@ export class Group<C, E, M extends Member<C>> {
     const others = new Behind<C, E, M>(this, this.#work, Math.max(longestMillis, this.#endMillis))
     const outcome = this.#driver.together(connection, lease.member, others)
     switch (outcome._tag) {
-      case "refused":
+      case "failed":
         return outcome.answer
       case "unshared":
-        this.#gathering.leave()
+        if (outcome.isLasting) this.#gathering.leave()
         return undefined
       case "undone":
         this.#gathering.ran()

@@ -194,28 +194,31 @@ export class Writes {
     try {
       handle = handleOf(connection, "write")
       const { units } = handle
-      if (units.areKeysDeferred() || (units.hadDeferredKeys && units.hasDeferredKeys())) return { _tag: "unshared" }
+      if (units.areKeysDeferred() || (units.hadDeferredKeys && units.hasDeferredKeys())) return deferred
       units.begin("shared")
-    } catch (thrown) {
-      return { _tag: "refused", answer: Exit.fail(failure(thrown)) }
+    } catch {
+      // Another process has the lock, or worse. The leader meets that alone too, with the error that it has alone.
+      return { _tag: "unshared", isLasting: false }
     }
     let why: string | undefined
     try {
       if (handle.units.hasDeferredKeys()) {
         handle.units.rollback()
-        return { _tag: "unshared" }
+        return deferred
       }
       const answers: Array<Exit.Exit<unknown, unknown>> = []
+      let mayHaveChanged = false
       let work: Work | undefined = first
       while (work !== undefined) {
         const answer: Exit.Exit<unknown, unknown> = Body.sync(handle, runs(work, connection), failure)
         answers.push(answer)
+        mayHaveChanged ||= work instanceof FunctionWork
         why = whyUndone(handle, answer)
         work = why === undefined ? others.next() : undefined
       }
       why ??= others.areWaiting ? undefined : "a caller has left"
       // A function may have changed the schema, and the work after it ran with the new one.
-      if (why === undefined && handle.units.hasDeferredKeys()) why = "foreign keys were deferred"
+      if (why === undefined && mayHaveChanged && handle.units.hasDeferredKeys()) why = "foreign keys were deferred"
       if (why === undefined) {
         this.#commit(connection, handle)
         return { _tag: "done", answers }
@@ -228,10 +231,13 @@ export class Writes {
       return { _tag: "undone", why }
     } catch (thrown) {
       // The transaction may still be open. Work that ran alone now would run inside it.
-      return { _tag: "refused", answer: Exit.fail(failure(thrown)) }
+      return { _tag: "failed", answer: Exit.fail(failure(thrown)) }
     }
   }
 }
+
+/** Where foreign keys are deferred, nothing is shared. */
+const deferred: Outcome = { _tag: "unshared", isLasting: true }
 
 const runs = (work: Work, connection: SqliteConnection) => (handle: Handle): unknown =>
   work.together(connection, handle)
