@@ -247,6 +247,27 @@ describe("a line of a thousand writers", () => {
       assert.includeMembers(seen, [500, 1000])
     }))
 
+  it.effect("is not served in one turn either where leases between them make the groups small", () =>
+    Effect.gen(function*() {
+      const db = yield* make()
+      const order: Array<number | string> = []
+      const body = (n: number) => db.pool.writeSync(() => order.push(n))
+      const lease = db.pool.write(() => Effect.sync(() => order.push("lease")))
+      const turn = () => {
+        order.push("turn")
+        handle = setImmediate(turn)
+      }
+      let handle = setImmediate(turn)
+      const exits = yield* together<unknown, unknown>(db, [body(1), body(2), lease, body(3), body(4), lease, body(5)])
+      clearImmediate(handle)
+      assert.isTrue(exits.every(Exit.isSuccess))
+      const between = (one: number, other: number) => order.slice(order.indexOf(one) + 1, order.indexOf(other))
+      assert.deepStrictEqual(order.filter((what) => what !== "turn"), [1, 2, "lease", 3, 4, "lease", 5])
+      assert.include(between(2, 3), "turn")
+      assert.notInclude(between(3, 4), "turn")
+      assert.include(between(4, 5), "turn")
+    }))
+
   it.effect("does not starve timers, though its writers come back again and again", () =>
     Effect.gen(function*() {
       const db = yield* inCompany()
