@@ -80,6 +80,17 @@ describe("a caller that waits for others", () => {
       assert.isTrue(exits.every(Exit.isSuccess))
       assert.deepStrictEqual(db.rows.slice(3), [1, 2, ...numbers(20).map((n) => 10 + n)])
     }))
+
+  it.effect("is followed by another that waits, if it is interrupted", () =>
+    Effect.gen(function*() {
+      const db = yield* inCompany()
+      const before = (yield* db.groups).length
+      const first = yield* fork(insert(db, 1))
+      yield* Fiber.interrupt(first)
+      const others = [yield* fork(insert(db, 2)), yield* fork(insert(db, 3))]
+      for (const other of others) assert.isTrue(Exit.isSuccess(yield* Fiber.await(other)))
+      assert.deepStrictEqual((yield* db.groups).slice(before), [{ size: 2, undoneBecause: undefined }])
+    }))
 })
 
 describe("a caller that only waits for others", () => {

@@ -54,13 +54,16 @@ export const together = <A, E>({ pool }: Database, effects: ReadonlyArray<Effect
     return yield* Effect.forEach(fibers, Fiber.await)
   })
 
-/** Has a statement of the library's own fail once, with a code of SQLite, for the current scope. */
-export const failing = (statement: string, errcode: number, before = () => {}) =>
+/**
+ * Has a statement fail once, with a code of SQLite, for the current scope. `get` runs the statements of the library's own,
+ * `all` those of `sql`.
+ */
+export const failing = (statement: string, errcode: number, before = () => {}, method: "get" | "all" = "get") =>
   Effect.acquireRelease(
     Effect.sync(() => {
-      const real = StatementSync.prototype.get
+      const real = StatementSync.prototype[method]
       let isDone = false
-      StatementSync.prototype.get = function(...args: ReadonlyArray<unknown>) {
+      StatementSync.prototype[method] = function(...args: ReadonlyArray<unknown>) {
         if (!isDone && this.sourceSQL === statement) {
           isDone = true
           before()
@@ -72,7 +75,7 @@ export const failing = (statement: string, errcode: number, before = () => {}) =
     }),
     (real) =>
       Effect.sync(() => {
-        StatementSync.prototype.get = real
+        Object.assign(StatementSync.prototype, { [method]: real })
       })
   )
 
