@@ -116,16 +116,26 @@ describe("a lock of another process", () => {
       }
     }))
 
-  it.effect("does not make an operation wait if busyTimeout is zero, or if it runs in one step", () =>
+  it.effect("does not make an operation wait if busyTimeout is zero, or if it runs in one step of a lease", () =>
     Effect.gen(function*() {
       const { filename, pool } = yield* make({ busyTimeout: 0 })
       const other = yield* judge(filename, "begin immediate")
-      assert.strictEqual(SqliteConnection.codeOf(yield* Effect.flip(pool.write(insert))), 5)
+      const write = (connection: SqliteConnection.SqliteConnection) => connection.runUnsafe("insert into t values (1)")
+      const impatient: Record<string, Effect.Effect<unknown, unknown>> = {
+        write: pool.write(insert),
+        writeSync: pool.writeSync(write),
+        sql: pool.sql`insert into t values (1)`
+      }
+      for (const [name, operation] of Object.entries(impatient)) {
+        assert.strictEqual(SqliteConnection.codeOf(yield* Effect.flip(operation)), 5, name)
+      }
       other.exec("rollback")
       const patient = yield* make()
       const disturber = yield* judge(patient.filename, "begin immediate")
-      const sync = patient.pool.writeSync((connection) => connection.runUnsafe("insert into t values (1)"))
-      assert.strictEqual(SqliteConnection.codeOf(yield* Effect.flip(sync)), 5)
+      const inOneStep = patient.pool.write((connection) =>
+        Effect.try({ try: () => write(connection), catch: (error) => error })
+      )
+      assert.strictEqual(SqliteConnection.codeOf(yield* Effect.flip(inOneStep)), 5)
       disturber.exec("rollback")
     }))
 
