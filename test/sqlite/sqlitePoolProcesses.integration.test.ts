@@ -17,6 +17,8 @@ const make = Effect.fnUntraced(function*(options?: Partial<SqlitePool.Options>) 
 
 const insert = (connection: SqliteConnection.SqliteConnection) => connection.run("insert into t values (1)")
 
+const insertUnsafe = (connection: SqliteConnection.SqliteConnection) => connection.runUnsafe("insert into t values (1)")
+
 /** Of a test with other processes: against one that hangs, not one on a machine that is busy. */
 const timeout = 300_000
 
@@ -120,10 +122,9 @@ describe("a lock of another process", () => {
     Effect.gen(function*() {
       const { filename, pool } = yield* make({ busyTimeout: 0 })
       const other = yield* judge(filename, "begin immediate")
-      const write = (connection: SqliteConnection.SqliteConnection) => connection.runUnsafe("insert into t values (1)")
       const impatient: Record<string, Effect.Effect<unknown, unknown>> = {
         write: pool.write(insert),
-        writeSync: pool.writeSync(write),
+        writeSync: pool.writeSync(insertUnsafe),
         sql: pool.sql`insert into t values (1)`
       }
       for (const [name, operation] of Object.entries(impatient)) {
@@ -133,7 +134,7 @@ describe("a lock of another process", () => {
       const patient = yield* make()
       const disturber = yield* judge(patient.filename, "begin immediate")
       const inOneStep = patient.pool.write((connection) =>
-        Effect.try({ try: () => write(connection), catch: (error) => error })
+        Effect.try({ try: () => insertUnsafe(connection), catch: (error) => error })
       )
       assert.strictEqual(SqliteConnection.codeOf(yield* Effect.flip(inOneStep)), 5)
       disturber.exec("rollback")
