@@ -1,0 +1,158 @@
+/**
+ * Random programs of many callers that write at the same time. Each is told what it would be told alone, in order of arrival,
+ * and what another handle sees in the end is what is stored then.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer, Logger, Metric, type Scope } from "effect"
+import { PoolMetrics } from "effect-connection-pool"
+import { TestClock } from "effect/testing"
+import * as fc from "fast-check"
+import { settle } from "../support/pools.ts"
+import { Oracle } from "../support/writers/oracle.ts"
+import { type Caller, type Program, programs } from "../support/writers/programs.ts"
+import { run } from "../support/writers/run.ts"
+import { droppedIn, pooled, type Watched } from "../support/writers/targets.ts"
+
+const world = Layer.mergeAll(
+  TestClock.layer(),
+  Logger.layer([]),
+  Layer.sync(Metric.MetricRegistry, () => new Map())
+)
+
+/** More for a longer look: `MODEL_RUNS=10000 npm test -- test/sqlite/groupCommitModel`. */
+const numRuns = Number(process.env["MODEL_RUNS"] ?? 20)
+const timeout = numRuns * 5000 + 60_000
+
+/** What is seen in all programs, so that the test can tell that it has tested something. */
+interface Seen {
+  callers: number
+  readonly told: Record<string, number>
+  readonly sizes: Array<number>
+  readonly reasons: Set<string>
+}
+
+const check = (seen: Seen, watched: Watched, program: Program) =>
+  Effect.gen(function*() {
+    const before = yield* watched.pool.stats
+    const waves = yield* run(watched, program)
+    // The last events are heard of.
+    yield* settle
+    const oracle = new Oracle(program)
+    let served = 0
+    const counts = { interrupted: 0, late: 0 }
+    for (const [at, { callers, isHeld }] of program.waves.entries()) {
+      if (isHeld) served++
+      for (const [index, caller] of callers.entries()) {
+        const answer = waves[at]![index]!
+        seen.callers++
+        seen.told[answer.told] = (seen.told[answer.told] ?? 0) + 1
+        if (caller.operation.kind === "read") {
+          // It may be over before it is interrupted.
+          assert.include(["rows", "interrupted"], answer.told)
+        } else if (isHeld && caller.fate === "interrupted") {
+          counts.interrupted++
+          assert.strictEqual(answer.told, "interrupted")
+        } else if (isHeld && isLate(caller)) {
+          counts.late++
+          assert.strictEqual(answer.told, "too late")
+        } else {
+          served++
+          const expected = oracle.answer(caller.operation)
+          assert.deepStrictEqual(answer, expected, `wave ${at}, caller ${index}: ${JSON.stringify(caller)}`)
+        }
+      }
+    }
+    assert.deepStrictEqual(yield* watched.stored, oracle.dump())
+    oracle.close()
+    seen.sizes.push(...watched.groups.filter(([, why]) => why === undefined).map(([size]) => size))
+    for (const [, why] of watched.groups) if (why !== undefined) seen.reasons.add(why)
+    return { before, served, ...counts }
+  })
+
+const isLate = ({ fate, operation }: Caller) => fate === "late" && operation.kind === "body"
+
+/** The numbers are those of callers that run alone, and those of the groups are those of the events. */
+const checkNumbers = ({ groups, pool }: Watched, expected: Effect.Success<ReturnType<typeof check>>) =>
+  Effect.gen(function*() {
+    const { readers, writer } = yield* pool.stats
+    const { before } = expected
+    assert.deepStrictEqual(
+      {
+        checkouts: writer.checkouts - before.writer.checkouts,
+        open: writer.checkouts - writer.returns,
+        timeouts: writer.timeouts,
+        left: [writer.waiting, writer.inUse, readers.inUse, readers.waiting]
+      },
+      { checkouts: expected.served, open: 0, timeouts: expected.late, left: [0, 0, 0, 0] }
+    )
+    const metrics = PoolMetrics.of(writerName)
+    const sizes = yield* Metric.value(metrics.groupSize)
+    const done = groups.filter(([, why]) => why === undefined).map(([size]) => size)
+    assert.deepStrictEqual([sizes.count, sizes.sum], [done.length, done.reduce((sum, size) => sum + size, 0)])
+    assert.strictEqual((yield* Metric.value(metrics.undoneGroups)).count, groups.length - done.length)
+    assert.strictEqual((yield* Metric.value(metrics.useTime)).count, writer.returns)
+    assert.strictEqual((yield* Metric.value(metrics.waitTime)).count, writer.checkouts)
+  })
+
+const writerName = "writers/writer"
+
+const property = (
+  seen: Seen,
+  make: (program: Program) => Effect.Effect<Watched, unknown, Scope.Scope>,
+  isCounted: boolean
+) =>
+  fc.asyncProperty(programs(100), (program) =>
+    Effect.runPromise(
+      Effect.gen(function*() {
+        const watched = yield* make(program)
+        const expected = yield* check(seen, watched, program)
+        if (isCounted) yield* checkNumbers(watched, expected)
+      }).pipe(Effect.scoped, Effect.provide(world, { local: true }))
+    ))
+
+const test = async (
+  make: (program: Program) => Effect.Effect<Watched, unknown, Scope.Scope>,
+  options: { readonly isCounted: boolean; readonly runs?: number }
+): Promise<Seen> => {
+  const seen: Seen = { callers: 0, told: {}, sizes: [], reasons: new Set() }
+  const runs = options.runs ?? numRuns
+  await fc.assert(property(seen, make, options.isCounted), { numRuns: runs })
+  // A test in which nothing happens shows nothing.
+  assert.isAbove(seen.callers, 10 * runs)
+  for (const told of ["rows", "failure", "defect", "interrupted", "too late"]) {
+    assert.isAbove(seen.told[told] ?? 0, 0, told)
+  }
+  return seen
+}
+
+const sawGroups = ({ reasons, sizes }: Seen) => {
+  assert.isAbove(sizes.length, 10)
+  assert.isAbove(Math.max(...sizes), 5)
+  const all = [...reasons].join("\n")
+  for (const reason of ["SQLite has ended the transaction", "a part of", "defer_foreign_keys"]) {
+    assert.include(all, reason)
+  }
+}
+
+describe("callers that write at the same time are told what they would be told alone, and that is stored", () => {
+  it("in groups", async () => sawGroups(await test(pooled({}), { isCounted: true })), timeout)
+
+  it("without groups", async () => {
+    const { sizes } = await test(pooled({ groupCommit: false }), { isCounted: false })
+    assert.deepStrictEqual(sizes, [])
+  }, timeout)
+
+  it("in memory", async () => {
+    await test(pooled({ isMemory: true }), { isCounted: false })
+  }, timeout)
+
+  it("through the drop-in client", async () => sawGroups(await test(droppedIn({}), { isCounted: true })), timeout)
+
+  it("through the drop-in client without groups", async () => {
+    await test(droppedIn({ groupCommit: false }), { isCounted: false })
+  }, timeout)
+
+  it("through the drop-in client without a log", async () => {
+    sawGroups(await test(droppedIn({ disableWAL: true }), { isCounted: false, runs: Math.ceil(numRuns / 2) }))
+  }, timeout)
+})

@@ -1,0 +1,172 @@
+/** Random programs of callers that write at the same time. */
+import * as fc from "fast-check"
+
+/** A statement within a body. */
+export interface Step {
+  readonly sql: string
+  /** Whether the body goes on if it fails. */
+  readonly isCaught: boolean
+}
+
+/** What one caller asks for, with a fiber of its own. */
+export type Operation =
+  /** One statement through `sql`. */
+  | { readonly kind: "statement"; readonly sql: string }
+  /** A function given to `writeSync`, a transaction, or a lease in which a transaction is begun by hand. */
+  | {
+    readonly kind: "body" | "transaction" | "lease"
+    readonly steps: ReadonlyArray<Step>
+    readonly ends: "returns" | "throws" | "throws nothing"
+  }
+  /** A read, which may see any state between two writes. */
+  | { readonly kind: "read" }
+
+export interface Caller {
+  readonly operation: Operation
+  /** What becomes of it before its turn, in a wave that is held. */
+  readonly fate: "served" | "interrupted" | "late"
+}
+
+/** Callers that ask in one turn. If they are held, a lease has the connection until all have joined the line. */
+export interface Wave {
+  readonly isHeld: boolean
+  readonly callers: ReadonlyArray<Caller>
+}
+
+export interface Program {
+  readonly hasDeferredKeys: boolean
+  readonly waves: ReadonlyArray<Wave>
+}
+
+export const schema = (hasDeferredKeys: boolean): string =>
+  `create table t(id integer primary key autoincrement, n integer unique, m integer default 0 check (m <> 13));
+  create table plain(v);
+  create table numbered(n integer primary key);
+  create table strict_one(n integer) strict;
+  create table log(what);
+  create trigger logged after insert on t when new.n % 2 = 0 begin insert into log values (new.n); end;
+  create table guarded(n);
+  create trigger guard before insert on guarded begin
+    select case new.n when 1 then raise(rollback, 'rolled back') when 2 then raise(abort, 'aborted')
+      when 3 then raise(fail, 'failed') when 4 then raise(ignore) end;
+  end;
+  create table parent(id integer primary key);
+  create table child(p references parent ${hasDeferredKeys ? "deferrable initially deferred" : ""});
+  create table mixed(v); insert into mixed values (1), ('x'), (2);
+  create table grouped(v, g); insert into grouped values (1, 1), (9223372036854775807, 2), (1, 2)`
+
+const many = (k: number) => `values (${k}), (${k + 1}), (${k + 2})`
+
+/** Statements that change rows, of which many fail. */
+const changes: ReadonlyArray<(k: number) => string> = [
+  (k) => `insert into t(n) values (${k})`,
+  (k) => `insert into t(n) values (${100 + k})`,
+  (k) => `insert into t(n) ${many(k)} returning id, n`,
+  (k) => `insert into plain values (${k}) returning rowid, v`,
+  (k) => `insert or fail into t(n) ${many(k)}`,
+  (k) => `insert or ignore into t(n) ${many(k)} returning n`,
+  (k) => `insert or replace into t(n) ${many(k)}`,
+  (k) => `insert or rollback into t(n) ${many(k)}`,
+  (k) => `insert or abort into t(n) ${many(k)}`,
+  (k) => `replace into t(n) values (${k}) returning id`,
+  (k) => `insert into t(n) values (${k}) on conflict(n) do update set m = m + 1 returning m`,
+  (k) => `insert into t(n, m) values (${200 + k}, 1), (${300 + k}, 13)`,
+  (k) => `insert or fail into t(n, m) values (${400 + k}, 1), (${500 + k}, 13)`,
+  (k) => `update t set n = n + ${k % 4} where n % 3 = ${k % 3} returning n`,
+  (k) => `update or fail t set n = n + 1 where n >= ${k}`,
+  (k) => `update or rollback t set n = n + 1 where n >= ${k}`,
+  (k) => `update t set m = 13 where n = ${k}`,
+  (k) => `delete from t where n between ${k} and ${k + 1} returning n`,
+  (k) => `with c(x) as (values (${k}), (${k + 50})) insert into t(n) select x from c where x % 3 <> 1`,
+  (k) => `insert into guarded values (${k % 7})`,
+  (k) => `insert into guarded values (5), (${k % 7}), (6)`,
+  () => "insert into strict_one select v from mixed",
+  () => "insert or fail into strict_one select v from mixed",
+  () => "insert or replace into numbered select v from mixed",
+  () => "insert into plain select sum(v) from grouped group by g",
+  () => "insert into plain select abs(-9223372036854775807 - 1)",
+  (k) => `insert into plain values (json(${k % 2 === 0 ? "'{}'" : "'no'"}))`,
+  () => "insert into missing values (1)",
+  (k) => `insert into child values (${k % 6})`,
+  (k) => `insert into parent values (${k % 6})`,
+  (k) => `delete from parent where id = ${k % 6}`,
+  (k) => `delete from child where p = ${k % 6} returning p`,
+  (k) => `insert into late values (${k % 6})`
+]
+
+/** What is never grouped. */
+const others: ReadonlyArray<(k: number) => string> = [
+  (k) => `create table if not exists extra_${k % 3}(a)`,
+  (k) => `drop table if exists extra_${k % 3}`,
+  (k) => `alter table extra_${k % 3} add column b${k}`,
+  () => "create index if not exists by_m on t(m)",
+  () => "drop index if exists by_m",
+  () => "create table if not exists late(p references parent deferrable initially deferred)",
+  () => "drop table if exists late",
+  () => "vacuum",
+  (k) => `pragma user_version = ${k}`,
+  () => "analyze"
+]
+
+/** What only a body may do. */
+const ofBodies: ReadonlyArray<(k: number) => string> = [
+  () => "pragma defer_foreign_keys = on",
+  (k) => `select n, m from t where n < ${k} order by n`,
+  (k) => `create table if not exists extra_${k % 3}(a)`,
+  (k) => `drop table if exists extra_${k % 3}`,
+  () => "create table if not exists late(p references parent deferrable initially deferred)",
+  (k) => `pragma user_version = ${k}`
+]
+
+const sqlOf = (texts: ReadonlyArray<(k: number) => string>): fc.Arbitrary<string> =>
+  fc.tuple(fc.constantFrom(...texts), fc.nat(20)).map(([text, k]) => text(k))
+
+const change = sqlOf(changes)
+
+const step: fc.Arbitrary<Step> = fc.record({
+  sql: fc.oneof({ weight: 6, arbitrary: change }, { weight: 1, arbitrary: sqlOf(ofBodies) }),
+  isCaught: fc.boolean()
+})
+
+const body = (kind: "body" | "transaction" | "lease", most: number): fc.Arbitrary<Operation> =>
+  fc.record({
+    kind: fc.constant(kind),
+    steps: fc.array(step, { minLength: 1, maxLength: most }),
+    ends: fc.oneof(
+      { weight: 6, arbitrary: fc.constant("returns" as const) },
+      { weight: 1, arbitrary: fc.constantFrom("throws" as const, "throws nothing" as const) }
+    )
+  })
+
+const operation: fc.Arbitrary<Operation> = fc.oneof(
+  { weight: 24, arbitrary: fc.record({ kind: fc.constant("statement" as const), sql: change }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant("statement" as const), sql: sqlOf(others) }) },
+  { weight: 10, arbitrary: body("body", 4) },
+  { weight: 1, arbitrary: body("transaction", 3) },
+  { weight: 1, arbitrary: body("lease", 3) },
+  { weight: 1, arbitrary: fc.constant<Operation>({ kind: "read" }) }
+)
+
+const caller: fc.Arbitrary<Caller> = fc.record({
+  operation,
+  fate: fc.oneof(
+    { weight: 12, arbitrary: fc.constant("served" as const) },
+    { weight: 1, arbitrary: fc.constantFrom("interrupted" as const, "late" as const) }
+  )
+})
+
+const wave = (most: number): fc.Arbitrary<Wave> =>
+  fc.record({
+    isHeld: fc.boolean(),
+    callers: fc.array(caller, { minLength: 1, maxLength: most, size: "max" })
+  })
+
+/** Programs of some waves, each of so many callers at most. */
+export const programs = (most: number): fc.Arbitrary<Program> =>
+  fc.record({
+    hasDeferredKeys: fc.oneof(
+      { weight: 7, arbitrary: fc.constant(false) },
+      { weight: 1, arbitrary: fc.constant(true) }
+    ),
+    waves: fc.array(wave(most), { minLength: 1, maxLength: 3 })
+  })
