@@ -57,8 +57,8 @@ export const schema = (hasDeferredKeys: boolean): string =>
 
 const many = (k: number) => `values (${k}), (${k + 1}), (${k + 2})`
 
-/** Statements that change rows, of which many fail. */
-const changes: ReadonlyArray<(k: number) => string> = [
+/** Statements that change rows, and that SQLite undoes in a transaction as alone if they fail. */
+const calm: ReadonlyArray<(k: number) => string> = [
   (k) => `insert into t(n) values (${k})`,
   (k) => `insert into t(n) values (${100 + k})`,
   (k) => `insert into t(n) ${many(k)} returning id, n`,
@@ -66,7 +66,6 @@ const changes: ReadonlyArray<(k: number) => string> = [
   (k) => `insert or fail into t(n) ${many(k)}`,
   (k) => `insert or ignore into t(n) ${many(k)} returning n`,
   (k) => `insert or replace into t(n) ${many(k)}`,
-  (k) => `insert or rollback into t(n) ${many(k)}`,
   (k) => `insert or abort into t(n) ${many(k)}`,
   (k) => `replace into t(n) values (${k}) returning id`,
   (k) => `insert into t(n) values (${k}) on conflict(n) do update set m = m + 1 returning m`,
@@ -74,10 +73,20 @@ const changes: ReadonlyArray<(k: number) => string> = [
   (k) => `insert or fail into t(n, m) values (${400 + k}, 1), (${500 + k}, 13)`,
   (k) => `update t set n = n + ${k % 4} where n % 3 = ${k % 3} returning n`,
   (k) => `update or fail t set n = n + 1 where n >= ${k}`,
-  (k) => `update or rollback t set n = n + 1 where n >= ${k}`,
   (k) => `update t set m = 13 where n = ${k}`,
   (k) => `delete from t where n between ${k} and ${k + 1} returning n`,
   (k) => `with c(x) as (values (${k}), (${k + 50})) insert into t(n) select x from c where x % 3 <> 1`,
+  (k) => `insert into child values (${k % 6})`,
+  (k) => `insert into parent values (${k % 6})`,
+  (k) => `delete from parent where id = ${k % 6}`,
+  (k) => `delete from child where p = ${k % 6} returning p`,
+  (k) => `insert into late values (${k % 6})`
+]
+
+/** Statements that change rows, and that may end a transaction or leave a part of them there. */
+const wild: ReadonlyArray<(k: number) => string> = [
+  (k) => `insert or rollback into t(n) ${many(k)}`,
+  (k) => `update or rollback t set n = n + 1 where n >= ${k}`,
   (k) => `insert into guarded values (${k % 7})`,
   (k) => `insert into guarded values (5), (${k % 7}), (6)`,
   () => "insert into strict_one select v from mixed",
@@ -86,12 +95,7 @@ const changes: ReadonlyArray<(k: number) => string> = [
   () => "insert into plain select sum(v) from grouped group by g",
   () => "insert into plain select abs(-9223372036854775807 - 1)",
   (k) => `insert into plain values (json(${k % 2 === 0 ? "'{}'" : "'no'"}))`,
-  () => "insert into missing values (1)",
-  (k) => `insert into child values (${k % 6})`,
-  (k) => `insert into parent values (${k % 6})`,
-  (k) => `delete from parent where id = ${k % 6}`,
-  (k) => `delete from child where p = ${k % 6} returning p`,
-  (k) => `insert into late values (${k % 6})`
+  () => "insert into missing values (1)"
 ]
 
 /** What is never grouped. */
@@ -121,14 +125,17 @@ const ofBodies: ReadonlyArray<(k: number) => string> = [
 const sqlOf = (texts: ReadonlyArray<(k: number) => string>): fc.Arbitrary<string> =>
   fc.tuple(fc.constantFrom(...texts), fc.nat(20)).map(([text, k]) => text(k))
 
-const change = sqlOf(changes)
+const stepOf = (change: fc.Arbitrary<string>, isWild: boolean): fc.Arbitrary<Step> =>
+  fc.record({
+    sql: isWild ? fc.oneof({ weight: 4, arbitrary: change }, { weight: 1, arbitrary: sqlOf(ofBodies) }) : change,
+    isCaught: fc.boolean()
+  })
 
-const step: fc.Arbitrary<Step> = fc.record({
-  sql: fc.oneof({ weight: 6, arbitrary: change }, { weight: 1, arbitrary: sqlOf(ofBodies) }),
-  isCaught: fc.boolean()
-})
-
-const body = (kind: "body" | "transaction" | "lease", most: number): fc.Arbitrary<Operation> =>
+const body = (
+  kind: "body" | "transaction" | "lease",
+  step: fc.Arbitrary<Step>,
+  most: number
+): fc.Arbitrary<Operation> =>
   fc.record({
     kind: fc.constant(kind),
     steps: fc.array(step, { minLength: 1, maxLength: most }),
@@ -138,28 +145,37 @@ const body = (kind: "body" | "transaction" | "lease", most: number): fc.Arbitrar
     )
   })
 
-const operation: fc.Arbitrary<Operation> = fc.oneof(
-  { weight: 24, arbitrary: fc.record({ kind: fc.constant("statement" as const), sql: change }) },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constant("statement" as const), sql: sqlOf(others) }) },
-  { weight: 10, arbitrary: body("body", 4) },
-  { weight: 1, arbitrary: body("transaction", 3) },
-  { weight: 1, arbitrary: body("lease", 3) },
-  { weight: 1, arbitrary: fc.constant<Operation>({ kind: "read" }) }
+const operationOf = (isWild: boolean): fc.Arbitrary<Operation> => {
+  const change = sqlOf(isWild ? [...calm, ...wild] : calm)
+  const step = stepOf(change, isWild)
+  return fc.oneof(
+    { weight: 24, arbitrary: fc.record({ kind: fc.constant("statement" as const), sql: change }) },
+    { weight: 1, arbitrary: fc.record({ kind: fc.constant("statement" as const), sql: sqlOf(others) }) },
+    { weight: 12, arbitrary: body("body", step, 4) },
+    { weight: 1, arbitrary: body("transaction", step, 3) },
+    { weight: 1, arbitrary: body("lease", step, 3) },
+    { weight: 1, arbitrary: fc.constant<Operation>({ kind: "read" }) }
+  )
+}
+
+const fate: fc.Arbitrary<Caller["fate"]> = fc.oneof(
+  { weight: 8, arbitrary: fc.constant("served" as const) },
+  { weight: 1, arbitrary: fc.constant("interrupted" as const) },
+  { weight: 2, arbitrary: fc.constant("late" as const) }
 )
 
-const caller: fc.Arbitrary<Caller> = fc.record({
-  operation,
-  fate: fc.oneof(
-    { weight: 12, arbitrary: fc.constant("served" as const) },
-    { weight: 1, arbitrary: fc.constantFrom("interrupted" as const, "late" as const) }
-  )
-})
-
+/** In half of the waves, nothing happens that undoes a group. */
 const wave = (most: number): fc.Arbitrary<Wave> =>
-  fc.record({
-    isHeld: fc.boolean(),
-    callers: fc.array(caller, { minLength: 1, maxLength: most, size: "max" })
-  })
+  fc.boolean().chain((isWild) =>
+    fc.record({
+      isHeld: fc.boolean(),
+      callers: fc.array(fc.record({ operation: operationOf(isWild), fate }), {
+        minLength: 1,
+        maxLength: most,
+        size: "max"
+      })
+    })
+  )
 
 /** Programs of some waves, each of so many callers at most. */
 export const programs = (most: number): fc.Arbitrary<Program> =>
