@@ -3,7 +3,7 @@
  * and what another handle sees in the end is what is stored then.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Logger, Metric, type Scope } from "effect"
+import { Effect, Layer, Logger, Metric, type Scope, Tracer } from "effect"
 import { PoolMetrics } from "effect-connection-pool"
 import { TestClock } from "effect/testing"
 import * as fc from "fast-check"
@@ -81,9 +81,16 @@ const checkNumbers = ({ groups, pool }: Watched, expected: Effect.Success<Return
         checkouts: writer.checkouts - before.writer.checkouts,
         open: writer.checkouts - writer.returns,
         timeouts: writer.timeouts,
+        cancelled: writer.cancelled,
         left: [writer.waiting, writer.inUse, readers.inUse, readers.waiting]
       },
-      { checkouts: expected.served, open: 0, timeouts: expected.late, left: [0, 0, 0, 0] }
+      {
+        checkouts: expected.served,
+        open: 0,
+        timeouts: expected.late,
+        cancelled: expected.interrupted,
+        left: [0, 0, 0, 0]
+      }
     )
     const metrics = PoolMetrics.of(writerName)
     const sizes = yield* Metric.value(metrics.groupSize)
@@ -96,10 +103,12 @@ const checkNumbers = ({ groups, pool }: Watched, expected: Effect.Success<Return
 
 const writerName = "writers/writer"
 
+type Around = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
 const property = (
   seen: Seen,
   make: (program: Program) => Effect.Effect<Watched, unknown, Scope.Scope>,
-  isCounted: boolean
+  { around = (effect) => effect, isCounted }: { readonly isCounted: boolean; readonly around?: Around }
 ) =>
   fc.asyncProperty(programs(100), (program) =>
     Effect.runPromise(
@@ -107,16 +116,16 @@ const property = (
         const watched = yield* make(program)
         const expected = yield* check(seen, watched, program)
         if (isCounted) yield* checkNumbers(watched, expected)
-      }).pipe(Effect.scoped, Effect.provide(world, { local: true }))
+      }).pipe(around, Effect.scoped, Effect.provide(world, { local: true }))
     ))
 
 const test = async (
   make: (program: Program) => Effect.Effect<Watched, unknown, Scope.Scope>,
-  options: { readonly isCounted: boolean; readonly runs?: number }
+  options: { readonly isCounted: boolean; readonly runs?: number; readonly around?: Around }
 ): Promise<Seen> => {
   const seen: Seen = { callers: 0, told: {}, sizes: [], reasons: new Set() }
   const runs = options.runs ?? numRuns
-  await fc.assert(property(seen, make, options.isCounted), { numRuns: runs })
+  await fc.assert(property(seen, make, options), { numRuns: runs })
   // A test in which nothing happens shows nothing.
   assert.isAbove(seen.callers, 10 * runs)
   for (const told of ["rows", "failure", "defect", "interrupted", "too late"]) {
@@ -134,8 +143,18 @@ const sawGroups = ({ reasons, sizes }: Seen) => {
   }
 }
 
+const tracer = Tracer.make({
+  span: (options) => new Tracer.NativeSpan(options)
+})
+
 describe("callers that write at the same time are told what they would be told alone, and that is stored", () => {
   it("in groups", async () => sawGroups(await test(pooled({}), { isCounted: true })), timeout)
+
+  it("in groups, with a tracer", async () => {
+    sawGroups(
+      await test(pooled({}), { isCounted: true, around: Effect.provideService(Tracer.Tracer, tracer) as Around })
+    )
+  }, timeout)
 
   it("without groups", async () => {
     const { sizes } = await test(pooled({ groupCommit: false }), { isCounted: false })
