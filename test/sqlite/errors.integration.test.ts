@@ -132,8 +132,8 @@ describe("an error of SQLite", () => {
       expectError(thrown(() => connection.queryUnsafe("pragma wal_checkpoint(truncate)")), {
         reason: UnknownError,
         code: 6,
-        message: "database table is locked: this connection itself has a statement or a transaction open, " +
-          "so another try would not help"
+        message: "database table is locked: this connection itself has a statement or a transaction open: " +
+          "use `checkpoint`, or `write`, outside of a transaction"
       })
     }))
 
