@@ -96,6 +96,12 @@ export interface SqliteClientConfig extends SqlitePool.Options {
    * and `walLimit` are of no effect. Default false.
    */
   readonly disableWAL?: boolean | undefined
+  /**
+   * Whether callers that write at the same time share one commit. Default false, unlike that of a `SqlitePool`: a program
+   * written for one connection may ask for `last_insert_rowid()` after its `insert`, and other callers of its group have
+   * written since. Set it if no statement asks for `last_insert_rowid()` or `changes()` outside of a transaction.
+   */
+  readonly groupCommit?: boolean | undefined
 }
 
 /**
@@ -200,6 +206,7 @@ const { statementCacheSize } = PoolSettings.sqlitePoolTable.rules
 
 const table = Options.table({
   ...PoolSettings.sqlitePoolTable.rules,
+  groupCommit: { kind: "flag", default: false },
   readonly: { kind: "flag", default: false },
   prepareCacheSize: statementCacheSize,
   prepareCacheTTL: { kind: "duration", zero: true },

@@ -30,9 +30,9 @@ const watch = Effect.fnUntraced(function*(pool: SqlitePool.SqlitePool) {
 const letters = (count: number) => Array.from({ length: count }, (_, n) => String.fromCharCode(97 + n))
 
 describe("the drop-in client", () => {
-  it.effect("commits writes of the same time together, unless groupCommit is false", () =>
+  it.effect("commits writes of the same time together only if groupCommit is true", () =>
     Effect.gen(function*() {
-      for (const groupCommit of [undefined, false]) {
+      for (const groupCommit of [true, undefined, false]) {
         const { layer } = yield* open({ groupCommit })
         yield* Effect.scoped(Effect.provide(
           Effect.gen(function*() {
@@ -42,16 +42,37 @@ describe("the drop-in client", () => {
             const all = letters(5).map((name) => sql`insert into person ${sql.insert({ name })}`)
             yield* Effect.all(all, { concurrency: "unbounded" })
             assert.deepStrictEqual(yield* names(sql), letters(5))
-            assert.deepStrictEqual(yield* groups, groupCommit === false ? [] : [[4, undefined]])
+            assert.deepStrictEqual(yield* groups, groupCommit === true ? [[4, undefined]] : [])
           }),
           layer
         ))
       }
     }))
 
-  it.effect("makes statements wait for a transaction that was begun by hand, and no group spans it", () =>
+  it.effect("gives each of many fibers the row id of its own insert, as the original client does", () =>
     Effect.gen(function*() {
       const { layer } = yield* open()
+      yield* Effect.scoped(Effect.provide(
+        Effect.gen(function*() {
+          const sql = yield* SqliteClient.SqliteClient
+          yield* sql`create table parent(id integer primary key, name text not null)`
+          yield* sql`create table child(parent integer not null, name text not null)`
+          const both = (name: string) =>
+            Effect.andThen(
+              sql`insert into parent ${sql.insert({ name })}`,
+              sql`insert into child values (last_insert_rowid(), ${name})`
+            )
+          yield* Effect.forEach(letters(10), both, { concurrency: "unbounded" })
+          const wrong = sql`select * from child join parent on parent.id = child.parent where parent.name <> child.name`
+          assert.deepStrictEqual(yield* wrong, [])
+        }),
+        layer
+      ))
+    }))
+
+  it.effect("makes statements wait for a transaction that was begun by hand, and no group spans it", () =>
+    Effect.gen(function*() {
+      const { layer } = yield* open({ groupCommit: true })
       yield* Effect.scoped(Effect.provide(
         Effect.gen(function*() {
           const sql = yield* SqliteClient.SqliteClient

@@ -165,13 +165,19 @@ describe("callers that write at the same time are told what they would be told a
     await test(pooled({ isMemory: true }), { isCounted: false })
   }, timeout)
 
-  it("through the drop-in client", async () => sawGroups(await test(droppedIn({}), { isCounted: true })), timeout)
+  it(
+    "through the drop-in client",
+    async () => sawGroups(await test(droppedIn({ groupCommit: true }), { isCounted: true })),
+    timeout
+  )
 
   it("through the drop-in client without groups", async () => {
-    await test(droppedIn({ groupCommit: false }), { isCounted: false })
+    await test(droppedIn({}), { isCounted: false })
   }, timeout)
 
   it("through the drop-in client without a log", async () => {
-    sawGroups(await test(droppedIn({ disableWAL: true }), { isCounted: false, runs: Math.ceil(numRuns / 2) }))
+    sawGroups(
+      await test(droppedIn({ disableWAL: true, groupCommit: true }), { isCounted: false, runs: Math.ceil(numRuns / 2) })
+    )
   }, timeout)
 })
