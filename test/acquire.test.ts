@@ -26,7 +26,7 @@ describe("lending", () => {
       assert.deepStrictEqual(order.map((lease) => lease.connection?.id), [3, 1, 2])
     }))
 
-  it.effect("serves those who wait in the order in which they came, whoever gives up in between", () =>
+  it.effect("serves waiters in order of arrival, also if some give up", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1 })
       const holder = yield* borrow(pool)

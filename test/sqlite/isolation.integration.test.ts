@@ -20,7 +20,7 @@ const pausing = Effect.fnUntraced(function*<A, E>(run: (pause: Effect.Effect<voi
 })
 
 describe("an immediate transaction", () => {
-  it.effect("keeps others from writing from its beginning, and nobody from reading", () =>
+  it.effect("locks out other writers, but no readers, from its beginning", () =>
     Effect.gen(function*() {
       const db = yield* Database.make()
       const { sql } = db
@@ -58,7 +58,7 @@ describe("an immediate transaction", () => {
 })
 
 describe("a deferred transaction", () => {
-  it.effect("keeps others from writing from its first write on", () =>
+  it.effect("locks out other writers from its first write on", () =>
     Effect.gen(function*() {
       const db = yield* Database.make()
       yield* db.transaction(

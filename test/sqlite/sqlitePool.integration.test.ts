@@ -114,7 +114,7 @@ describe("a pool over a file", () => {
       yield* Effect.all([writing, reading, reading, writing, reading], { concurrency: "unbounded" })
     }))
 
-  it.effect("has those who write wait in line, in order, and never in SQLite", () =>
+  it.effect("lets writers wait in the pool's line, in order, and never in SQLite", () =>
     Effect.gen(function*() {
       const { pool } = yield* make()
       yield* pool.write((connection) => connection.exec("create table log(n integer primary key autoincrement, who)"))
