@@ -232,6 +232,7 @@ const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => 
       })
   }, {
     announce: (event) => pool.announce(event),
+    condition: () => View.condition(pool.state),
     check: (settings) => pool.check(settings),
     group: ((driver: Driver<C, Member<C>>) => pool.group(driver)) as unknown as Door.MakeGroup,
     acquireTimeoutMillis: settings.acquireTimeoutMillis,

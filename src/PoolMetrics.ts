@@ -18,6 +18,7 @@ import type { EvictReason } from "./Connection.ts"
 import type { HealthStatus } from "./HealthReport.ts"
 import { bounds } from "./internal/structures/histogram.ts"
 import { sizeBounds } from "./internal/structures/sizes.ts"
+import type { PoolEvictReason } from "./PoolMapEvent.ts"
 
 /** The states of connections in `db.client.connection.count`: the two of OpenTelemetry, and four others. */
 export type CountedState = "idle" | "used" | "connecting" | "validating" | "resetting" | "closing"
@@ -70,6 +71,29 @@ export interface PoolMetrics {
   readonly groupSize: Metric.Histogram<number>
   /** `effect_connection_pool.undone_groups`: groups that were undone. Their callers ran again one by one. */
   readonly undoneGroups: Metric.Counter<number>
+}
+
+/** How a call of a map of pools was answered: the values of the attribute `result`. */
+export type RequestResult = "hit" | "miss" | "open_failed" | "timed_out" | "refused" | "cancelled"
+
+/** The metrics of a map of pools. They have the attribute `pool_map.name`. Times are in seconds. */
+export interface PoolMapMetrics {
+  /** `effect_connection_pool.map.count`: pools, by `state` (`idle`, `used`, `opening`, `closing`). Their sum is at most `max`. */
+  readonly count: { readonly [State in "idle" | "inUse" | "opening" | "closing"]: Metric.Gauge<number> }
+  /** `effect_connection_pool.map.max`: `max`. */
+  readonly max: Metric.Gauge<number>
+  /** `effect_connection_pool.map.pending_requests`: callers that wait for a pool. */
+  readonly pendingRequests: Metric.Gauge<number>
+  /** `effect_connection_pool.map.requests`: calls that were answered, by `result`. */
+  readonly requests: { readonly [How in RequestResult]: Metric.Counter<number> }
+  /** `effect_connection_pool.map.opens`: runs of `open` that have ended, by `result`. */
+  readonly opens: { readonly [How in OperationResult | "timed_out"]: Metric.Counter<number> }
+  /** `effect_connection_pool.map.evictions`: pools that left the map, by `reason`. */
+  readonly evictions: { readonly [Reason in PoolEvictReason]: Metric.Counter<number> }
+  /** `effect_connection_pool.map.open_time`: how long each pool took to open. */
+  readonly openTime: Metric.Histogram<number>
+  /** `effect_connection_pool.map.wait_time`: how long each caller has waited that got its pool, but did not find it open. */
+  readonly waitTime: Metric.Histogram<number>
 }
 
 /** The upper bounds of the buckets of histograms of times, in seconds. */
@@ -188,6 +212,52 @@ export const of = (pool: string): PoolMetrics => {
       "{group}",
       "Groups that were undone, and whose requests were served one by one"
     )
+  }
+}
+
+/** Returns the metrics of the map of pools with this name. */
+export const ofMap = (map: string): PoolMapMetrics => {
+  const attributes = (unit: string, more?: Record<string, string>) => ({ "pool_map.name": map, ...more, unit })
+  const gauge = (name: string, unit: string, description: string, more?: Record<string, string>) =>
+    Metric.gauge(name, { description, attributes: attributes(unit, more) })
+  const counter = (name: string, unit: string, description: string, more: Record<string, string>) =>
+    Metric.counter(name, { description, attributes: attributes(unit, more), incremental: true })
+  const histogram = (name: string, description: string) =>
+    Metric.histogram(name, { description, attributes: attributes("s"), boundaries })
+  const count = (state: string) =>
+    gauge("effect_connection_pool.map.count", "{pool}", "The pools of the map that are in this state", { state })
+  const requests = (result: RequestResult) =>
+    counter("effect_connection_pool.map.requests", "{request}", "Requests for a pool that were answered", { result })
+  const opens = (result: string) =>
+    counter("effect_connection_pool.map.opens", "{attempt}", "Attempts to open a pool that have ended", { result })
+  const evictions = (reason: PoolEvictReason) =>
+    counter("effect_connection_pool.map.evictions", "{pool}", "Pools that left the map", { reason })
+  return {
+    count: { idle: count("idle"), inUse: count("used"), opening: count("opening"), closing: count("closing") },
+    max: gauge("effect_connection_pool.map.max", "{pool}", "The maximum number of pools"),
+    pendingRequests: gauge(
+      "effect_connection_pool.map.pending_requests",
+      "{request}",
+      "The number of current pending requests for a pool"
+    ),
+    requests: {
+      hit: requests("hit"),
+      miss: requests("miss"),
+      open_failed: requests("open_failed"),
+      timed_out: requests("timed_out"),
+      refused: requests("refused"),
+      cancelled: requests("cancelled")
+    },
+    opens: { succeeded: opens("succeeded"), failed: opens("failed"), timed_out: opens("timed_out") },
+    evictions: {
+      idle: evictions("idle"),
+      room: evictions("room"),
+      invalidated: evictions("invalidated"),
+      closed: evictions("closed"),
+      shutdown: evictions("shutdown")
+    },
+    openTime: histogram("effect_connection_pool.map.open_time", "The time it took to open a pool"),
+    waitTime: histogram("effect_connection_pool.map.wait_time", "The time it took to get a pool that was not open")
   }
 }
 

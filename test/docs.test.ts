@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Result } from "effect"
-import { PoolError, TransactionError } from "effect-connection-pool"
+import { PoolError, PoolMapError, TransactionError } from "effect-connection-pool"
 import { SqlitePoolError } from "effect-connection-pool/sqlite"
 import * as SqlErrors from "effect/sql/SqlError"
 import { execFile } from "node:child_process"
@@ -13,6 +13,7 @@ import { durationOf } from "../src/internal/options/duration.ts"
 import { variable } from "../src/internal/options/environment.ts"
 import { healthConfigTable } from "../src/internal/options/health.ts"
 import * as PoolOptions from "../src/internal/options/pool.ts"
+import { poolMapConfigTable, resolve as resolvePoolMap } from "../src/internal/options/poolMap.ts"
 import type { Rules } from "../src/internal/options/rules.ts"
 import { sqlitePoolTable } from "../src/sqlite/internal/options/pool.ts"
 
@@ -82,6 +83,18 @@ const occupancy: PoolError.Occupancy = {
   waiting: 12
 }
 
+const fullMap = { max: 2, total: 2, opening: 0, idle: 0, inUse: 2, closing: 0, waiting: 1 }
+
+const timedOut = {
+  map: "customers",
+  key: `"ada"`,
+  phase: "room" as const,
+  waitedMillis: 30_000,
+  timeoutMillis: 30_000,
+  occupancy: fullMap,
+  holders: []
+}
+
 /** One of each error, two where a message has two faces. */
 const errors = [
   new PoolError.AcquireTimeoutError({
@@ -118,6 +131,13 @@ const errors = [
     pool: "app",
     problems: [{ field: "max", value: "0", message: "max is 0, but must be a whole number of at least 1" }]
   }),
+  new PoolMapError.PoolMapTimeoutError({
+    ...timedOut,
+    occupancy: { ...fullMap, waiting: 7 },
+    holders: [{ key: `"bob"`, label: "report", fiber: 41, heldMillis: 8120 }]
+  }),
+  new PoolMapError.PoolMapTimeoutError({ ...timedOut, ownLeases: 1 }),
+  new PoolMapError.PoolOpenTimeoutError({ map: "customers", key: `"ada"`, timeoutMillis: 60_000 }),
   new PoolError.LeaseExpiredError({ pool: "app", operation: "query" }),
   new TransactionError.TransactionOptionsError({
     pool: "app",
@@ -150,6 +170,20 @@ const errors = [
 ]
 
 const page = (file: string): string => readFileSync(join(root, file), "utf8")
+
+const defaultsIn = (text: string) =>
+  new Map(Array.from(text.matchAll(/^\| `(\w+)` +\| ([^|]+?) +\|/gm), ([, name, value]) => [name!, value!]))
+
+const assertDocumented = (rows: ReadonlyMap<string, string>, settings: object) => {
+  for (const [setting, value] of Object.entries(settings)) {
+    const name = setting.replace(/Millis$/, "")
+    const documented = rows.get(name)?.replaceAll(/[`"]/g, "") ?? assert.fail(`${name} is missing`)
+    const found = /\d (ms|seconds?|minutes?)$/.test(documented)
+      ? Duration.toMillis(Duration.fromInputUnsafe(documented.replace("ms", "millis") as "1 millis"))
+      : documented
+    assert.strictEqual(String(found), String(value), name)
+  }
+}
 
 describe("the examples in the documentation", () => {
   it("compile", async () => {
@@ -235,20 +269,9 @@ describe("the documentation", () => {
     const settings = Result.getOrThrow(
       PoolOptions.resolve({ factory: { connect: Effect.void, validate: () => Effect.succeed(true) } })
     )
-    const rows = new Map(
-      Array.from(
-        page("docs/options.md").split("## SQLite")[0]!.matchAll(/^\| `(\w+)` +\| ([^|]+?) +\|/gm),
-        ([, name, value]) => [name, value]
-      )
-    )
-    for (const [setting, value] of Object.entries(settings)) {
-      const name = setting.replace(/Millis$/, "")
-      const documented = rows.get(name)?.replaceAll(/[`"]/g, "") ?? assert.fail(`${name} is missing`)
-      const found = /\d (ms|seconds?|minutes?)$/.test(documented)
-        ? Duration.toMillis(Duration.fromInputUnsafe(documented.replace("ms", "millis") as "1 millis"))
-        : documented
-      assert.strictEqual(String(found), String(value), name)
-    }
+    assertDocumented(defaultsIn(page("docs/options.md").split("## SQLite")[0]!), settings)
+    const ofMap = Result.getOrThrow(resolvePoolMap({ open: () => Effect.void }))
+    assertDocumented(defaultsIn(page("docs/options.md").split("## A map of pools")[1]!), ofMap)
   })
 
   it("lists every variable of the environment", () => {
@@ -263,6 +286,7 @@ describe("the documentation", () => {
     assert.deepStrictEqual(Object.fromEntries(rows), {
       "PoolConfig.config": variablesOf(PoolOptions.poolTable.rules),
       "SqlitePool.config": variablesOf(sqlitePoolTable.rules),
+      "PoolMap.config": variablesOf(poolMapConfigTable.rules),
       "HealthChecker.config": variablesOf(healthConfigTable.rules)
     })
   })
@@ -324,7 +348,7 @@ describe("the documentation", () => {
 
   it("lists every error, with the message that it has", () => {
     const text = page("docs/errors.md").replaceAll("\n", " ")
-    const exported = { ...PoolError, ...TransactionError, ...SqlitePoolError }
+    const exported = { ...PoolError, ...PoolMapError, ...TransactionError, ...SqlitePoolError }
     const names = Object.keys(exported).filter((name) => /^[A-Z]\w+Error$/.test(name))
     assert.deepStrictEqual(new Set(errors.map(({ _tag }) => _tag)), new Set(names))
     for (const { _tag, message } of errors) assert.include(text, `> ${message} `, _tag)

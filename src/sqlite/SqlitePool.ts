@@ -17,6 +17,7 @@ import type { ConnectError, PoolConfigError } from "../PoolError.ts"
 import { SqlitePool } from "./internal/contract/pool.ts"
 import type { Options, TemporaryOptions } from "./internal/contract/poolOptions.ts"
 import { makeWith } from "./internal/database.ts"
+import { fileName } from "./internal/file/fileName.ts"
 import { tidied } from "./internal/file/tidied.ts"
 import * as PoolSettings from "./internal/options/pool.ts"
 
@@ -73,7 +74,7 @@ export const make = (
 export const layer = (
   options: Options
 ): Layer.Layer<SqlitePool | SqlClient.SqlClient, PoolConfigError | ConnectError<SqlError>> =>
-  HeardReactivity.inLayer(Layer.effectContext(Effect.map(make(options), withClient)))
+  HeardReactivity.inLayer(Layer.effectContext(Effect.map(make(options), services)))
 
 /**
  * `layer`, with options from the configuration: all of them with `config`, or each with a `Config` of its own.
@@ -100,12 +101,32 @@ export const layerConfig = (
   Config.ConfigError | PoolConfigError | ConnectError<SqlError>
 > =>
   HeardReactivity.inLayer(
-    Layer.effectContext(Effect.map(Effect.flatMap(unwrap<Options>(config), make), withClient))
+    Layer.effectContext(Effect.map(Effect.flatMap(unwrap<Options>(config), make), services))
   )
 
-/** The pool, and its client for all that asks for one. */
-const withClient = (pool: SqlitePool): Context.Context<SqlitePool | SqlClient.SqlClient> =>
+/**
+ * The services of an open database: the pool, and its client for all that asks for one. It is what `layer` provides, for
+ * a database that was made without a layer: `Effect.provideContext(effect, SqlitePool.services(pool))`.
+ */
+export const services = (pool: SqlitePool): Context.Context<SqlitePool | SqlClient.SqlClient> =>
   Context.make(SqlitePool, pool).pipe(Context.add(SqlClient.SqlClient, pool.sql))
+
+export {
+  /**
+   * The name of a file for a key that may be any text, without extension: for a database per customer.
+   *
+   * The name has no other characters than `a` to `z`, digits, `_`, `-` and `=`, so it stays in its folder, whatever the key
+   * is. Two keys never have the same name, not even where upper and lower case are the same for the file system. Other
+   * characters are written as numbers: `"Ada/1"` is `=41da=2f1`. A long name ends with a hash of the key.
+   *
+   * ```ts
+   * import { SqlitePool } from "effect-connection-pool/sqlite"
+   *
+   * export const fileOf = (customer: string): string => `data/${SqlitePool.fileName(customer)}.db`
+   * ```
+   */
+  fileName
+}
 
 /**
  * A new, empty database in a temporary folder, which is deleted with the current scope: everything a database in a file
@@ -141,7 +162,7 @@ export const makeTemporary = (
 export const layerTemporary = (
   options?: TemporaryOptions
 ): Layer.Layer<SqlitePool | SqlClient.SqlClient, PoolConfigError | ConnectError<SqlError>> =>
-  HeardReactivity.inLayer(Layer.effectContext(Effect.map(makeTemporary(options), withClient)))
+  HeardReactivity.inLayer(Layer.effectContext(Effect.map(makeTemporary(options), services)))
 
 /**
  * Every option from the configuration, under a prefix: with `SqlitePool.config("DB")`, `DB_FILENAME=app.db`,

@@ -7,7 +7,7 @@ import { settle } from "../support/pools.ts"
 describe("Events", () => {
   it.effect("are watched as long as they have a reader, however the reader ends", () =>
     Effect.gen(function*() {
-      const events = new Events()
+      const events = new Events<PoolEvent.PoolEvent>((events) => PoolEvent.Missed({ events }))
       const changes: Array<boolean> = []
       const stream = events.stream(() => changes.push(events.isWatched))
       const one = yield* Effect.forkChild(Stream.runDrain(Stream.take(stream, 1)))

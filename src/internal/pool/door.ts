@@ -11,6 +11,11 @@ export type MakeGroup = <C, E, M extends Member<C>>(driver: Driver<C, M>) => Gro
 export interface Door {
   /** Publishes an event as an event of the pool. */
   readonly announce: (event: PoolEvent) => void
+  /**
+   * Whether the pool was shut down, or else has a lease or a caller in line. Reads the state only: a lease whose fiber was
+   * dropped counts until the pool has noticed that.
+   */
+  readonly condition: () => "idle" | "in use" | "closed"
   /** Validates all idle connections. Returns what the health of the pool is judged by. */
   readonly check: (settings: RoundSettings) => Effect.Effect<CheckResult>
   /** Makes a group of the pool: callers whose work the driver may run as one. */

@@ -1,22 +1,27 @@
 import { type Cause, Effect, Queue, Stream } from "effect"
-import * as PoolEvent from "../../PoolEvent.ts"
 
 /**
  * The readers of the events of a pool. Each has its own queue. A slow reader misses events, and the pool never waits.
  */
-export class Events {
-  readonly #readers = new Set<Reader>()
+export class Events<A> {
+  readonly #readers = new Set<Reader<A>>()
+  /** Makes the event that tells a slow reader how many it has missed. */
+  readonly #missed: (events: number) => A
   #isOver = false
+
+  constructor(missed: (events: number) => A) {
+    this.#missed = missed
+  }
 
   /** Whether anybody reads. */
   get isWatched(): boolean {
     return this.#readers.size > 0
   }
 
-  publish(event: PoolEvent.PoolEvent): void {
+  publish(event: A): void {
     for (const reader of this.#readers) {
       if (reader.missed > 0) {
-        if (!Queue.offerUnsafe(reader.queue, PoolEvent.Missed({ events: reader.missed }))) {
+        if (!Queue.offerUnsafe(reader.queue, this.#missed(reader.missed))) {
           reader.missed++
           continue
         }
@@ -33,9 +38,9 @@ export class Events {
   }
 
   /** The events from now on. `onChange` is called whenever a reader joins or leaves. */
-  stream(onChange: () => void): Stream.Stream<PoolEvent.PoolEvent> {
+  stream(onChange: () => void): Stream.Stream<A> {
     return Stream.unwrap(Effect.gen({ self: this }, function*() {
-      const reader: Reader = { queue: yield* Queue.dropping<PoolEvent.PoolEvent, Cause.Done>(capacity), missed: 0 }
+      const reader: Reader<A> = { queue: yield* Queue.dropping<A, Cause.Done>(capacity), missed: 0 }
       yield* Effect.acquireRelease(
         Effect.sync(() => {
           // The pool may have been closed after the reader asked, so it is looked at in the step in which the reader
@@ -55,9 +60,7 @@ export class Events {
       // If a slow reader missed the last events, no later event could report that.
       return Stream.concat(
         Stream.fromQueue(reader.queue),
-        Stream.suspend(() =>
-          reader.missed === 0 ? Stream.empty : Stream.make(PoolEvent.Missed({ events: reader.missed }))
-        )
+        Stream.suspend(() => reader.missed === 0 ? Stream.empty : Stream.make(this.#missed(reader.missed)))
       )
     }))
   }
@@ -66,7 +69,7 @@ export class Events {
 /** The number of events by which a reader may be behind before it misses some. */
 const capacity = 1024
 
-interface Reader {
-  readonly queue: Queue.Queue<PoolEvent.PoolEvent, Cause.Done>
+interface Reader<A> {
+  readonly queue: Queue.Queue<A, Cause.Done>
   missed: number
 }

@@ -18,6 +18,12 @@ export const occupancy = <C>(state: State<C>): Occupancy => ({
   waiting: state.waiters.length
 })
 
+/** Whether the pool was shut down, or else has a lease or a caller in line. */
+export const condition = <C>({ inUse, phase, ready, waiters }: State<C>): "idle" | "in use" | "closed" => {
+  if (phase !== "open") return "closed"
+  return inUse.length + waiters.length + ready.length > 0 ? "in use" : "idle"
+}
+
 export const stats = <C>(state: State<C>): ConnectionStats => {
   const { counters, settings } = state
   return {

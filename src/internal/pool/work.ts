@@ -6,6 +6,7 @@
  */
 import { Context, Effect, type Fiber, Random, Scheduler, Tracer } from "effect"
 import type { ConnectionFactory } from "../../ConnectionFactory.ts"
+import * as PoolEvent from "../../PoolEvent.ts"
 import type { Settings } from "../options/settings.ts"
 import * as AsyncContext from "../structures/asyncContext.ts"
 import * as Deadlines from "../structures/deadlines.ts"
@@ -37,7 +38,7 @@ const wakesPerTurn = 64
 
 export class Work<C> {
   readonly state: State.State<C>
-  readonly events = new Events()
+  readonly events = new Events<PoolEvent.PoolEvent>((events) => PoolEvent.Missed({ events }))
   /** The time in milliseconds, on a clock that never goes back. */
   readonly now: () => number
   readonly context: Context.Context<never>
