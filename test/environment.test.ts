@@ -110,6 +110,25 @@ describe("options from the environment", () => {
       ])
     }))
 
+  it.effect("are one failure of their source if that cannot be read at all", () =>
+    Effect.gen(function*() {
+      const failure = new ConfigProvider.SourceError({ message: "no file" })
+      const source = ConfigProvider.make(() => Effect.fail(failure))
+      const error = yield* Effect.flip(PoolConfig.config("DB").parse(source))
+      assert.strictEqual(error.cause, failure)
+    }))
+
+  it.effect("are not taken for numbers where a name or a flag is asked for", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(read({ NAME: "7", START: "1", METRICS: "2" }))
+      assert.strictEqual(error._tag, "ConfigError")
+      assert.deepStrictEqual(error.cause.message.split("\n"), [
+        `START is "1", but must be "eager" or "lazy"`,
+        `METRICS is "2", but must be true or false`
+      ])
+      assert.strictEqual((yield* read({ NAME: "7" })).name, "7")
+    }))
+
   it.effect("may be written the way people write them", () =>
     Effect.gen(function*() {
       const config = yield* read({

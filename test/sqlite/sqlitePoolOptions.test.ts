@@ -191,6 +191,37 @@ describe("the configuration", () => {
       }
     }))
 
+  it.effect("names a variable whose source gives no text, and does not take it for one that is not set", () =>
+    Effect.gen(function*() {
+      // The types of a source do not allow that, but it may be written in JavaScript.
+      const source = ConfigProvider.make((path) =>
+        Effect.succeed(
+          path.at(-1) === "FILENAME"
+            ? ConfigProvider.makeValue(5 as unknown as string)
+            : path.at(-1) === "READERS"
+            ? ConfigProvider.makeValue("0")
+            : undefined
+        )
+      )
+      const config = SqlitePool.config("DB")
+      const reads: ReadonlyArray<Effect.Effect<unknown, Config.ConfigError>> = [
+        config.parse(source),
+        Config.option(config).parse(source)
+      ]
+      for (const read of reads) {
+        const caught = Effect.catchTag(
+          read,
+          "ConfigError",
+          (error) => Effect.succeed(error.cause.message.split("\n"))
+        )
+        assert.deepStrictEqual(yield* caught, [
+          "DB_FILENAME cannot be read: Expected string",
+          "  at [\"DB\"][\"FILENAME\"]",
+          "DB_READERS is 0, but must be a whole number of at least 1"
+        ])
+      }
+    }))
+
   it.effect("reports all variables that are wrong, those of the connection and of the pool alike", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(

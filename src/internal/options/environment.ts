@@ -8,7 +8,8 @@ import {
   type Rule,
   type Rules,
   show,
-  type Table
+  type Table,
+  unreadable
 } from "./rules.ts"
 
 /**
@@ -25,7 +26,7 @@ export const fromEnvironment = <R extends Rules>(
     throw new TypeError(`the prefix of the variables is ${show(given)}, but must be text`)
   }
   const prefix = given === "" ? undefined : given
-  const variables: Record<string, Config.Config<Result.Result<Option.Option<string>, string>>> = {}
+  const variables: Record<string, Config.Config<Result.Result<Option.Option<string>, Error>>> = {}
   for (const [field, rule] of Object.entries<Rule>(table.rules)) {
     if (rule.kind !== "value") variables[field] = textOf(variable(field))
   }
@@ -38,9 +39,8 @@ export const fromEnvironment = <R extends Rules>(
     const { values } = read
     for (const [field, text] of Object.entries(texts)) {
       if (Result.isFailure(text)) {
-        const name = naming.nameOf(field)
         read.wrong.add(field)
-        read.problems.push({ field: name, value: "unreadable", message: `${name} cannot be read: ${text.failure}` })
+        read.problems.push(unreadable(naming.nameOf(field), text.failure))
       } else if (Option.isSome(text.success)) values.set(field, parse(table.rules[field]!, text.success.value.trim()))
     }
     const relations = table.relations.filter(({ fields }) => fields.every((field) => values.has(field)))
@@ -67,10 +67,10 @@ export const fromEnvironment = <R extends Rules>(
 }
 
 /** The text of a variable, or why it cannot be read. Fails if the source cannot be read at all. */
-const textOf = (name: string): Config.Config<Result.Result<Option.Option<string>, string>> =>
+const textOf = (name: string): Config.Config<Result.Result<Option.Option<string>, Error>> =>
   Config.orElse(
     Config.map(Config.option(Config.String(name)), Result.succeed),
-    ({ cause }) => cause._tag === "SourceError" ? Config.fail(cause) : Config.succeed(Result.fail(cause.message))
+    ({ cause }) => cause._tag === "SourceError" ? Config.fail(cause) : Config.succeed(Result.fail(cause))
   )
 
 /** The name of the variable of an option, without the prefix. */

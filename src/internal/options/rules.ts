@@ -202,7 +202,8 @@ const unknownOption = (key: PropertyKey, options: object, hint: string): ConfigP
   return { field: name, value: show(descriptor?.value), message: `${name} is no option${hint}` }
 }
 
-const unreadable = (field: string, thrown: unknown): ConfigProblem => ({
+/** The problem of a value that cannot be read. */
+export const unreadable = (field: string, thrown: unknown): ConfigProblem => ({
   field,
   value: "unreadable",
   message: `${field} cannot be read: ${thrown instanceof Error ? thrown.message : show(thrown)}`
