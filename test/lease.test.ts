@@ -1,11 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Deferred, Effect, Exit, Fiber, Latch } from "effect"
+import { Cause, Context, Deferred, Effect, Exit, Fiber, Latch } from "effect"
 import { ConnectionFactory, ConnectionPool, InMemoryConnection } from "effect-connection-pool"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
 import { borrow, type Connection, make, settle, shape } from "./support/pools.ts"
 
 const noEffect = 5 as unknown as Effect.Effect<never>
+
+class Service extends Context.Service<Service, number>()("test/lease/Service") {}
 
 describe("a lease ends once, however the body ends", () => {
   const boom = new Error("boom")
@@ -41,6 +43,7 @@ describe("a lease ends once, however the body ends", () => {
       const { pool } = yield* make()
       assert.deepStrictEqual(yield* Effect.exit(pool.use(() => Effect.succeed(1))), Exit.succeed(1))
       assert.deepStrictEqual(yield* Effect.exit(pool.use(() => Effect.fail("no"))), Exit.fail("no"))
+      assert.strictEqual(yield* Effect.provideService(pool.use(() => Service), Service, 2), 2)
       assert.deepStrictEqual(yield* Effect.exit(pool.use(() => Effect.die(boom))), Exit.die(boom))
       assert.deepStrictEqual(
         yield* Effect.exit(pool.use((): Effect.Effect<never> => {
@@ -64,6 +67,8 @@ describe("a lease ends once, however the body ends", () => {
       const later: ReadonlyArray<readonly [make: (connection: Connection) => unknown, what: string]> = [
         [(connection) => connection.run, "an Effect, which did not run"],
         [() => Exit.succeed(1), "an Effect, which did not run"],
+        // A service is an Effect too, and a class.
+        [() => Service, "an Effect, which did not run"],
         [() => Promise.resolve(1), "a promise, which may go on after the lease"]
       ]
       for (const [body, what] of later) {
