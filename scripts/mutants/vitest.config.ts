@@ -6,7 +6,9 @@ export default mergeConfig(
   defineConfig({
     test: {
       exclude: [
-        "test/**/*.integration.test.ts",
+        // Only tests with files show what groups do.
+        "test/**/!(groupCommit)*.integration.test.ts",
+        "test/**/groupCommit{Model,Processes,Sweep}.integration.test.ts",
         "test/docs.test.ts",
         "test/documentedFigures.test.ts",
         "test/sweep.test.ts",

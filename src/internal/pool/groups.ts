@@ -145,7 +145,7 @@ export class Group<C, E, M extends Member<C>> {
     const { state } = this.#work
     const entry = lease.entry
     if (this.#apart > 0) this.#apart--
-    else if (entry !== undefined && this.#first() !== undefined && isOpen(state, entry, this.#work.now())) {
+    else if (entry !== undefined && this.#first() !== undefined && mayBeShared(state, entry, this.#work.now())) {
       const answer = this.#together(lease, entry, connection)
       if (answer !== undefined) return answer
     }
@@ -210,9 +210,9 @@ export class Group<C, E, M extends Member<C>> {
   }
 }
 
-/** Whether the pool lends, and would lend this connection to the next waiter. */
-const isOpen = <C>(state: State.State<C>, entry: State.Entry<C>, now: number): boolean =>
-  state.phase === "open" && !state.paused && reasonToLeave(state, entry, now) === undefined
+/** Whether the next waiter would get this connection. */
+const mayBeShared = <C>(state: State.State<C>, entry: State.Entry<C>, now: number): boolean =>
+  !state.paused && reasonToLeave(state, entry, now) === undefined
 
 /** The callers directly behind the leader. They stay in line until their work is done. */
 class Behind<C, E, M extends Member<C>> implements Others<M> {

@@ -25,7 +25,7 @@ export const serve = <C>(
   lease.stage = "ended"
   entry.uses++
   state.counters.returns++
-  if (state.isNoted) noteReturn(state, lease, now)
+  noteReturn(state, lease, now)
   lease.entry = undefined
   entry.leasedAt = leasedAt
   entry.isReported = isReported
