@@ -1,9 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Latch, Schedule } from "effect"
-import type { TransactionError } from "effect-connection-pool"
+import type { Transaction, TransactionError } from "effect-connection-pool"
 import { PoolAssert, Sweep } from "effect-connection-pool/testing"
+import type { Connection } from "effect/sql/SqlConnection"
 import { settle } from "./support/pools.ts"
-import { make } from "./support/words.ts"
+import { make, makeWith, type Words } from "./support/words.ts"
 
 const { failsWith } = PoolAssert
 
@@ -168,5 +169,72 @@ describe("transactions on any database", () => {
       const fiber = yield* transaction(Effect.forkDetach(Effect.andThen(settle, look)))
       // It still has one, which refuses whatever is asked of it.
       assert.isDefined(yield* Fiber.join(fiber))
+    }))
+})
+
+describe("the connection of `effect/sql` in a transaction", () => {
+  const makeOpen = Effect.fnUntraced(function*(toSql: () => Connection = () => ({}) as Connection) {
+    const connections: Array<Transaction.TransactionConnection<Words>> = []
+    const made = yield* makeWith({
+      pool: { max: 2, acquireTimeout: "1 second" },
+      toSql: (connection) => {
+        connections.push(connection)
+        return toSql()
+      }
+    })
+    /** A statement on the connection of a transaction, the first being 0. Gives the connection that it ran on. */
+    const sayOn = (transaction: number, word: string) =>
+      Effect.suspend(() => connections[transaction]!.steps(word, (words) => Effect.as(words.say(word), words)))
+    return { ...made, sayOn }
+  })
+
+  it.effect("runs a statement at the level of the fiber that asks", () =>
+    Effect.gen(function*() {
+      const { sayOn, transaction, words } = yield* makeOpen()
+      yield* transaction(transaction(Effect.gen(function*() {
+        // This fiber has not opened the inner transaction, but was begun in it.
+        yield* Effect.forkChild(sayOn(0, "inside"))
+        yield* settle
+        assert.deepStrictEqual(words.said, ["begin strict", "savepoint 1", "inside"])
+      })))
+    }))
+
+  it.effect("lets a fiber from outside wait for its turn at the outermost level", () =>
+    Effect.gen(function*() {
+      const { sayOn, transaction, words } = yield* makeOpen()
+      yield* transaction(Effect.gen(function*() {
+        yield* Effect.promise(() => Effect.runPromise(sayOn(0, "outside")))
+        const fiber = yield* transaction(Effect.gen(function*() {
+          const fiber = Effect.runFork(sayOn(0, "later"))
+          yield* settle
+          return fiber
+        }))
+        yield* Fiber.join(fiber)
+      }))
+      assert.strictEqual(words.said.join(", "), "begin strict, outside, savepoint 1, release 1, later, commit")
+    }))
+
+  it.effect("runs the statement of a fiber that is in another transaction, but not in that one", () =>
+    Effect.gen(function*() {
+      const { sayOn, transaction } = yield* makeOpen()
+      const gate = yield* Latch.make()
+      const first = yield* Effect.forkChild(transaction(gate.await))
+      yield* settle
+      const [there, here] = yield* transaction(Effect.all([sayOn(0, "there"), sayOn(1, "here")]))
+      assert.isTrue(there.isOpen)
+      assert.isFalse(here.isOpen)
+      assert.notStrictEqual(there, here)
+      yield* gate.open
+      yield* Fiber.join(first)
+    }))
+
+  it.effect("refuses every statement if it could not be made", () =>
+    Effect.gen(function*() {
+      const { sayOn, transaction, words } = yield* makeOpen(() => {
+        throw new Error("no driver")
+      })
+      yield* failsWith(transaction(Effect.void), "TransactionBeginError")
+      yield* failsWith(sayOn(0, "late"), "TransactionEndedError")
+      assert.deepStrictEqual(words.said, ["begin strict", "rollback"])
     }))
 })

@@ -12,15 +12,17 @@ const make = Effect.gen(function*() {
   const heard = new HeardReactivity(own)
   const transactionService = TransactionConnection(clients++)
   const waiting: Array<Effect.Effect<unknown>> = []
+  const transaction = { isOver: false }
   heard.defer({
     transactionService,
     afterCommit: (effect) =>
       Effect.sync(() => {
+        if (transaction.isOver) throw new Error("the transaction is over")
         waiting.push(effect as Effect.Effect<unknown>)
       })
   })
   const inTransaction = Effect.provideService(transactionService, [{}, 0] as never)
-  return { heard, own, inTransaction, waiting }
+  return { heard, own, inTransaction, transaction, waiting }
 })
 
 /** How often a key was told. */
@@ -63,6 +65,21 @@ describe("what is told in a transaction of a client", () => {
       heard.end()
       yield* inTransaction(present.invalidate(["key"]))
       assert.deepStrictEqual([told.times, waiting.length], [2, 1])
+    }))
+
+  it.effect("is told at once by a fiber that has outlived it, unless another transaction is open there", () =>
+    Effect.gen(function*() {
+      const one = yield* make
+      const other = yield* make
+      yield* Effect.provideService(other.heard.query(["key"], Effect.void), Reactivity.Reactivity, one.own)
+      const told = count(one.own)
+      one.transaction.isOver = true
+      yield* one.inTransaction(one.own.invalidate(["key"]))
+      assert.deepStrictEqual([told.times, one.waiting.length], [1, 0])
+      yield* one.inTransaction(other.inTransaction(one.own.invalidate(["key"])))
+      assert.deepStrictEqual([told.times, one.waiting.length, other.waiting.length], [1, 0, 1])
+      yield* other.waiting[0]!
+      assert.strictEqual(told.times, 2)
     }))
 
   it.effect("waits for the transactions of each client that shares the service", () =>
