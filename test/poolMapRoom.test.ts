@@ -60,6 +60,22 @@ describe("room in a map of pools", () => {
       )
     }))
 
+  it.effect("does not come earlier to a caller because another one of its key has left the line", () =>
+    Effect.gen(function*() {
+      const { map } = yield* makeMap({ max: 1 })
+      const a = yield* hold(map, "a")
+      const order: Array<string> = []
+      const [first, ...others] = yield* Effect.forEach(
+        ["b", "c", "d", "b"],
+        (key) => Effect.forkChild(map.use(key, () => Effect.sync(() => order.push(key))))
+      )
+      yield* settle
+      yield* Fiber.interrupt(first!)
+      yield* a.letGo
+      yield* Effect.forEach(others, Fiber.join)
+      assert.deepStrictEqual(order, ["c", "d", "b"])
+    }))
+
   it.effect("is refused at the deadline, with an error that says who has the pools", () =>
     Effect.gen(function*() {
       const { map } = yield* makeMap({ max: 2, name: "customers", acquireTimeout: "5 seconds" })

@@ -27,14 +27,17 @@ export const judge = (path: string, setup = "") =>
       })
   )
 
-/** How often this process has files open whose names begin like that, as far as the system tells. */
-export const openFiles = (path: string): number => {
+/** The files that this process has open whose names begin like that, as far as the system tells: once for each descriptor. */
+export const openNames = (path: string): ReadonlyArray<string> => {
   try {
-    return readdirSync("/proc/self/fd").filter((fd) => target(fd).startsWith(path)).length
+    return readdirSync("/proc/self/fd").map(target).filter((name) => name.startsWith(path))
   } catch {
-    return 0
+    return []
   }
 }
+
+/** How often this process has files open whose names begin like that, as far as the system tells. */
+export const openFiles = (path: string): number => openNames(path).length
 
 const target = (fd: string): string => {
   try {

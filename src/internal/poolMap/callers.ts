@@ -41,12 +41,9 @@ export const end = <K, P>(state: State<K, P>, lease: Lease<K, P>, now: number): 
     LinkedList.remove(lease)
     state.leases--
     if (entry!.leases.length > 0) return
-    if (entry!.list === state.leaving) evict(state, entry!, entry!.evictReason!, now)
-    else if (state.phase !== "open") evict(state, entry!, "shutdown", now)
-    else {
-      entry!.idleSince = now
-      LinkedList.move(state.idle, entry!)
-    }
+    entry!.idleSince = now
+    if (state.phase !== "open") evict(state, entry!, entry!.evictReason ?? "shutdown", now)
+    else if (entry!.list === state.used) LinkedList.move(state.idle, entry!)
     if (state.line.length > 0 || state.leaving.length > 0) settle(state, now)
   }
 }

@@ -56,13 +56,25 @@ export const refuse = <K, P>(state: State<K, P>, lease: Lease<K, P>, refusal: Ef
 /** Takes a caller out of the list of those who wait. An entry that waits for room only waits as long as a caller does. */
 export const finishWait = <K, P>(state: State<K, P>, lease: Lease<K, P>): void => {
   const entry = lease.entry!
+  const wasFirst = entry.callers.head === lease
   LinkedList.remove(lease)
   Deadlines.cancel(state.deadlines, lease)
   state.waiting--
-  if (entry.list === state.line && entry.callers.length === 0) {
-    LinkedList.remove(entry)
-    MutableHashMap.remove(state.entries, entry.key)
-  }
+  if (entry.list !== state.line || !wasFirst) return
+  const behind = entry.next
+  LinkedList.remove(entry)
+  // The others do not inherit its place in line.
+  if (entry.callers.length > 0) joinLine(state, entry, behind)
+  else MutableHashMap.remove(state.entries, entry.key)
+}
+
+/** Puts a key into the line, behind those who asked before its first caller: at the place of `behind`, or after it. */
+export const joinLine = <K, P>(state: State<K, P>, entry: Entry<K, P>, behind: Entry<K, P> | undefined): void => {
+  const { number } = entry.callers.head!
+  let other = behind
+  while (other !== undefined && other.callers.head!.number < number) other = other.next
+  if (other === undefined) LinkedList.push(state.line, entry)
+  else LinkedList.insertBefore(other, entry)
 }
 
 /** Whether a caller asks inside a lease of this pool. To wait for the end of that lease, it would wait for itself. */

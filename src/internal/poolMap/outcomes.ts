@@ -5,8 +5,8 @@ import * as PoolMapEvent from "../../PoolMapEvent.ts"
 import * as Deadlines from "../structures/deadlines.ts"
 import * as Histogram from "../structures/histogram.ts"
 import * as LinkedList from "../structures/linkedList.ts"
-import { grantAll, refuse } from "./leases.ts"
-import { close, evict, leave, settle } from "./room.ts"
+import { grantAll, joinLine, refuse } from "./leases.ts"
+import { close, evict, isFree, leave, settle } from "./room.ts"
 import { type Condition, Entry, find, report, type State } from "./state.ts"
 import { keyText } from "./view.ts"
 
@@ -87,23 +87,19 @@ export const closed = <K, P>(state: State<K, P>, entry: Entry<K, P>, error: unkn
   if (entry.openedAt !== undefined || error !== undefined) {
     report(state, PoolMapEvent.Closed({ key: entry.key, error, tookMillis: now - entry.beganAt }))
   }
-  if (entry.callers.length > 0) joinLine(state, entry)
+  if (entry.callers.length > 0) askAgain(state, entry)
   settle(state, now)
 }
 
-/** Puts a key into the line, behind those who asked before its first caller. */
-const joinLine = <K, P>(state: State<K, P>, { callers, key }: Entry<K, P>): void => {
+/** Puts the callers of a pool that is closed into the line. */
+const askAgain = <K, P>(state: State<K, P>, { callers, key }: Entry<K, P>): void => {
   const next = new Entry<K, P>(key)
   for (const lease of LinkedList.members(callers)) {
     lease.entry = next
     LinkedList.move(next.callers, lease)
   }
   MutableHashMap.set(state.entries, key, next)
-  const { number } = next.callers.head!
-  let behind = state.line.head
-  while (behind !== undefined && behind.callers.head!.number < number) behind = behind.next
-  if (behind === undefined) LinkedList.push(state.line, next)
-  else LinkedList.insertBefore(behind, next)
+  joinLine(state, next, state.line.head)
 }
 
 /** When the pool that was not used for the longest time has to be closed. */
@@ -114,7 +110,7 @@ export const idleDue = <K, P>({ idle, settings }: State<K, P>): number =>
 export const closeIdle = <K, P>(state: State<K, P>, now: number): void => {
   while (idleDue(state) <= now) {
     const entry = state.idle.head!
-    if (entry.condition!() === "in use") {
+    if (!isFree(entry)) {
       // It has leases that the map does not know of, so it is not idle.
       entry.idleSince = now
       LinkedList.move(state.idle, entry)

@@ -27,6 +27,11 @@ const lookAgainMillis = 100
 export const settle = <K, P>(state: State<K, P>, now: number): void => {
   state.lookAgainAt = Infinity
   if (state.phase !== "open") return
+  for (const entry of LinkedList.members(state.leaving)) {
+    if (entry.leases.length > 0) continue
+    if (isFree(entry)) evict(state, entry, entry.evictReason!, now)
+    else state.lookAgainAt = now + lookAgainMillis
+  }
   while (state.line.head !== undefined && total(state) < state.settings.max) open(state, state.line.head, now)
   if (state.line.length === 0) return stay(state, now)
   makeRoom(state, now)
@@ -48,7 +53,7 @@ const makeRoom = <K, P>(state: State<K, P>, now: number): void => {
   }
   for (const entry of LinkedList.members(state.idle)) {
     if (missing <= 0) return
-    if (entry.condition!() === "in use") continue
+    if (!isFree(entry)) continue
     evict(state, entry, "room", now)
     missing--
   }
@@ -73,11 +78,19 @@ const giveWay = <K, P>(state: State<K, P>, now: number): void => {
 const stay = <K, P>(state: State<K, P>, now: number): void => {
   for (const entry of LinkedList.members(state.leaving)) {
     if (entry.evictReason !== "room") continue
+    if (entry.condition!() === "closed") {
+      entry.evictReason = "closed"
+      continue
+    }
     entry.evictReason = undefined
-    LinkedList.move(state.used, entry)
+    LinkedList.move(entry.leases.length === 0 ? state.idle : state.used, entry)
     grantAll(state, entry, now)
   }
 }
+
+/** Whether a pool has no lease: neither of the map, nor one that the map does not know of. */
+export const isFree = <K, P>(entry: Entry<K, P>): boolean =>
+  entry.leases.length === 0 && entry.condition!() !== "in use"
 
 /** Closes a pool: at once, or when its last lease ends. New callers of its key wait for the next pool. */
 export const leave = <K, P>(
@@ -86,7 +99,7 @@ export const leave = <K, P>(
   reason: PoolMapEvent.PoolEvictReason,
   now: number
 ): void => {
-  if (entry.leases.length === 0) return evict(state, entry, reason, now)
+  if (isFree(entry)) return evict(state, entry, reason, now)
   entry.evictReason = reason
   LinkedList.move(state.leaving, entry)
 }

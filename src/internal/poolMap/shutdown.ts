@@ -50,7 +50,11 @@ export const drain = <K, P>(state: State<K, P>, ladder: Ladder, now: number, dra
     state.counters.openFailures++
     close(state, entry, now)
   }
+  // A pool with leases that the map does not know of waits for them itself, as long as its own shutdown does.
   for (const entry of LinkedList.members(state.idle)) evict(state, entry, "shutdown", now)
+  for (const entry of LinkedList.members(state.leaving)) {
+    if (entry.leases.length === 0) evict(state, entry, entry.evictReason!, now)
+  }
 }
 
 /** Goes to the next steps, as far as possible. Answers with the fibers to interrupt. */
