@@ -23,6 +23,7 @@ import * as PoolSettings from "./internal/options/pool.ts"
 
 export type { BackupOptions, BackupProgress } from "./internal/contract/backup.ts"
 export type { CheckpointMode, CheckpointResult } from "./internal/contract/checkpoint.ts"
+export type { Commit, ObserveOptions } from "./internal/contract/observe.ts"
 export { type ShutdownReports, SqlitePool, type Stats } from "./internal/contract/pool.ts"
 export type { Options, TemporaryOptions } from "./internal/contract/poolOptions.ts"
 export type { Isolation, RebuildOptions, TransactionOptions } from "./internal/contract/transaction.ts"

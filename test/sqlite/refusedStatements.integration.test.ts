@@ -7,6 +7,7 @@ import { existsSync } from "node:fs"
 import { DatabaseSync } from "node:sqlite"
 import { Authorizer } from "../../src/sqlite/internal/sql/authorizer.ts"
 import type { Demand } from "../../src/sqlite/internal/sql/demands.ts"
+import { Tables } from "../../src/sqlite/internal/sql/tables.ts"
 import { file } from "../support/files.ts"
 
 describe("a statement, when SQLite compiles it", () => {
@@ -61,10 +62,10 @@ describe("a statement, when SQLite compiles it", () => {
       const authorizer = new Authorizer(database)
       database.exec(schema)
       const found: Array<Demand> = []
-      authorizer.prepare(sql, { demanded: (demand) => void found.push(demand) })
+      authorizer.prepare(sql, { demanded: (demand) => void found.push(demand) }, new Tables())
       assert.deepStrictEqual(found, demands)
       // Nobody is told of what is compiled for nobody.
-      authorizer.prepare(sql, undefined)
+      authorizer.prepare(sql, undefined, new Tables())
       assert.deepStrictEqual(found, demands)
       database.close()
     })
@@ -80,7 +81,7 @@ describe("a statement, when SQLite compiles it", () => {
       }
     }
     try {
-      authorizer.prepare("pragma foreign_keys = off", subject)
+      authorizer.prepare("pragma foreign_keys = off", subject, new Tables())
       assert.fail("it was compiled")
     } catch (thrown) {
       assert.strictEqual(thrown, objection)

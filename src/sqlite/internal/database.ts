@@ -2,19 +2,24 @@
 import { Effect, Result, Stream } from "effect"
 import type { AcquireOptions, ShutdownOptions } from "../../ConnectionPool.ts"
 import * as Calls from "../../internal/options/call.ts"
+import { resolveShutdown } from "../../internal/options/pool.ts"
 import * as Body from "../../internal/pool/body.ts"
 import { TransactionCommitError } from "../../TransactionError.ts"
 import { ForeignKeysViolatedError } from "../SqlitePoolError.ts"
 import type { SqliteReader } from "../SqliteReader.ts"
 import type { Decorate } from "./client/client.ts"
+import * as CommitStream from "./client/commitStream.ts"
+import * as Observe from "./client/observe.ts"
 import * as Snapshot from "./client/snapshot.ts"
 import type { Held } from "./client/targets.ts"
 import { SqliteTransactionConnection } from "./client/transactionConnection.ts"
 import { ReaderView } from "./connection/readerView.ts"
 import * as Refusal from "./connection/refusal.ts"
 import type { SqliteConnection } from "./contract/connection.ts"
+import type { ObserveOptions } from "./contract/observe.ts"
 import type { SqlitePool } from "./contract/pool.ts"
 import type { RebuildOptions, TransactionOptions } from "./contract/transaction.ts"
+import type { Params, Row } from "./contract/values.ts"
 import { failure } from "./errors.ts"
 import * as Backup from "./file/backup.ts"
 import * as Checkpoint from "./file/checkpoint.ts"
@@ -118,6 +123,8 @@ const fromPools = (pools: Pools.Pools): SqlitePool => {
           })
         })
       ),
+    observe: observing(pools),
+    commits: CommitStream.stream(pools.commits),
     backup: (filename, options) => Backup.backup(pools, filename, options),
     checkpoint: (mode = "truncate") =>
       Effect.suspend(() => {
@@ -138,10 +145,27 @@ const fromPools = (pools: Pools.Pools): SqlitePool => {
     sides: readers === writer ? { writer } : { writer, readers },
     shutdown: ((options?: ShutdownOptions) =>
       Effect.gen(function*() {
+        if (options !== undefined) yield* Effect.fromResult(resolveShutdown(settings.name, options))
+        // An observation that waits for a commit would not notice the shutdown.
+        pools.commits.end()
         const ofReaders = yield* readers.shutdown(options)
         return { readers: ofReaders, writer: yield* writer.shutdown(options) }
       })) as SqlitePool["shutdown"]
   }
+}
+
+const observing = (pools: Pools.Pools): SqlitePool["observe"] => {
+  const refusal = pools.settings.connection.isReadOnly
+    ? Refusal.ofDatabase(pools.settings.name)
+    : Refusal.ofReader(pools.settings.name)
+  const observe = (query: unknown, ...rest: ReadonlyArray<unknown>): Stream.Stream<unknown, unknown, unknown> => {
+    if (Effect.isEffect(query)) {
+      return Observe.effect(pools, query, rest[0] as ObserveOptions<unknown> | undefined)
+    }
+    const [params, options] = rest as [Params | undefined, ObserveOptions<ReadonlyArray<Row>> | undefined]
+    return Observe.statement(pools, query as string, params, refusal, options)
+  }
+  return observe as SqlitePool["observe"]
 }
 
 /** The foreign key error that caused a commit error; for any other error, the error itself. */

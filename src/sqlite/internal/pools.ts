@@ -15,10 +15,12 @@ import type { SqliteReader } from "../SqliteReader.ts"
 import * as Client from "./client/client.ts"
 import type { Held } from "./client/targets.ts"
 import { factoryOf, openWith } from "./connection/factory.ts"
+import { handleOf } from "./connection/leased.ts"
 import { ReaderView } from "./connection/readerView.ts"
 import * as Refusal from "./connection/refusal.ts"
 import type { SqliteConnection as Connection } from "./contract/connection.ts"
 import { failed } from "./errors.ts"
+import { Commits } from "./file/commits.ts"
 import { SharedFile } from "./file/connections.ts"
 import type { Pool, Sides } from "./file/sides.ts"
 import { nameOf, type Settings } from "./options/connection.ts"
@@ -33,6 +35,7 @@ export interface Pools extends Sides {
   readonly client: Client.Client
   /** The connection that a fiber holds already, for a database in memory, which has no other. */
   readonly held: Context.Service<Held, Held>
+  readonly commits: Commits
 }
 
 /** The reader that a fiber has already: in a transaction, or for a database in memory. Its reads have to run there. */
@@ -95,6 +98,7 @@ export const make = Effect.fnUntraced(function*(
     ...settings.client
   }).pipe(Effect.provideService(Reactivity.Reactivity, yield* reactivity))
   yield* Effect.addFinalizer(() => client.close)
+  yield* Effect.addFinalizer(() => Effect.sync(() => sides.commits.end()))
   return { settings, ...sides, acquireReader, client, held }
 })
 
@@ -118,12 +122,14 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
       max: 1
     })
     sized(pool, null)
-    return { writer: pool, readers: pool, file: undefined, watched: file }
+    return { writer: pool, readers: pool, file: undefined, watched: file, commits: file.commits }
   }
   if (settings.connection.isMemory) {
+    // Nobody else has this database, so nobody else is asked.
+    const commits = new Commits(Infinity, yield* Effect.context<never>(), () => {})
     const pool = yield* ConnectionPool.make({
       ...lasting,
-      factory: inMemory(settings.connection),
+      factory: inMemory(settings.connection, commits),
       name: settings.name,
       min: 1,
       max: 1,
@@ -132,7 +138,7 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
     sized(pool, null)
     // The data would be lost with its connection.
     const kept: Pool = { ...pool, invalidate: () => Effect.succeed(false), recycle: Effect.succeed(0) }
-    return { writer: kept, readers: kept, file: undefined, watched: undefined }
+    return { writer: kept, readers: kept, file: undefined, watched: undefined, commits }
   }
   const file = new SharedFile(settings, yield* Effect.context<never>())
   yield* Effect.addFinalizer(() => Effect.sync(() => file.pins.stop()))
@@ -146,7 +152,7 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
       idleTimeout: settings.idleTimeout
     })
     sized(pool, "readers")
-    return { writer: pool, readers: pool, file, watched: file }
+    return { writer: pool, readers: pool, file, watched: file, commits: file.commits }
   }
   const writer = yield* ConnectionPool.make({
     ...unasked,
@@ -165,23 +171,22 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
   })
   sized(writer, null)
   sized(readers, "readers")
-  return { writer, readers, file, watched: file }
+  return { writer, readers, file, watched: file, commits: file.commits }
 })
 
 /** Says which option of the database, if any, gives a pool more connections. */
 const sized = (pool: Pool, option: string | null): void => Door.of(pool)?.sizedBy(option)
 
 /** Opens the database once: a second connection would have another, empty database. */
-const inMemory = (settings: Settings) => {
+const inMemory = (settings: Settings, commits: Commits) => {
   let wasOpened = false
   const open = Effect.suspend(() => {
     if (wasOpened) return Effect.fail(failed("open", `${nameOf(settings)} is gone with its connection`))
-    return Effect.tap(
-      openWith(settings),
+    return Effect.tap(openWith(settings), (connection) =>
       Effect.sync(() => {
         wasOpened = true
-      })
-    )
+        commits.opened(handleOf(connection))
+      }))
   })
   return factoryOf(open, true)
 }

@@ -8,13 +8,21 @@ import type { SqlError } from "effect/sql/SqlError"
 export class Cursor {
   readonly #rows: Iterator<unknown>
   readonly #failure: (thrown: unknown) => SqlError
+  readonly #onRead: () => void
   readonly #onClose: (cursor: Cursor) => void
   #isOpen = true
   #error: SqlError | undefined
 
-  constructor(rows: Iterator<unknown>, failure: (thrown: unknown) => SqlError, onClose: (cursor: Cursor) => void) {
+  /** `onRead` is called before each read, `onClose` after the statement has ended. */
+  constructor(
+    rows: Iterator<unknown>,
+    failure: (thrown: unknown) => SqlError,
+    onRead: () => void,
+    onClose: (cursor: Cursor) => void
+  ) {
     this.#rows = rows
     this.#failure = failure
+    this.#onRead = onRead
     this.#onClose = onClose
   }
 
@@ -28,6 +36,7 @@ export class Cursor {
    */
   read(count: number): Array<unknown> {
     const rows: Array<unknown> = []
+    if (this.#isOpen) this.#onRead()
     while (this.#isOpen && rows.length < count) this.#readInto(rows)
     if (rows.length === 0 && this.#error !== undefined) throw this.#error
     return rows
@@ -38,11 +47,12 @@ export class Cursor {
     if (!this.#isOpen) return
     this.#isOpen = false
     this.#error = error
-    this.#onClose(this)
     try {
       this.#rows.return!()
     } catch {
       // The statement has ended, and its error was reported already.
+    } finally {
+      this.#onClose(this)
     }
   }
 

@@ -3,6 +3,7 @@ import { DatabaseSync, type StatementSync } from "node:sqlite"
 import type { Settings } from "../options/connection.ts"
 import { Authorizer, type Subject } from "../sql/authorizer.ts"
 import { quoteName } from "../sql/demands.ts"
+import type { Tables } from "../sql/tables.ts"
 
 /** The things that a connection has besides its main database. */
 export interface Besides {
@@ -38,8 +39,9 @@ export class Database {
     return this.authorizer.for(undefined, () => this.sqlite.prepare(sql, { returnArrays: true }))
   }
 
-  /** Runs a script of a caller. The subject gets the demands of each statement. */
-  script(script: string, subject: Subject): void {
+  /** Runs a script of a caller. The subject gets the demands of each statement, and `tables` the tables of all. */
+  script(script: string, subject: Subject, tables: Tables): void {
+    this.authorizer.tables = tables
     this.authorizer.for(subject, () => this.sqlite.exec(script))
   }
 

@@ -16,15 +16,16 @@ import {
   readOnlyRefusal
 } from "../errors.ts"
 import type { Settings } from "../options/connection.ts"
-import type { Subject } from "../sql/authorizer.ts"
-import type { Demand } from "../sql/demands.ts"
 import type { SqlText } from "../sql/scanner.ts"
 import { bind, type Params } from "./binding.ts"
-import { Cursor } from "./cursor.ts"
+import type { Cursor } from "./cursor.ts"
+import { Cursors } from "./cursors.ts"
 import { Database } from "./database.ts"
 import { Numbers, rowidOf, runRefusesNumbers, withNumbers } from "./integers.ts"
+import { Observed } from "./observed.ts"
 import { type Owner, type Prepared, readSql, Statements } from "./preparedStatements.ts"
 import * as Refusal from "./refusal.ts"
+import { runScript } from "./script.ts"
 import { Session } from "./session.ts"
 import { Units } from "./units.ts"
 
@@ -38,6 +39,7 @@ export class Handle {
   readonly settings: Settings
   /** Transactions around work that runs in one step. */
   readonly units: Units
+  readonly observed: Observed
   readonly #session: Session
   #database: Database
   #statements: Statements
@@ -49,13 +51,15 @@ export class Handle {
   #isQueryOnly = false
   /** Why the present lease may not write now. Not set if it may. */
   #restriction: string | undefined
-  readonly #cursors = new Set<Cursor>()
+  readonly #cursors: Cursors
 
   /** Opens the file. Only `configure` notices that the file is no database. */
   constructor(settings: Settings) {
     this.settings = settings
     this.#database = new Database(settings)
-    this.units = new Units(this.#database, (thrown, sql) => this.#failure(thrown, "write", sql))
+    this.observed = new Observed(this.#database, settings.isMemory || settings.lasting !== undefined)
+    this.#cursors = new Cursors(this.observed)
+    this.units = new Units(this.#database, this.observed, (thrown, sql) => this.#failure(thrown, "write", sql))
     const refusal = (operation: string, sql: string) => this.#refusal(operation, sql)
     this.#session = new Session(settings, this.#database, this.units, refusal)
     this.#statements = this.#newStatements()
@@ -120,10 +124,10 @@ export class Handle {
     const statement = prepared.giving(arrays, isExact)
     try {
       const rows = statement.all(...bound)
-      if (prepared.demands !== undefined) this.#session.done(prepared.demands)
+      if (prepared.isNoted) this.#ran(prepared)
       return isExact === bigInts ? rows : rows.map(withNumbers)
     } catch (thrown) {
-      this.units.stopped(thrown)
+      this.#stopped(prepared, thrown)
       throw this.#failure(thrown, operation, sql)
     }
   }
@@ -142,12 +146,8 @@ export class Handle {
     const statement = prepared.giving(false, isExact)
     try {
       const rows: Iterator<unknown> = statement.iterate(...bound)
-      const cursor = new Cursor(
-        isExact === bigInts ? rows : new Numbers(rows),
-        (thrown) => this.#failure(thrown, operation, sql),
-        (closed) => this.#cursors.delete(closed)
-      )
-      this.#cursors.add(cursor)
+      const given = isExact === bigInts ? rows : new Numbers(rows)
+      const cursor = this.#cursors.open(prepared, given, (thrown) => this.#failure(thrown, operation, sql))
       if (prepared.demands !== undefined) this.#session.done(prepared.demands)
       return cursor
     } catch (thrown) {
@@ -157,7 +157,7 @@ export class Handle {
 
   /** Closes all cursors. Later reads of them fail with the error, if there is one. */
   closeCursors(error?: SqlError): void {
-    for (const cursor of this.#cursors) cursor.close(error)
+    this.#cursors.close(error)
   }
 
   /** The rows of a statement; its result if it has no columns. */
@@ -192,16 +192,26 @@ export class Handle {
     const statement = prepared.giving(false, runRefusesNumbers())
     try {
       const { changes, lastInsertRowid } = statement.run(...bound)
-      if (prepared.demands !== undefined) this.#session.done(prepared.demands)
+      if (prepared.isNoted) this.#ran(prepared)
       return {
         // For a statement that is no write, SQLite reports the changes of the last write.
         changes: prepared.text.isWrite ? Number(changes) : 0,
         lastInsertRowid: rowidOf(lastInsertRowid, bigInts, () => this.#database.lastInsertRowid())
       }
     } catch (thrown) {
-      this.units.stopped(thrown)
+      this.#stopped(prepared, thrown)
       throw this.#failure(thrown, operation, prepared.sql)
     }
+  }
+
+  #ran({ demands, tables }: Prepared): void {
+    if (demands !== undefined) this.#session.done(demands)
+    this.observed.ran(tables)
+  }
+
+  #stopped({ tables }: Prepared, thrown: unknown): void {
+    this.units.stopped(thrown)
+    this.observed.ran(tables)
   }
 
   /**
@@ -222,21 +232,8 @@ export class Handle {
   }
 
   #script(operation: string, script: string): void {
-    const demands: Array<Demand> = []
-    const subject: Subject = {
-      demanded: (demand) => {
-        this.#session.admit(demand, operation, script, false)
-        demands.push(demand)
-      }
-    }
-    try {
-      this.#database.script(script, subject)
-    } catch (thrown) {
-      throw this.#failure(thrown, operation, script)
-    } finally {
-      // If a statement fails, the statements before it have had their effect.
-      if (demands.length > 0 && this.#isOpen) this.#session.done(demands)
-    }
+    const parts = { database: this.#database, session: this.#session, observed: this.observed }
+    this.#guard(operation, script, () => runScript(parts, operation, script))
   }
 
   isTransaction(operation: string): boolean {
@@ -274,6 +271,7 @@ export class Handle {
     this.restrict(operation, undefined)
     if (!this.isTransaction(operation)) return
     this.#exec(operation, "rollback")
+    this.observed.rolledBack()
     if (this.#database.sqlite.isTransaction) throw failed(operation, `${operation}: the transaction does not end`)
   }
 
@@ -323,6 +321,7 @@ export class Handle {
     this.#isOpen = true
     this.#session.restart(this.#database)
     this.units.restart(this.#database)
+    this.observed.restart(this.#database)
     this.#statements = this.#newStatements()
   }
 
@@ -351,6 +350,7 @@ export class Handle {
     try {
       const prepared = this.#statements[which](operation, sql, isAlone)
       if (prepared.text.controlsTransaction || this.units.isOpen) this.#admit(operation, sql, prepared.text)
+      this.observed.runs(prepared.tables)
       return prepared
     } catch (thrown) {
       throw this.#failure(thrown, operation, sql)

@@ -10,6 +10,7 @@ import { invalidSql } from "../errors.ts"
 import type { Authorizer } from "../sql/authorizer.ts"
 import type { Demand, Recall } from "../sql/demands.ts"
 import * as SqlText from "../sql/scanner.ts"
+import { Tables } from "../sql/tables.ts"
 
 /**
  * A statement that SQLite has compiled. After a change of the schema SQLite compiles it again by itself.
@@ -23,6 +24,10 @@ export class Prepared {
   readonly statement: StatementSync
   /** The demands of the statement on the connection. Most statements have none. */
   readonly demands: ReadonlyArray<Demand> | undefined
+  /** The tables that the statement reads and writes. SQLite adds to them when it compiles the statement again. */
+  readonly tables: Tables
+  /** Whether something has to be noted after the statement has run. */
+  readonly isNoted: boolean
   /** The estimated memory that the statement holds while it is kept: see `weightOf`. */
   bytes = 0
   /** The index of the statement in the list of kept statements. */
@@ -36,12 +41,15 @@ export class Prepared {
     sql: string,
     text: SqlText.SqlText,
     statement: StatementSync,
-    demands: ReadonlyArray<Demand> | undefined
+    demands: ReadonlyArray<Demand> | undefined,
+    tables: Tables
   ) {
     this.sql = sql
     this.text = text
     this.statement = statement
     this.demands = demands
+    this.tables = tables
+    this.isNoted = demands !== undefined || !text.isRead
     // Parameters are given with their prefixes, because one name may have several prefixes.
     if (text.isNamed) statement.setAllowBareNamedParameters(false)
   }
@@ -156,6 +164,7 @@ export class Statements {
     }
     const demands: Array<Demand> = []
     const recalls: Array<Recall> = []
+    const tables = new Tables()
     const statement = this.#authorizer.prepare(sql, {
       demanded: (demand) => {
         // These are decided below, because SQLite cannot be asked about triggers while it compiles a statement.
@@ -165,14 +174,14 @@ export class Statements {
           demands.push(demand)
         }
       }
-    })
+    }, tables)
     for (const demand of recalls) {
       // In a trigger, such a function is about the statements of the trigger, or the statement that has fired it.
       if (demand.source !== null && this.#owner.isTrigger(demand.source)) continue
       this.#owner.admit(demand, operation, sql, isAlone)
       demands.push(demand)
     }
-    return new Prepared(sql, text, statement, demands.length === 0 ? undefined : demands)
+    return new Prepared(sql, text, statement, demands.length === 0 ? undefined : demands, tables)
   }
 
   #prepare(operation: string, sql: string, isAlone: boolean): Prepared {

@@ -12,6 +12,7 @@ import type { SqlText } from "../sql/scanner.ts"
 import { uncontrolledInFunction } from "../sql/statementKind.ts"
 import type { Database } from "./database.ts"
 import { DeferredKeys } from "./deferredKeys.ts"
+import type { Observed } from "./observed.ts"
 
 /** The number of shared units with a savepoint for each statement, after a failed statement has left a part of its work. */
 const carefulUnits = 1000
@@ -23,6 +24,7 @@ type Control = "begin immediate" | "commit" | "rollback" | `${"savepoint" | "rel
 
 export class Units {
   readonly #failureOf: FailureOf
+  readonly #observed: Observed
   #database: Database
   #deferredKeys: DeferredKeys
   #controls: { [Name in Control]?: StatementSync } = {}
@@ -33,8 +35,9 @@ export class Units {
   /** The number of further shared units in which each statement has a savepoint of its own. */
   #careful = 0
 
-  constructor(database: Database, failureOf: FailureOf) {
+  constructor(database: Database, observed: Observed, failureOf: FailureOf) {
     this.#database = database
+    this.#observed = observed
     this.#deferredKeys = new DeferredKeys(database)
     this.#failureOf = failureOf
   }
@@ -131,14 +134,19 @@ export class Units {
 
   /** Commits. If that fails, the unit is still open. */
   commit(): void {
-    this.#run("commit")
-    this.#open = undefined
+    try {
+      this.#run("commit")
+      this.#open = undefined
+    } finally {
+      this.#observed.committed()
+    }
   }
 
   /** Undoes all work of the unit. Throws if the transaction cannot be ended. */
   rollback(): void {
     this.#open = undefined
     this.#deferredKeys.forget()
+    this.#observed.rolledBack()
     if (this.isIntact) this.#run("rollback")
   }
 
@@ -184,6 +192,7 @@ export class Units {
   #run(control: Control): void {
     try {
       const statement = this.#controls[control] ??= this.#database.prepareOwn(control)
+      this.#database.authorizer.tables = undefined
       // The statement returns no rows. `get` is faster than `run`, which also reads the number of changes.
       statement.get()
     } catch (thrown) {

@@ -11,6 +11,7 @@ import type { SqliteReader } from "../../SqliteReader.ts"
 import type { BackupOptions, BackupProgress } from "./backup.ts"
 import type { CheckpointMode, CheckpointResult } from "./checkpoint.ts"
 import type { SqliteConnection } from "./connection.ts"
+import type { Commit, ObserveOptions } from "./observe.ts"
 import type { RebuildOptions, TransactionOptions } from "./transaction.ts"
 import type { Params, Row } from "./values.ts"
 
@@ -141,6 +142,60 @@ export interface SqlitePool {
     params?: Params,
     options?: AcquireOptions
   ) => Stream.Stream<Row, SqlError | LeaseExpiredError | PoolError<SqlError>>
+
+  /**
+   * Observes a query: returns its result at once, and again after each commit that touched what it reads.
+   *
+   * The query is one statement with its parameters, or any effect that reads: a statement of `sql`, `read`, models, resolvers,
+   * several of them. An effect runs in a `snapshot`, so all that it reads is of one state, and writes are refused. SQLite
+   * itself says which tables a query reads and a commit has changed, with views, triggers and foreign keys.
+   * A commit of another process names no tables, so every query runs again after it: see `observeInterval`.
+   *
+   * A result is never of a state that was not committed. A slow reader gets the newest result: the query runs when the reader
+   * asks for the next one. There may be more results than changes; with `distinct`, none equals the one before it.
+   *
+   * Holds no connection between the runs. Inside a transaction it sees only what is committed, as outside. A query that fails
+   * ends the stream with its error; `Stream.retry` observes again. The stream never ends by itself; a shutdown ends it with
+   * `PoolClosedError`.
+   *
+   * ```ts
+   * import { Console, Effect, Stream } from "effect"
+   * import { SqlitePool } from "effect-connection-pool/sqlite"
+   *
+   * export const program = Effect.gen(function*() {
+   *   const pool = yield* SqlitePool.SqlitePool
+   *   // One statement.
+   *   const open = pool.observe("select id, title from task where done = ?", [false])
+   *   // All reads of an effect, of one state.
+   *   const { sql } = pool
+   *   const overview = pool.observe(
+   *     Effect.all({ tasks: sql`select count(*) as n from task`, people: sql`select name from person` }),
+   *     { distinct: true }
+   *   )
+   *   yield* Stream.runForEach(Stream.merge(open, overview), Console.log)
+   * })
+   * ```
+   */
+  readonly observe: {
+    (
+      sql: string,
+      params?: Params,
+      options?: ObserveOptions<ReadonlyArray<Row>>
+    ): Stream.Stream<ReadonlyArray<Row>, SqlError | LeaseExpiredError | PoolError<SqlError>>
+    <A, E, R>(
+      query: Effect.Effect<A, E, R>,
+      options?: ObserveOptions<A>
+    ): Stream.Stream<A, E | TransactionError | SnapshotExpiredError | PoolError<SqlError>, R>
+  }
+
+  /**
+   * The commits from now on: which tables they have changed, when, and who has committed. Choose it to drop what a cache holds,
+   * or to tell others. For the results of a query, choose `observe`.
+   *
+   * A slow reader gets every change: from the 1025th commit on that it has not read, one `Commit` stands for several. It
+   * may also get commits that have changed nothing. A shutdown ends the stream.
+   */
+  readonly commits: Stream.Stream<Commit>
 
   /**
    * Copies the present state of the database to a file, while the database stays in use. The stream reports the progress,

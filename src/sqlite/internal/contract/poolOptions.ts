@@ -70,6 +70,12 @@ export interface Options extends
    * most `maxWaiting` and one. Default true. No effect in memory.
    */
   readonly groupCommit?: boolean | undefined
+  /**
+   * How often SQLite is asked whether another process has committed, while somebody uses `observe` or `commits`. It takes
+   * some microseconds. Default 100 milliseconds, or `Infinity`: only after each lease of the connection that writes. No effect
+   * in memory.
+   */
+  readonly observeInterval?: Duration.Input | undefined
   /** For `sql`: changes the names of columns in rows. Default: unchanged. */
   readonly transformResultNames?: ((name: string) => string) | undefined
   /** For `sql`: changes identifiers in SQL. Default: unchanged. */

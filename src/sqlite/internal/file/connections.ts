@@ -16,6 +16,7 @@ import type { SqliteConnection as Connection } from "../contract/connection.ts"
 import { codeOf, unconnected } from "../errors.ts"
 import { nameOf, type Settings } from "../options/connection.ts"
 import type { PoolSettings } from "../options/pool.ts"
+import { Commits } from "./commits.ts"
 import { DatabaseFile, type Problem } from "./databaseFile.ts"
 import { Pins, revoke } from "./pins.ts"
 
@@ -28,6 +29,7 @@ export class SharedFile {
   readonly settings: PoolSettings
   readonly file: DatabaseFile
   readonly pins: Pins
+  readonly commits: Commits
   readonly writerFactory: Factory
   readonly readerFactory: Factory
   /** Callers that will pin a state of the database wait here. Closed while the log is cut back. */
@@ -47,6 +49,7 @@ export class SharedFile {
     const { connection } = settings
     this.settings = settings
     this.file = new DatabaseFile(connection.filename)
+    this.commits = new Commits(settings.observeInterval, context, () => this.look())
     const warn = Effect.runForkWith(context)
     this.pins = new Pins(settings.maxReadAge, context, (heldMillis) => {
       warn(Effect.annotateLogs(
@@ -72,6 +75,7 @@ export class SharedFile {
         this.#writers.delete(leased)
         this.#measure(this.pins.now())
         writing.endLease!(leased)
+        this.commits.ask()
       }
     }
     const refusal = connection.isReadOnly ? Refusal.ofDatabase(settings.name) : Refusal.ofReader(settings.name)
@@ -131,6 +135,8 @@ export class SharedFile {
           const handle = handleOf(connection)
           this.file.note(before, this.#handles.size === 0)
           this.#handles.set(handle, settings.isReadOnly ? "reads" : "writes")
+          // Where there is a writer, it is the one that commits, and that is asked for the commits of others.
+          if (settings.isReadOnly === this.settings.connection.isReadOnly) this.commits.opened(handle)
           return Effect.addFinalizer(() => Effect.sync(() => this.#close(handle)))
         })
       return Effect.uninterruptibleMask((restore) => Effect.tap(restore(open), register))
@@ -143,6 +149,7 @@ export class SharedFile {
       handle.close()
     } finally {
       this.#handles.delete(handle)
+      this.commits.closed(handle)
       this.#expectNewLog()
     }
   }
@@ -216,6 +223,7 @@ export class SharedFile {
     this.#handles.clear()
     this.file.leave(problem)
     this.#left = reason
+    this.commits.closedAll()
     this.attention.openUnsafe()
     return reason
   }

@@ -1,12 +1,15 @@
 /** The options of a SQLite pool: their rules, and the settings made from them. */
-import { type Config, Predicate, Result } from "effect"
+import { type Config, Equal, Predicate, Result } from "effect"
+import { callTable } from "../../../internal/options/call.ts"
 import { fromEnvironment } from "../../../internal/options/environment.ts"
 import { poolTable } from "../../../internal/options/pool.ts"
 import { unless } from "../../../internal/options/problems.ts"
 import { check, type Checked, table } from "../../../internal/options/rules.ts"
 import type * as PoolConfig from "../../../PoolConfig.ts"
+import type { AcquireOptions } from "../../../PoolConfig.ts"
 import type { PoolConfigError } from "../../../PoolError.ts"
 import type { CheckpointMode } from "../contract/checkpoint.ts"
+import type { ObserveOptions } from "../contract/observe.ts"
 import * as Settings from "./connection.ts"
 import { connectionTable } from "./connection.ts"
 
@@ -28,6 +31,8 @@ export interface PoolSettings {
   readonly isOneConnection: boolean
   /** Whether those who write at the same time are committed together. */
   readonly groupCommit: boolean
+  /** How often others are asked whether they have committed, in milliseconds, while somebody observes. */
+  readonly observeInterval: number
   /** The settings of Effect's client. */
   readonly client: ClientSettings
 }
@@ -62,6 +67,7 @@ export const sqlitePoolTable = table({
   walLimit: { kind: "bytes", default: 64 * 1024 * 1024, floor: 1024 * 1024 },
   maxReadAge: { kind: "duration", default: "5 minutes" },
   groupCommit: { kind: "flag", default: true },
+  observeInterval: { kind: "duration", default: "100 millis" },
   transformResultNames: isFunction,
   transformQueryNames: isFunction,
   spanAttributes: { kind: "value", accepts: isRecord, mustBe: "a record" }
@@ -102,10 +108,40 @@ const checkpointTable = table({ mode: { kind: "choice", of: ["passive", "full", 
 export const resolveCheckpoint = (pool: string, mode: CheckpointMode): Result.Result<CheckpointMode, PoolConfigError> =>
   unless(pool, check(checkpointTable, { mode }).problems, mode)
 
+const observeTable = table({
+  ...callTable.rules,
+  distinct: {
+    kind: "value",
+    accepts: (given) => typeof given === "boolean" || typeof given === "function",
+    mustBe: "true, false, or a function that compares two results"
+  }
+})
+
+/** The settings of one observation. */
+export interface Observation<A> {
+  /** The options of each acquire. */
+  readonly acquire: AcquireOptions
+  /** Whether a result equals the one before. Not set: every result counts. */
+  readonly isSame: ((a: A, b: A) => boolean) | undefined
+}
+
+export const resolveObserve = <A>(
+  pool: string,
+  options: ObserveOptions<A> | undefined
+): Result.Result<Observation<A>, PoolConfigError> => {
+  const { checked, problems } = check(observeTable, options === undefined ? {} : options)
+  const { label, timeout } = checked
+  const distinct = checked.distinct as ObserveOptions<A>["distinct"]
+  return unless(pool, problems, {
+    acquire: { ...(label === undefined ? undefined : { label }), ...(timeout === undefined ? undefined : { timeout }) },
+    isSame: distinct === true ? Equal.equals : distinct === false ? undefined : distinct
+  })
+}
+
 /** The settings for checked options. */
 export const settingsOf = (options: Checked<typeof sqlitePoolTable.rules>): PoolSettings => {
   const { acquireTimeout, closeTimeout, drainTimeout, leakThreshold, maxWaiting } = options
-  const { groupCommit, idleTimeout, maxReadAge, name, readers, walLimit } = options
+  const { groupCommit, idleTimeout, maxReadAge, name, observeInterval, readers, walLimit } = options
   const connection = Settings.settingsOf({ ...options, readOnly: false, journalMode: "wal" }, false)
   const { spanAttributes, transformQueryNames, transformResultNames } = options as ClientSettings
   return {
@@ -118,6 +154,7 @@ export const settingsOf = (options: Checked<typeof sqlitePoolTable.rules>): Pool
     maxReadAge,
     isOneConnection: connection.isMemory,
     groupCommit,
+    observeInterval,
     client: { spanAttributes, transformQueryNames, transformResultNames }
   }
 }

@@ -9,6 +9,7 @@
  */
 import { constants, type DatabaseSync, type StatementSync } from "node:sqlite"
 import type { Demand } from "./demands.ts"
+import { isNoted, keyOf, type Tables } from "./tables.ts"
 
 /** Gets the demands of a statement. */
 export interface Subject {
@@ -22,13 +23,23 @@ export interface Subject {
 export class Authorizer {
   /** The subject of the statements that are compiled now. Not set for statements of this library. */
   subject: Subject | undefined
+  /** The tables of the statement that is compiled or runs now. They are noted only while there is a subject. */
+  tables: Tables | undefined
+  /**
+   * The tables that were read by statements that SQLite has compiled while others ran, by `keyOf`. Full-text tables keep such
+   * statements, so they are reported only once.
+   */
+  readonly readWhileRunning = new Set<string>()
+  #isPreparing = false
 
   readonly #database: DatabaseSync
 
   constructor(database: DatabaseSync) {
     this.#database = database
     database.setAuthorizer((action, first, second, schema, source) => {
-      if (isNotable[action] === 1 && this.subject !== undefined) {
+      if (this.subject === undefined) return constants.SQLITE_OK
+      if (isNoted(action)) this.#note(action, first, second, schema)
+      if (isNotable[action] === 1) {
         const demand = demandOf(action, first, second, schema, source)
         if (demand !== undefined) this.subject.demanded(demand)
       }
@@ -36,9 +47,15 @@ export class Authorizer {
     })
   }
 
-  /** Compiles one statement for a subject. */
-  prepare(sql: string, subject: Subject | undefined): StatementSync {
-    return this.for(subject, () => this.#database.prepare(sql))
+  /** Compiles one statement for a subject. Its tables are noted. */
+  prepare(sql: string, subject: Subject | undefined, tables: Tables): StatementSync {
+    this.tables = tables
+    this.#isPreparing = true
+    try {
+      return this.for(subject, () => this.#database.prepare(sql))
+    } finally {
+      this.#isPreparing = false
+    }
   }
 
   /** Runs a function while the subject is set. */
@@ -51,9 +68,16 @@ export class Authorizer {
       this.subject = before
     }
   }
+
+  #note(action: number, first: string | null, second: string | null, schema: string | null): void {
+    // Full-text tables ask that for their own use, and no query depends on it.
+    if (!this.#isPreparing && action === SQLITE_PRAGMA && first === "data_version") return
+    this.tables?.note(action, first, second, schema)
+    if (!this.#isPreparing && action === SQLITE_READ && first !== null) this.readWhileRunning.add(keyOf(first, schema))
+  }
 }
 
-const { SQLITE_ALTER_TABLE, SQLITE_ATTACH, SQLITE_DETACH, SQLITE_FUNCTION, SQLITE_PRAGMA } = constants
+const { SQLITE_ALTER_TABLE, SQLITE_ATTACH, SQLITE_DETACH, SQLITE_FUNCTION, SQLITE_PRAGMA, SQLITE_READ } = constants
 
 /** Whether an action may be a demand, by its number. Most are none: there is one for every column that is read. */
 const isNotable = new Uint8Array(64)

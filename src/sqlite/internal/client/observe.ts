@@ -1,0 +1,146 @@
+/** The queries that are observed: one statement, or an effect in a snapshot. */
+import { Context, Effect, Option, type Stream } from "effect"
+import { SafeIntegers } from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
+import type { AcquireOptions } from "../../../ConnectionPool.ts"
+import type { LeaseExpiredError, PoolError } from "../../../PoolError.ts"
+import type { Handle } from "../connection/handle.ts"
+import { handleOf } from "../connection/leased.ts"
+import type { Collected } from "../connection/observed.ts"
+import { mayStartLater, retryWhileLocked } from "../connection/retryWhileLocked.ts"
+import type { SqliteConnection } from "../contract/connection.ts"
+import type { ObserveOptions } from "../contract/observe.ts"
+import type { Params, Row } from "../contract/values.ts"
+import { codeOf, failure, readOnlyRefusal } from "../errors.ts"
+import { isReadOnly, StatementTexts } from "../sql/statementKind.ts"
+import { everything, type Reads } from "../sql/tables.ts"
+import { type Observable, observe, type Observer } from "./observation.ts"
+import { snapshot, type SnapshotError, type WithClient } from "./snapshot.ts"
+import type { Held } from "./targets.ts"
+
+/** The pools of a database, and what a fiber may hold of them. */
+export interface WithHeld extends WithClient, Observable {
+  readonly settings: WithClient["settings"]
+  readonly held: Context.Service<Held, Held>
+}
+
+/** Observes one statement. Its rows and the tables that it reads are known in one step, so no commit comes between. */
+export const statement = (
+  pools: WithHeld,
+  sql: string,
+  params: Params | undefined,
+  refusal: string,
+  options: ObserveOptions<ReadonlyArray<Row>> | undefined
+): Stream.Stream<ReadonlyArray<Row>, SqlError | LeaseExpiredError | PoolError<SqlError>> =>
+  observe(pools, options, (observer, acquire) =>
+    outside(
+      pools,
+      Effect.withFiber((fiber) => {
+        const bigInts = fiber.getRef(SafeIntegers)
+        const once = (connection: SqliteConnection) => {
+          const handle = handleOf(connection, "observe")
+          // A connection that may write does not refuse a write by itself.
+          if (!handle.settings.isReadOnly && !isRead(sql)) throw readOnlyRefusal("observe", sql, refusal)
+          return readWith(observer, handle, () => handle.rows("observe", sql, params, false, bigInts))
+        }
+        return onReader(pools, once as (connection: SqliteConnection) => ReadonlyArray<Row>, acquire)
+      })
+    ))
+
+/** Runs a function in one step, and tells the observer what its statements read. */
+const readWith = <A>(observer: Observer, handle: Handle, read: () => A): A => {
+  observer.begin()
+  const collected = handle.observed.collect()
+  try {
+    const value = read()
+    observer.end(readsOf(handle, collected))
+    return value
+  } finally {
+    handle.observed.forget(collected)
+  }
+}
+
+const readsOf = (handle: Handle, collected: Collected): Reads => {
+  try {
+    return handle.observed.reads(collected)
+  } catch {
+    // Another process has changed the schema, or has a lock. Then every commit counts until the next run.
+    return everything
+  }
+}
+
+/** Runs a function on a reader. While another process has a lock, it is tried again, as a statement is. */
+const onReader = <A>(
+  { readers, settings }: WithHeld,
+  once: (connection: SqliteConnection) => A,
+  options: AcquireOptions
+): Effect.Effect<A, SqlError | LeaseExpiredError | PoolError<SqlError>> => {
+  const attempt = { try: once, catch: failure }
+  return Effect.catch(readers.useSync(attempt, options), (error) => {
+    if (!mayStartLater(codeOf(error))) return Effect.fail(error)
+    const persist = (connection: SqliteConnection) =>
+      retryWhileLocked(Effect.try({ try: () => once(connection), catch: failure }), settings.connection.busyTimeout, {
+        isWorthwhile: mayStartLater
+      })
+    return readers.use(persist, options)
+  })
+}
+
+/** Observes an effect. It runs in a snapshot, so that all that it reads is of one state. */
+export const effect = <A, E, R>(
+  pools: WithHeld,
+  query: Effect.Effect<A, E, R>,
+  options: ObserveOptions<A> | undefined
+): Stream.Stream<A, E | SnapshotError, R> =>
+  observe(
+    pools,
+    options,
+    (observer, acquire) =>
+      outside(
+        pools,
+        Effect.suspend(() => {
+          observer.begin()
+          return snapshot(pools, collecting(pools, observer, query), acquire)
+        })
+      )
+  )
+
+/** Runs an effect in a snapshot, and tells the observer what its statements read. */
+const collecting = <A, E, R>(
+  { client: { transactor } }: WithHeld,
+  observer: Observer,
+  query: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> =>
+  Effect.withFiber((fiber) => {
+    const begin = (connection: SqliteConnection) => {
+      const handle = handleOf(connection, "observe")
+      return { handle, collected: handle.observed.collect() }
+    }
+    return Effect.acquireUseRelease(
+      // If the lease was ended already, the transaction fails, and says why.
+      Effect.option(transactor.connectionOf(fiber)!.step("observe", begin, failure)),
+      () => query,
+      (begun, exit) =>
+        Effect.sync(() => {
+          if (Option.isNone(begun)) return
+          const { collected, handle } = begun.value
+          if (exit._tag === "Success") observer.end(readsOf(handle, collected))
+          else handle.observed.forget(collected)
+        })
+    )
+  })
+
+/**
+ * Runs an effect outside of the transaction that its fiber is in, and without the connection that it holds in memory: an
+ * observation sees only what is committed.
+ */
+const outside = <A, E, R>({ client, held }: WithHeld, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.updateContext(
+    effect,
+    (context: Context.Context<R>) =>
+      Context.omit(client.sql.transactionService, held)(context) as unknown as Context.Context<R>
+  )
+
+const texts = new StatementTexts()
+
+const isRead = (sql: unknown): boolean => typeof sql !== "string" || isReadOnly(texts.read(sql))

@@ -1,0 +1,34 @@
+/** The open cursors of one connection. */
+import type { SqlError } from "effect/sql/SqlError"
+import { Cursor } from "./cursor.ts"
+import type { Observed } from "./observed.ts"
+import type { Prepared } from "./preparedStatements.ts"
+
+export class Cursors {
+  readonly #observed: Observed
+  readonly #open = new Set<Cursor>()
+
+  constructor(observed: Observed) {
+    this.#observed = observed
+  }
+
+  get size(): number {
+    return this.#open.size
+  }
+
+  /** Opens a cursor on the rows of a statement. `failure` makes its error from what Node throws. */
+  open(prepared: Prepared, rows: Iterator<unknown>, failure: (thrown: unknown) => SqlError): Cursor {
+    const cursor = new Cursor(rows, failure, () => this.#observed.runs(prepared.tables), (closed) => {
+      this.#open.delete(closed)
+      this.#observed.closed(prepared)
+    })
+    this.#open.add(cursor)
+    this.#observed.opened(prepared)
+    return cursor
+  }
+
+  /** Closes all cursors. Later reads of them fail with the error, if there is one. */
+  close(error: SqlError | undefined): void {
+    for (const cursor of this.#open) cursor.close(error)
+  }
+}
