@@ -36,6 +36,7 @@ const invalid: ReadonlyArray<readonly [options: unknown, ...messages: ReadonlyAr
   [{ lable: "report", timeout: 1 }, "lable is no option; did you mean label?"],
   [{ priority: 1 }, "priority is no option; the options are timeout, label"],
   [{ [Symbol("timeout")]: 1 }, "Symbol(timeout) is no option; did you mean timeout?"],
+  [{ [Symbol()]: 1 }, "Symbol() is no option; the options are timeout, label"],
   [{ timeout: Number.NaN }, `timeout is NaN, but must be ${duration}`],
   [{ timeout: -1 }, `timeout is -1, but must be ${duration}`],
   [{ timeout: -Infinity }, `timeout is -Infinity, but must be ${duration}`],
@@ -66,6 +67,14 @@ const invalid: ReadonlyArray<readonly [options: unknown, ...messages: ReadonlyAr
       }
     },
     "timeout cannot be read: not here"
+  ],
+  [
+    {
+      get label(): string {
+        throw "not here"
+      }
+    },
+    "label cannot be read: \"not here\""
   ],
   [
     new Proxy({}, {

@@ -79,6 +79,43 @@ describe("the message of an error", () => {
     assert.include(turn.message, "has an inner transaction open in it, for 201 ms;")
   })
 
+  it("quotes the statement that has the turn in a transaction, of a long one its first 100 characters", () => {
+    const message = (operation: string) =>
+      new TransactionError.TransactionTurnTimeoutError({
+        pool: "db",
+        operation: "select 1",
+        waitedMillis: 2000,
+        timeoutMillis: 2000,
+        holder: { fiber: 41, operation, heldMillis: 3 }
+      }).message
+    assert.include(message("select \"a\""), "has \"select \\\"a\\\"\" open in it")
+    assert.include(message("x".repeat(101)), `has "${"x".repeat(100)}..." open in it`)
+  })
+
+  it("counts the connections that the fiber holds itself", () => {
+    const message = (ownLeases?: number) => timedOut(ownLeases === undefined ? {} : { ownLeases }).message
+    assert.notInclude(message(), "this fiber holds")
+    assert.include(message(1), "this fiber holds one of them itself: return what it holds before it asks")
+    assert.include(message(3), "this fiber holds 3 of them itself: return what it holds before it asks")
+  })
+
+  it("tells the cause of an error of a driver that has no message, but does not follow causes without end", () => {
+    const message = (error: unknown) =>
+      new PoolError.ConnectError({ pool: "db", attempts: 1, reason: { _tag: "ConnectFailed", error } }).message
+    class Refused extends Error {
+      override readonly name = "Refused"
+    }
+    assert.include(message(new Refused("no", { cause: new Error("hidden") })), "Refused: no")
+    assert.notInclude(message(new Refused("no", { cause: new Error("hidden") })), "hidden")
+    assert.include(message(new Refused("", { cause: new Error("no route") })), "Refused: Error: no route")
+    assert.include(message(new Refused("", { cause: "no route" })), "Refused: no route")
+    assert.match(message(new Refused("")), /Refused: (?!Refused)/)
+    const round = new Refused("")
+    round.cause = round
+    assert.include(message(round), `${"Refused: ".repeat(6)}`)
+    assert.notInclude(message(round), `${"Refused: ".repeat(7)}`)
+  })
+
   it("tells a deadline exactly, also one that is shorter than a millisecond", () => {
     assert.include(timedOut({ timeoutMillis: 0.25 }).message, "no connection within 0.25 ms,")
   })

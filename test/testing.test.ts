@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Context, Effect, Exit } from "effect"
+import { Cause, Context, Effect, Exit, Fiber, type Scope } from "effect"
+import { ConnectionPool } from "effect-connection-pool"
 import { FaultyFactory, PoolAssert, Sweep } from "effect-connection-pool/testing"
 import { borrow, make, settle, shape } from "./support/pools.ts"
 
@@ -83,6 +84,123 @@ describe("FaultyFactory", () => {
       yield* faulty.kill(1)
       yield* faulty.sever(1)
       yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  /** What a driver without a pool does, and the mistakes that it is told of. */
+  const mistakesOf = (steps: (by: ReturnType<typeof driverOf>) => Effect.Effect<unknown, unknown, Scope.Scope>) =>
+    Effect.gen(function*() {
+      const faulty = yield* FaultyFactory.make()
+      yield* Effect.scoped(steps(driverOf(faulty)))
+      return yield* faulty.violations
+    })
+  const driverOf = ({ factory }: FaultyFactory.FaultyFactory) => ({
+    connect: factory.connect,
+    begin: (connection: FaultyFactory.FaultyConnection) => factory.beginLease!(connection, "db"),
+    end: (lent: FaultyFactory.FaultyConnection) => factory.endLease!(lent)
+  })
+
+  it.effect("tells of no mistake if each lease ends before the next, and before its connection is closed", () =>
+    Effect.gen(function*() {
+      const violations = yield* mistakesOf(({ begin, connect, end }) =>
+        Effect.map(connect, (connection) => {
+          end(begin(connection))
+          end(begin(connection))
+        })
+      )
+      assert.deepStrictEqual(violations, [])
+    }))
+
+  it.effect("tells of a connection that is lent twice at once", () =>
+    Effect.gen(function*() {
+      const violations = yield* mistakesOf(({ begin, connect, end }) =>
+        Effect.map(connect, (connection) => {
+          begin(connection)
+          end(begin(connection))
+        })
+      )
+      assert.deepStrictEqual(violations, ["connection 1 is lent twice at once"])
+    }))
+
+  it.effect("tells of a lease that ends twice", () =>
+    Effect.gen(function*() {
+      const violations = yield* mistakesOf(({ begin, connect, end }) =>
+        Effect.map(connect, (connection) => {
+          const lent = begin(connection)
+          end(lent)
+          end(lent)
+        })
+      )
+      assert.deepStrictEqual(violations, ["a lease of connection 1 ends twice"])
+    }))
+
+  it.effect("tells of a connection that is lent soiled", () =>
+    Effect.gen(function*() {
+      const violations = yield* mistakesOf(({ begin, connect, end }) =>
+        Effect.gen(function*() {
+          const connection = yield* connect
+          const lent = begin(connection)
+          yield* lent.soil
+          end(lent)
+          end(begin(connection))
+        })
+      )
+      assert.deepStrictEqual(violations, ["connection 1 is lent soiled"])
+    }))
+
+  it.effect("tells of a connection that is closed while its lease goes on, and lent once it is closed", () =>
+    Effect.gen(function*() {
+      const violations = yield* mistakesOf(({ begin, connect, end }) =>
+        Effect.gen(function*() {
+          const connection = yield* Effect.scoped(Effect.tap(connect, (opened) => Effect.sync(() => begin(opened))))
+          end(begin(connection))
+        })
+      )
+      assert.deepStrictEqual(violations, [
+        "connection 1 is closed while its lease goes on",
+        "connection 1 is lent twice at once",
+        "connection 1 is lent, but closed"
+      ])
+    }))
+
+  it.effect("has connections outside of a lease fail without the name of a pool once they are expired", () =>
+    Effect.gen(function*() {
+      const faulty = yield* FaultyFactory.make()
+      yield* Effect.scoped(Effect.gen(function*() {
+        const { begin, connect, end } = driverOf(faulty)
+        const connection = yield* connect
+        end(connection)
+        const outside = yield* PoolAssert.failsWith(connection.run, "LeaseExpiredError")
+        assert.deepStrictEqual([outside.operation, "pool" in outside], ["run", false])
+        const lent = begin(connection)
+        end(lent)
+        assert.strictEqual((yield* PoolAssert.failsWith(lent.run, "LeaseExpiredError")).pool, "db")
+      }))
+    }))
+
+  it.effect("leaves `reset` out on request, so that connections go on as their holders leave them", () =>
+    Effect.gen(function*() {
+      const faulty = yield* FaultyFactory.make({ withoutReset: true })
+      const pool = yield* ConnectionPool.make({ factory: faulty.factory, max: 1 })
+      yield* pool.use((connection) => connection.soil)
+      yield* pool.use((connection) => connection.run)
+      assert.strictEqual((yield* faulty.counters).resets, 0)
+      assert.deepStrictEqual(yield* faulty.violations, ["connection 1 is lent soiled"])
+    }))
+
+  it.effect("forgets an operation that is interrupted while it is held, and passes the next one", () =>
+    Effect.gen(function*() {
+      const faulty = yield* FaultyFactory.make({ interruptibleConnect: true })
+      yield* faulty.connect.hold
+      const [first, second] = yield* Effect.forEach(
+        [1, 2],
+        () => Effect.forkChild(connectOnce(faulty), { startImmediately: true })
+      )
+      assert.strictEqual(yield* faulty.connect.waiting, 2)
+      yield* Fiber.interrupt(first!)
+      assert.strictEqual(yield* faulty.connect.waiting, 1)
+      yield* faulty.connect.pass()
+      assert.isTrue(Exit.isSuccess(yield* Fiber.join(second!)))
+      assert.strictEqual((yield* faulty.counters).opened, 1)
     }))
 })
 

@@ -32,6 +32,12 @@ describe("a transaction whose rollback fails as well", () => {
           "so its connection is closed: no rollback"
       )
       assert.isUndefined(rollbackFailureOf(new Refused()))
+      // A cause that is made of the failure again has no annotation.
+      const again = Cause.combine(Cause.die("a bug"), Cause.combine(Cause.fail("no object"), Cause.fail(caught)))
+      assert.strictEqual(rollbackFailureOf(again), rollbackFailureOf(caught))
+      for (const other of [Cause.fail(new Refused()), Cause.die(caught), Cause.empty, "no object", null, undefined]) {
+        assert.isUndefined(rollbackFailureOf(other))
+      }
     }))
 
   it.effect("is run again by `retry`", () =>

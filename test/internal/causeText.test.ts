@@ -36,6 +36,7 @@ describe("what is read of an error", () => {
     ],
     ["is none of its other fields", new DriverError({ password: "hunter2" }), "DriverError"],
     ["is no field of what is no error either", { _tag: "Odd", password: "hunter2", code: 53300 }, "Odd [53300]"],
+    ["is its code, if it has nothing else", { code: "ECONNRESET" }, "ECONNRESET"],
     ["is no password in a URL", new Error("postgres://app:hunter2@db/x: no"), "Error: postgres://app:***@db/x: no"],
     [
       "is no password in a message",

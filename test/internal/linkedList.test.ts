@@ -84,6 +84,16 @@ describe("LinkedList", () => {
     assertHolds(list, [item])
   })
 
+  it("adds an item before another, also before the first", () => {
+    const list = new LinkedList.LinkedList<Item>()
+    const [a, b, c] = [new Item(1), new Item(2), new Item(3)]
+    LinkedList.push(list, c)
+    LinkedList.insertBefore(c, a)
+    assertHolds(list, [a, c])
+    LinkedList.insertBefore(c, b)
+    assertHolds(list, [a, b, c])
+  })
+
   it("leaves an item alone that is in no list", () => {
     const item = new Item(1)
     LinkedList.remove(item)

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { SqlitePool } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
-import { copyFileSync, rmSync, statSync, symlinkSync, truncateSync, writeFileSync } from "node:fs"
+import { copyFileSync, readFileSync, rmSync, statSync, symlinkSync, truncateSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { file, judge } from "../support/files.ts"
 import { count, insert, make, other, rowsIn, setup } from "../support/watchedFiles.ts"
@@ -39,6 +39,45 @@ describe("a file that is opened and", () => {
       rmSync(`${filename}-wal`)
       const pool = yield* make(filename)
       assert.strictEqual(yield* pool.read(count), 7)
+    }))
+
+  const damages: ReadonlyArray<readonly [what: string, damage: (log: Buffer) => Buffer]> = [
+    ["ends inside its header", (log) => log.subarray(0, 31)],
+    ["does not begin as a log", (log) => Buffer.concat([Buffer.from("junk"), log.subarray(4)])],
+    ["fails its first checksum", (log) => Buffer.concat([log.subarray(0, 24), Buffer.alloc(4), log.subarray(28)])],
+    ["fails its second checksum", (log) => Buffer.concat([log.subarray(0, 28), Buffer.alloc(4), log.subarray(32)])]
+  ]
+  for (const [what, damage] of damages) {
+    it.effect(`has a log beside it that ${what} is opened without it, as SQLite ignores that log`, () =>
+      Effect.gen(function*() {
+        const filename = yield* file
+        yield* crashed(filename, 8192)
+        copyFileSync(yield* other(filename, 7), filename)
+        writeFileSync(`${filename}-wal`, damage(readFileSync(`${filename}-wal`)))
+        const pool = yield* make(filename)
+        assert.strictEqual(yield* pool.read(count), 7)
+      }))
+  }
+
+  it.effect("has a log beside it from a machine of the other byte order is refused as well", () =>
+    Effect.gen(function*() {
+      const filename = yield* file
+      yield* crashed(filename, 8192)
+      copyFileSync(yield* other(filename, 7), filename)
+      const log = readFileSync(`${filename}-wal`)
+      const bigEndian = (log.readUInt32BE(0) & 1) === 0
+      log.writeUInt32BE(bigEndian ? 0x377f0683 : 0x377f0682, 0)
+      let [first, second] = [0, 0]
+      for (let at = 0; at < 24; at += 8) {
+        const read = (from: number) => bigEndian ? log.readUInt32BE(from) : log.readUInt32LE(from)
+        first = (first + read(at) + second) >>> 0
+        second = (second + read(at + 4) + first) >>> 0
+      }
+      log.writeUInt32BE(first, 24)
+      log.writeUInt32BE(second, 28)
+      writeFileSync(`${filename}-wal`, log)
+      const error = yield* PoolAssert.failsWith(Effect.scoped(make(filename)), "ConnectError")
+      assert.include(error.message, "it has pages of 8192 bytes, the file of 4096")
     }))
 
   it.effect("has another log beside it is destroyed by that: which log it is cannot be seen", () =>
