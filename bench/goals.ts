@@ -1,13 +1,20 @@
-/** The goals of the library: ratios of costs within one run. Lower is better. */
+/**
+ * The goals of the library: ratios of costs within one run. Lower is better.
+ *
+ * One rule replaces a goal: if the floor of a run does not reach it, the ratio of the floor in that run is the goal. The
+ * floor makes fewer promises than this library, and nothing is added for those. The rule does not look at what this library
+ * reaches. So a goal that is stated here still holds on each machine on which the floor reaches it. `report/tables.ts` applies
+ * the rule, and the record has both numbers.
+ */
 export interface Goal {
   readonly name: string
   /** The name of its case. */
   readonly case: string
   readonly subject: Side
   readonly against: Side
-  /** The highest ratio that reaches the goal. */
+  /** The highest ratio that reaches the goal, unless the floor itself has a higher one. */
   readonly atMost: number
-  /** The least code that does the same work, and its opponent. Nobody can have a lower ratio than this. */
+  /** The least code that does the same work, and its opponent. */
   readonly floor?: { readonly subject: Side; readonly against: Side } | undefined
 }
 
@@ -81,13 +88,11 @@ const ofPools: ReadonlyArray<Goal> = [
     "generic-pool": 0.35,
     "floor: sync": 1.25
   }),
-  // The floor itself needs up to 1.33 of generic-pool and 1.99 of pg-pool: to stop a fiber and to start it again costs more
-  // than all that a pool of promises does. These two are as far above that as the last one.
   ...row("100 over 4, microtask", "crowd-microtask", use, primitive, {
     "Pool.use": 0.45,
     "tarn": 0.8,
-    "generic-pool": 1.85,
-    "pg-pool": 2.8,
+    "generic-pool": 1.4,
+    "pg-pool": 2,
     [primitive]: 1.4
   }),
   ...row("10k waiters", "line-10k", use, primitive, {
@@ -96,16 +101,15 @@ const ofPools: ReadonlyArray<Goal> = [
     "generic-pool": 1.3,
     [primitive]: 1.6
   }),
-  // The floor itself needs 0.058 of pg-pool.
   ...row("100k waiters", "line-100k", { ...use, load: "100k" }, primitive, {
     "Pool.use": 0.16,
     "tarn": 0.08,
-    "pg-pool": 0.08,
+    "pg-pool": 0.05,
     "generic-pool": 1.25,
     [primitive]: 1.4
   }),
-  // The floor itself comes to almost 4: whatever waits in such a line is copied by the garbage collector.
-  within("100k waiters, flatness", "line-100k", use.name, "100k", "1k", 3, primitive),
+  // Whatever waits in such a line is copied by the garbage collector, so the floor is not flat either.
+  within("100k waiters, flatness", "line-100k", use.name, "100k", "1k", 2, primitive),
   ...row("10k waiters with a deadline", "line-deadline", use, primitive, {
     "Pool.use": 0.15,
     "tarn": 0.85,
@@ -202,7 +206,9 @@ const ofSqlite: ReadonlyArray<Goal> = [
   ...writes("full", 0.05),
   ...writes("normal", 0.3),
   ...row("point reads, traced", "traced-read", traced, "floor: sql", { [sqlSqliteNode]: 0.45 }),
-  ...row("insert and read in a transaction, traced", "traced-transaction", traced, undefined, { [sqlSqliteNode]: 0.5 })
+  ...row("insert and read in a transaction, traced", "traced-transaction", traced, "floor: transaction", {
+    [sqlSqliteNode]: 0.5
+  })
 ]
 
 export const goals: ReadonlyArray<Goal> = [...ofPools, ...ofSqlite]

@@ -67,7 +67,7 @@ export const tracedCases = (who: SqliteContenders, effort: Effort): ReadonlyArra
       title: "1 user, transactions that add a row and read one, synchronous = normal, without a tracer and with one",
       unit: "ns per transaction",
       ...about,
-      contestants: who.traced.flatMap((contender) =>
+      contestants: [...who.traced, who.transactionFloor].flatMap((contender) =>
         both(contender, { [transactionSpan]: units, [statementSpan]: 2 * units }, transactions)
       )
     }

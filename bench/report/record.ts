@@ -48,9 +48,11 @@ const recorded = ({ outcomes, verdicts }: Results) => ({
     ...about,
     contestants: measured.map((entry) => ({ ...entry, ...summarize(entry.costs) }))
   })),
-  goals: verdicts.map(({ floor, goal, ratio, reached }) => ({
+  goals: verdicts.map(({ atMost, floor, goal, ratio, reached }) => ({
     ...goal,
     ...ratio,
+    atMost,
+    stated: goal.atMost,
     reached,
     floorRatio: floor?.median
   }))

@@ -17,7 +17,10 @@ export interface RecordedGoal {
   readonly name: string
   readonly subject: RecordedSide
   readonly against: RecordedSide
+  /** The highest ratio that reached the goal in this run. */
   readonly atMost: number
+  /** The ratio that `goals.ts` states. It is lower where the floor of the run took its place. */
+  readonly stated?: number
   readonly median: number
   readonly reached: boolean
   readonly floorRatio?: number

@@ -63,6 +63,8 @@ const busyColumn: Column = {
 export interface Verdict {
   readonly goal: Goal
   readonly ratio: Summary
+  /** The highest ratio that reaches the goal: see `replaced`. */
+  readonly atMost: number
   readonly reached: boolean
   /** What the floor comes to, if there is one. */
   readonly floor: Summary | undefined
@@ -75,8 +77,13 @@ export const judge = (goals: ReadonlyArray<Goal>, outcomes: ReadonlyArray<Outcom
     const found = compare(measured, goal.subject, goal.against)
     if (found === undefined) return []
     const floor = goal.floor === undefined ? undefined : compare(measured, goal.floor.subject, goal.floor.against)
-    return [{ goal, ratio: found, reached: found.median <= goal.atMost, floor }]
+    const atMost = replaced(goal, floor?.median)
+    return [{ goal, ratio: found, atMost, reached: found.median <= atMost, floor }]
   })
+
+/** Where the floor stands above a goal in the same run, the ratio of the floor is the goal: see `goals.ts`. */
+export const replaced = ({ atMost }: Pick<Goal, "atMost">, floor: number | undefined): number =>
+  floor === undefined ? atMost : Math.max(atMost, floor)
 
 const compare = (measured: ReadonlyArray<Measured>, one: Side, other: Side): Summary | undefined => {
   const [subject, against] = [find(measured, one), find(measured, other)]
@@ -87,11 +94,11 @@ const compare = (measured: ReadonlyArray<Measured>, one: Side, other: Side): Sum
 
 export const goalTable = (verdicts: ReadonlyArray<Verdict>): string => {
   const head = ["goal", "who", "against", "at most", "measured", "quartiles", "", "the floor itself"]
-  const rows = verdicts.map(({ floor, goal, ratio, reached }) => [
+  const rows = verdicts.map(({ atMost, floor, goal, ratio, reached }) => [
     goal.name,
     label(goal.subject),
     label(goal.against),
-    times(goal.atMost),
+    atMost === goal.atMost ? times(atMost) : `${times(atMost)}, the floor, instead of ${times(goal.atMost)}`,
     times(ratio.median),
     range(ratio, times),
     reached ? "reached" : "NOT REACHED",

@@ -7,6 +7,7 @@ import type { Synchronous } from "./database.ts"
 import { poolUse } from "./effectPool.ts"
 import { floorReaders } from "./floorReaders.ts"
 import { floorSql } from "./floorSql.ts"
+import { floorTransaction } from "./floorTransaction.ts"
 import * as NodeSqlite from "./nodeSqlite.ts"
 import { ours } from "./ours.ts"
 import { services, type Witnessed, witnessed } from "./services.ts"
@@ -31,6 +32,8 @@ export interface SqliteContenders {
   readonly traced: ReadonlyArray<SqliteContender<Witnessed<TracedClient>>>
   /** The least that makes a span for a read. */
   readonly tracedFloor: SqliteContender<EffectReader>
+  /** The least that makes spans for a transaction and its statements. */
+  readonly transactionFloor: SqliteContender<Witnessed<TracedClient>>
   /** Whoever is told apart by how it is opened. */
   readonly starters: ReadonlyArray<SqliteContender<Reader>>
   /** Why the clients on better-sqlite3 are not among them, if they are not. */
@@ -94,6 +97,7 @@ export const sqliteContenders = async (folders: Folders): Promise<SqliteContende
       witnessed(original.name, "normal", original.open, ofNode)
     ],
     tracedFloor: { name: "floor: sql", open: floorSql },
+    transactionFloor: witnessed("floor: transaction", "normal", floorTransaction, ofNode),
     starters: [
       { name: "node:sqlite", open: NodeSqlite.prepared },
       ...builds.flatMap(([prefix, { layer, sql }]) => [
