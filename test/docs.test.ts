@@ -162,6 +162,12 @@ const errors = [
     count: 1,
     violations: [{ table: "book", rowid: 7, parent: "author", columns: ["author_id"], values: ["3"] }]
   }),
+  new SqlitePoolError.FunctionError({
+    function: "slug",
+    cause: new TypeError(
+      "it returned undefined, but must return null, text, a number, a bigint of 64 bits, a boolean or bytes"
+    )
+  }),
   new SqlitePoolError.BackupError({
     pool: "app",
     target: "/backup/app.db",

@@ -41,7 +41,8 @@ const isWithin = (rule: Rule, value: unknown): boolean => {
       return typeof value === "number" && (rule.zero === true ? value >= 0 : value > 0) &&
         (rule.finite !== true || value < Infinity)
     case "value":
-      return rule.accepts(value)
+      // The checked value is made of the accepted one.
+      return rule.resolve === undefined ? rule.accepts(value) : Array.isArray(value)
   }
 }
 

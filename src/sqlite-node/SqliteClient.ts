@@ -17,6 +17,7 @@ import type { ConnectError, PoolConfigError } from "../PoolError.ts"
 import { handleOf } from "../sqlite/internal/connection/leased.ts"
 import { makeWith } from "../sqlite/internal/database.ts"
 import { failure, invalidInput } from "../sqlite/internal/errors.ts"
+import { sharedNames } from "../sqlite/internal/options/functions.ts"
 import * as PoolSettings from "../sqlite/internal/options/pool.ts"
 import type { Pools } from "../sqlite/internal/pools.ts"
 import { Lasting } from "../sqlite/internal/sql/lasting.ts"
@@ -215,7 +216,7 @@ const table = Options.table({
   fields: ["readonly", "filename"],
   broken: ({ filename, readonly }) =>
     readonly && filename === ":memory:" ? "false for \":memory:\", which nothing else could fill" : undefined
-}])
+}, { fields: ["aggregates", "functions"], broken: ({ aggregates, functions }) => sharedNames(functions, aggregates) }])
 
 interface Settings {
   readonly poolSettings: PoolSettings.PoolSettings

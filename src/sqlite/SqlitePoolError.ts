@@ -1,5 +1,6 @@
 /** The errors that only a SQLite pool has, besides those of a connection and of a `ConnectionPool`. */
 import { Schema } from "effect"
+import { show } from "../internal/options/rules.ts"
 
 /**
  * A snapshot was held for longer than `maxReadAge`, and was ended: what has been read is of one state, but nothing more
@@ -61,6 +62,27 @@ export class ForeignKeysViolatedError extends Schema.TaggedError<ForeignKeysViol
     return `pool "${this.pool}": the transaction violates foreign keys in ${this.count} ${
       this.count === 1 ? "row" : "rows"
     }, and was rolled back: ${shown.join("; ")}${others === 0 ? "" : `; and ${others} more`}`
+  }
+}
+
+/**
+ * A SQL function or aggregate of the application failed: it threw, or returned something that SQLite cannot store.
+ *
+ * The statement that called it fails with a `SqlError`, and this error is the `cause` of its `reason`. Nothing of the
+ * statement is stored. An open transaction stays open.
+ */
+export class FunctionError extends Schema.TaggedError<FunctionError>("effect-connection-pool/sqlite/FunctionError")(
+  "FunctionError",
+  {
+    /** The name in SQL. */
+    function: Schema.String,
+    /** What it threw. */
+    cause: Schema.Defect()
+  }
+) {
+  override get message(): string {
+    const why = this.cause instanceof Error ? this.cause.message : show(this.cause)
+    return `the SQL function ${this.function} failed: ${why}`
   }
 }
 

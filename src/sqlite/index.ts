@@ -1,4 +1,5 @@
 export * as SqliteConnection from "./SqliteConnection.ts"
+export * as SqliteFunction from "./SqliteFunction.ts"
 export * as SqlitePool from "./SqlitePool.ts"
 export * as SqlitePoolError from "./SqlitePoolError.ts"
 export * as SqliteReader from "./SqliteReader.ts"

@@ -47,7 +47,15 @@ export type Rule =
     readonly required?: true
     readonly accepts: (value: unknown) => boolean
     readonly mustBe: string
+    /** Looks into an accepted value, and makes the checked value of it. `field` is the name of the option in messages. */
+    readonly resolve?: (value: unknown, field: string) => Resolved
   }
+
+/** A value that was looked into. It counts only if there are no problems. */
+export interface Resolved {
+  readonly value: unknown
+  readonly problems: ReadonlyArray<ConfigProblem>
+}
 
 export type Rules = Readonly<Record<string, Rule>>
 
@@ -142,8 +150,14 @@ export const checkValues = <R extends Rules>(
       wrong.add(field)
       problems.push(problem(nameOf(field), value, mustBe(rule)))
     } else {
-      checked[field] = accepted
-      given.add(field)
+      const resolved = resolve(rule, accepted, nameOf(field))
+      if (resolved.problems.length > 0) {
+        wrong.add(field)
+        problems.push(...resolved.problems)
+      } else {
+        checked[field] = resolved.value
+        given.add(field)
+      }
     }
   }
   for (const { broken, fields: [field, other] } of relations) {
@@ -153,6 +167,16 @@ export const checkValues = <R extends Rules>(
     problems.push(problem(nameOf(field), values.get(field) ?? checked[field], must))
   }
   return { checked: checked as Checked<R>, given, problems }
+}
+
+/** Looks into an accepted value, if its rule says how. A value that throws when it is read is a problem. */
+const resolve = (rule: Rule, value: unknown, field: string): Resolved => {
+  if (rule.kind !== "value" || rule.resolve === undefined) return { value, problems: [] }
+  try {
+    return rule.resolve(value, field)
+  } catch (thrown) {
+    return { value, problems: [unreadable(field, thrown)] }
+  }
 }
 
 /** Reads the options of an object, and reports unknown ones. */

@@ -13,6 +13,7 @@ import {
   UnknownError
 } from "effect/sql/SqlError"
 import { LeaseExpiredError } from "../../PoolError.ts"
+import type { FunctionError } from "../SqlitePoolError.ts"
 
 /**
  * The typed failure that a synchronous operation has thrown. Throws everything else again, because that is a defect.
@@ -68,13 +69,20 @@ export const fromSqliteSaying = (thrown: unknown, operation: string, message: st
 export const isIntegerTooBig = (thrown: unknown): boolean =>
   Predicate.hasProperty(thrown, "code") && thrown.code === "ERR_OUT_OF_RANGE"
 
-/** The error for an integer beyond 2^53 in a row of a statement that only reads. */
-export const integerTooBig = (thrown: unknown, operation: string): SqlError =>
+/** The error for an integer beyond 2^53 in a row of a statement that only reads, or in an argument of a SQL function. */
+export const integerTooBig = (thrown: unknown, operation: string, functions: ReadonlyArray<string>): SqlError =>
   fromSqliteSaying(
     thrown,
     operation,
-    `${sqliteMessage(thrown)}. With SafeIntegers from effect/sql/SqlClient, integers are bigints.`
+    `${sqliteMessage(thrown)}. With SafeIntegers from effect/sql/SqlClient, integers are bigints` +
+      (functions.length === 0
+        ? "."
+        : `; as arguments of a SQL function, with safeIntegers: true (${functions.join(", ")}).`)
   )
+
+/** The error of a statement whose SQL function has failed. It has no code, whatever the function threw. */
+export const functionFailed = (error: FunctionError, operation: string): SqlError =>
+  new SqlError({ reason: new UnknownError({ cause: error, message: error.message, operation }) })
 
 /** The error for invalid input, which SQLite did not get. */
 export const invalidInput = (operation: string, message: string): SqlError => failed(operation, message)

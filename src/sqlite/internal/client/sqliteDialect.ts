@@ -113,7 +113,7 @@ const beginWith = (handle: Handle, { foreignKeys }: OwnOptions, begin: () => voi
     return undefined
   } catch (thrown) {
     handle.rollback("begin")
-    handle.resumeForeignKeys()
+    handle.session.resumeForeignKeys()
     throw thrown
   }
 }
@@ -153,7 +153,7 @@ const end = (handle: Handle, statement: "commit" | "rollback"): void => {
   handle.closeCursors()
   handle.restrict(statement, undefined)
   handle.run(statement, statement, undefined, false)
-  handle.resumeForeignKeys()
+  handle.session.resumeForeignKeys()
 }
 
 const run = (connection: Connection, operation: string, sql: string): Effect.Effect<void, SqlError> =>

@@ -90,7 +90,7 @@ const maxInteger = 2n ** 63n - 1n
 const minInteger = -(2n ** 63n)
 
 /** The value that SQLite stores exactly; `undefined` if it cannot. */
-const toSqlite = (value: unknown): SQLInputValue | undefined => {
+export const toSqlite = (value: unknown): SQLInputValue | undefined => {
   switch (typeof value) {
     case "string":
       return value.isWellFormed() ? value : undefined
@@ -159,12 +159,14 @@ const noParams = (operation: string, params: unknown): SqlError =>
 const unbindable = (operation: string, placeholder: string, value: unknown): SqlError =>
   invalidInput(
     operation,
-    `${operation}: parameter ${placeholder} is ${
-      describe(value)
-    }, but must be null, text, a number, a bigint of 64 bits, a boolean or bytes`
+    `${operation}: parameter ${placeholder} is ${describe(value)}, but must be ${storable}`
   )
 
-const describe = (value: unknown): string => {
+/** What SQLite stores exactly. */
+export const storable = "null, text, a number, a bigint of 64 bits, a boolean or bytes"
+
+/** The text of a value that SQLite cannot store. */
+export const describe = (value: unknown): string => {
   switch (typeof value) {
     case "string":
       return value.isWellFormed() ? "text" : "text with half a surrogate pair"

@@ -1,5 +1,6 @@
 /** Reads the rows of one statement step by step. */
 import type { SqlError } from "effect/sql/SqlError"
+import type { Functions } from "./functions.ts"
 
 /**
  * While it is open, the statement runs and pins a state of the database, which the log has to keep. Node would close it
@@ -7,6 +8,7 @@ import type { SqlError } from "effect/sql/SqlError"
  */
 export class Cursor {
   readonly #rows: Iterator<unknown>
+  readonly #functions: Functions
   readonly #failure: (thrown: unknown) => SqlError
   readonly #onRead: () => void
   readonly #onClose: (cursor: Cursor) => void
@@ -16,11 +18,13 @@ export class Cursor {
   /** `onRead` is called before each read, `onClose` after the statement has ended. */
   constructor(
     rows: Iterator<unknown>,
+    functions: Functions,
     failure: (thrown: unknown) => SqlError,
     onRead: () => void,
     onClose: (cursor: Cursor) => void
   ) {
     this.#rows = rows
+    this.#functions = functions
     this.#failure = failure
     this.#onRead = onRead
     this.#onClose = onClose
@@ -35,6 +39,7 @@ export class Cursor {
    * `SqlError`.
    */
   read(count: number): Array<unknown> {
+    this.#functions.assertNone("stream")
     const rows: Array<unknown> = []
     if (this.#isOpen) this.#onRead()
     while (this.#isOpen && rows.length < count) this.#readInto(rows)
@@ -47,13 +52,15 @@ export class Cursor {
     if (!this.#isOpen) return
     this.#isOpen = false
     this.#error = error
-    try {
-      this.#rows.return!()
-    } catch {
-      // The statement has ended, and its error was reported already.
-    } finally {
-      this.#onClose(this)
-    }
+    this.#functions.afterwards(() => {
+      try {
+        this.#rows.return?.()
+      } catch {
+        // The statement has ended, and its error was reported already.
+      } finally {
+        this.#onClose(this)
+      }
+    })
   }
 
   #readInto(rows: Array<unknown>): void {

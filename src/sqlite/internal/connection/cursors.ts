@@ -1,6 +1,7 @@
 /** The open cursors of one connection. */
 import type { SqlError } from "effect/sql/SqlError"
 import { Cursor } from "./cursor.ts"
+import type { Functions } from "./functions.ts"
 import type { Observed } from "./observed.ts"
 import type { Prepared } from "./preparedStatements.ts"
 
@@ -17,8 +18,13 @@ export class Cursors {
   }
 
   /** Opens a cursor on the rows of a statement. `failure` makes its error from what Node throws. */
-  open(prepared: Prepared, rows: Iterator<unknown>, failure: (thrown: unknown) => SqlError): Cursor {
-    const cursor = new Cursor(rows, failure, () => this.#observed.runs(prepared.tables), (closed) => {
+  open(
+    prepared: Prepared,
+    rows: Iterator<unknown>,
+    functions: Functions,
+    failure: (thrown: unknown) => SqlError
+  ): Cursor {
+    const cursor = new Cursor(rows, functions, failure, () => this.#observed.runs(prepared.tables), (closed) => {
       this.#open.delete(closed)
       this.#observed.closed(prepared)
     })

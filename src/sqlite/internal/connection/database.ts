@@ -4,6 +4,7 @@ import type { Settings } from "../options/connection.ts"
 import { Authorizer, type Subject } from "../sql/authorizer.ts"
 import { quoteName } from "../sql/demands.ts"
 import type { Tables } from "../sql/tables.ts"
+import { Functions } from "./functions.ts"
 
 /** The things that a connection has besides its main database. */
 export interface Besides {
@@ -17,15 +18,19 @@ export interface Besides {
 export class Database {
   readonly sqlite: DatabaseSync
   readonly authorizer: Authorizer
+  /** The SQL functions of the application. */
+  readonly functions: Functions
 
   /** Opens the file, but does not read it. */
   constructor(settings: Settings) {
     this.sqlite = open(settings)
+    this.functions = functionsOn(this.sqlite, settings)
     this.authorizer = new Authorizer(this.sqlite)
   }
 
   /** Runs a script of this library, not of a caller. */
   own(sql: string): void {
+    this.functions.assertNone("own statement")
     this.authorizer.for(undefined, () => this.sqlite.exec(sql))
   }
 
@@ -75,6 +80,14 @@ export class Database {
     )
   }
 
+  /** Whether a view or trigger has the name of an aggregate of the application, so that statements may call it. */
+  mentionsAggregate(): boolean {
+    return this.ask("select name from pragma_database_list").some(([schema]) =>
+      this.ask(`select sql from ${quoteName(String(schema))}.sqlite_schema where type in ('view', 'trigger')`)
+        .some(([sql]) => this.functions.mentionsAggregate(String(sql)))
+    )
+  }
+
   besides(): Besides {
     const databases = this.ask("select name, file from pragma_database_list where name not in ('main', 'temp')")
     const temporary = this.ask("select name, type from sqlite_temp_schema")
@@ -101,6 +114,15 @@ const open = ({ extensions, filename, isReadOnly, onOpen }: Settings): DatabaseS
     throw thrown
   }
   return database
+}
+
+const functionsOn = (database: DatabaseSync, { functions }: Settings): Functions => {
+  try {
+    return new Functions(database, functions)
+  } catch (thrown) {
+    database.close()
+    throw thrown
+  }
 }
 
 const loadExtensions = (database: DatabaseSync, paths: Iterable<string>): void => {

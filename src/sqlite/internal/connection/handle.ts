@@ -8,6 +8,7 @@ import {
   codeOfThrown,
   failed,
   fromSqlite,
+  functionFailed,
   integerTooBig,
   invalidInput,
   isIntegerTooBig,
@@ -21,18 +22,15 @@ import { bind, type Params } from "./binding.ts"
 import type { Cursor } from "./cursor.ts"
 import { Cursors } from "./cursors.ts"
 import { Database } from "./database.ts"
+import { FunctionFailure } from "./functions.ts"
 import { Numbers, rowidOf, runRefusesNumbers, withNumbers } from "./integers.ts"
 import { Observed } from "./observed.ts"
-import { type Owner, type Prepared, readSql, Statements } from "./preparedStatements.ts"
+import { type Owner, type Prepared, Statements } from "./preparedStatements.ts"
 import * as Refusal from "./refusal.ts"
-import { runScript } from "./script.ts"
+import { type Progress, runScript } from "./script.ts"
 import { Session } from "./session.ts"
 import { Units } from "./units.ts"
-
-/** How far a script has run: the number of its characters that are done. */
-export interface Progress {
-  done: number
-}
+import { undoesItself, whole } from "./whole.ts"
 
 /** Its operations throw only `SqlError`. The constructor, `configure` and `reopen` throw the errors of Node. */
 export class Handle {
@@ -40,7 +38,8 @@ export class Handle {
   /** Transactions around work that runs in one step. */
   readonly units: Units
   readonly observed: Observed
-  readonly #session: Session
+  /** Its settings, and the changes of statements to them. */
+  readonly session: Session
   #database: Database
   #statements: Statements
   #isOpen = true
@@ -61,7 +60,7 @@ export class Handle {
     this.#cursors = new Cursors(this.observed)
     this.units = new Units(this.#database, this.observed, (thrown, sql) => this.#failure(thrown, "write", sql))
     const refusal = (operation: string, sql: string) => this.#refusal(operation, sql)
-    this.#session = new Session(settings, this.#database, this.units, refusal)
+    this.session = new Session(settings, this.#database, this.units, refusal)
     this.#statements = this.#newStatements()
   }
 
@@ -72,7 +71,7 @@ export class Handle {
 
   /** Whether a lease has changed a setting, attached a database or made a temporary table. */
   get isAltered(): boolean {
-    return this.#session.isAltered
+    return this.session.isAltered
   }
 
   /** Whether the last lease has left something behind: a changed setting, a restriction, a cursor or a transaction. */
@@ -87,6 +86,11 @@ export class Handle {
     return this.#isOpen && (this.#cursors.size > 0 || this.#database.sqlite.isTransaction)
   }
 
+  /** Runs `f`, but not while a SQL function runs: then it runs when the statement has ended, which fails. */
+  afterwards(f: () => void): void {
+    this.#database.functions.afterwards(f)
+  }
+
   /** Closes the file without writing to it, because it is no longer the file at its path. */
   abandon(): void {
     this.#isBroken = true
@@ -95,13 +99,13 @@ export class Handle {
 
   /** Moves the log to the file, as far as possible. */
   emptyLog(): void {
-    this.#database.tryPragma("pragma wal_checkpoint(truncate)")
+    this.afterwards(() => this.#database.tryPragma("pragma wal_checkpoint(truncate)"))
   }
 
   /** Moves the log to the file, also to a moved one, and deletes the log. Does nothing if others have the file open. */
   endLog(): void {
     // SQLite cannot write the mode to a file that was moved. It fails only after it has deleted the log.
-    this.#database.tryPragma("pragma journal_mode = delete")
+    this.afterwards(() => this.#database.tryPragma("pragma journal_mode = delete"))
   }
 
   get cachedStatements(): number {
@@ -123,7 +127,9 @@ export class Handle {
     const isExact = bigInts || prepared.text.isWrite
     const statement = prepared.giving(arrays, isExact)
     try {
-      const rows = statement.all(...bound)
+      const rows = undoesItself(this.#database, prepared)
+        ? statement.all(...bound)
+        : whole(this.#database, this.units, () => statement.all(...bound))
       if (prepared.isNoted) this.#ran(prepared)
       return isExact === bigInts ? rows : rows.map(withNumbers)
     } catch (thrown) {
@@ -145,10 +151,13 @@ export class Handle {
     const isExact = bigInts || prepared.text.isWrite
     const statement = prepared.giving(false, isExact)
     try {
-      const rows: Iterator<unknown> = statement.iterate(...bound)
+      const rows: Iterator<unknown> = undoesItself(this.#database, prepared)
+        ? statement.iterate(...bound)
+        : whole(this.#database, this.units, () => statement.all(...bound)).values()
       const given = isExact === bigInts ? rows : new Numbers(rows)
-      const cursor = this.#cursors.open(prepared, given, (thrown) => this.#failure(thrown, operation, sql))
-      if (prepared.demands !== undefined) this.#session.done(prepared.demands)
+      const failure = (thrown: unknown) => this.#failure(thrown, operation, sql)
+      const cursor = this.#cursors.open(prepared, given, this.#database.functions, failure)
+      if (prepared.demands !== undefined) this.session.done(prepared.demands)
       return cursor
     } catch (thrown) {
       throw this.#failure(thrown, operation, sql)
@@ -191,7 +200,9 @@ export class Handle {
     const bound = bind(operation, prepared.text, params)
     const statement = prepared.giving(false, runRefusesNumbers())
     try {
-      const { changes, lastInsertRowid } = statement.run(...bound)
+      const { changes, lastInsertRowid } = undoesItself(this.#database, prepared)
+        ? statement.run(...bound)
+        : whole(this.#database, this.units, () => statement.run(...bound))
       if (prepared.isNoted) this.#ran(prepared)
       return {
         // For a statement that is no write, SQLite reports the changes of the last write.
@@ -205,7 +216,7 @@ export class Handle {
   }
 
   #ran({ demands, tables }: Prepared): void {
-    if (demands !== undefined) this.#session.done(demands)
+    if (demands !== undefined) this.session.done(demands)
     this.observed.ran(tables)
   }
 
@@ -214,26 +225,17 @@ export class Handle {
     this.observed.ran(tables)
   }
 
-  /**
-   * Runs a script. With `progress`, it begins after the statements that are done, and notes each statement that it
-   * runs.
-   */
+  /** Runs a script: see `script.ts`. */
   exec(operation: string, script: string, progress?: Progress): void {
-    if (!this.#isOpen) throw closed(operation)
-    const text = readSql(operation, script)
-    if (text.placeholders.length > 0) throw invalidInput(operation, `${operation}: a script takes no parameters`)
-    this.#admit(operation, script, text)
-    if (progress === undefined || text.statements === 1) return this.#script(operation, script)
-    for (const end of text.ends) {
-      if (end <= progress.done) continue
-      this.#script(operation, script.slice(progress.done, end))
-      progress.done = end
+    this.#assertFree(operation)
+    const parts = {
+      database: this.#database,
+      session: this.session,
+      observed: this.observed,
+      units: this.units,
+      admit: (text: SqlText) => this.#admit(operation, script, text)
     }
-  }
-
-  #script(operation: string, script: string): void {
-    const parts = { database: this.#database, session: this.#session, observed: this.observed }
-    this.#guard(operation, script, () => runScript(parts, operation, script))
+    this.#guard(operation, script, () => runScript(parts, operation, script, progress))
   }
 
   isTransaction(operation: string): boolean {
@@ -253,12 +255,7 @@ export class Handle {
 
   /** Turns foreign keys off until `resumeForeignKeys`. SQLite ignores that within a transaction. */
   suspendForeignKeys(operation: string): void {
-    this.#guard(operation, "pragma foreign_keys = off", () => this.#session.suspendForeignKeys())
-  }
-
-  /** Turns foreign keys on again, after the transaction. */
-  resumeForeignKeys(): void {
-    this.#session.resumeForeignKeys()
+    this.#guard(operation, "pragma foreign_keys = off", () => this.session.suspendForeignKeys())
   }
 
   /** Defers the check of foreign keys to the commit of the open transaction. */
@@ -285,31 +282,21 @@ export class Handle {
 
   /** Loads an extension of SQLite on this connection. */
   loadExtension(operation: string, path: string): void {
-    if (!this.#isOpen) throw closed(operation)
+    this.#assertFree(operation)
     this.#guard(operation, path, () => this.#database.loadExtension(path))
   }
 
   /** Sets the pragmas of the settings, and reads the file. Throws a `SqlError` if SQLite keeps another journal mode. */
   configure(): void {
-    this.#session.configure()
+    this.session.configure()
     this.#isReady = true
-  }
-
-  /** `onOpen` begins: from now on, changes of settings belong to the connection. */
-  beginOpening(): void {
-    this.#session.beginOpening()
   }
 
   /** `onOpen` has ended: from now on, changes of settings belong to a lease. Throws if a transaction was left open. */
   endOpening(): void {
     this.closeCursors()
     if (this.#database.sqlite.isTransaction) throw invalidInput("open", "onOpen left a transaction open: end it there")
-    this.#session.endOpening()
-  }
-
-  /** Undoes the changes of a lease without opening the database again: a database in memory would be lost. */
-  undo(): void {
-    this.#session.undo()
+    this.session.endOpening()
   }
 
   /** Closes the file and opens it again, which undoes the changes of a lease. */
@@ -319,7 +306,7 @@ export class Handle {
     this.#isOpen = false
     this.#database = new Database(this.settings)
     this.#isOpen = true
-    this.#session.restart(this.#database)
+    this.session.restart(this.#database)
     this.units.restart(this.#database)
     this.observed.restart(this.#database)
     this.#statements = this.#newStatements()
@@ -328,6 +315,11 @@ export class Handle {
   /** Closes the file and all cursors. Does nothing if it is closed already. */
   close(): void {
     if (!this.#isOpen) return
+    // Node crashes if a database is closed by a SQL function that it runs.
+    if (this.#database.functions.isRunning) {
+      this.#isBroken = true
+      return this.afterwards(() => this.close())
+    }
     this.closeCursors(closed("stream"))
     this.#isOpen = false
     const { isMemory, isReadOnly } = this.settings
@@ -340,13 +332,13 @@ export class Handle {
 
   #newStatements(): Statements {
     const { authorizer } = this.#database
-    authorizer.subject = this.#session.running
-    const owner: Owner = { admit: this.#session.admit, isTrigger: (name) => this.#database.isTrigger(name) }
+    authorizer.subject = this.session.running
+    const owner: Owner = { admit: this.session.admit, isTrigger: (name) => this.#database.isTrigger(name) }
     return new Statements(authorizer, owner, this.settings.statementCacheSize)
   }
 
   #prepare(operation: string, sql: string, isAlone: boolean, which: "get" | "fresh" = "get"): Prepared {
-    if (!this.#isOpen) throw closed(operation)
+    this.#assertFree(operation)
     try {
       const prepared = this.#statements[which](operation, sql, isAlone)
       if (prepared.text.controlsTransaction || this.units.isOpen) this.#admit(operation, sql, prepared.text)
@@ -361,6 +353,12 @@ export class Handle {
     // A reader would begin a transaction that cannot write, without an error.
     if (text.takesLock && this.settings.isReadOnly) throw this.#refusal(operation, sql)
     if (this.units.isOpen) this.units.admit(operation, sql, text)
+  }
+
+  /** Throws if it is closed, or if a SQL function of the application runs on it now. */
+  #assertFree(operation: string): void {
+    if (!this.#isOpen) throw closed(operation)
+    this.#database.functions.assertNone(operation)
   }
 
   /** The error for a write on a connection that only reads, for now or always. */
@@ -382,9 +380,12 @@ export class Handle {
   }
 
   #failure(thrown: unknown, operation: string, sql: string): SqlError {
+    const { functions } = this.#database
+    functions.settle()
+    if (thrown instanceof FunctionFailure) return functionFailed(thrown.error, operation)
     if (isSqlError(thrown)) return thrown
     if (!this.#isOpen) return closed(operation)
-    if (isIntegerTooBig(thrown)) return integerTooBig(thrown, operation)
+    if (isIntegerTooBig(thrown)) return integerTooBig(thrown, operation, functions.inexactIn(sql))
     const code = codeOfThrown(thrown)
     if (code === READONLY && (this.settings.isReadOnly || this.#restriction !== undefined)) {
       return this.#refusal(operation, sql, thrown)

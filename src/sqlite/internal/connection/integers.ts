@@ -43,7 +43,7 @@ export class Numbers implements Iterator<unknown> {
   }
 
   return(): IteratorResult<unknown> {
-    return this.#rows.return!()
+    return this.#rows.return?.() ?? { done: true, value: undefined }
   }
 }
 

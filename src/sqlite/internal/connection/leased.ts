@@ -201,6 +201,8 @@ export const reasonOf = (leased: SqliteConnection): string | undefined => (lease
 export const revoke = (leased: SqliteConnection, reason: string): void => {
   const handle = handleOf(leased)
   ;(leased as Leased).expire(reason)
-  handle.closeCursors()
-  handle.rollback("revoke")
+  handle.afterwards(() => {
+    handle.closeCursors()
+    handle.rollback("revoke")
+  })
 }

@@ -46,7 +46,7 @@ export const reset = Effect.fnUntraced(function*(handle: Handle): Effect.fn.Retu
   yield* typed(settings, () => handle.rollback("reset"))
   if (!handle.isAltered) return
   // A database in memory would be lost if it was closed.
-  if (settings.isMemory) return yield* typed(settings, () => handle.undo())
+  if (settings.isMemory) return yield* typed(settings, () => handle.session.undo())
   yield* typed(settings, () => handle.reopen())
   yield* configure(handle)
 })
@@ -68,7 +68,7 @@ const runOnOpen = (handle: Handle, onOpen: OnOpen): Effect.Effect<void, SqlError
   Effect.suspend(() => {
     const { settings } = handle
     const connection = new Leased(handle, true, undefined)
-    handle.beginOpening()
+    handle.session.beginOpening()
     const loadExtension = (path: string) => typed(settings, () => handle.loadExtension("loadExtension", path))
     return onOpen(connection, { isReader: settings.isReadOnly, loadExtension }).pipe(
       Effect.mapError((error) => isSqlError(error) ? error : onOpenFailed(settings, error)),

@@ -6,12 +6,13 @@
  */
 import type { SqlError } from "effect/sql/SqlError"
 import type { StatementSync } from "node:sqlite"
-import { codeOfThrown, denied, failed, primaryOf } from "../errors.ts"
+import { codeOfThrown, denied, failed, isIntegerTooBig, primaryOf } from "../errors.ts"
 import { type Demand, isSetting } from "../sql/demands.ts"
 import type { SqlText } from "../sql/scanner.ts"
 import { uncontrolledInFunction } from "../sql/statementKind.ts"
 import type { Database } from "./database.ts"
 import { DeferredKeys } from "./deferredKeys.ts"
+import { FunctionFailure } from "./functions.ts"
 import type { Observed } from "./observed.ts"
 
 /** The number of shared units with a savepoint for each statement, after a failed statement has left a part of its work. */
@@ -77,10 +78,16 @@ export class Units {
   /** Notes that a statement failed while it ran. */
   stopped(thrown: unknown): void {
     if (this.#open !== "shared") return
-    const code = codeOfThrown(thrown)
-    if (code === undefined || isExpected(code)) return
+    if (this.#leavesNothing(thrown)) return
     this.#isPartLeft = true
     this.#careful = carefulUnits
+  }
+
+  #leavesNothing(thrown: unknown): boolean {
+    if (thrown instanceof FunctionFailure) return !thrown.leavesPart
+    // Node refuses an integer beyond 2^53 before it calls a function or an aggregate.
+    if (isIntegerTooBig(thrown)) return !this.#database.functions.hasAggregates
+    return isExpected(codeOfThrown(thrown))
   }
 
   /**
@@ -191,6 +198,7 @@ export class Units {
 
   #run(control: Control): void {
     try {
+      this.#database.functions.assertNone(control)
       const statement = this.#controls[control] ??= this.#database.prepareOwn(control)
       this.#database.authorizer.tables = undefined
       // The statement returns no rows. `get` is faster than `run`, which also reads the number of changes.
@@ -205,8 +213,8 @@ export class Units {
  * Whether SQLite expects such a failure, so that a failed statement leaves nothing in a transaction. SQLite expects
  * failures of constraints, except CONSTRAINT_FUNCTION and CONSTRAINT_DATATYPE. RANGE comes before the statement runs.
  */
-const isExpected = (code: number): boolean =>
-  (primaryOf(code) === 19 && code !== 1043 && code !== 3091) || primaryOf(code) === 25
+const isExpected = (code: number | undefined): boolean =>
+  code === undefined || (primaryOf(code) === 19 && code !== 1043 && code !== 3091) || primaryOf(code) === 25
 
 /** The error for work that goes on although SQLite has undone it so far. */
 export const lost = (operation: string): SqlError =>

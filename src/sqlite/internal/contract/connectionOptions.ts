@@ -2,6 +2,7 @@
 import type { Duration, Effect } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { SqliteConnection } from "./connection.ts"
+import type { Aggregates, Functions } from "./functions.ts"
 
 /** How to open a database. If an option is unknown or invalid, opening fails with a `SqlError`. */
 export interface Options {
@@ -58,6 +59,13 @@ export interface Options {
    * compiled each time it runs.
    */
   readonly statementCacheSize?: number | undefined
+  /**
+   * SQL functions of the application, by their names in SQL: see `SqliteFunction`. Every connection has them, before
+   * `onOpen` runs. They may replace functions of SQLite, except a few that this library needs. Default: none.
+   */
+  readonly functions?: Functions | undefined
+  /** SQL aggregates of the application, by their names in SQL: see `SqliteFunction.aggregate`. Default: none. */
+  readonly aggregates?: Aggregates | undefined
   /**
    * Runs with each connection after its pragmas, before it is lent for the first time, and again after each reopening. Use
    * it to attach a database, load an extension, set a pragma that has no option, or make a temporary table.

@@ -20,6 +20,8 @@ export interface Options extends
     | "autoVacuum"
     | "trustedSchema"
     | "statementCacheSize"
+    | "functions"
+    | "aggregates"
     | "onOpen"
   >
 {

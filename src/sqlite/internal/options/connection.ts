@@ -6,6 +6,7 @@ import { check, type Checked, show, table } from "../../../internal/options/rule
 import type * as Contract from "../contract/connectionOptions.ts"
 import { invalidInput } from "../errors.ts"
 import type { Lasting } from "../sql/lasting.ts"
+import { functionRules, type FunctionSettings, functionsOf, sharedNames } from "./functions.ts"
 
 export interface Settings {
   /** Absolute, or `:memory:`. */
@@ -37,6 +38,8 @@ export interface Settings {
   readonly extensions: Set<string> | undefined
   /** The lasting changes of statements. Not set: changes are undone when a lease ends. */
   readonly lasting: Lasting | undefined
+  /** The SQL functions of the application, on every connection. */
+  readonly functions: ReadonlyArray<FunctionSettings> | undefined
   /** Runs with each connection before it is lent for the first time. */
   readonly onOpen: OnOpen | undefined
 }
@@ -69,6 +72,7 @@ export const connectionTable = table({
   trustedSchema: { kind: "flag", default: false },
   busyTimeout: { kind: "duration", default: "5 seconds", zero: true },
   statementCacheSize: { kind: "count", default: 200, floor: 0, ceiling: maxInt },
+  ...functionRules,
   onOpen: { kind: "value", accepts: Predicate.isFunction, mustBe: "a function that returns an effect" }
 }, [
   {
@@ -82,7 +86,8 @@ export const connectionTable = table({
       given.has("journalMode") && journalMode !== "memory" && filename === ":memory:"
         ? "\"memory\" for \":memory:\""
         : undefined
-  }
+  },
+  { fields: ["aggregates", "functions"], broken: ({ aggregates, functions }) => sharedNames(functions, aggregates) }
 ])
 
 type Options = Checked<typeof connectionTable.rules>
@@ -120,6 +125,7 @@ export const settingsOf = (options: Options, hasJournalMode: boolean): Settings 
     statementCacheSize,
     extensions: undefined,
     lasting: undefined,
+    functions: functionsOf(options.functions, options.aggregates),
     onOpen: options.onOpen as OnOpen | undefined
   }
 }

@@ -12,6 +12,7 @@ import type { CheckpointMode } from "../contract/checkpoint.ts"
 import type { ObserveOptions } from "../contract/observe.ts"
 import * as Settings from "./connection.ts"
 import { connectionTable } from "./connection.ts"
+import { sharedNames } from "./functions.ts"
 
 export interface PoolSettings {
   readonly name: string
@@ -71,7 +72,7 @@ export const sqlitePoolTable = table({
   transformResultNames: isFunction,
   transformQueryNames: isFunction,
   spanAttributes: { kind: "value", accepts: isRecord, mustBe: "a record" }
-})
+}, [{ fields: ["aggregates", "functions"], broken: ({ aggregates, functions }) => sharedNames(functions, aggregates) }])
 
 /** Checks all options. */
 export const resolve = (options: unknown): Result.Result<PoolSettings, PoolConfigError> => {
@@ -82,7 +83,10 @@ export const resolve = (options: unknown): Result.Result<PoolSettings, PoolConfi
 const { filename: _filename, synchronous, ...ofTemporary } = sqlitePoolTable.rules
 
 // A temporary database does not have to survive a crash, so it does not wait for the disk.
-const temporaryTable = table({ ...ofTemporary, synchronous: { ...synchronous, default: "off" } })
+const temporaryTable = table({ ...ofTemporary, synchronous: { ...synchronous, default: "off" } }, [{
+  fields: ["aggregates", "functions"],
+  broken: ({ aggregates, functions }) => sharedNames(functions, aggregates)
+}])
 
 /** Checks the options of a database whose file is not known yet. */
 export const resolveTemporary = (

@@ -1,0 +1,217 @@
+/**
+ * The SQL functions of an application on one connection.
+ *
+ * A function runs in the middle of a statement. Meanwhile nothing else may be done with the connection, and Node even
+ * crashes if it is closed then. So operations are refused, and what this library itself has to do waits until the
+ * statement has ended.
+ */
+import { Cause } from "effect"
+import type { SqlError } from "effect/sql/SqlError"
+import type { AggregateOptions, DatabaseSync, SQLInputValue } from "node:sqlite"
+import * as Body from "../../../internal/pool/body.ts"
+import { FunctionError } from "../../SqlitePoolError.ts"
+import { failed } from "../errors.ts"
+import type { AggregateSettings, FunctionSettings, ScalarSettings } from "../options/functions.ts"
+import { describe, storable, toSqlite } from "./binding.ts"
+
+/** What a SQL function throws through SQLite. */
+export class FunctionFailure extends Error {
+  readonly error: FunctionError
+  /**
+   * Whether a statement may have left a part of its work in its transaction. SQLite expects that functions fail, and then
+   * undoes the statement. It does not expect that of aggregates.
+   */
+  leavesPart: boolean
+
+  constructor(error: FunctionError, leavesPart: boolean) {
+    super(error.message, { cause: error.cause })
+    this.error = error
+    this.leavesPart = leavesPart
+  }
+}
+
+export class Functions {
+  /** The function that runs now. */
+  #running: string | undefined
+  /** What waits for the end of the statement. */
+  readonly #waiting: Array<() => void> = []
+  readonly hasAggregates: boolean
+  readonly #aggregates: ReadonlyArray<string>
+  readonly #inexact: ReadonlyArray<string>
+
+  constructor(sqlite: DatabaseSync, settings: ReadonlyArray<FunctionSettings> | undefined) {
+    const all = settings ?? []
+    for (const one of all) {
+      if (one.kind === "functions") this.#define(sqlite, one)
+      else this.#aggregate(sqlite, one)
+    }
+    this.#aggregates = all.filter(({ kind }) => kind === "aggregates").map(({ name }) => name)
+    this.hasAggregates = this.#aggregates.length > 0
+    this.#inexact = all.filter(({ arity, safeIntegers }) => !safeIntegers && arity !== 0).map(({ name }) => name)
+  }
+
+  get isRunning(): boolean {
+    return this.#running !== undefined
+  }
+
+  /** Throws a `SqlError` if a function runs now. */
+  assertNone(operation: string): void {
+    if (this.#running !== undefined) throw usedInside(operation, this.#running)
+  }
+
+  /** Runs `f`, but not while a function runs: then it runs when the statement has ended, which fails. */
+  afterwards(f: () => void): void {
+    if (this.#running === undefined) f()
+    else this.#waiting.push(f)
+  }
+
+  /** A statement has failed: does what has waited for its end. */
+  settle(): void {
+    // A function may have met the failure of another statement.
+    if (this.isRunning) return
+    for (const f of this.#waiting.splice(0)) {
+      try {
+        f()
+      } catch {
+        // The statement has a failure already, and the pool evicts a connection that it cannot use.
+      }
+    }
+  }
+
+  /** Whether a text has the name of an aggregate, so that a statement with this text may call it. */
+  mentionsAggregate(text: string): boolean {
+    return mentioned(this.#aggregates, text).length > 0
+  }
+
+  /** The functions in a text that take no integers beyond 2^53. All of them, if only the schema can call one. */
+  inexactIn(text: string): ReadonlyArray<string> {
+    const found = mentioned(this.#inexact, text)
+    return found.length > 0 ? found : this.#inexact
+  }
+
+  #define(sqlite: DatabaseSync, settings: ScalarSettings): void {
+    const { name, run } = settings
+    const wrapped = (...args: Array<unknown>): SQLInputValue => {
+      this.#running = name
+      let returned: unknown
+      let value: SQLInputValue | undefined
+      try {
+        returned = run(...args)
+        value = toSqlite(returned)
+      } catch (thrown) {
+        throw this.#failed(name, thrown, false)
+      } finally {
+        this.#running = undefined
+      }
+      if (value === undefined) throw this.#failed(name, notStorable(returned), false)
+      if (this.#waiting.length > 0) throw this.#failed(name, new Error(connectionEnded), false)
+      return value
+    }
+    sqlite.function(name, propertiesOf(settings), withLength(wrapped, settings.arity))
+  }
+
+  #aggregate(sqlite: DatabaseSync, settings: AggregateSettings): void {
+    const { arity, inverse, name, result, start, step } = settings
+    const add = (update: AggregateSettings["step"], part: string) =>
+      withLength((group: Group, ...args: Array<unknown>): Group => {
+        try {
+          group.state = this.#run(name, () => stateOf(part, update(group.state, ...args)))
+          return group
+        } catch (thrown) {
+          group.failure = thrown
+          throw thrown
+        }
+      }, arity + 1)
+    const options = {
+      ...propertiesOf(settings),
+      start: () => ({ state: this.#run(name, () => stateOf("start", start())), failure: undefined }),
+      step: add(step, "step"),
+      ...(inverse && { inverse: add(inverse, "inverse") }),
+      result: (group: Group | undefined): SQLInputValue => {
+        // After a failure, SQLite asks for the result too. If that did not fail, Node would lose the failure.
+        if (group?.failure !== undefined) throw group.failure
+        if (group === undefined) return null
+        return this.#run(name, () => {
+          const returned = result(group.state)
+          const value = toSqlite(returned)
+          if (value === undefined) throw notStorable(returned)
+          return value
+        })
+      }
+    }
+    // The types of Node allow only values of SQLite as a state, but a state may be anything.
+    sqlite.aggregate(name, options as unknown as AggregateOptions)
+  }
+
+  /** Runs a part of an aggregate. */
+  #run<A>(name: string, f: () => A): A {
+    this.#running = name
+    let value: A
+    try {
+      value = f()
+    } catch (thrown) {
+      throw this.#failed(name, thrown, true)
+    } finally {
+      this.#running = undefined
+    }
+    if (this.#waiting.length > 0) throw this.#failed(name, new Error(connectionEnded), true)
+    return value
+  }
+
+  #failed(name: string, thrown: unknown, leavesPart: boolean): FunctionFailure {
+    const cause = Cause.isAsyncFiberError(thrown) ? new Error(cannotWait, { cause: thrown }) : thrown
+    return new FunctionFailure(new FunctionError({ function: name, cause }), leavesPart)
+  }
+}
+
+/** The names that stand in a text. A name in a comment counts too, which does no harm. */
+const mentioned = (names: ReadonlyArray<string>, text: string): ReadonlyArray<string> => {
+  if (names.length === 0) return names
+  const lower = text.toLowerCase()
+  return names.filter((name) => lower.includes(name.toLowerCase()))
+}
+
+const propertiesOf = ({ arity, deterministic, directOnly, safeIntegers }: FunctionSettings) => ({
+  deterministic,
+  directOnly,
+  useBigIntArguments: safeIntegers,
+  varargs: arity < 0
+})
+
+/** Node reads the number of arguments from the length of the function. */
+const withLength = <F extends object>(f: F, length: number): F =>
+  Object.defineProperty(f, "length", { value: Math.max(length, 0) })
+
+/** The rows of one group, for an aggregate. */
+interface Group {
+  state: unknown
+  failure: unknown
+}
+
+/** The state that a part of an aggregate has returned. */
+const stateOf = (part: string, returned: unknown): unknown => {
+  if (returned !== undefined && !Body.isLater(returned)) return returned
+  throw new TypeError(`${part} returned ${returned === undefined ? "undefined" : later(returned)}: return the state`)
+}
+
+const notStorable = (value: unknown): TypeError =>
+  new TypeError(
+    Body.isLater(value)
+      ? `it returned ${later(value)}, and SQLite does not wait: return the value itself`
+      : `it returned ${describe(value)}, but must return ${storable}`
+  )
+
+const later = (value: unknown): string => value instanceof Promise ? "a promise" : "an Effect"
+
+const cannotWait =
+  "it ran an Effect that has to wait, and a SQL function cannot wait: the statement that calls it has " +
+  "the connection, so do before the statement what needs one"
+
+const connectionEnded = "the lease or the connection was ended while it ran"
+
+const usedInside = (operation: string, name: string): SqlError =>
+  failed(
+    operation,
+    `${operation}: the SQL function ${name} must not use the connection that runs it: read before the statement what it ` +
+      "needs, and pass it as an argument"
+  )

@@ -1,0 +1,194 @@
+/** The options `functions` and `aggregates`: their rules, and the settings made from them. */
+import { Predicate } from "effect"
+import { DatabaseSync } from "node:sqlite"
+import { check, problem, type Resolved, type Rule, show, table } from "../../../internal/options/rules.ts"
+import type { ConfigProblem } from "../../../PoolError.ts"
+
+interface Common {
+  readonly name: string
+  /** The number of arguments; -1 for any number. */
+  readonly arity: number
+  readonly deterministic: boolean
+  readonly directOnly: boolean
+  readonly safeIntegers: boolean
+}
+
+/** A SQL function. */
+export interface ScalarSettings extends Common {
+  readonly kind: "functions"
+  readonly run: (...args: Array<unknown>) => unknown
+}
+
+/** A SQL aggregate. */
+export interface AggregateSettings extends Common {
+  readonly kind: "aggregates"
+  readonly start: () => unknown
+  readonly step: (state: unknown, ...args: Array<unknown>) => unknown
+  readonly inverse: ((state: unknown, ...args: Array<unknown>) => unknown) | undefined
+  readonly result: (state: unknown) => unknown
+}
+
+export type FunctionSettings = ScalarSettings | AggregateSettings
+
+/** SQLite's own limit. */
+const maxArguments = 1000
+
+/** Whether a value is a function that returns its result: an `async` or generator function never does. */
+const isSynchronous = (value: unknown): value is (...args: Array<unknown>) => unknown =>
+  Predicate.isFunction(value) && Object.prototype.toString.call(value) === "[object Function]" &&
+  value.length <= maxArguments
+
+const isCall = { accepts: isSynchronous, mustBe: "a function that returns its result at once" } as const
+
+const properties = {
+  deterministic: { kind: "flag", default: false },
+  directOnly: { kind: "flag", default: false },
+  varargs: { kind: "flag", default: false },
+  safeIntegers: { kind: "flag", default: false }
+} as const
+
+const scalarTable = table({ run: { kind: "value", required: true, ...isCall }, ...properties })
+
+const aggregateTable = table({
+  start: { kind: "value", required: true, ...isCall },
+  step: { kind: "value", required: true, ...isCall },
+  inverse: { kind: "value", ...isCall },
+  result: { kind: "value", required: true, ...isCall },
+  ...properties
+})
+
+type Kind = FunctionSettings["kind"]
+
+const isRecord = (value: unknown): value is object => Object.prototype.toString.call(value) === "[object Object]"
+
+/** The rules of both options. */
+export const functionRules = {
+  functions: {
+    kind: "value",
+    accepts: isRecord,
+    mustBe: "a record of functions by their names",
+    resolve: (given, field) => resolve("functions", given, field)
+  },
+  aggregates: {
+    kind: "value",
+    accepts: isRecord,
+    mustBe: "a record of aggregates by their names",
+    resolve: (given, field) => resolve("aggregates", given, field)
+  }
+} as const satisfies Record<string, Rule>
+
+/** What `aggregates` must be if it has the same as `functions`. */
+export const sharedNames = (functions: unknown, aggregates: unknown): string | undefined => {
+  const known = new Set(settingsIn(functions).map(keyOf))
+  const shared = settingsIn(aggregates).find((settings) => known.has(keyOf(settings)))
+  return shared && `without ${signatureOf(shared)}, which is one of functions`
+}
+
+/** All functions and aggregates. Not set if there are none. */
+export const functionsOf = (functions: unknown, aggregates: unknown): ReadonlyArray<FunctionSettings> | undefined => {
+  const all = [...settingsIn(functions), ...settingsIn(aggregates)]
+  return all.length === 0 ? undefined : all
+}
+
+const settingsIn = (resolved: unknown): ReadonlyArray<FunctionSettings> =>
+  resolved === undefined ? [] : resolved as ReadonlyArray<FunctionSettings>
+
+/** In SQLite, case does not count, and a name may have a function for each number of arguments. */
+const keyOf = ({ arity, name }: FunctionSettings): string => `${name.toLowerCase()}/${arity}`
+
+const signatureOf = ({ arity, name }: FunctionSettings): string =>
+  `${name} with ${arity < 0 ? "any number of arguments" : arity === 1 ? "1 argument" : `${arity} arguments`}`
+
+const resolve = (kind: Kind, given: unknown, field: string): Resolved => {
+  const problems: Array<ConfigProblem> = []
+  const byKey = new Map<string, FunctionSettings>()
+  for (const key of Reflect.ownKeys(given as object)) {
+    const where = `${field}.${String(key)}`
+    const value = (given as Readonly<Record<PropertyKey, unknown>>)[key]
+    const wrong = wrongName(key)
+    if (wrong !== undefined) {
+      problems.push({ field: where, value: show(value), message: `${where}: ${wrong}` })
+      continue
+    }
+    const isList = Array.isArray(value)
+    const definitions: ReadonlyArray<unknown> = isList ? value : [value]
+    for (const [index, definition] of definitions.entries()) {
+      const own = isList ? `${where}[${index}]` : where
+      const settings = definitionOf(kind, String(key), definition, own, problems)
+      if (settings === undefined) continue
+      const other = byKey.get(keyOf(settings))
+      if (other !== undefined) {
+        const message =
+          `${own}: ${signatureOf(other)} is there already, and SQLite has one for each number of arguments` +
+          (other.name === settings.name ? "" : "; case does not count in their names")
+        problems.push({ field: own, value: show(definition), message })
+      }
+      byKey.set(keyOf(settings), settings)
+    }
+  }
+  return { value: [...byKey.values()], problems }
+}
+
+const definitionOf = (
+  kind: Kind,
+  name: string,
+  given: unknown,
+  where: string,
+  problems: Array<ConfigProblem>
+): FunctionSettings | undefined => {
+  if (kind === "functions" ? !Predicate.isFunction(given) && !isRecord(given) : !isRecord(given)) {
+    const wanted = kind === "functions" ? "a function, or a record with its run" : "an aggregate"
+    problems.push(problem(where, given, `${wanted}, or a list of them`))
+    return undefined
+  }
+  const add = (found: ReadonlyArray<ConfigProblem>) => {
+    for (const { field, message, value } of found) {
+      problems.push({ field: `${where}.${field}`, value, message: `${where}.${message}` })
+    }
+    return found.length > 0
+  }
+  if (kind === "functions") {
+    const { checked, problems: found } = check(scalarTable, Predicate.isFunction(given) ? { run: given } : given)
+    if (add(found)) return undefined
+    const { varargs, ...common } = checked
+    const run = common.run as ScalarSettings["run"]
+    return { ...common, kind, name, run, arity: varargs ? -1 : run.length }
+  }
+  const { checked, problems: found } = check(aggregateTable, given)
+  if (add(found)) return undefined
+  const { varargs, ...common } = checked
+  const callbacks = common as unknown as Pick<AggregateSettings, "start" | "step" | "inverse" | "result">
+  // The first parameter is the state.
+  const arity = Math.max(callbacks.step.length, callbacks.inverse?.length ?? 0) - 1
+  return { ...common, ...callbacks, kind, name, arity: varargs ? -1 : Math.max(arity, 0) }
+}
+
+/** Why a name cannot be the name of a function; `undefined` if it can. */
+const wrongName = (key: PropertyKey): string | undefined => {
+  if (typeof key !== "string" || !plainName.test(key)) {
+    return "a name has letters, digits, _ and $, and begins with a letter or _"
+  }
+  if (Buffer.byteLength(key) > maxNameBytes) return `a name has at most ${maxNameBytes} bytes`
+  if (/^sqlite_/i.test(key)) return "names that begin with sqlite_ are SQLite's own"
+  if (kept.has(key.toLowerCase())) return "this library needs SQLite's own function of that name"
+  return isWord(key) ? "it is a word of SQL, which SQL cannot call" : undefined
+}
+
+const plainName = /^[\p{L}_][\p{L}\p{N}\p{M}_$]*$/u
+const maxNameBytes = 255
+
+/** Functions that this library calls, or whose meaning it knows. Any other of SQLite's own may be replaced. */
+const kept: ReadonlySet<string> = new Set(["changes", "last_insert_rowid", "quote", "total_changes"])
+
+/** Whether SQLite's grammar has no call with this name: asked of SQLite, because the words change with its versions. */
+const isWord = (name: string): boolean => {
+  const database = new DatabaseSync(":memory:")
+  try {
+    database.prepare(`select ${name}(1)`)
+    return false
+  } catch (thrown) {
+    return /syntax error/.test(String(thrown))
+  } finally {
+    database.close()
+  }
+}
