@@ -163,8 +163,11 @@ describe("valid options of a call", () => {
   it.effect("without a label have none", () =>
     Effect.gen(function*() {
       const { pool } = yield* make({ max: 1 })
-      yield* borrow(pool, { label: "" })
-      assert.notProperty((yield* pool.holders)[0], "label")
+      for (const options of [{ label: "" }, { label: "", timeout: "1 second" }, Object.create({ label: "" })]) {
+        const lease = yield* borrow(pool, options)
+        assert.notProperty((yield* pool.holders)[0], "label")
+        yield* lease.giveBack
+      }
     }))
 
   it.effect("inherited from another object count, as a property does", () =>

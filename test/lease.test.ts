@@ -191,6 +191,20 @@ describe("a connection after its lease", () => {
       yield* PoolAssert.failsWith(Fiber.join(left), "LeaseExpiredError")
     }))
 
+  it.effect("does so in memory also without a pool, which its error then does not name", () =>
+    Effect.gen(function*() {
+      const { connect } = InMemoryConnection.factory()
+      const kept = yield* Effect.scoped(Effect.tap(connect, (connection) =>
+        Effect.gen(function*() {
+          // Without a latency it answers at once: no time passes here.
+          yield* connection.set("a", 1)
+          assert.strictEqual(yield* connection.get("a"), 1)
+        })))
+      const error = yield* PoolAssert.failsWith(kept.get("a"), "LeaseExpiredError")
+      assert.deepStrictEqual([error.operation, "pool" in error], ["get", false])
+      assert.match(error.message, /^get: the lease on this connection has ended/)
+    }))
+
   it.effect("does so too in memory", () =>
     Effect.gen(function*() {
       const pool = yield* ConnectionPool.make({ factory: InMemoryConnection.factory({ latency: "1 millis" }), max: 1 })

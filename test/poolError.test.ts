@@ -109,7 +109,7 @@ describe("the message of an error", () => {
     assert.notInclude(message(new Refused("no", { cause: new Error("hidden") })), "hidden")
     assert.include(message(new Refused("", { cause: new Error("no route") })), "Refused: Error: no route")
     assert.include(message(new Refused("", { cause: "no route" })), "Refused: no route")
-    assert.match(message(new Refused("")), /Refused: (?!Refused)/)
+    assert.notInclude(message(new Refused("")), "undefined")
     const round = new Refused("")
     round.cause = round
     assert.include(message(round), `${"Refused: ".repeat(6)}`)

@@ -223,6 +223,10 @@ describe("sql of a pool carries out", () => {
     "pragma temp_store = 2",
     "pragma busy_timeout = 0",
     "pragma locking_mode = normal",
+    "pragma trusted_schema = off",
+    "pragma query_only = 0",
+    "pragma journal_size_limit = 67108864",
+    "pragma wal_autocheckpoint = 1000",
     // The trigger asks for the row of this very statement.
     "insert into t(b) values (0)",
     "select 'last_insert_rowid()', 'pragma foreign_keys = off'"
@@ -238,6 +242,13 @@ describe("sql of a pool carries out", () => {
         assert.deepStrictEqual(yield* pool.writeSync(sessionOf), before)
       }))
   }
+
+  it.effect("no limit of the log where the option sets none, and refuses another limit", () =>
+    Effect.gen(function*() {
+      const pool = yield* make({ journalSizeLimit: Infinity })
+      yield* pool.sql`pragma journal_size_limit = -1`
+      assert.include(yield* refusal(pool.sql`pragma journal_size_limit = 5`), "use the option journalSizeLimit")
+    }))
 
   it.effect("what was set in onOpen, and refuses what the option says", () =>
     Effect.gen(function*() {
@@ -331,6 +342,22 @@ describe("within a transaction", () => {
 })
 
 describe("a lease", () => {
+  it.effect("may read the schema again, and detach what it has attached by a parameter", () =>
+    Effect.gen(function*() {
+      for (const filename of [undefined, ":memory:"]) {
+        const pool = yield* make({ ...(filename === undefined ? undefined : { filename }) })
+        const attached = yield* pool.write((connection) =>
+          Effect.gen(function*() {
+            yield* connection.exec("pragma writable_schema = reset")
+            yield* connection.exec("attach ':memory:' as scratch")
+            yield* connection.run("detach ?", ["scratch"])
+            return yield* connection.values("select name from pragma_database_list where name = 'scratch'")
+          })
+        )
+        assert.deepStrictEqual(attached, [])
+      }
+    }))
+
   it.effect("may change its connection for as long as it lasts", () =>
     Effect.gen(function*() {
       const pool = yield* make()
