@@ -12,6 +12,7 @@ import { idleCases } from "./idle.ts"
 import { leaverCases } from "./leavers.ts"
 import { lineCases } from "./line.ts"
 import { pointReadCases } from "./pointReads.ts"
+import { poolMapCases } from "./poolMap.ts"
 import { serviceCases } from "./service.ts"
 import { startCases } from "./start.ts"
 import { statementCases } from "./statements.ts"
@@ -34,6 +35,7 @@ export const cases = (who: Everybody, effort: Effort, folders: Folders): Readonl
     ...serviceCases(sqlite, effort),
     ...tracedCases(sqlite, effort),
     ...startCases(sqlite, effort),
-    ...idleCases(who, effort, folders)
+    ...idleCases(who, effort, folders),
+    ...poolMapCases(who.maps, who.databasesByKey, effort)
   ]
 }

@@ -1,5 +1,5 @@
 /** Who takes part. */
-import { type Folders, type Libraries, loadAll } from "../library.ts"
+import { type Folders, type Libraries, loadAll, loadSqlite } from "../library.ts"
 import type { Contender } from "./contender.ts"
 import { poolGet, poolUse } from "./effectPool.ts"
 import {
@@ -14,7 +14,9 @@ import {
 import { genericPool } from "./genericPool.ts"
 import { ours } from "./ours.ts"
 import { pgPool } from "./pgPool.ts"
+import { type MapContenders, mapContenders } from "./poolMaps.ts"
 import { promiseLoop } from "./promiseLoop.ts"
+import { type DatabasesByKey, databasesByKey } from "./sqlite/databasesByKey.ts"
 import { type SqliteContenders, sqliteContenders } from "./sqlite/index.ts"
 import { tarn } from "./tarn.ts"
 
@@ -24,12 +26,19 @@ export type Contenders = ReturnType<typeof contenders>
 export interface Everybody {
   readonly pools: Contenders
   readonly sqlite: SqliteContenders
+  readonly maps: MapContenders
+  readonly databasesByKey: ReadonlyArray<DatabasesByKey>
 }
 
-export const everybody = async (folders: Folders): Promise<Everybody> => ({
-  pools: contenders(await loadAll(folders)),
-  sqlite: await sqliteContenders(folders)
-})
+export const everybody = async (folders: Folders): Promise<Everybody> => {
+  const libraries = await loadAll(folders)
+  return {
+    pools: contenders(libraries),
+    sqlite: await sqliteContenders(folders),
+    maps: mapContenders(libraries),
+    databasesByKey: databasesByKey(libraries.library, (await loadSqlite(folders)).library)
+  }
+}
 
 export const contenders = ({ before, library }: Libraries) => {
   const builds = [ours(library, "ours:"), ...(before === undefined ? [] : [ours(before, "before:")])]
