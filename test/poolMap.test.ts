@@ -160,7 +160,7 @@ describe("a map of pools", () => {
       assert.strictEqual(yield* map.provide("a", map.provide("b", Store)), "store of b")
     }))
 
-  it.effect("builds the layers in open anew for each key, inside another layer too", () =>
+  it.effect("builds the layers in open anew for each key, also those that the application has built", () =>
     Effect.gen(function*() {
       class Database extends Context.Service<Database, string>()("Database") {}
       class Users extends Context.Service<Users, string>()("Users") {
@@ -168,10 +168,14 @@ describe("a map of pools", () => {
         static readonly layer = Layer.effect(Users, Effect.map(Database, (database) => `users in ${database}`))
       }
       class Customers extends PoolMap.Service<Customers, string, Context.Context<Users>, never, Users>()("Customers") {}
-      const layer = Customers.layer({
-        open: (key) => Layer.build(Layer.provide(Users.layer, Layer.succeed(Database, key))),
-        services: (context) => context
-      })
+      // The application has the same layer over a database of its own. Who gets a copy of that would see it all.
+      const layer = Layer.provideMerge(
+        Customers.layer({
+          open: (key) => Layer.build(Layer.provide(Users.layer, Layer.succeed(Database, key))),
+          services: (context) => context
+        }),
+        Layer.provide(Users.layer, Layer.succeed(Database, "main"))
+      )
       const users = yield* Effect.gen(function*() {
         const customers = yield* Customers
         return yield* Effect.forEach(["ada", "bob"], (key) => customers.provide(key, Users))

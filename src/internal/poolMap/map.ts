@@ -48,8 +48,8 @@ export class MapOfPools<K, P> {
   #shutdown: { readonly ladder: Ladder.Ladder; readonly deferred: Deferred.Deferred<PoolMapShutdownReport> } | undefined
 
   constructor(settings: PoolMapSettings, pools: Pools<K, P>, context: Context.Context<never>) {
-    // Spans of pools have no parent: the span in which the map was built may be over. Nor may layers that `open` builds
-    // be shared: the same layer would be one for all keys, with the pool of the first.
+    // Spans of pools have no parent: the span in which the map was built may be over. A layer that `open` builds must not
+    // be one that the application has built already, over another database.
     const own = Context.omit(Tracer.ParentSpan, Layer.CurrentMemoMap)(context) as Context.Context<never>
     const fork = Effect.runForkWith(own)
     this.#pools = pools
