@@ -14,6 +14,7 @@ import type { ConnectError, PoolConfigError, PoolError } from "../../PoolError.t
 import type { SqliteReader } from "../SqliteReader.ts"
 import * as Client from "./client/client.ts"
 import type { Held } from "./client/targets.ts"
+import * as ToldReactivity from "./client/toldReactivity.ts"
 import { factoryOf, openWith } from "./connection/factory.ts"
 import { handleOf } from "./connection/leased.ts"
 import { ReaderView } from "./connection/readerView.ts"
@@ -83,6 +84,7 @@ export const make = Effect.fnUntraced(function*(
     sides.file === undefined
       ? writer.acquire(options)
       : Effect.andThen(sides.file.gate.await, readers.acquire(options))
+  const own = yield* reactivity
   const client = yield* Client.make({
     name: settings.name,
     writer,
@@ -96,9 +98,11 @@ export const make = Effect.fnUntraced(function*(
     // In memory there is no commit to share, and where the database is only read, there is none at all.
     isGrouped: settings.groupCommit && !settings.connection.isMemory && !settings.connection.isReadOnly,
     ...settings.client
-  }).pipe(Effect.provideService(Reactivity.Reactivity, yield* reactivity))
+  }).pipe(Effect.provideService(Reactivity.Reactivity, own))
   yield* Effect.addFinalizer(() => client.close)
   yield* Effect.addFinalizer(() => Effect.sync(() => sides.commits.end()))
+  const { tellReactivity: keyOf } = settings
+  if (keyOf !== undefined) yield* ToldReactivity.tell({ commits: sides.commits, readers, reactivity: own, keyOf })
   return { settings, ...sides, acquireReader, client, held }
 })
 

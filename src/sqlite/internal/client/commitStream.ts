@@ -61,13 +61,15 @@ const commitOf = ({ at, by, changes, count }: Noted): Commit => ({
   count
 })
 
+/** Begins to listen at once. The pull gives the commits, and ends when the database is shut down. */
+export const begin = Effect.fnUntraced(function*(commits: Commits) {
+  const reader = new Reader(yield* Clock.Clock)
+  yield* Effect.acquireRelease(
+    Effect.sync(() => commits.add(reader)),
+    () => Effect.sync(() => commits.remove(reader))
+  )
+  return reader.pull
+})
+
 /** All commits from now on, until the database is shut down. */
-export const stream = (commits: Commits): Stream.Stream<Commit> =>
-  Stream.scoped(Stream.fromPull(Effect.gen(function*() {
-    const reader = new Reader(yield* Clock.Clock)
-    yield* Effect.acquireRelease(
-      Effect.sync(() => commits.add(reader)),
-      () => Effect.sync(() => commits.remove(reader))
-    )
-    return reader.pull
-  })))
+export const stream = (commits: Commits): Stream.Stream<Commit> => Stream.scoped(Stream.fromPull(begin(commits)))

@@ -78,6 +78,12 @@ export interface Options extends
    * in memory.
    */
   readonly observeInterval?: Duration.Input | undefined
+  /**
+   * Whether Effect's `Reactivity` is told of each commit: the name of each changed table is a key. Then
+   * `sql.reactive(["visit"], ...)` and atoms with this key hear of every commit in the table `visit`, also of those of other
+   * processes, and nobody has to tell them. A function gives a table another key. Default false.
+   */
+  readonly tellReactivity?: boolean | ((table: string) => unknown) | undefined
   /** For `sql`: changes the names of columns in rows. Default: unchanged. */
   readonly transformResultNames?: ((name: string) => string) | undefined
   /** For `sql`: changes identifiers in SQL. Default: unchanged. */

@@ -1,5 +1,5 @@
 /** The options of a SQLite pool: their rules, and the settings made from them. */
-import { type Config, Equal, Predicate, Result } from "effect"
+import { type Config, Equal, identity, Predicate, Result } from "effect"
 import { callTable } from "../../../internal/options/call.ts"
 import { fromEnvironment } from "../../../internal/options/environment.ts"
 import { poolTable } from "../../../internal/options/pool.ts"
@@ -10,6 +10,7 @@ import type { AcquireOptions } from "../../../PoolConfig.ts"
 import type { PoolConfigError } from "../../../PoolError.ts"
 import type { CheckpointMode } from "../contract/checkpoint.ts"
 import type { ObserveOptions } from "../contract/observe.ts"
+import type { Options as PoolOptions } from "../contract/poolOptions.ts"
 import * as Settings from "./connection.ts"
 import { connectionTable } from "./connection.ts"
 import { sharedNames } from "./functions.ts"
@@ -34,6 +35,8 @@ export interface PoolSettings {
   readonly groupCommit: boolean
   /** How often others are asked whether they have committed, in milliseconds, while somebody observes. */
   readonly observeInterval: number
+  /** The keys of tables in Effect's `Reactivity`. Not set: it is not told of commits. */
+  readonly tellReactivity: ((table: string) => unknown) | undefined
   /** The settings of Effect's client. */
   readonly client: ClientSettings
 }
@@ -69,6 +72,11 @@ export const sqlitePoolTable = table({
   maxReadAge: { kind: "duration", default: "5 minutes" },
   groupCommit: { kind: "flag", default: true },
   observeInterval: { kind: "duration", default: "100 millis" },
+  tellReactivity: {
+    kind: "value",
+    accepts: (given) => typeof given === "boolean" || typeof given === "function",
+    mustBe: "true, false, or a function from the name of a table to a key"
+  },
   transformResultNames: isFunction,
   transformQueryNames: isFunction,
   spanAttributes: { kind: "value", accepts: isRecord, mustBe: "a record" }
@@ -148,6 +156,7 @@ export const settingsOf = (options: Checked<typeof sqlitePoolTable.rules>): Pool
   const { groupCommit, idleTimeout, maxReadAge, name, observeInterval, readers, walLimit } = options
   const connection = Settings.settingsOf({ ...options, readOnly: false, journalMode: "wal" }, false)
   const { spanAttributes, transformQueryNames, transformResultNames } = options as ClientSettings
+  const tellReactivity = options.tellReactivity as PoolOptions["tellReactivity"]
   return {
     name,
     connection,
@@ -159,6 +168,11 @@ export const settingsOf = (options: Checked<typeof sqlitePoolTable.rules>): Pool
     isOneConnection: connection.isMemory,
     groupCommit,
     observeInterval,
+    tellReactivity: typeof tellReactivity === "function"
+      ? tellReactivity
+      : tellReactivity === true
+      ? identity
+      : undefined,
     client: { spanAttributes, transformQueryNames, transformResultNames }
   }
 }
