@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Fiber } from "effect"
+import { Cause, Effect, Exit, Fiber, Stream } from "effect"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
 import { borrow, make, settle, shape } from "./support/pools.ts"
@@ -25,6 +25,26 @@ describe("the bound of the line", () => {
       yield* holder.giveBack
       yield* Fiber.joinAll(callers)
       yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("is an event as soon as a caller is refused, though nothing else happens in the pool", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ max: 1, maxWaiting: 1 })
+      yield* borrow(pool)
+      yield* Effect.forkChild(pool.use(() => Effect.void))
+      yield* settle
+      const seen: Array<string> = []
+      yield* Effect.forkScoped(
+        Stream.runForEach(pool.events, (event) => Effect.sync(() => seen.push(event._tag))),
+        { startImmediately: true }
+      )
+      yield* settle
+      const refused = [pool.use(() => Effect.void), pool.useSync(() => 1), Effect.scoped(pool.acquire())]
+      for (const [index, caller] of refused.entries()) {
+        yield* PoolAssert.failsWith(caller, "QueueFullError")
+        yield* settle
+        assert.deepStrictEqual(seen, Array.from({ length: index + 1 }, () => "Refused"))
+      }
     }))
 
   it.effect("counts callers whose connection is being opened", () =>

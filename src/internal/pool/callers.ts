@@ -210,8 +210,8 @@ export class Callers<C, E> {
   #wait<A, X, R>(lease: LeaseEffect<C, E, A, X, R>, now: number): Effect.Effect<A, X | PoolError<E>, R> {
     const refusal = Refusals.refusal(this.state, lease, now)
     if (refusal !== undefined) {
+      // The loop runs when the lease ends, which is next.
       Line.turnAway(this.state, lease, refusal)
-      this.#work.attend()
       return Effect.fail(refusal as PoolError<E>)
     }
     if (!Runtime.isTraced(lease.fiber)) {
