@@ -63,6 +63,20 @@ describe("a transaction whose rollback fails as well", () => {
       }
     }))
 
+  it.effect("keeps that failure where it is an inner one, and the outer one is rolled back", () =>
+    Effect.gen(function*() {
+      const { say, transaction, words } = yield* makeWith({})
+      for (const end of [Effect.fail(new Refused()), Effect.die("no")]) {
+        words.failing.push("undo 1")
+        const exit = yield* Effect.exit(transaction(transaction(Effect.andThen(say("a"), end))))
+        if (Exit.isSuccess(exit)) return assert.fail("it succeeded")
+        assert.include(rollbackFailureOf(exit.cause)!.message, "no undo 1")
+        const error = Cause.squash(exit.cause)
+        if (error instanceof Refused) assert.include(rollbackFailureOf(error)!.message, "no undo 1")
+        assert.strictEqual(words.said.at(-1), "rollback")
+      }
+    }))
+
   it.effect("may be one of its levels, or a driver that dies of it", () =>
     Effect.gen(function*() {
       const { pool, say, transaction, words } = yield* makeWith({})
@@ -300,6 +314,31 @@ describe("a database that does not answer the begin or the end of a transaction"
         const exit = yield* Fiber.join(fiber)
         assert.isTrue(Exit.isFailure(exit) && Cause.squash(exit.cause) instanceof Cause.TimeoutError, word)
         yield* goesOn(world)
+      }
+    }))
+
+  it.effect("is interrupted at the deadline if it can be", () =>
+    Effect.gen(function*() {
+      const interrupted: Array<string> = []
+      const hangs = (what: string) => Effect.onInterrupt(Effect.never, () => Effect.sync(() => interrupted.push(what)))
+      for (const what of ["commit", "rollback", "savepoint", "release", "rollbackTo"] as const) {
+        const world = yield* makeWith({ controlTimeout: "1 second", dialect: { [what]: () => hangs(what) } })
+        const body = what.startsWith("rollback") ? Effect.fail(new Refused()) : Effect.void
+        yield* until(Effect.exit(
+          what === "commit" || what === "rollback"
+            ? world.transaction(body)
+            : world.transaction(world.transaction(body))
+        ))
+        assert.strictEqual(interrupted.at(-1), what)
+      }
+      // Of a begin, only what it has marked.
+      for (const isMarked of [true, false]) {
+        const world = yield* makeWith({
+          controlTimeout: "1 second",
+          dialect: { begin: (_, __, ___, restore) => isMarked ? restore(hangs("marked")) : hangs("begin") }
+        })
+        yield* until(Effect.exit(world.transaction(Effect.void)))
+        assert.strictEqual(interrupted.at(-1), "marked")
       }
     }))
 

@@ -67,6 +67,20 @@ describe("what is told in a transaction of a client", () => {
       assert.deepStrictEqual([told.times, waiting.length], [2, 1])
     }))
 
+  it.effect("waits also if a mutation tells it, which is never told after a failure", () =>
+    Effect.gen(function*() {
+      const { inTransaction, own, waiting } = yield* make
+      const told = count(own)
+      assert.strictEqual(yield* own.mutation(["key"], Effect.succeed(7)), 7)
+      assert.strictEqual(told.times, 1)
+      assert.strictEqual(yield* inTransaction(own.mutation(["key"], Effect.succeed(8))), 8)
+      assert.deepStrictEqual([told.times, waiting.length], [1, 1])
+      yield* waiting[0]!
+      assert.strictEqual(told.times, 2)
+      assert.strictEqual(yield* Effect.flip(inTransaction(own.mutation(["key"], Effect.fail("no")))), "no")
+      assert.deepStrictEqual([told.times, waiting.length], [2, 1])
+    }))
+
   it.effect("is told at once by a fiber that has outlived it, unless another transaction is open there", () =>
     Effect.gen(function*() {
       const one = yield* make

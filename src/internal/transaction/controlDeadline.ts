@@ -17,9 +17,8 @@ export const answered = <A>(
   statement: Effect.Effect<A, SqlError>,
   millis: number,
   restore: Restore | undefined
-): Effect.Effect<A, SqlError> => {
-  if (millis === Infinity) return statement
-  return Effect.uninterruptible(Effect.gen(function*() {
+): Effect.Effect<A, SqlError> =>
+  Effect.uninterruptible(Effect.gen(function*() {
     // With `restore`, only the parts that the statement marks can be interrupted.
     const running = yield* Effect.forkDetach(statement, {
       startImmediately: true,
@@ -27,7 +26,7 @@ export const answered = <A>(
     })
     const now = running.pollUnsafe()
     if (now !== undefined) return yield* now
-    const timer = yield* Effect.forkDetach(Effect.sleep(millis), { startImmediately: true })
+    const timer = yield* Effect.forkDetach(Effect.sleep(millis))
     const settled = Deferred.makeUnsafe<Exit.Exit<A, SqlError> | undefined>()
     const settle = (exit: Exit.Exit<A, SqlError> | undefined) => {
       Deferred.doneUnsafe(settled, Exit.succeed(exit))
@@ -40,7 +39,6 @@ export const answered = <A>(
     running.interruptUnsafe()
     return yield* Effect.fail(unanswered(operation, millis))
   }))
-}
 
 const interruptibly = <A>(
   running: Fiber.Fiber<A, SqlError>,
