@@ -31,6 +31,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["internal/poolMap/"],
   ["PoolMap.ts"],
   ["ConnectionPool.ts", "HealthChecker.ts", "InMemoryConnection.ts"],
+  ["internal/simulation/", "PoolSimulation.ts"],
   ["TransactionError.ts", "Transaction.ts"],
   ["internal/transaction/"],
   ["Transactor.ts", "SqlClientFactory.ts", "index.ts", "testing/"],

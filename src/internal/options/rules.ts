@@ -28,6 +28,7 @@ export type Rule =
   | {
     readonly kind: "count"
     readonly default?: number
+    readonly required?: true
     readonly floor: number
     readonly ceiling?: number
     readonly finite?: true
@@ -38,6 +39,7 @@ export type Rule =
   | {
     readonly kind: "duration"
     readonly default?: Duration.Input
+    readonly required?: true
     readonly zero?: true
     readonly finite?: true
   }
