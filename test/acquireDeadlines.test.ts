@@ -49,6 +49,26 @@ describe("the deadline of an acquire", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
+  it.effect("names the five leases that have lasted longest, the longest first", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ max: 7, acquireTimeout: "1 second" })
+      const holders = []
+      for (let holder = 1; holder <= 7; holder++) {
+        holders.push(yield* borrow(pool, { label: `holder ${holder}` }))
+        yield* TestClock.adjust("1 second")
+      }
+      const caller = yield* Effect.forkChild(PoolAssert.failsWith(pool.use(() => Effect.void), "AcquireTimeoutError"))
+      yield* settle
+      yield* TestClock.adjust("1 second")
+      const error = yield* Fiber.join(caller)
+      assert.deepStrictEqual(
+        error.holders.map(({ heldMillis, label }) => [label, heldMillis]),
+        [["holder 1", 8000], ["holder 2", 7000], ["holder 3", 6000], ["holder 4", 5000], ["holder 5", 4000]]
+      )
+      assert.strictEqual(error.occupancy.inUse, 7)
+      for (const holder of holders) yield* holder.giveBack
+    }))
+
   it.effect("covers connecting, and names the last failure", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1, acquireTimeout: "2 seconds", connectTimeout: "1 minute" })

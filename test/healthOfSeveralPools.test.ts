@@ -80,6 +80,22 @@ describe("a health checker of several pools", () => {
       yield* PoolAssert.nothingLeaked(readers.faulty, readers.pool)
     }))
 
+  it.effect("knows no time at which all worked, before each side has worked once", () =>
+    Effect.gen(function*() {
+      const { shop, writer } = yield* makeSides
+      yield* writer.faulty.kill(1)
+      yield* writer.faulty.connect.fail(10_000, { transient: true })
+      const health = yield* HealthChecker.make(shop)
+      const first = yield* health.report
+      assert.strictEqual(first.status, "unhealthy")
+      assert.isUndefined(first.sides?.["writer"]?.lastSuccessAt)
+      assert.isDefined(first.sides?.["readers"]?.lastSuccessAt)
+      assert.notProperty(first, "lastSuccessAt")
+      yield* writer.faulty.connect.clear
+      yield* TestClock.adjust("1 minute")
+      assert.property(yield* health.check(), "lastSuccessAt")
+    }))
+
   it.effect("tells a change from one side to the other, though status and kind of reason stay", () =>
     Effect.gen(function*() {
       const { readers, shop, writer } = yield* makeSides

@@ -44,6 +44,16 @@ describe("the options of a transaction inside another", () => {
     }))
 })
 
+describe("the label of a transaction", () => {
+  it.effect("names its lease, and an empty one is none", () =>
+    Effect.gen(function*() {
+      const { pool, transaction } = yield* make
+      const label = Effect.map(pool.holders, (holders) => holders.map(({ label }) => label))
+      assert.deepStrictEqual(yield* transaction(label, { label: "booking" }), ["booking"])
+      assert.deepStrictEqual(yield* transaction(label, { label: "" }), [undefined])
+    }))
+})
+
 describe("the isolation of a transaction that only reads", () => {
   it.effect("is one that the dialect has for that", () =>
     Effect.gen(function*() {

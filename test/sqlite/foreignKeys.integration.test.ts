@@ -109,6 +109,21 @@ describe("a transaction with foreign keys off", () => {
       assert.include(error.message, "; and 495 more")
     }))
 
+  it.effect("names a row whose rowid is beyond 2^53 exactly, as a bigint", () =>
+    Effect.gen(function*() {
+      const pool = yield* make()
+      const rowids = [2n ** 53n + 1n, -(2n ** 53n) - 1n]
+      const error = yield* failsWith(
+        pool.transaction(
+          Effect.forEach(rowids, (id) => pool.sql`insert into book values (${id}, 50, 'Nowhere')`),
+          { foreignKeys: "off" }
+        ),
+        "ForeignKeysViolatedError"
+      )
+      assert.sameMembers(error.violations.map(({ rowid }) => rowid) as Array<bigint>, rowids)
+      assert.include(error.message, "rowid 9007199254740993")
+    }))
+
   it.effect("is not held to what was so before, also if the table is rebuilt with other rowids", () =>
     Effect.gen(function*() {
       const pool = yield* make()
