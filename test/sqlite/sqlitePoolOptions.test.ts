@@ -99,6 +99,7 @@ describe("the configuration", () => {
         DB_READERS: "8",
         DB_WAL_LIMIT: "2000000",
         DB_MAX_READ_AGE: "1 minute",
+        DB_OBSERVE_INTERVAL: "20 millis",
         DB_BUSY_TIMEOUT: "2 seconds",
         DB_SYNCHRONOUS: "full",
         DB_FOREIGN_KEYS: "false",
@@ -120,11 +121,12 @@ describe("the configuration", () => {
         DB_MAX: "7"
       }, "DB")
       const settings = Result.getOrThrow(PoolSettings.resolve(options))
-      const { connection, idleTimeout, maxReadAge, name, pool, readers, walLimit } = settings
-      assert.deepStrictEqual({ idleTimeout, maxReadAge, name, readers, walLimit }, {
+      const { connection, idleTimeout, maxReadAge, name, observeInterval, pool, readers, walLimit } = settings
+      assert.deepStrictEqual({ idleTimeout, maxReadAge, name, observeInterval, readers, walLimit }, {
         idleTimeout: 3_600_000,
         maxReadAge: 60_000,
         name: "app",
+        observeInterval: 20,
         readers: 8,
         walLimit: 2_000_000
       })
