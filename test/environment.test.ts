@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Config, ConfigProvider, Effect, Layer, Option } from "effect"
+import { Config, ConfigProvider, Duration, Effect, Layer, Option } from "effect"
 import { ConnectionPool, HealthChecker, InMemoryConnection, PoolConfig } from "effect-connection-pool"
+import { unwrap } from "../src/internal/options/environment.ts"
 import { settingsOf } from "./support/options.ts"
 
 describe("options from the environment", () => {
@@ -211,6 +212,20 @@ describe("a layer with options from the configuration", () => {
       assert.strictEqual(yield* maxOf(made, { URL: "x" }), 10)
       const error = yield* Effect.catchTag(maxOf(made, {}), "ConfigError", ({ message }) => Effect.succeed(message))
       assert.include(String(error), "URL")
+    }))
+
+  it.effect("takes plain values as they are, at any depth", () =>
+    Effect.gen(function*() {
+      const rename = (name: string) => name
+      const wait = Duration.seconds(5)
+      const options = unwrap<Record<string, unknown>>({
+        max: 6,
+        wait,
+        inner: { rename, least: Config.Int("LEAST"), none: undefined }
+      } as never)
+      const read = yield* options.parse(ConfigProvider.fromEnv({ env: { LEAST: "2" } }))
+      assert.deepStrictEqual(read, { max: 6, wait, inner: { rename, least: 2 } })
+      assert.strictEqual(read["wait"], wait)
     }))
 
   it.effect("fails with all problems, by kind", () =>

@@ -3,6 +3,7 @@ import { Effect } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import { TransactionConnection } from "effect/sql/SqlClient"
 import { HeardReactivity } from "../../src/internal/transaction/reactivity.ts"
+import { settle } from "../support/pools.ts"
 
 let clients = 2000
 
@@ -113,5 +114,67 @@ describe("what is told in a transaction of a client", () => {
       assert.deepStrictEqual([one.waiting.length + other.waiting.length, told.times], [2, 0])
       yield* one.inTransaction(one.own.invalidate(["key"]))
       assert.strictEqual(told.times, 1)
+    }))
+})
+
+describe("a query that is asked with another service than that of the client", () => {
+  it.effect("runs again for its keys, whichever of the two services tells them", () =>
+    Effect.gen(function*() {
+      const cases = [
+        [["notes"], ["notes"], ["other"]],
+        [{ notes: [1] }, { notes: [1] }, ["other"]],
+        [{ notes: [1] }, ["notes"], { other: [1] }]
+      ] as const
+      for (const [keys, told, other] of cases) {
+        const { heard, own } = yield* make
+        const present = yield* Reactivity.make
+        let runs = 0
+        const query = heard.query(keys, Effect.sync(() => ++runs))
+        yield* Effect.provideService(query, Reactivity.Reactivity, present)
+        yield* settle
+        assert.strictEqual(runs, 1)
+        let expected = 1
+        for (const service of [own, present]) {
+          yield* service.invalidate(other)
+          yield* settle
+          assert.strictEqual(runs, expected)
+          yield* service.invalidate(told)
+          yield* settle
+          assert.strictEqual(runs, ++expected)
+        }
+      }
+    }))
+
+  it.effect("does not run again because another query was told", () =>
+    Effect.gen(function*() {
+      const { heard, own } = yield* make
+      const present = yield* Reactivity.make
+      const runs = { notes: 0, books: 0 }
+      for (const key of ["notes", "books"] as const) {
+        const query = heard.query([key], Effect.sync(() => ++runs[key]))
+        yield* Effect.provideService(query, Reactivity.Reactivity, present)
+      }
+      yield* own.invalidate(["notes"])
+      yield* settle
+      assert.deepStrictEqual(runs, { notes: 2, books: 1 })
+    }))
+
+  it.effect("is passed nothing more once its scope has ended", () =>
+    Effect.gen(function*() {
+      const { heard, own } = yield* make
+      const present = yield* Reactivity.make
+      const { invalidateUnsafe } = present
+      let passed = 0
+      Object.assign(present, {
+        invalidateUnsafe: (keys: Parameters<typeof invalidateUnsafe>[0]) => {
+          passed++
+          invalidateUnsafe(keys)
+        }
+      })
+      const query = Effect.provideService(heard.query(["notes"], Effect.void), Reactivity.Reactivity, present)
+      yield* Effect.scoped(Effect.andThen(query, own.invalidate(["notes"])))
+      assert.strictEqual(passed, 1)
+      yield* own.invalidate(["notes"])
+      assert.strictEqual(passed, 1)
     }))
 })
