@@ -216,15 +216,14 @@ describe("a layer with options from the configuration", () => {
 
   it.effect("takes plain values as they are, at any depth", () =>
     Effect.gen(function*() {
-      const rename = (name: string) => name
       const wait = Duration.seconds(5)
       const options = unwrap<Record<string, unknown>>({
         max: 6,
         wait,
-        inner: { rename, least: Config.Int("LEAST"), none: undefined }
+        inner: { rename: settingsOf, least: Config.Int("LEAST"), none: undefined }
       } as never)
       const read = yield* options.parse(ConfigProvider.fromEnv({ env: { LEAST: "2" } }))
-      assert.deepStrictEqual(read, { max: 6, wait, inner: { rename, least: 2 } })
+      assert.deepStrictEqual(read, { max: 6, wait, inner: { rename: settingsOf, least: 2 } })
       assert.strictEqual(read["wait"], wait)
     }))
 

@@ -154,6 +154,7 @@ describe("the configuration", () => {
         busyTimeout: 2000,
         statementCacheSize: 10,
         extensions: undefined,
+        functions: undefined,
         lasting: undefined,
         onOpen: undefined
       })
