@@ -46,8 +46,10 @@ export const suggest = Effect.fnUntraced(function*(
       tried: list(results)
     }
   }
-  // `found` meets the goal, and all that were tried below it do not.
-  low = Math.max(lowest - 1, ...Array.from(results.keys()).filter((max) => max < found!))
+  const tried = Array.from(results.values())
+  found = Math.min(...tried.filter(({ p99Delay }) => p99Delay <= p99WaitMillis).map(({ max }) => max))
+  // All that were tried below `found` miss the goal.
+  low = Math.max(lowest - 1, ...tried.map(({ max }) => max).filter((max) => max < found!))
   while (found - low > 1) {
     const middle: number = Math.floor((low + found) / 2)
     if (yield* attempt(middle)) found = middle
