@@ -6,13 +6,16 @@
  */
 import { Effect, Result, type Scope } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
+import type { DatabaseSync } from "node:sqlite"
 import type { ConnectionFactory } from "../ConnectionFactory.ts"
 import type { LeaseExpiredError } from "../PoolError.ts"
 import { factoryOf, openStandalone, openWith } from "./internal/connection/factory.ts"
+import * as Leased from "./internal/connection/leased.ts"
 import type { SqliteConnection } from "./internal/contract/connection.ts"
 import type { Options } from "./internal/contract/connectionOptions.ts"
 import * as SqliteError from "./internal/errors.ts"
 import * as Settings from "./internal/options/connection.ts"
+import type { SqliteReader } from "./SqliteReader.ts"
 
 export type { SqliteConnection } from "./internal/contract/connection.ts"
 export type { Opening, Options } from "./internal/contract/connectionOptions.ts"
@@ -77,6 +80,36 @@ export const open = (options: Options): Effect.Effect<SqliteConnection, SqlError
     ? Effect.fail(settings.failure)
     : openStandalone(settings.success)
 }
+
+/**
+ * Lends the driver's own handle (`DatabaseSync` of `node:sqlite`) to a body, for a library that wants one.
+ *
+ * The connection is one of `write`, or of `read` of a database in a file, where the handle only reads. When the body has
+ * ended, the handle and its statements are dead. When the lease ends, the connection is opened anew; in memory, its
+ * settings are restored. A transaction that is left open is rolled back. The handle cannot be closed.
+ *
+ * Fails with a `SqlError` inside a transaction, for a reader in memory, and with the client of `sqlite-node`. What the
+ * library throws is its own. While the body waits, the lease keeps other callers waiting. The pool sees nothing of the
+ * statements: no deadline for locks, no refusals, no typed errors.
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { SqliteConnection, SqlitePool } from "effect-connection-pool/sqlite"
+ *
+ * export const tables = Effect.gen(function*() {
+ *   const pool = yield* SqlitePool.SqlitePool
+ *   return yield* pool.write((connection) =>
+ *     SqliteConnection.withHandle(connection, (database) =>
+ *       Effect.sync(() => database.prepare("select name from sqlite_schema").all())
+ *     )
+ *   )
+ * })
+ * ```
+ */
+export const withHandle: <A, E, R>(
+  connection: SqliteConnection | SqliteReader,
+  body: (database: DatabaseSync) => Effect.Effect<A, E, R>
+) => Effect.Effect<A, E | SqlError | LeaseExpiredError, R> = Leased.withHandle
 
 /**
  * SQLite's extended result code behind a `SqlError`, if it came from SQLite: 5 for a database that is locked, 2067 for a

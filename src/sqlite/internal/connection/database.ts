@@ -64,12 +64,14 @@ export class Database {
    * Ends the transaction if one is open, and runs a pragma. Ignores errors, because the connection is about to close.
    */
   tryPragma(pragma: string): void {
-    try {
-      if (this.sqlite.isTransaction) this.own("rollback")
-      this.own(pragma)
-    } catch {
-      // The file stays as it was.
-    }
+    this.functions.afterwards(() => {
+      try {
+        if (this.sqlite.isTransaction) this.own("rollback")
+        this.own(pragma)
+      } catch {
+        // The file stays as it was.
+      }
+    })
   }
 
   isTrigger(name: string): boolean {

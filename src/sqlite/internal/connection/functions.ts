@@ -6,11 +6,11 @@
  * statement has ended.
  */
 import { Cause } from "effect"
-import type { SqlError } from "effect/sql/SqlError"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import type { AggregateOptions, DatabaseSync, SQLInputValue } from "node:sqlite"
 import * as Body from "../../../internal/pool/body.ts"
 import { FunctionError } from "../../SqlitePoolError.ts"
-import { failed } from "../errors.ts"
+import { failed, functionFailed, integerTooBig, isIntegerTooBig } from "../errors.ts"
 import type { AggregateSettings, FunctionSettings, ScalarSettings } from "../options/functions.ts"
 import { describe, storable, toSqlite } from "./binding.ts"
 
@@ -162,6 +162,18 @@ export class Functions {
     const cause = Cause.isAsyncFiberError(thrown) ? new Error(cannotWait, { cause: thrown }) : thrown
     return new FunctionFailure(new FunctionError({ function: name, cause }), leavesPart)
   }
+}
+
+/** The error for what was thrown, if it did not come from SQLite. */
+export const knownFailure = (
+  thrown: unknown,
+  operation: string,
+  sql: string,
+  functions: Functions
+): SqlError | undefined => {
+  if (thrown instanceof FunctionFailure) return functionFailed(thrown.error, operation)
+  if (isSqlError(thrown)) return thrown
+  return isIntegerTooBig(thrown) ? integerTooBig(thrown, operation, functions.inexactIn(sql)) : undefined
 }
 
 /** The names that stand in a text. A name in a comment counts too, which does no harm. */

@@ -1,5 +1,5 @@
 /** The handle of one open SQLite database. Statements run only here. It is synchronous, and does not know pools. */
-import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import type { SqlError } from "effect/sql/SqlError"
 import { backup } from "node:sqlite"
 import type { BackupProgress } from "../contract/backup.ts"
 import type { RunResult } from "../contract/values.ts"
@@ -8,10 +8,7 @@ import {
   codeOfThrown,
   failed,
   fromSqlite,
-  functionFailed,
-  integerTooBig,
   invalidInput,
-  isIntegerTooBig,
   leavesInDoubt,
   READONLY,
   readOnlyRefusal
@@ -22,7 +19,8 @@ import { bind, type Params } from "./binding.ts"
 import type { Cursor } from "./cursor.ts"
 import { Cursors } from "./cursors.ts"
 import { Database } from "./database.ts"
-import { FunctionFailure } from "./functions.ts"
+import { Exposed, type Lender } from "./exposed.ts"
+import { knownFailure } from "./functions.ts"
 import { Numbers, rowidOf, runRefusesNumbers, withNumbers } from "./integers.ts"
 import { Observed } from "./observed.ts"
 import { type Owner, type Prepared, Statements } from "./preparedStatements.ts"
@@ -69,15 +67,10 @@ export class Handle {
     return this.#isOpen && !this.#isBroken
   }
 
-  /** Whether a lease has changed a setting, attached a database or made a temporary table. */
-  get isAltered(): boolean {
-    return this.session.isAltered
-  }
-
   /** Whether the last lease has left something behind: a changed setting, a restriction, a cursor or a transaction. */
   get needsReset(): boolean {
     return this.#isOpen &&
-      (this.isAltered || this.#restriction !== undefined || this.#cursors.size > 0 ||
+      (this.session.isAltered || this.#restriction !== undefined || this.#cursors.size > 0 ||
         this.#database.sqlite.isTransaction)
   }
 
@@ -98,15 +91,10 @@ export class Handle {
   }
 
   /** Moves the log to the file, as far as possible. */
-  emptyLog(): void {
-    this.afterwards(() => this.#database.tryPragma("pragma wal_checkpoint(truncate)"))
-  }
+  emptyLog = (): void => this.#database.tryPragma("pragma wal_checkpoint(truncate)")
 
-  /** Moves the log to the file, also to a moved one, and deletes the log. Does nothing if others have the file open. */
-  endLog(): void {
-    // SQLite cannot write the mode to a file that was moved. It fails only after it has deleted the log.
-    this.afterwards(() => this.#database.tryPragma("pragma journal_mode = delete"))
-  }
+  /** Moves the log to the file, also to a moved one, and deletes it. SQLite fails only after it has deleted the log. */
+  endLog = (): void => this.#database.tryPragma("pragma journal_mode = delete")
 
   get cachedStatements(): number {
     return this.#statements.size
@@ -227,7 +215,7 @@ export class Handle {
 
   /** Runs a script: see `script.ts`. */
   exec(operation: string, script: string, progress?: Progress): void {
-    this.#assertFree(operation)
+    this.assertFree(operation)
     const parts = {
       database: this.#database,
       session: this.session,
@@ -282,8 +270,25 @@ export class Handle {
 
   /** Loads an extension of SQLite on this connection. */
   loadExtension(operation: string, path: string): void {
-    this.#assertFree(operation)
+    this.assertFree(operation)
     this.#guard(operation, path, () => this.#database.loadExtension(path))
+  }
+
+  /** Lends the driver's own handle. After this, the connection counts as altered. */
+  expose(operation: string, lender: Lender): Exposed {
+    this.assertFree(operation)
+    this.session.alter()
+    return new Exposed(this.#database.sqlite, lender)
+  }
+
+  /** The driver's own handle is not lent any more: forgets what is not certain now. */
+  concealed(exposed: Exposed): void {
+    exposed.end()
+    this.#database.functions.settle()
+    if (!this.#isOpen) return
+    this.#statements = this.#newStatements()
+    this.units.restart(this.#database)
+    this.observed.changedUnknown()
   }
 
   /** Sets the pragmas of the settings, and reads the file. Throws a `SqlError` if SQLite keeps another journal mode. */
@@ -338,7 +343,7 @@ export class Handle {
   }
 
   #prepare(operation: string, sql: string, isAlone: boolean, which: "get" | "fresh" = "get"): Prepared {
-    this.#assertFree(operation)
+    this.assertFree(operation)
     try {
       const prepared = this.#statements[which](operation, sql, isAlone)
       if (prepared.text.controlsTransaction || this.units.isOpen) this.#admit(operation, sql, prepared.text)
@@ -356,7 +361,7 @@ export class Handle {
   }
 
   /** Throws if it is closed, or if a SQL function of the application runs on it now. */
-  #assertFree(operation: string): void {
+  assertFree(operation: string): void {
     if (!this.#isOpen) throw closed(operation)
     this.#database.functions.assertNone(operation)
   }
@@ -367,9 +372,7 @@ export class Handle {
   }
 
   /** Runs a statement of this library, not of a caller. */
-  #exec(operation: string, sql: string): void {
-    this.#guard(operation, sql, () => this.#database.own(sql))
-  }
+  #exec = (operation: string, sql: string): void => this.#guard(operation, sql, () => this.#database.own(sql))
 
   #guard(operation: string, sql: string, f: () => void): void {
     try {
@@ -382,10 +385,9 @@ export class Handle {
   #failure(thrown: unknown, operation: string, sql: string): SqlError {
     const { functions } = this.#database
     functions.settle()
-    if (thrown instanceof FunctionFailure) return functionFailed(thrown.error, operation)
-    if (isSqlError(thrown)) return thrown
+    const known = knownFailure(thrown, operation, sql, functions)
+    if (known !== undefined) return known
     if (!this.#isOpen) return closed(operation)
-    if (isIntegerTooBig(thrown)) return integerTooBig(thrown, operation, functions.inexactIn(sql))
     const code = codeOfThrown(thrown)
     if (code === READONLY && (this.settings.isReadOnly || this.#restriction !== undefined)) {
       return this.#refusal(operation, sql, thrown)

@@ -2,10 +2,12 @@
 import { Array as Arr, Cause, Channel, Effect, Exit, Scope, Stream } from "effect"
 import { SafeIntegers } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
+import type { DatabaseSync } from "node:sqlite"
+import * as Body from "../../../internal/pool/body.ts"
 import { LeaseExpiredError } from "../../../PoolError.ts"
 import type { SqliteConnection } from "../contract/connection.ts"
 import type { Params, Row, SyncOptions, Value } from "../contract/values.ts"
-import { codeOf, failure } from "../errors.ts"
+import { codeOf, failure, invalidInput } from "../errors.ts"
 import type { Cursor } from "./cursor.ts"
 import type { Handle } from "./handle.ts"
 import type { Pin } from "./pin.ts"
@@ -186,6 +188,35 @@ export const streamOn = (
   params: Params | undefined,
   isAlone: boolean
 ): Stream.Stream<Row, SqlError | LeaseExpiredError> => (connection as Leased).streamAs(sql, params, isAlone)
+
+/**
+ * Lends the driver's own handle to a body. Fails for a connection inside a transaction, for a reader in memory, and for
+ * the drop-in client.
+ */
+export const withHandle = <A, E, R>(
+  connection: object,
+  body: (database: DatabaseSync) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E | SqlError | LeaseExpiredError, R> =>
+  Effect.acquireUseRelease(
+    Effect.try({
+      try: () => {
+        if (!(connection instanceof Leased)) throw invalidInput("withHandle", notLeased)
+        const handle = connection.handle("withHandle")
+        const { isMemory, lasting } = handle.settings
+        if (lasting !== undefined) throw invalidInput("withHandle", lasts)
+        const assert = (operation: string) => connection.handle(operation).assertFree(operation)
+        return { handle, exposed: handle.expose("withHandle", { assert, isMemory }) }
+      },
+      catch: failure
+    }),
+    ({ exposed }) => Body.run(body, exposed.database),
+    ({ exposed, handle }) => Effect.sync(() => handle.concealed(exposed))
+  )
+
+const notLeased =
+  "withHandle: it needs a connection from write, or from read of a file, and not inside of a transaction"
+
+const lasts = "withHandle: not with the client of sqlite-node, where changes of the connection last: open a SqlitePool"
 
 /** The pin of a lease, if its age is limited. */
 export const pinOf = (leased: SqliteConnection): Pin | undefined => (leased as Leased).pin

@@ -44,7 +44,7 @@ export const reset = Effect.fnUntraced(function*(handle: Handle): Effect.fn.Retu
   // A rollback would not close the cursors, and they would still pin a state of the database.
   handle.closeCursors()
   yield* typed(settings, () => handle.rollback("reset"))
-  if (!handle.isAltered) return
+  if (!handle.session.isAltered) return
   // A database in memory would be lost if it was closed.
   if (settings.isMemory) return yield* typed(settings, () => handle.session.undo())
   yield* typed(settings, () => handle.reopen())

@@ -92,6 +92,11 @@ export class Session {
     return this.#isAltered || this.#areKeysSuspended
   }
 
+  /** Something that cannot be known was changed, so that the connection has to be reset. */
+  alter(): void {
+    this.#isAltered = true
+  }
+
   /** Starts again with a database that was opened again. */
   restart(database: Database): void {
     this.#database = database

@@ -175,7 +175,7 @@ export class SharedFile {
   #reset<E>(kept: Connection, reset: Effect.Effect<void, E>): Effect.Effect<void, E> {
     return Effect.suspend(() => {
       const handle = handleOf(kept)
-      if (!handle.isAltered) return reset
+      if (!handle.session.isAltered) return reset
       this.#reopening.add(handle)
       this.#expectNewLog()
       return reset.pipe(

@@ -1,0 +1,227 @@
+/** The driver's own handle, lent to a library: whatever is done with it, the next lease is clean and correct. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Fiber, Stream } from "effect"
+import { SqliteConnection, type SqlitePool } from "effect-connection-pool/sqlite"
+import { SqliteClient } from "effect-connection-pool/sqlite-node"
+import type { DatabaseSync, StatementSync } from "node:sqlite"
+import { file } from "../support/files.ts"
+import { kinds, make as makePool } from "../support/functions.ts"
+import { settle } from "../support/pools.ts"
+
+const { withHandle } = SqliteConnection
+
+const make = (options: Partial<SqlitePool.Options>) =>
+  makePool({ functions: { twice: (n) => Number(n) * 2 }, ...options })
+
+const lend = <A>(pool: SqlitePool.SqlitePool, f: (database: DatabaseSync) => A) =>
+  pool.write((connection) => withHandle(connection, (database) => Effect.sync(() => f(database))))
+
+/** What every lease of the writer has to find. */
+const state = (connection: SqliteConnection.SqliteConnection) => ({
+  transaction: connection.isTransactionUnsafe(),
+  databases: connection.valuesUnsafe("select name from pragma_database_list where name not in ('main', 'temp')"),
+  temporary: connection.valuesUnsafe("select name from sqlite_temp_schema"),
+  foreignKeys: connection.valuesUnsafe("pragma foreign_keys"),
+  queryOnly: connection.valuesUnsafe("pragma query_only"),
+  cacheSize: connection.valuesUnsafe("pragma cache_size"),
+  busyTimeout: connection.valuesUnsafe("pragma busy_timeout"),
+  functions: connection.valuesUnsafe("select twice(4)"),
+  rows: connection.valuesUnsafe("select count(*) from n")
+})
+
+/** What a library may do, and leave. */
+const acts: Record<string, (database: DatabaseSync) => unknown> = {
+  "an open transaction": (database) => database.exec("begin immediate; delete from n"),
+  "an open savepoint": (database) => database.exec("savepoint s; delete from n"),
+  pragmas: (database) =>
+    database.exec(
+      "pragma foreign_keys = off; pragma query_only = on; pragma cache_size = 7; pragma busy_timeout = 900"
+    ),
+  "an attached database": (database) => database.exec("attach ':memory:' as other; create table other.t(a)"),
+  "a temporary table": (database) => database.exec("create temp table n(n)"),
+  "an open cursor": (database) => database.prepare("select n from n").iterate().next(),
+  "an open cursor of a write": (database) =>
+    database.prepare("insert into t(a) select n from n returning a").iterate().next(),
+  "a changed schema": (database) => database.exec("create table made(a)"),
+  "an error": (database) => assert.throws(() => database.exec("select * from nothing"))
+}
+
+describe("the driver's own handle", () => {
+  for (const [kind, options] of kinds) {
+    it.effect(`does what it does, ${kind}`, () =>
+      Effect.gen(function*() {
+        const pool = yield* make(options)
+        const seen = yield* lend(pool, (database) => {
+          database.exec("insert into t(a) values (1)")
+          const statement = database.prepare("select a, twice(a) as b from t")
+          return {
+            rows: statement.all(),
+            text: statement.sourceSQL,
+            columns: statement.columns().length,
+            isOpen: database.isOpen,
+            isTransaction: database.isTransaction
+          }
+        })
+        assert.deepStrictEqual({ ...seen.rows[0] }, { a: 1, b: 2 })
+        assert.deepStrictEqual([seen.text, seen.columns, seen.isOpen, seen.isTransaction], [
+          "select a, twice(a) as b from t",
+          2,
+          true,
+          false
+        ])
+        assert.deepStrictEqual(yield* pool.sql`select a from t`.values, [[1]])
+      }))
+
+    for (const [what, act] of Object.entries(acts)) {
+      it.effect(`leaves the next lease clean after ${what}, ${kind}`, () =>
+        Effect.gen(function*() {
+          const pool = yield* make(options)
+          yield* pool.sql`select count(*) from n`
+          const before = yield* pool.write((connection) => Effect.sync(() => state(connection)))
+          yield* lend(pool, act)
+          assert.deepStrictEqual(yield* pool.write((connection) => Effect.sync(() => state(connection))), before)
+          assert.deepStrictEqual(yield* pool.sql`select count(*) from n`.values, [[5]])
+          yield* pool.sql`insert into n values (6)`
+          yield* pool.transaction(pool.sql`insert into n values (7)`)
+          assert.deepStrictEqual(yield* pool.sql`select count(*) from n`.values, [[7]])
+        }))
+    }
+
+    it.effect(`is dead after its body, and so are its statements and cursors, ${kind}`, () =>
+      Effect.gen(function*() {
+        const pool = yield* make(options)
+        let kept: { database: DatabaseSync; statement: StatementSync; prepare: DatabaseSync["prepare"] }
+        let rows: Iterator<unknown>
+        yield* pool.write((connection) =>
+          Effect.gen(function*() {
+            yield* withHandle(connection, (database) =>
+              Effect.sync(() => {
+                const statement = database.prepare("insert into n values (99)")
+                kept = { database, statement, prepare: database.prepare }
+                rows = database.prepare("select n from n").iterate()
+                rows.next()
+              }))
+            for (
+              const use of [
+                () => kept.database.exec("delete from n"),
+                () => kept.database.isOpen,
+                () => kept.prepare("select 1"),
+                () => kept.statement.run()
+              ]
+            ) {
+              assert.throws(use, /has ended/)
+            }
+            assert.isTrue(rows.next().done)
+          })
+        )
+        assert.throws(() => kept.statement.run(), /has ended/)
+        assert.throws(() => kept.database.close(), /has ended/)
+        assert.deepStrictEqual(yield* pool.sql`select count(*) from n`.values, [[5]])
+      }))
+
+    it.effect(`cannot close the database, nor take its authorizer, ${kind}`, () =>
+      Effect.gen(function*() {
+        const pool = yield* make(options)
+        yield* lend(pool, (database) => {
+          for (
+            const use of [
+              () => database.close(),
+              () => database.open(),
+              () => database[Symbol.dispose](),
+              () => database.setAuthorizer(null)
+            ]
+          ) {
+            assert.throws(use, /the connection belongs to the pool/)
+          }
+          const define = () => database.function("mine", () => 1)
+          if (kind === "in memory") assert.throws(define, /would outlast the lease/)
+          else define()
+        })
+        assert.include((yield* Effect.flip(pool.sql`select mine()`)).message, "no such function: mine")
+        assert.include((yield* Effect.flip(pool.sql`attach 'x.db' as x`)).message, "attach in onOpen")
+      }))
+
+    it.effect(`ends with its body when that fails, dies or is interrupted, ${kind}`, () =>
+      Effect.gen(function*() {
+        const pool = yield* make(options)
+        let kept: DatabaseSync | undefined
+        const ends: ReadonlyArray<Effect.Effect<unknown, string>> = [Effect.fail("no"), Effect.die("no"), Effect.never]
+        for (const end of ends) {
+          const fiber = yield* Effect.forkChild(
+            pool.write((connection) =>
+              withHandle(connection, (database) => {
+                kept = database
+                database.exec("begin; delete from n")
+                return end
+              })
+            ),
+            { startImmediately: true }
+          )
+          yield* Fiber.interrupt(fiber)
+          assert.isTrue(Exit.isFailure(yield* Fiber.await(fiber)))
+          assert.throws(() => kept!.exec("commit"), /ended/)
+          assert.deepStrictEqual(yield* pool.sql`select count(*) from n`.values, [[5]])
+        }
+      }))
+  }
+
+  it.effect("reports a transaction that was left open, as any lease does", () =>
+    Effect.gen(function*() {
+      const pool = yield* make({})
+      const events: Array<string> = []
+      yield* Effect.forkScoped(
+        Stream.runForEach(pool.writer.events, (event) => Effect.sync(() => events.push(event._tag))),
+        { startImmediately: true }
+      )
+      yield* lend(pool, (database) => database.exec("begin"))
+      yield* settle
+      assert.include(events, "TransactionLeftOpen")
+    }))
+
+  it.effect("only reads on a reader", () =>
+    Effect.gen(function*() {
+      const pool = yield* make({})
+      yield* pool.read((reader) =>
+        withHandle(reader, (database) =>
+          Effect.sync(() => {
+            assert.strictEqual(database.prepare("select n from n").all().length, 5)
+            assert.throws(() => database.exec("delete from n"), /readonly/)
+            database.exec("begin; select 1 from n; pragma cache_size = 3")
+          }))
+      )
+      assert.deepStrictEqual(yield* pool.read((reader) => reader.values("pragma cache_size")), [[-8000]])
+      yield* pool.sql`insert into n values (6)`
+      assert.deepStrictEqual(yield* pool.sql`select count(*) from n`.values, [[6]])
+    }))
+
+  it.effect("is refused in a transaction, to a reader in memory, to the drop-in and after the lease", () =>
+    Effect.gen(function*() {
+      const pool = yield* make({})
+      const memory = yield* make({ filename: ":memory:" })
+      const client = yield* SqliteClient.make({ filename: yield* file })
+      const never = () => Effect.die("lent")
+      const refused = [
+        pool.transaction(pool.write((connection) => withHandle(connection, never))),
+        pool.snapshot(pool.read((reader) => withHandle(reader, never))),
+        memory.read((reader) => withHandle(reader, never))
+      ]
+      for (const one of refused) {
+        const error = yield* Effect.flip(one)
+        assert.strictEqual(error._tag, "SqlError")
+        assert.include(error.message, "withHandle: it needs a connection from write")
+      }
+      assert.isDefined(client.config)
+      let kept: SqliteConnection.SqliteConnection | undefined
+      yield* pool.write((connection) => Effect.sync(() => kept = connection))
+      assert.strictEqual((yield* Effect.flip(withHandle(kept!, never)))._tag, "LeaseExpiredError")
+    }))
+
+  it.effect("works on a single connection, which is as the library left it", () =>
+    Effect.gen(function*() {
+      const connection = yield* SqliteConnection.open({ filename: ":memory:" })
+      yield* connection.query("select 1")
+      yield* withHandle(connection, (database) => Effect.sync(() => database.exec("create table t(a)")))
+      yield* connection.run("insert into t values (1)")
+      assert.deepStrictEqual(yield* connection.values("select a from t"), [[1]])
+    }))
+})
