@@ -6,6 +6,7 @@ import { SqliteClient } from "effect-connection-pool/sqlite-node"
 import type { DatabaseSync, StatementSync } from "node:sqlite"
 import { file } from "../support/files.ts"
 import { kinds, make as makePool } from "../support/functions.ts"
+import { reading } from "../support/observing.ts"
 import { settle } from "../support/pools.ts"
 
 const { withHandle } = SqliteConnection
@@ -176,6 +177,27 @@ describe("the driver's own handle", () => {
       yield* lend(pool, (database) => database.exec("begin"))
       yield* settle
       assert.include(events, "TransactionLeftOpen")
+    }))
+
+  it.effect("has observers run their queries again, for what it has committed before a transaction that it leaves open", () =>
+    Effect.gen(function*() {
+      const pool = yield* make({ observeInterval: Infinity })
+      const counts = yield* reading(pool.observe("select count(*) as n from n"))
+      assert.deepEqual(yield* counts.now, [{ n: 5 }])
+      yield* lend(pool, (database) => database.exec("insert into n values (6)"))
+      assert.deepEqual(yield* counts.now, [{ n: 6 }])
+      yield* lend(pool, (database) => database.exec("insert into n values (7); begin; insert into n values (8)"))
+      assert.deepEqual(yield* counts.now, [{ n: 7 }])
+      yield* pool.write((connection) =>
+        Effect.gen(function*() {
+          yield* withHandle(
+            connection,
+            (database) => Effect.sync(() => database.exec("begin; insert into n values (8)"))
+          )
+          yield* connection.exec("commit")
+        })
+      )
+      assert.deepEqual(yield* counts.now, [{ n: 8 }])
     }))
 
   it.effect("only reads on a reader", () =>

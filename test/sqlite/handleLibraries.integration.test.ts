@@ -56,7 +56,7 @@ describe.runIf(runs)("kysely, with kysely-node-sqlite", () => {
               return await db.selectFrom("u").selectAll().execute()
             }))
         )
-        assert.deepStrictEqual(found.map((row) => ({ ...row as object })), [{ a: 1 }, { a: 2 }])
+        assert.deepStrictEqual(JSON.stringify(found), JSON.stringify([{ a: 1 }, { a: 2 }]))
         const late = yield* pool.write((connection) =>
           SqliteConnection.withHandle(connection, (database) => Effect.promise(() => kysely(database)))
         )

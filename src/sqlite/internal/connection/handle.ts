@@ -288,7 +288,7 @@ export class Handle {
     if (!this.#isOpen) return
     this.#statements = this.#newStatements()
     this.units.restart(this.#database)
-    this.observed.changedUnknown()
+    this.observed.anythingHappened()
   }
 
   /** Sets the pragmas of the settings, and reads the file. Throws a `SqlError` if SQLite keeps another journal mode. */

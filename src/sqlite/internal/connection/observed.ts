@@ -110,6 +110,14 @@ export class Observed {
     if (this.#isCommitted) this.committed()
   }
 
+  /** Anything may have been committed, and anything may have been written by a transaction that is open. */
+  anythingHappened(): void {
+    if (this.#onCommit === undefined) return
+    this.#pending.add(Changes.unknown())
+    if (this.#isCommitted) this.committed()
+    else this.#report(this.#pending.copy())
+  }
+
   /** Collects the statements that run from now on. */
   collect(): Collected {
     return this.#collected = new Set()
