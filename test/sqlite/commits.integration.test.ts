@@ -41,6 +41,21 @@ describe("commits", () => {
       assert.isUndefined(yield* commits.now)
     }))
 
+  for (const filename of [":memory:", undefined]) {
+    it.effect(`report a transaction that had written before: ${filename ?? "in a file"}`, () =>
+      Effect.gen(function*() {
+        const { pool } = yield* make(filename === undefined ? {} : { filename })
+        const commits = yield* Effect.flatMap(
+          pool.transaction(Effect.andThen(
+            pool.sql`delete from gone`,
+            Effect.tap(reading(pool.commits), ({ now }) => now)
+          )),
+          ({ next }) => next
+        )
+        assert.deepStrictEqual(commits, { isSchemaChanged: true, by: "pool", at: 0, count: 1 })
+      }))
+  }
+
   it.effect("name a table of an attached database with that database", () =>
     Effect.gen(function*() {
       const archive = `${yield* file}.archive`

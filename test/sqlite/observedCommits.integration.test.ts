@@ -4,6 +4,7 @@ import { Deferred, Effect, Exit, Fiber, Option, Scope, Stream } from "effect"
 import { SqlitePool } from "effect-connection-pool/sqlite"
 import { TestClock } from "effect/testing"
 import { renameSync } from "node:fs"
+import { StatementSync } from "node:sqlite"
 import { file, judge } from "../support/files.ts"
 import { reading } from "../support/observing.ts"
 import { settle } from "../support/pools.ts"
@@ -232,6 +233,39 @@ describe("an observation", () => {
           assert.strictEqual(yield* shown, 2)
         })
       )
+    }))
+
+  it.effect("has others asked only while it lasts", () =>
+    Effect.gen(function*() {
+      const pool = yield* SqlitePool.makeTemporary({ observeInterval: "1 second" })
+      yield* pool.sql`create table t(a)`
+      let asked = 0
+      const get = StatementSync.prototype.get
+      yield* Effect.acquireRelease(
+        Effect.sync(() => {
+          StatementSync.prototype.get = function(this: StatementSync, ...args: Parameters<typeof get>) {
+            asked++
+            return get.apply(this, args)
+          } as typeof get
+        }),
+        () => Effect.sync(() => void (StatementSync.prototype.get = get))
+      )
+      const passes = Effect.suspend(() => {
+        asked = 0
+        return Effect.andThen(TestClock.adjust("10 seconds"), pool.write(() => Effect.void))
+      })
+      yield* passes
+      assert.strictEqual(asked, 0)
+      yield* Effect.scoped(Effect.gen(function*() {
+        const results = yield* reading(pool.observe("select a from t"))
+        const commits = yield* reading(pool.commits)
+        yield* results.next
+        yield* commits.now
+        yield* passes
+        assert.strictEqual(asked, 11)
+      }))
+      yield* passes
+      assert.strictEqual(asked, 0)
     }))
 
   it.effect("runs again on a connection that was opened anew, which may have missed commits", () =>
