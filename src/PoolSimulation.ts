@@ -19,10 +19,7 @@ import type {
   Suggestion,
   SuggestOptions
 } from "./internal/simulation/contract.ts"
-import { measure } from "./internal/simulation/measure.ts"
-import { resolveMeasure, resolveRun, resolveSuggest } from "./internal/simulation/options.ts"
-import { simulate } from "./internal/simulation/simulate.ts"
-import * as Search from "./internal/simulation/suggest.ts"
+import { measure, resolveMeasure } from "./internal/simulation/measure.ts"
 import type { PoolConfigError } from "./PoolError.ts"
 
 export type {
@@ -44,6 +41,9 @@ export type {
   Times,
   Tried
 } from "./internal/simulation/contract.ts"
+
+/** Loaded when it is needed: most applications that import the package simulate nothing. */
+const commands = Effect.promise(() => import("./internal/simulation/commands.ts"))
 
 /**
  * Simulates a pool under a load.
@@ -72,10 +72,7 @@ export type {
  * ```
  */
 export const run = (options: Options): Effect.Effect<Result, PoolConfigError> =>
-  Effect.suspend(() => {
-    const settings = resolveRun(options)
-    return Checked.isFailure(settings) ? Effect.fail(settings.failure) : simulate(settings.success)
-  })
+  Effect.flatMap(commands, ({ run }) => run(options))
 
 /**
  * Finds the smallest `max` with which 99 of 100 requests are served without a longer delay than `p99Wait`.
@@ -99,10 +96,7 @@ export const run = (options: Options): Effect.Effect<Result, PoolConfigError> =>
  * ```
  */
 export const suggest = (options: SuggestOptions): Effect.Effect<Suggestion, PoolConfigError> =>
-  Effect.suspend(() => {
-    const settings = resolveSuggest(options)
-    return Checked.isFailure(settings) ? Effect.fail(settings.failure) : Search.suggest(settings.success)
-  })
+  Effect.flatMap(commands, ({ suggest }) => suggest(options))
 
 /**
  * Measures the load of a pool that runs: how many requests arrive, and how long they keep their connections.

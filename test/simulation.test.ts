@@ -90,6 +90,23 @@ describe("a simulation", () => {
       assert.isBelow(before, 0.01)
     }))
 
+  it.effect("gives each request its own random numbers, whatever becomes of the others", () =>
+    Effect.gen(function*() {
+      const drawn = (acquireTimeout: number) => {
+        const numbers = new Map<number, number>()
+        const service = ({ index, random }: PoolSimulation.Draw) => {
+          numbers.set(index, random())
+          return 40
+        }
+        return Effect.as(PoolSimulation.run({ ...load, service, pool: { max: 4, acquireTimeout } }), numbers)
+      }
+      const all = yield* drawn(Infinity)
+      const some = yield* drawn(50)
+      assert.strictEqual(all.size, 5000)
+      assert.isBelow(some.size, 4500)
+      for (const [index, number] of some) assert.strictEqual(all.get(index), number)
+    }))
+
   it.effect("ends every request exactly once, however it ends", () =>
     Effect.gen(function*() {
       const overloaded = { ...load, arrivals: PoolSimulation.poisson(300), warmUp: 0 }

@@ -48,6 +48,18 @@ describe("an outage in a simulation", () => {
       assert.strictEqual(result.timeouts, 0)
     }))
 
+  it.effect("refuses a connect attempt at once, however long one takes otherwise", () =>
+    Effect.gen(function*() {
+      const { result } = yield* simulate({
+        pool: { max: 1, connectBackoff: 100, connectBackoffMax: 100 },
+        connect: "1 second",
+        outages: [{ from: "10 seconds", to: "15 seconds" }]
+      })
+      // One in each backoff of 80 to 100 ms; an attempt that lasted for a second would be overtaken.
+      assert.isAtLeast(result.connects.failed, 49)
+      assert.isAtMost(result.connects.failed, 64)
+    }))
+
   it.effect("makes connect attempts that hang time out", () =>
     Effect.gen(function*() {
       const { result, starts } = yield* simulate({

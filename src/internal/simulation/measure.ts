@@ -1,10 +1,20 @@
 /** Measures the load of a pool that runs. */
-import { Effect, Metric } from "effect"
+import { Effect, Metric, type Result } from "effect"
 import type { ConnectionPool } from "../../ConnectionPool.ts"
 import { PoolConfigError } from "../../PoolError.ts"
 import * as PoolMetrics from "../../PoolMetrics.ts"
+import { unless } from "../options/problems.ts"
+import { check, table } from "../options/rules.ts"
 import * as Door from "../pool/door.ts"
 import type { Distribution, Measured } from "./contract.ts"
+
+const measureTable = table({ over: { kind: "duration", default: "10 seconds", finite: true } })
+
+/** Checks the options of `fromStats`. Returns the time to measure in milliseconds. */
+export const resolveMeasure = (pool: string, options: unknown): Result.Result<number, PoolConfigError> => {
+  const { checked, problems } = check(measureTable, options)
+  return unless(pool, problems, checked.over)
+}
 
 /** Watches a pool for a time, and compares its numbers at the end with those at the beginning. */
 export const measure = Effect.fnUntraced(function*<C, E>(

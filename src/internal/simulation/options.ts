@@ -151,11 +151,3 @@ const readOutage = (reader: Reader, path: string, outage: unknown): OutageSettin
   const how = connect === "refused" || connect === "hangs" ? connect : readTimes(reader, `${path}.connect`, connect)
   return { fromMillis: from, toMillis: to, connect: how, drops: drops ?? Predicate.isString(how), isTransient }
 }
-
-const measureTable = table({ over: { kind: "duration", default: "10 seconds", finite: true } })
-
-/** Checks the options of `fromStats`. Returns the time to measure in milliseconds. */
-export const resolveMeasure = (pool: string, options: unknown): Result.Result<number, PoolConfigError> => {
-  const { checked, problems } = check(measureTable, options)
-  return unless(pool, problems, checked.over)
-}
