@@ -81,7 +81,7 @@ export const SqliteClient: Context.Service<SqliteClient, SqliteClient> = Context
  *
  * `filename` is a path or `":memory:"`: no URI, and no empty name.
  */
-export interface SqliteClientConfig extends SqlitePool.Options {
+export interface SqliteClientConfig extends Omit<SqlitePool.Options, "readOnly" | "immutable"> {
   /**
    * Whether the file is only read. It has to exist, all connections are read-only, and a transaction only reads. Default
    * false.
@@ -203,10 +203,11 @@ const makeWithPool = (
     })
   })
 
-const { statementCacheSize } = PoolSettings.sqlitePoolTable.rules
+const { immutable: _immutable, readOnly: _readOnly, ...ofPool } = PoolSettings.sqlitePoolTable.rules
+const { statementCacheSize } = ofPool
 
 const table = Options.table({
-  ...PoolSettings.sqlitePoolTable.rules,
+  ...ofPool,
   groupCommit: { kind: "flag", default: false },
   readonly: { kind: "flag", default: false },
   prepareCacheSize: statementCacheSize,
@@ -228,9 +229,12 @@ const resolve = (config: SqliteClientConfig): Result.Result<Settings, PoolConfig
   const { checked, given, problems } = Options.check(table, config)
   const { disableWAL, prepareCacheSize, prepareCacheTTL: _, readonly, ...options } = checked
   return Result.map(unless(checked.name, problems, options), (options) => {
-    const settings = PoolSettings.settingsOf(
-      given.has("prepareCacheSize") ? { ...options, statementCacheSize: prepareCacheSize } : options
-    )
+    const settings = PoolSettings.settingsOf({
+      ...options,
+      readOnly: readonly,
+      immutable: false,
+      ...(given.has("prepareCacheSize") ? { statementCacheSize: prepareCacheSize } : undefined)
+    })
     const { connection, walLimit } = settings
     // Without WAL, a connection that reads keeps the one that writes from committing.
     const isOneConnection = settings.isOneConnection || (disableWAL && !readonly)
@@ -242,7 +246,6 @@ const resolve = (config: SqliteClientConfig): Result.Result<Settings, PoolConfig
       walLimit: readonly ? Infinity : walLimit,
       connection: {
         ...connection,
-        isReadOnly: readonly,
         journalMode: disableWAL ? undefined : connection.journalMode,
         extensions: new Set<string>(),
         lasting

@@ -200,8 +200,11 @@ describe("permissions", () => {
       )
       assert.include(
         yield* message({ readOnly: true }, code(1544)),
-        "a database in WAL mode needs files beside it even to be read, and the folder \"<folder>\" is read-only (SQL"
+        "a database in WAL mode needs files beside it even to be read, and the folder \"<folder>\" is read-only; if " +
+          "nothing changes the file, set immutable (SQL"
       )
+      // A disk that is read-only has another code.
+      assert.include(yield* message({ readOnly: true }, code(14)), "is read-only; if nothing changes the file, set imm")
       const missing = join(yield* folder, "new.db")
       assert.include(
         yield* message({ filename: missing }, code(14)),
@@ -261,7 +264,7 @@ describe("permissions", () => {
           "\"<folder>/wal\" is read-only (attempt to write a readonly database, code 1544)",
         walRead:
           "cannot open the SQLite database \"<folder>/wal/test.db\": a database in WAL mode needs files beside it even " +
-          "to be read, and the folder \"<folder>/wal\" is read-only (attempt to write a readonly database, code 1544)",
+          "to be read, and the folder \"<folder>/wal\" is read-only; if nothing changes the file, set immutable (attempt to write a readonly database, code 1544)",
         shut: "cannot open the SQLite database \"<folder>/shut/test.db\": this process may not open the file " +
           "(unable to open database file, code 14)",
         created:

@@ -294,8 +294,8 @@ describe("a failure of the disk", () => {
       const { pool } = yield* make()
       assert.strictEqual(yield* pool.read(count), 1)
       yield* pool.write(insert)
-      // SQLite calls it a failure of the disk when a reader is to write to it.
-      const error = yield* Effect.flip(pool.read((reader) => reader.query("pragma wal_checkpoint(truncate)")))
+      yield* refusing("select a as broken from t", 1, 778)
+      const error = yield* Effect.flip(pool.read((reader) => reader.query("select a as broken from t")))
       assert.strictEqual(SqliteConnection.codeOf(error), 778)
       assert.strictEqual(yield* pool.read(count), 2)
       const { connects, evictions } = (yield* pool.stats).readers

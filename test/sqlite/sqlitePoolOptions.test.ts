@@ -59,7 +59,7 @@ describe("the options of a SQLite pool", () => {
     })
   }
 
-  for (const field of ["readOnly", "journalMode", "max", "min", "maxLifetime", "validateAfterIdle", "nonsense"]) {
+  for (const field of ["journalMode", "max", "min", "maxLifetime", "validateAfterIdle", "nonsense"]) {
     it(`do not include ${field}, and a pool is not made without knowing it`, () => {
       const [problem] = problemsOf({ filename: "app.db", [field]: undefined })
       assert.strictEqual(problem?.field, field)
@@ -141,6 +141,7 @@ describe("the configuration", () => {
         filename: "",
         isMemory: false,
         isReadOnly: false,
+        isImmutable: false,
         journalMode: "wal",
         synchronous: "full",
         foreignKeys: false,

@@ -76,7 +76,10 @@ export const make = (
     }
   },
   reasonOfLoss: reasonOf,
-  own: { fields: ["foreignKeys"], check: problemsOf }
+  own: {
+    fields: ["foreignKeys"],
+    check: (own, mode, outer) => problemsOf(own, isReadOnly ? { ...mode, readOnly: true } : mode, outer)
+  }
 })
 
 /** The violations before a transaction with foreign keys off, by the lease of the transaction. */

@@ -5,6 +5,7 @@ import { Authorizer, type Subject } from "../sql/authorizer.ts"
 import { quoteName } from "../sql/demands.ts"
 import type { Tables } from "../sql/tables.ts"
 import { Functions } from "./functions.ts"
+import { immutable } from "./immutable.ts"
 
 /** The things that a connection has besides its main database. */
 export interface Besides {
@@ -105,9 +106,13 @@ export class Database {
   }
 }
 
-const open = ({ extensions, filename, isReadOnly, onOpen }: Settings): DatabaseSync => {
+const open = ({ extensions, filename, isImmutable, isReadOnly, onOpen }: Settings): DatabaseSync => {
   const allowExtension = extensions !== undefined || onOpen !== undefined
-  const database = new DatabaseSync(filename, { readOnly: isReadOnly, timeout: 0, allowExtension })
+  const database = new DatabaseSync(isImmutable ? immutable(filename) : filename, {
+    readOnly: isReadOnly,
+    timeout: 0,
+    allowExtension
+  })
   if (!allowExtension) return database
   try {
     loadExtensions(database, extensions ?? [])

@@ -3,6 +3,7 @@ import { Effect, type Scope } from "effect"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { nameOf, type OnOpen, type Settings } from "../options/connection.ts"
 import { Handle } from "./handle.ts"
+import { refuseIncomplete } from "./immutable.ts"
 import { Leased } from "./leased.ts"
 import { onOpenFailed, openFailure, refuseReadOnlyFile } from "./openFailure.ts"
 import { retryWhileLocked } from "./retryWhileLocked.ts"
@@ -29,7 +30,8 @@ export const open = (
 ): Effect.Effect<Handle, SqlError, Scope.Scope> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
-      if (isFirst && !settings.isMemory) yield* typed(settings, () => refuseStrayLog(settings))
+      if (settings.isImmutable) yield* typed(settings, () => refuseIncomplete(settings))
+      else if (isFirst && !settings.isMemory) yield* typed(settings, () => refuseStrayLog(settings))
       const handle = yield* typed(settings, () => new Handle(settings))
       yield* Effect.addFinalizer(() => close(handle))
       // The scope may stay open after a failure.

@@ -1,6 +1,6 @@
 /** Finds out why a database could not be opened. SQLite does not say it. */
 import { SqlError, UnknownError } from "effect/sql/SqlError"
-import { accessSync, constants, type Stats, statSync } from "node:fs"
+import { accessSync, constants, realpathSync, type Stats, statSync } from "node:fs"
 import { dirname } from "node:path"
 import { show } from "../../../internal/options/rules.ts"
 import { codeOfThrown, fromSqliteSaying, invalidInput, isLock, primaryOf, sqliteMessage } from "../errors.ts"
@@ -26,7 +26,7 @@ const explain = (settings: Settings, code: number): string => {
   }
   switch (primaryOf(code)) {
     case 8: // READONLY
-      return explainReadOnly(settings)
+      return explainReadOnly(settings, code)
     case 10: // IOERR
       return "the disk, or the file system, failed"
     case 11: // CORRUPT
@@ -40,20 +40,39 @@ const explain = (settings: Settings, code: number): string => {
   }
 }
 
-const explainReadOnly = ({ filename, isReadOnly }: Settings): string => {
-  const folder = dirname(filename)
+const explainReadOnly = ({ filename, isReadOnly }: Settings, code: number): string => {
+  const folder = folderOf(filename)
+  // READONLY_ROLLBACK
+  if (code === 776) {
+    return "a write to it was interrupted, and has to be rolled back: open it for writing once, and close it"
+  }
   if (!isAllowed(folder, constants.W_OK)) {
-    return isReadOnly
-      ? `a database in WAL mode needs files beside it even to be read, and the folder "${folder}" is read-only`
-      : `SQLite needs files beside it, and the folder "${folder}" is read-only`
+    return isReadOnly ? walNeedsFolder(folder) : `SQLite needs files beside it, and the folder "${folder}" is read-only`
   }
   return "the file is read-only"
 }
 
-const explainCannotOpen = ({ filename, isReadOnly }: Settings): string => {
+const walNeedsFolder = (folder: string): string =>
+  `a database in WAL mode needs files beside it even to be read, and the folder "${folder}" is read-only; if nothing ` +
+  "changes the file, set immutable"
+
+/** The folder in which SQLite keeps the files beside a file: it follows links. */
+const folderOf = (filename: string): string => {
+  try {
+    return dirname(realpathSync(filename))
+  } catch {
+    return dirname(filename)
+  }
+}
+
+const explainCannotOpen = ({ filename, isImmutable, isReadOnly }: Settings): string => {
   if (lookAt(filename) !== undefined) {
     const wanted = isReadOnly ? constants.R_OK : constants.R_OK | constants.W_OK
-    return isAllowed(filename, wanted) ? "it cannot be opened" : "this process may not open the file"
+    if (!isAllowed(filename, wanted)) return "this process may not open the file"
+    const folder = folderOf(filename)
+    return isReadOnly && !isImmutable && !isAllowed(folder, constants.W_OK)
+      ? walNeedsFolder(folder)
+      : "it cannot be opened"
   }
   const folder = dirname(filename)
   const parent = lookAt(folder)

@@ -64,6 +64,9 @@ export class Session {
     if (demand.kind === "recall" && this.#settings.lasting !== undefined && !this.#lasts) {
       throw this.#readOnlyRefusal(operation, sql)
     }
+    if (this.#settings.isReadOnly && writesToFile(demand, this.#journalMode)) {
+      throw this.#readOnlyRefusal(operation, sql)
+    }
     const at = this.#circumstances(isAlone)
     const refusal = refusalOf(demand, at)
     if (refusal !== undefined) throw denied(operation, sql, refusal)
@@ -257,6 +260,11 @@ export class Session {
 
 const setsJournalMode = (demand: Demand): boolean =>
   demand.kind === "pragma" && demand.name === "journal_mode" && demand.value !== null
+
+/** Whether a pragma writes to the file, although SQLite does not refuse it as a write on a connection that only reads. */
+const writesToFile = (demand: Demand, journalMode: string | undefined): boolean =>
+  demand.kind === "pragma" &&
+  (demand.name === "wal_checkpoint" || setsJournalMode(demand) && demand.value?.toLowerCase() !== journalMode)
 
 const nothing: Besides = { databases: new Map(), temporary: new Map() }
 

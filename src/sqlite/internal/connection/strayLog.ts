@@ -1,9 +1,9 @@
 /** Finds a log that belongs to another file. SQLite would apply it, or delete it. */
 import { closeSync, openSync, readSync, realpathSync, statSync } from "node:fs"
 import { DatabaseSync } from "node:sqlite"
-import { pathToFileURL } from "node:url"
 import { unconnected } from "../errors.ts"
 import { nameOf, type Settings } from "../options/connection.ts"
+import { immutable } from "./immutable.ts"
 
 /**
  * Throws if the log certainly belongs to another file: there is no file, or its pages have another size. Nothing else
@@ -76,11 +76,9 @@ const pageSizeOfLog = (log: string): number | undefined => {
  * The page size of the file. SQLite reads it, because any other open and close would drop the locks of this process.
  */
 const pageSizeOfFile = (real: string): number | undefined => {
-  const address = pathToFileURL(real)
-  // With `immutable`, SQLite ignores the log.
-  address.searchParams.set("immutable", "1")
   try {
-    const database = new DatabaseSync(address, { readOnly: true })
+    // With `immutable`, SQLite ignores the log.
+    const database = new DatabaseSync(immutable(real), { readOnly: true })
     try {
       // Fails if the file is no database, for which the pragma would return a default.
       database.exec("select 1 from sqlite_schema limit 1")

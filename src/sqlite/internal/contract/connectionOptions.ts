@@ -15,10 +15,21 @@ export interface Options {
    */
   readonly filename: string
   /**
-   * Whether the file is only read. Then the file must exist, and the options about writing have no effect. In WAL mode,
-   * even a reader must be able to write to the folder of the file. Default false.
+   * Whether the file is only read. Then the file must exist, and a write is refused. Others may write to it meanwhile.
+   * `SqliteConnection` ignores the options about writing; `SqlitePool` refuses them. In WAL mode, even a reader must be able
+   * to write to the folder of the file, and it leaves an empty log (`-wal`) and a `-shm` there. If nothing changes the file,
+   * choose `immutable`. Default false.
    */
   readonly readOnly?: boolean | undefined
+  /**
+   * Whether nothing changes the file while it is open, as on a read-only disk or in the image of a container. Then it is only
+   * read, without locks, and no file is made beside it, so the folder may be read-only.
+   *
+   * If the file is changed all the same, results may be wrong and reads may fail: SQLite does not look. Opening fails while
+   * the file has a log (`-wal`) or a journal beside it with changes that are not in the file, because SQLite would ignore
+   * them, and if the file is empty. Default false.
+   */
+  readonly immutable?: boolean | undefined
   /**
    * The journal that makes transactions safe. Opening fails if the file system does not support it. Default `"wal"`, in
    * which readers and a writer do not wait for each other. `":memory:"` has only `"memory"`.

@@ -216,7 +216,8 @@ export interface SqlitePool {
   /**
    * Moves the pages of the log to the file. SQLite does that by itself about every thousand pages. The default mode,
    * `"truncate"`, also cuts the log back to zero bytes. A reader that needs the log can keep pages from being moved: the
-   * result says how many were moved. Blocks the event loop while it writes.
+   * result says how many were moved. Blocks the event loop while it writes. With `readOnly` or `immutable`, it fails with a
+   * `SqlError` whose reason is `AuthorizationError`.
    */
   readonly checkpoint: (
     mode?: CheckpointMode
@@ -228,11 +229,14 @@ export interface SqlitePool {
   /**
    * The pool of the connection that writes. Choose it for the operations of a `ConnectionPool`: health checks, metrics,
    * events, holders. For statements use `write`, which joins transactions. In memory, the connection is never replaced:
-   * `recycle` and `invalidate` do nothing.
+   * `recycle` and `invalidate` do nothing. With `readOnly` or `immutable`, it is the same as `readers`.
    */
   readonly writer: ConnectionPool<SqliteConnection, SqlError>
 
-  /** The pool of the connections that read. Choose it for the same operations. In memory, it is the same as `writer`. */
+  /**
+   * The pool of the connections that read. Choose it for the same operations. In memory, and with `readOnly` or `immutable`,
+   * it is the same as `writer`.
+   */
   readonly readers: ConnectionPool<SqliteConnection, SqlError>
 
   /**

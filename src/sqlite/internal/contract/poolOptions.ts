@@ -4,12 +4,16 @@ import type * as Connection from "./connectionOptions.ts"
 
 /**
  * The options of a database. All but `filename` have defaults; invalid ones are refused with a `PoolConfigError`
- * that lists every problem, before anything is opened.
+ * that lists every problem, before anything is opened. With `readOnly` or `immutable`, the options about writes are
+ * invalid: `synchronous`, `foreignKeys`, `journalSizeLimit`, `walAutocheckpoint`, `pageSize`, `autoVacuum`, `walLimit` and
+ * `groupCommit`.
  */
 export interface Options extends
   Pick<
     Connection.Options,
     | "filename"
+    | "readOnly"
+    | "immutable"
     | "synchronous"
     | "foreignKeys"
     | "journalSizeLimit"
@@ -56,8 +60,8 @@ export interface Options extends
   readonly closeTimeout?: Duration.Input | undefined
   /**
    * How long a snapshot, another transaction that only reads, or a stream may pin one state of the database. After that it
-   * is ended and fails, because the log grows while a state is pinned. Default 5 minutes, or `Infinity`. No effect in
-   * memory.
+   * is ended and fails, because the log grows while a state is pinned. Default 5 minutes, or `Infinity`; with `immutable`
+   * `Infinity`. No effect in memory.
    */
   readonly maxReadAge?: Duration.Input | undefined
   /**
@@ -93,4 +97,4 @@ export interface Options extends
 }
 
 /** The options of a database in a temporary file, whose name the pool chooses. */
-export type TemporaryOptions = Omit<Options, "filename">
+export type TemporaryOptions = Omit<Options, "filename" | "readOnly" | "immutable">

@@ -48,7 +48,7 @@ export class SharedFile {
   constructor(settings: PoolSettings, context: Context.Context<never>) {
     const { connection } = settings
     this.settings = settings
-    this.file = new DatabaseFile(connection.filename)
+    this.file = new DatabaseFile(connection.filename, !connection.isImmutable)
     this.commits = new Commits(settings.observeInterval, context, () => this.look())
     const warn = Effect.runForkWith(context)
     this.pins = new Pins(settings.maxReadAge, context, (heldMillis) => {
@@ -57,7 +57,7 @@ export class SharedFile {
           `a read was ended that had pinned a state of the database for ${Math.round(heldMillis)} ms (maxReadAge)`
         ),
         "pool",
-        `${settings.name}/readers`
+        connection.isReadOnly ? settings.name : `${settings.name}/readers`
       ))
     })
     const writing = factoryOf(this.#connect(connection), true)
@@ -230,7 +230,9 @@ export class SharedFile {
 
   /** Closes all connections without moving the log into the file that is at the path now. */
   #closeAsItIs(): void {
-    const guard = guardOf(this.settings.connection.filename)
+    const { filename, isImmutable } = this.settings.connection
+    // A connection to an immutable file does not know the log.
+    const guard = isImmutable ? undefined : guardOf(filename)
     for (const kind of ["writes", "reads"] as const) for (const handle of this.#of(kind)) handle.abandon()
     guard?.close()
   }

@@ -22,6 +22,7 @@ export interface Problem {
 
 export class DatabaseFile {
   readonly #filename: string
+  readonly #hasLog: boolean
   /** The path without links. */
   #real: string
   /** The file that the connections have open. */
@@ -34,7 +35,9 @@ export class DatabaseFile {
   #hadPages = false
   #lookedAt = -Infinity
 
-  constructor(filename: string) {
+  /** `hasLog` says whether its connections use the files beside it. */
+  constructor(filename: string, hasLog: boolean) {
+    this.#hasLog = hasLog
     this.#filename = filename
     this.#real = filename
   }
@@ -92,7 +95,7 @@ export class DatabaseFile {
 
   #noteLog(): void {
     this.#real = realOf(this.#filename)
-    this.#beside = filesOf(this.#real)
+    if (this.#hasLog) this.#beside = filesOf(this.#real)
   }
 
   /** Forgets the files beside it, because SQLite may make others. */

@@ -2,7 +2,7 @@
 import { Predicate, Result } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import { resolve as absolute } from "node:path"
-import { check, type Checked, show, table } from "../../../internal/options/rules.ts"
+import { check, type Checked, type Rules, show, table } from "../../../internal/options/rules.ts"
 import type * as Contract from "../contract/connectionOptions.ts"
 import { invalidInput } from "../errors.ts"
 import type { Lasting } from "../sql/lasting.ts"
@@ -13,6 +13,8 @@ export interface Settings {
   readonly filename: string
   readonly isMemory: boolean
   readonly isReadOnly: boolean
+  /** Whether nobody changes the file, so that SQLite needs no locks and no files beside it. Then it is only read. */
+  readonly isImmutable: boolean
   /** Why a connection that only reads refuses a write. Not set: it was opened with `readOnly`. */
   readonly refusal?: string | undefined
   /** Not set: the mode of the file is kept. */
@@ -49,8 +51,7 @@ export type OnOpen = Exclude<Contract.Options["onOpen"], undefined>
 /** SQLite keeps these numbers in 32 bits. */
 const maxInt = 2 ** 31 - 1
 
-/** The options of a connection. */
-export const connectionTable = table({
+const rules = {
   filename: {
     kind: "text",
     required: true,
@@ -59,6 +60,7 @@ export const connectionTable = table({
     mustBe: "a path or \":memory:\", not a URI"
   },
   readOnly: { kind: "flag", default: false },
+  immutable: { kind: "flag", default: false },
   // Without `off`, which has no rollback. Node forbids it too.
   journalMode: { kind: "choice", of: ["wal", "delete", "truncate", "persist", "memory"], default: "wal" },
   synchronous: { kind: "choice", of: ["off", "normal", "full", "extra"], default: "normal" },
@@ -74,12 +76,41 @@ export const connectionTable = table({
   statementCacheSize: { kind: "count", default: 200, floor: 0, ceiling: maxInt },
   ...functionRules,
   onOpen: { kind: "value", accepts: Predicate.isFunction, mustBe: "a function that returns an effect" }
-}, [
+} as const satisfies Rules
+
+interface Reading {
+  readonly filename: string
+  readonly readOnly: boolean
+  readonly immutable: boolean
+}
+
+type ReadingRelation = {
+  readonly fields: readonly ["readOnly" | "immutable", "filename" | "immutable"]
+  readonly broken: (checked: Reading, other: string, given: ReadonlySet<string>) => string | undefined
+}
+
+const notInMemory = "false for \":memory:\", which nothing else could fill"
+
+/** The relations between the options of a database that is only read. */
+export const relationsOfReading: ReadonlyArray<ReadingRelation> = [
   {
     fields: ["readOnly", "filename"],
-    broken: ({ filename, readOnly }) =>
-      readOnly && filename === ":memory:" ? "false for \":memory:\", which nothing else could fill" : undefined
+    broken: ({ filename, readOnly }) => readOnly && filename === ":memory:" ? notInMemory : undefined
   },
+  {
+    fields: ["immutable", "filename"],
+    broken: ({ filename, immutable }) => immutable && filename === ":memory:" ? notInMemory : undefined
+  },
+  {
+    fields: ["readOnly", "immutable"],
+    broken: ({ immutable, readOnly }, other, given) =>
+      immutable && !readOnly && given.has("readOnly") ? `true or left out with ${other}` : undefined
+  }
+]
+
+/** The options of a connection. */
+export const connectionTable = table(rules, [
+  ...relationsOfReading,
   {
     fields: ["journalMode", "filename"],
     broken: ({ filename, journalMode }, _, given) =>
@@ -90,7 +121,7 @@ export const connectionTable = table({
   { fields: ["aggregates", "functions"], broken: ({ aggregates, functions }) => sharedNames(functions, aggregates) }
 ])
 
-type Options = Checked<typeof connectionTable.rules>
+type Options = Checked<typeof rules>
 
 /** Checks all options, and returns the settings or an error that lists every problem. */
 export const resolve = (options: unknown): Result.Result<Settings, SqlError> => {
@@ -105,13 +136,15 @@ export const resolve = (options: unknown): Result.Result<Settings, SqlError> => 
 /** The settings for checked options. The path becomes absolute, so a later change of folder has no effect. */
 export const settingsOf = (options: Options, hasJournalMode: boolean): Settings => {
   const { autoVacuum, busyTimeout, cacheSize, foreignKeys, journalSizeLimit, pageSize, statementCacheSize } = options
-  const { filename, journalMode, readOnly, synchronous, tempStore, trustedSchema, walAutocheckpoint } = options
+  const { filename, immutable, journalMode, readOnly, synchronous, tempStore, trustedSchema, walAutocheckpoint } =
+    options
   const isMemory = filename === ":memory:"
   return {
     filename: isMemory ? filename : absolute(filename),
     isMemory,
-    isReadOnly: readOnly,
-    journalMode: isMemory && !hasJournalMode ? undefined : journalMode,
+    isReadOnly: readOnly || immutable,
+    isImmutable: immutable,
+    journalMode: readOnly || immutable || (isMemory && !hasJournalMode) ? undefined : journalMode,
     synchronous,
     foreignKeys,
     journalSizeLimit,

@@ -4,7 +4,7 @@ import { callTable } from "../../../internal/options/call.ts"
 import { fromEnvironment } from "../../../internal/options/environment.ts"
 import { poolTable } from "../../../internal/options/pool.ts"
 import { unless } from "../../../internal/options/problems.ts"
-import { check, type Checked, table } from "../../../internal/options/rules.ts"
+import { check, type Checked, type Relation, type Rules, table } from "../../../internal/options/rules.ts"
 import type * as PoolConfig from "../../../PoolConfig.ts"
 import type { AcquireOptions } from "../../../PoolConfig.ts"
 import type { PoolConfigError } from "../../../PoolError.ts"
@@ -12,7 +12,7 @@ import type { CheckpointMode } from "../contract/checkpoint.ts"
 import type { ObserveOptions } from "../contract/observe.ts"
 import type { Options as PoolOptions } from "../contract/poolOptions.ts"
 import * as Settings from "./connection.ts"
-import { connectionTable } from "./connection.ts"
+import { connectionTable, relationsOfReading } from "./connection.ts"
 import { sharedNames } from "./functions.ts"
 
 export interface PoolSettings {
@@ -47,7 +47,7 @@ export interface ClientSettings {
   readonly spanAttributes?: Readonly<Record<string, unknown>> | undefined
 }
 
-const { journalMode: _journalMode, readOnly: _readOnly, ...ofConnections } = connectionTable.rules
+const { journalMode: _journalMode, ...ofConnections } = connectionTable.rules
 
 const { acquireTimeout, closeTimeout, drainTimeout, idleTimeout, leakThreshold, maxWaiting } = poolTable.rules
 
@@ -57,7 +57,7 @@ const isFunction = { kind: "value", accepts: Predicate.isFunction, mustBe: "a fu
 const isRecord = (value: unknown): boolean => Object.prototype.toString.call(value) === "[object Object]"
 
 /** The options of a SQLite pool. */
-export const sqlitePoolTable = table({
+const rules = {
   ...ofConnections,
   name: { kind: "text", default: "sqlite" },
   acquireTimeout,
@@ -80,15 +80,50 @@ export const sqlitePoolTable = table({
   transformResultNames: isFunction,
   transformQueryNames: isFunction,
   spanAttributes: { kind: "value", accepts: isRecord, mustBe: "a record" }
-}, [{ fields: ["aggregates", "functions"], broken: ({ aggregates, functions }) => sharedNames(functions, aggregates) }])
+} as const satisfies Rules
+
+/** The options about writes. A database that is only read refuses them, because none of them could have an effect. */
+const aboutWrites = [
+  "synchronous",
+  "foreignKeys",
+  "journalSizeLimit",
+  "walAutocheckpoint",
+  "pageSize",
+  "autoVacuum",
+  "walLimit",
+  "groupCommit"
+] as const
+
+/** The options of a SQLite pool. */
+export const sqlitePoolTable = table(rules, [
+  { fields: ["aggregates", "functions"], broken: ({ aggregates, functions }) => sharedNames(functions, aggregates) },
+  ...relationsOfReading,
+  ...aboutWrites.map((field): Relation<typeof rules> => ({
+    fields: [field, "readOnly"],
+    broken: ({ immutable, readOnly }, other, given) =>
+      (readOnly || immutable) && given.has(field)
+        ? `left out with ${readOnly ? other : "immutable"}: nothing is written`
+        : undefined
+  }))
+])
 
 /** Checks all options. */
 export const resolve = (options: unknown): Result.Result<PoolSettings, PoolConfigError> => {
-  const { checked, problems } = check(sqlitePoolTable, options)
-  return Result.map(unless(checked.name, problems, checked), settingsOf)
+  const { checked, given, problems } = check(sqlitePoolTable, options)
+  return Result.map(unless(checked.name, problems, checked), (checked) => {
+    const settings = settingsOf(checked)
+    if (!settings.connection.isReadOnly) return settings
+    return {
+      ...settings,
+      // A database that is only read cannot cut its log back.
+      walLimit: Infinity,
+      // No log grows while a state is pinned of a file that does not change.
+      maxReadAge: checked.immutable && !given.has("maxReadAge") ? Infinity : settings.maxReadAge
+    }
+  })
 }
 
-const { filename: _filename, synchronous, ...ofTemporary } = sqlitePoolTable.rules
+const { filename: _filename, immutable: _immutable, readOnly: _readOnly, synchronous, ...ofTemporary } = rules
 
 // A temporary database does not have to survive a crash, so it does not wait for the disk.
 const temporaryTable = table({ ...ofTemporary, synchronous: { ...synchronous, default: "off" } }, [{
@@ -101,7 +136,11 @@ export const resolveTemporary = (
   options: unknown
 ): Result.Result<(filename: string) => PoolSettings, PoolConfigError> => {
   const { checked, problems } = check(temporaryTable, options)
-  return unless(checked.name, problems, (filename) => settingsOf({ ...checked, filename }))
+  return unless(
+    checked.name,
+    problems,
+    (filename) => settingsOf({ ...checked, filename, readOnly: false, immutable: false })
+  )
 }
 
 /** SQLite counts pages in 32 bits. */
@@ -154,7 +193,7 @@ export const resolveObserve = <A>(
 export const settingsOf = (options: Checked<typeof sqlitePoolTable.rules>): PoolSettings => {
   const { acquireTimeout, closeTimeout, drainTimeout, leakThreshold, maxWaiting } = options
   const { groupCommit, idleTimeout, maxReadAge, name, observeInterval, readers, walLimit } = options
-  const connection = Settings.settingsOf({ ...options, readOnly: false, journalMode: "wal" }, false)
+  const connection = Settings.settingsOf({ ...options, journalMode: "wal" }, false)
   const { spanAttributes, transformQueryNames, transformResultNames } = options as ClientSettings
   const tellReactivity = options.tellReactivity as PoolOptions["tellReactivity"]
   return {
