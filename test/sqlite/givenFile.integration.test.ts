@@ -5,22 +5,11 @@ import { SqliteConnection, SqlitePool } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
 import * as Migrator from "effect/sql/Migrator"
 import { AuthorizationError, ConnectionError, type SqlError, UnknownError } from "effect/sql/SqlError"
-import { spawnSync } from "node:child_process"
 import fs from "node:fs"
 import { dirname, join } from "node:path"
-import { DatabaseSync } from "node:sqlite"
-import { fileURLToPath } from "node:url"
-import { file, folder, judge, openFiles } from "../support/files.ts"
+import { file, folder, given, judge, openFiles } from "../support/files.ts"
 
 const { failsWith } = PoolAssert
-
-/** Makes a closed database with one row. */
-const given = (filename: string, mode = "wal"): string => {
-  const database = new DatabaseSync(filename)
-  database.exec(`pragma journal_mode = ${mode}; create table t(a); insert into t values (1)`)
-  database.close()
-  return filename
-}
 
 const names = (filename: string) => fs.readdirSync(dirname(filename)).sort()
 
@@ -62,7 +51,7 @@ for (const way of ways) {
         const pool = yield* SqlitePool.make({ filename, [way]: true })
         const { sql } = pool
         const write = "insert into t values (2)"
-        const ended: ReadonlyArray<Effect.Effect<unknown, unknown>> = [
+        const ended: ReadonlyArray<Effect.Effect<unknown, { readonly _tag: string }>> = [
           sql`insert into t values (2)`,
           sql`update t set a = 2 returning a`,
           sql`create table u(a)`,
@@ -358,55 +347,4 @@ describe("a database with immutable", () => {
       const single = yield* Effect.flip(SqliteConnection.open({ filename, immutable: true }))
       assert.include(single.message, "the file is empty")
     }))
-
-  it(
-    "is read from a folder that the process may not write to, where readOnly says what to do",
-    (context) =>
-      Effect.runPromise(Effect.scoped(Effect.gen(function*() {
-        const path = yield* folder
-        const folders = ["delete", "wal"].map((mode) => {
-          const parent = join(path, mode)
-          fs.mkdirSync(parent)
-          fs.chmodSync(given(join(parent, "test.db"), mode), 0o444)
-          fs.chmodSync(parent, 0o555)
-          return parent
-        })
-        fs.chmodSync(path, 0o755)
-        const opener = fileURLToPath(new URL("../support/programs/givenFile.ts", import.meta.url))
-        const child = spawnSync(process.execPath, [opener, ...folders], {
-          encoding: "utf8",
-          ...(process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : undefined)
-        })
-        for (const parent of folders) fs.chmodSync(parent, 0o755)
-        if (child.status !== 0) return context.skip(`no unprivileged process can read this: ${child.stderr}`)
-        const { wal, ...others } = JSON.parse(child.stdout)
-        assert.deepStrictEqual(others, {
-          plain: [{ a: 1 }],
-          plainImmutable: [{ a: 1 }],
-          walImmutable: [{ a: 1 }],
-          files: [["test.db"], ["test.db"]]
-        })
-        assert.include(wal, `"${folders[1]}" is read-only; if nothing changes the file, set immutable`)
-      }))),
-    30_000
-  )
-
-  it(
-    "is read from a disk that is read-only, where readOnly says what to do",
-    (context) =>
-      Effect.runPromise(Effect.scoped(Effect.gen(function*() {
-        const path = fs.realpathSync(yield* folder)
-        const mount = (...options: ReadonlyArray<string>) =>
-          spawnSync("mount", [...options, "tmpfs", path]).status === 0
-        if (process.getuid?.() !== 0 || !mount("-t", "tmpfs")) return context.skip("nothing can be mounted here")
-        yield* Effect.addFinalizer(() => Effect.sync(() => spawnSync("umount", [path])))
-        const filename = given(join(path, "test.db"))
-        if (!mount("-o", "remount,ro")) return context.skip("nothing can be mounted again here")
-        const pool = yield* SqlitePool.make({ filename, immutable: true })
-        assert.deepStrictEqual(yield* pool.sql`select a from t`, [{ a: 1 }])
-        const error = yield* failsWith(Effect.scoped(SqlitePool.make({ filename, readOnly: true })), "ConnectError")
-        assert.include(error.message, "is read-only; if nothing changes the file, set immutable")
-      }))),
-    30_000
-  )
 })

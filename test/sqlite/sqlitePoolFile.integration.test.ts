@@ -10,6 +10,7 @@ import { DatabaseSync, StatementSync } from "node:sqlite"
 import { fileURLToPath } from "node:url"
 import { SharedFile } from "../../src/sqlite/internal/file/connections.ts"
 import * as PoolSettings from "../../src/sqlite/internal/options/pool.ts"
+import { refusing } from "../support/database.ts"
 import { file, folder, judge, openFiles } from "../support/files.ts"
 import { settle } from "../support/pools.ts"
 

@@ -13,6 +13,14 @@ export const folder = Effect.acquireRelease(
 /** A file that does not exist yet, in a folder of its own. */
 export const file = Effect.map(folder, (path) => join(path, "test.db"))
 
+/** Makes a database with one row, and closes it. */
+export const given = (filename: string, mode = "wal"): string => {
+  const database = new DatabaseSync(filename)
+  database.exec(`pragma journal_mode = ${mode}; create table t(a); insert into t values (1)`)
+  database.close()
+  return filename
+}
+
 /** A plain handle on the same file, to see or to disturb what the tested one does. */
 export const judge = (path: string, setup = "") =>
   Effect.acquireRelease(
