@@ -5,6 +5,7 @@ import { SqliteConnection, SqlitePool } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
 import * as Migrator from "effect/sql/Migrator"
 import { AuthorizationError, ConnectionError, type SqlError, UnknownError } from "effect/sql/SqlError"
+import { TestClock } from "effect/testing"
 import fs from "node:fs"
 import { dirname, join } from "node:path"
 import { file, folder, given, judge, openFiles } from "../support/files.ts"
@@ -260,10 +261,12 @@ describe("a database with readOnly", () => {
       const filename = given(yield* file, "delete")
       yield* Effect.scoped(Effect.flatMap(
         SqlitePool.make({ filename, readOnly: true }),
-        ({ sql }) =>
+        ({ sql, write }) =>
           Effect.gen(function*() {
             assert.deepStrictEqual(yield* sql`select a from t`, [{ a: 1 }])
             assert.deepStrictEqual(yield* sql`pragma journal_mode`, [{ journal_mode: "delete" }])
+            // This changes nothing, so it is not refused.
+            yield* write((connection) => connection.exec("pragma journal_mode = delete"))
           })
       ))
       assert.deepStrictEqual(names(filename), ["test.db"])
@@ -305,7 +308,9 @@ describe("a database with immutable", () => {
       assert.deepStrictEqual(yield* pool.sql`select a from t`, [{ a: 1 }, { a: 2 }])
       // The empty log is not the pool's.
       fs.rmSync(`${filename}-wal`)
+      yield* TestClock.adjust("1 second")
       assert.strictEqual((yield* pool.sql`select a from t`).length, 2)
+      assert.strictEqual((yield* pool.stats).readers.disconnects, 0)
     }))
 
   it.effect("is refused while a write is going on or was interrupted, but not for a journal that is kept", () =>
