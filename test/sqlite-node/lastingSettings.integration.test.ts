@@ -147,6 +147,44 @@ describe("with a file", () => {
       assert.include((yield* Effect.flip(sql`select a from own`)).message, "no such table: own")
     }))
 
+  it.effect("a connection that is opened afterwards keeps what onOpen attaches, apart from what was detached", () =>
+    Effect.gen(function*() {
+      const [kept, dropped, later] = [yield* file, yield* file, yield* file]
+      const { pool, sql } = yield* both({
+        onOpen: (connection) =>
+          Effect.andThen(
+            connection.run("attach ? as kept", [kept]),
+            connection.run("attach ? as dropped", [dropped])
+          )
+      })
+      yield* sql`detach dropped`
+      yield* sql`attach ${later} as later`
+      yield* Effect.andThen(pool.writer.recycle, pool.readers.recycle)
+      const attached = "select name, file from pragma_database_list where name not in ('main', 'temp') order by seq"
+      const expected = [["kept", kept], ["later", later]]
+      assert.deepStrictEqual(yield* pool.write((connection) => connection.values(attached)), expected)
+      assert.deepStrictEqual(yield* pool.read((reader) => reader.values(attached)), expected)
+    }))
+
+  it.effect("a setting holds for a stream, also if that is the first read after it", () =>
+    Effect.gen(function*() {
+      const { sql } = yield* both()
+      const like = Stream.runCollect(sql`select 'a' like 'A' as n`.stream)
+      assert.deepStrictEqual(yield* like, [{ n: 1 }])
+      yield* sql`pragma case_sensitive_like = on`
+      assert.deepStrictEqual(yield* like, [{ n: 0 }])
+    }))
+
+  it.effect("without WAL, the one connection may have any journal mode, and so has the next", () =>
+    Effect.gen(function*() {
+      const { pool, sql } = yield* both({ disableWAL: true })
+      yield* sql`pragma journal_mode = truncate`
+      yield* sql`pragma locking_mode = exclusive`
+      assert.strictEqual(yield* pool.writer.recycle, 1)
+      assert.deepStrictEqual(yield* sql`pragma journal_mode`.values, [["truncate"]])
+      assert.deepStrictEqual(yield* sql`pragma locking_mode`.values, [["exclusive"]])
+    }))
+
   it.effect("an attached file that cannot be opened any more is a typed error", () =>
     Effect.gen(function*() {
       const { pool, sql } = yield* both({ acquireTimeout: "1 second" })

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Latch, Stream } from "effect"
+import { Context, Effect, Fiber, Latch, Layer, Stream } from "effect"
+import { SqlitePool } from "effect-connection-pool/sqlite"
 import { SqliteClient } from "effect-connection-pool/sqlite-node"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { existsSync, mkdirSync } from "node:fs"
@@ -46,6 +47,27 @@ describe("options", () => {
       assert.deepStrictEqual(yield* Fiber.join(transaction), ["Ada"])
       yield* sql.loadExtension(vec)
       assert.deepStrictEqual(yield* version(sql), [[1]])
+    }))
+
+  it.effect("a database that is only read refuses the writes of its pool, for the same reason in each way", () =>
+    Effect.gen(function*() {
+      const filename = yield* file
+      yield* Effect.scoped(Effect.asVoid(open({ filename })))
+      const context = yield* Layer.build(SqliteClient.layer({ filename, readonly: true, drainTimeout: 0 }))
+      const pool = Context.get(context, SqlitePool.SqlitePool)
+      const count = "select count(*) from person"
+      assert.deepStrictEqual(yield* pool.writeSync((connection) => connection.valuesUnsafe(count)), [[0]])
+      const insert = "insert into person(name) values ('Ada')"
+      const refusals = {
+        writeSync: failsWith(pool.writeSync((connection) => connection.runUnsafe(insert)), "SqlError"),
+        write: failsWith(pool.write((connection) => connection.run(insert)), "SqlError"),
+        "read in a transaction": failsWith(pool.transaction(pool.read((reader) => reader.query(insert))), "SqlError")
+      }
+      for (const [way, refusal] of Object.entries(refusals)) {
+        const { message, reason } = yield* refusal
+        assert.strictEqual(reason._tag, "AuthorizationError", way)
+        assert.match(message, /pool "sqlite" was opened read-only, so it cannot write$/, way)
+      }
     }))
 
   it.effect("without WAL there is one connection, and the journal stays as it is", () =>

@@ -188,15 +188,16 @@ describe("a database in memory", () => {
       const read = pool.read((reader) => reader.values("select count(*) from t"))
       const streamed = Effect.map(Stream.runCollect(pool.stream("select a from t")), (rows) => rows.length)
       const sync = pool.readSync((reader) => reader.valuesUnsafe("select count(*) from t"))
+      const named = pool.readSync((reader) => reader.queryUnsafe("select a from t where a > ?", [1]))
       const inWrite = yield* pool.write((connection) =>
         Effect.gen(function*() {
           yield* connection.exec("begin; insert into t values (2)")
-          const seen = [yield* read, yield* pool.read(() => read), yield* sync, yield* streamed]
+          const seen = [yield* read, yield* pool.read(() => read), yield* sync, yield* streamed, yield* named]
           yield* connection.exec("rollback")
           return seen
         })
       )
-      assert.deepStrictEqual(inWrite, [[[2]], [[2]], [[2]], 2])
+      assert.deepStrictEqual(inWrite, [[[2]], [[2]], [[2]], 2, [{ a: 2 }]])
       assert.deepStrictEqual(yield* pool.snapshot(Effect.all([read, pool.snapshot(read), sync])), [[[1]], [[1]], [[1]]])
       yield* PoolAssert.failsWith(pool.write(() => pool.write(insert)), "SelfDeadlockError")
       assert.strictEqual(SqliteConnection.codeOf(yield* Effect.flip(pool.snapshot(pool.write(insert)))), 8)

@@ -273,6 +273,24 @@ describe("a function given to writeSync", () => {
       yield* pool.writeSync((connection) => add(connection, 1))
       assert.deepStrictEqual(yield* pool.sql`select * from t`.values, [[1]])
     }))
+
+  it.effect("is one part of a transaction that its fiber has begun by hand in memory", () =>
+    Effect.gen(function*() {
+      const pool = yield* SqlitePool.make({ filename: ":memory:" })
+      yield* pool.sql`create table t(n integer unique)`
+      const byHand = (ending: "commit" | "rollback", n: number) =>
+        pool.read(() =>
+          Effect.gen(function*() {
+            yield* pool.write((connection) => connection.exec(`begin; insert into t values (${n})`))
+            yield* Effect.flip(pool.writeSync((connection) => [add(connection, n + 1), add(connection, n)]))
+            yield* pool.writeSync((connection) => add(connection, n + 2))
+            yield* pool.write((connection) => connection.run(ending))
+          })
+        )
+      yield* byHand("rollback", 1)
+      yield* byHand("commit", 4)
+      assert.deepStrictEqual(yield* pool.sql`select n from t`.values, [[4], [6]])
+    }))
 })
 
 describe("a function in a group", () => {
