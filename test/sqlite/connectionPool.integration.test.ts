@@ -6,6 +6,7 @@ import { PoolAssert } from "effect-connection-pool/testing"
 import { SafeIntegers } from "effect/sql/SqlClient"
 import { SqlError } from "effect/sql/SqlError"
 import { DatabaseSync } from "node:sqlite"
+import { refusing } from "../support/database.ts"
 import { file, judge, openFiles } from "../support/files.ts"
 
 const { factory, failure } = SqliteConnection
@@ -266,7 +267,8 @@ describe("a connection", () => {
       const { filename } = yield* makeWithTable
       yield* judge(filename, "insert into t values (1)")
       const pool = yield* make({ filename, readOnly: true })
-      const error = yield* Effect.flip(pool.use((connection) => connection.query("pragma wal_checkpoint")))
+      yield* refusing("select a as broken from t", 1, 778)
+      const error = yield* Effect.flip(pool.use((connection) => connection.query("select a as broken from t")))
       assert.instanceOf(error, SqlError)
       assert.strictEqual(SqliteConnection.codeOf(error), 778)
       assert.deepStrictEqual(yield* pool.use((connection) => connection.query("select a from t")), [{ a: 1 }])
