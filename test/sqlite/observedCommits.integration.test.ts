@@ -285,13 +285,15 @@ describe("an observation", () => {
       assert.isUndefined(yield* shown)
     }))
 
-  it.live("follows the file at its path when that is replaced", () =>
+  it.effect("follows the file at its path when that is replaced", () =>
     Effect.gen(function*() {
       const { filename, shown } = yield* make({ observeInterval: "20 millis" })
+      assert.isUndefined(yield* shown)
       const another = `${filename}-another`
       yield* Effect.scoped(judge(another, "create table t(a); insert into t values (1), (2), (3)"))
       renameSync(another, filename)
-      yield* Effect.repeat(Effect.andThen(Effect.sleep("10 millis"), shown), { until: (n) => n === 3 })
+      yield* TestClock.adjust("100 millis")
+      assert.strictEqual(yield* shown, 3)
     }))
 
   it.effect("sees only what is committed, also when it is begun inside a transaction", () =>
