@@ -115,14 +115,7 @@ export const boundaries: ReadonlyArray<number> = bounds.map((millis) => millis /
  * ```
  */
 export const of = (pool: string): PoolMetrics => {
-  const named = { "db.client.connection.pool.name": pool }
-  const gauge = (name: string, unit: string, description: string, more?: Record<string, string>) =>
-    Metric.gauge(name, { description, attributes: { ...named, ...more, unit } })
-  const counter = (name: string, unit: string, description: string, more?: Record<string, string>) =>
-    Metric.counter(name, { description, attributes: { ...named, ...more, unit }, incremental: true })
-  const histogram = (name: string, description: string) =>
-    Metric.histogram(name, { description, attributes: { ...named, unit: "s" }, boundaries })
-
+  const { counter, gauge, histogram, sizes } = instruments({ "db.client.connection.pool.name": pool })
   const count = (state: CountedState) =>
     gauge(
       "db.client.connection.count",
@@ -202,11 +195,7 @@ export const of = (pool: string): PoolMetrics => {
       "Requests for a connection that were refused at once"
     ),
     abandoned: counter("effect_connection_pool.abandoned", "{connection}", "Connections that would not close in time"),
-    groupSize: Metric.histogram("effect_connection_pool.group_size", {
-      description: "Requests for a connection that were served together",
-      attributes: { ...named, unit: "{request}" },
-      boundaries: sizeBounds
-    }),
+    groupSize: sizes("effect_connection_pool.group_size", "Requests for a connection that were served together"),
     undoneGroups: counter(
       "effect_connection_pool.undone_groups",
       "{group}",
@@ -217,13 +206,7 @@ export const of = (pool: string): PoolMetrics => {
 
 /** Returns the metrics of the map of pools with this name. */
 export const ofMap = (map: string): PoolMapMetrics => {
-  const attributes = (unit: string, more?: Record<string, string>) => ({ "pool_map.name": map, ...more, unit })
-  const gauge = (name: string, unit: string, description: string, more?: Record<string, string>) =>
-    Metric.gauge(name, { description, attributes: attributes(unit, more) })
-  const counter = (name: string, unit: string, description: string, more: Record<string, string>) =>
-    Metric.counter(name, { description, attributes: attributes(unit, more), incremental: true })
-  const histogram = (name: string, description: string) =>
-    Metric.histogram(name, { description, attributes: attributes("s"), boundaries })
+  const { counter, gauge, histogram } = instruments({ "pool_map.name": map })
   const count = (state: string) =>
     gauge("effect_connection_pool.map.count", "{pool}", "The pools of the map that are in this state", { state })
   const requests = (result: RequestResult) =>
@@ -270,3 +253,17 @@ export const health = (pool: string, status: HealthStatus): Metric.Gauge<number>
     description: "1 for the present health status of the pool, 0 for the others",
     attributes: { "db.client.connection.pool.name": pool, status, unit: "1" }
   })
+
+/** Makes metrics that all have these attributes, and their unit. */
+const instruments = (named: Record<string, string>) => {
+  const histogram = (unit: string, boundaries: ReadonlyArray<number>) => (name: string, description: string) =>
+    Metric.histogram(name, { description, attributes: { ...named, unit }, boundaries })
+  return {
+    gauge: (name: string, unit: string, description: string, more?: Record<string, string>) =>
+      Metric.gauge(name, { description, attributes: { ...named, ...more, unit } }),
+    counter: (name: string, unit: string, description: string, more?: Record<string, string>) =>
+      Metric.counter(name, { description, attributes: { ...named, ...more, unit }, incremental: true }),
+    histogram: histogram("s", boundaries),
+    sizes: histogram("{request}", sizeBounds)
+  }
+}

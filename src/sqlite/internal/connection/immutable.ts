@@ -1,8 +1,9 @@
 /** Databases that nothing changes: https://sqlite.org/uri.html#uriimmutable. SQLite reads them without locks. */
-import { closeSync, openSync, readSync, realpathSync, statSync } from "node:fs"
+import { closeSync, openSync, readSync } from "node:fs"
 import { pathToFileURL } from "node:url"
 import { unconnected } from "../errors.ts"
 import { nameOf, type Settings } from "../options/connection.ts"
+import { realOf, sizeOf } from "./paths.ts"
 
 /** The address with which SQLite opens a file and takes no locks. It ignores the log and the journal then. */
 export const immutable = (filename: string): URL => {
@@ -19,41 +20,25 @@ export const immutable = (filename: string): URL => {
  */
 export const refuseIncomplete = (settings: Settings): void => {
   const refuse = (why: string) => unconnected("open", `cannot open ${nameOf(settings)} with immutable: ${why}`)
-  const real = realOf(settings.filename)
+  const real = realOf(settings.filename, undefined)
   // Opening the file fails, and says why.
   if (real === undefined) return
   const wal = `${real}-wal`
-  if (sizeOf(wal) > 0) {
+  // A file whose size cannot be seen may have any.
+  if (sizeOf(wal, Infinity) > 0) {
     throw refuse(
       `changes may be in its log "${wal}", and SQLite would ignore them. Use readOnly; or move the log to the file: ` +
         "open the database for writing once, and close it"
     )
   }
   const journal = `${real}-journal`
-  if (sizeOf(journal) > 0 && isHot(journal)) {
+  if (sizeOf(journal, Infinity) > 0 && isHot(journal)) {
     throw refuse(
       `a write to it was interrupted or is going on, and SQLite would ignore its journal "${journal}". Open the database ` +
         "for writing once, which ends that write, and close it"
     )
   }
-  if (sizeOf(real) === 0) throw refuse("the file is empty, and nothing is to be written to it")
-}
-
-const realOf = (path: string): string | undefined => {
-  try {
-    return realpathSync(path)
-  } catch {
-    return undefined
-  }
-}
-
-/** The size of a file. A file whose size cannot be seen may have any. */
-const sizeOf = (path: string): number => {
-  try {
-    return statSync(path, { throwIfNoEntry: false })?.size ?? 0
-  } catch {
-    return Infinity
-  }
+  if (sizeOf(real, Infinity) === 0) throw refuse("the file is empty, and nothing is to be written to it")
 }
 
 /** Whether a journal has changes: `journal_mode = persist` sets its first bytes to zero when the write has ended. */

@@ -1,9 +1,10 @@
 /** Finds a log that belongs to another file. SQLite would apply it, or delete it. */
-import { closeSync, openSync, readSync, realpathSync, statSync } from "node:fs"
+import { closeSync, openSync, readSync } from "node:fs"
 import { DatabaseSync } from "node:sqlite"
 import { unconnected } from "../errors.ts"
 import { nameOf, type Settings } from "../options/connection.ts"
 import { immutable } from "./immutable.ts"
+import { realOf, sizeOf } from "./paths.ts"
 
 /**
  * Throws if the log certainly belongs to another file: there is no file, or its pages have another size. Nothing else
@@ -12,12 +13,13 @@ import { immutable } from "./immutable.ts"
  * Call it before this process opens the database, because SQLite applies the log as soon as it is open.
  */
 export const refuseStrayLog = (settings: Settings): void => {
-  const real = realOf(settings.filename)
+  const real = realOf(settings.filename, settings.filename)
   const log = `${real}-wal`
   // The log comes first: a file that another process creates just now has none.
-  if (sizeOf(log) === 0) return
+  // Where a size cannot be seen, opening the database fails and says why.
+  if (sizeOf(log, 0) === 0) return
   const refuse = (why: string) => unconnected("open", `cannot open ${nameOf(settings)}: ${why}`)
-  if (sizeOf(real) === 0) {
+  if (sizeOf(real, 0) === 0) {
     throw refuse(
       `there is no database, but the log of one, "${log}": put the file back to which it belongs, or delete it`
     )
@@ -29,23 +31,6 @@ export const refuseStrayLog = (settings: Settings): void => {
     `"${log}" is the log of another file, and would destroy this one: it has pages of ${ofLog} bytes, the file of ` +
       `${ofFile}. Delete "${log}" and "${real}-shm", or put the other file back`
   )
-}
-
-const realOf = (path: string): string => {
-  try {
-    return realpathSync(path)
-  } catch {
-    return path
-  }
-}
-
-const sizeOf = (path: string): number => {
-  try {
-    return statSync(path, { throwIfNoEntry: false })?.size ?? 0
-  } catch {
-    // Opening the database will fail and say why.
-    return 0
-  }
 }
 
 /** The page size in the header of a log, if SQLite would accept the header. To open and close a log drops no locks. */

@@ -1,7 +1,8 @@
 /**
  * The status of a database file. The file is never opened here, because to open and close it would drop SQLite's locks.
  */
-import { realpathSync, type Stats, statSync } from "node:fs"
+import { type Stats, statSync } from "node:fs"
+import { realOf } from "../connection/paths.ts"
 
 /** The file is looked at no more often than this, because a look takes longer than reading a row. */
 const lookEveryMillis = 50
@@ -51,7 +52,7 @@ export class DatabaseFile {
     if (this.#left === undefined) return undefined
     const { files, owner } = this.#left
     if (owner !== undefined && isSameStill(found, owner)) return undefined
-    const real = realOf(this.#filename)
+    const real = realOf(this.#filename, this.#filename)
     const names = companions.map((companion) => real + companion).filter((path) => {
       const before = files.get(path)
       const now = look(path)
@@ -94,7 +95,7 @@ export class DatabaseFile {
   }
 
   #noteLog(): void {
-    this.#real = realOf(this.#filename)
+    this.#real = realOf(this.#filename, this.#filename)
     if (this.#hasLog) this.#beside = filesOf(this.#real)
   }
 
@@ -172,15 +173,6 @@ const filesOf = (real: string): Map<string, Stats> => {
     if (isFile(found)) files.set(real + companion, found)
   }
   return files
-}
-
-/** The path without links, as SQLite uses it. `otherwise` if nothing is there. */
-const realOf = (path: string, otherwise = path): string => {
-  try {
-    return realpathSync(path)
-  } catch {
-    return otherwise
-  }
 }
 
 const isSame = (a: Stats, b: Stats): boolean => a.ino === b.ino && a.dev === b.dev
