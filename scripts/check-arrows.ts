@@ -1,5 +1,6 @@
 /**
  * Checks who imports whom in `src`: values only from a lower floor, types from a public contract too, and no circle at all.
+ * What a thread loads imports nothing but `node:`.
  *
  *     node scripts/check-arrows.ts [<folder>]
  *
@@ -11,7 +12,7 @@ import { dirname, join, normalize } from "node:path"
 /** Each floor, by the beginnings of the paths that are on it. The longest beginning counts. */
 const floors: ReadonlyArray<ReadonlyArray<string>> = [
   // What leans on the inside of Effect needs nothing of ours.
-  ["internal/runtime.ts", "internal/sharedSchema.ts"],
+  ["internal/marks.ts", "internal/runtime.ts", "internal/sharedSchema.ts"],
   ["internal/structures/"],
   // What everybody speaks of: errors, events, numbers and the names of metrics, as data.
   [
@@ -37,7 +38,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["Transactor.ts", "SqlClientFactory.ts", "index.ts", "testing/"],
   // The types that everybody speaks of; the public files give them out.
   ["sqlite/internal/contract/"],
-  ["sqlite/SqliteReader.ts", "sqlite/SqlitePoolError.ts", "sqlite/internal/errors.ts"],
+  ["sqlite/SqliteReader.ts", "sqlite/SqlitePoolError.ts", "sqlite/internal/errors.ts", "sqlite/internal/failures.ts"],
   ["sqlite/internal/sql/"],
   ["sqlite/internal/options/"],
   ["sqlite/internal/connection/"],
@@ -49,6 +50,9 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["sqlite-node/internal/"],
   ["sqlite-node/"]
 ]
+
+/** What a thread loads, with all that it imports. A thread with Effect takes several times as long to start. */
+const loadedByThreads = ["sqlite/internal/connection/handle.ts"]
 
 interface Arrow {
   readonly from: string
@@ -114,6 +118,29 @@ const circles = (): Array<ReadonlyArray<string>> => {
   return found
 }
 for (const circle of circles()) problems.push(`a circle: ${circle.join(" -> ")}`)
+
+/** What stands before the name of a package, in an import of values: `from`, `import` alone, or `import(`. */
+const ofPackage =
+  /^(?:import|export)\s+(?!type\s)(?:([^"';]*?)\s*from\s+)?"([^.\n"][^\n"]*)"|\bimport\(\s*"([^.\n"][^\n"]*)"/gm
+
+/** The packages whose values a file imports. */
+const packagesOf = (file: string): ReadonlyArray<string> =>
+  Array.from(readFileSync(join(source, file), "utf8").matchAll(ofPackage))
+    .filter(([, names]) => names === undefined || !areTypes(names))
+    .map(([, , from, dynamic]) => (from ?? dynamic)!)
+
+const ofThreads = new Set(loadedByThreads)
+for (const file of ofThreads) {
+  for (const { from, isType, to } of arrows) if (from === file && !isType) ofThreads.add(to)
+  if (!files.includes(file)) problems.push(`${file}, which threads load, is not there`)
+  else {
+    for (const name of packagesOf(file)) {
+      if (!name.startsWith("node:")) {
+        problems.push(`${file} imports ${name}, but threads load it: only node: is allowed`)
+      }
+    }
+  }
+}
 
 for (const problem of problems) console.error(problem)
 if (problems.length > 0) process.exitCode = 1

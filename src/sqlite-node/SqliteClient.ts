@@ -16,7 +16,8 @@ import { sqlErrorOf } from "../internal/transaction/sqlErrorOf.ts"
 import type { ConnectError, PoolConfigError } from "../PoolError.ts"
 import { handleOf } from "../sqlite/internal/connection/leased.ts"
 import { makeWith } from "../sqlite/internal/database.ts"
-import { failure, invalidInput } from "../sqlite/internal/errors.ts"
+import { failure, toSqlError } from "../sqlite/internal/errors.ts"
+import { invalidInput } from "../sqlite/internal/failures.ts"
 import { sharedNames } from "../sqlite/internal/options/functions.ts"
 import * as PoolSettings from "../sqlite/internal/options/pool.ts"
 import type { Pools } from "../sqlite/internal/pools.ts"
@@ -269,7 +270,7 @@ const loadExtension = (pools: Pools, path: string): Effect.Effect<void, SqlError
   Effect.withFiber((fiber) => {
     if (pools.client.connectionInTransaction(fiber) !== undefined) {
       return Effect.fail(
-        invalidInput("loadExtension", "loadExtension: not inside a transaction, which has one connection")
+        toSqlError(invalidInput("loadExtension", "loadExtension: not inside a transaction, which has one connection"))
       )
     }
     const load = pools.writer.useSync({

@@ -14,6 +14,7 @@ import * as Leased from "./internal/connection/leased.ts"
 import type { SqliteConnection } from "./internal/contract/connection.ts"
 import type { Options } from "./internal/contract/connectionOptions.ts"
 import * as SqliteError from "./internal/errors.ts"
+import { unconnected } from "./internal/failures.ts"
 import * as Settings from "./internal/options/connection.ts"
 import type { SqliteReader } from "./SqliteReader.ts"
 
@@ -55,7 +56,7 @@ const alone = (
 ): Effect.Effect<SqliteConnection, SqlError, Scope.Scope> => {
   let isOpen = false
   const enter = Effect.suspend(() => {
-    if (isOpen) return Effect.fail(SqliteError.unconnected("open", memoryIsTaken))
+    if (isOpen) return Effect.fail(SqliteError.toSqlError(unconnected("open", memoryIsTaken)))
     isOpen = true
     return Effect.void
   })

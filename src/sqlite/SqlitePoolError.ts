@@ -1,6 +1,6 @@
 /** The errors that only a SQLite pool has, besides those of a connection and of a `ConnectionPool`. */
 import { Schema } from "effect"
-import { show } from "../internal/options/rules.ts"
+import { functionMessage } from "./internal/failures.ts"
 
 /**
  * A snapshot was held for longer than `maxReadAge`, and was ended: what has been read is of one state, but nothing more
@@ -81,8 +81,7 @@ export class FunctionError extends Schema.TaggedError<FunctionError>("effect-con
   }
 ) {
   override get message(): string {
-    const why = this.cause instanceof Error ? this.cause.message : show(this.cause)
-    return `the SQL function ${this.function} failed: ${why}`
+    return functionMessage(this.function, this.cause)
   }
 }
 

@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Context, Effect, Exit, Fiber, Option, Scope, Tracer } from "effect"
+import { Cause, Clock, Context, Duration, Effect, Exit, Fiber, Option, Scope, Tracer } from "effect"
 import { makeWithTransaction } from "effect/sql/SqlClient"
 import * as Statement from "effect/sql/Statement"
+import { isAsyncFiberError, isDuration, isLater } from "../../src/internal/marks.ts"
 import * as Runtime from "../../src/internal/runtime.ts"
 import { tracing } from "../support/tracing.ts"
 
@@ -333,6 +334,21 @@ describe("what leans on the inside of Effect", () => {
       assert.isAtLeast(charged, 20)
       assert.isAtLeast(charged, plain * 5)
     })
+  })
+
+  it("knows the marks of Effect's values", () => {
+    assert.isTrue(isLater(Effect.void))
+    assert.isTrue(isLater(Effect.never))
+    assert.isTrue(isLater(Exit.succeed(1)))
+    assert.isTrue(isLater(Promise.resolve()))
+    for (const value of [undefined, null, 1, "text", {}, [], () => 1, Duration.zero]) assert.isFalse(isLater(value))
+    const exit = Effect.runSyncExit(Effect.never)
+    const error = Exit.isFailure(exit) ? Cause.squash(exit.cause) : assert.fail("it cannot wait")
+    assert.isTrue(Cause.isAsyncFiberError(error))
+    assert.isTrue(isAsyncFiberError(error))
+    for (const value of [undefined, null, new Error("async"), "text"]) assert.isFalse(isAsyncFiberError(value))
+    assert.isTrue(isDuration(Duration.seconds(1)))
+    assert.isFalse(isDuration({}))
   })
 
   it("marks a fragment as Effect does", () => {

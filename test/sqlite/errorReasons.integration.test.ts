@@ -6,8 +6,8 @@ import { SqliteClient as Pooled } from "effect-connection-pool/sqlite-node"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import { classifySqliteError } from "effect/sql/SqlError"
 import { readFileSync } from "node:fs"
-import { isLock } from "../../src/sqlite/internal/errors.ts"
 import * as SqliteError from "../../src/sqlite/internal/errors.ts"
+import { fromSqlite, isLock } from "../../src/sqlite/internal/failures.ts"
 import { isCurable } from "../../src/TransactionError.ts"
 
 /** https://sqlite.org/rescode.html: each primary code, and what extends it, by the number of the extension. */
@@ -60,7 +60,7 @@ const all: ReadonlyArray<readonly [name: string, code: number]> = Object.entries
 
 const thrownWith = (code: number) => Object.assign(new Error("odd"), { code: "ERR_SQLITE_ERROR", errcode: code })
 
-const ours = (code: number) => SqliteError.fromSqlite(thrownWith(code), "run")
+const ours = (code: number) => SqliteError.toSqlError(fromSqlite(thrownWith(code), "run"))
 
 /** As the driver of the ecosystem gives it to Effect. */
 const theirs = (code: number): string => classifySqliteError({ ...thrownWith(code), errno: code })._tag

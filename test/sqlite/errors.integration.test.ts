@@ -12,6 +12,7 @@ import {
   UnknownError
 } from "effect/sql/SqlError"
 import * as SqliteError from "../../src/sqlite/internal/errors.ts"
+import { closed, fromSqlite } from "../../src/sqlite/internal/failures.ts"
 import { file, judge } from "../support/files.ts"
 
 /** What an operation throws. */
@@ -175,11 +176,11 @@ describe("an error of SQLite", () => {
 
   it("keeps a message without a known constraint", () => {
     const error = Object.assign(new Error("odd"), { errcode: 2067 })
-    assert.propertyVal(SqliteError.fromSqlite(error, "run").reason, "constraint", "unknown")
+    assert.propertyVal(SqliteError.toSqlError(fromSqlite(error, "run")).reason, "constraint", "unknown")
   })
 
   it("may have no code", () => {
-    const error = SqliteError.fromSqlite("odd", "run")
+    const error = SqliteError.toSqlError(fromSqlite("odd", "run"))
     assert.deepStrictEqual(
       error,
       new SqlError({ reason: new UnknownError({ cause: "odd", message: "odd", operation: "run" }) })
@@ -222,7 +223,7 @@ describe("a closed connection", () => {
 
 describe("failure", () => {
   it("gives what the synchronous operations throw, and throws anything else", () => {
-    const error = SqliteError.closed("query")
+    const error = SqliteError.toSqlError(closed("query"))
     assert.strictEqual(SqliteConnection.failure(error), error)
     const bug = new TypeError("a bug")
     assert.strictEqual(thrown(() => SqliteConnection.failure(bug)), bug)

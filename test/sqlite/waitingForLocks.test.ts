@@ -3,9 +3,11 @@ import { Clock, Effect, Fiber } from "effect"
 import { LockTimeoutError, SqlError } from "effect/sql/SqlError"
 import { TestClock } from "effect/testing"
 import { retryWhileLocked } from "../../src/sqlite/internal/connection/retryWhileLocked.ts"
-import { fromSqlite } from "../../src/sqlite/internal/errors.ts"
+import { toSqlError } from "../../src/sqlite/internal/errors.ts"
+import { fromSqlite } from "../../src/sqlite/internal/failures.ts"
 
-const sqlite = (errcode: number) => fromSqlite(Object.assign(new Error(`code ${errcode}`), { errcode }), "query")
+const sqlite = (errcode: number) =>
+  toSqlError(fromSqlite(Object.assign(new Error(`code ${errcode}`), { errcode }), "query"))
 
 describe("retryWhileLocked", () => {
   it.effect("tries again about every millisecond until the lock is gone", () =>

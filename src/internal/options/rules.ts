@@ -2,10 +2,13 @@
  * The rules of options. Every module declares its options as a table of rules. `check` reports all problems at once,
  * and all messages have one wording.
  */
-import { Duration, Predicate } from "effect"
+import { type Duration, Predicate } from "effect"
 import type { ConfigProblem } from "../../PoolError.ts"
 import { toMillis } from "./duration.ts"
 import { nearest } from "./nearest.ts"
+import { show } from "./show.ts"
+
+export { show } from "./show.ts"
 
 /**
  * The values that one option may have. An option that is not given has the value `default`. Without a default it is
@@ -324,28 +327,3 @@ export const mustBe = (rule: Rule): string => {
 
 const listed = (texts: ReadonlyArray<string>): string =>
   texts.length === 1 ? texts[0]! : `${texts.slice(0, -1).join(", ")} or ${texts.at(-1)}`
-
-/** The text of a value in a message. Never throws. */
-export const show = (value: unknown): string => {
-  switch (typeof value) {
-    case "string":
-      return JSON.stringify(value.length <= 100 ? value : `${value.slice(0, 100)}...`)
-    case "function":
-      return "a function"
-    case "object":
-      return value === null ? "null" : showObject(value)
-    default:
-      return String(value)
-  }
-}
-
-const showObject = (value: object): string => {
-  try {
-    if (Array.isArray(value)) return "an array"
-    if (Duration.isDuration(value)) return String(value)
-    const name: unknown = value.constructor?.name
-    return typeof name === "string" && name !== "" && name !== "Object" ? `an object (${name})` : "an object"
-  } catch {
-    return "an object"
-  }
-}

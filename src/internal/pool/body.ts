@@ -1,6 +1,9 @@
 /** Runs the caller's function with a connection. If it throws or returns something wrong, the pool is not harmed. */
 import { type Cause, Effect, Exit } from "effect"
+import { isLater } from "../marks.ts"
 import { show } from "../options/rules.ts"
+
+export { isLater } from "../marks.ts"
 
 /** Runs the function given to `use`. */
 export const run = <C, A, X, R>(f: (connection: C) => Effect.Effect<A, X, R>, connection: C) => {
@@ -32,11 +35,6 @@ export const sync = <C, A, X>(
     return onThrow === undefined ? Exit.die(thrown) : caught(thrown, onThrow)
   }
 }
-
-/** Whether a value stands for work that would be done after the lease, or never. */
-export const isLater = (value: unknown): boolean =>
-  (typeof value === "object" || typeof value === "function") && value !== null &&
-  (Effect.TypeId in value || value instanceof Promise)
 
 /** The defect of a synchronous function that returned such a value. */
 export const late = (operation: string, value: unknown, instead: string): TypeError =>

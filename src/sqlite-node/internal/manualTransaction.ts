@@ -9,7 +9,8 @@ import type { SqlError } from "effect/sql/SqlError"
 import { sqlErrorOf } from "../../internal/transaction/sqlErrorOf.ts"
 import { type BusyTimeout, mayStartLater, retryWhileLocked } from "../../sqlite/internal/connection/retryWhileLocked.ts"
 import type { SqliteConnection } from "../../sqlite/internal/contract/connection.ts"
-import { failed, failure, fromSqliteSaying, isNoTransaction, sqliteMessage } from "../../sqlite/internal/errors.ts"
+import { failure, toSqlError } from "../../sqlite/internal/errors.ts"
+import { failed, fromSqliteSaying, isNoTransaction, sqliteMessage } from "../../sqlite/internal/failures.ts"
 import type { Pool } from "../../sqlite/internal/file/sides.ts"
 
 /** An open transaction: the fiber that has begun it, its connection, and the scope of its lease. */
@@ -44,10 +45,12 @@ export class ManualTransaction {
     const open = this.#open
     // SQLite may have ended the transaction by itself.
     if (open === undefined || open.fiber !== fiber || !isTransaction(open.connection)) return undefined
-    return failed(
-      "transaction",
-      "this fiber has begun a transaction with a statement, and would wait for itself: " +
-        "commit or roll it back first, or begin it with withTransaction, which may be nested"
+    return toSqlError(
+      failed(
+        "transaction",
+        "this fiber has begun a transaction with a statement, and would wait for itself: " +
+          "commit or roll it back first, or begin it with withTransaction, which may be nested"
+      )
     )
   }
 
@@ -125,7 +128,7 @@ const once = <A>(
 const sayingNoneIsOpen = (error: SqlError): SqlError => {
   const { cause, operation } = error.reason
   return isNoTransaction(cause)
-    ? fromSqliteSaying(cause, operation ?? "execute", `${sqliteMessage(cause)}: ${noneIsOpen}`)
+    ? toSqlError(fromSqliteSaying(cause, operation ?? "execute", `${sqliteMessage(cause)}: ${noneIsOpen}`))
     : error
 }
 

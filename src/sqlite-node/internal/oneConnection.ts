@@ -17,7 +17,8 @@ import {
   type Way
 } from "../../sqlite/internal/client/targets.ts"
 import type { Params } from "../../sqlite/internal/contract/values.ts"
-import { denied } from "../../sqlite/internal/errors.ts"
+import { toSqlError } from "../../sqlite/internal/errors.ts"
+import { denied } from "../../sqlite/internal/failures.ts"
 import type { Pool } from "../../sqlite/internal/file/sides.ts"
 import type { Lasting } from "../../sqlite/internal/sql/lasting.ts"
 import { LockTimeout, withBusyTimeout } from "./busyTimeoutPragma.ts"
@@ -61,7 +62,9 @@ class OneConnection implements Target {
 
   stream(query: Query): Stream.Stream<unknown, SqlError> {
     const { params, text: { kind, sql } } = query
-    if (kind === "control") return Stream.fail(denied("execute", sql, "run it as a statement, not as a stream"))
+    if (kind === "control") {
+      return Stream.fail(toSqlError(denied("execute", sql, "run it as a statement, not as a stream")))
+    }
     const begun = this.#manual.connection
     if (begun !== undefined) {
       return Stream.mapError(begun.stream(sql, params as Params), sqlErrorOf)

@@ -20,7 +20,8 @@ import type { ObserveOptions } from "./contract/observe.ts"
 import type { SqlitePool } from "./contract/pool.ts"
 import type { RebuildOptions, TransactionOptions } from "./contract/transaction.ts"
 import type { Params, Row } from "./contract/values.ts"
-import { failure, readOnlyRefusal } from "./errors.ts"
+import { failure, toSqlError } from "./errors.ts"
+import { readOnlyRefusal } from "./failures.ts"
 import * as Backup from "./file/backup.ts"
 import * as Checkpoint from "./file/checkpoint.ts"
 import * as WalCare from "./file/walCare.ts"
@@ -132,10 +133,12 @@ const fromPools = (pools: Pools.Pools): SqlitePool => {
         if (Result.isFailure(checked)) return Effect.fail(checked.failure)
         return settings.connection.isReadOnly
           ? Effect.fail(
-            readOnlyRefusal(
-              "checkpoint",
-              `pragma wal_checkpoint(${checked.success})`,
-              Refusal.ofDatabase(settings.name)
+            toSqlError(
+              readOnlyRefusal(
+                "checkpoint",
+                `pragma wal_checkpoint(${checked.success})`,
+                Refusal.ofDatabase(settings.name)
+              )
             )
           )
           : writer.use((connection) => Checkpoint.checkpoint(connection, checked.success), { label: "checkpoint" })

@@ -20,11 +20,13 @@ import { handleOf } from "./connection/leased.ts"
 import { ReaderView } from "./connection/readerView.ts"
 import * as Refusal from "./connection/refusal.ts"
 import type { SqliteConnection as Connection } from "./contract/connection.ts"
-import { failed } from "./errors.ts"
+import { toSqlError } from "./errors.ts"
+import { failed } from "./failures.ts"
 import { Commits } from "./file/commits.ts"
 import { SharedFile } from "./file/connections.ts"
 import type { Pool, Sides } from "./file/sides.ts"
-import { nameOf, type Settings } from "./options/connection.ts"
+import type { Settings } from "./options/connection.ts"
+import { nameOf } from "./options/nameOf.ts"
 import type { PoolSettings } from "./options/pool.ts"
 
 export interface Pools extends Sides {
@@ -185,7 +187,7 @@ const sized = (pool: Pool, option: string | null): void => Door.of(pool)?.sizedB
 const inMemory = (settings: Settings, commits: Commits) => {
   let wasOpened = false
   const open = Effect.suspend(() => {
-    if (wasOpened) return Effect.fail(failed("open", `${nameOf(settings)} is gone with its connection`))
+    if (wasOpened) return Effect.fail(toSqlError(failed("open", `${nameOf(settings)} is gone with its connection`)))
     return Effect.tap(openWith(settings), (connection) =>
       Effect.sync(() => {
         wasOpened = true

@@ -16,7 +16,8 @@ import { handleOf } from "../connection/leased.ts"
 import { type BusyTimeout, mayStartLater, retryWhileLocked } from "../connection/retryWhileLocked.ts"
 import type { SqliteConnection } from "../contract/connection.ts"
 import type { Params } from "../contract/values.ts"
-import { codeOf, failure, primaryOf, READONLY } from "../errors.ts"
+import { codeOf, failure, toSqlError } from "../errors.ts"
+import { primaryOf, READONLY } from "../failures.ts"
 import type { Pool } from "../file/sides.ts"
 import { type StatementKind, type Text, uncontrolled } from "../sql/statementKind.ts"
 import { openStream, streamFrom } from "./openStream.ts"
@@ -59,14 +60,21 @@ export interface Held {
 
 export type HeldBy = (fiber: Fiber.Fiber<unknown, unknown>) => Held | undefined
 
-/** Runs a statement on a connection. See `Handle.rows` for `isAlone`. */
+/** Runs a statement on a connection. Throws its error. See `Handle.rows` for `isAlone`. */
 export const execute = <W extends Way>(
   connection: SqliteConnection,
   query: Query,
   way: W,
   bigInts: boolean,
   isAlone: boolean
-): Results[W] => run(handleOf(connection, "execute"), query, way, bigInts, isAlone) as Results[W]
+): Results[W] => {
+  try {
+    return run(handleOf(connection, "execute"), query, way, bigInts, isAlone) as Results[W]
+  } catch (thrown) {
+    // A transaction keeps what was thrown, as the reason why it was lost.
+    throw failure(thrown)
+  }
+}
 
 const run = (handle: Handle, { params, text: { sql } }: Query, way: Way, bigInts: boolean, isAlone: boolean) => {
   switch (way) {
@@ -114,7 +122,7 @@ export class Routed implements Target {
     if (held !== undefined) return inOneStep(() => once(held))
     switch (kind) {
       case "control":
-        return Effect.fail(uncontrolled(sql))
+        return Effect.fail(toSqlError(uncontrolled(sql)))
       case "write":
         return changesRows ? this.#write(fiber, once) : this.#runOn(writer, fiber, once, undefined)
       case "recall":
@@ -140,7 +148,7 @@ export class Routed implements Target {
     const { reader, writer } = this.#options
     switch (query.text.kind) {
       case "control":
-        return Stream.fail(uncontrolled(query.text.sql))
+        return Stream.fail(toSqlError(uncontrolled(query.text.sql)))
       case "write":
       case "recall":
         return this.#streamOn(writer, query)
@@ -209,7 +217,7 @@ export class InTransaction implements Target {
 
   run<W extends Way>(fiber: Fiber.Fiber<unknown, unknown>, query: Query, way: W): Running<W> {
     const { text: { kind, sql } } = query
-    if (kind === "control") return Effect.fail(uncontrolled(sql))
+    if (kind === "control") return Effect.fail(toSqlError(uncontrolled(sql)))
     const bigInts = bigIntsOf(fiber)
     const ran = within(
       this.#transaction.step(sql, (connection) => execute(connection, query, way, bigInts, false), failure),
@@ -219,7 +227,7 @@ export class InTransaction implements Target {
   }
 
   stream({ params, text: { kind, sql } }: Query): Stream.Stream<unknown, SqlError> {
-    if (kind === "control") return Stream.fail(uncontrolled(sql))
+    if (kind === "control") return Stream.fail(toSqlError(uncontrolled(sql)))
     return streamFrom(
       this.#transaction.steps(sql, (connection) => openStream(connection, sql, params as Params, false)),
       Effect.mapError(this.#transaction.assertOpen(sql), sqlErrorOf)

@@ -8,7 +8,8 @@ import { isTransactionError } from "../../../TransactionError.ts"
 import { handleOf } from "../connection/leased.ts"
 import type { SqliteConnection } from "../contract/connection.ts"
 import type { Params, SyncOptions } from "../contract/values.ts"
-import { failed, failure } from "../errors.ts"
+import { failure, toSqlError } from "../errors.ts"
+import { failed } from "../failures.ts"
 import { type StatementTexts, uncontrolled, uncontrolledInFunction } from "../sql/statementKind.ts"
 import { openStream, streamFrom } from "./openStream.ts"
 
@@ -44,7 +45,7 @@ export class SqliteTransactionConnection implements SqliteConnection {
   }
 
   stream(sql: string, params?: Params) {
-    if (this.#texts.kindOf(sql) === "control") return Stream.fail(uncontrolled(sql))
+    if (this.#texts.kindOf(sql) === "control") return Stream.fail(toSqlError(uncontrolled(sql)))
     return streamFrom(
       this.#transaction.steps(sql, (connection) => openStream(connection, sql, params, false)),
       Effect.mapError(this.#transaction.assertOpen(sql), sqlErrorOf)
@@ -99,7 +100,13 @@ export class SqliteTransactionConnection implements SqliteConnection {
   }
 
   #savepoint(verb: "savepoint" | "rollback to" | "release"): void {
-    this.#stepOfOwn(`${verb} effect_pool_unit`, (connection) => handleOf(connection, "writeSync").units.savepoint(verb))
+    this.#stepOfOwn(`${verb} effect_pool_unit`, (connection) => {
+      try {
+        handleOf(connection, "writeSync").units.savepoint(verb)
+      } catch (thrown) {
+        throw failure(thrown)
+      }
+    })
   }
 
   #step<A>(statement: string, f: (connection: SqliteConnection, options: SyncOptions) => A) {
@@ -118,7 +125,7 @@ export class SqliteTransactionConnection implements SqliteConnection {
 
   #stepUnsafe<A>(operation: string, statement: string, f: (connection: SqliteConnection) => A): A {
     if (this.#texts.kindOf(statement) === "control") {
-      throw (this.#isInFunction ? uncontrolledInFunction : uncontrolled)(statement, operation)
+      throw toSqlError((this.#isInFunction ? uncontrolledInFunction : uncontrolled)(statement, operation))
     }
     return this.#stepOfOwn(statement, f)
   }
@@ -134,9 +141,11 @@ export class SqliteTransactionConnection implements SqliteConnection {
 
 const busy = (statement: string): SqlError => {
   const text = JSON.stringify(statement)
-  return failed(
-    "transaction",
-    `${text} would have to wait for an inner transaction of another fiber, and a synchronous call cannot wait: ` +
-      "use the operation that returns an Effect"
+  return toSqlError(
+    failed(
+      "transaction",
+      `${text} would have to wait for an inner transaction of another fiber, and a synchronous call cannot wait: ` +
+        "use the operation that returns an Effect"
+    )
   )
 }

@@ -20,7 +20,8 @@ import { handleOf, viewOf } from "../connection/leased.ts"
 import { type BusyTimeout, mayStartLater, retryWhileLocked } from "../connection/retryWhileLocked.ts"
 import { lost } from "../connection/units.ts"
 import type { SqliteConnection } from "../contract/connection.ts"
-import { codeOf, failure, primaryOf } from "../errors.ts"
+import { codeOf, failure } from "../errors.ts"
+import { primaryOf, sqliteMessage } from "../failures.ts"
 import type { Pool } from "../file/sides.ts"
 
 export interface Options {
@@ -224,7 +225,7 @@ export class Writes {
         return { _tag: "done", answers }
       }
     } catch (thrown) {
-      why = thrown instanceof Error ? thrown.message : String(thrown)
+      why = sqliteMessage(thrown)
     }
     try {
       handle.units.rollback()

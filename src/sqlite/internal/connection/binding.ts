@@ -2,10 +2,8 @@
  * Binds parameters exactly: SQLite stores the value that was given, or the statement does not run. `node:sqlite` alone
  * would store every number as a REAL, and a `NaN`, a `Date` or a missing parameter as NULL.
  */
-import { Predicate } from "effect"
-import type { SqlError } from "effect/sql/SqlError"
 import type { SQLInputValue } from "node:sqlite"
-import { invalidInput } from "../errors.ts"
+import { type Failure, invalidInput } from "../failures.ts"
 import type { SqlText } from "../sql/scanner.ts"
 
 /** The parameters of a statement, before the check: in order for `?`, by name for `:a`, `@a` and `$a`. */
@@ -17,7 +15,7 @@ export type Bound = ReadonlyArray<SQLInputValue>
 const none: Bound = []
 
 /**
- * Turns parameters into the arguments for `node:sqlite`. Throws a `SqlError` that names the first invalid parameter.
+ * Turns parameters into the arguments for `node:sqlite`. Throws a `Failure` that names the first invalid parameter.
  */
 export const bind = (operation: string, text: SqlText, params: Params | undefined): Bound => {
   if (text.isNamed) return [named(operation, text, params) as never]
@@ -117,7 +115,7 @@ export const toSqlite = (value: unknown): SQLInputValue | undefined => {
 
 const isDetached = (buffer: ArrayBufferLike): boolean => buffer instanceof ArrayBuffer && buffer.detached
 
-const miscounted = (operation: string, placeholders: number, params: number): SqlError =>
+const miscounted = (operation: string, placeholders: number, params: number): Failure =>
   invalidInput(
     operation,
     `${operation}: ${counted(placeholders, "placeholder")} and ${counted(params, "parameter")}: ${
@@ -135,7 +133,7 @@ const strangersIn = (params: Readonly<Record<string, unknown>>, text: SqlText): 
   return Object.keys(params).filter((key) => !names.has(key))
 }
 
-const missingName = (operation: string, name: string, strangers: ReadonlyArray<string>): SqlError =>
+const missingName = (operation: string, name: string, strangers: ReadonlyArray<string>): Failure =>
   invalidInput(
     operation,
     `${operation}: there is no parameter for the placeholder ${name}${
@@ -143,7 +141,7 @@ const missingName = (operation: string, name: string, strangers: ReadonlyArray<s
     }`
   )
 
-const unknownName = (operation: string, name: string, text: SqlText): SqlError =>
+const unknownName = (operation: string, name: string, text: SqlText): Failure =>
   invalidInput(
     operation,
     `${operation}: the parameter "${name}" has no placeholder: ${
@@ -153,10 +151,10 @@ const unknownName = (operation: string, name: string, text: SqlText): SqlError =
     }`
   )
 
-const noParams = (operation: string, params: unknown): SqlError =>
+const noParams = (operation: string, params: unknown): Failure =>
   invalidInput(operation, `${operation}: the parameters are ${describe(params)}, but must be an array or a record`)
 
-const unbindable = (operation: string, placeholder: string, value: unknown): SqlError =>
+const unbindable = (operation: string, placeholder: string, value: unknown): Failure =>
   invalidInput(
     operation,
     `${operation}: parameter ${placeholder} is ${describe(value)}, but must be ${storable}`
@@ -186,6 +184,6 @@ export const describe = (value: unknown): string => {
 const isBytes = (value: object): boolean => value instanceof ArrayBuffer || ArrayBuffer.isView(value)
 
 const nameOf = (value: object): string =>
-  Predicate.hasProperty(value, "constructor") && Predicate.isFunction(value.constructor)
+  "constructor" in value && typeof value.constructor === "function"
     ? value.constructor.name
     : "without a prototype"

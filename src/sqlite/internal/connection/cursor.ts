@@ -1,5 +1,5 @@
 /** Reads the rows of one statement step by step. */
-import type { SqlError } from "effect/sql/SqlError"
+import type { Failure } from "../failures.ts"
 import type { Functions } from "./functions.ts"
 
 /**
@@ -9,17 +9,17 @@ import type { Functions } from "./functions.ts"
 export class Cursor {
   readonly #rows: Iterator<unknown>
   readonly #functions: Functions
-  readonly #failure: (thrown: unknown) => SqlError
+  readonly #failure: (thrown: unknown) => Failure
   readonly #onRead: () => void
   readonly #onClose: (cursor: Cursor) => void
   #isOpen = true
-  #error: SqlError | undefined
+  #error: Failure | undefined
 
   /** `onRead` is called before each read, `onClose` after the statement has ended. */
   constructor(
     rows: Iterator<unknown>,
     functions: Functions,
-    failure: (thrown: unknown) => SqlError,
+    failure: (thrown: unknown) => Failure,
     onRead: () => void,
     onClose: (cursor: Cursor) => void
   ) {
@@ -36,7 +36,7 @@ export class Cursor {
 
   /**
    * The next rows, at most `count`; none at the end. Returns the rows before an error first, and then throws a
-   * `SqlError`.
+   * `Failure`.
    */
   read(count: number): Array<unknown> {
     this.#functions.assertNone("stream")
@@ -48,7 +48,7 @@ export class Cursor {
   }
 
   /** Ends the statement. Does nothing if it has ended. Later reads fail with the error, if there is one. */
-  close(error?: SqlError): void {
+  close(error?: Failure): void {
     if (!this.#isOpen) return
     this.#isOpen = false
     this.#error = error

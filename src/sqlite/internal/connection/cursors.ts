@@ -1,5 +1,5 @@
 /** The open cursors of one connection. */
-import type { SqlError } from "effect/sql/SqlError"
+import type { Failure } from "../failures.ts"
 import { Cursor } from "./cursor.ts"
 import type { Functions } from "./functions.ts"
 import type { Observed } from "./observed.ts"
@@ -22,7 +22,7 @@ export class Cursors {
     prepared: Prepared,
     rows: Iterator<unknown>,
     functions: Functions,
-    failure: (thrown: unknown) => SqlError
+    failure: (thrown: unknown) => Failure
   ): Cursor {
     const cursor = new Cursor(rows, functions, failure, () => this.#observed.runs(prepared.tables), (closed) => {
       this.#open.delete(closed)
@@ -34,7 +34,7 @@ export class Cursors {
   }
 
   /** Closes all cursors. Later reads of them fail with the error, if there is one. */
-  close(error: SqlError | undefined): void {
+  close(error: Failure | undefined): void {
     for (const cursor of this.#open) cursor.close(error)
   }
 }

@@ -5,27 +5,26 @@
  * crashes if it is closed then. So operations are refused, and what this library itself has to do waits until the
  * statement has ended.
  */
-import { Cause } from "effect"
-import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import type { AggregateOptions, DatabaseSync, SQLInputValue } from "node:sqlite"
-import * as Body from "../../../internal/pool/body.ts"
-import { FunctionError } from "../../SqlitePoolError.ts"
-import { failed, functionFailed, integerTooBig, isIntegerTooBig } from "../errors.ts"
+import { isAsyncFiberError, isLater } from "../../../internal/marks.ts"
+import { failed, Failure, functionFailed, functionMessage, integerTooBig, isIntegerTooBig } from "../failures.ts"
 import type { AggregateSettings, FunctionSettings, ScalarSettings } from "../options/functions.ts"
 import { describe, storable, toSqlite } from "./binding.ts"
 
 /** What a SQL function throws through SQLite. */
 export class FunctionFailure extends Error {
-  readonly error: FunctionError
+  /** The name of the function. */
+  readonly function: string
   /**
    * Whether a statement may have left a part of its work in its transaction. SQLite expects that functions fail, and then
    * undoes the statement. It does not expect that of aggregates.
    */
   leavesPart: boolean
 
-  constructor(error: FunctionError, leavesPart: boolean) {
-    super(error.message, { cause: error.cause })
-    this.error = error
+  /** `cause` is what the function threw. */
+  constructor(name: string, cause: unknown, leavesPart: boolean) {
+    super(functionMessage(name, cause), { cause })
+    this.function = name
     this.leavesPart = leavesPart
   }
 }
@@ -54,7 +53,7 @@ export class Functions {
     return this.#running !== undefined
   }
 
-  /** Throws a `SqlError` if a function runs now. */
+  /** Throws a `Failure` if a function runs now. */
   assertNone(operation: string): void {
     if (this.#running !== undefined) throw usedInside(operation, this.#running)
   }
@@ -159,20 +158,20 @@ export class Functions {
   }
 
   #failed(name: string, thrown: unknown, leavesPart: boolean): FunctionFailure {
-    const cause = Cause.isAsyncFiberError(thrown) ? new Error(cannotWait, { cause: thrown }) : thrown
-    return new FunctionFailure(new FunctionError({ function: name, cause }), leavesPart)
+    const cause = isAsyncFiberError(thrown) ? new Error(cannotWait, { cause: thrown }) : thrown
+    return new FunctionFailure(name, cause, leavesPart)
   }
 }
 
-/** The error for what was thrown, if it did not come from SQLite. */
+/** The failure for what was thrown, if it did not come from SQLite. */
 export const knownFailure = (
   thrown: unknown,
   operation: string,
   sql: string,
   functions: Functions
-): SqlError | undefined => {
-  if (thrown instanceof FunctionFailure) return functionFailed(thrown.error, operation)
-  if (isSqlError(thrown)) return thrown
+): Failure | undefined => {
+  if (thrown instanceof FunctionFailure) return functionFailed(thrown.function, operation, thrown.cause)
+  if (thrown instanceof Failure) return thrown
   return isIntegerTooBig(thrown) ? integerTooBig(thrown, operation, functions.inexactIn(sql)) : undefined
 }
 
@@ -202,13 +201,13 @@ interface Group {
 
 /** The state that a part of an aggregate has returned. */
 const stateOf = (part: string, returned: unknown): unknown => {
-  if (returned !== undefined && !Body.isLater(returned)) return returned
+  if (returned !== undefined && !isLater(returned)) return returned
   throw new TypeError(`${part} returned ${returned === undefined ? "undefined" : later(returned)}: return the state`)
 }
 
 const notStorable = (value: unknown): TypeError =>
   new TypeError(
-    Body.isLater(value)
+    isLater(value)
       ? `it returned ${later(value)}, and SQLite does not wait: return the value itself`
       : `it returned ${describe(value)}, but must return ${storable}`
   )
@@ -221,7 +220,7 @@ const cannotWait =
 
 const connectionEnded = "the lease or the connection was ended while it ran"
 
-const usedInside = (operation: string, name: string): SqlError =>
+const usedInside = (operation: string, name: string): Failure =>
   failed(
     operation,
     `${operation}: the SQL function ${name} must not use the connection that runs it: read before the statement what it ` +

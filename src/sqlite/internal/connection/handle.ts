@@ -1,5 +1,4 @@
 /** The handle of one open SQLite database. Statements run only here. It is synchronous, and does not know pools. */
-import type { SqlError } from "effect/sql/SqlError"
 import { backup } from "node:sqlite"
 import type { BackupProgress } from "../contract/backup.ts"
 import type { RunResult } from "../contract/values.ts"
@@ -7,12 +6,13 @@ import {
   closed,
   codeOfThrown,
   failed,
+  type Failure,
   fromSqlite,
   invalidInput,
   leavesInDoubt,
   READONLY,
   readOnlyRefusal
-} from "../errors.ts"
+} from "../failures.ts"
 import type { Settings } from "../options/connection.ts"
 import type { SqlText } from "../sql/scanner.ts"
 import { bind, type Params } from "./binding.ts"
@@ -30,7 +30,7 @@ import { Session } from "./session.ts"
 import { Units } from "./units.ts"
 import { undoesItself, whole } from "./whole.ts"
 
-/** Its operations throw only `SqlError`. The constructor, `configure` and `reopen` throw the errors of Node. */
+/** Its operations throw only a `Failure`. The constructor, `configure` and `reopen` throw the errors of Node. */
 export class Handle {
   readonly settings: Settings
   /** Transactions around work that runs in one step. */
@@ -153,7 +153,7 @@ export class Handle {
   }
 
   /** Closes all cursors. Later reads of them fail with the error, if there is one. */
-  closeCursors(error?: SqlError): void {
+  closeCursors(error?: Failure): void {
     this.#cursors.close(error)
   }
 
@@ -291,7 +291,7 @@ export class Handle {
     this.observed.anythingHappened()
   }
 
-  /** Sets the pragmas of the settings, and reads the file. Throws a `SqlError` if SQLite keeps another journal mode. */
+  /** Sets the pragmas of the settings, and reads the file. Throws a `Failure` if SQLite keeps another journal mode. */
   configure(): void {
     this.session.configure()
     this.#isReady = true
@@ -367,7 +367,7 @@ export class Handle {
   }
 
   /** The error for a write on a connection that only reads, for now or always. */
-  #refusal(operation: string, sql: string, thrown?: unknown): SqlError {
+  #refusal(operation: string, sql: string, thrown?: unknown): Failure {
     return readOnlyRefusal(operation, sql, this.#restriction ?? this.settings.refusal ?? Refusal.ofConnection, thrown)
   }
 
@@ -382,7 +382,7 @@ export class Handle {
     }
   }
 
-  #failure(thrown: unknown, operation: string, sql: string): SqlError {
+  #failure(thrown: unknown, operation: string, sql: string): Failure {
     const { functions } = this.#database
     functions.settle()
     const known = knownFailure(thrown, operation, sql, functions)

@@ -1,8 +1,9 @@
 /** Databases that nothing changes: https://sqlite.org/uri.html#uriimmutable. SQLite reads them without locks. */
 import { closeSync, openSync, readSync } from "node:fs"
 import { pathToFileURL } from "node:url"
-import { unconnected } from "../errors.ts"
-import { nameOf, type Settings } from "../options/connection.ts"
+import { unconnected } from "../failures.ts"
+import type { Settings } from "../options/connection.ts"
+import { nameOf } from "../options/nameOf.ts"
 import { realOf, sizeOf } from "./paths.ts"
 
 /** The address with which SQLite opens a file and takes no locks. It ignores the log and the journal then. */

@@ -7,7 +7,8 @@ import * as Body from "../../../internal/pool/body.ts"
 import { LeaseExpiredError } from "../../../PoolError.ts"
 import type { SqliteConnection } from "../contract/connection.ts"
 import type { Params, Row, SyncOptions, Value } from "../contract/values.ts"
-import { codeOf, failure, invalidInput } from "../errors.ts"
+import { codeOf, failure } from "../errors.ts"
+import { invalidInput } from "../failures.ts"
 import type { Cursor } from "./cursor.ts"
 import type { Handle } from "./handle.ts"
 import type { Pin } from "./pin.ts"
@@ -45,8 +46,8 @@ export class Leased implements SqliteConnection {
   }
 
   /** How long to retry after a lock. 0 in a transaction, where a retry would not help. */
-  busyTimeoutMillis(thrown: unknown): number {
-    if (!this.#waits || this.#handle === undefined || !mayStartLater(codeOf(thrown))) return 0
+  busyTimeoutMillis(error: SqlError | LeaseExpiredError): number {
+    if (!this.#waits || this.#handle === undefined || !mayStartLater(codeOf(error))) return 0
     return this.#handle.isTransaction("wait") ? 0 : this.#handle.settings.busyTimeout
   }
 
@@ -126,24 +127,44 @@ export class Leased implements SqliteConnection {
   }
 
   queryUnsafe(sql: string, params?: Params, options?: SyncOptions) {
-    return this.handle("queryUnsafe").rows("queryUnsafe", sql, params, false, wantsBigInts(options)) as Array<Row>
+    try {
+      return this.handle("queryUnsafe").rows("queryUnsafe", sql, params, false, wantsBigInts(options)) as Array<Row>
+    } catch (thrown) {
+      throw failure(thrown)
+    }
   }
 
   valuesUnsafe(sql: string, params?: Params, options?: SyncOptions) {
-    const rows = this.handle("valuesUnsafe").rows("valuesUnsafe", sql, params, true, wantsBigInts(options))
-    return rows as Array<Array<Value>>
+    try {
+      const rows = this.handle("valuesUnsafe").rows("valuesUnsafe", sql, params, true, wantsBigInts(options))
+      return rows as Array<Array<Value>>
+    } catch (thrown) {
+      throw failure(thrown)
+    }
   }
 
   runUnsafe(sql: string, params?: Params, options?: SyncOptions) {
-    return this.handle("runUnsafe").run("runUnsafe", sql, params, wantsBigInts(options))
+    try {
+      return this.handle("runUnsafe").run("runUnsafe", sql, params, wantsBigInts(options))
+    } catch (thrown) {
+      throw failure(thrown)
+    }
   }
 
   execUnsafe(script: string) {
-    this.handle("execUnsafe").exec("execUnsafe", script)
+    try {
+      this.handle("execUnsafe").exec("execUnsafe", script)
+    } catch (thrown) {
+      throw failure(thrown)
+    }
   }
 
   isTransactionUnsafe() {
-    return this.handle("isTransactionUnsafe").isTransaction("isTransactionUnsafe")
+    try {
+      return this.handle("isTransactionUnsafe").isTransaction("isTransactionUnsafe")
+    } catch (thrown) {
+      throw failure(thrown)
+    }
   }
 }
 
@@ -161,9 +182,10 @@ const inOneStep = <A>(
     try {
       return Exit.succeed(operation(bigInts))
     } catch (thrown) {
-      const timeoutMillis = leased === undefined ? 0 : leased.busyTimeoutMillis(thrown)
+      const error = failure(thrown)
+      const timeoutMillis = leased === undefined ? 0 : leased.busyTimeoutMillis(error)
       return timeoutMillis === 0
-        ? Exit.fail(failure(thrown))
+        ? Exit.fail(error)
         : retryWhileLocked(Effect.try({ try: () => operation(bigInts), catch: failure }), timeoutMillis, {
           isWorthwhile: mayStartLater
         })
@@ -204,7 +226,13 @@ export const withHandle = <A, E, R>(
         const handle = connection.handle("withHandle")
         const { isMemory, lasting } = handle.settings
         if (lasting !== undefined) throw invalidInput("withHandle", lasts)
-        const assert = (operation: string) => connection.handle(operation).assertFree(operation)
+        const assert = (operation: string) => {
+          try {
+            connection.handle(operation).assertFree(operation)
+          } catch (thrown) {
+            throw failure(thrown)
+          }
+        }
         return { handle, exposed: handle.expose("withHandle", { assert, isMemory }) }
       },
       catch: failure

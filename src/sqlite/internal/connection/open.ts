@@ -1,7 +1,10 @@
 /** Opens connections, and resets them for the next caller. Never waits inside SQLite. */
 import { Effect, type Scope } from "effect"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
-import { nameOf, type OnOpen, type Settings } from "../options/connection.ts"
+import { toSqlError } from "../errors.ts"
+import { Failure } from "../failures.ts"
+import type { OnOpen, Settings } from "../options/connection.ts"
+import { nameOf } from "../options/nameOf.ts"
 import { Handle } from "./handle.ts"
 import { refuseIncomplete } from "./immutable.ts"
 import { Leased } from "./leased.ts"
@@ -79,4 +82,7 @@ const runOnOpen = (handle: Handle, onOpen: OnOpen): Effect.Effect<void, SqlError
   })
 
 const typed = <A>(settings: Settings, f: () => A): Effect.Effect<A, SqlError> =>
-  Effect.try({ try: f, catch: (thrown) => isSqlError(thrown) ? thrown : openFailure(settings, thrown) })
+  Effect.try({
+    try: f,
+    catch: (thrown) => thrown instanceof Failure ? toSqlError(thrown) : openFailure(settings, thrown)
+  })

@@ -3,8 +3,10 @@ import { SqlError, UnknownError } from "effect/sql/SqlError"
 import { accessSync, constants, realpathSync, type Stats, statSync } from "node:fs"
 import { dirname } from "node:path"
 import { show } from "../../../internal/options/rules.ts"
-import { codeOfThrown, fromSqliteSaying, invalidInput, isLock, primaryOf, sqliteMessage } from "../errors.ts"
-import { nameOf, type Settings } from "../options/connection.ts"
+import { toSqlError } from "../errors.ts"
+import { codeOfThrown, fromSqliteSaying, invalidInput, isLock, primaryOf, sqliteMessage } from "../failures.ts"
+import type { Settings } from "../options/connection.ts"
+import { nameOf } from "../options/nameOf.ts"
 
 /**
  * The error for a failed open. It names the file and the problem.
@@ -15,7 +17,7 @@ export const openFailure = (settings: Settings, thrown: unknown): SqlError => {
   const code = codeOfThrown(thrown)
   const why = code === undefined ? "" : `: ${explain(settings, code)}`
   const said = code === undefined ? sqliteMessage(thrown) : `${sqliteMessage(thrown)}, code ${code}`
-  return fromSqliteSaying(thrown, "open", `cannot open ${nameOf(settings)}${why} (${said})`)
+  return toSqlError(fromSqliteSaying(thrown, "open", `cannot open ${nameOf(settings)}${why} (${said})`))
 }
 
 const explain = (settings: Settings, code: number): string => {

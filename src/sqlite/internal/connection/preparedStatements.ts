@@ -6,7 +6,7 @@
  * is forgotten just before it is needed again. With a random choice, only about two statements of each turn are missing.
  */
 import type { StatementSync } from "node:sqlite"
-import { invalidSql } from "../errors.ts"
+import { invalidSql } from "../failures.ts"
 import type { Authorizer } from "../sql/authorizer.ts"
 import type { Demand, Recall } from "../sql/demands.ts"
 import * as SqlText from "../sql/scanner.ts"
@@ -139,7 +139,7 @@ export class Statements {
   }
 
   /**
-   * The prepared statement for a text. Throws a `SqlError` if the text is not one statement, or if the statement makes
+   * The prepared statement for a text. Throws a `Failure` if the text is not one statement, or if the statement makes
    * a demand that is refused. Throws the error of Node if SQLite rejects the text.
    */
   get(operation: string, sql: string, isAlone: boolean): Prepared {
@@ -234,7 +234,7 @@ const mostCredit = 3
 /** The number of spared statements after which the next is removed, even if it was used recently. */
 const mostSpared = 8
 
-/** Scans SQL. Throws a `SqlError` if the text has no statement, or if SQLite would read a different text. */
+/** Scans SQL. Throws a `Failure` if the text has no statement, or if SQLite would read a different text. */
 export const readSql = (operation: string, sql: unknown): SqlText.SqlText => {
   if (typeof sql !== "string") throw invalidSql(operation, `${operation}: the SQL is not text but ${typeof sql}`)
   if (sql.includes("\0")) throw invalidSql(operation, `${operation}: the SQL holds a NUL, where SQLite would stop`)

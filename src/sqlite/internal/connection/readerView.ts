@@ -1,9 +1,11 @@
 /** A connection that can write, lent as a reader: for a database in memory, and in a transaction. */
 import { Effect, Stream } from "effect"
+import type { SqlError } from "effect/sql/SqlError"
 import type { SqliteReader } from "../../SqliteReader.ts"
 import type { SqliteConnection } from "../contract/connection.ts"
 import type { Params, SyncOptions } from "../contract/values.ts"
-import { readOnlyRefusal } from "../errors.ts"
+import { toSqlError } from "../errors.ts"
+import { readOnlyRefusal } from "../failures.ts"
 import { isReadOnly, StatementTexts } from "../sql/statementKind.ts"
 
 export class ReaderView implements SqliteReader {
@@ -17,25 +19,29 @@ export class ReaderView implements SqliteReader {
   }
 
   query(sql: string, params?: Params) {
-    return isRead(sql) ? this.#connection.query(sql, params) : Effect.fail(readOnlyRefusal("query", sql, this.#why))
+    return isRead(sql) ? this.#connection.query(sql, params) : Effect.fail(this.#refusal("query", sql))
   }
 
   values(sql: string, params?: Params) {
-    return isRead(sql) ? this.#connection.values(sql, params) : Effect.fail(readOnlyRefusal("values", sql, this.#why))
+    return isRead(sql) ? this.#connection.values(sql, params) : Effect.fail(this.#refusal("values", sql))
   }
 
   stream(sql: string, params?: Params) {
-    return isRead(sql) ? this.#connection.stream(sql, params) : Stream.fail(readOnlyRefusal("stream", sql, this.#why))
+    return isRead(sql) ? this.#connection.stream(sql, params) : Stream.fail(this.#refusal("stream", sql))
   }
 
   queryUnsafe(sql: string, params?: Params, options?: SyncOptions) {
-    if (!isRead(sql)) throw readOnlyRefusal("queryUnsafe", sql, this.#why)
+    if (!isRead(sql)) throw this.#refusal("queryUnsafe", sql)
     return this.#connection.queryUnsafe(sql, params, options)
   }
 
   valuesUnsafe(sql: string, params?: Params, options?: SyncOptions) {
-    if (!isRead(sql)) throw readOnlyRefusal("valuesUnsafe", sql, this.#why)
+    if (!isRead(sql)) throw this.#refusal("valuesUnsafe", sql)
     return this.#connection.valuesUnsafe(sql, params, options)
+  }
+
+  #refusal(operation: string, sql: string): SqlError {
+    return toSqlError(readOnlyRefusal(operation, sql, this.#why))
   }
 }
 

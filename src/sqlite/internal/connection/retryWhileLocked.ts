@@ -1,7 +1,8 @@
 /** Retries statements that meet the lock of another process, without stopping the event loop. */
 import { Clock, Effect, identity, Random } from "effect"
 import { isSuccess, withFiber, within } from "../../../internal/runtime.ts"
-import { codeOf, isLock } from "../errors.ts"
+import { codeOf } from "../errors.ts"
+import { isLock } from "../failures.ts"
 
 /** How long a statement is retried while another process has a lock. An application may change it while it runs. */
 export interface BusyTimeout {

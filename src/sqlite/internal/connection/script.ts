@@ -1,5 +1,5 @@
 /** Runs the scripts of callers. */
-import { invalidInput } from "../errors.ts"
+import { invalidInput } from "../failures.ts"
 import type { Demand } from "../sql/demands.ts"
 import * as SqlText from "../sql/scanner.ts"
 import { Tables } from "../sql/tables.ts"
@@ -27,7 +27,7 @@ export interface Parts {
 
 /**
  * Runs a script. With `progress`, it begins after the statements that are done, and notes each statement that it
- * runs. Throws the errors of Node, or a `SqlError` if a statement makes a demand that is refused.
+ * runs. Throws the errors of Node, or a `Failure` if a statement makes a demand that is refused.
  */
 export const runScript = (parts: Parts, operation: string, script: string, progress?: Progress): void => {
   const text = readSql(operation, script)

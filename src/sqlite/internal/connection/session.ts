@@ -4,9 +4,9 @@
  * The changes of a lease are undone when the lease ends. For an application that expects one connection (`Lasting`),
  * the changes of the writer last.
  */
-import type { SqlError } from "effect/sql/SqlError"
-import { denied, failed } from "../errors.ts"
-import { nameOf, type Settings } from "../options/connection.ts"
+import { denied, failed, type Failure } from "../failures.ts"
+import type { Settings } from "../options/connection.ts"
+import { nameOf } from "../options/nameOf.ts"
 import type { Subject } from "../sql/authorizer.ts"
 import {
   alters,
@@ -28,7 +28,7 @@ import type { Units } from "./units.ts"
 export class Session {
   readonly #settings: Settings
   readonly #units: Units
-  readonly #readOnlyRefusal: (operation: string, sql: string) => SqlError
+  readonly #readOnlyRefusal: (operation: string, sql: string) => Failure
   #database: Database
   #isAltered = false
   /** Whether foreign keys are enforced now. */
@@ -80,7 +80,7 @@ export class Session {
     settings: Settings,
     database: Database,
     units: Units,
-    readOnlyRefusal: (operation: string, sql: string) => SqlError
+    readOnlyRefusal: (operation: string, sql: string) => Failure
   ) {
     this.#settings = settings
     this.#database = database
@@ -123,7 +123,7 @@ export class Session {
     }
   }
 
-  /** Sets the pragmas of the settings, and reads the file. Throws a `SqlError` if SQLite keeps another journal mode. */
+  /** Sets the pragmas of the settings, and reads the file. Throws a `Failure` if SQLite keeps another journal mode. */
   configure(): void {
     const { autoVacuum, isReadOnly, journalMode, pageSize } = this.#settings
     if (!isReadOnly) {

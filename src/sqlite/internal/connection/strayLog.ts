@@ -1,8 +1,9 @@
 /** Finds a log that belongs to another file. SQLite would apply it, or delete it. */
 import { closeSync, openSync, readSync } from "node:fs"
 import { DatabaseSync } from "node:sqlite"
-import { unconnected } from "../errors.ts"
-import { nameOf, type Settings } from "../options/connection.ts"
+import { unconnected } from "../failures.ts"
+import type { Settings } from "../options/connection.ts"
+import { nameOf } from "../options/nameOf.ts"
 import { immutable } from "./immutable.ts"
 import { realOf, sizeOf } from "./paths.ts"
 

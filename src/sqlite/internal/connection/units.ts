@@ -4,9 +4,8 @@
  * A unit holds the work of one caller (`alone`) or of several callers (`shared`). In a shared unit, the work of each caller
  * can be undone separately.
  */
-import type { SqlError } from "effect/sql/SqlError"
 import type { StatementSync } from "node:sqlite"
-import { codeOfThrown, denied, failed, isIntegerTooBig, primaryOf } from "../errors.ts"
+import { codeOfThrown, denied, failed, type Failure, isIntegerTooBig, primaryOf } from "../failures.ts"
 import { type Demand, isSetting } from "../sql/demands.ts"
 import type { SqlText } from "../sql/scanner.ts"
 import { uncontrolledInFunction } from "../sql/statementKind.ts"
@@ -18,8 +17,8 @@ import type { Observed } from "./observed.ts"
 /** The number of shared units with a savepoint for each statement, after a failed statement has left a part of its work. */
 const carefulUnits = 1000
 
-/** Makes a `SqlError` from an error that Node has thrown for one of the connection's own statements. */
-export type FailureOf = (thrown: unknown, sql: string) => SqlError
+/** Makes a `Failure` from an error that Node has thrown for one of the connection's own statements. */
+export type FailureOf = (thrown: unknown, sql: string) => Failure
 
 type Control = "begin immediate" | "commit" | "rollback" | `${"savepoint" | "release" | "rollback to"} effect_pool_unit`
 
@@ -216,8 +215,8 @@ export class Units {
 const isExpected = (code: number | undefined): boolean =>
   code === undefined || (primaryOf(code) === 19 && code !== 1043 && code !== 3091) || primaryOf(code) === 25
 
-/** The error for work that goes on although SQLite has undone it so far. */
-export const lost = (operation: string): SqlError =>
+/** The failure of work that goes on although SQLite has undone it so far. */
+export const lost = (operation: string): Failure =>
   failed(
     operation,
     `${operation}: SQLite has ended the transaction after a failure, so that nothing of this function is stored: ` +

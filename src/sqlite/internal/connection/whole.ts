@@ -2,7 +2,7 @@
  * Statements that leave a part of their work behind in a transaction if an aggregate of the application fails. SQLite
  * expects that functions fail, but not that aggregates fail. A savepoint makes up for that.
  */
-import { isIntegerTooBig } from "../errors.ts"
+import { isIntegerTooBig } from "../failures.ts"
 import type { Database } from "./database.ts"
 import { FunctionFailure } from "./functions.ts"
 import type { Prepared } from "./preparedStatements.ts"

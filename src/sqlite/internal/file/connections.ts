@@ -13,8 +13,10 @@ import { handleOf } from "../connection/leased.ts"
 import * as Refusal from "../connection/refusal.ts"
 import { mayStartLater } from "../connection/retryWhileLocked.ts"
 import type { SqliteConnection as Connection } from "../contract/connection.ts"
-import { codeOf, unconnected } from "../errors.ts"
-import { nameOf, type Settings } from "../options/connection.ts"
+import { codeOf, toSqlError } from "../errors.ts"
+import { unconnected } from "../failures.ts"
+import type { Settings } from "../options/connection.ts"
+import { nameOf } from "../options/nameOf.ts"
 import type { PoolSettings } from "../options/pool.ts"
 import { Commits } from "./commits.ts"
 import { DatabaseFile, type Problem } from "./databaseFile.ts"
@@ -122,7 +124,7 @@ export class SharedFile {
     const open = Effect.suspend(() => {
       const { refusal } = this.file
       if (refusal !== undefined) {
-        return Effect.fail(unconnected("open", `cannot open ${nameOf(settings)}: ${refusal}`))
+        return Effect.fail(toSqlError(unconnected("open", `cannot open ${nameOf(settings)}: ${refusal}`)))
       }
       before = this.file.present
       return openWith(settings, this.#handles.size === 0)

@@ -4,7 +4,8 @@ import type { SqlError } from "effect/sql/SqlError"
 import { resolve as absolute } from "node:path"
 import { check, type Checked, type Rules, show, table } from "../../../internal/options/rules.ts"
 import type * as Contract from "../contract/connectionOptions.ts"
-import { invalidInput } from "../errors.ts"
+import { toSqlError } from "../errors.ts"
+import { invalidInput } from "../failures.ts"
 import type { Lasting } from "../sql/lasting.ts"
 import { functionRules, type FunctionSettings, functionsOf, sharedNames } from "./functions.ts"
 
@@ -129,7 +130,7 @@ export const resolve = (options: unknown): Result.Result<Settings, SqlError> => 
   if (problems.length === 0) return Result.succeed(settingsOf(checked, given.has("journalMode")))
   const name = given.has("filename") ? ` ${show(checked.filename)}` : ""
   return Result.fail(
-    invalidInput("open", `SQLite database${name}: ${problems.map(({ message }) => message).join("; ")}`)
+    toSqlError(invalidInput("open", `SQLite database${name}: ${problems.map(({ message }) => message).join("; ")}`))
   )
 }
 
@@ -162,6 +163,3 @@ export const settingsOf = (options: Options, hasJournalMode: boolean): Settings 
     onOpen: options.onOpen as OnOpen | undefined
   }
 }
-
-/** The name of a database in messages. */
-export const nameOf = (settings: Settings): string => `the SQLite database "${settings.filename}"`

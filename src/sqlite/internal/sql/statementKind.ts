@@ -1,6 +1,5 @@
 /** The kind of a statement, by its text. The kind decides where the statement runs. */
-import type { SqlError } from "effect/sql/SqlError"
-import { denied } from "../errors.ts"
+import { denied, type Failure } from "../failures.ts"
 import * as SqlText from "./scanner.ts"
 
 /** A `recall` asks what its connection wrote before: only the writer knows that. */
@@ -75,7 +74,7 @@ export const isReadOnly = ({ kind, sql }: Text): boolean =>
 const explainedPragma = /^[^a-z]*explain\b[^]*\bpragma\b/i
 
 /** The error for a statement that begins or ends a transaction, where only `transaction` may do that. */
-export const uncontrolled = (sql: string, operation = "execute"): SqlError =>
+export const uncontrolled = (sql: string, operation = "execute"): Failure =>
   denied(
     operation,
     sql,
@@ -83,7 +82,7 @@ export const uncontrolled = (sql: string, operation = "execute"): SqlError =>
   )
 
 /** The error for a statement that begins or ends a transaction in a function given to `writeSync`. */
-export const uncontrolledInFunction = (sql: string, operation: string): SqlError =>
+export const uncontrolledInFunction = (sql: string, operation: string): Failure =>
   denied(
     operation,
     sql,
