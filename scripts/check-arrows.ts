@@ -121,7 +121,7 @@ for (const circle of circles()) problems.push(`a circle: ${circle.join(" -> ")}`
 
 /** What stands before the name of a package, in an import of values: `from`, `import` alone, or `import(`. */
 const ofPackage =
-  /^(?:import|export)\s+(?!type\s)(?:([^"';]*?)\s*from\s+)?"([^.\n"][^\n"]*)"|\bimport\(\s*"([^.\n"][^\n"]*)"/gm
+  /^(?:import|export)\s+(?!type\s)(?:([^"';=(]*?)\s*from\s+)?"([^.\n"][^\n"]*)"|\bimport\(\s*"([^.\n"][^\n"]*)"/gm
 
 /** The packages whose values a file imports. */
 const packagesOf = (file: string): ReadonlyArray<string> =>
