@@ -189,6 +189,7 @@ export const make = <C, E = never, R = never>(
 
 const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => {
   const { settings } = pool.state
+  const acquire = (options?: AcquireOptions) => pool.acquire(options)
   return Door.add<ConnectionPool<C, E>>({
     name: settings.name,
     use: (f, options) => pool.use(f, options),
@@ -199,7 +200,7 @@ const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => 
       typeof f === "function"
         ? pool.useSync<A, never>(f, undefined, options)
         : pool.useSync(f.try, f.catch, options),
-    acquire: (options) => pool.acquire(options),
+    acquire,
     stats: Effect.sync(() => pool.look(() => View.stats(pool.state))),
     connections: Effect.sync(() => pool.look((now) => View.connections(pool.state, now))),
     holders: Effect.sync(() => pool.look((now) => View.holders(pool.state, now, Infinity))),
@@ -231,6 +232,8 @@ const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => 
           : pool.shutdown(checked.success ?? settings.drainTimeoutMillis)
       })
   }, {
+    acquire,
+    take: (fiber, options) => pool.take(fiber, options),
     announce: (event) => pool.announce(event),
     condition: () => View.condition(pool.state),
     check: (settings) => pool.check(settings),

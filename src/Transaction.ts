@@ -111,6 +111,9 @@ export interface Transactor<in out C, in Isolation extends string, out E = never
    */
   readonly withTransaction: SqlClient["withTransaction"]
 
+  /** Runs an effect once the outermost transaction that its fiber is in is committed: see `SqlClient.afterCommit`. */
+  readonly afterCommit: SqlClient["afterCommit"]
+
   /**
    * The connection of the transaction that a fiber is in, if it is in one. A driver uses it where its own operations must
    * join the transaction: on another connection they would not see the work of the transaction, or would wait for it.

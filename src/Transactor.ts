@@ -14,8 +14,9 @@ export type { MakeOptions } from "./internal/transaction/makeOptions.ts"
 /**
  * Makes the transactions on the connections of a pool, for a driver that has a client of `effect/sql`.
  *
- * The client uses the `withTransaction` of the result in place of its own. Then both kinds of transactions nest in each other
- * and tell the same truth. Throws a `TypeError` if `controlTimeout` is not a duration above zero.
+ * The client uses the `withTransaction` and the `afterCommit` of the result in place of its own: what its own `afterCommit` is
+ * given in such a transaction would run at once. Then both kinds of transactions nest in each other and tell the same truth.
+ * Throws a `TypeError` if `controlTimeout` is not a duration above zero.
  *
  * ```ts
  * import type { Effect } from "effect"

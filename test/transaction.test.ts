@@ -1,10 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Latch, Schedule } from "effect"
-import type { Transaction, TransactionError } from "effect-connection-pool"
+import { type Transaction, type TransactionError, Transactor } from "effect-connection-pool"
 import { PoolAssert, Sweep } from "effect-connection-pool/testing"
+import { TransactionConnection } from "effect/sql/SqlClient"
 import type { Connection } from "effect/sql/SqlConnection"
 import { settle } from "./support/pools.ts"
-import { make, makeWith, type Words } from "./support/words.ts"
+import { dialect, make, makeWith, type Words } from "./support/words.ts"
 
 const { failsWith } = PoolAssert
 
@@ -33,6 +34,29 @@ describe("transactions on any database", () => {
         "a",
         "commit"
       ])
+    }))
+
+  it.effect("take connections with the `acquire` of the pool that they were given, also of a copy", () =>
+    Effect.gen(function*() {
+      const { pool, words } = yield* make
+      const acquired: Array<unknown> = []
+      const transactionService = TransactionConnection(3000)
+      const { transaction } = Transactor.make({
+        name: "copy",
+        dialect,
+        pool: {
+          ...pool,
+          acquire: (options) => Effect.tap(pool.acquire(options), () => Effect.sync(() => acquired.push(options)))
+        },
+        transactionService,
+        toSql: () => ({}) as Connection,
+        spanAttributes: []
+      })
+      yield* transaction(Effect.void)
+      yield* transaction(Effect.void, { label: "second" })
+      assert.deepStrictEqual(acquired, [undefined, { label: "second", timeout: undefined }])
+      assert.deepStrictEqual(words.said.splice(0), ["begin strict", "commit", "begin strict", "commit"])
+      assert.strictEqual((yield* pool.stats).inUse, 0)
     }))
 
   it.effect("begin, end and undo without being interrupted, and nothing is left open", () =>

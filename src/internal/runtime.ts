@@ -6,6 +6,11 @@
  */
 import { Cause, Clock, Context, Effect, Effectable, Exit, type Fiber, Scheduler, Scope, type Tracer } from "effect"
 
+/** A constructor that returns the given object, so that subclasses add their private fields to it. */
+const Given = function(object: object) {
+  return object
+} as unknown as new(object: object) => object
+
 // A constructor function with Effect's prototype: subclasses are effects, and no constructor of Effect has to run.
 const Base = function() {} as unknown as new<A, E, R>() => Effect.Effect<A, E, R>
 
@@ -187,6 +192,56 @@ export const onExitWithin = <A, E, R>(
 }
 
 /**
+ * `Effect.uninterruptibleMask` that begins within the present step of the fiber. The step must return the result of this
+ * function unchanged.
+ *
+ * Test: `internal/steps.test.ts`, "masks interrupts within the step of a fiber".
+ */
+export const maskWithin = <A, E, R>(
+  fiber: Fiber.Fiber<unknown, unknown>,
+  f: (restore: <A2, E2, R2>(effect: Effect.Effect<A2, E2, R2>) => Effect.Effect<A2, E2, R2>) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> => {
+  const masked = Effect.uninterruptibleMask(f)
+  return (evaluate(masked as Effect.Effect<unknown>, fiber) ?? masked) as Effect.Effect<A, E, R>
+}
+
+/**
+ * The `restore` of a mask, applied within the present step of the fiber. The step must return the result of this function
+ * unchanged.
+ *
+ * Test: `internal/steps.test.ts`, "masks interrupts within the step of a fiber".
+ */
+export const restoreWithin = <A, E, R>(
+  restore: (effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>,
+  effect: Effect.Effect<A, E, R>,
+  fiber: Fiber.Fiber<unknown, unknown>
+): Effect.Effect<A, E, R> => {
+  const restored = restore(effect)
+  // Outside of a mask, `restore` does nothing.
+  if (restored === effect) return effect
+  return (evaluate(restored as Effect.Effect<unknown>, fiber) ?? restored) as Effect.Effect<A, E, R>
+}
+
+/**
+ * `Effect.matchCauseEffect` whose handlers are installed, and whose effect is begun, within the present step of the fiber.
+ * The step must return the result of this function unchanged. Each handler must have one parameter.
+ *
+ * Test: `internal/steps.test.ts`, "handles an exit, and begins, within the step of a fiber".
+ */
+export const matchWithin = <A, E, R, B, X>(
+  effect: OwnStep<A, E, R>,
+  fiber: Fiber.Fiber<unknown, unknown>,
+  handlers: {
+    readonly onFailure: (cause: Cause.Cause<E>) => Effect.Effect<B, X>
+    readonly onSuccess: (value: A) => Effect.Effect<B, X>
+  }
+): Effect.Effect<B, X, R> => {
+  const whole = Effect.matchCauseEffect(effect, handlers)
+  const next: unknown = evaluate(whole as Effect.Effect<unknown>, fiber) ?? whole
+  return (next === effect ? effect.step(fiber) : next) as Effect.Effect<B, X, R>
+}
+
+/**
  * `Effect.callback` that registers within the present step of the fiber. No other fiber runs between the decision to wait
  * and the registration. The step must return the result of this function unchanged. `register` must have one parameter.
  *
@@ -213,21 +268,36 @@ interface Interruptible {
 }
 
 /**
- * Attaches values to objects, like a `WeakMap`, but as a property of each object. It is for objects that are made in large
- * numbers: the garbage collector is slow to empty a `WeakMap`, so adding to one takes a microsecond or two. Effect makes
- * such an object for each transaction, and does not freeze it. A copy of an object has nothing attached.
+ * Attaches values to objects, like a `WeakMap`, but as a private field of each object. It is for objects that are made in
+ * large numbers: the garbage collector is slow to empty a `WeakMap`, so adding to one takes a microsecond or two. A copy of
+ * an object has nothing attached. An object may get one value.
  *
- * Test: `internal/runtime.test.ts`, "attaches something to the value that Effect makes for a transaction".
+ * Test: `internal/runtime.test.ts`, "attaches a value to an object, and not to copies of it".
  */
 export class Attached<A> {
-  readonly #key = Symbol("effect-connection-pool/attached")
+  readonly #Field = class extends Given {
+    readonly #value: A
+
+    constructor(object: object, value: A) {
+      super(object)
+      this.#value = value
+    }
+
+    static add(object: object, value: A): void {
+      void new this(object, value)
+    }
+
+    static of(object: object): A | undefined {
+      return #value in object ? object.#value : undefined
+    }
+  }
 
   get(object: object): A | undefined {
-    return Object.hasOwn(object, this.#key) ? (object as Record<symbol, A>)[this.#key] : undefined
+    return this.#Field.of(object)
   }
 
   set(object: object, value: A): void {
-    Object.defineProperty(object, this.#key, { value, enumerable: false })
+    this.#Field.add(object, value)
   }
 }
 
@@ -286,6 +356,17 @@ export const isSynchronous = (fiber: Fiber.Fiber<unknown, unknown>): boolean =>
 export const charge = (fiber: { currentOpCount: number }, operations: number): void => {
   fiber.currentOpCount += operations
 }
+
+/**
+ * The transaction service of the innermost transaction. The `SqlResolver` of `effect/sql` finds the transaction of a request
+ * by this key, which Effect does not export.
+ *
+ * Test: `internal/runtime.test.ts`, "names the innermost transaction as Effect does".
+ */
+export const currentTransactionService = Context.Reference<object | undefined>(
+  "effect/sql/CurrentTransactionService",
+  { defaultValue: () => undefined }
+)
 
 /**
  * The key that marks a fragment of `effect/sql`. Effect uses it to recognise a statement inside another, but does not

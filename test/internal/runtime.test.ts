@@ -267,7 +267,18 @@ describe("what leans on the inside of Effect", () => {
       assert.deepStrictEqual(seen, [false, false, false, true, false, false])
     }))
 
-  it.effect("attaches something to the value that Effect makes for a transaction", () =>
+  it("attaches a value to an object, and not to copies of it", () => {
+    const attached = new Runtime.Attached<number>()
+    const [one, two] = [["connection", 1] as const, Object.freeze({ name: "two" })]
+    attached.set(one, 1)
+    attached.set(two, 2)
+    assert.deepStrictEqual([attached.get(one), attached.get(two)], [1, 2])
+    assert.isUndefined(new Runtime.Attached<number>().get(one))
+    for (const other of [[...one], { ...one }, { ...two }, Object.create(one)]) assert.isUndefined(attached.get(other))
+    assert.deepStrictEqual([Reflect.ownKeys(one), Reflect.ownKeys(two)], [["0", "1", "length"], ["name"]])
+  })
+
+  it.effect("names the innermost transaction as Effect does", () =>
     Effect.gen(function*() {
       const service = Context.Service<"transaction", readonly [conn: string, depth: number]>("transaction")
       const transact = makeWithTransaction({
@@ -280,15 +291,9 @@ describe("what leans on the inside of Effect", () => {
         rollback: () => Effect.void,
         rollbackSavepoint: () => Effect.void
       })
-      const inside = Effect.withFiber((fiber) => Effect.succeed(Context.getUnsafe(fiber.context, service)))
-      const [outer, inner] = yield* transact(Effect.zip(inside, transact(inside)))
-      const attached = new Runtime.Attached<number>()
-      attached.set(outer, 1)
-      attached.set(inner, 2)
-      assert.deepStrictEqual([attached.get(outer), attached.get(inner)], [1, 2])
-      assert.isUndefined(new Runtime.Attached<number>().get(outer))
-      for (const other of [[...outer], { ...outer }, Object.create(outer)]) assert.isUndefined(attached.get(other))
-      assert.deepStrictEqual({ ...outer }, { 0: "connection", 1: 0 })
+      const named = Effect.withFiber((fiber) => Effect.succeed(fiber.getRef(Runtime.currentTransactionService)))
+      assert.isUndefined(yield* named)
+      assert.strictEqual(yield* transact(named), service)
     }))
 
   it.effect("distinguishes a dropped fiber from one that has died of it", () =>

@@ -1,5 +1,6 @@
 /** The functions of a pool that only other modules of this library may call. */
-import type { Effect } from "effect"
+import type { Effect, Exit, Fiber } from "effect"
+import type { AcquireOptions } from "../../PoolConfig.ts"
 import type { PoolEvent } from "../../PoolEvent.ts"
 import type { RoundSettings } from "../options/settings.ts"
 import type { Driver, Group, Member } from "./groups.ts"
@@ -8,7 +9,23 @@ import type { CheckResult } from "./health.ts"
 /** The driver is one for the connections of this pool. */
 export type MakeGroup = <C, E, M extends Member<C>>(driver: Driver<C, M>) => Group<C, E, M>
 
+/** A connection that a fiber has taken, until it ends the lease. */
+export interface Taken<C> {
+  readonly connection: C
+  /** Ends the lease. `exit` is the exit of the effect that had the connection. A second call does nothing. */
+  readonly end: (exit?: Exit.Exit<unknown, unknown>) => void
+}
+
+/** Takes an idle connection in the present step of a fiber. Returns `undefined` if the fiber would have to wait. */
+export type Take<C> = (
+  fiber: Fiber.Fiber<unknown, unknown>,
+  options: AcquireOptions | undefined
+) => Taken<C> | undefined
+
 export interface Door {
+  /** Takes a connection. Only for a pool whose `acquire` is the one of this door: a copy may have another. */
+  readonly take: Take<unknown>
+  readonly acquire: unknown
   /** Publishes an event as an event of the pool. */
   readonly announce: (event: PoolEvent) => void
   /**
@@ -34,3 +51,14 @@ export const add = <Pool extends object>(pool: Pool, its: Door): Pool => Object.
 
 /** The door of a pool; `undefined` for an object that is no pool. */
 export const of = (pool: object): Door | undefined => (pool as { readonly [door]?: Door })[door]
+
+/** How to take connections of a pool in one step. `undefined` if its connections may only be acquired. */
+export const takeFrom = <C>(
+  pool: { readonly acquire: (...options: ReadonlyArray<never>) => Effect.Effect<C, unknown, unknown> }
+):
+  | Take<C>
+  | undefined =>
+{
+  const its = of(pool)
+  return its !== undefined && its.acquire === pool.acquire ? its.take as Take<C> : undefined
+}

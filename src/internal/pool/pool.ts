@@ -2,7 +2,7 @@
  * A pool: puts its work loop, its operations and its callers together, and has the functions that concern the whole
  * pool: start, check, what an operator does, shutdown.
  */
-import { type Context, Deferred, Effect, type Scope } from "effect"
+import { type Context, Deferred, Effect, type Fiber, type Scope } from "effect"
 import type { ConnectionFactory } from "../../ConnectionFactory.ts"
 import type { ShutdownReport } from "../../ConnectionStats.ts"
 import type { AcquireOptions } from "../../PoolConfig.ts"
@@ -12,6 +12,7 @@ import type { RoundSettings, Settings } from "../options/settings.ts"
 import * as Deadlines from "../structures/deadlines.ts"
 import { Sizes } from "../structures/sizes.ts"
 import { Callers } from "./callers.ts"
+import type { Taken } from "./door.ts"
 import * as Groups from "./groups.ts"
 import type { CheckResult } from "./health.ts"
 import * as Leaving from "./leaving.ts"
@@ -25,6 +26,7 @@ import * as Refusals from "./refusals.ts"
 import * as Rounds from "./rounds.ts"
 import * as Ladder from "./shutdown.ts"
 import * as State from "./state.ts"
+import * as Taking from "./taking.ts"
 import * as View from "./view.ts"
 import { guarded, Work } from "./work.ts"
 
@@ -79,6 +81,11 @@ export class Pool<C, E> {
 
   acquire(options: AcquireOptions | undefined): Effect.Effect<C, PoolError<E>, Scope.Scope> {
     return this.#callers.acquire(options)
+  }
+
+  /** Takes an idle connection in the present step of a fiber. Returns `undefined` if the fiber would have to wait. */
+  take(fiber: Fiber.Fiber<unknown, unknown>, options: AcquireOptions | undefined): Taken<C> | undefined {
+    return Taking.take(this.#callers, this.#work, fiber, options)
   }
 
   /** Makes a group: callers whose work the driver may run as one. */

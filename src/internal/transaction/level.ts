@@ -77,12 +77,19 @@ export class Level<C> {
   /** The fiber that opened the level and runs its body. */
   readonly fiber: Fiber.Fiber<unknown, unknown>
   isOpen = true
+  /** The level around this one. */
+  readonly outer: Level<C> | undefined
+  /** Whether work may still be added that waits for the commit. */
+  isTaking = true
+  /** The work that waits for the commit. */
+  callbacks: Array<Effect.Effect<void>> | undefined = undefined
   /** The turn that the level above holds while it is open. */
   readonly turn: Turn
 
   constructor(transaction: OpenTransaction<C>, depth: number, fiber: Fiber.Fiber<unknown, unknown>) {
     this.transaction = transaction
     this.depth = depth
+    this.outer = transaction.levels[depth - 1]
     this.fiber = fiber
     this.turn = new Turn(transaction.turnDeadlines)
   }

@@ -1,8 +1,10 @@
 /** One run of a transaction's body, or of the body of a transaction inside another. */
-import { Context, Effect, type Fiber, type Scope } from "effect"
+import { type Clock, type Context, Effect, type Exit, type Fiber, type Scope, type Tracer } from "effect"
+import type { Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
 import type { PoolError } from "../../PoolError.ts"
 import type { TransactionError, TransactionRollbackError } from "../../TransactionError.ts"
+import type { Taken } from "../pool/door.ts"
 import type { Level } from "./level.ts"
 import type { TransactionSettings } from "./options.ts"
 import { sqlErrorOf } from "./sqlErrorOf.ts"
@@ -16,10 +18,23 @@ export class Run<C, Isolation extends string, E> {
   readonly settings: TransactionSettings<Isolation>
   /** For a transaction inside another: the level around it. */
   readonly outer: Level<C> | undefined
-  /** For an outermost transaction: the scope that holds its connection, once it has one. */
+  /** The context of the fiber around the transaction. */
+  readonly context: Context.Context<never>
+  readonly clock: Clock.Clock
+  /** Whether spans have times. */
+  readonly isTimed: boolean
+  span: Tracer.Span | undefined = undefined
+  /** For an outermost transaction: its lease, or the scope that holds its connection, once it has one. */
+  lease: Taken<C> | undefined = undefined
   scope: Scope.Closeable | undefined = undefined
   /** The level of its body, once the transaction or the savepoint has begun. */
   level: Level<C> | undefined = undefined
+  /** The connection for the statements of its body. */
+  connection: Connection | undefined = undefined
+  /** Whether its body runs now. */
+  isInBody = false
+  /** Stops watching whether the fiber has ended. */
+  forget: (() => void) | undefined = undefined
   /** The failure of the transaction itself. It replaces the exit of the body. */
   failure: TransactionError | PoolError<E> | undefined = undefined
   isRolledBack = false
@@ -30,12 +45,17 @@ export class Run<C, Isolation extends string, E> {
     fiber: Fiber.Fiber<unknown, unknown>,
     restore: Restore,
     settings: TransactionSettings<Isolation>,
-    outer: Level<C> | undefined
+    outer: Level<C> | undefined,
+    clock: Clock.Clock,
+    isTimed: boolean
   ) {
     this.fiber = fiber
     this.restore = restore
     this.settings = settings
     this.outer = outer
+    this.context = fiber.context
+    this.clock = clock
+    this.isTimed = isTimed
   }
 
   /** Sets the failure of the transaction, unless it has one: the first failure counts. */
@@ -43,9 +63,11 @@ export class Run<C, Isolation extends string, E> {
     this.failure ??= failure
     return Effect.fail(sqlErrorOf(failure))
   }
-}
 
-/** The run that a fiber is about to begin, for the functions that the machinery of `effect/sql` calls. An inner run hides the outer one. */
-export const CurrentRun = Context.Reference<unknown>("effect-connection-pool/Transaction/Run", {
-  defaultValue: () => undefined
-})
+  /** Ends the span, unless it has ended. */
+  endSpan(exit: Exit.Exit<unknown, unknown>): void {
+    const { clock, isTimed, span } = this
+    if (span === undefined || span.status._tag === "Ended") return
+    span.end(isTimed ? clock.currentTimeNanosUnsafe() : 0n, exit)
+  }
+}

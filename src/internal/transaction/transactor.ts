@@ -1,23 +1,17 @@
 /**
- * Runs transactions through the machinery of `effect/sql`, and reports how they end.
+ * The transactions of a database: how each is begun, concluded and undone, and when it is run again.
  *
- * With that machinery, callbacks after the commit, reactivity and batching work. But it has one type of error, and it
- * turns failures during cleanup into defects. So each function that it calls here notes its failure on the `Run`, and
- * fails with a stand-in if the machinery has to know of the failure. At the end, `outcomeOf` makes the exit for the
- * caller.
+ * `Machinery` runs the bodies. Each function that it calls here notes its failure on the `Run`, and fails with a stand-in,
+ * because the spans of transactions have the errors of `effect/sql`. At the end, `outcomeOf` makes the exit for the caller.
  */
 import { Cause, Context, Effect, Exit, type Fiber, identity, Scope } from "effect"
-import { makeWithTransaction } from "effect/sql/SqlClient"
-import type { Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
 import type { ConnectionPool } from "../../ConnectionPool.ts"
-import type { PoolError } from "../../PoolError.ts"
 import type { Mode, Options, Transactor } from "../../Transaction.ts"
 import {
   isCurableFor,
   TransactionBeginError,
   TransactionCommitError,
-  type TransactionError,
   TransactionOutcomeUnknownError,
   TransactionRollbackError
 } from "../../TransactionError.ts"
@@ -25,14 +19,14 @@ import { toMillis } from "../options/duration.ts"
 import { show } from "../options/rules.ts"
 import * as Door from "../pool/door.ts"
 import { heldByFiber } from "../pool/heldByFiber.ts"
-import { Attached, isSuccess, withFiber, within } from "../runtime.ts"
+import { isSuccess, OwnStep, within } from "../runtime.ts"
 import { hasDied, isUnanswered, toError } from "./controlDeadline.ts"
 import { ControlStatements } from "./controlStatements.ts"
 import { connectionOf, type DatabaseSettings, type Level, OpenTransaction } from "./level.ts"
+import { Machinery, type Present } from "./machinery.ts"
 import type { MakeOptions } from "./makeOptions.ts"
 import { problemOf, settingsOf, tableOf, type TransactionSettings } from "./options.ts"
-import { outcomeOf } from "./outcome.ts"
-import { CurrentRun, Run } from "./run.ts"
+import type { Run } from "./run.ts"
 import { sqlErrorOf } from "./sqlErrorOf.ts"
 
 export const make = <C, Isolation extends string, E, Own extends object>(
@@ -55,44 +49,43 @@ export const make = <C, Isolation extends string, E, Own extends object>(
   const poolFor = (mode: Mode): ConnectionPool<C, E> => mode.readOnly ? readers : pool
   const control = new ControlStatements(dialect, controlTimeoutMillis, poolFor)
 
-  /** The levels, by the value of the transaction service at each level: code that hides the service hides the level. */
-  const levels = new Attached<Level<C>>()
+  const takeFor = { pool: Door.takeFrom(pool), readers: Door.takeFrom(readers) }
 
   const levelOf = (fiber: Fiber.Fiber<unknown, unknown>): Level<C> | undefined => {
     const held = Context.getOrUndefined(fiber.context, transactionService)
     if (held === undefined) return undefined
-    const level = levels.get(held)
+    const level = machinery.levelOf(held)
     if (level === undefined) {
       throw new Error(`pool "${name}": the transaction service of this fiber holds the transaction of another pool`)
     }
     return level
   }
 
-  const withRun = <A, X, R>(
-    f: (run: Run<C, Isolation, E>) => Effect.Effect<A, X, R>
-  ): Effect.Effect<A, X, R> => withFiber((fiber) => f(fiber.getRef(CurrentRun) as Run<C, Isolation, E>))
-
   // -------------------------------------------------------------------------------------------------------------------
   // Functions that the machinery calls
   // -------------------------------------------------------------------------------------------------------------------
 
   /** In the present step where the connection and the database are there at once. */
-  const acquireAndBegin = withRun((run) => {
+  const acquireAndBegin = (run: Run<C, Isolation, E>): Effect.Effect<void, SqlError> => {
     const { fiber, settings: { label, mode, timeoutMillis } } = run
-    run.scope = Context.getUnsafe(fiber.context, Scope.Scope) as Scope.Closeable
-    const acquire = heldByFiber(poolFor(mode).acquire({ label, timeout: timeoutMillis }))
-    const acquired = within(acquire, fiber)
-    return goOn(isSuccess(acquired) ? acquired : run.restore(acquired), {
+    const options = label === undefined && timeoutMillis === undefined ? undefined : { label, timeout: timeoutMillis }
+    run.lease = (mode.readOnly ? takeFor.readers : takeFor.pool)?.(fiber, options)
+    if (run.lease !== undefined) return beginOn(run, run.lease.connection)
+    run.scope = Scope.makeUnsafe()
+    const acquired = Scope.provide(heldByFiber(poolFor(mode).acquire(options)), run.scope)
+    return Effect.matchEffect(run.restore(acquired), {
       onFailure: (error) => run.fail(error),
-      onSuccess: (connection) =>
-        goOn(within(control.begin(run, connection), fiber), {
-          onFailure: (cause) => run.fail(new TransactionBeginError({ pool: name, depth: 0, cause })),
-          onSuccess: () => begun(run, connection)
-        })
+      onSuccess: (connection) => beginOn(run, connection)
     })
-  })
+  }
 
-  const begun = (run: Run<C, Isolation, E>, connection: C): Effect.Effect<Connection, SqlError> => {
+  const beginOn = (run: Run<C, Isolation, E>, connection: C): Effect.Effect<void, SqlError> =>
+    goOn(within(control.begin(run, connection), run.fiber), {
+      onFailure: (cause) => run.fail(new TransactionBeginError({ pool: name, depth: 0, cause })),
+      onSuccess: () => begun(run, connection)
+    })
+
+  const begun = (run: Run<C, Isolation, E>, connection: C): Effect.Effect<void, SqlError> => {
     const { mode, own } = run.settings
     const transaction = new OpenTransaction(database, connection, mode, own)
     const level = transaction.openLevel(run.fiber)
@@ -103,7 +96,8 @@ export const make = <C, Isolation extends string, E, Own extends object>(
       return own?.transaction === transaction ? own : level
     })
     try {
-      return Effect.succeed(toSql(joined))
+      run.connection = toSql(joined)
+      return Effect.void
     } catch (thrown) {
       level.end()
       const cause = toError(Cause.die(thrown))
@@ -114,17 +108,18 @@ export const make = <C, Isolation extends string, E, Own extends object>(
     }
   }
 
-  const savepoint = withRun((run) => {
+  const savepoint = (run: Run<C, Isolation, E>): Effect.Effect<void, SqlError> => {
     const { transaction } = run.outer!
     const depth = run.outer!.depth + 1
     return goOn(within(control.savepoint(transaction, depth), run.fiber), {
       onFailure: (cause) => run.fail(new TransactionBeginError({ pool: name, depth, cause })),
       onSuccess: () => {
         run.level = transaction.openLevel(run.fiber)
+        run.connection = Context.getUnsafe(run.context, transactionService)[0]
         return Effect.void
       }
     })
-  })
+  }
 
   /**
    * Ends the level of a run that succeeded. It first undoes the inner transactions that other fibers still have open,
@@ -168,22 +163,20 @@ export const make = <C, Isolation extends string, E, Own extends object>(
     return Effect.matchEffect(control.undo(transaction, above.depth), { onFailure: failed, onSuccess: end })
   }
 
-  const commit = withRun((run) => {
+  const commit = (run: Run<C, Isolation, E>): Effect.Effect<void, SqlError> => {
     const level = run.level!
     const isUnknown = (cause: SqlError) =>
       isUnanswered(cause) || hasDied(cause) || orElse("unknown", () => dialect.commitOutcome?.(cause)) === "unknown"
     const concluded = conclude(run, level, control.commit(level.transaction), Effect.void, isUnknown)
     // A commit that failed may leave the transaction open: a deferred constraint does.
     return isSuccess(concluded) ? concluded : Effect.tapCause(concluded, () => rollBack(run, level.transaction))
-  })
+  }
 
-  const rollback = withRun((run) =>
-    Effect.suspend(() => {
-      const level = run.level!
-      level.end()
-      return rollBack(run, level.transaction)
-    })
-  )
+  const rollback = (run: Run<C, Isolation, E>): Effect.Effect<void> => {
+    const level = run.level!
+    level.end()
+    return rollBack(run, level.transaction)
+  }
 
   const rollBack = (run: Run<C, Isolation, E>, transaction: OpenTransaction<C>): Effect.Effect<void> =>
     Effect.suspend(() => {
@@ -205,15 +198,12 @@ export const make = <C, Isolation extends string, E, Own extends object>(
     return Effect.annotateLogs(Effect.logWarning(error.message), "pool", name)
   }
 
-  const rollbackSavepoint = withRun((run) =>
-    Effect.suspend(() => {
-      const level = run.level!
-      run.isRolledBack = true
-      const isUseless = level.refusal("transaction") !== undefined
-      level.end()
-      return isUseless ? Effect.void : undoOrLose(run, level)
-    })
-  )
+  const rollbackSavepoint = (run: Run<C, Isolation, E>): Effect.Effect<void> => {
+    const level = run.level!
+    const isUseless = level.refusal("transaction") !== undefined
+    level.end()
+    return isUseless ? Effect.void : undoOrLose(run, level)
+  }
 
   /** Undoes the work of a savepoint. If that fails, the transaction is lost: it cannot be committed any more. */
   const undoOrLose = (run: Run<C, Isolation, E>, { depth, transaction }: Level<C>): Effect.Effect<void> =>
@@ -225,56 +215,13 @@ export const make = <C, Isolation extends string, E, Own extends object>(
       })
     })
 
-  /** The machinery calls it after a success, and also after `rollbackSavepoint` has ended the savepoint. */
-  const releaseSavepoint = withRun((run) =>
-    Effect.suspend(() => {
-      if (run.isRolledBack) return Effect.void
-      const level = run.level!
-      const last = control.release(level.transaction, level.depth)
-      return conclude(run, level, last, undoOrLose(run, level), () => false)
-    })
-  )
-
-  const machinery = makeWithTransaction({
-    transactionService,
-    spanAttributes: options.spanAttributes,
-    acquireConnection: () => acquireAndBegin,
-    begin: () => Effect.void,
-    savepoint: () => savepoint,
-    releaseSavepoint: () => releaseSavepoint,
-    commit: () => commit,
-    rollback: () => rollback,
-    rollbackSavepoint: () => rollbackSavepoint
-  })
-
-  // -------------------------------------------------------------------------------------------------------------------
-  // Runs: the outermost transaction, its retries, and inner transactions
-  // -------------------------------------------------------------------------------------------------------------------
-
-  const runOnce = <A, X, R, X2>(
-    effect: Effect.Effect<A, X, R>,
-    settings: TransactionSettings<Isolation>,
-    outer: Level<C> | undefined,
-    present: (failure: TransactionError | PoolError<E>) => X2
-  ): Effect.Effect<A, X | X2, R> =>
-    Effect.uninterruptibleMask((restore) =>
-      Effect.withFiber((fiber) => {
-        const run = new Run<C, Isolation, E>(fiber, restore, settings, outer)
-        const body = Effect.withFiber<A, X, R>((fiber) => {
-          levels.set(Context.getUnsafe(fiber.context, transactionService), run.level!)
-          return effect
-        })
-        const forget = fiber.addObserver(() => endedWithoutUnwinding(run))
-        const ended = (exit: Exit.Exit<A, X | SqlError>) => {
-          forget()
-          return outcomeOf(run, exit, present)
-        }
-        return Effect.matchCauseEffect(Effect.provideService(machinery(restore(body)), CurrentRun, run), {
-          onFailure: (cause) => ended(Exit.failCause(cause)),
-          onSuccess: (value) => ended(Exit.succeed(value))
-        })
-      })
-    )
+  /** A failure here is a defect for the span of the savepoint, as with `effect/sql`. The caller gets the failure itself. */
+  const releaseSavepoint = (run: Run<C, Isolation, E>): Effect.Effect<void> => {
+    const level = run.level!
+    const last = control.release(level.transaction, level.depth)
+    const concluded = conclude(run, level, last, undoOrLose(run, level), () => false)
+    return isSuccess(concluded) ? concluded : Effect.orDie(concluded)
+  }
 
   /**
    * Ends the transaction of a fiber that ended without its finalizers, because it evaluated something that is no
@@ -282,7 +229,7 @@ export const make = <C, Isolation extends string, E, Own extends object>(
    * the inner work is done, so the outer transaction cannot be committed.
    */
   const endedWithoutUnwinding = (run: Run<C, Isolation, E>): void => {
-    const { level, outer, scope } = run
+    const { lease, level, outer, scope } = run
     level?.end()
     if (outer !== undefined) {
       return outer.transaction.lose(
@@ -291,7 +238,6 @@ export const make = <C, Isolation extends string, E, Own extends object>(
         "the fiber of an inner transaction has evaluated something that is no Effect, and ended in the middle of it"
       )
     }
-    if (scope === undefined) return
     const fork = Effect.runForkWith(run.fiber.context)
     if (level !== undefined) {
       const { connection, mode } = level.transaction
@@ -299,29 +245,31 @@ export const make = <C, Isolation extends string, E, Own extends object>(
       const ending = fork(rollBack(run, level.transaction))
       if (ending.pollUnsafe() === undefined) fork(poolFor(mode).invalidate(connection))
     }
-    fork(Scope.close(scope, Exit.void))
+    lease?.end()
+    if (scope !== undefined) fork(Scope.close(scope, Exit.void))
   }
 
-  const outermost = <A, X, R, X2>(
-    effect: Effect.Effect<A, X, R>,
-    settings: TransactionSettings<Isolation>,
-    retry: Options["retry"],
-    present: (failure: TransactionError | PoolError<E>) => X2
-  ): Effect.Effect<A, X | X2, R> => {
-    const once = runOnce(effect, settings, undefined, present)
-    return retry === undefined ? once : Effect.retry(once, { schedule: retry, while: isCurable })
-  }
+  const machinery = new Machinery<C, Isolation, E>(transactionService, options.spanAttributes, {
+    begin: (run) => run.outer === undefined ? acquireAndBegin(run) : savepoint(run),
+    conclude: (run) => run.outer === undefined ? commit(run) : releaseSavepoint(run),
+    undo: (run) => run.outer === undefined ? rollback(run) : rollbackSavepoint(run),
+    dropped: endedWithoutUnwinding
+  })
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Runs: the outermost transaction, its retries, and inner transactions
+  // -------------------------------------------------------------------------------------------------------------------
 
   const inner = <A, X, R, X2>(
     effect: Effect.Effect<A, X, R>,
     settings: TransactionSettings<Isolation>,
     outer: Level<C>,
     fiber: Fiber.Fiber<unknown, unknown>,
-    present: (failure: TransactionError | PoolError<E>) => X2
+    present: Present<E, X2>
   ): Effect.Effect<A, X | X2, R> => {
     const once = Effect.suspend(() => {
       const refusal = outer.refusal("transaction")
-      return refusal === undefined ? runOnce(effect, settings, outer, present) : Effect.fail(present(refusal))
+      return refusal === undefined ? machinery.run(effect, settings, outer, present) : Effect.fail(present(refusal))
     })
     if (outer.isOpen && outer.isBelow(fiber)) {
       return Effect.die(
@@ -332,12 +280,22 @@ export const make = <C, Isolation extends string, E, Own extends object>(
     return outer.take(once, { operation: "transaction", label, timeoutMillis }, present)
   }
 
-  const transact = <A, X, R, X2>(
-    effect: Effect.Effect<A, X, R>,
-    given: Options<Isolation>,
-    present: (failure: TransactionError | PoolError<E>) => X2
-  ): Effect.Effect<A, X | X2, R> =>
-    Effect.withFiber((fiber) => {
+  class Transact<A, X, R, X2> extends OwnStep<A, X | X2, R> {
+    readonly #effect: Effect.Effect<A, X, R>
+    readonly #given: Options<Isolation>
+    readonly #present: Present<E, X2>
+
+    constructor(effect: Effect.Effect<A, X, R>, given: Options<Isolation>, present: Present<E, X2>) {
+      super()
+      this.#effect = effect
+      this.#given = given
+      this.#present = present
+    }
+
+    step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<A, X | X2, R> {
+      const effect = this.#effect
+      const given = this.#given
+      const present = this.#present
       if (!Effect.isEffect(effect)) {
         return Effect.die(new TypeError(`pool "${name}": the body of a transaction is no Effect: ${show(effect)}`))
       }
@@ -353,14 +311,19 @@ export const make = <C, Isolation extends string, E, Own extends object>(
         const depth = outer === undefined ? 0 : outer.depth + 1
         return Effect.fail(present(new TransactionBeginError({ pool: name, depth, cause: toError(Cause.die(thrown)) })))
       }
-      return outer === undefined
-        ? outermost(effect, settings, given.retry, present)
-        : inner(effect, settings, outer, fiber, present)
-    })
+      if (outer !== undefined) return inner(effect, settings, outer, fiber, present)
+      const once = machinery.run(effect, settings, undefined, present)
+      // Without a retry it begins in the present step.
+      return given.retry === undefined
+        ? once.step(fiber)
+        : Effect.retry(once, { schedule: given.retry, while: isCurable })
+    }
+  }
 
   return {
-    transaction: (effect, given) => transact(effect, given === undefined ? noOptions : given, identity),
-    withTransaction: (effect) => transact(effect, noOptions, sqlErrorOf),
+    transaction: (effect, given) => new Transact(effect, given === undefined ? noOptions : given, identity),
+    withTransaction: (effect) => new Transact(effect, noOptions, sqlErrorOf),
+    afterCommit: machinery.afterCommit,
     connectionOf: (fiber) => {
       const level = levelOf(fiber)
       return level && connectionOf(level.transaction.mode, () => level)

@@ -137,7 +137,6 @@ export const make = Effect.fnUntraced(
       reactiveQueue: (keys, effect) => heard.query(keys, outsideOfEnded(effect))
     })
     const { transactionService } = made
-    heard.defer({ transactionService, afterCommit: made.afterCommit })
     const sqlConnectionOf = (fiber: Fiber.Fiber<unknown, unknown>): Connection =>
       Context.getOrUndefined(fiber.context, transactionService)?.[0] ?? connection
     const acquirer: Acquirer = Effect.withFiber((fiber) => Effect.succeed(sqlConnectionOf(fiber)))
@@ -180,8 +179,10 @@ export const make = Effect.fnUntraced(
     const withTransaction: SqlClient.SqlClient["withTransaction"] = options.decorate === undefined
       ? transactor.withTransaction
       : (effect) => unlessSelfDeadlock(transactor.withTransaction(effect))
+    const { afterCommit } = transactor
+    heard.defer({ transactionService, afterCommit })
     // The client is changed in place, because it refers to itself and is copied.
-    Object.assign(sql, { safe: sql, withTransaction })
+    Object.assign(sql, { safe: sql, withTransaction, afterCommit })
     const connectionInTransaction = (fiber: Fiber.Fiber<unknown, unknown>) => {
       const transaction = transactor.connectionOf(fiber)
       return transaction && new SqliteTransactionConnection(transaction, texts)
