@@ -253,7 +253,8 @@ const job = Effect.fn("money-transfers")(function*(options: {
     "no lease is lost": idle.inUse === 0 && stats.checkouts === stats.returns,
     "everybody was answered": tally.finished === options.transfers && idle.waiting === 0,
     "nothing failed that should not": tally.failed === 0 && stats.timeouts === tally.timedOut,
-    "all connections are closed": stats.total === 0 && stats.connects === stats.disconnects && report.abandoned === 0
+    "all connections are closed": stats.total === 0 && stats.connects === stats.disconnects &&
+      report.closeTimeouts === 0
   }
   for (const [claim, holds] of Object.entries(verdict)) yield* Console.log(`${holds ? "✓" : "✗"} ${claim}`)
   if (!Object.values(verdict).every((holds) => holds)) return yield* Effect.fail(new Error("the verdict is not true"))

@@ -8,6 +8,7 @@
  * - `validating`: being validated
  * - `in use`: leased to a caller
  * - `resetting`: returned, and being made clean for the next caller
+ * - `abandoned`: its lease has ended, but something of that lease still runs on it: see `ConnectionFactory.unfinished`
  * - `closing`: being closed; it counts against `max` until it is closed
  * - `error`: closing, because the connection is broken or could not be opened
  * - `closed`: closed; `connections` does not list it any more
@@ -18,6 +19,7 @@ export type ConnectionState =
   | "validating"
   | "in use"
   | "resetting"
+  | "abandoned"
   | "closing"
   | "error"
   | "closed"
@@ -31,9 +33,10 @@ export type ConnectionState =
  * - `invalid`: `validate` answered no, failed, or did not end in time
  * - `reset`: `reset` failed or did not end in time
  * - `fatal`: a lease ended with a failure that `judge` calls fatal
+ * - `abandoned`: it was abandoned, and the driver could not wait for the end of what ran on it
  * - `invalidated`: `invalidate` was called on it
  * - `recycled`: `recycle` was called
- * - `excess`: `resize` made the pool smaller
+ * - `excess`: there was one too many: `resize` made the pool smaller, or an abandoned connection had been replaced
  * - `driver`: the driver threw when a lease began or ended
  * - `shutdown`: the pool was shut down
  */
@@ -45,6 +48,7 @@ export type EvictReason =
   | "invalid"
   | "reset"
   | "fatal"
+  | "abandoned"
   | "invalidated"
   | "recycled"
   | "excess"

@@ -74,6 +74,14 @@ export interface ConnectionFactory<in out C, in out E = never, out R = never> {
   /** Called when a lease ends, with the result of `beginLease`, before the connection is judged and reset. */
   readonly endLease?: ((lent: C) => void) | undefined
   /**
+   * What of a lease still runs on the connection when the lease ends: a statement that was interrupted and cannot be
+   * stopped, or whose end was not seen yet. Asked at the end of every lease, after `endLease`, in the same step, so answer
+   * from what the driver knows. If something runs, the connection is abandoned: the caller goes on at once, the connection
+   * counts against `max` and is not lent until that has ended, and callers who wait may get a replacement (`maxAbandoned`).
+   * Default: nothing runs.
+   */
+  readonly unfinished?: ((connection: C) => Unfinished | undefined) | undefined
+  /**
    * What a failure of the caller's effect says about the connection. The cause may be a failure, a defect or an
    * interrupt. Not called after a success. A `suspect` connection is validated before the next lease, or kept as it is
    * if the factory has no `validate`. After a `fatal` failure it is evicted. Default: every failure makes it suspect.
@@ -86,6 +94,22 @@ export interface ConnectionFactory<in out C, in out E = never, out R = never> {
    * the backoff is over also get it, without another attempt. Default: no failure is transient.
    */
   readonly isTransient?: ((error: E) => boolean) | undefined
+}
+
+/** What still runs on a connection after its lease: see `unfinished` of a factory. */
+export interface Unfinished {
+  /**
+   * Ends when nothing of the lease runs any more. Then the pool does what it does when a lease ends: it asks `isAlive` and
+   * `needsReset`, resets and validates the connection if it has to, and lends it again. If this fails, the connection is
+   * evicted (`abandoned`).
+   *
+   * It has no deadline of the pool. Give it one if the answer may never come, and fail then. It runs in a fiber of the pool
+   * and is run once. It is interrupted if a shutdown does not wait any longer, or if the driver calls `died`: then the
+   * connection is closed. If everything has ended before it runs, it ends at once.
+   */
+  readonly settled: Effect.Effect<unknown, unknown>
+  /** What runs, as text for people, such as a statement. It is in timeout errors, events and the report of a shutdown. */
+  readonly description?: string | undefined
 }
 
 /**

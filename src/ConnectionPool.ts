@@ -16,7 +16,7 @@ import type { Driver, Member } from "./internal/pool/groups.ts"
 import * as internal from "./internal/pool/pool.ts"
 import * as View from "./internal/pool/view.ts"
 import type { AcquireOptions, CheckOptions, PoolConfig, ShutdownOptions } from "./PoolConfig.ts"
-import type { ConnectError, Holder, PoolConfigError, PoolError } from "./PoolError.ts"
+import type { AbandonedConnection, ConnectError, Holder, PoolConfigError, PoolError } from "./PoolError.ts"
 import type { PoolEvent } from "./PoolEvent.ts"
 
 export type { ShutdownReport } from "./ConnectionStats.ts"
@@ -70,6 +70,12 @@ export interface ConnectionPool<in out C, out E = never> {
 
   /** The leases that are held now: by whom, and for how long. The longest comes first. */
   readonly holders: Effect.Effect<ReadonlyArray<Holder>>
+
+  /**
+   * The connections that are abandoned now: what still runs on them after its lease, and whose lease that was. The one that
+   * was abandoned first comes first.
+   */
+  readonly abandoned: Effect.Effect<ReadonlyArray<AbandonedConnection>>
 
   /**
    * The events of the pool, from the moment the stream is run until the pool is closed. A slow reader misses events,
@@ -128,6 +134,8 @@ export interface ConnectionPool<in out C, out E = never> {
    * Then it interrupts the fibers that still run an effect of `use`, and ends the leases of `acquire` without
    * interrupting their fibers. It waits up to `closeTimeout` for the cleanup of interrupted fibers, and then ends their
    * leases too. It closes every connection, with up to `closeTimeout` for each.
+   *
+   * It waits for abandoned connections as long as for leases, then reports what still runs on them, and closes them.
    *
    * It takes at most `drainTimeout` and twice `closeTimeout`. Interrupting it interrupts the wait, not the shutdown. A
    * second call waits for the shutdown under way. The end of the pool's scope does the same.
@@ -204,6 +212,7 @@ const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => 
     stats: Effect.sync(() => pool.look(() => View.stats(pool.state))),
     connections: Effect.sync(() => pool.look((now) => View.connections(pool.state, now))),
     holders: Effect.sync(() => pool.look((now) => View.holders(pool.state, now, Infinity))),
+    abandoned: Effect.sync(() => pool.look((now) => View.abandoned(pool.state, now, Infinity))),
     events: pool.eventStream,
     check: (options) =>
       Effect.suspend(() => {

@@ -1,6 +1,6 @@
 /** The numbers of a pool at one moment. */
 import type { EvictReason } from "./Connection.ts"
-import type { Occupancy } from "./PoolError.ts"
+import type { AbandonedConnection, Occupancy } from "./PoolError.ts"
 
 /**
  * The numbers of a pool at one moment. They are read in one step, so they add up. To read them is cheap.
@@ -11,6 +11,8 @@ import type { Occupancy } from "./PoolError.ts"
 export interface ConnectionStats extends Occupancy {
   readonly pool: string
   readonly min: number
+  /** How many abandoned connections may be replaced, so that there may be so many connections above `max`. */
+  readonly maxAbandoned: number
   /** The part of `max` that is in use, from 0 to 1. It is above 1 while more are in use than `max` after a `resize`. */
   readonly utilization: number
   /** Acquires that got a connection. */
@@ -48,7 +50,11 @@ export interface ConnectionStats extends Occupancy {
   /** Connections that were closed. */
   readonly disconnects: number
   /** Connections that did not close within `closeTimeout`, and were given up. */
-  readonly abandoned: number
+  readonly closeTimeouts: number
+  /** Leases that ended while something of them still ran. Their connections were abandoned. */
+  readonly abandonments: number
+  /** Abandoned connections on which nothing runs any more: those that can be used again, and those that were evicted. */
+  readonly settlements: number
   /** The number of connections that left the pool, by reason. */
   readonly evictions: Readonly<Record<EvictReason, number>>
   /** Leases reported as possible leaks. */
@@ -67,6 +73,11 @@ export interface ShutdownReport {
    * on.
    */
   readonly revoked: number
+  /**
+   * Connections that were still abandoned when the time was over, the longest first: what ran on them, and whose it was. The
+   * pool has not waited for its end any longer, and has closed them.
+   */
+  readonly abandoned: ReadonlyArray<AbandonedConnection>
   /** Connections that did not close within `closeTimeout`. */
-  readonly abandoned: number
+  readonly closeTimeouts: number
 }

@@ -48,6 +48,16 @@ export const HealthReason = Schema.Union([
    * no caller was turned away for one `acquireTimeout`, or for 30 seconds if that is shorter.
    */
   Schema.TaggedStruct("CallersTurnedAway", { side, timeouts: Schema.Number, refused: Schema.Number }),
+  /**
+   * `abandoned` connections still run what callers have left, for longer than a second and up to `longestMillis`. Only
+   * `maxAbandoned` of them may be replaced, so fewer than `max` can serve callers.
+   */
+  Schema.TaggedStruct("ConnectionsAbandoned", {
+    side,
+    abandoned: Schema.Number,
+    maxAbandoned: Schema.Number,
+    longestMillis: Schema.Number
+  }),
   /** `waiting` callers are in line, and the first has waited for more than half of `acquireTimeout`. */
   Schema.TaggedStruct("CallersWaiting", { side, waiting: Schema.Number, longestMillis: Schema.Number })
 ])
@@ -124,6 +134,10 @@ const textOf = (reason: HealthReason): string => {
       return `${counted(reason.timeouts, "caller", "callers")} timed out and ${
         counted(reason.refused, "was", "were")
       } refused lately`
+    case "ConnectionsAbandoned":
+      return `${counted(reason.abandoned, "connection still runs", "connections still run")} what callers have left, ${
+        reason.abandoned === 1 ? "" : "the first "
+      }for ${Math.round(reason.longestMillis)} ms already, and ${reason.maxAbandoned} may be replaced (maxAbandoned)`
     case "CallersWaiting":
       return `${counted(reason.waiting, "caller waits", "callers wait")}, the first for ${
         Math.round(reason.longestMillis)

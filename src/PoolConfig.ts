@@ -19,8 +19,18 @@ export interface PoolConfig {
    * floor 0.
    */
   readonly min?: number | undefined
-  /** The maximum number of connections. Connections that are being opened or closed count too. Default 10, floor 1. */
+  /**
+   * The maximum number of connections. Connections that are being opened or closed count too, and abandoned ones. Default
+   * 10, floor 1.
+   */
   readonly max?: number | undefined
+  /**
+   * How many abandoned connections may be replaced, so that there are at most `max` and so many connections. A connection
+   * is abandoned when its lease has ended and something of it still runs, such as a statement that was interrupted and
+   * cannot be stopped. Only drivers that say so have such connections (`ConnectionFactory.unfinished`). Beyond this number,
+   * callers wait until it ends. 0: abandoned connections are never replaced. Default 1, floor 0.
+   */
+  readonly maxAbandoned?: number | undefined
   /** The deadline of an acquire. It covers queue, connect, validate and reset together. Default 30 seconds. */
   readonly acquireTimeout?: Duration.Input | undefined
   /**
@@ -71,7 +81,10 @@ export interface PoolConfig {
   readonly resetTimeout?: Duration.Input | undefined
   /** The deadline of closing one connection. After it, the pool gives the connection up. Default 5 seconds. */
   readonly closeTimeout?: Duration.Input | undefined
-  /** How long a shutdown waits for leases before it interrupts their holders. Default 10 seconds, floor 0. */
+  /**
+   * How long a shutdown waits for leases before it interrupts their holders, and for abandoned connections. Default 10
+   * seconds, floor 0.
+   */
   readonly drainTimeout?: Duration.Input | undefined
   /** A lease held for longer than this is reported as a possible leak. Default 1 minute. */
   readonly leakThreshold?: Duration.Input | undefined

@@ -10,15 +10,19 @@ import { shared } from "./internal/sharedSchema.ts"
 
 /** The numbers of connections in each state at one moment. They add up to `total`. */
 export const Occupancy = Schema.Struct({
-  /** The hard limit on `total`. */
+  /** The hard limit on `total`. Only abandoned connections may be replaced above it: `maxAbandoned` of them. */
   max: Schema.Number,
-  /** All connections that count against `max`: connecting, idle, validating, in use, resetting and closing. */
+  /**
+   * All connections that count against `max`: connecting, idle, validating, in use, resetting, abandoned and closing.
+   */
   total: Schema.Number,
   connecting: Schema.Number,
   idle: Schema.Number,
   validating: Schema.Number,
   inUse: Schema.Number,
   resetting: Schema.Number,
+  /** Connections whose lease has ended, while something of it still runs. */
+  abandoned: Schema.Number,
   closing: Schema.Number,
   /** The number of callers in line. */
   waiting: Schema.Number
@@ -42,6 +46,23 @@ export const Holder = Schema.Struct({
 })
 export interface Holder extends Schema.Schema.Type<typeof Holder> {}
 
+/** A connection whose lease has ended, while something of it still runs; and whose lease that was. */
+export const AbandonedConnection = Schema.Struct({
+  /** The pool's number for the connection. */
+  connection: Schema.Number,
+  /** What runs on it, if the driver says so, such as the text of a statement. */
+  description: Schema.optional(Schema.String),
+  /** The label of the lease: see `Holder`. */
+  label: Schema.optional(Schema.String),
+  /** The span that the lease was taken in. */
+  span: Schema.optional(Schema.Struct({ traceId: Schema.String, spanId: Schema.String })),
+  /** The id of the fiber that had the lease. */
+  fiber: Schema.Number,
+  /** Milliseconds since the lease ended. */
+  abandonedMillis: Schema.Number
+})
+export interface AbandonedConnection extends Schema.Schema.Type<typeof AbandonedConnection> {}
+
 /**
  * What a caller was waiting for:
  *
@@ -49,9 +70,10 @@ export interface Holder extends Schema.Schema.Type<typeof Holder> {}
  * - `connect`: a connect attempt, or the backoff before the next one
  * - `validate`: the validation of a connection that was idle
  * - `reset`: the reset of a connection that was returned
+ * - `abandoned`: the end of what earlier callers have left running on the connections; no connection was in use
  * - `pause`: `resume`, because the pool is paused
  */
-export const AcquirePhase = Schema.Literals(["queue", "connect", "validate", "reset", "pause"])
+export const AcquirePhase = Schema.Literals(["queue", "connect", "validate", "reset", "abandoned", "pause"])
 export type AcquirePhase = typeof AcquirePhase.Type
 
 /**
@@ -72,6 +94,8 @@ export class AcquireTimeoutError
       occupancy: SharedOccupancy,
       /** The longest leases, the longest first; at most five. */
       holders: shared(Schema.Array(Holder), "Holders"),
+      /** The connections that are abandoned, if any: the longest first, at most five. */
+      abandoned: Schema.optional(shared(Schema.Array(AbandonedConnection), "AbandonedConnections")),
       /** How many leases the fiber of this caller holds itself, if any. */
       ownLeases: Schema.optional(Schema.Number),
       /** Why the last connect attempt failed, if none has succeeded since. */
@@ -85,7 +109,7 @@ export class AcquireTimeoutError
       : `; the last attempt to connect failed: ${describe(this.lastConnectError)}`
     return `pool "${this.pool}": no connection within ${millis(this.timeoutMillis)}, ${phaseText[this.phase]} (${
       occupancyText(this.occupancy)
-    })${holdersText(this.holders)}${ownText(this.ownLeases)}${connect}`
+    })${holdersText(this.holders)}${abandonedText(this.abandoned, this.occupancy)}${ownText(this.ownLeases)}${connect}`
   }
 }
 
@@ -272,6 +296,7 @@ const phaseText: Record<AcquirePhase, string> = {
   connect: "waiting for one to be opened",
   validate: "waiting for an idle one to be validated",
   reset: "waiting for a returned one to be reset",
+  abandoned: "waiting for the end of what earlier callers have left running",
   pause: "waiting for the paused pool to be resumed"
 }
 
@@ -300,7 +325,7 @@ export const counted = (count: number, one: string, several: string): string =>
 
 const occupancyText = (occupancy: Occupancy): string => {
   const parts = [`${occupancy.inUse} of ${occupancy.max} in use`]
-  for (const state of ["idle", "connecting", "validating", "resetting", "closing", "waiting"] as const) {
+  for (const state of ["idle", "connecting", "validating", "resetting", "abandoned", "closing", "waiting"] as const) {
     if (occupancy[state] > 0) parts.push(`${occupancy[state]} ${state}`)
   }
   return parts.join(", ")
@@ -313,6 +338,28 @@ const holdersText = (holders: ReadonlyArray<Holder>): string =>
       holders.map((holder) => `${holder.label ?? "fiber"} #${holder.fiber} for ${Math.round(holder.heldMillis)} ms`)
         .join(", ")
     }`
+
+const abandonedText = (
+  abandoned: ReadonlyArray<AbandonedConnection> | undefined,
+  { abandoned: count, max }: Occupancy
+): string =>
+  abandoned === undefined || abandoned.length === 0
+    ? ""
+    : `; ${count} of ${max} still ${count === 1 ? "runs" : "run"} what ${
+      count === 1 ? "a caller has" : "callers have"
+    } left: ${abandoned.map(leftText).join(", ")}`
+
+/** @internal Who has left an abandoned connection, when, and what runs on it. */
+export const leftText = ({ abandonedMillis, description, fiber, label }: AbandonedConnection): string =>
+  `${label ?? "fiber"} #${fiber}, ${Math.round(abandonedMillis)} ms ago${
+    description === undefined ? "" : ` (${inOneLine(description)})`
+  }`
+
+/** A text as part of a message: a statement may be long. */
+const inOneLine = (text: string): string => {
+  const line = text.replace(/\s+/g, " ").trim()
+  return line.length <= 120 ? line : `${line.slice(0, 119)}…`
+}
 
 const ownText = (leases: number | undefined): string =>
   leases === undefined

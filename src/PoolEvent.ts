@@ -2,7 +2,7 @@
 import { Data } from "effect"
 import type { EvictReason } from "./Connection.ts"
 import type { HealthReport, HealthStatus } from "./HealthReport.ts"
-import type { ConnectFailure, Holder } from "./PoolError.ts"
+import type { AbandonedConnection, ConnectFailure, Holder } from "./PoolError.ts"
 
 /**
  * An event of a pool. The stream `events` has all events in the order in which they happened.
@@ -27,12 +27,25 @@ export type PoolEvent = Data.TaggedEnum<{
   AcquireTimedOut: { readonly fiber: number; readonly waitedMillis: number }
   /** A caller was refused because the line was full. */
   Refused: { readonly fiber: number; readonly waiting: number }
-  /** A connection was evicted. It begins to close. `error` is what the driver threw, if that is the reason (`driver`). */
+  /**
+   * A connection was evicted. It begins to close. `error` is what the driver threw, or failed with, if that is the reason
+   * (`driver`, `abandoned`).
+   */
   Evicted: { readonly connection: number; readonly reason: EvictReason; readonly error?: unknown }
   /** A connection is closed. `error` is the error of closing it, if there was one. */
   Disconnected: { readonly connection: number; readonly error: unknown }
-  /** A connection did not close within `closeTimeout`. The pool has abandoned it. */
-  Abandoned: { readonly connection: number }
+  /** A connection did not close within `closeTimeout`. The pool has given it up. */
+  CloseTimedOut: { readonly connection: number }
+  /**
+   * A lease has ended, and something of it still runs on its connection, which nobody can stop. The connection counts until
+   * that has ended, and is not lent.
+   */
+  ConnectionAbandoned: { readonly abandoned: AbandonedConnection }
+  /**
+   * Nothing runs on an abandoned connection any more. It can be used again, unless `error` says why the driver could not
+   * wait for the end: then the connection is evicted.
+   */
+  ConnectionSettled: { readonly abandoned: AbandonedConnection; readonly error: unknown }
   /** A lease is held for longer than `leakThreshold`. */
   LeakSuspected: { readonly holder: Holder }
   /** A lease that was reported by `LeakSuspected` has ended. */
@@ -68,6 +81,8 @@ export type PoolEvent = Data.TaggedEnum<{
   Draining: { readonly leases: number }
   /** A shutdown has waited for `drainTimeout`, and interrupts the fibers that still hold a connection. */
   Interrupting: { readonly holders: ReadonlyArray<Holder> }
+  /** A shutdown does not wait any longer for what runs on these abandoned connections, and closes them. */
+  LeftRunning: { readonly abandoned: ReadonlyArray<AbandonedConnection> }
   /** The shutdown is complete. */
   Closed: {}
   /** A reader of `events` was too slow: it missed this many events before this one. */
@@ -77,13 +92,15 @@ export type PoolEvent = Data.TaggedEnum<{
 export const {
   $is,
   $match,
-  Abandoned,
   AcquireTimedOut,
   Checked,
   CheckedOut,
+  CloseTimedOut,
   Closed,
   ConnectFailed,
   Connected,
+  ConnectionAbandoned,
+  ConnectionSettled,
   Disconnected,
   Draining,
   Evicted,
@@ -92,6 +109,7 @@ export const {
   Interrupting,
   LeakReturned,
   LeakSuspected,
+  LeftRunning,
   Missed,
   Paused,
   Recycled,

@@ -75,5 +75,5 @@ export interface PoolMapShutdownReport {
   /** Leases of `get` that were held for longer. They were ended, and their fibers were not interrupted. */
   readonly revoked: number
   /** Pools that did not close within `closeTimeout`. They go on closing. */
-  readonly abandoned: number
+  readonly closeTimeouts: number
 }

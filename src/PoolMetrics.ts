@@ -20,8 +20,8 @@ import { bounds } from "./internal/structures/histogram.ts"
 import { sizeBounds } from "./internal/structures/sizes.ts"
 import type { PoolEvictReason } from "./PoolMapEvent.ts"
 
-/** The states of connections in `db.client.connection.count`: the two of OpenTelemetry, and four others. */
-export type CountedState = "idle" | "used" | "connecting" | "validating" | "resetting" | "closing"
+/** The states of connections in `db.client.connection.count`: the two of OpenTelemetry, and five others. */
+export type CountedState = "idle" | "used" | "connecting" | "validating" | "resetting" | "abandoned" | "closing"
 
 /** How an operation on a connection has ended: the values of the attribute `result`. */
 export type OperationResult = "succeeded" | "failed"
@@ -29,7 +29,8 @@ export type OperationResult = "succeeded" | "failed"
 /** The metrics of one pool. Times are in seconds. */
 export interface PoolMetrics {
   /**
-   * `db.client.connection.count`: connections, by `db.client.connection.state`. Their sum is at most `max`.
+   * `db.client.connection.count`: connections, by `db.client.connection.state`. Their sum is at most `max`, and
+   * `maxAbandoned` more while connections are abandoned.
    */
   readonly count: { readonly [State in CountedState]: Metric.Gauge<number> }
   /** `db.client.connection.idle.max`: the maximum number of idle connections, which is `max`. */
@@ -61,8 +62,10 @@ export interface PoolMetrics {
   readonly leaks: Metric.Counter<number>
   /** `effect_connection_pool.refusals`: callers that were refused at once. */
   readonly refusals: Metric.Counter<number>
-  /** `effect_connection_pool.abandoned`: connections that did not close within `closeTimeout`. */
-  readonly abandoned: Metric.Counter<number>
+  /** `effect_connection_pool.close_timeouts`: connections that did not close within `closeTimeout`. */
+  readonly closeTimeouts: Metric.Counter<number>
+  /** `effect_connection_pool.abandonments`: leases that ended while something of them still ran. */
+  readonly abandonments: Metric.Counter<number>
 
   /**
    * `effect_connection_pool.group_size`: the number of callers that were served together. Each of them also counts as
@@ -139,6 +142,7 @@ export const of = (pool: string): PoolMetrics => {
       connecting: count("connecting"),
       validating: count("validating"),
       resetting: count("resetting"),
+      abandoned: count("abandoned"),
       closing: count("closing")
     },
     idleMax: gauge(
@@ -182,6 +186,7 @@ export const of = (pool: string): PoolMetrics => {
       invalid: evictions("invalid"),
       reset: evictions("reset"),
       fatal: evictions("fatal"),
+      abandoned: evictions("abandoned"),
       invalidated: evictions("invalidated"),
       recycled: evictions("recycled"),
       excess: evictions("excess"),
@@ -194,7 +199,16 @@ export const of = (pool: string): PoolMetrics => {
       "{request}",
       "Requests for a connection that were refused at once"
     ),
-    abandoned: counter("effect_connection_pool.abandoned", "{connection}", "Connections that would not close in time"),
+    closeTimeouts: counter(
+      "effect_connection_pool.close_timeouts",
+      "{connection}",
+      "Connections that would not close in time"
+    ),
+    abandonments: counter(
+      "effect_connection_pool.abandonments",
+      "{lease}",
+      "Leases that ended while something of them still ran"
+    ),
     groupSize: sizes("effect_connection_pool.group_size", "Requests for a connection that were served together"),
     undoneGroups: counter(
       "effect_connection_pool.undone_groups",

@@ -33,6 +33,7 @@ describe("the deadline of an acquire", () => {
               validating: 0,
               inUse: 1,
               resetting: 0,
+              abandoned: 0,
               closing: 0,
               waiting: 1
             },

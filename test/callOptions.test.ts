@@ -215,6 +215,12 @@ describe("invalid options of an operation", () => {
       yield* settle
       yield* PoolAssert.failsWith(pool.shutdown({ drainTimeout: -1 }), "PoolConfigError")
       yield* lease.giveBack
-      assert.deepStrictEqual(yield* Fiber.join(shutdown), { returned: 1, interrupted: 0, revoked: 0, abandoned: 0 })
+      assert.deepStrictEqual(yield* Fiber.join(shutdown), {
+        returned: 1,
+        interrupted: 0,
+        revoked: 0,
+        abandoned: [],
+        closeTimeouts: 0
+      })
     }))
 })

@@ -23,6 +23,7 @@ const duration = (field: string) =>
 
 describe("invalid options are refused before anything is opened", () => {
   const whole = "a whole number of at least 1"
+  const wholeOrZero = "a whole number of at least 0"
   const table: ReadonlyArray<
     readonly [config: Record<string, unknown>, field: string, value: string, mustBe: string]
   > = [
@@ -32,8 +33,11 @@ describe("invalid options are refused before anything is opened", () => {
     [{ max: Number.NaN }, "max", "NaN", whole],
     [{ max: Infinity }, "max", "Infinity", whole],
     [{ max: "5" }, "max", `"5"`, whole],
-    [{ min: -1 }, "min", "-1", "a whole number of at least 0"],
-    [{ min: Infinity }, "min", "Infinity", "a whole number of at least 0"],
+    [{ min: -1 }, "min", "-1", wholeOrZero],
+    [{ min: Infinity }, "min", "Infinity", wholeOrZero],
+    [{ maxAbandoned: -1 }, "maxAbandoned", "-1", wholeOrZero],
+    [{ maxAbandoned: 1.5 }, "maxAbandoned", "1.5", wholeOrZero],
+    [{ maxAbandoned: Infinity }, "maxAbandoned", "Infinity", wholeOrZero],
     [{ min: 5, max: 4 }, "min", "5", "at most max, which is 4"],
     [{ min: 11 }, "min", "11", "at most max, which is 10"],
     [{ maxWaiting: 0 }, "maxWaiting", "0", `${whole}, or Infinity`],
@@ -135,7 +139,7 @@ describe("invalid options are refused before anything is opened", () => {
   it.effect("an unknown option without a near name, with all names", () =>
     Effect.gen(function*() {
       const error = yield* start({ host: "db" })
-      assert.include(error.message, `host is no option; the options are name, min, max, acquireTimeout`)
+      assert.include(error.message, `host is no option; the options are name, min, max, maxAbandoned, acquireTimeout`)
     }))
 
   it.effect("a contradiction beside other problems, unless one of its sides is a problem itself", () =>
@@ -186,6 +190,7 @@ describe("valid options", () => {
       start: "eager",
       min: 0,
       max: 10,
+      maxAbandoned: 1,
       acquireTimeoutMillis: 30_000,
       maxWaiting: Infinity,
       connectTimeoutMillis: 10_000,

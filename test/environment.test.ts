@@ -37,6 +37,7 @@ describe("options from the environment", () => {
         DB_LEAK_THRESHOLD: "Infinity",
         DB_START: "lazy",
         DB_METRICS: "off",
+        DB_MAX_ABANDONED: "0",
         OTHER_MAX: "1"
       }, "DB")
       assert.deepStrictEqual(settingsOf(config), {
@@ -44,6 +45,7 @@ describe("options from the environment", () => {
         start: "lazy",
         min: 2,
         max: 20,
+        maxAbandoned: 0,
         acquireTimeoutMillis: 5000,
         maxWaiting: 100,
         connectTimeoutMillis: 1000,

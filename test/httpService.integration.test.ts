@@ -254,7 +254,7 @@ describe("the HTTP service", () => {
         assert.deepStrictEqual(answers.filter((status) => ![200, 201, 503].includes(status)), [])
         // Some of them were answered while the service was about to stop, and all who waited for the lock.
         assert.include(answers, 201)
-        const nothing = `{"returned":0,"interrupted":0,"revoked":0,"abandoned":0}`
+        const nothing = `{"returned":0,"interrupted":0,"revoked":0,"abandoned":[],"closeTimeouts":0}`
         assert.include(lines, `database closed: {"readers":${nothing},"writer":${nothing}}`)
       }),
     60_000

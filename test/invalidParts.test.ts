@@ -23,6 +23,7 @@ describe("a part of a factory that is no function is refused, and nothing is ope
     "isInTransaction",
     "beginLease",
     "endLease",
+    "unfinished",
     "judge",
     "isTransient"
   ]

@@ -12,7 +12,7 @@ import { make } from "./support/pools.ts"
 const finish = (model: Model, real: Real) =>
   Effect.gen(function*() {
     const { faulty, pool } = real
-    for (const faults of [faulty.connect, faulty.validate, faulty.reset, faulty.disconnect]) {
+    for (const faults of [faulty.connect, faulty.validate, faulty.reset, faulty.settle, faulty.disconnect]) {
       yield* faults.clear
       yield* faults.open
     }
@@ -50,15 +50,16 @@ const property = (sizes: fc.Arbitrary<number>) =>
   fc.asyncProperty(
     sizes,
     fc.nat(2),
+    fc.nat(2),
     fc.commands(steps(sizes), { maxCommands: 60, size: "+1" }),
-    async (max, low, commands) => {
+    async (max, low, maxAbandoned, commands) => {
       const min = Math.min(low, max)
       const scope = Effect.runSync(Scope.make())
       const context = await Effect.runPromise(Layer.buildWithScope(world, scope))
       const run = Effect.runPromiseWith(context)
       try {
-        const { faulty, pool } = await run(Scope.provide(make({ min, max, ...limits }), scope))
-        const model = initial(min, max)
+        const { faulty, pool } = await run(Scope.provide(make({ min, max, maxAbandoned, ...limits }), scope))
+        const model = initial(min, max, maxAbandoned)
         const real: Real = { faulty, pool, metrics: PoolMetrics.of(pool.name), run, log: [] }
         await fc.asyncModelRun(() => ({ model, real }), commands)
         await run(finish(model, real))

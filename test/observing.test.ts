@@ -336,7 +336,7 @@ describe("the log", () => {
         "Debug orders: connection 5 is open, after 0 ms",
         "Debug orders: connection 5 is evicted: recycled",
         "Info orders: recycled: 1 connection is evicted",
-        "Warn orders: connection 5 did not close in time and was abandoned",
+        "Warn orders: connection 5 did not close in time and was given up",
         "Info orders: paused: callers wait",
         "Info orders: resized: min is 0, max is 2",
         "Info orders: resumed",

@@ -57,6 +57,12 @@ const passing: Record<string, Operation> = {
         served()
         return Effect.yieldNow
       }, options)),
+  "use, leaving something": (world) =>
+    caller(world, (served, options) =>
+      world.pool.use((connection) => {
+        served()
+        return Effect.andThen(connection.start, Effect.yieldNow)
+      }, options)),
   useSync: (world) => caller(world, (served, options) => world.pool.useSync(served, options)),
   acquire: acquire(),
   check: ({ pool }) => pool.check(),
@@ -134,6 +140,7 @@ const runPair = (
 ) =>
   Effect.gen(function*() {
     const faulty = yield* FaultyFactory.make()
+    yield* faulty.settle.hold
     const scope = yield* Scope.make()
     const pool: Pool = yield* Scope.provide(
       Pools.make({ factory: faulty.factory, max, min: max, maxWaiting, drainTimeout: 0, metrics: false }),
@@ -154,9 +161,10 @@ const runPair = (
     const fibers = yield* Effect.forEach([first, second], (operation) =>
       Effect.map(Effect.forkDetach(within(operation(world))), (fiber) => ({ fiber, operation })))
     const look = Effect.map(pool.stats, (stats) => {
-      const { closing, connecting, idle, inUse, resetting, total, validating, waiting } = stats
-      assert.strictEqual(total, connecting + idle + validating + inUse + resetting + closing)
-      assert.isAtMost(total, world.max, "more connections than max")
+      const { abandoned, closing, connecting, idle, inUse, resetting, total, validating, waiting } = stats
+      assert.strictEqual(total, connecting + idle + validating + inUse + resetting + abandoned + closing)
+      const replaced = stats.abandonments === 0 ? 0 : stats.maxAbandoned
+      assert.isAtMost(total, world.max + replaced, "more connections than max")
       assert.isAtMost(waiting, maxWaiting, "more callers in line than maxWaiting")
       return stats
     })
@@ -171,6 +179,7 @@ const runPair = (
         yield* Effect.yieldNow
       }
     }
+    yield* faulty.settle.open
     const areOver = (operations: ReadonlyArray<Operation>) =>
       Effect.gen(function*() {
         const running = () =>
@@ -192,8 +201,8 @@ const runPair = (
     assert.deepStrictEqual([stats.total, stats.waiting, stats.checkouts - stats.returns], [0, 0, 0])
     const counted = outcomes.reduce((sum, outcome) => sum + stats[outcome], 0)
     assert.strictEqual(counted, held + world.asked.length, "an acquire was not counted once")
-    const { closed, leased, opened } = yield* faulty.counters
-    assert.deepStrictEqual([opened - closed, leased], [0, 0])
+    const { closed, leased, opened, unfinished } = yield* faulty.counters
+    assert.deepStrictEqual([opened - closed, leased, unfinished], [0, 0, 0])
     assert.deepStrictEqual(yield* faulty.violations, [])
     yield* Scope.close(scope, Exit.void)
   })

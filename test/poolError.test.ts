@@ -10,6 +10,7 @@ const occupancy: PoolError.Occupancy = {
   validating: 0,
   inUse: 2,
   resetting: 0,
+  abandoned: 0,
   closing: 0,
   waiting: 7
 }

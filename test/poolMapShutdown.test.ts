@@ -31,7 +31,7 @@ describe("the shutdown of a map of pools", () => {
       yield* TestClock.adjust("9 seconds")
       assert.isUndefined(shutdown.pollUnsafe())
       yield* holder.letGo
-      assert.deepStrictEqual(yield* Fiber.join(shutdown), { returned: 1, interrupted: 0, revoked: 0, abandoned: 0 })
+      assert.deepStrictEqual(yield* Fiber.join(shutdown), { returned: 1, interrupted: 0, revoked: 0, closeTimeouts: 0 })
       assert.strictEqual(isOpen.size, 0)
       assert.strictEqual((yield* PoolAssert.failsWith(map.use("a", Effect.succeed), "PoolClosedError")).phase, "closed")
       assert.strictEqual((yield* map.stats).refused, 5)
@@ -46,7 +46,7 @@ describe("the shutdown of a map of pools", () => {
       const report = yield* Effect.forkChild(map.shutdown({ drainTimeout: "3 seconds" }))
       yield* settle
       yield* TestClock.adjust("3 seconds")
-      assert.deepStrictEqual(yield* Fiber.join(report), { returned: 0, interrupted: 1, revoked: 1, abandoned: 0 })
+      assert.deepStrictEqual(yield* Fiber.join(report), { returned: 0, interrupted: 1, revoked: 1, closeTimeouts: 0 })
       assert.isTrue(Exit.hasInterrupts(yield* Fiber.await(user.fiber)))
       assert.strictEqual(isOpen.size, 0)
       yield* Scope.close(scope, Exit.void)
@@ -63,7 +63,7 @@ describe("the shutdown of a map of pools", () => {
       const report = yield* Effect.forkChild(map.shutdown())
       yield* settle
       yield* TestClock.adjust("10 seconds")
-      assert.deepStrictEqual(yield* Fiber.join(report), { returned: 0, interrupted: 1, revoked: 0, abandoned: 2 })
+      assert.deepStrictEqual(yield* Fiber.join(report), { returned: 0, interrupted: 1, revoked: 0, closeTimeouts: 2 })
       // Both go on, and harm nothing when they end.
       yield* Effect.all([closing.open, latch.open])
       yield* Fiber.await(stubborn)

@@ -39,6 +39,11 @@ describe("a process with a pool", () => {
     assert.strictEqual(await run("closing"), "closed")
   }, 130_000)
 
+  it("ends by itself although a connection is abandoned, and closes within its deadline", async () => {
+    assert.strictEqual(await run("abandoned"), "1")
+    assert.match(await run("abandoned", "close"), /WARN .* is not waited for: connection 1: .*\n0$/)
+  }, 250_000)
+
   it("has one timer for a thousand deadlines, however they differ", async () => {
     assert.strictEqual(await run("deadlines"), "1000 waiting, 1 timer; 1000 timed out, 0 timers")
   }, 130_000)

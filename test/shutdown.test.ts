@@ -6,7 +6,7 @@ import { TestClock } from "effect/testing"
 import { vi } from "vitest"
 import { borrow, make, type Pool, settle, shape } from "./support/pools.ts"
 
-const nobody = { returned: 0, interrupted: 0, revoked: 0, abandoned: 0 }
+const nobody = { returned: 0, interrupted: 0, revoked: 0, abandoned: [], closeTimeouts: 0 }
 
 describe("shutdown", () => {
   it.effect("of an idle pool closes all connections and is done", () =>
@@ -82,7 +82,7 @@ describe("shutdown", () => {
       yield* TestClock.adjust("5 seconds")
       yield* TestClock.adjust("5 seconds")
       const report = yield* Fiber.join(closing)
-      assert.deepStrictEqual(report, { returned: 0, interrupted: 2, revoked: 0, abandoned: 5 })
+      assert.deepStrictEqual(report, { returned: 0, interrupted: 2, revoked: 0, abandoned: [], closeTimeouts: 5 })
       assert.deepStrictEqual(yield* shape(pool), {})
     }))
 
@@ -110,7 +110,7 @@ describe("shutdown", () => {
       yield* faulty.disconnect.hang(2)
       const closing = yield* Effect.forkChild(pool.shutdown())
       yield* TestClock.adjust("5 seconds")
-      assert.deepStrictEqual(yield* Fiber.join(closing), { ...nobody, abandoned: 2 })
+      assert.deepStrictEqual(yield* Fiber.join(closing), { ...nobody, closeTimeouts: 2 })
       assert.strictEqual((yield* faulty.counters).closed, 1)
     }))
 
@@ -120,7 +120,7 @@ describe("shutdown", () => {
       yield* faulty.disconnect.hang()
       yield* pool.recycle
       yield* TestClock.adjust("5 seconds")
-      assert.strictEqual((yield* pool.stats).abandoned, 1)
+      assert.strictEqual((yield* pool.stats).closeTimeouts, 1)
       assert.deepStrictEqual(yield* pool.shutdown(), nobody)
     }))
 
@@ -185,7 +185,13 @@ describe("shutdown", () => {
       holder.addObserver(() => {
         throw boom
       })
-      assert.deepStrictEqual(yield* pool.shutdown(), { returned: 0, interrupted: 1, revoked: 0, abandoned: 0 })
+      assert.deepStrictEqual(yield* pool.shutdown(), {
+        returned: 0,
+        interrupted: 1,
+        revoked: 0,
+        abandoned: [],
+        closeTimeouts: 0
+      })
       assert.deepStrictEqual(thrown.seen, [boom])
       assert.deepStrictEqual(yield* shape(pool), {})
       assert.strictEqual((yield* faulty.counters).closed, 1)

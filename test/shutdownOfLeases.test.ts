@@ -5,7 +5,7 @@ import { PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
 import { borrow, make, settle, shape } from "./support/pools.ts"
 
-const nobody = { returned: 0, interrupted: 0, revoked: 0, abandoned: 0 }
+const nobody = { returned: 0, interrupted: 0, revoked: 0, abandoned: [], closeTimeouts: 0 }
 
 describe("a shutdown", () => {
   it.effect("waits for leases, then interrupts who holds one, then takes what does not come back", () =>
@@ -47,7 +47,13 @@ describe("a shutdown", () => {
       assert.deepStrictEqual(yield* shape(pool), { inUse: 1 })
       yield* stubborn!.run
       yield* TestClock.adjust("4 seconds")
-      assert.deepStrictEqual(yield* Fiber.join(closing), { returned: 1, interrupted: 2, revoked: 0, abandoned: 0 })
+      assert.deepStrictEqual(yield* Fiber.join(closing), {
+        returned: 1,
+        interrupted: 2,
+        revoked: 0,
+        abandoned: [],
+        closeTimeouts: 0
+      })
       yield* PoolAssert.failsWith(stubborn!.run, "LeaseExpiredError")
       assert.strictEqual((yield* faulty.counters).closed, 3)
       yield* Deferred.succeed(release, undefined)
@@ -76,7 +82,13 @@ describe("a shutdown", () => {
       assert.deepStrictEqual(yield* shape(pool), { inUse: 3 })
       yield* Scope.close(inTime, Exit.void)
       yield* TestClock.adjust("1 second")
-      assert.deepStrictEqual(yield* Fiber.join(closing), { returned: 1, interrupted: 1, revoked: 1, abandoned: 0 })
+      assert.deepStrictEqual(yield* Fiber.join(closing), {
+        returned: 1,
+        interrupted: 1,
+        revoked: 1,
+        abandoned: [],
+        closeTimeouts: 0
+      })
       const exit = yield* Fiber.await(user.fiber)
       assert.isTrue(Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause))
       assert.isUndefined(taker.pollUnsafe())

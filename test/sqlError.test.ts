@@ -19,6 +19,7 @@ const occupancy: PoolError.Occupancy = {
   validating: 0,
   inUse: 1,
   resetting: 0,
+  abandoned: 0,
   closing: 0,
   waiting: 0
 }

@@ -319,7 +319,7 @@ describe("closing", () => {
       const waiting = yield* borrow(pool)
       yield* TestClock.adjust("3 seconds")
       assert.strictEqual(waiting.connection?.id, 2)
-      assert.strictEqual((yield* pool.stats).abandoned, 1)
+      assert.strictEqual((yield* pool.stats).closeTimeouts, 1)
     }))
 
   it.effect("that fails or dies still counts as done", () =>

@@ -22,6 +22,11 @@ export interface FaultyConnection {
    * closed, and with `LeaseExpiredError` after the lease.
    */
   readonly run: Effect.Effect<void, FaultyError | LeaseExpiredError>
+  /**
+   * Begins something on the connection that nobody can stop. It is logged as `start`, and it still runs when the lease ends,
+   * so the connection is abandoned. It ends after the lease, at `settle` of the factory: at once, unless that holds it up.
+   */
+  readonly start: Effect.Effect<void, FaultyError | LeaseExpiredError>
   /** Leaves something behind for `reset` to clean: a later lease that still finds it is a violation. */
   readonly soil: Effect.Effect<void, FaultyError | LeaseExpiredError>
 }
@@ -40,11 +45,13 @@ export interface Counters {
   readonly leases: number
   /** The leases that have not ended. */
   readonly leased: number
+  /** The connections on which something runs that was begun with `start`, although the lease has ended. */
+  readonly unfinished: number
 }
 
 /** One line of the log: which operation began on which connection. */
 export interface LogEntry {
-  readonly operation: Operation | "run" | "begin lease" | "end lease"
+  readonly operation: Operation | "run" | "start" | "begin lease" | "end lease"
   readonly connection: number
 }
 
@@ -53,6 +60,8 @@ export interface FaultyFactory {
   readonly connect: Faults
   readonly validate: Faults
   readonly reset: Faults
+  /** The end of what `start` has begun. If it fails, the driver has not seen that end, and the pool evicts the connection. */
+  readonly settle: Faults
   readonly disconnect: Faults
   /**
    * Breaks an open connection, in use or idle: it is no longer alive, and its validation fails. Does nothing to a connection
@@ -67,7 +76,8 @@ export interface FaultyFactory {
   readonly log: Effect.Effect<ReadonlyArray<LogEntry>>
   /**
    * The mistakes of the pool: it lent a connection twice, or one that was closed, closing or soiled; it ended a lease twice;
-   * it closed a connection twice, or before its lease had ended.
+   * it closed a connection twice, or before its lease had ended; it lent, validated or reset a connection on which something
+   * of an earlier lease still ran.
    */
   readonly violations: Effect.Effect<ReadonlyArray<string>>
 }
@@ -111,12 +121,23 @@ export const makeUnsafe = (given?: Options): FaultyFactory => {
   const log: Array<LogEntry> = []
   const violations: Array<string> = []
   const fakes = new Map<number, FakeConnection>()
-  const counters = { attempts: 0, opened: 0, closed: 0, mostOpen: 0, validations: 0, resets: 0, leases: 0, leased: 0 }
+  const counters = {
+    attempts: 0,
+    opened: 0,
+    closed: 0,
+    mostOpen: 0,
+    validations: 0,
+    resets: 0,
+    leases: 0,
+    leased: 0,
+    unfinished: 0
+  }
   let opening = 0
   const gates = {
     connect: new Gate("connect"),
     validate: new Gate("validate"),
     reset: new Gate("reset"),
+    settle: new Gate("settle"),
     disconnect: new Gate("disconnect")
   }
   const measure = () => {
@@ -136,7 +157,15 @@ export const makeUnsafe = (given?: Options): FaultyFactory => {
         opening--
       })).pipe(
         Effect.map(() => {
-          const fake: FakeConnection = { id, state: "open", isSoiled: false, lease: undefined, died }
+          const fake: FakeConnection = {
+            id,
+            state: "open",
+            isSoiled: false,
+            isRunning: false,
+            isUnfinished: false,
+            lease: undefined,
+            died
+          }
           fakes.set(id, fake)
           counters.opened++
           measure()
@@ -144,8 +173,15 @@ export const makeUnsafe = (given?: Options): FaultyFactory => {
         })
       )
   })
+  /** Nothing runs on the connection any more. */
+  const end = (fake: FakeConnection) => {
+    if (fake.isUnfinished) counters.unfinished--
+    fake.isUnfinished = false
+    fake.isRunning = false
+  }
   const close = ({ fake }: Leased) =>
     Effect.suspend(() => {
+      end(fake)
       if (fake.state === "closing" || fake.state === "closed") {
         violations.push(`connection ${fake.id} is closed twice`)
       }
@@ -167,10 +203,12 @@ export const makeUnsafe = (given?: Options): FaultyFactory => {
       : ({ fake }) => fake.state === "open" || fake.state === "severed",
     validate: options.withoutValidate === true ? undefined : ({ fake }) => {
       counters.validations++
+      if (fake.isRunning) violations.push(`connection ${fake.id} is validated while something runs on it`)
       return Effect.map(perform("validate", fake.id), () => fake.state === "open")
     },
     reset: options.withoutReset === true ? undefined : ({ fake }) => {
       counters.resets++
+      if (fake.isRunning) violations.push(`connection ${fake.id} is reset while something runs on it`)
       return Effect.map(perform("reset", fake.id), () => {
         fake.isSoiled = false
       })
@@ -183,6 +221,7 @@ export const makeUnsafe = (given?: Options): FaultyFactory => {
         violations.push(`connection ${fake.id} is lent, but ${fake.state}`)
       }
       if (fake.isSoiled) violations.push(`connection ${fake.id} is lent soiled`)
+      if (fake.isRunning) violations.push(`connection ${fake.id} is lent while something runs on it`)
       counters.leases++
       counters.leased++
       return fake.lease = new Leased(fake, pool, log)
@@ -193,6 +232,15 @@ export const makeUnsafe = (given?: Options): FaultyFactory => {
       leased.fake.lease = undefined
       leased.isExpired = true
       counters.leased--
+    },
+    unfinished: ({ fake }) => {
+      if (!fake.isRunning) return undefined
+      fake.isUnfinished = true
+      counters.unfinished++
+      return {
+        settled: Effect.suspend(() => Effect.ensuring(perform("settle", fake.id), Effect.sync(() => end(fake)))),
+        description: `what was started on connection ${fake.id}`
+      }
     },
     judge: given?.judge,
     isTransient: (error) => error.isTransient
@@ -211,6 +259,7 @@ export const makeUnsafe = (given?: Options): FaultyFactory => {
     connect: gates.connect,
     validate: gates.validate,
     reset: gates.reset,
+    settle: gates.settle,
     disconnect: gates.disconnect,
     kill: (connection) => Effect.asVoid(damage("killed")(connection)),
     drop: (connection) => Effect.map(damage("killed")(connection), (fake) => fake.died()),
@@ -226,6 +275,8 @@ interface FakeConnection {
   readonly id: number
   state: "open" | "severed" | "killed" | "closing" | "closed"
   isSoiled: boolean
+  isRunning: boolean
+  isUnfinished: boolean
   lease: Leased | undefined
   readonly died: () => void
 }
@@ -236,20 +287,29 @@ class Leased implements FaultyConnection {
   readonly fake: FakeConnection
   isExpired = false
   readonly run: Effect.Effect<void, FaultyError | LeaseExpiredError>
+  readonly start: Effect.Effect<void, FaultyError | LeaseExpiredError>
   readonly soil: Effect.Effect<void, FaultyError | LeaseExpiredError>
 
   constructor(fake: FakeConnection, pool: string | undefined, log: Array<LogEntry>) {
     this.id = fake.id
     this.fake = fake
-    this.run = Effect.suspend((): Effect.Effect<void, FaultyError | LeaseExpiredError> => {
-      if (this.isExpired) {
-        return Effect.fail(new LeaseExpiredError({ ...(pool === undefined ? undefined : { pool }), operation: "run" }))
-      }
-      log.push({ operation: "run", connection: fake.id })
-      return fake.state === "open"
-        ? Effect.void
-        : Effect.fail(new FaultyError({ operation: "run", connection: fake.id, isTransient: false }))
-    })
+    const perform = (operation: "run" | "start") =>
+      Effect.suspend((): Effect.Effect<void, FaultyError | LeaseExpiredError> => {
+        if (this.isExpired) {
+          return Effect.fail(new LeaseExpiredError({ ...(pool === undefined ? undefined : { pool }), operation }))
+        }
+        log.push({ operation, connection: fake.id })
+        return fake.state === "open"
+          ? Effect.void
+          : Effect.fail(new FaultyError({ operation, connection: fake.id, isTransient: false }))
+      })
+    this.run = perform("run")
+    this.start = Effect.andThen(
+      perform("start"),
+      Effect.sync(() => {
+        fake.isRunning = true
+      })
+    )
     this.soil = Effect.andThen(
       this.run,
       Effect.sync(() => {

@@ -5,6 +5,7 @@
 import { Cause, Effect, Exit, Fiber } from "effect"
 import * as assert from "node:assert"
 import type { ConnectionPool } from "../ConnectionPool.ts"
+import type { ConnectionStats } from "../ConnectionStats.ts"
 import { checkOrThrow } from "../internal/options/problems.ts"
 import { table } from "../internal/options/rules.ts"
 import type { FaultyFactory } from "./FaultyFactory.ts"
@@ -49,7 +50,7 @@ class Caught<E> {
 /**
  * Asserts that a pool that is not in use has lost nothing, and shuts it down.
  *
- * It asserts that no lease is held, no caller waits, the numbers add up, and as many callers as `max` get a connection at
+ * It asserts that no lease is held, no caller waits, no connection is abandoned, the numbers add up, and as many callers as `max` get a connection at
  * once. After the shutdown, every connection must be closed exactly once. Open all gates of the factory and clear its faults
  * first: this waits only for turns of the scheduler, so a connection that does not come at once counts as lost.
  */
@@ -63,6 +64,8 @@ export const nothingLeaked = <C, E>(
     const holders = JSON.stringify(yield* pool.holders)
     assert.strictEqual(before.inUse, 0, `${before.inUse} leases are still out: ${holders}`)
     assert.strictEqual(before.waiting, 0, `${before.waiting} callers still wait`)
+    const left = JSON.stringify(yield* pool.abandoned)
+    assert.strictEqual(before.abandoned, 0, `${before.abandoned} connections are still abandoned: ${left}`)
     yield* addUp(faulty, pool)
     yield* everyoneGetsIn(pool)
     yield* pool.shutdown()
@@ -96,7 +99,7 @@ export interface Expected {
 
 /**
  * Asserts that the numbers of a pool add up, that they agree with the numbers of its driver, and that there are at most `max`
- * connections. It holds at any moment. After a `resize` to less there may be more connections: then give the old `max`.
+ * connections, and `maxAbandoned` more once connections were abandoned. It holds at any moment. After a `resize` to less there may be more connections: then give the old `max`.
  */
 export const addUp = <C, E>(
   faulty: FaultyFactory,
@@ -110,14 +113,22 @@ export const addUp = <C, E>(
     const stats = yield* pool.stats
     const counters = yield* faulty.counters
     const text = JSON.stringify({ stats, counters })
-    const { closing, connecting, idle, inUse, max, resetting, total, validating } = stats
-    assert.strictEqual(total, connecting + idle + validating + inUse + resetting + closing, `total: ${text}`)
+    const { abandoned, closing, connecting, idle, inUse, max, resetting, total, validating } = stats
+    assert.strictEqual(
+      total,
+      connecting + idle + validating + inUse + resetting + abandoned + closing,
+      `total: ${text}`
+    )
     const { resizedFrom } = checkOrThrow("PoolAssert.addUp", addUpTable, options)
     const most = Math.max(max, resizedFrom ?? max)
-    assert.ok(total <= most, `more connections than max (resized to less? say from what): ${text}`)
-    assert.ok(total - closing <= max || idle === 0, `idle connections beyond max: ${text}`)
+    const replaced = stats.abandonments > 0 ? stats.maxAbandoned : 0
+    assert.ok(total <= most + replaced, `more connections than max (resized to less? say from what): ${text}`)
+    // The last one that replaced an abandoned one may still be opened, and leaves when it is open.
+    const beside = closing + Math.min(abandoned + connecting, replaced)
+    assert.ok(total - beside <= max || idle === 0, `idle connections beyond max: ${text}`)
     assert.strictEqual(stats.connectAttempts, stats.connects + stats.connectFailures + connecting, `attempts: ${text}`)
     assert.strictEqual(counters.leased, inUse, `leases: ${text}`)
+    assert.strictEqual(counters.unfinished, abandoned, `abandoned: ${text}`)
     assert.deepStrictEqual(yield* faulty.violations, [])
   })
 
@@ -148,12 +159,15 @@ const everyoneGetsIn = <C, E>(pool: ConnectionPool<C, E>): Effect.Effect<void> =
 const settled = <C, E>(pool: ConnectionPool<C, E>) =>
   Effect.gen(function*() {
     let stats = yield* pool.stats
-    for (let turn = 0; turn < maxTurns && stats.resetting + stats.closing + stats.waiting + stats.inUse > 0; turn++) {
+    for (let turn = 0; turn < maxTurns && isBusy(stats); turn++) {
       yield* Effect.yieldNow
       stats = yield* pool.stats
     }
     return stats
   })
+
+const isBusy = ({ abandoned, closing, inUse, resetting, waiting }: ConnectionStats): boolean =>
+  abandoned + closing + inUse + resetting + waiting > 0
 
 const expectedTable = table({ hung: { kind: "count", default: 0, floor: 0 } })
 

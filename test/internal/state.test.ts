@@ -19,7 +19,8 @@ const driver: State.Driver<string> = {
   endLease: undefined,
   isTransient: undefined,
   validates: false,
-  resets: false
+  resets: false,
+  isTold: false
 }
 
 const make = (config: PoolConfig.PoolConfig, asked: Partial<State.Driver<string>> = {}) =>

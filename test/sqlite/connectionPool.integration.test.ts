@@ -84,7 +84,13 @@ describe("a pool of SQLite connections", () => {
       yield* Effect.scoped(Effect.gen(function*() {
         const pool = yield* ConnectionPool.make({ factory: factory({ filename }), min: 3, max: 3 })
         assert.isAtLeast(openFiles(filename), 3)
-        assert.deepStrictEqual(yield* pool.shutdown(), { returned: 0, interrupted: 0, revoked: 0, abandoned: 0 })
+        assert.deepStrictEqual(yield* pool.shutdown(), {
+          returned: 0,
+          interrupted: 0,
+          revoked: 0,
+          abandoned: [],
+          closeTimeouts: 0
+        })
         assert.strictEqual(openFiles(filename), 0)
       }))
     }))

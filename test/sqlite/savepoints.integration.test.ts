@@ -224,7 +224,7 @@ describe("the end of the application", () => {
       ))
       yield* begun.await
       const report = yield* db.writer.shutdown({ drainTimeout: 0 })
-      assert.deepStrictEqual(report, { returned: 0, interrupted: 1, revoked: 0, abandoned: 0 })
+      assert.deepStrictEqual(report, { returned: 0, interrupted: 1, revoked: 0, abandoned: [], closeTimeouts: 0 })
       const exit = yield* Fiber.await(fiber)
       assert.isTrue(Exit.isFailure(exit))
       if (Exit.isFailure(exit)) assert.deepStrictEqual(exit.cause.reasons.map(({ _tag }) => _tag), ["Interrupt"])

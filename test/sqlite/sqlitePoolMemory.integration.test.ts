@@ -244,8 +244,8 @@ describe("a database in memory", () => {
       yield* other.write(insert)
       assert.deepStrictEqual(yield* pool.read((reader) => reader.values("select count(*) from t")), [[1]])
       assert.deepStrictEqual(yield* pool.shutdown(), {
-        readers: { returned: 0, interrupted: 0, revoked: 0, abandoned: 0 },
-        writer: { returned: 0, interrupted: 0, revoked: 0, abandoned: 0 }
+        readers: { returned: 0, interrupted: 0, revoked: 0, abandoned: [], closeTimeouts: 0 },
+        writer: { returned: 0, interrupted: 0, revoked: 0, abandoned: [], closeTimeouts: 0 }
       })
       yield* PoolAssert.failsWith(pool.read(() => Effect.void), "PoolClosedError")
     }))

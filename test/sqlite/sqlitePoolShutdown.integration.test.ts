@@ -53,8 +53,8 @@ describe("the end of a pool over a file", () => {
       yield* settle
       yield* Deferred.succeed(later, undefined)
       assert.deepStrictEqual(yield* Fiber.join(shutdown), {
-        readers: { returned: 1, interrupted: 0, revoked: 0, abandoned: 0 },
-        writer: { returned: 1, interrupted: 0, revoked: 0, abandoned: 0 }
+        readers: { returned: 1, interrupted: 0, revoked: 0, abandoned: [], closeTimeouts: 0 },
+        writer: { returned: 1, interrupted: 0, revoked: 0, abandoned: [], closeTimeouts: 0 }
       })
       assert.strictEqual(yield* Fiber.join(reader), 1)
       assert.deepStrictEqual(yield* Fiber.join(writer), { changes: 1, lastInsertRowid: 2 })
@@ -70,8 +70,8 @@ describe("the end of a pool over a file", () => {
       assert.include(error.message, "drainTimeout is -1")
       assert.strictEqual((yield* pool.stats).readers.inUse, 1)
       assert.deepStrictEqual(yield* pool.shutdown({ drainTimeout: 0 }), {
-        readers: { returned: 0, interrupted: 1, revoked: 0, abandoned: 0 },
-        writer: { returned: 0, interrupted: 1, revoked: 0, abandoned: 0 }
+        readers: { returned: 0, interrupted: 1, revoked: 0, abandoned: [], closeTimeouts: 0 },
+        writer: { returned: 0, interrupted: 1, revoked: 0, abandoned: [], closeTimeouts: 0 }
       })
     }))
 

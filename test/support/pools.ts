@@ -15,7 +15,7 @@ export const make = Effect.fnUntraced(function*(
   // A test that fails half-way must not wait for what it holds.
   yield* Effect.addFinalizer(() =>
     Effect.forEach(
-      [faulty.connect, faulty.validate, faulty.reset, faulty.disconnect],
+      [faulty.connect, faulty.validate, faulty.reset, faulty.settle, faulty.disconnect],
       (faults) => Effect.andThen(faults.clear, faults.open),
       { discard: true }
     )
@@ -52,11 +52,23 @@ export const borrow = Effect.fnUntraced(function*(pool: Pool, options?: Connecti
   }
 })
 
+/** Takes a lease that is interrupted while something runs on its connection, which `faulty.settle` holds up. */
+export const leaveRunning = Effect.fnUntraced(function*(pool: Pool, options?: ConnectionPool.AcquireOptions) {
+  const lease = yield* borrow(pool, options)
+  yield* lease.connection!.start
+  yield* Fiber.interrupt(lease.fiber)
+  yield* settle
+  return lease
+})
+
 /** The names of the states and how many connections are in each, without those that have none. */
 export const shape = (pool: Pick<Pool, "stats">) =>
-  Effect.map(pool.stats, ({ closing, connecting, idle, inUse, resetting, validating, waiting }) =>
-    Object.fromEntries(
-      Object.entries({ connecting, idle, validating, inUse, resetting, closing, waiting }).filter(([, count]) =>
-        count > 0
+  Effect.map(
+    pool.stats,
+    ({ abandoned, closing, connecting, idle, inUse, resetting, validating, waiting }) =>
+      Object.fromEntries(
+        Object.entries({ connecting, idle, validating, inUse, resetting, abandoned, closing, waiting }).filter((
+          [, count]
+        ) => count > 0)
       )
-    ))
+  )

@@ -10,6 +10,7 @@ export const poolTable = table({
   name: { kind: "text", default: "pool" },
   min: { kind: "count", default: 0, floor: 0, finite: true },
   max: { kind: "count", default: 10, floor: 1, finite: true },
+  maxAbandoned: { kind: "count", default: 1, floor: 0, finite: true },
   acquireTimeout: { kind: "duration", default: "30 seconds" },
   maxWaiting: { kind: "count", default: Infinity, floor: 1 },
   connectTimeout: { kind: "duration", default: "10 seconds" },
@@ -72,6 +73,7 @@ const functionsOfFactory = [
   "isInTransaction",
   "beginLease",
   "endLease",
+  "unfinished",
   "judge",
   "isTransient"
 ] satisfies ReadonlyArray<Exclude<keyof ConnectionFactory<unknown>, "connect">>
@@ -90,13 +92,14 @@ const problemsOfFactory = (factory: unknown): ReadonlyArray<ConfigProblem> => {
 export const resolve = (options: unknown): Result.Result<Settings, PoolConfigError> => {
   const { checked, problems } = check(madeOf, options)
   problems.push(...problemsOfFactory(checked.factory))
-  const { lifetimeJitter, max, maxConnecting, maxUses, maxWaiting, metrics, min, name, start } = checked
+  const { lifetimeJitter, max, maxAbandoned, maxConnecting, maxUses, maxWaiting, metrics, min, name, start } = checked
   return unless(name, problems, {
     name,
     start,
     metrics,
     min,
     max,
+    maxAbandoned,
     maxWaiting,
     maxConnecting,
     maxUses,

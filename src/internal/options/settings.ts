@@ -4,6 +4,7 @@ export interface Settings {
   readonly start: "eager" | "lazy"
   min: number
   max: number
+  readonly maxAbandoned: number
   readonly acquireTimeoutMillis: number
   readonly maxWaiting: number
   readonly connectTimeoutMillis: number

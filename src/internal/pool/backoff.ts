@@ -22,7 +22,8 @@ export const backoffMillis = <C>({ random, settings }: State<C>, failures: numbe
   )
 
 export const isFault = (reason: EvictReason | undefined): boolean =>
-  reason === "dead" || reason === "invalid" || reason === "reset" || reason === "fatal" || reason === "driver"
+  reason === "dead" || reason === "invalid" || reason === "reset" || reason === "fatal" ||
+  reason === "abandoned" || reason === "driver"
 
 /** Whether a connection was open for less than the longest backoff when it failed. */
 export const isYoung = <C>(state: State<C>, entry: Entry<C>, now: number): boolean => {

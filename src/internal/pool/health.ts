@@ -16,6 +16,8 @@ export interface CheckResult extends CheckReport {
   /** How long the first waiter has waited. 0 if nobody waits. */
   readonly longestWaitMillis: number
   readonly acquireTimeoutMillis: number
+  /** The connections that have been abandoned for long: their number, and for how long the first has been. */
+  readonly abandoned: { readonly count: number; readonly longestMillis: number }
   /** The pool's numbers at the end of the round. */
   readonly stats: ConnectionStats
 }
@@ -102,6 +104,10 @@ const reasonsOf = (check: CheckResult, since: Turned | undefined): ReadonlyArray
       timeouts: stats.timeouts - since.timeouts,
       refused: stats.refused - since.refused
     })
+  }
+  const { abandoned: { count, longestMillis } } = check
+  if (count > stats.maxAbandoned) {
+    reasons.push({ _tag: "ConnectionsAbandoned", abandoned: count, maxAbandoned: stats.maxAbandoned, longestMillis })
   }
   if (check.longestWaitMillis > check.acquireTimeoutMillis / 2) {
     reasons.push({ _tag: "CallersWaiting", waiting: stats.waiting, longestMillis: check.longestWaitMillis })

@@ -52,7 +52,8 @@ export const close = <C>(state: State<C>, entry: Entry<C>, reason: EvictReason):
   if (entry.evictReason === undefined) entry.evictReason = reason
   else state.marked--
   state.counters.evictions[entry.evictReason]++
-  const thrown = entry.evictReason === "driver" && entry.fault !== undefined ? { error: entry.fault } : undefined
+  const isKnown = (entry.evictReason === "driver" || entry.evictReason === "abandoned") && entry.fault !== undefined
+  const thrown = isKnown ? { error: entry.fault } : undefined
   report(state, PoolEvent.Evicted({ connection: entry.id, reason: entry.evictReason, ...thrown }))
   begin(state, entry, state.closing)
 }

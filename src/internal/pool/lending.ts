@@ -13,8 +13,8 @@ import * as LinkedList from "../structures/linkedList.ts"
 import { noteGoodStart } from "./backoff.ts"
 import { begin, closeFor, mark } from "./leaving.ts"
 import { mayBeLent, mayHaveReason, reasonToLeave } from "./reasons.ts"
-import { type Entry, holderOf, type Lease, report, type State, upkeepBy, type Waiter } from "./state.ts"
-import { openMissing, prompt, slowAfterMillis } from "./supply.ts"
+import { abandonedOf, type Entry, holderOf, type Lease, report, type State, upkeepBy, type Waiter } from "./state.ts"
+import { openMissing, prompt, replaceableFrom, slowAfterMillis } from "./supply.ts"
 
 /** Whether there is an idle connection, and nobody is in line. */
 export const mayTake = <C>(state: State<C>): boolean =>
@@ -175,15 +175,17 @@ export const takeBack = <C>(
   endedWell: boolean
 ): void => {
   const entry = lease.entry!
-  const isDirty = (mayReset || state.driver.endLease !== undefined) && endLease(state, entry, mayReset)
-  if (isDirty) noteTransaction(state, entry, now)
+  const isDirty = (mayReset || state.driver.isTold) && endLease(state, entry, mayReset, now)
+  if (isDirty && entry.abandonment === undefined) noteTransaction(state, entry, now)
   lease.entry = undefined
   entry.lease = undefined
   entry.idleSince = now
   entry.checkedAt = now
-  // A connection that leaves is not reset: closing it ends whatever is open on it.
-  if (isDirty && reasonToLeave(state, entry, now) === undefined) {
-    return beginOperation(state, entry, state.resetting, now)
+  if (isDirty) {
+    // It does not leave either: while something runs on it, it counts.
+    if (entry.abandonment !== undefined) return abandon(state, entry, now)
+    // A connection that leaves is not reset: closing it ends whatever is open on it.
+    if (reasonToLeave(state, entry, now) === undefined) return beginOperation(state, entry, state.resetting, now)
   }
   if (entry.isFresh && endedWell && entry.evictReason !== "driver") noteGoodStart(state, entry, now)
   free(state, entry, now)
@@ -206,12 +208,59 @@ const noteTransaction = <C>(state: State<C>, entry: Entry<C>, now: number): void
   }
 }
 
-/** Tells the driver that the lease has ended, and answers whether the connection has to be reset. */
-const endLease = <C>(state: State<C>, entry: Entry<C>, mayReset: boolean): boolean => {
+/**
+ * Tells the driver that the lease has ended. Answers whether the connection cannot be used as it is: it has to be reset, or
+ * something of the lease still runs on it.
+ */
+const endLease = <C>(state: State<C>, entry: Entry<C>, mayReset: boolean, now: number): boolean => {
   const { driver } = state
   try {
     driver.endLease?.(entry.leased!)
-    return mayReset && (driver.needsReset === undefined || driver.needsReset(entry.connection!))
+    return (driver.unfinished !== undefined && isUnfinished(state, entry, now)) ||
+      (mayReset && (driver.needsReset === undefined || driver.needsReset(entry.connection!)))
+  } catch (thrown) {
+    entry.fault ??= thrown
+    mark(state, entry, "driver")
+    return false
+  }
+}
+
+/** Whether something of the lease still runs, as the driver says. Notes what, and whose lease it was. */
+const isUnfinished = <C>(state: State<C>, entry: Entry<C>, now: number): boolean => {
+  const unfinished = state.driver.unfinished!(entry.connection!)
+  if (unfinished === undefined) return false
+  entry.abandonment = { unfinished, holder: holderOf(entry, now) }
+  return true
+}
+
+/** Keeps a connection apart on which something of its last lease still runs. Waiters may get a replacement. */
+const abandon = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
+  state.counters.abandonments++
+  // From now on there may be more connections than `max`.
+  state.isSelective = true
+  entry.beganAt = now
+  begin(state, entry, state.abandoned)
+  report(state, PoolEvent.ConnectionAbandoned({ abandoned: abandonedOf(entry, now) }))
+  upkeepBy(state, replaceableFrom(entry))
+  settle(state, now)
+}
+
+/** Takes back an abandoned connection on which nothing runs any more, as if its lease had ended now. */
+export const takeBackSettled = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
+  entry.idleSince = now
+  entry.checkedAt = now
+  const reason = reasonToLeave(state, entry, now)
+  if (reason === undefined) {
+    if (state.driver.resets && needsReset(state, entry)) return beginOperation(state, entry, state.resetting, now)
+    if (entry.isFresh && !entry.isSuspect && entry.evictReason !== "driver") noteGoodStart(state, entry, now)
+  }
+  free(state, entry, now)
+}
+
+const needsReset = <C>(state: State<C>, entry: Entry<C>): boolean => {
+  const { driver } = state
+  try {
+    return driver.needsReset === undefined || driver.needsReset(entry.connection!)
   } catch (thrown) {
     entry.fault ??= thrown
     mark(state, entry, "driver")

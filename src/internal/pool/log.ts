@@ -1,7 +1,7 @@
 /** The log of a pool: the events that an operator should read, as text. */
 import { Effect } from "effect"
 import { type HealthReport, type HealthStatus, reasonText } from "../../HealthReport.ts"
-import { type ConnectFailure, counted, failureCause, failureText, type Holder } from "../../PoolError.ts"
+import { type ConnectFailure, counted, failureCause, failureText, type Holder, leftText } from "../../PoolError.ts"
 import type { PoolEvent } from "../../PoolEvent.ts"
 import { causeText } from "./causeText.ts"
 
@@ -19,6 +19,12 @@ export const logOf = (event: PoolEvent): Effect.Effect<void> | undefined => {
           return Effect.logWarning(`connection ${event.connection} is evicted: ${evictText[event.reason]}`)
         case "driver":
           return Effect.logWarning(`connection ${event.connection} is evicted: ${driverText(event.error)}`)
+        case "abandoned":
+          return Effect.logWarning(
+            `connection ${event.connection} is evicted: the end of what a caller has left was not seen: ${
+              causeText(event.error)
+            }`
+          )
         default:
           return Effect.logDebug(`connection ${event.connection} is evicted: ${event.reason}`)
       }
@@ -26,8 +32,24 @@ export const logOf = (event: PoolEvent): Effect.Effect<void> | undefined => {
       return event.error === undefined
         ? undefined
         : Effect.logWarning(`connection ${event.connection} was closed with an error: ${causeText(event.error)}`)
-    case "Abandoned":
-      return Effect.logWarning(`connection ${event.connection} did not close in time and was abandoned`)
+    case "CloseTimedOut":
+      return Effect.logWarning(`connection ${event.connection} did not close in time and was given up`)
+    case "ConnectionAbandoned":
+      return Effect.logDebug(
+        `connection ${event.abandoned.connection} is abandoned: it still runs what a caller has left: ${
+          leftText(event.abandoned)
+        }`
+      )
+    case "ConnectionSettled":
+      return event.error === undefined
+        ? Effect.logDebug(`connection ${event.abandoned.connection} has settled: ${leftText(event.abandoned)}`)
+        : undefined
+    case "LeftRunning":
+      return Effect.logWarning(
+        `shutting down: what callers have left is still running, and is not waited for: ${
+          event.abandoned.map((abandoned) => `connection ${abandoned.connection}: ${leftText(abandoned)}`).join("; ")
+        }`
+      )
     case "HealthChanged":
       return healthLog(event.from, event.report)
     case "LeakSuspected":

@@ -11,7 +11,7 @@ import type { State } from "./state.ts"
 type Source =
   & Pick<State<unknown>, "settings" | "counters" | "connectTimes" | "waitTimes" | "useTimes" | "groups">
   & { readonly [List in Lists]: { readonly length: number } }
-type Lists = "connecting" | "idle" | "validating" | "inUse" | "resetting" | "closing" | "waiters"
+type Lists = "connecting" | "idle" | "validating" | "inUse" | "resetting" | "abandoned" | "closing" | "waiters"
 
 /** Shows a pool in the metrics. Returns the function to call when the pool is closed. */
 export const register = (source: Source, context: Context.Context<never>): () => void => {
@@ -51,7 +51,7 @@ class Group extends Series<Source> {
     const { count, idleMax, idleMin, max, pendingRequests } = this.#metrics
     this.gauge(count.idle, (source) => source.idle.length)
     this.gauge(count.used, (source) => source.inUse.length)
-    for (const state of ["connecting", "validating", "resetting", "closing"] as const) {
+    for (const state of ["connecting", "validating", "resetting", "abandoned", "closing"] as const) {
       this.gauge(count[state], (source) => source[state].length)
     }
     this.gauge(idleMax, (source) => source.settings.max)
@@ -62,7 +62,8 @@ class Group extends Series<Source> {
 
   #showCounts(): void {
     const {
-      abandoned,
+      abandonments,
+      closeTimeouts,
       connects,
       createTime,
       evictions,
@@ -96,7 +97,8 @@ class Group extends Series<Source> {
     }
     show(leaks, (counters) => counters.leaks)
     show(refusals, (counters) => counters.refused)
-    show(abandoned, (counters) => counters.abandoned)
+    show(closeTimeouts, (counters) => counters.closeTimeouts)
+    show(abandonments, (counters) => counters.abandonments)
   }
 }
 

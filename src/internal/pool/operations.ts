@@ -2,6 +2,7 @@
 import { Cause, Effect, Exit, Fiber, Scope } from "effect"
 import { type ConnectionFactory, Died } from "../../ConnectionFactory.ts"
 import { ConnectError, type ConnectFailure } from "../../PoolError.ts"
+import { show } from "../options/rules.ts"
 import * as Deadlines from "../structures/deadlines.ts"
 import * as Lending from "./lending.ts"
 import * as Line from "./line.ts"
@@ -36,6 +37,8 @@ export class Operations<C, E> {
         return this.#validate(entry)
       case state.resetting:
         return this.#reset(entry)
+      case state.abandoned:
+        return this.#settle(entry)
       case state.closing:
         return this.#close(entry)
     }
@@ -71,6 +74,24 @@ export class Operations<C, E> {
     const reset = Effect.suspend(() => this.#factory.reset!(entry.connection as C))
     this.#perform(entry, state.settings.resetTimeoutMillis, reset, (exit, now) => {
       Outcomes.wasReset(state, entry, Exit.isSuccess(exit) ? undefined : "reset", now)
+    })
+  }
+
+  /** Waits until nothing runs on an abandoned connection any more. The pool has no deadline for that. */
+  #settle(entry: State.Entry<C>): void {
+    const { state } = this.#work
+    const settled = Effect.suspend(() => {
+      const { settled } = entry.abandonment!.unfinished
+      // The runtime drops a fiber that evaluates something that is no Effect. Nothing would end this wait.
+      return Effect.isEffect(settled)
+        ? settled
+        : Effect.die(new TypeError(`factory.unfinished: settled is ${show(settled)}, but must be an Effect`))
+    })
+    this.#perform(entry, Infinity, settled, (exit, now) => {
+      const problem = Exit.isSuccess(exit)
+        ? undefined
+        : { reason: "abandoned" as const, error: Cause.squash(exit.cause) }
+      Outcomes.settled(state, entry, problem, now)
     })
   }
 

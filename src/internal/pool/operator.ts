@@ -4,13 +4,15 @@ import * as Histogram from "../structures/histogram.ts"
 import * as LinkedList from "../structures/linkedList.ts"
 import { begin, close, evict, giveUpConnecting } from "./leaving.ts"
 import { settle, takeBack } from "./lending.ts"
+import { mayExist } from "./reasons.ts"
 import { type Entry, report, size, type State, upkeepBy, type Waiter } from "./state.ts"
 
 /** Evicts all connections. Answers with their number. */
 export const recycle = <C>(state: State<C>, now: number): number => {
   let connections = 0
   state.generation++
-  for (const list of [state.connecting, state.validating, state.inUse, state.resetting, state.idle]) {
+  const { abandoned, connecting, idle, inUse, resetting, validating } = state
+  for (const list of [connecting, validating, inUse, resetting, abandoned, idle]) {
     for (const entry of LinkedList.members(list)) {
       connections++
       evict(state, entry, "recycled")
@@ -22,13 +24,14 @@ export const recycle = <C>(state: State<C>, now: number): number => {
 }
 
 /**
- * Sets new bounds. Connections above `max` leave: idle ones now, longest idle first; those in use when they come back.
+ * Sets new bounds. Connections above `max` leave: idle ones now, longest idle first; those in use or abandoned when they
+ * come back.
  */
 export const resize = <C>(state: State<C>, min: number, max: number, now: number): void => {
   state.settings.min = min
   state.settings.max = max
   state.isSelective = true
-  while (size(state) > max && state.idle.head !== undefined) close(state, state.idle.head, "excess")
+  while (size(state) > mayExist(state) && state.idle.head !== undefined) close(state, state.idle.head, "excess")
   report(state, PoolEvent.Resized({ min, max }))
   upkeepBy(state, now)
   settle(state, now)

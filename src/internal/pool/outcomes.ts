@@ -5,11 +5,11 @@ import * as Histogram from "../structures/histogram.ts"
 import * as LinkedList from "../structures/linkedList.ts"
 import { backoffMillis, badStartsForgiven, endProbing, noteGoodStart } from "./backoff.ts"
 import { begin, endOperation, giveUpConnecting, leave, mark } from "./leaving.ts"
-import { finishWait, free, grant, leaveFor, settle } from "./lending.ts"
+import { finishWait, free, grant, leaveFor, settle, takeBackSettled } from "./lending.ts"
 import { isHeldBy } from "./line.ts"
-import { reasonToLeave } from "./reasons.ts"
+import { isDead, reasonToLeave } from "./reasons.ts"
 import { goOn, noteAttempt } from "./rounds.ts"
-import { type Entry, type Lease, report, type State, upkeepBy, type Waiter } from "./state.ts"
+import { abandonedOf, type Entry, type Lease, report, type State, upkeepBy, type Waiter } from "./state.ts"
 import { slowAfterMillis } from "./supply.ts"
 
 /** A connect attempt has succeeded. */
@@ -115,8 +115,11 @@ const isTransientError = <C>(state: State<C>, error: unknown): boolean => {
 }
 
 /** Whether there is a connection that can serve another caller. */
-const hasLive = <C>(state: State<C>): boolean =>
-  hasStaying(state.idle) || hasStaying(state.validating) || hasStaying(state.resetting) || hasStaying(state.inUse)
+const hasLive = <C>(state: State<C>): boolean => hasComing(state) || hasStaying(state.inUse)
+
+/** Whether there is a connection that can serve another caller without the return of a lease. */
+const hasComing = <C>({ abandoned, idle, resetting, validating }: State<C>): boolean =>
+  hasStaying(idle) || hasStaying(validating) || hasStaying(resetting) || hasStaying(abandoned)
 
 const hasStaying = <C>(list: LinkedList.LinkedList<Entry<C>>): boolean => {
   for (const entry of LinkedList.members(list)) if (entry.evictReason === undefined) return true
@@ -125,7 +128,7 @@ const hasStaying = <C>(list: LinkedList.LinkedList<Entry<C>>): boolean => {
 
 /** Whether the caller itself holds all connections that could serve it. */
 const holdsAllLive = <C>(state: State<C>, lease: Lease<C>): boolean => {
-  if (hasStaying(state.idle) || hasStaying(state.validating) || hasStaying(state.resetting)) return false
+  if (hasComing(state)) return false
   for (const entry of LinkedList.members(state.inUse)) {
     if (entry.evictReason === undefined && !isHeldBy(lease, entry.lease!)) return false
   }
@@ -212,9 +215,41 @@ export const died = <C>(state: State<C>, entry: Entry<C>, now: number): void => 
       return wasValidated(state, entry, "dead", now)
     case state.resetting:
       return wasReset(state, entry, "dead", now)
+    case state.abandoned:
+      return settled(state, entry, { reason: "dead", error: new Error("the driver has reported its death") }, now)
     case state.inUse:
       mark(state, entry, "dead")
       return settle(state, now)
+  }
+}
+
+/**
+ * Nothing runs on an abandoned connection any more. `problem` says why it cannot be used again, if it cannot.
+ */
+export const settled = <C>(
+  state: State<C>,
+  entry: Entry<C>,
+  problem: { readonly reason: "abandoned" | "dead"; readonly error: unknown } | undefined,
+  now: number
+): void => {
+  state.counters.settlements++
+  report(state, PoolEvent.ConnectionSettled({ abandoned: abandonedOf(entry, now), error: problem?.error }))
+  entry.abandonment = undefined
+  if (problem !== undefined) {
+    if (problem.reason === "abandoned") entry.fault ??= problem.error
+    return leaveFor(state, entry, problem.reason, now)
+  }
+  endOperation(state, entry)
+  // It is not abandoned any more, so there may be one connection too many: the replacement, if that is not open yet.
+  LinkedList.move(state.resetting, entry)
+  if (reasonToLeave(state, entry, now) === "excess" && !isDead(state, entry)) spareNewest(state)
+  takeBackSettled(state, entry, now)
+}
+
+/** Lets the newest connection that is still being opened go as soon as it is open, if there is one. */
+const spareNewest = <C>(state: State<C>): void => {
+  for (let entry = state.connecting.tail; entry !== undefined; entry = entry.previous) {
+    if (entry.evictReason === undefined) return mark(state, entry, "excess")
   }
 }
 
@@ -232,8 +267,8 @@ export const closed = <C>(state: State<C>, entry: Entry<C>, error: unknown, now:
 /** The deadline of the operation on the connection has passed. */
 export const overdue = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
   if (entry.list === state.closing) {
-    state.counters.abandoned++
-    report(state, PoolEvent.Abandoned({ connection: entry.id }))
+    state.counters.closeTimeouts++
+    report(state, PoolEvent.CloseTimedOut({ connection: entry.id }))
     leave(state, entry)
     settle(state, now)
     goOn(state, now)

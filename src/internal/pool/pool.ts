@@ -211,6 +211,7 @@ export class Pool<C, E> {
     const { state } = this
     const { lastFailure } = state
     const first = state.waiters.head
+    const now = this.#work.now()
     return {
       passed,
       failed,
@@ -220,7 +221,8 @@ export class Pool<C, E> {
       isPaused: state.paused,
       connectFailures: lastFailure === undefined ? 0 : state.failures,
       lastConnectFailure: lastFailure,
-      longestWaitMillis: first === undefined ? 0 : this.#work.now() - first.timedFrom,
+      longestWaitMillis: first === undefined ? 0 : now - first.timedFrom,
+      abandoned: View.abandonedForLong(state, now),
       acquireTimeoutMillis: state.settings.acquireTimeoutMillis,
       stats: View.stats(state)
     }
@@ -243,7 +245,7 @@ export class Pool<C, E> {
     const work = this.#work
     work.assertOutside()
     Line.endLost(state, work.now())
-    const ladder = new Ladder.Ladder(state.inUse.length, state.counters.abandoned)
+    const ladder = new Ladder.Ladder(state.inUse.length, state.counters.closeTimeouts)
     const shutdown = this.#shutdown = { ladder, deferred: Deferred.makeUnsafe<ShutdownReport>() }
     // An eager start still waits only if its scope was closed, so it is interrupted.
     if (this.#start !== undefined) Deferred.doneUnsafe(this.#start, Effect.interrupt)
@@ -271,13 +273,13 @@ export class Pool<C, E> {
   }
 
   #end(ladder: Ladder.Ladder, deferred: Shutdown["deferred"]): void {
-    const { returned, interrupted, revoked } = ladder
+    const { abandoned, returned, interrupted, revoked } = ladder
     this.#work.stopAlarm()
     this.state.outbox.push(PoolEvent.Closed())
     this.#work.publish()
     this.#work.events.end()
     this.#hideMetrics()
-    const abandoned = this.state.counters.abandoned - ladder.abandonedBefore
-    Deferred.doneUnsafe(deferred, Effect.succeed({ returned, interrupted, revoked, abandoned }))
+    const closeTimeouts = this.state.counters.closeTimeouts - ladder.closeTimeoutsBefore
+    Deferred.doneUnsafe(deferred, Effect.succeed({ returned, interrupted, revoked, abandoned, closeTimeouts }))
   }
 }

@@ -5,6 +5,10 @@
 import type { EvictReason } from "../../Connection.ts"
 import { type Entry, size, type State } from "./state.ts"
 
+/** How many connections there may be: `max`, and those that may replace abandoned ones. */
+export const mayExist = <C>({ abandoned, settings }: State<C>): number =>
+  settings.max + Math.min(abandoned.length, settings.maxAbandoned)
+
 /** Whether `maxLifetime` has passed. Then the connection is not lent, and leaves as soon as it is not in use. */
 export const isExpired = <C>(entry: Entry<C>, now: number): boolean => now >= entry.expiresAt
 
@@ -37,6 +41,6 @@ export const reasonToLeave = <C>(state: State<C>, entry: Entry<C>, now: number):
   if (state.phase !== "open") return "shutdown"
   if (isExpired(entry, now)) return "lifetime"
   if (entry.uses >= state.settings.maxUses) return "uses"
-  if (size(state) > state.settings.max) return "excess"
+  if (size(state) > mayExist(state)) return "excess"
   return isDead(state, entry) ? "dead" : undefined
 }

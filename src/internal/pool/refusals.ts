@@ -1,5 +1,6 @@
 /** Which callers are refused, and with which error. */
 import {
+  type AbandonedConnection,
   AcquireTimeoutError,
   ConnectError,
   failureCause,
@@ -56,7 +57,7 @@ export const timeOut = <C>(state: State.State<C>, late: ReadonlyArray<State.Wait
     waiting.map((waiter) =>
       new AcquireTimeoutError({
         pool: state.settings.name,
-        phase: View.phaseOf(state, waiter),
+        phase: View.phaseOf(state, waiter, now),
         waitedMillis: now - waiter.timedFrom,
         timeoutMillis: State.timeoutOf(state, waiter.lease),
         ...numbers,
@@ -78,6 +79,7 @@ export const timeOut = <C>(state: State.State<C>, late: ReadonlyArray<State.Wait
 interface Numbers {
   readonly occupancy: Occupancy
   readonly holders: ReadonlyArray<Holder>
+  readonly abandoned?: ReadonlyArray<AbandonedConnection>
   readonly lastConnectError?: unknown
 }
 
@@ -85,6 +87,7 @@ interface Numbers {
 const numbersOf = <C>(state: State.State<C>, now: number): Numbers => ({
   occupancy: View.occupancy(state),
   holders: View.holders(state, now, 5),
+  ...(state.abandoned.length === 0 ? undefined : { abandoned: View.abandoned(state, now, 5) }),
   ...(state.lastFailure === undefined ? undefined : { lastConnectError: failureCause(state.lastFailure) })
 })
 

@@ -4,8 +4,8 @@ import * as LinkedList from "../structures/linkedList.ts"
 import { close, closeFor } from "./leaving.ts"
 import { beginOperation, settle } from "./lending.ts"
 import { isDead, isExpired } from "./reasons.ts"
-import { type Entry, open, report, type Round, type State, total, upkeepBy } from "./state.ts"
-import { connect } from "./supply.ts"
+import { type Entry, open, report, type Round, type State, upkeepBy } from "./state.ts"
+import { connect, room } from "./supply.ts"
 
 export const ask = <C>(state: State<C>, entry: Entry<C>, round: Round<C>, now: number): void => {
   beginOperation(state, entry, state.validating, now)
@@ -65,11 +65,13 @@ const awaitsConnection = <C>(state: State<C>, round: Round<C>, now: number): boo
   if (round.attempt !== undefined) return round.connected === undefined
   if (!round.mayConnect || state.paused || round.passed > 0) return false
   if (round.failed.length === 0 && open(state) > 0) return false
-  const { closing, connecting, settings } = state
+  const { closing, connecting } = state
   if (connecting.tail === undefined) {
     // During a backoff, the failed attempts have given the answer.
     if (now < state.refillAt) return false
-    if (total(state) >= settings.max) return total(state) - closing.length < settings.max
+    // If the pool is full, closing connections make room.
+    const free = room(state, now)
+    if (free <= 0) return free + closing.length > 0
     connect(state, now)
   }
   round.attempt = connecting.tail

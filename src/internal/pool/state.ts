@@ -3,9 +3,9 @@
  *
  * A connection is an `Entry`, and its state is the list it is in:
  *
- *     connecting ──▶ idle ◀──▶ in use          any of them ──▶ closing ──▶ (gone)
- *                    ▲  ▲       │
- *                    │  └─ resetting
+ *     connecting ──▶ idle ◀──▶ in use ──▶ abandoned        any of them ──▶ closing ──▶ (gone)
+ *                    ▲  ▲       │            │
+ *                    │  └─ resetting ◀───────┘
  *                    ▼
  *                 validating
  *
@@ -23,14 +23,20 @@
  */
 import type { Fiber, Scope, Tracer } from "effect"
 import type { EvictReason } from "../../Connection.ts"
-import type { ConnectionFactory } from "../../ConnectionFactory.ts"
-import type { ConnectFailure, Holder, PoolError } from "../../PoolError.ts"
+import type { ConnectionFactory, Unfinished } from "../../ConnectionFactory.ts"
+import type { AbandonedConnection, ConnectFailure, Holder, PoolError } from "../../PoolError.ts"
 import type * as PoolEvent from "../../PoolEvent.ts"
 import type { CallSettings, RoundSettings, Settings } from "../options/settings.ts"
 import * as Deadlines from "../structures/deadlines.ts"
 import * as Histogram from "../structures/histogram.ts"
 import * as LinkedList from "../structures/linkedList.ts"
 import type { Sizes } from "../structures/sizes.ts"
+
+/** What still runs on a connection after its lease, and the lease as it was when it ended. */
+export interface Abandonment {
+  readonly unfinished: Unfinished
+  readonly holder: Holder
+}
 
 /** One connection of the pool, from the connect attempt until it is closed. */
 export class Entry<C> extends Deadlines.Timed<Entry<C>> {
@@ -66,8 +72,10 @@ export class Entry<C> extends Deadlines.Timed<Entry<C>> {
   isReported = false
   /** Why it leaves the pool: at once, or if it is in use, when it comes back. */
   evictReason: EvictReason | undefined = undefined
-  /** What the driver has thrown first when a lease began or ended. */
+  /** What the driver has thrown first when a lease began or ended, or failed with when it was to settle. */
   fault: unknown = undefined
+  /** What still runs of its last lease, while it is abandoned. */
+  abandonment: Abandonment | undefined = undefined
   /** The round that the validation under way belongs to, if it is not for a caller. */
   round: Round<C> | undefined = undefined
   /** Whether it is in `starting`. */
@@ -163,10 +171,11 @@ export class Round<C> {
 export type Driver<C> =
   & Pick<
     ConnectionFactory<C, unknown>,
-    "isAlive" | "needsReset" | "isInTransaction" | "endLease" | "judge" | "isTransient"
+    "isAlive" | "needsReset" | "isInTransaction" | "endLease" | "unfinished" | "judge" | "isTransient"
   >
   & { readonly beginLease: ((connection: C) => C) | undefined }
-  & { readonly validates: boolean; readonly resets: boolean }
+  /** `isTold`: whether it is told of the end of a lease. */
+  & { readonly validates: boolean; readonly resets: boolean; readonly isTold: boolean }
 
 type Counters =
   & { -readonly [K in Counted]: number }
@@ -189,7 +198,9 @@ type Counted =
   | "resets"
   | "resetFailures"
   | "disconnects"
-  | "abandoned"
+  | "closeTimeouts"
+  | "abandonments"
+  | "settlements"
   | "leaks"
 
 export class State<C> {
@@ -205,6 +216,8 @@ export class State<C> {
   /** Longest lent first. */
   readonly inUse = new LinkedList.LinkedList<Entry<C>>()
   readonly resetting = new LinkedList.LinkedList<Entry<C>>()
+  /** Longest abandoned first. */
+  readonly abandoned = new LinkedList.LinkedList<Entry<C>>()
   readonly closing = new LinkedList.LinkedList<Entry<C>>()
   /** Whether an idle connection has to be judged even if it is young and has few uses: see `mayHaveReason`. */
   isSelective: boolean
@@ -276,7 +289,9 @@ export class State<C> {
     resets: 0,
     resetFailures: 0,
     disconnects: 0,
-    abandoned: 0,
+    closeTimeouts: 0,
+    abandonments: 0,
+    settlements: 0,
     leaks: 0,
     evictions: {
       idle: 0,
@@ -286,6 +301,7 @@ export class State<C> {
       invalid: 0,
       reset: 0,
       fatal: 0,
+      abandoned: 0,
       invalidated: 0,
       recycled: 0,
       excess: 0,
@@ -347,14 +363,14 @@ export const upkeepBy = <C>(state: State<C>, at: number): void => {
   state.isPending = true
 }
 
-/** The number of all connections. `max` limits it. */
+/** The number of all connections. `max` limits it, and `mayExist` while connections are abandoned. */
 export const total = <C>(state: State<C>): number =>
   state.connecting.length + state.idle.length + state.validating.length + state.inUse.length +
-  state.resetting.length + state.closing.length
+  state.resetting.length + state.abandoned.length + state.closing.length
 
 /** The number of connections that are open and not closing. */
 export const open = <C>(state: State<C>): number =>
-  state.idle.length + state.validating.length + state.inUse.length + state.resetting.length
+  state.idle.length + state.validating.length + state.inUse.length + state.resetting.length + state.abandoned.length
 
 /** The number of connections that stay. `min` is about these. */
 export const size = <C>(state: State<C>): number => total(state) - state.closing.length - state.marked
@@ -370,5 +386,15 @@ export const holderOf = <C>(entry: Entry<C>, now: number): Holder => {
     ...(span === undefined ? undefined : { span: { traceId: span.traceId, spanId: span.spanId } }),
     fiber: lease.fiber.id,
     heldMillis: now - entry.leasedAt
+  }
+}
+
+/** An abandoned connection as errors, events and reports show it. */
+export const abandonedOf = <C>(entry: Entry<C>, now: number): AbandonedConnection => {
+  const { holder: { heldMillis: _, ...holder }, unfinished: { description } } = entry.abandonment!
+  return {
+    ...holder,
+    ...(typeof description === "string" ? { description } : undefined),
+    abandonedMillis: now - entry.beganAt
   }
 }

@@ -6,7 +6,7 @@ import { Entry, size, type State, total } from "./state.ts"
 
 export const openMissing = <C>(state: State<C>, now: number): void => {
   const { connecting, settings, waiters } = state
-  const possible = Math.min(settings.max - total(state), settings.maxConnecting - connecting.length)
+  const possible = Math.min(room(state, now), settings.maxConnecting - connecting.length)
   if (possible <= 0) return
   if (isProbing(state)) {
     const mayServe = now >= state.retryAt && mayProbeForCallers(state, now)
@@ -16,6 +16,25 @@ export const openMissing = <C>(state: State<C>, now: number): void => {
   const wanted = Math.max(waiters.length - onTheWay(state, now), settings.min - size(state))
   for (let opened = 0; opened < Math.min(wanted, possible); opened++) connect(state, now)
 }
+
+/** How many connections may be opened now. It is negative after a resize, or when a replaced connection has settled. */
+export const room = <C>(state: State<C>, now: number): number => {
+  const { abandoned, settings } = state
+  if (abandoned.length === 0) return settings.max - total(state)
+  let replaceable = 0
+  for (let entry = abandoned.head; entry !== undefined; entry = entry.next) {
+    if (now >= replaceableFrom(entry)) replaceable++
+  }
+  return settings.max + Math.min(replaceable, settings.maxAbandoned) - total(state)
+}
+
+/**
+ * When an abandoned connection may be replaced: after it has been abandoned for as long as it took to open it. What ends
+ * sooner is not worth a new connection. Then a caller never waits for more than twice the time that the better choice
+ * would have taken.
+ */
+export const replaceableFrom = <C>({ beganAt, connectedAt, startedAt }: Entry<C>): number =>
+  beganAt + Math.min(connectedAt! - startedAt, slowAfterMillis)
 
 /**
  * Whether waiters need another connect attempt while the database may be down. `retryAt` has passed, so the attempts

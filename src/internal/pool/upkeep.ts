@@ -8,7 +8,7 @@ import { settle } from "./lending.ts"
 import { endLost } from "./line.ts"
 import { ask } from "./rounds.ts"
 import { type Entry, holderOf, report, size, type State, upkeepBy } from "./state.ts"
-import { isLate, isOvertaken, mayProbeForCallers, slowAfterMillis } from "./supply.ts"
+import { isLate, isOvertaken, mayProbeForCallers, replaceableFrom, slowAfterMillis } from "./supply.ts"
 
 const longestLookMillis = 60_000
 
@@ -42,7 +42,7 @@ export const upkeep = <C>(state: State<C>, now: number): void => {
   }
   reportLeaks(state, now)
   const { idle, settings } = state
-  for (const list of [idle, state.inUse, state.validating, state.resetting]) {
+  for (const list of [idle, state.inUse, state.validating, state.resetting, state.abandoned]) {
     for (const entry of LinkedList.members(list)) {
       if (now < entry.expiresAt) upkeepBy(state, entry.expiresAt)
       else if (list === idle) close(state, entry, "lifetime")
@@ -63,6 +63,9 @@ export const upkeep = <C>(state: State<C>, now: number): void => {
         upkeepBy(state, entry.beganAt + slowAfterMillis)
       }
     }
+  }
+  for (const entry of LinkedList.members(state.abandoned)) {
+    if (now < replaceableFrom(entry)) upkeepBy(state, replaceableFrom(entry))
   }
   settle(state, now)
 }

@@ -1,10 +1,11 @@
 /** Snapshots of a pool for users: numbers, holders, connections. Nothing here changes the state. */
 import type { ConnectionInfo, ConnectionState } from "../../Connection.ts"
 import type { ConnectionStats } from "../../ConnectionStats.ts"
-import type { AcquirePhase, Holder, Occupancy } from "../../PoolError.ts"
+import type { AbandonedConnection, AcquirePhase, Holder, Occupancy } from "../../PoolError.ts"
 import * as LinkedList from "../structures/linkedList.ts"
 import { isFault } from "./backoff.ts"
-import { type Entry, holderOf, type State, total, type Waiter } from "./state.ts"
+import { abandonedOf, type Entry, holderOf, type State, total, type Waiter } from "./state.ts"
+import { prompt, room } from "./supply.ts"
 
 export const occupancy = <C>(state: State<C>): Occupancy => ({
   max: state.settings.max,
@@ -14,6 +15,7 @@ export const occupancy = <C>(state: State<C>): Occupancy => ({
   validating: state.validating.length,
   inUse: state.inUse.length,
   resetting: state.resetting.length,
+  abandoned: state.abandoned.length,
   closing: state.closing.length,
   waiting: state.waiters.length
 })
@@ -29,6 +31,7 @@ export const stats = <C>(state: State<C>): ConnectionStats => {
   return {
     pool: settings.name,
     min: settings.min,
+    maxAbandoned: settings.maxAbandoned,
     ...occupancy(state),
     utilization: state.inUse.length / settings.max,
     averageWaitMillis: counters.checkouts === 0 ? 0 : state.waitedMillis / counters.checkouts,
@@ -46,6 +49,22 @@ export const holders = <C>(state: State<C>, now: number, most: number): Readonly
   }
   return found
 }
+
+/** The connections that were abandoned longest, at most `most` of them, the longest first. */
+export const abandoned = <C>(state: State<C>, now: number, most: number): ReadonlyArray<AbandonedConnection> => {
+  const found: Array<AbandonedConnection> = []
+  for (const entry of LinkedList.members(state.abandoned)) {
+    if (found.length === most) break
+    found.push(abandonedOf(entry, now))
+  }
+  return found
+}
+
+/** The connections that have been abandoned for more than a second: their number, and for how long the first has been. */
+export const abandonedForLong = <C>({ abandoned }: State<C>, now: number) => ({
+  count: abandoned.length - prompt(abandoned, now),
+  longestMillis: abandoned.head === undefined ? 0 : now - abandoned.head.beganAt
+})
 
 /** All connections, grouped by their state. */
 export const connections = <C>(state: State<C>, now: number): ReadonlyArray<ConnectionInfo> => {
@@ -68,6 +87,7 @@ export const connections = <C>(state: State<C>, now: number): ReadonlyArray<Conn
   add(state.validating, "validating")
   add(state.inUse, "in use")
   add(state.resetting, "resetting")
+  add(state.abandoned, "abandoned")
   add(state.closing, "closing")
   return found
 }
@@ -78,7 +98,7 @@ const isBroken = <C>(entry: Entry<C>): boolean => entry.connectedAt === undefine
  * What a waiter waits for. The first waiters get the connections that will be free first: those in validation, then
  * those in reset, then those that are being opened.
  */
-export const phaseOf = <C>(state: State<C>, waiter: Waiter<C>): AcquirePhase => {
+export const phaseOf = <C>(state: State<C>, waiter: Waiter<C>, now: number): AcquirePhase => {
   if (state.paused) return "pause"
   const { connecting, resetting, validating } = state
   const soon = validating.length + resetting.length + connecting.length
@@ -88,8 +108,8 @@ export const phaseOf = <C>(state: State<C>, waiter: Waiter<C>): AcquirePhase => 
   if (ahead < validating.length + resetting.length) return "reset"
   if (ahead < soon) return "connect"
   // The pool is in a backoff. After a bad start, connections can be opened, but do not pass their validation.
-  if (total(state) < state.settings.max) return state.badStarts > 0 ? "validate" : "connect"
-  return "queue"
+  if (room(state, now) > 0) return state.badStarts > 0 ? "validate" : "connect"
+  return state.inUse.length === 0 && state.abandoned.length > 0 ? "abandoned" : "queue"
 }
 
 /**
@@ -98,7 +118,7 @@ export const phaseOf = <C>(state: State<C>, waiter: Waiter<C>): AcquirePhase => 
  */
 export const find = <C>(state: State<C>, leased: C): ReadonlyArray<Entry<C>> => {
   const found: Array<Entry<C>> = []
-  for (const list of [state.inUse, state.idle, state.validating, state.resetting]) {
+  for (const list of [state.inUse, state.idle, state.validating, state.resetting, state.abandoned]) {
     for (const entry of LinkedList.members(list)) {
       if (Object.is(entry.connection, leased) || (leased !== undefined && Object.is(entry.leased, leased))) {
         found.push(entry)

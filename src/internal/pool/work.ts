@@ -81,6 +81,8 @@ export class Work<C> {
       isInTransaction: this.#guard(factory.isInTransaction),
       beginLease: this.#guard(beginLease && ((connection) => beginLease(connection, settings.name))),
       endLease: this.#guard(factory.endLease),
+      unfinished: this.#guard(factory.unfinished),
+      isTold: factory.endLease !== undefined || factory.unfinished !== undefined,
       judge: this.#guard(factory.judge),
       isTransient: this.#guard(factory.isTransient as ((error: unknown) => boolean) | undefined),
       validates: factory.validate !== undefined,

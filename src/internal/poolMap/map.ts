@@ -260,12 +260,12 @@ export class MapOfPools<K, P> {
 
   #end(ladder: Ladder.Ladder, deferred: Deferred.Deferred<PoolMapShutdownReport>): void {
     const { interrupted, returned, revoked } = ladder
-    const abandoned = this.state.closing.length
+    const closeTimeouts = this.state.closing.length
     this.#alarm.stop()
     this.state.outbox.push(PoolMapEvent.ShutDown())
     this.#publish()
     this.#events.end()
     this.#hideMetrics()
-    Deferred.doneUnsafe(deferred, Effect.succeed({ returned, interrupted, revoked, abandoned }))
+    Deferred.doneUnsafe(deferred, Effect.succeed({ returned, interrupted, revoked, closeTimeouts }))
   }
 }

@@ -4,11 +4,11 @@ import { checkOrThrow } from "../../internal/options/problems.ts"
 import { mustBe, problem, table as makeTable, valueOf } from "../../internal/options/rules.ts"
 
 /** The operations that can be made to fail. */
-export type Operation = "connect" | "validate" | "reset" | "disconnect"
+export type Operation = "connect" | "validate" | "reset" | "settle" | "disconnect"
 
 /** The error of the operations of a `FaultyFactory`. */
 export class FaultyError extends Data.TaggedError("FaultyError")<{
-  readonly operation: Operation | "run"
+  readonly operation: Operation | "run" | "start"
   /** The number of the connection. A connect attempt that fails has a number too. */
   readonly connection: number
   /** The answer of the factory's `isTransient` for this error. */

@@ -12,6 +12,7 @@ export interface Model {
   now: number
   min: number
   max: number
+  readonly maxAbandoned: number
   isPaused: boolean
   /** Whether `resize` has lowered max. */
   isShrunk: boolean
@@ -71,10 +72,11 @@ export const limits = {
   maxUses: 7
 } as const
 
-export const initial = (min: number, max: number): Model => ({
+export const initial = (min: number, max: number, maxAbandoned: number): Model => ({
   now: 0,
   min,
   max,
+  maxAbandoned,
   isPaused: false,
   isShrunk: false,
   closedAt: Infinity,
@@ -238,7 +240,7 @@ const compare = (model: Model, { faulty, pool }: Real) =>
   Effect.gen(function*() {
     const stats = yield* pool.stats
     const text = JSON.stringify(stats)
-    const { closing, connecting, idle, inUse, resetting, total, validating } = stats
+    const { abandoned, closing, connecting, idle, inUse, resetting, total, validating } = stats
     for (const [name, count] of Object.entries(model.counts)) {
       assert.strictEqual(stats[name as keyof typeof model.counts], count, `${name}: ${text}`)
     }
@@ -246,16 +248,22 @@ const compare = (model: Model, { faulty, pool }: Real) =>
     assert.strictEqual(inUse, holding(model).length, text)
     assert.strictEqual((yield* pool.holders).length, inUse)
     assert.strictEqual((yield* pool.connections).length, total)
-    assert.strictEqual(total, connecting + idle + validating + inUse + resetting + closing, text)
+    assert.strictEqual(total, connecting + idle + validating + inUse + resetting + abandoned + closing, text)
+    assert.strictEqual(abandoned, (yield* faulty.counters).unfinished, text)
     assert.strictEqual(stats.connectAttempts, stats.connects + stats.connectFailures + connecting, text)
     assert.deepStrictEqual(yield* faulty.violations, [])
     assert.strictEqual((yield* faulty.counters).leased, inUse)
     // After a resize, more than max may be in use, being opened or closed; they leave as that ends.
-    if (!model.isShrunk) assert.isAtMost(total, model.max, text)
+    const replaced = stats.abandonments === 0 ? 0 : model.maxAbandoned
+    if (!model.isShrunk) assert.isAtMost(total, model.max + replaced, text)
     const staying = (yield* pool.connections).filter(({ evictReason, state }) =>
       evictReason === undefined && state !== "closing" && state !== "error"
     )
-    if (staying.length > model.max) assert.strictEqual(idle, 0, `kept beyond max: ${text}`)
+    const most = model.max + Math.min(abandoned, model.maxAbandoned)
+    if (staying.length > most) assert.strictEqual(idle, 0, `kept beyond max: ${text}`)
+    if (model.closedAt === Infinity) {
+      assert.strictEqual(stats.abandonments, stats.settlements + abandoned, `abandoned and never settled: ${text}`)
+    }
     if (model.now >= model.closedAt) {
       assert.strictEqual(idle + connecting + validating + resetting, 0, text)
       return
@@ -263,12 +271,17 @@ const compare = (model: Model, { faulty, pool }: Real) =>
     if (model.isPaused) return
     const coming = connecting + validating + resetting
     // After five connections in a row that were no good, the next attempt has to wait, as after one that failed.
-    const { dead, driver, fatal, invalid, reset } = stats.evictions
-    const mayWait = model.mayFail || dead + driver + fatal + invalid + reset >= 5
+    const { dead, driver, fatal, invalid, reset, abandoned: unseen } = stats.evictions
+    const mayWait = model.mayFail || dead + driver + fatal + invalid + reset + unseen >= 5
     if (stats.waiting > 0) {
       // While some are being validated for them, others that would have to be validated as well may stay idle.
       assert.isTrue(idle === 0 || validating >= stats.waiting, `somebody waits beside an idle connection: ${text}`)
-      if (!mayWait) assert.isTrue(coming > 0 || total >= model.max, `somebody waits for nothing: ${text}`)
+      // However long it took to open it, a connection that was abandoned a second ago may be replaced.
+      const long = (yield* pool.abandoned).filter(({ abandonedMillis }) => abandonedMillis >= 1000)
+      const room = model.max + Math.min(long.length, model.maxAbandoned)
+      if (!mayWait) assert.isTrue(coming > 0 || total >= room, `somebody waits for nothing: ${text}`)
     }
-    if (!mayWait) assert.isTrue(coming + idle + inUse >= model.min || total >= model.max, `below min: ${text}`)
+    if (!mayWait) {
+      assert.isTrue(coming + idle + inUse + abandoned >= model.min || total >= model.max, `below min: ${text}`)
+    }
   })

@@ -111,7 +111,8 @@ const operate = (name: string, act: (model: Model, real: Real) => Effect.Effect<
 
 /** All steps, for pools of the sizes given. */
 export const steps = (sizes: fc.Arbitrary<number>): Array<fc.Arbitrary<Step>> => {
-  const operation = fc.constantFrom("connect" as const, "validate" as const, "reset" as const, "disconnect" as const)
+  const all = ["connect", "validate", "reset", "disconnect", "settle"] as const
+  const operation = fc.constantFrom(...all)
   const place = fc.nat(6)
   const id = fc.integer({ min: 1, max: 9 })
   const timeout = fc.option(fc.constantFrom(0, 1, 500, 2000, 20_000), { nil: undefined })
@@ -159,8 +160,20 @@ export const steps = (sizes: fc.Arbitrary<number>): Array<fc.Arbitrary<Step>> =>
       plan(`${times > 2 ? "die" : "hang"} ${operation}`, (faulty, model) => {
         model.mayFail ||= operation === "connect"
         if (operation === "disconnect") model.hung++
-        return times > 2 ? faulty[operation].die() : faulty[operation].hang(1, { uninterruptible })
+        // What never ends keeps its connection for ever.
+        return times > 2 || operation === "settle"
+          ? faulty[operation].die()
+          : faulty[operation].hang(1, { uninterruptible })
       })
+    ),
+    ...[1, 2].map(() =>
+      place.map((place) =>
+        new Step(
+          `start what nobody can stop (${place})`,
+          (model) => Effect.exit(pick(holding(model), place).connection!.start),
+          (model) => holding(model).length > 0
+        )
+      )
     ),
     // There may be no such connection yet.
     id.map((id) => plan(`kill ${id}`, (faulty) => Effect.exit(faulty.kill(id)))),
