@@ -1,7 +1,7 @@
 /** What a SQL function throws harms nothing but its statement, and it cannot use the connection that calls it. */
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Deferred, Effect, Exit, Fiber, Scope, Stream } from "effect"
-import { SqliteConnection, type SqliteFunction, SqlitePoolError } from "effect-connection-pool/sqlite"
+import { SqliteConnection, SqliteFunction, SqlitePoolError } from "effect-connection-pool/sqlite"
 import type { SqlError } from "effect/sql/SqlError"
 import { failsAt, failureOf, kinds, make } from "../support/functions.ts"
 import { insert, make as makeGroups, together } from "../support/groups.ts"
@@ -73,6 +73,71 @@ describe("a SQL function that throws", () => {
         }))
     }
   }
+
+  for (const [kind, options] of kinds) {
+    it.effect(`leaves nothing of its statement in a transaction, if a new trigger calls the aggregate, ${kind}`, () =>
+      Effect.gen(function*() {
+        const pool = yield* make({ ...options, trustedSchema: true, aggregates: { Bad: failsAt(3, boom) } })
+        const { sql } = pool
+        // SQLite compiles these statements before there is the trigger, and again after that.
+        const text = "insert into t(a) select n from n"
+        const all = [
+          sql.unsafe(text),
+          sql.unsafe(text).raw,
+          sql.unsafe(`${text} returning a`),
+          Stream.runDrain(sql.unsafe(`${text} returning a`).stream),
+          pool.write((connection) => connection.run(text)),
+          pool.transaction(sql.unsafe(text)),
+          pool.writeSync((connection) => connection.runUnsafe(text)),
+          pool.write((connection) => connection.exec(text))
+        ]
+        for (const one of all) yield* pool.transaction(one)
+        yield* sql`delete from t`
+        for (const trigger of ["create trigger tr", "create temp trigger tr"]) {
+          yield* pool.transaction(Effect.gen(function*() {
+            yield* sql.unsafe(`${trigger} after insert on t begin insert into u select bad(new.a); end`)
+            for (const one of all) {
+              assert.strictEqual(failureOf(yield* Effect.flip(one)).cause, boom)
+              assert.deepStrictEqual(yield* sql`select (select count(*) from t), (select count(*) from u)`.values, [[
+                0,
+                0
+              ]])
+            }
+            yield* sql`insert into t(a) values (4)`
+            yield* sql`drop trigger tr`
+            yield* all[0]!
+            yield* sql`delete from t`
+            yield* sql`delete from u`
+          }))
+        }
+      }))
+  }
+
+  it.effect("fails its statement with a typed error, also if it throws what cannot be looked at", () =>
+    Effect.gen(function*() {
+      const revoked = Proxy.revocable({}, {})
+      revoked.revoke()
+      const silent = Object.defineProperty(new Error(), "message", {
+        get: () => {
+          throw new Error("no message")
+        }
+      })
+      for (const thrown of [revoked.proxy, silent, Object.create(null) as object, undefined]) {
+        const raise = () => {
+          throw thrown
+        }
+        const pool = yield* make({
+          functions: { hurl: raise },
+          aggregates: { bad: SqliteFunction.aggregate({ start: () => 0, step: (n, _) => n, result: raise }) }
+        })
+        const calls = ["select hurl()", "select bad(n) from n", "insert into t(a) select hurl() from n"]
+        for (const call of calls) {
+          const failure = failureOf(yield* Effect.flip(pool.sql.unsafe(call)))
+          assert.strictEqual(failure.cause, thrown)
+          assert.match(failure.message, /^the SQL function (hurl|bad) failed: ./)
+        }
+      }
+    }))
 
   it.effect("is undone alone in a group, whatever is thrown", () =>
     Effect.gen(function*() {

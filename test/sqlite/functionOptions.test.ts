@@ -44,14 +44,35 @@ const wrong: Record<string, readonly [options: object, messages: ReadonlyArray<s
     "functions.h.run is a function, but must be a function that returns its result at once"
   ]],
   "names that SQL cannot call": [
-    { functions: { "my fn": one, "": one, "1st": one, order: one, [Symbol("s")]: one, "a\0b": one } },
+    { functions: { "my fn": one, "": one, "1st": one, order: one, Not: one, [Symbol("s")]: one, "a\0b": one } },
     [
       "functions.my fn: a name has letters, digits, _ and $, and begins with a letter or _",
       "functions.: a name has letters, digits, _ and $, and begins with a letter or _",
       "functions.1st: a name has letters, digits, _ and $, and begins with a letter or _",
       "functions.order: it is a word of SQL, which SQL cannot call",
+      "functions.Not: it is a word of SQL, which SQL cannot call",
       "functions.a\0b: a name has letters, digits, _ and $, and begins with a letter or _",
       "functions.Symbol(s): a name has letters, digits, _ and $, and begins with a letter or _"
+    ]
+  ],
+  // They are no syntax error with a bracket after them, but SQL calls no function: `not(1)` is 0.
+  "words of SQL that may stand before a bracket": [
+    { functions: { all: one, case: one, distinct: one, like: one, upper: one }, aggregates: { not: sum } },
+    [
+      "functions.all: it is a word of SQL, which SQL cannot call",
+      "functions.case: it is a word of SQL, which SQL cannot call",
+      "functions.distinct: it is a word of SQL, which SQL cannot call",
+      "aggregates.not: it is a word of SQL, which SQL cannot call"
+    ]
+  ],
+  "too many parameters": [
+    {
+      functions: { f: Object.defineProperty(() => 1, "length", { value: 1001 }) },
+      aggregates: { a: { ...sum, step: Object.defineProperty(() => 1, "length", { value: 1002 }) } }
+    },
+    [
+      "functions.f has 1001 parameters, but SQLite has at most 1000 arguments",
+      "aggregates.a has 1001 parameters, but SQLite has at most 1000 arguments"
     ]
   ],
   "a name that is too long": [{ functions: { ["é".repeat(128)]: one } }, [

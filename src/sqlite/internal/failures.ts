@@ -91,7 +91,16 @@ export const functionFailed = (name: string, operation: string, cause: unknown):
 
 /** Says that a SQL function has failed with `cause`. */
 export const functionMessage = (name: string, cause: unknown): string =>
-  `the SQL function ${name} failed: ${cause instanceof Error ? cause.message : show(cause)}`
+  `the SQL function ${name} failed: ${textOf(cause)}`
+
+/** A function may throw anything, also what cannot be looked at, such as a revoked `Proxy`. */
+const textOf = (thrown: unknown): string => {
+  try {
+    return thrown instanceof Error ? String(thrown.message) : show(thrown)
+  } catch {
+    return "it threw something that cannot be printed"
+  }
+}
 
 /** The failure for invalid input, which SQLite did not get. */
 export const invalidInput = (operation: string, message: string): Failure => failed(operation, message)

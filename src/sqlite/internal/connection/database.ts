@@ -26,7 +26,7 @@ export class Database {
   constructor(settings: Settings) {
     this.sqlite = open(settings)
     this.functions = functionsOn(this.sqlite, settings)
-    this.authorizer = new Authorizer(this.sqlite)
+    this.authorizer = new Authorizer(this.sqlite, this.functions.aggregates)
   }
 
   /** Runs a script of this library, not of a caller. */

@@ -35,7 +35,8 @@ export class Functions {
   /** What waits for the end of the statement. */
   readonly #waiting: Array<() => void> = []
   readonly hasAggregates: boolean
-  readonly #aggregates: ReadonlyArray<string>
+  /** The names of the aggregates, in lower case. */
+  readonly aggregates: ReadonlySet<string>
   readonly #inexact: ReadonlyArray<string>
 
   constructor(sqlite: DatabaseSync, settings: ReadonlyArray<FunctionSettings> | undefined) {
@@ -44,8 +45,8 @@ export class Functions {
       if (one.kind === "functions") this.#define(sqlite, one)
       else this.#aggregate(sqlite, one)
     }
-    this.#aggregates = all.filter(({ kind }) => kind === "aggregates").map(({ name }) => name)
-    this.hasAggregates = this.#aggregates.length > 0
+    this.aggregates = new Set(all.filter(({ kind }) => kind === "aggregates").map(({ name }) => name.toLowerCase()))
+    this.hasAggregates = this.aggregates.size > 0
     this.#inexact = all.filter(({ arity, safeIntegers }) => !safeIntegers && arity !== 0).map(({ name }) => name)
   }
 
@@ -77,9 +78,9 @@ export class Functions {
     }
   }
 
-  /** Whether a text has the name of an aggregate, so that a statement with this text may call it. */
+  /** Whether a text has the name of an aggregate, so that a script with this text may call it. */
   mentionsAggregate(text: string): boolean {
-    return mentioned(this.#aggregates, text).length > 0
+    return mentioned([...this.aggregates], text).length > 0
   }
 
   /** The functions in a text that take no integers beyond 2^53. All of them, if only the schema can call one. */
@@ -158,7 +159,7 @@ export class Functions {
   }
 
   #failed(name: string, thrown: unknown, leavesPart: boolean): FunctionFailure {
-    const cause = isAsyncFiberError(thrown) ? new Error(cannotWait, { cause: thrown }) : thrown
+    const cause = hasToWait(thrown) ? new Error(cannotWait, { cause: thrown }) : thrown
     return new FunctionFailure(name, cause, leavesPart)
   }
 }
@@ -173,6 +174,15 @@ export const knownFailure = (
   if (thrown instanceof FunctionFailure) return functionFailed(thrown.function, operation, thrown.cause)
   if (thrown instanceof Failure) return thrown
   return isIntegerTooBig(thrown) ? integerTooBig(thrown, operation, functions.inexactIn(sql)) : undefined
+}
+
+/** Whether an Effect had to wait. Never throws, also not for what cannot be looked at, such as a revoked `Proxy`. */
+const hasToWait = (thrown: unknown): boolean => {
+  try {
+    return isAsyncFiberError(thrown)
+  } catch {
+    return false
+  }
 }
 
 /** The names that stand in a text. A name in a comment counts too, which does no harm. */

@@ -28,7 +28,7 @@ import * as Refusal from "./refusal.ts"
 import { type Progress, runScript } from "./script.ts"
 import { Session } from "./session.ts"
 import { Units } from "./units.ts"
-import { undoesItself, whole } from "./whole.ts"
+import { inTransaction, mayNeedSavepoint } from "./whole.ts"
 
 /** Its operations throw only a `Failure`. The constructor, `configure` and `reopen` throw the errors of Node. */
 export class Handle {
@@ -115,9 +115,9 @@ export class Handle {
     const isExact = bigInts || prepared.text.isWrite
     const statement = prepared.giving(arrays, isExact)
     try {
-      const rows = undoesItself(this.#database, prepared)
-        ? statement.all(...bound)
-        : whole(this.#database, this.units, () => statement.all(...bound))
+      const rows = mayNeedSavepoint(this.#database, prepared)
+        ? inTransaction(this.#database, this.units, prepared, () => statement.all(...bound))
+        : statement.all(...bound)
       if (prepared.isNoted) this.#ran(prepared)
       return isExact === bigInts ? rows : rows.map(withNumbers)
     } catch (thrown) {
@@ -139,9 +139,9 @@ export class Handle {
     const isExact = bigInts || prepared.text.isWrite
     const statement = prepared.giving(false, isExact)
     try {
-      const rows: Iterator<unknown> = undoesItself(this.#database, prepared)
-        ? statement.iterate(...bound)
-        : whole(this.#database, this.units, () => statement.all(...bound)).values()
+      const rows: Iterator<unknown> = mayNeedSavepoint(this.#database, prepared)
+        ? inTransaction(this.#database, this.units, prepared, () => statement.all(...bound)).values()
+        : statement.iterate(...bound)
       const given = isExact === bigInts ? rows : new Numbers(rows)
       const failure = (thrown: unknown) => this.#failure(thrown, operation, sql)
       const cursor = this.#cursors.open(prepared, given, this.#database.functions, failure)
@@ -188,9 +188,9 @@ export class Handle {
     const bound = bind(operation, prepared.text, params)
     const statement = prepared.giving(false, runRefusesNumbers())
     try {
-      const { changes, lastInsertRowid } = undoesItself(this.#database, prepared)
-        ? statement.run(...bound)
-        : whole(this.#database, this.units, () => statement.run(...bound))
+      const { changes, lastInsertRowid } = mayNeedSavepoint(this.#database, prepared)
+        ? inTransaction(this.#database, this.units, prepared, () => statement.run(...bound))
+        : statement.run(...bound)
       if (prepared.isNoted) this.#ran(prepared)
       return {
         // For a statement that is no write, SQLite reports the changes of the last write.

@@ -28,8 +28,6 @@ export class Prepared {
   readonly tables: Tables
   /** Whether something has to be noted after the statement has run. */
   readonly isNoted: boolean
-  /** Whether it may leave a part of its work in a transaction: see `whole.ts`. Not set before it ran in one. */
-  mayLeavePart: boolean | undefined = undefined
   /** The estimated memory that the statement holds while it is kept: see `weightOf`. */
   bytes = 0
   /** The index of the statement in the list of kept statements. */

@@ -35,8 +35,7 @@ const maxArguments = 1000
 
 /** Whether a value is a function that returns its result: an `async` or generator function never does. */
 const isSynchronous = (value: unknown): value is (...args: Array<unknown>) => unknown =>
-  Predicate.isFunction(value) && Object.prototype.toString.call(value) === "[object Function]" &&
-  value.length <= maxArguments
+  Predicate.isFunction(value) && Object.prototype.toString.call(value) === "[object Function]"
 
 const isCall = { accepts: isSynchronous, mustBe: "a function that returns its result at once" } as const
 
@@ -116,6 +115,11 @@ const resolve = (kind: Kind, given: unknown, field: string): Resolved => {
       const own = isList ? `${where}[${index}]` : where
       const settings = definitionOf(kind, String(key), definition, own, problems)
       if (settings === undefined) continue
+      if (settings.arity > maxArguments) {
+        const message = `${own} has ${settings.arity} parameters, but SQLite has at most ${maxArguments} arguments`
+        problems.push({ field: own, value: show(definition), message })
+        continue
+      }
       const other = byKey.get(keyOf(settings))
       if (other !== undefined) {
         const message =
@@ -180,15 +184,23 @@ const maxNameBytes = 255
 /** Functions that this library calls, or whose meaning it knows. Any other of SQLite's own may be replaced. */
 const kept: ReadonlySet<string> = new Set(["changes", "last_insert_rowid", "quote", "total_changes"])
 
-/** Whether SQLite's grammar has no call with this name: asked of SQLite, because the words change with its versions. */
+/**
+ * Whether SQL has no call with this name. SQLite itself is asked, because the words change with its versions: some are a
+ * syntax error before a bracket, and others mean something else there, as in `not(1)` and `distinct(1)`.
+ */
 const isWord = (name: string): boolean => {
   const database = new DatabaseSync(":memory:")
+  let isCalled = false
   try {
-    database.prepare(`select ${name}(1)`)
-    return false
-  } catch (thrown) {
-    return /syntax error/.test(String(thrown))
+    database.function(name, () => {
+      isCalled = true
+      return null
+    })
+    database.prepare(`select ${name}()`).get()
+  } catch {
+    // SQLite found no call.
   } finally {
     database.close()
   }
+  return !isCalled
 }

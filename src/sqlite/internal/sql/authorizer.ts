@@ -20,6 +20,9 @@ export interface Subject {
   readonly demanded: (demand: Demand) => void
 }
 
+/** SQLite was about to compile a call of an aggregate into a statement whose failure might leave a part of its work. */
+export class AggregateCalled extends Error {}
+
 export class Authorizer {
   /** The subject of the statements that are compiled now. Not set for statements of this library. */
   subject: Subject | undefined
@@ -30,15 +33,19 @@ export class Authorizer {
    * statements, so they are reported only once.
    */
   readonly readWhileRunning = new Set<string>()
+  /** Whether a statement that runs fails with `AggregateCalled` if SQLite compiles a call of an aggregate into it. */
+  refusesAggregates = false
   #isPreparing = false
 
   readonly #database: DatabaseSync
 
-  constructor(database: DatabaseSync) {
+  /** `aggregates` are the names of the aggregates of the application, in lower case. */
+  constructor(database: DatabaseSync, aggregates: ReadonlySet<string>) {
     this.#database = database
     database.setAuthorizer((action, first, second, schema, source) => {
       if (this.subject === undefined) return constants.SQLITE_OK
       if (isNoted(action)) this.#note(action, first, second, schema)
+      if (action === SQLITE_FUNCTION && aggregates.size > 0 && aggregates.has(second!.toLowerCase())) this.#calls()
       if (isNotable[action] === 1) {
         const demand = demandOf(action, first, second, schema, source)
         if (demand !== undefined) this.subject.demanded(demand)
@@ -67,6 +74,11 @@ export class Authorizer {
     } finally {
       this.subject = before
     }
+  }
+
+  #calls(): void {
+    if (this.tables !== undefined) this.tables.callsAggregate = true
+    if (this.refusesAggregates) throw new AggregateCalled()
   }
 
   #note(action: number, first: string | null, second: string | null, schema: string | null): void {

@@ -24,6 +24,8 @@ export class Tables {
   changesSchema = false
   /** Whether it changes the schema of the temporary database, which belongs to one connection. */
   changesTemporarySchema = false
+  /** Whether it calls an aggregate of the application: by its text, or by a view or a trigger. */
+  callsAggregate = false
   /** Whether it begins or ends transactions or savepoints, and whether it only rolls one back. */
   control: "rollback" | "other" | undefined = undefined
   /**
