@@ -248,6 +248,7 @@ const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => 
     check: (settings) => pool.check(settings),
     group: ((driver: Driver<C, Member<C>>) => pool.group(driver)) as unknown as Door.MakeGroup,
     acquireTimeoutMillis: settings.acquireTimeoutMillis,
+    whenShutDown: (f) => pool.whenShutDown(f),
     sizedBy: (option) => {
       pool.state.sizeOption = option
     }

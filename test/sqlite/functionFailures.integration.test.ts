@@ -81,7 +81,7 @@ describe("a SQL function that throws", () => {
         const { sql } = pool
         // SQLite compiles these statements before there is the trigger, and again after that.
         const text = "insert into t(a) select n from n"
-        const all = [
+        const all: ReadonlyArray<Effect.Effect<unknown, { readonly _tag: string }>> = [
           sql.unsafe(text),
           sql.unsafe(text).raw,
           sql.unsafe(`${text} returning a`),

@@ -44,6 +44,26 @@ const acts: Record<string, (database: DatabaseSync) => unknown> = {
   "an open cursor of a write": (database) =>
     database.prepare("insert into t(a) select n from n returning a").iterate().next(),
   "a changed schema": (database) => database.exec("create table made(a)"),
+  "changed limits": (database) => {
+    assert.isAbove(database.limits.sqlLength, 1000)
+    assert.isAbove(Object.keys(database.limits).length, 5)
+    try {
+      database.limits.sqlLength = 20
+    } catch (thrown) {
+      assert.match(String(thrown), /would outlast the lease/)
+    }
+  },
+  "methods that are replaced, as a tracer does": (database) => {
+    const { exec, prepare } = database
+    let calls = 0
+    database.prepare = (sql) => (calls++, prepare(sql))
+    Object.defineProperty(database, "exec", { value: (sql: string) => (calls++, exec(sql)) })
+    database.exec("select 1")
+    const statement = database.prepare("select n from n")
+    statement.all = () => []
+    assert.deepStrictEqual([calls, statement.all(), "prepare" in database, "isOpen" in database], [2, [], true, true])
+    database.prepare = () => assert.fail("of the library")
+  },
   "an error": (database) => assert.throws(() => database.exec("select * from nothing"))
 }
 
@@ -112,7 +132,7 @@ describe("the driver's own handle", () => {
             ) {
               assert.throws(use, /has ended/)
             }
-            assert.isTrue(rows.next().done)
+            assert.throws(() => rows.next(), /has ended/)
           })
         )
         assert.throws(() => kept.statement.run(), /has ended/)
@@ -142,6 +162,22 @@ describe("the driver's own handle", () => {
         assert.include((yield* Effect.flip(pool.sql`attach 'x.db' as x`)).message, "attach in onOpen")
       }))
 
+    it.effect(`gives rows step by step, and ends its cursors, ${kind}`, () =>
+      Effect.gen(function*() {
+        const pool = yield* make(options)
+        yield* lend(pool, (database) => {
+          const statement = database.prepare("select n from n order by n")
+          assert.deepStrictEqual([...statement.iterate()].map((row) => row["n"]), [1, 2, 3, 4, 5])
+          // Iterators have this method, but the types of Node do not know it.
+          const all = statement.iterate() as unknown as { readonly toArray: () => ReadonlyArray<unknown> }
+          assert.strictEqual(all.toArray().length, 5)
+          const rows = statement.iterate()
+          assert.strictEqual(rows[Symbol.iterator](), rows)
+          for (const row of rows) if (row["n"] === 2) break
+          assert.isTrue(rows.next().done)
+        })
+      }))
+
     it.effect(`ends with its body when that fails, dies or is interrupted, ${kind}`, () =>
       Effect.gen(function*() {
         const pool = yield* make(options)
@@ -165,6 +201,44 @@ describe("the driver's own handle", () => {
         }
       }))
   }
+
+  it.effect("is the same behind all that it gives out, which ends with it", () =>
+    Effect.gen(function*() {
+      const pool = yield* make({})
+      const uses: Array<() => unknown> = []
+      yield* pool.write((connection) =>
+        Effect.gen(function*() {
+          yield* withHandle(connection, (database) =>
+            Effect.sync(() => {
+              const store = database.createTagStore()
+              assert.strictEqual(store.db, database)
+              assert.throws(() => store.db.close(), /the connection belongs to the pool/)
+              assert.deepEqual(store.all`select n from n where n < ${2}`, [{ n: 1 }])
+              const rows = store.iterate`select n from n`
+              assert.deepEqual(rows.next().value, { n: 1 })
+              const session = database.createSession({ table: "n" })
+              database.exec("delete from n where n = 5")
+              assert.instanceOf(session.changeset(), Uint8Array)
+              const { limits } = database
+              uses.push(
+                () => store.all`select 1`,
+                () => store.db,
+                () => rows.next(),
+                () => session.changeset(),
+                () => limits.sqlLength,
+                () => {
+                  limits.sqlLength = 20
+                }
+              )
+            }))
+          for (const use of uses) assert.throws(use, /has ended/)
+          assert.deepStrictEqual(yield* connection.values("select count(*) from n"), [[4]])
+        })
+      )
+      for (const use of uses) assert.throws(use, /has ended/)
+      const [row] = yield* pool.write((connection) => connection.query("select twice(n) as n from n where n = 4"))
+      assert.deepEqual(row, { n: 8 })
+    }))
 
   it.effect("reports a transaction that was left open, as any lease does", () =>
     Effect.gen(function*() {

@@ -123,6 +123,34 @@ describe("an observation", () => {
       }
     }))
 
+  for (
+    const [side, isMemory] of [["readers", false], ["writer", false], ["readers", true], ["writer", true]] as const
+  ) {
+    it.effect(`ends with a shutdown of the ${side} alone, ${isMemory ? "in memory" : "in a file"}`, () =>
+      Effect.gen(function*() {
+        const pool = isMemory ? yield* SqlitePool.make({ filename: ":memory:", drainTimeout: 0 }) : yield* make()
+        yield* pool.sql`create table if not exists t(a)`
+        const waiting = yield* Effect.forEach(
+          both(pool, "select a from t"),
+          (stream) => Effect.forkChild(Effect.flip(Stream.runDrain(stream)))
+        )
+        const commits = yield* Effect.forkChild(Stream.runCollect(pool.commits))
+        yield* settle
+        yield* pool[side].shutdown()
+        for (const fiber of waiting) assert.instanceOf(yield* Fiber.join(fiber), PoolError.PoolClosedError)
+        for (const stream of both(pool, "select a from t")) {
+          assert.instanceOf(yield* Effect.flip(Stream.runDrain(stream)), PoolError.PoolClosedError)
+        }
+        if (side === "readers" && !isMemory) {
+          // The writer still commits.
+          yield* pool.write((connection) => connection.run("insert into t values (1)"))
+          yield* pool.writer.shutdown()
+          assert.deepStrictEqual((yield* Fiber.join(commits)).map(({ tables }) => tables), [["t"]])
+        }
+        assert.deepStrictEqual(yield* Stream.runCollect(pool.commits), [])
+      }))
+  }
+
   it.effect("goes on if a shutdown was refused for its options", () =>
     Effect.gen(function*() {
       const pool = yield* make()

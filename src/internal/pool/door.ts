@@ -39,6 +39,8 @@ export interface Door {
   readonly group: MakeGroup
   /** `acquireTimeout` of the pool, for modules in which callers wait for something else. */
   readonly acquireTimeoutMillis: number
+  /** Calls a function, which must not throw, in the step in which the shutdown of the pool begins. */
+  readonly whenShutDown: (f: () => void) => void
   /** Says which option raises `max`, where another module sets `max`; `null` if there is none. Errors name it. */
   readonly sizedBy: (option: string | null) => void
 }

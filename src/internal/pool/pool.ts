@@ -43,6 +43,7 @@ export class Pool<C, E> {
   /** An eager start that still waits for its connections. */
   #start: Deferred.Deferred<void, ConnectError<E>> | undefined
   #shutdown: Shutdown | undefined
+  readonly #whenShutDown: Array<() => void> = []
   readonly #hideMetrics: () => void
 
   /** `context` has the services that the factory's effects need. */
@@ -240,6 +241,11 @@ export class Pool<C, E> {
     })
   }
 
+  /** Calls a function, which must not throw, in the step in which the shutdown begins. */
+  whenShutDown(f: () => void): void {
+    this.#whenShutDown.push(f)
+  }
+
   #beginShutdown(drainMillis: number): Shutdown {
     const { state } = this
     const work = this.#work
@@ -247,6 +253,7 @@ export class Pool<C, E> {
     Line.endLost(state, work.now())
     const ladder = new Ladder.Ladder(state.inUse.length, state.counters.closeTimeouts)
     const shutdown = this.#shutdown = { ladder, deferred: Deferred.makeUnsafe<ShutdownReport>() }
+    for (const f of this.#whenShutDown) f()
     // An eager start still waits only if its scope was closed, so it is interrupted.
     if (this.#start !== undefined) Deferred.doneUnsafe(this.#start, Effect.interrupt)
     work.change((now) => {

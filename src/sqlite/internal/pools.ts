@@ -103,6 +103,9 @@ export const make = Effect.fnUntraced(function*(
   }).pipe(Effect.provideService(Reactivity.Reactivity, own))
   yield* Effect.addFinalizer(() => client.close)
   yield* Effect.addFinalizer(() => Effect.sync(() => sides.commits.end()))
+  // The pools can be shut down one by one, and an observation that waits for a commit would not notice.
+  Door.of(sides.writer)?.whenShutDown(() => sides.commits.end())
+  Door.of(sides.readers)?.whenShutDown(() => sides.commits.endReading())
   const { tellReactivity: keyOf } = settings
   if (keyOf !== undefined) yield* ToldReactivity.tell({ commits: sides.commits, readers, reactivity: own, keyOf })
   return { settings, ...sides, acquireReader, client, held }

@@ -9,6 +9,7 @@ import { Changes, everything, type Reads } from "../sql/tables.ts"
 
 /** Remembers whether a query has to run, from what it has read and what was committed since. */
 export class Observer implements Listener {
+  readonly isReading = true
   readonly #due = Latch.makeUnsafe(true)
   #reads: Reads = everything
   #since = new Changes()

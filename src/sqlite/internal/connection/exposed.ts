@@ -1,11 +1,11 @@
 /**
  * The driver's own handle, lent for as long as one body runs.
  *
- * A library gets a stand-in for the `DatabaseSync`. It does what the real one does, with three exceptions: it is dead when
- * the body has ended, and so are its statements; it cannot close the database; and it cannot change what the connection
- * could not be made clean of.
+ * A library gets a stand-in for the `DatabaseSync`. It does what the real one does, with these exceptions: it is dead when
+ * the body has ended, and so is all that it has given out; it cannot close the database; it cannot change what the
+ * connection could not be made clean of; and what a library changes on the object itself, stays on the stand-in.
  */
-import type { DatabaseSync, StatementSync } from "node:sqlite"
+import type { DatabaseSync } from "node:sqlite"
 
 /** What the stand-in asks of its lease. */
 export interface Lender {
@@ -23,18 +23,7 @@ export class Exposed {
 
   constructor(sqlite: DatabaseSync, lender: Lender) {
     this.#lender = lender
-    this.database = this.#standIn(sqlite, "DatabaseSync", (name, method) => {
-      const why = whyRefused(name, lender.isMemory)
-      if (why !== undefined) {
-        return () => {
-          throw new TypeError(`DatabaseSync.${String(name)}: ${why}`)
-        }
-      }
-      return (...args) => {
-        const result = Reflect.apply(method, sqlite, args)
-        return name === "prepare" ? this.#statement(result as StatementSync) : result
-      }
-    })
+    this.database = this.#standIn(sqlite, "DatabaseSync")
   }
 
   /** Ends the stand-in, and everything that it has given out. */
@@ -50,57 +39,105 @@ export class Exposed {
     this.#iterators.clear()
   }
 
-  #statement(statement: StatementSync): StatementSync {
-    return this.#standIn(statement, "StatementSync", (name, method) => (...args) => {
-      const result = Reflect.apply(method, statement, args)
-      if (name === "iterate") this.#iterators.add(result as Iterator<unknown>)
-      return result
-    })
-  }
-
-  /** An object that has the properties of another one, until this ends. Methods of Node need the real object as `this`. */
-  #standIn<T extends object>(
-    real: T,
-    kind: string,
-    methodOf: (name: string | symbol, method: Method) => Method
-  ): T {
-    const methods = new Map<string | symbol, Method>()
-    const assert = (name: string | symbol) => this.#assert(`${kind}.${String(name)}`)
-    return new Proxy(real, {
-      get(_, name) {
-        assert(name)
+  /**
+   * An object that does what a real one does, until this ends. Methods of Node need the real object as `this`. The `Proxy` has
+   * an object of its own, which keeps what a library sets, such as a method that traces calls.
+   */
+  #standIn<T extends object>(real: T, kind: Kind): T {
+    const own = Object.create(Reflect.getPrototypeOf(real)) as T
+    const known = new Map<string | symbol, unknown>()
+    const { isMemory } = this.#lender
+    const areNumbers = kind === "DatabaseSyncLimits"
+    return new Proxy(own, {
+      ownKeys: () => Reflect.ownKeys(areNumbers ? real : own),
+      getOwnPropertyDescriptor: (_, name) => {
+        const descriptor = Reflect.getOwnPropertyDescriptor(areNumbers ? real : own, name)
+        return descriptor && { ...descriptor, configurable: true }
+      },
+      has: (_, name) => Reflect.has(real, name) || Reflect.has(own, name),
+      set: (_, name, value, receiver) => {
+        if (!areNumbers) return Reflect.set(own, name, value, receiver)
+        this.#assert(kind, name)
+        if (isMemory) throw new TypeError(`${kind}.${String(name)}: ${outlasts}`)
+        return Reflect.set(real, name, value, real)
+      },
+      get: (_, name, standIn) => {
+        this.#assert(kind, name)
+        if (Object.hasOwn(own, name)) return Reflect.get(own, name, standIn) as unknown
         const value: unknown = Reflect.get(real, name, real)
-        if (typeof value !== "function" || name === "constructor") return value
-        let method = methods.get(name)
-        if (method === undefined) {
-          const given = methodOf(name, value as Method)
-          method = (...args) => {
-            assert(name)
-            return given(...args)
-          }
-          methods.set(name, method)
+        if (name === "constructor" || value === null || (typeof value !== "object" && typeof value !== "function")) {
+          return value
         }
-        return method
+        if (!known.has(name)) {
+          known.set(
+            name,
+            typeof value === "function"
+              ? this.#method(real, kind, name, value as Method)
+              : this.#member(kind, name, value)
+          )
+        }
+        return known.get(name)
       }
     })
   }
 
-  #assert(operation: string): void {
+  #method(real: object, kind: Kind, name: string | symbol, method: Method): Method {
+    const why = kind === "DatabaseSync" ? whyRefused(name, this.#lender.isMemory) : undefined
+    const given = givenBy[kind][name]
+    const standIn = this
+    return function(this: unknown, ...args) {
+      standIn.#assert(kind, name)
+      if (why !== undefined) throw new TypeError(`${kind}.${String(name)}: ${why}`)
+      // Methods that all iterators have, such as `map` and `toArray`, work on the stand-in.
+      if (kind === "Iterator" && !iterates.has(name)) return Reflect.apply(method, this, args)
+      if (name === Symbol.iterator) return this
+      const result = Reflect.apply(method, real, args)
+      if (given === undefined) return result
+      if (given === "Iterator") standIn.#iterators.add(result as Iterator<unknown>)
+      return standIn.#standIn(result as object, given)
+    }
+  }
+
+  #member(kind: Kind, name: string | symbol, value: object): object {
+    if (kind === "SQLTagStore" && name === "db") return this.database
+    return kind === "DatabaseSync" && name === "limits" ? this.#standIn(value, "DatabaseSyncLimits") : value
+  }
+
+  #assert(kind: Kind, name: string | symbol): void {
+    const operation = `${kind}.${String(name)}`
     this.#lender.assert(operation)
     if (this.#hasEnded) throw new TypeError(`${operation}: the body that this handle was lent to has ended`)
   }
 }
 
-type Method = (...args: Array<unknown>) => unknown
+type Method = (this: unknown, ...args: Array<unknown>) => unknown
+
+type Kind = "DatabaseSync" | "DatabaseSyncLimits" | "Iterator" | "SQLTagStore" | "Session" | "StatementSync"
+
+/** The kinds of the objects that methods return. */
+const givenBy: { readonly [kind in Kind]: { readonly [method: string | symbol]: Kind } } = {
+  DatabaseSync: { prepare: "StatementSync", createSession: "Session", createTagStore: "SQLTagStore" },
+  DatabaseSyncLimits: {},
+  Iterator: {},
+  SQLTagStore: { iterate: "Iterator" },
+  Session: {},
+  StatementSync: { iterate: "Iterator" }
+}
+
+/** The methods of an iterator of rows. */
+const iterates: ReadonlySet<string | symbol> = new Set(["next", "return", "throw", Symbol.iterator])
 
 /** Why a method is refused; `undefined` if it is allowed. */
 const whyRefused = (name: string | symbol, isMemory: boolean): string | undefined => {
   if (never.has(name)) return "the connection belongs to the pool, which needs it as it is"
   if (isMemory && notInMemory.has(name)) {
-    return "a database in memory cannot be opened again, so this would outlast the lease: use the options of the pool"
+    return outlasts
   }
   return undefined
 }
+
+const outlasts =
+  "a database in memory cannot be opened again, so this would outlast the lease: use the options of the pool"
 
 const never: ReadonlySet<string | symbol> = new Set([
   "close",

@@ -155,8 +155,8 @@ export interface SqlitePool {
    * asks for the next one. There may be more results than changes; with `distinct`, none equals the one before it.
    *
    * Holds no connection between the runs. Inside a transaction it sees only what is committed, as outside. A query that fails
-   * ends the stream with its error; `Stream.retry` observes again. The stream never ends by itself; a shutdown ends it with
-   * `PoolClosedError`.
+   * ends the stream with its error; `Stream.retry` observes again. The stream never ends by itself. A shutdown, also of
+   * `readers` or `writer` alone, ends it with `PoolClosedError`.
    *
    * ```ts
    * import { Console, Effect, Stream } from "effect"
@@ -193,7 +193,7 @@ export interface SqlitePool {
    * or to tell others. For the results of a query, choose `observe`.
    *
    * A slow reader gets every change: from the 1025th commit on that it has not read, one `Commit` stands for several. It
-   * may also get commits that have changed nothing. A shutdown ends the stream.
+   * may also get commits that have changed nothing. A shutdown, also of `writer` alone, ends the stream.
    */
   readonly commits: Stream.Stream<Commit>
 

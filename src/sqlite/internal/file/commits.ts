@@ -16,6 +16,8 @@ export type Author = "pool" | "other"
 
 /** Somebody who observes. Its functions are called in the step of a commit, so they only take notes. */
 export interface Listener {
+  /** Whether it reads, and so ends with the readers. */
+  readonly isReading: boolean
   readonly committed: (changes: Changes, by: Author) => void
   /** The database is shut down. */
   readonly ended: () => void
@@ -28,6 +30,8 @@ export class Commits {
   readonly #alarm: Alarm.Alarm
   readonly #look: () => void
   #isOver = false
+  /** Whether the readers are shut down. */
+  #isReadingOver = false
 
   /** `look` looks whether the file is still the same. `Infinity` for the interval: others are not asked for by time. */
   constructor(intervalMillis: number, context: Context.Context<never>, look: () => void) {
@@ -75,7 +79,7 @@ export class Commits {
 
   /** Tells a listener of all commits from now on. */
   add(listener: Listener): void {
-    if (this.#isOver) return listener.ended()
+    if (this.#isOver || (this.#isReadingOver && listener.isReading)) return listener.ended()
     this.#listeners.add(listener)
     if (this.#listeners.size > 1) return
     for (const handle of this.#handles) this.#watch(handle)
@@ -88,11 +92,19 @@ export class Commits {
     for (const handle of this.#handles) handle.observed.watch(undefined)
   }
 
-  /** The database is shut down: tells all listeners, once. */
+  /** The readers are shut down: tells the listeners that read. Commits go on. */
+  endReading(): void {
+    this.#isReadingOver = true
+    this.#end([...this.#listeners].filter(({ isReading }) => isReading))
+  }
+
+  /** The database is shut down, or its writer, without which no commit is known: tells all listeners. */
   end(): void {
-    if (this.#isOver) return
     this.#isOver = true
-    const listeners = [...this.#listeners]
+    this.#end([...this.#listeners])
+  }
+
+  #end(listeners: ReadonlyArray<Listener>): void {
     for (const listener of listeners) this.remove(listener)
     for (const listener of listeners) listener.ended()
   }

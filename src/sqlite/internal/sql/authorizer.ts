@@ -40,7 +40,7 @@ export class Authorizer {
   readonly #database: DatabaseSync
 
   /** `aggregates` are the names of the aggregates of the application, in lower case. */
-  constructor(database: DatabaseSync, aggregates: ReadonlySet<string>) {
+  constructor(database: DatabaseSync, aggregates: ReadonlySet<string> = new Set()) {
     this.#database = database
     database.setAuthorizer((action, first, second, schema, source) => {
       if (this.subject === undefined) return constants.SQLITE_OK
