@@ -72,7 +72,7 @@ export class Exposed {
           known.set(
             name,
             typeof value === "function"
-              ? this.#method(real, kind, name, value as Method)
+              ? this.#method(real, kind, name, value as Method, standIn)
               : this.#member(kind, name, value)
           )
         }
@@ -81,20 +81,19 @@ export class Exposed {
     })
   }
 
-  #method(real: object, kind: Kind, name: string | symbol, method: Method): Method {
+  /** A method of `real`, on the `object` that stands in for it. */
+  #method(real: object, kind: Kind, name: string | symbol, method: Method, object: unknown): Method {
     const why = kind === "DatabaseSync" ? whyRefused(name, this.#lender.isMemory) : undefined
     const given = givenBy[kind][name]
-    const standIn = this
-    return function(this: unknown, ...args) {
-      standIn.#assert(kind, name)
+    return (...args) => {
+      this.#assert(kind, name)
       if (why !== undefined) throw new TypeError(`${kind}.${String(name)}: ${why}`)
+      if (name === Symbol.iterator) return object
       // Methods that all iterators have, such as `map` and `toArray`, work on the stand-in.
-      if (kind === "Iterator" && !iterates.has(name)) return Reflect.apply(method, this, args)
-      if (name === Symbol.iterator) return this
-      const result = Reflect.apply(method, real, args)
+      const result = Reflect.apply(method, kind === "Iterator" && !iterates.has(name) ? object : real, args)
       if (given === undefined) return result
-      if (given === "Iterator") standIn.#iterators.add(result as Iterator<unknown>)
-      return standIn.#standIn(result as object, given)
+      if (given === "Iterator") this.#iterators.add(result as Iterator<unknown>)
+      return this.#standIn(result as object, given)
     }
   }
 
@@ -110,7 +109,7 @@ export class Exposed {
   }
 }
 
-type Method = (this: unknown, ...args: Array<unknown>) => unknown
+type Method = (...args: Array<unknown>) => unknown
 
 type Kind = "DatabaseSync" | "DatabaseSyncLimits" | "Iterator" | "SQLTagStore" | "Session" | "StatementSync"
 
@@ -125,7 +124,7 @@ const givenBy: { readonly [kind in Kind]: { readonly [method: string | symbol]: 
 }
 
 /** The methods of an iterator of rows. */
-const iterates: ReadonlySet<string | symbol> = new Set(["next", "return", "throw", Symbol.iterator])
+const iterates: ReadonlySet<string | symbol> = new Set(["next", "return", "throw"])
 
 /** Why a method is refused; `undefined` if it is allowed. */
 const whyRefused = (name: string | symbol, isMemory: boolean): string | undefined => {
