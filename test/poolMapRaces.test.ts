@@ -289,6 +289,29 @@ describe("a pool with leases that its map does not know of", () => {
       assert.isUndefined(next.pollUnsafe())
       yield* holder.letGo
       assert.notStrictEqual(yield* Fiber.join(next), holder.pool)
+      const { closed, room } = (yield* map.stats).evictions
+      assert.deepStrictEqual({ closed, room }, { closed: 1, room: 0 })
+    }))
+
+  it.effect("stays with the leases that its map does not know of, if nobody waits for room any more", () =>
+    Effect.gen(function*() {
+      const map = yield* shards({ max: 1 })
+      const holder = yield* hold(map, "a")
+      const scope = yield* Scope.make()
+      yield* Scope.provide(holder.pool!.acquire(), scope)
+      const waiting = yield* Effect.forkChild(map.use("b", Effect.succeed))
+      yield* settle
+      yield* TestClock.adjust("2 seconds")
+      yield* holder.letGo
+      const states = Effect.map(
+        map.pools,
+        (pools) => pools.map(({ key, leases, state }) => `${key} ${state} ${leases}`)
+      )
+      assert.deepStrictEqual(yield* states, ["b waiting 0", "a leaving 0"])
+      yield* Fiber.interrupt(waiting)
+      assert.deepStrictEqual(yield* states, ["a in use 0"])
+      yield* Scope.close(scope, Exit.void)
+      assert.deepStrictEqual(yield* states, ["a idle 0"])
     }))
 
   it.effect("is given back if its fiber was dropped by the runtime", () =>

@@ -186,9 +186,9 @@ describe("room in a map of pools", () => {
       yield* closing.close
       const waiting = yield* Effect.forkChild(map.use("c", Effect.succeed))
       assert.deepStrictEqual(yield* take, ["closing a1"])
-      yield* TestClock.adjust("900 millis")
+      yield* TestClock.adjust("999 millis")
       assert.deepStrictEqual(yield* take, [])
-      yield* TestClock.adjust("200 millis")
+      yield* TestClock.adjust("1 millis")
       assert.deepStrictEqual(yield* take, ["closing b2"])
       yield* closing.open
       assert.strictEqual((yield* Fiber.join(waiting)).key, "c")

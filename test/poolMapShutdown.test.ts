@@ -37,6 +37,52 @@ describe("the shutdown of a map of pools", () => {
       assert.strictEqual((yield* map.stats).refused, 5)
     }))
 
+  it.effect("refuses all who wait, whatever they wait for, and gives each pool the reason that it leaves for", () =>
+    Effect.gen(function*() {
+      const { closing, isOpen, map, opening } = yield* makeMap({ max: 4, drainTimeout: "10 seconds" })
+      const holders = yield* Effect.forEach(["used", "leaving"], (key) => hold(map, key))
+      yield* map.use("closing", () => Effect.void)
+      yield* closing.close
+      yield* Effect.forEach(["leaving", "closing"], map.invalidate)
+      yield* opening.close
+      const keys = ["opening", "leaving", "closing", "room"]
+      const waiting = yield* Effect.forEach(
+        keys,
+        (key) => Effect.forkChild(PoolAssert.failsWith(map.use(key, Effect.succeed), "PoolClosedError"))
+      )
+      yield* settle
+      const shutdown = yield* Effect.forkChild(map.shutdown())
+      yield* Effect.forEach(waiting, Fiber.join)
+      const { evictions, openFailures, refused, waiting: left } = yield* map.stats
+      assert.deepStrictEqual({ openFailures, refused, left }, { openFailures: 1, refused: 4, left: 0 })
+      assert.deepStrictEqual([evictions.invalidated, evictions.shutdown], [1, 0])
+      yield* Effect.all([opening.open, closing.open])
+      yield* Effect.forEach(holders, ({ letGo }) => letGo)
+      assert.deepStrictEqual(yield* Fiber.join(shutdown), { returned: 2, interrupted: 0, revoked: 0, closeTimeouts: 0 })
+      const after = (yield* map.stats).evictions
+      assert.deepStrictEqual([after.invalidated, after.shutdown], [2, 1])
+      assert.strictEqual(isOpen.size, 0)
+    }))
+
+  it.effect("counts leases by how they ended, and ends as soon as the last has", () =>
+    Effect.gen(function*() {
+      const { map } = yield* makeMap({ closeTimeout: "5 seconds" })
+      const returned = yield* Effect.forEach(["a", "a", "b"], (key) => hold(map, key))
+      yield* Effect.forEach(["b", "c", "c", "d"], (key) => hold(map, key))
+      const scope = yield* Scope.make()
+      yield* Effect.forEach(["a", "b", "c"], (key) => Scope.provide(map.get(key), scope))
+      const report = yield* Effect.forkChild(map.shutdown({ drainTimeout: "3 seconds" }))
+      yield* settle
+      yield* Effect.forEach(returned, ({ letGo }) => letGo)
+      yield* TestClock.adjust(2999)
+      assert.strictEqual((yield* map.stats).leases, 7)
+      yield* TestClock.adjust(1)
+      assert.deepStrictEqual(yield* Fiber.join(report), { returned: 3, interrupted: 4, revoked: 3, closeTimeouts: 0 })
+      const { leases, total } = yield* map.stats
+      assert.deepStrictEqual({ leases, total }, { leases: 0, total: 0 })
+      yield* Scope.close(scope, Exit.void)
+    }))
+
   it.effect("interrupts those who use a pool for too long, and ends the leases of scopes", () =>
     Effect.gen(function*() {
       const { isOpen, map } = yield* makeMap()
@@ -62,7 +108,10 @@ describe("the shutdown of a map of pools", () => {
       yield* closing.close
       const report = yield* Effect.forkChild(map.shutdown())
       yield* settle
-      yield* TestClock.adjust("10 seconds")
+      // 5 seconds for the cleanup of the holder, and 5 for the close of its pool.
+      yield* TestClock.adjust(9999)
+      assert.isUndefined(report.pollUnsafe())
+      yield* TestClock.adjust(1)
       assert.deepStrictEqual(yield* Fiber.join(report), { returned: 0, interrupted: 1, revoked: 0, closeTimeouts: 2 })
       // Both go on, and harm nothing when they end.
       yield* Effect.all([closing.open, latch.open])

@@ -61,7 +61,10 @@ for (const [how, fault] of Object.entries(ways)) {
         else {
           const caught = yield* ended
           assert.strictEqual(caught!.depth, 0)
-          assert.include(caught!.message, "the driver died of begin, so its connection is closed")
+          const why = how.includes("no effect")
+            ? "TypeError: the dialect's function for begin returned no Effect"
+            : "Error: no driver"
+          assert.include(caught!.message, `the driver died of begin, so its connection is closed: ${why}`)
         }
         yield* assertClean
         assert.strictEqual((yield* pool.stats).evictions.invalidated, 1)

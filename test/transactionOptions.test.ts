@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import type { TransactionError } from "effect-connection-pool"
 import { PoolAssert } from "effect-connection-pool/testing"
+import { BeginTransaction } from "effect/sql/SqlClient"
 import { make, makeWith } from "./support/words.ts"
 
 const { failsWith } = PoolAssert
@@ -51,6 +52,45 @@ describe("the label of a transaction", () => {
       const label = Effect.map(pool.holders, (holders) => holders.map(({ label }) => label))
       assert.deepStrictEqual(yield* transaction(label, { label: "booking" }), ["booking"])
       assert.deepStrictEqual(yield* transaction(label, { label: "" }), [undefined])
+    }))
+})
+
+describe("the statement that the application begins transactions with", () => {
+  it.effect("stands behind the options of a transaction, and its mode is what the dialect reads in it", () =>
+    Effect.gen(function*() {
+      const begun: Array<unknown> = []
+      const read: Array<string> = []
+      const { transaction } = yield* makeWith({
+        dialect: {
+          modeOf: (statement) => {
+            read.push(statement)
+            return { isolation: "loose", readOnly: true }
+          },
+          begin: (words, mode, statement) => {
+            begun.push([mode, statement])
+            return words.say("begin")
+          }
+        }
+      })
+      type Given = Parameters<typeof transaction>[1]
+      const run = (options?: Given) => Effect.map(transaction(Effect.void, options), () => begun.splice(0))
+      const provided = Effect.provideService(BeginTransaction, "start")
+      assert.deepStrictEqual(yield* run(), [[{ isolation: "strict", readOnly: false }, undefined]])
+      assert.deepStrictEqual(yield* provided(run()), [[{ isolation: "loose", readOnly: true }, "start"]])
+      assert.deepStrictEqual(yield* provided(run({ label: "a", timeout: 5 })), [
+        [{ isolation: "loose", readOnly: true }, "start"]
+      ])
+      read.length = 0
+      assert.deepStrictEqual(yield* provided(run({ isolation: "loose" })), [
+        [{ isolation: "loose", readOnly: false }, undefined]
+      ])
+      assert.deepStrictEqual(yield* provided(run({ readOnly: false })), [
+        [{ isolation: "strict", readOnly: false }, undefined]
+      ])
+      assert.deepStrictEqual(read, [])
+      // An inner transaction is in that of the statement, and begins with a savepoint.
+      yield* provided(transaction(transaction(Effect.void, { isolation: "loose", readOnly: true })))
+      assert.deepStrictEqual(read, ["start"])
     }))
 })
 

@@ -19,6 +19,7 @@ describe("the wait for a turn inside a transaction", () => {
   it.effect("has the deadline of an acquire, and its error names the holder of the turn and the way out", () =>
     Effect.gen(function*() {
       const { say, transaction, words } = yield* make
+      yield* TestClock.adjust("1 minute")
       const done = yield* Latch.make()
       const errors: Array<TransactionError.TransactionTurnTimeoutError> = []
       const holder = { fiber: 0 }

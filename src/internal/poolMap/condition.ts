@@ -9,7 +9,6 @@ import type { Condition } from "./state.ts"
  */
 export const conditionOf = (value: unknown): () => Condition => {
   const doors = doorsOf(value)
-  if (doors.length === 1) return doors[0]!.condition
   return () => {
     let result: Condition = "idle"
     for (const door of doors) {

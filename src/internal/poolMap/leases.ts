@@ -56,14 +56,13 @@ export const refuse = <K, P>(state: State<K, P>, lease: Lease<K, P>, refusal: Ef
 /** Takes a caller out of the list of those who wait. An entry that waits for room only waits as long as a caller does. */
 export const finishWait = <K, P>(state: State<K, P>, lease: Lease<K, P>): void => {
   const entry = lease.entry!
-  const wasFirst = entry.callers.head === lease
   LinkedList.remove(lease)
   Deadlines.cancel(state.deadlines, lease)
   state.waiting--
-  if (entry.list !== state.line || !wasFirst) return
+  if (entry.list !== state.line) return
   const behind = entry.next
   LinkedList.remove(entry)
-  // The others do not inherit its place in line.
+  // The others do not inherit the place of the first.
   if (entry.callers.length > 0) joinLine(state, entry, behind)
   else MutableHashMap.remove(state.entries, entry.key)
 }

@@ -34,7 +34,6 @@ export class Ladder extends Deadlines.Timed<Ladder> {
 /** Begins: refuses all who wait, and closes all pools without a lease. */
 export const drain = <K, P>(state: State<K, P>, ladder: Ladder, now: number, drainMillis: number): void => {
   state.phase = "draining"
-  state.lookAgainAt = Infinity
   report(state, PoolMapEvent.Draining({ leases: state.leases }))
   Deadlines.add(state.deadlines, ladder, now, drainMillis)
   const refusal = Effect.fail(closedError(state))

@@ -38,7 +38,7 @@ export const settingsOf = <Isolation extends string>(
     own: outer?.own ?? ownOf(dialect, given),
     // An empty label counts as none.
     label: label === "" ? undefined : label,
-    timeoutMillis: timeout === undefined ? undefined : toMillis(timeout)
+    timeoutMillis: toMillis(timeout)
   }
   if (outer !== undefined) return { mode: outer.mode as Mode<Isolation>, statement: undefined, ...rest }
   // The options of this transaction come before the statement that the application provides for all.
