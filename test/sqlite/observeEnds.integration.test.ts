@@ -72,6 +72,27 @@ describe("an observation", () => {
       }))
   }
 
+  for (const filename of [":memory:", undefined]) {
+    it.effect(`changes nothing on its connection, ${filename === undefined ? "in a file" : "in memory"}`, () =>
+      Effect.gen(function*() {
+        const pool = yield* SqlitePool.make({ filename: filename ?? (yield* file), readers: 1 })
+        const left: Array<string> = []
+        yield* Effect.forkScoped(
+          Stream.runForEach(pool.readers.events, ({ _tag }) => Effect.sync(() => left.push(_tag))),
+          { startImmediately: true }
+        )
+        for (const sql of ["begin", "savepoint s", "pragma cache_size = 7", "attach ':memory:' as other"]) {
+          const error = yield* Effect.flip(Stream.runDrain(pool.observe(sql)))
+          assert.isTrue(isSqlError(error) && error.reason._tag === "AuthorizationError", `${sql}: ${error}`)
+        }
+        yield* settle
+        assert.notInclude(left, "TransactionLeftOpen")
+        // What only asks is observed.
+        const [row] = yield* Stream.runCollect(Stream.take(pool.observe("pragma user_version"), 1))
+        assert.deepEqual(row, [{ user_version: 0 }])
+      }))
+  }
+
   it.effect("is refused invalid options, all of them at once, before it runs anything", () =>
     Effect.gen(function*() {
       const pool = yield* make()
@@ -208,7 +229,8 @@ describe("an observation", () => {
             const reader = yield* Effect.forkChild(Stream.runForEach(streams, () => Effect.sync(() => seen++)))
             for (let a = 0; a < 3; a++) {
               yield* pool.transaction(pool.sql`insert into t values (${a})`)
-              yield* Effect.yieldNow
+              // Turns for the queries, which run in another fiber.
+              for (let turn = 0; turn < 4; turn++) yield* Effect.yieldNow
             }
             yield* Fiber.interrupt(reader)
           }),

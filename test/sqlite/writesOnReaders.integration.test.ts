@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Stream } from "effect"
 import { SqliteConnection, SqlitePool } from "effect-connection-pool/sqlite"
 import { SqliteClient } from "effect-connection-pool/sqlite-node"
-import { SqlError } from "effect/sql/SqlError"
+import { isSqlError, SqlError } from "effect/sql/SqlError"
 import { file, judge } from "../support/files.ts"
 
 const insert = "insert into t values (2)"
@@ -80,6 +80,29 @@ describe("a statement that writes", () => {
         }
         // In a transaction that may write, a reader may not.
         yield* expectRefusals(waysToRead(pool, insert), insert, reader, (attempt) => pool.transaction(attempt))
+        yield* untouched(pool)
+      }))
+
+    it.effect(`is not blamed for SQL that is no statement (${place})`, () =>
+      Effect.gen(function*() {
+        const pool = yield* make
+        for (const sql of ["", " -- nothing", ";", "nonsense t", "(delete from t)", "'insert' into t"]) {
+          const attempts: ReadonlyArray<Effect.Effect<unknown, { readonly _tag: string }>> = [
+            pool.observe(sql).pipe(Stream.runDrain),
+            ...Object.values(waysToRead(pool, sql)) as ReadonlyArray<Effect.Effect<unknown, { readonly _tag: string }>>
+          ]
+          for (const attempt of attempts) {
+            for (const one of [attempt, pool.transaction(attempt)]) {
+              const error = yield* Effect.flip(one)
+              if (error._tag === "SelfDeadlockError") continue
+              assert.match(
+                isSqlError(error) ? error.reason.message : error._tag,
+                /holds no statement|syntax error/,
+                sql
+              )
+            }
+          }
+        }
         yield* untouched(pool)
       }))
 

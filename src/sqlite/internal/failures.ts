@@ -144,7 +144,8 @@ export const readOnlyRefusal = (
   cause: unknown = Object.assign(new Error("attempt to write a readonly database"), { errcode: READONLY })
 ): Failure => fromSqliteSaying(cause, operation, `${operation}: ${JSON.stringify(shortened(sql))}: ${why}`)
 
-const shortened = (text: string): string => text.length <= 100 ? text : `${text.slice(0, 100)}...`
+/** A text that is short enough for a message. */
+export const shortened = (text: string): string => text.length <= 100 ? text : `${text.slice(0, 100)}...`
 
 const messageOf = (thrown: unknown, what: Failed | undefined): string => {
   const message = sqliteMessage(thrown)

@@ -12,8 +12,7 @@ import type { SqliteConnection } from "../contract/connection.ts"
 import type { ObserveOptions } from "../contract/observe.ts"
 import type { Params, Row } from "../contract/values.ts"
 import { codeOf, failure } from "../errors.ts"
-import { readOnlyRefusal } from "../failures.ts"
-import { isReadOnly, StatementTexts } from "../sql/statementKind.ts"
+import { isReadOnly, readRefusal, StatementTexts } from "../sql/statementKind.ts"
 import { everything, type Reads } from "../sql/tables.ts"
 import { type Observable, observe, type Observer } from "./observation.ts"
 import { snapshot, type SnapshotError, type WithClient } from "./snapshot.ts"
@@ -40,9 +39,8 @@ export const statement = (
         const bigInts = fiber.getRef(SafeIntegers)
         const once = (connection: SqliteConnection) => {
           const handle = handleOf(connection, "observe")
-          // A connection that may write does not refuse a write by itself.
-          if (!handle.settings.isReadOnly && !isRead(sql)) throw readOnlyRefusal("observe", sql, refusal)
-          return readWith(observer, handle, () => handle.rows("observe", sql, params, false, bigInts))
+          assertReading(handle, sql, refusal)
+          return readWith(observer, handle, () => handle.rows("observe", sql, params, false, bigInts, true))
         }
         return onReader(pools, once as (connection: SqliteConnection) => ReadonlyArray<Row>, acquire)
       })
@@ -144,4 +142,9 @@ const outside = <A, E, R>({ client, held }: WithHeld, effect: Effect.Effect<A, E
 
 const texts = new StatementTexts()
 
-const isRead = (sql: unknown): boolean => typeof sql !== "string" || isReadOnly(texts.read(sql))
+/** Throws if a statement does more than read. A reader refuses a write by itself, but not the begin of a transaction. */
+const assertReading = ({ settings }: Handle, sql: unknown, why: string): void => {
+  if (typeof sql !== "string") return
+  const text = texts.read(sql)
+  if (!isReadOnly(text) && (!settings.isReadOnly || text.kind === "control")) throw readRefusal("observe", text, why)
+}

@@ -5,8 +5,7 @@ import type { SqliteReader } from "../../SqliteReader.ts"
 import type { SqliteConnection } from "../contract/connection.ts"
 import type { Params, SyncOptions } from "../contract/values.ts"
 import { toSqlError } from "../errors.ts"
-import { readOnlyRefusal } from "../failures.ts"
-import { isReadOnly, StatementTexts } from "../sql/statementKind.ts"
+import { isReadOnly, readRefusal, StatementTexts } from "../sql/statementKind.ts"
 
 export class ReaderView implements SqliteReader {
   readonly #connection: SqliteConnection
@@ -41,7 +40,7 @@ export class ReaderView implements SqliteReader {
   }
 
   #refusal(operation: string, sql: string): SqlError {
-    return toSqlError(readOnlyRefusal(operation, sql, this.#why))
+    return toSqlError(readRefusal(operation, texts.read(sql), this.#why))
   }
 }
 

@@ -20,6 +20,8 @@ export interface SqlText {
   readonly isWrite: boolean
   /** Whether the first statement only reads, by its text. A function that it calls may still write. */
   readonly isRead: boolean
+  /** Whether the first word begins a statement of SQLite. If not, SQLite rejects the text. */
+  readonly isStatement: boolean
   /** Whether a statement begins or ends a transaction or a savepoint. */
   readonly controlsTransaction: boolean
   /** Whether a statement begins a transaction with the right to write: `begin immediate`, `begin exclusive`. */
@@ -110,6 +112,7 @@ export const read = (sql: string): SqlText => {
     isPositional: placeholders.hasPositional,
     isWrite: statements.isWrite,
     isRead: statements.isRead,
+    isStatement: statements.isStatement,
     controlsTransaction: statements.controlsTransaction,
     takesLock: statements.takesLock
   }
@@ -188,12 +191,19 @@ class Placeholders {
 /** The position in a statement: the states of `sqlite3_complete`. */
 type Position = "start" | "inside" | "explain" | "create" | "trigger" | "semicolon" | "end"
 
+/** The words that begin the statements of SQLite. */
+const verbs: ReadonlySet<string> = new Set(
+  ("alter analyze attach begin commit create delete detach drop end explain insert pragma reindex release replace rollback " +
+    "savepoint select update vacuum values with").split(" ")
+)
+
 /** Follows the statements of a text, token by token. */
 class Statements {
   count = 0
   readonly ends: Array<number> = []
   isWrite = false
   isRead = false
+  isStatement = false
   controlsTransaction = false
   takesLock = false
   #position: Position = "start"
@@ -214,6 +224,7 @@ class Statements {
     if (this.#position === "start") {
       this.count++
       this.#verb = word
+      if (this.count === 1) this.isStatement = verbs.has(word)
     }
     this.#position = positionAfter(this.#position, word)
     switch (this.#verb) {

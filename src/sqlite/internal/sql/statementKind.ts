@@ -1,5 +1,5 @@
 /** The kind of a statement, by its text. The kind decides where the statement runs. */
-import { denied, type Failure } from "../failures.ts"
+import { denied, type Failure, invalidSql, readOnlyRefusal, shortened } from "../failures.ts"
 import * as SqlText from "./scanner.ts"
 
 /** A `recall` asks what its connection wrote before: only the writer knows that. */
@@ -11,6 +11,8 @@ export interface Text {
   readonly kind: StatementKind
   /** Whether it is one statement that inserts, updates or deletes, and so can run in a transaction with others. */
   readonly changesRows: boolean
+  /** Whether it begins as a statement of SQLite does. */
+  readonly isStatement: boolean
 }
 
 /** Reads the texts of statements, and remembers the kinds of the last texts. */
@@ -35,7 +37,8 @@ export class StatementTexts {
     const known = this.#bySql.get(sql)
     if (known !== undefined) return known
     const found = SqlText.read(sql)
-    const text = { sql, kind: kindOf(found, sql), changesRows: found.isWrite && found.statements === 1 }
+    const { isStatement, isWrite, statements } = found
+    const text = { sql, kind: kindOf(found, sql), changesRows: isWrite && statements === 1, isStatement }
     if (!isWorthKeeping(sql)) return text
     this.#bySql.set(sql, text)
     this.#length += sql.length
@@ -72,6 +75,12 @@ export const isReadOnly = ({ kind, sql }: Text): boolean =>
   (kind === "read" || kind === "recall") && !explainedPragma.test(sql)
 
 const explainedPragma = /^[^a-z]*explain\b[^]*\bpragma\b/i
+
+/** The failure for a text that does more than read, where one can only read for the reason `why`. */
+export const readRefusal = (operation: string, { isStatement, sql }: Text, why: string): Failure =>
+  isStatement
+    ? readOnlyRefusal(operation, sql, why)
+    : invalidSql(operation, `${operation}: the SQL holds no statement of SQLite: ${JSON.stringify(shortened(sql))}`)
 
 /** The error for a statement that begins or ends a transaction, where only `transaction` may do that. */
 export const uncontrolled = (sql: string, operation = "execute"): Failure =>
