@@ -35,6 +35,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["internal/simulation/", "PoolSimulation.ts"],
   ["TransactionError.ts", "Transaction.ts"],
   ["internal/transaction/"],
+  ["internal/sqlClient/"],
   ["Transactor.ts", "SqlClientFactory.ts", "index.ts", "testing/"],
   // The types that everybody speaks of; the public files give them out.
   ["sqlite/internal/contract/"],

@@ -1,5 +1,5 @@
 /** Connection factories: what a driver gives to a pool. */
-import { type Cause, Context, Effect, type Scope } from "effect"
+import { type Cause, Context, Effect, type Scope, type Stream } from "effect"
 
 /**
  * How to open, validate and reset the connections of one pool.
@@ -133,6 +133,67 @@ export type Verdict = "healthy" | "suspect" | "fatal"
 export const Died: Context.Reference<() => void> = Context.Reference("effect-connection-pool/ConnectionFactory/Died", {
   defaultValue: () => () => {}
 })
+
+/**
+ * Tells the pool of the statements that one connection runs, so that holders, leak reports and timeout errors name them, and
+ * slow ones are reported (`slowStatement`).
+ *
+ * `text` is the text of the statement, without its parameters. A failed statement counts like any other. Outside a pool
+ * these functions only run what they are given.
+ */
+export interface Statements {
+  /** Whether the pool measures statements: whether `slowStatement` is set. If not, it only notes which statement runs. */
+  readonly isMeasured: boolean
+  /** An effect that runs a statement. It takes from the start of the effect to its end. */
+  readonly run: <A, E, R>(text: string, effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  /** Runs a statement in one step, while everything else in this process waits. Statements must not run inside another. */
+  readonly runSync: <A>(text: string, f: () => A) => A
+  /** A stream of the rows of a statement. It takes as long as its reader waits for rows, all together. */
+  readonly stream: <A, E, R>(text: string, stream: Stream.Stream<A, E, R>) => Stream.Stream<A, E, R>
+}
+
+/**
+ * The `Statements` of the connection that `connect` opens. Each run of `connect` has its own.
+ *
+ * ```ts
+ * import { Data, Effect } from "effect"
+ * import { ConnectionFactory } from "effect-connection-pool"
+ *
+ * declare class Session {
+ *   static open(url: string): Promise<Session>
+ *   query(sql: string, params: ReadonlyArray<unknown>): Promise<ReadonlyArray<object>>
+ *   close(): Promise<void>
+ * }
+ * class SessionError extends Data.TaggedError("SessionError")<{ readonly cause: unknown }> {}
+ *
+ * const attempt = <A>(f: () => Promise<A>) => Effect.tryPromise({ try: f, catch: (cause) => new SessionError({ cause }) })
+ *
+ * export const factory = ConnectionFactory.make({
+ *   connect: Effect.gen(function*() {
+ *     const statements = yield* ConnectionFactory.Statements
+ *     const session = yield* Effect.acquireRelease(
+ *       attempt(() => Session.open("db.internal")),
+ *       (session) => Effect.promise(() => session.close())
+ *     )
+ *     return {
+ *       query: (sql: string, params: ReadonlyArray<unknown>) =>
+ *         statements.run(sql, attempt(() => session.query(sql, params)))
+ *     }
+ *   })
+ * })
+ * ```
+ */
+export const Statements: Context.Reference<Statements> = Context.Reference(
+  "effect-connection-pool/ConnectionFactory/Statements",
+  {
+    defaultValue: (): Statements => ({
+      isMeasured: false,
+      run: (_, effect) => effect,
+      runSync: (_, f) => f(),
+      stream: (_, stream) => stream
+    })
+  }
+)
 
 /** The parts of a factory. `connect` may be a function that gets `Died`. */
 export interface Parts<in out C, in out E = never, in out R = never>

@@ -7,7 +7,7 @@
 import { Config, Context, Effect, Layer, Result, type Scope, type Stream } from "effect"
 import type { ConnectionInfo } from "./Connection.ts"
 import type { ConnectionFactory } from "./ConnectionFactory.ts"
-import type { ConnectionStats, ShutdownReport } from "./ConnectionStats.ts"
+import type { ConnectionStats, ShutdownReport, SlowStatement } from "./ConnectionStats.ts"
 import type { CheckReport } from "./HealthReport.ts"
 import { unwrap } from "./internal/options/environment.ts"
 import * as PoolOptions from "./internal/options/pool.ts"
@@ -68,7 +68,7 @@ export interface ConnectionPool<in out C, out E = never> {
   /** All connections and their states. */
   readonly connections: Effect.Effect<ReadonlyArray<ConnectionInfo>>
 
-  /** The leases that are held now: by whom, and for how long. The longest comes first. */
+  /** The leases that are held now: by whom, for how long, and which statement each runs. The longest comes first. */
   readonly holders: Effect.Effect<ReadonlyArray<Holder>>
 
   /**
@@ -76,6 +76,13 @@ export interface ConnectionPool<in out C, out E = never> {
    * was abandoned first comes first.
    */
   readonly abandoned: Effect.Effect<ReadonlyArray<AbandonedConnection>>
+
+  /**
+   * The slow statements since the pool was made, by their texts: at most 100, those that took longest in total first. Set
+   * `slowStatement` for it; without that it is empty. If another text is slow when there are 100, the one with the smallest
+   * total goes.
+   */
+  readonly slowStatements: Effect.Effect<ReadonlyArray<SlowStatement>>
 
   /**
    * The events of the pool, from the moment the stream is run until the pool is closed. A slow reader misses events,
@@ -213,6 +220,7 @@ const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => 
     connections: Effect.sync(() => pool.look((now) => View.connections(pool.state, now))),
     holders: Effect.sync(() => pool.look((now) => View.holders(pool.state, now, Infinity))),
     abandoned: Effect.sync(() => pool.look((now) => View.abandoned(pool.state, now, Infinity))),
+    slowStatements: Effect.sync(() => pool.look((now) => pool.state.slow?.list(settings.name, now) ?? [])),
     events: pool.eventStream,
     check: (options) =>
       Effect.suspend(() => {

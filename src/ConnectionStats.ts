@@ -59,6 +59,32 @@ export interface ConnectionStats extends Occupancy {
   readonly evictions: Readonly<Record<EvictReason, number>>
   /** Leases reported as possible leaks. */
   readonly leaks: number
+  /** Statements that took as long as `slowStatement`, or longer. */
+  readonly slowStatements: number
+}
+
+/**
+ * All slow runs of the statements with one text. Runs that were faster than `slowStatement` do not count. Times are in
+ * milliseconds.
+ */
+export interface SlowStatement {
+  /** The name of the pool. */
+  readonly pool: string
+  /**
+   * The text in one line, without the parameters, at most 1000 characters of it. A list of placeholders is folded:
+   * `in (?, ?, ?)` is `in (?, ...)`. Values that are written in the text itself are part of it.
+   */
+  readonly text: string
+  /** The number of runs, failed ones included. */
+  readonly runs: number
+  readonly totalMillis: number
+  /** The time that 99 of 100 runs did not exceed. It may be up to a tenth too high. */
+  readonly p99Millis: number
+  readonly maxMillis: number
+  /** How long the last run took. */
+  readonly lastMillis: number
+  /** How long ago the last run ended. */
+  readonly lastAgoMillis: number
 }
 
 /** The result of a shutdown. */

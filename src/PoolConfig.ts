@@ -89,6 +89,13 @@ export interface PoolConfig {
   /** A lease held for longer than this is reported as a possible leak. Default 1 minute. */
   readonly leakThreshold?: Duration.Input | undefined
   /**
+   * A statement that takes this long, or longer, is slow: it is a `StatementSlow` event, a warning in the log, and part of
+   * `slowStatements`. Zero: every statement is. Only the text of a statement is kept, never its parameters. It needs a
+   * driver that reports its statements: those of this library do, and `SqlClientFactory` for any client. Default
+   * `Infinity`: statements are not measured, and there is no list.
+   */
+  readonly slowStatement?: Duration.Input | undefined
+  /**
    * How the pool starts. `"eager"`: it waits until `min` connections are open, and fails if they cannot be opened.
    * `"lazy"`: it opens them in the background. Default `"eager"`.
    */

@@ -7,6 +7,7 @@
  */
 import { Data, Inspectable, Schema } from "effect"
 import { shared } from "./internal/sharedSchema.ts"
+import { cut } from "./internal/structures/statementText.ts"
 
 /** The numbers of connections in each state at one moment. They add up to `total`. */
 export const Occupancy = Schema.Struct({
@@ -31,6 +32,23 @@ export interface Occupancy extends Schema.Schema.Type<typeof Occupancy> {}
 
 const SharedOccupancy = shared(Occupancy, "Occupancy")
 
+/** The statement that a holder runs, or has run last. */
+export const HolderStatement = Schema.Struct({
+  /**
+   * The text in one line, without the parameters, at most 1000 characters of it. A list of placeholders is folded:
+   * `in (?, ?, ?)` is `in (?, ...)`.
+   */
+  text: Schema.String,
+  /** Whether it runs now. If not, it has run last. */
+  isRunning: Schema.Boolean,
+  /**
+   * If it runs: milliseconds since it began. Otherwise how long it took, which is known only with `slowStatement`, because
+   * statements are not measured without it.
+   */
+  ranMillis: Schema.optional(Schema.Number)
+})
+export interface HolderStatement extends Schema.Schema.Type<typeof HolderStatement> {}
+
 /** One lease that is held: by whom, and for how long. */
 export const Holder = Schema.Struct({
   /** The pool's number for the connection. */
@@ -42,7 +60,9 @@ export const Holder = Schema.Struct({
   /** The id of the fiber that took the lease. */
   fiber: Schema.Number,
   /** Milliseconds since the lease began. */
-  heldMillis: Schema.Number
+  heldMillis: Schema.Number,
+  /** The statement that runs under this lease, or has run last, if there was one and the driver reports statements. */
+  statement: Schema.optional(HolderStatement)
 })
 export interface Holder extends Schema.Schema.Type<typeof Holder> {}
 
@@ -335,8 +355,9 @@ const holdersText = (holders: ReadonlyArray<Holder>): string =>
   holders.length === 0
     ? ""
     : `; held longest by ${
-      holders.map((holder) => `${holder.label ?? "fiber"} #${holder.fiber} for ${Math.round(holder.heldMillis)} ms`)
-        .join(", ")
+      holders.map((holder) =>
+        `${holder.label ?? "fiber"} #${holder.fiber} for ${Math.round(holder.heldMillis)} ms${statementText(holder)}`
+      ).join(", ")
     }`
 
 const abandonedText = (
@@ -359,6 +380,14 @@ export const leftText = ({ abandonedMillis, description, fiber, label }: Abandon
 const inOneLine = (text: string): string => {
   const line = text.replace(/\s+/g, " ").trim()
   return line.length <= 120 ? line : `${line.slice(0, 119)}…`
+}
+
+/** @internal The statement of a holder in a message, or nothing. */
+export const statementText = ({ statement }: Holder): string => {
+  if (statement === undefined) return ""
+  const { isRunning, ranMillis, text } = statement
+  const time = ranMillis === undefined ? "" : `, for ${millis(ranMillis)}`
+  return ` (${isRunning ? "runs" : "last ran"} ${JSON.stringify(cut(text, 100))}${time})`
 }
 
 const ownText = (leases: number | undefined): string =>

@@ -55,6 +55,25 @@ export type PoolEvent = Data.TaggedEnum<{
    */
   TransactionLeftOpen: { readonly holder: Holder }
   /**
+   * A statement took as long as `slowStatement`, or longer. `text` is in one line, without the parameters, and at most 1000
+   * characters long.
+   */
+  StatementSlow: {
+    readonly connection: number
+    readonly text: string
+    readonly tookMillis: number
+    /** `slowStatement` of the pool. */
+    readonly slowAfterMillis: number
+    /** Whether it ran in one step, so that nothing else could run in this process meanwhile. */
+    readonly isBlocking: boolean
+    /** Who ran it. Not set if nobody did: it was a statement of the driver between two leases. */
+    readonly holder: Holder | undefined
+    /** Whether it is logged. There is at most one such warning a second, and one a minute for each text. */
+    readonly isLogged: boolean
+    /** The number of slow statements that were not logged since the last one that was. */
+    readonly unlogged: number
+  }
+  /**
    * A group of `size` callers was served together, on one connection. Each caller counts as an acquire and as a lease of its
    * own, so each has its `CheckedOut` and its `Returned`. If `undoneBecause` is set, their work was undone, no caller was
    * answered, and they run again one by one.
@@ -117,5 +136,6 @@ export const {
   Resized,
   Resumed,
   Returned,
+  StatementSlow,
   TransactionLeftOpen
 } = Data.taggedEnum<PoolEvent>()

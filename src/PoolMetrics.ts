@@ -74,6 +74,14 @@ export interface PoolMetrics {
   readonly groupSize: Metric.Histogram<number>
   /** `effect_connection_pool.undone_groups`: groups that were undone. Their callers ran again one by one. */
   readonly undoneGroups: Metric.Counter<number>
+
+  /** `effect_connection_pool.statement_time`: how long each statement took. Only pools with `slowStatement` have it. */
+  readonly statementTime: Metric.Histogram<number>
+  /**
+   * `effect_connection_pool.slow_statements`: statements that took as long as `slowStatement`, or longer. Only pools with
+   * that option have it.
+   */
+  readonly slowStatements: Metric.Counter<number>
 }
 
 /** How a call of a map of pools was answered: the values of the attribute `result`. */
@@ -214,6 +222,12 @@ export const of = (pool: string): PoolMetrics => {
       "effect_connection_pool.undone_groups",
       "{group}",
       "Groups that were undone, and whose requests were served one by one"
+    ),
+    statementTime: histogram("effect_connection_pool.statement_time", "The time that statements took"),
+    slowStatements: counter(
+      "effect_connection_pool.slow_statements",
+      "{statement}",
+      "Statements that took as long as slowStatement, or longer"
     )
   }
 }

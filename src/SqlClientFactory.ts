@@ -9,6 +9,7 @@ import { SqlClient } from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import * as ConnectionFactory from "./ConnectionFactory.ts"
 import type { AcquireOptions, ConnectionPool } from "./ConnectionPool.ts"
+import * as Recorded from "./internal/sqlClient/recorded.ts"
 import type { PoolError } from "./PoolError.ts"
 
 /** How to make, validate and reset the clients of one pool. Only `connect` is required. */
@@ -41,6 +42,10 @@ export interface Options<in out C extends SqlClient, in out E = never, out R = n
 /**
  * Makes a factory of clients, for `ConnectionPool.make` and its layers.
  *
+ * With `slowStatement`, the statements of the client are measured from the call to the answer, and holders are shown with
+ * the statement that they run. The client is wrapped for that. Its statements of transactions (`begin`, `commit`), and what a
+ * driver runs in methods of its own, are not seen.
+ *
  * If `connect` fails or dies, callers get a `ConnectError`. A holder must not keep its client after the lease: later statements
  * of that client would run on the connection of another caller.
  *
@@ -66,14 +71,23 @@ export interface Options<in out C extends SqlClient, in out E = never, out R = n
 export const make = <C extends SqlClient, E = never, R = never>(
   options: Options<C, E, R>
 ): ConnectionFactory.ConnectionFactory<C, E, Exclude<R, Scope.Scope>> => {
-  const { isTransient = isRetryable, judge: judges = judge, validate, ...rest } = options
+  const { connect, isTransient = isRetryable, judge: judges = judge, validate, ...rest } = options
   return ConnectionFactory.make<C, E, R>({
     ...rest,
+    connect: Effect.isEffect(connect) ? recorded(connect) : (died) => recorded(connect(died)),
     isTransient,
     judge: judges,
     validate: validate && ((sql) => Effect.as(validate(sql), true))
   })
 }
+
+/** Has the statements of a client recorded, if its pool measures them. */
+const recorded = <C extends SqlClient, E, R>(connect: Effect.Effect<C, E, R>): Effect.Effect<C, E, R> =>
+  Effect.flatMap(
+    ConnectionFactory.Statements,
+    (statements) =>
+      statements.isMeasured ? Effect.map(connect, (client) => Recorded.client(client, statements)) : connect
+  )
 
 /**
  * Judges a client's connection by a failure, for any database of `effect/sql`: the default `judge` of `make`.

@@ -208,6 +208,7 @@ describe("valid options", () => {
       closeTimeoutMillis: 5000,
       drainTimeoutMillis: 10_000,
       leakThresholdMillis: 60_000,
+      slowStatementMillis: Infinity,
       metrics: true
     })
   })

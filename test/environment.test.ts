@@ -35,6 +35,7 @@ describe("options from the environment", () => {
         DB_CLOSE_TIMEOUT: "6 seconds",
         DB_DRAIN_TIMEOUT: "7 seconds",
         DB_LEAK_THRESHOLD: "Infinity",
+        DB_SLOW_STATEMENT: "250ms",
         DB_START: "lazy",
         DB_METRICS: "off",
         DB_MAX_ABANDONED: "0",
@@ -63,6 +64,7 @@ describe("options from the environment", () => {
         closeTimeoutMillis: 6000,
         drainTimeoutMillis: 7000,
         leakThresholdMillis: Infinity,
+        slowStatementMillis: 250,
         metrics: false
       })
     }))

@@ -28,6 +28,7 @@ export const poolTable = table({
   closeTimeout: { kind: "duration", default: "5 seconds" },
   drainTimeout: { kind: "duration", default: "10 seconds", zero: true },
   leakThreshold: { kind: "duration", default: "1 minute" },
+  slowStatement: { kind: "duration", default: "Infinity", zero: true },
   start: { kind: "choice", of: ["eager", "lazy"], default: "eager" },
   metrics: { kind: "flag", default: true }
 }, [
@@ -115,6 +116,7 @@ export const resolve = (options: unknown): Result.Result<Settings, PoolConfigErr
     closeTimeoutMillis: checked.closeTimeout,
     drainTimeoutMillis: checked.drainTimeout,
     leakThresholdMillis: checked.leakThreshold,
+    slowStatementMillis: checked.slowStatement,
     connectBackoffMaxMillis: Math.max(checked.connectBackoff, checked.connectBackoffMax),
     validateAfterIdleMillis: problems.length > 0 || canValidate(checked.factory) ? checked.validateAfterIdle : Infinity
   })

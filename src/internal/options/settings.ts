@@ -22,6 +22,7 @@ export interface Settings {
   readonly closeTimeoutMillis: number
   readonly drainTimeoutMillis: number
   readonly leakThresholdMillis: number
+  readonly slowStatementMillis: number
   readonly metrics: boolean
 }
 

@@ -159,8 +159,9 @@ export class Group<C, E, M extends Member<C>> {
   ): Exit.Exit<unknown, unknown> | undefined {
     const { state } = this.#work
     const beganAt = this.#work.now()
-    const others = new Behind<C, E, M>(this, this.#work, Math.max(longestMillis, this.#endMillis))
+    const others = new Behind<C, E, M>(this, this.#work, entry, Math.max(longestMillis, this.#endMillis))
     const outcome = this.#driver.together(connection, lease.member, others)
+    entry.member = undefined
     switch (outcome._tag) {
       case "failed":
         return outcome.answer
@@ -218,21 +219,24 @@ const mayBeShared = <C>(state: State.State<C>, entry: State.Entry<C>, now: numbe
 class Behind<C, E, M extends Member<C>> implements Others<M> {
   readonly #group: Group<C, E, M>
   readonly #work: Work<C>
+  readonly #entry: State.Entry<C>
   readonly #longestMillis: number
   readonly taken: Array<State.Waiter<C>> = []
   #startedAt: number | undefined = undefined
   /** The time at which the work before the last call of `next` was done. */
   ranUntil = 0
 
-  constructor(group: Group<C, E, M>, work: Work<C>, longestMillis: number) {
+  constructor(group: Group<C, E, M>, work: Work<C>, entry: State.Entry<C>, longestMillis: number) {
     this.#group = group
     this.#work = work
+    this.#entry = entry
     this.#longestMillis = longestMillis
   }
 
   readonly next = (): M | undefined => {
     const { taken } = this
     const last = taken.at(-1)
+    this.#entry.member = undefined
     this.ranUntil = this.#work.now()
     this.#startedAt ??= this.ranUntil
     if (taken.length + 1 >= mostMembers || this.ranUntil - this.#startedAt >= this.#longestMillis) return undefined
@@ -240,6 +244,7 @@ class Behind<C, E, M extends Member<C>> implements Others<M> {
     const waiter = this.#group.member(last === undefined ? this.#work.state.waiters.head : last.next)
     if (waiter === undefined) return undefined
     taken.push(waiter)
+    this.#entry.member = waiter.lease
     return (waiter.lease as GroupedLease<C, E, M>).member
   }
 

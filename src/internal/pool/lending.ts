@@ -179,6 +179,7 @@ export const takeBack = <C>(
   if (isDirty && entry.abandonment === undefined) noteTransaction(state, entry, now)
   lease.entry = undefined
   entry.lease = undefined
+  entry.statements.last = undefined
   entry.idleSince = now
   entry.checkedAt = now
   if (isDirty) {

@@ -1,8 +1,17 @@
 /** The log of a pool: the events that an operator should read, as text. */
 import { Effect } from "effect"
 import { type HealthReport, type HealthStatus, reasonText } from "../../HealthReport.ts"
-import { type ConnectFailure, counted, failureCause, failureText, type Holder, leftText } from "../../PoolError.ts"
+import {
+  type ConnectFailure,
+  counted,
+  failureCause,
+  failureText,
+  type Holder,
+  leftText,
+  statementText
+} from "../../PoolError.ts"
 import type { PoolEvent } from "../../PoolEvent.ts"
+import { cut } from "../structures/statementText.ts"
 import { causeText } from "./causeText.ts"
 
 /** The log message of an event, if it has one. */
@@ -56,6 +65,8 @@ export const logOf = (event: PoolEvent): Effect.Effect<void> | undefined => {
       return Effect.logWarning(`possible leak: ${holderText(event.holder)} and still does`)
     case "LeakReturned":
       return Effect.logWarning(`no leak after all: ${holderText(event.holder)} and has returned it`)
+    case "StatementSlow":
+      return event.isLogged ? Effect.logWarning(slowText(event)) : undefined
     case "TransactionLeftOpen":
       return Effect.logWarning(
         `a transaction was left open and is rolled back: ${holderText(event.holder)}, and has returned it without a ` +
@@ -116,6 +127,25 @@ const driverText = (thrown: unknown): string => {
 }
 
 const holderText = (holder: Holder): string =>
-  `${holder.label ?? "a caller"} (fiber #${holder.fiber}${
-    holder.span === undefined ? "" : `, span ${holder.span.spanId} of trace ${holder.span.traceId}`
-  }) held connection ${holder.connection} for ${Math.round(holder.heldMillis)} ms`
+  `${callerText(holder)} held connection ${holder.connection} for ${Math.round(holder.heldMillis)} ms${
+    statementText(holder)
+  }`
+
+const callerText = ({ fiber, label, span }: Holder): string =>
+  `${label ?? "a caller"} (fiber #${fiber}${
+    span === undefined ? "" : `, span ${span.spanId} of trace ${span.traceId}`
+  })`
+
+type Slow = Extract<PoolEvent, { readonly _tag: "StatementSlow" }>
+
+const slowText = ({ connection, holder, isBlocking, slowAfterMillis, text, tookMillis, unlogged }: Slow): string => {
+  const who = holder === undefined ? "the driver" : callerText(holder)
+  const blocking = isBlocking ? "; nothing else in this process could run meanwhile" : ""
+  const others = unlogged === 0
+    ? ""
+    : `; ${counted(unlogged, "more was", "more were")} slow since the last such warning`
+  return `slow statement: ${JSON.stringify(cut(text, 300))} of ${who} took ${
+    Math.round(tookMillis)
+  } ms on connection ` +
+    `${connection} (slowStatement is ${slowAfterMillis} ms)${blocking}${others}`
+}

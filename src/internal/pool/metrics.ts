@@ -9,7 +9,7 @@ import type { State } from "./state.ts"
 
 /** The part of a pool's state that the metrics read. */
 type Source =
-  & Pick<State<unknown>, "settings" | "counters" | "connectTimes" | "waitTimes" | "useTimes" | "groups">
+  & Pick<State<unknown>, "settings" | "counters" | "connectTimes" | "waitTimes" | "useTimes" | "groups" | "slow">
   & { readonly [List in Lists]: { readonly length: number } }
 type Lists = "connecting" | "idle" | "validating" | "inUse" | "resetting" | "abandoned" | "closing" | "waiters"
 
@@ -24,10 +24,15 @@ export const register = (source: Source, context: Context.Context<never>): () =>
 export const showGroups = (source: Source, context: Context.Context<never>): void =>
   groupOf(source.settings.name, context).showGroups()
 
+/** Has the metrics of a registered pool show the statements of its connections too. */
+export const showStatements = (source: Source, context: Context.Context<never>): void =>
+  groupOf(source.settings.name, context).showStatements()
+
 /** The pools of one name. */
 class Group extends Series<Source> {
   readonly #metrics: PoolMetrics.PoolMetrics
   #showsGroups = false
+  #showsStatements = false
 
   constructor(name: string, context: Context.Context<never>) {
     super(context)
@@ -45,6 +50,17 @@ class Group extends Series<Source> {
       if (groups !== undefined) Sizes.add(sum, groups.sizes)
     }, stateOf)
     this.counter(undoneGroups, ({ groups }) => groups?.undone ?? 0)
+  }
+
+  /** Not for every pool: most do not measure statements. */
+  showStatements(): void {
+    if (this.#showsStatements) return
+    this.#showsStatements = true
+    const { slowStatements, statementTime } = this.#metrics
+    this.times(statementTime, (sum, { slow }) => {
+      if (slow !== undefined) Histogram.add(sum, slow.times)
+    })
+    this.counter(slowStatements, ({ counters }) => counters.slowStatements)
   }
 
   #showGauges(): void {

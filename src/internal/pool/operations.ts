@@ -1,12 +1,14 @@
 /** The operations on connections, each in a fiber of the pool: connect, validate, reset and close. */
 import { Cause, Effect, Exit, Fiber, Scope } from "effect"
-import { type ConnectionFactory, Died } from "../../ConnectionFactory.ts"
+import { type ConnectionFactory, Died, Statements } from "../../ConnectionFactory.ts"
 import { ConnectError, type ConnectFailure } from "../../PoolError.ts"
 import { show } from "../options/rules.ts"
 import * as Deadlines from "../structures/deadlines.ts"
 import * as Lending from "./lending.ts"
 import * as Line from "./line.ts"
 import * as Outcomes from "./outcomes.ts"
+import { Recorder } from "./recorder.ts"
+import * as Slow from "./slow.ts"
 import * as Spans from "./spans.ts"
 import type * as State from "./state.ts"
 import type { Work } from "./work.ts"
@@ -48,7 +50,12 @@ export class Operations<C, E> {
     const { state } = this.#work
     const scope = Scope.makeUnsafe()
     entry.scope = scope
-    const attempt = Scope.provide(Effect.provideService(this.#factory.connect, Died, () => this.#died(entry)), scope)
+    const recorder = new Recorder(entry, Slow.listener(this.#work, entry))
+    const attempt = this.#factory.connect.pipe(
+      Effect.provideService(Died, () => this.#died(entry)),
+      Effect.provideService(Statements, recorder),
+      Scope.provide(scope)
+    )
     this.#perform(
       entry,
       state.settings.connectTimeoutMillis,

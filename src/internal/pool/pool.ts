@@ -25,6 +25,7 @@ import * as Outcomes from "./outcomes.ts"
 import * as Refusals from "./refusals.ts"
 import * as Rounds from "./rounds.ts"
 import * as Ladder from "./shutdown.ts"
+import * as Slow from "./slow.ts"
 import * as State from "./state.ts"
 import * as Taking from "./taking.ts"
 import * as View from "./view.ts"
@@ -56,9 +57,11 @@ export class Pool<C, E> {
     })
     this.#work = work
     this.state = work.state
+    Slow.begin(work.state)
     this.#operations = new Operations(work, factory, (reason) => this.#failStart(reason))
     this.#callers = new Callers(work)
     this.#hideMetrics = settings.metrics ? Metrics.register(this.state, work.context) : () => {}
+    if (settings.metrics && work.state.slow !== undefined) Metrics.showStatements(this.state, work.context)
   }
 
   // -------------------------------------------------------------------------------------------------------------------

@@ -31,6 +31,8 @@ import * as Deadlines from "../structures/deadlines.ts"
 import * as Histogram from "../structures/histogram.ts"
 import * as LinkedList from "../structures/linkedList.ts"
 import type { Sizes } from "../structures/sizes.ts"
+import type { SlowStatements } from "./slowStatements.ts"
+import { statementOf, Statements } from "./statements.ts"
 
 /** What still runs on a connection after its lease, and the lease as it was when it ended. */
 export interface Abandonment {
@@ -70,6 +72,9 @@ export class Entry<C> extends Deadlines.Timed<Entry<C>> {
   /** When that lease was granted, and whether it was reported as a possible leak. */
   leasedAt = 0
   isReported = false
+  /** The caller of a group whose work runs now under that lease, if it is another one. */
+  member: Lease<C> | undefined = undefined
+  readonly statements = new Statements()
   /** Why it leaves the pool: at once, or if it is in use, when it comes back. */
   evictReason: EvictReason | undefined = undefined
   /** What the driver has thrown first when a lease began or ended, or failed with when it was to settle. */
@@ -202,6 +207,7 @@ type Counted =
   | "abandonments"
   | "settlements"
   | "leaks"
+  | "slowStatements"
 
 export class State<C> {
   readonly settings: Settings
@@ -293,6 +299,7 @@ export class State<C> {
     abandonments: 0,
     settlements: 0,
     leaks: 0,
+    slowStatements: 0,
     evictions: {
       idle: 0,
       lifetime: 0,
@@ -321,6 +328,9 @@ export class State<C> {
   readonly useTimes = new Histogram.Histogram()
   /** How many milliseconds the last timed synchronous lease took: see `isTimed`. */
   syncMillis = 0
+
+  /** Not set: statements are not measured. */
+  slow: SlowStatements | undefined = undefined
 
   /** The option that raises `max`, for errors; `null` if there is none. */
   sizeOption: string | null = "max"
@@ -378,6 +388,13 @@ export const size = <C>(state: State<C>): number => total(state) - state.closing
 /** A lease as errors and events show it. */
 export const holderOf = <C>(entry: Entry<C>, now: number): Holder => {
   const lease = entry.lease!
+  const statement = statementOf(entry.statements, lease, now)
+  const caller = callerOf(entry, lease, now)
+  return statement === undefined ? caller : { ...caller, statement }
+}
+
+/** The lease of a caller, without the statement that it runs. */
+export const callerOf = <C>(entry: Entry<C>, lease: Lease<C>, now: number): Holder => {
   const { span } = lease
   const label = lease.options?.label ?? (span?._tag === "Span" ? span.name : undefined)
   return {

@@ -183,7 +183,7 @@ export class Work<C> {
       if (state.phase !== "open" && this.#above.continueShutdown(false)) continue
       if (state.ready.length === 0) break
       if (this.#wakes === wakesPerTurn) {
-        this.#runLater()
+        this.runSoon()
         break
       }
       this.#wakes++
@@ -191,7 +191,8 @@ export class Work<C> {
     }
   }
 
-  #runLater(): void {
+  /** Runs the loop in the next turn of the event loop. */
+  runSoon(): void {
     if (this.#isScheduled) return
     this.#isScheduled = true
     const task = () => {

@@ -4,6 +4,7 @@ import type { AcquireOptions, ShutdownOptions } from "../../ConnectionPool.ts"
 import * as Calls from "../../internal/options/call.ts"
 import { resolveShutdown } from "../../internal/options/pool.ts"
 import * as Body from "../../internal/pool/body.ts"
+import { byTotal } from "../../internal/pool/slowStatements.ts"
 import { TransactionCommitError } from "../../TransactionError.ts"
 import { ForeignKeysViolatedError } from "../SqlitePoolError.ts"
 import type { SqliteReader } from "../SqliteReader.ts"
@@ -150,6 +151,11 @@ const fromPools = (pools: Pools.Pools): SqlitePool => {
         walBytes: file === undefined ? 0 : file.file.walBytes
       }
     }),
+    slowStatements: readers === writer ? writer.slowStatements : Effect.zipWith(
+      writer.slowStatements,
+      readers.slowStatements,
+      (ofWriter, ofReaders) => [...ofWriter, ...ofReaders].toSorted(byTotal)
+    ),
     writer,
     readers,
     sides: readers === writer ? { writer } : { writer, readers },

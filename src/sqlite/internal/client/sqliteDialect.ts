@@ -12,7 +12,7 @@ import { type BusyTimeout, mayStartLater, retryWhileLocked } from "../connection
 import type { SqliteConnection as Connection } from "../contract/connection.ts"
 import type { Isolation } from "../contract/transaction.ts"
 import { failure } from "../errors.ts"
-import { invalidInput } from "../failures.ts"
+import { invalidInput, readOnlyRefusal } from "../failures.ts"
 import { isolationOf } from "../sql/isolation.ts"
 import { type Census, census, type OwnOptions, refuseNew } from "./foreignKeys.ts"
 
@@ -137,7 +137,12 @@ const begin = (
   // If the connection only reads, the error for a write should not name the transaction as the cause.
   if (isReadOnly && handle.settings.isReadOnly) return beginReadOnly(handle, undefined)
   if (mode.readOnly || isReadOnly) return beginReadOnly(handle, why)
-  handle.begin(mode.isolation)
+  const sql = `begin ${mode.isolation}`
+  // SQLite would begin a transaction that cannot write.
+  if (handle.settings.isReadOnly) {
+    throw readOnlyRefusal("begin", sql, handle.settings.refusal ?? Refusal.ofConnection)
+  }
+  handle.run("begin", sql, undefined, false)
 }
 
 /** Begins a transaction that only reads. SQLite fixes what it sees at the first read, so this reads at once. */
@@ -145,6 +150,8 @@ const beginReadOnly = (handle: Handle, why: string | undefined): void => {
   handle.run("begin", "begin", undefined, false)
   try {
     handle.rows("begin", "pragma schema_version", undefined, true, false)
+    // The read says nothing to those who look at the holders.
+    handle.recorder.named("begin")
     handle.restrict("begin", why)
   } catch (thrown) {
     handle.rollback("begin")

@@ -2,6 +2,16 @@
 import type { Failure } from "../failures.ts"
 import type { Functions } from "./functions.ts"
 
+/** What a cursor tells its connection. */
+export interface Listener {
+  /** Called before each read. */
+  readonly reads: () => void
+  /** Called after each read. */
+  readonly hasRead: () => void
+  /** Called after the statement has ended, which may be within a read. */
+  readonly closed: () => void
+}
+
 /**
  * While it is open, the statement runs and pins a state of the database, which the log has to keep. Node would close it
  * only at a garbage collection, so the caller that opens a cursor closes it.
@@ -10,24 +20,20 @@ export class Cursor {
   readonly #rows: Iterator<unknown>
   readonly #functions: Functions
   readonly #failure: (thrown: unknown) => Failure
-  readonly #onRead: () => void
-  readonly #onClose: (cursor: Cursor) => void
+  readonly #listener: Listener
   #isOpen = true
   #error: Failure | undefined
 
-  /** `onRead` is called before each read, `onClose` after the statement has ended. */
   constructor(
     rows: Iterator<unknown>,
     functions: Functions,
     failure: (thrown: unknown) => Failure,
-    onRead: () => void,
-    onClose: (cursor: Cursor) => void
+    listener: Listener
   ) {
     this.#rows = rows
     this.#functions = functions
     this.#failure = failure
-    this.#onRead = onRead
-    this.#onClose = onClose
+    this.#listener = listener
   }
 
   get isOpen(): boolean {
@@ -41,8 +47,11 @@ export class Cursor {
   read(count: number): Array<unknown> {
     this.#functions.assertNone("stream")
     const rows: Array<unknown> = []
-    if (this.#isOpen) this.#onRead()
-    while (this.#isOpen && rows.length < count) this.#readInto(rows)
+    if (this.#isOpen) {
+      this.#listener.reads()
+      while (this.#isOpen && rows.length < count) this.#readInto(rows)
+      this.#listener.hasRead()
+    }
     if (rows.length === 0 && this.#error !== undefined) throw this.#error
     return rows
   }
@@ -58,7 +67,7 @@ export class Cursor {
       } catch {
         // The statement has ended, and its error was reported already.
       } finally {
-        this.#onClose(this)
+        this.#listener.closed()
       }
     })
   }

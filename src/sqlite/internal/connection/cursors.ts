@@ -1,4 +1,5 @@
 /** The open cursors of one connection. */
+import type { Recorder } from "../../../internal/pool/recorder.ts"
 import type { Failure } from "../failures.ts"
 import { Cursor } from "./cursor.ts"
 import type { Functions } from "./functions.ts"
@@ -7,10 +8,12 @@ import type { Prepared } from "./preparedStatements.ts"
 
 export class Cursors {
   readonly #observed: Observed
+  readonly #recorder: Recorder
   readonly #open = new Set<Cursor>()
 
-  constructor(observed: Observed) {
+  constructor(observed: Observed, recorder: Recorder) {
     this.#observed = observed
+    this.#recorder = recorder
   }
 
   get size(): number {
@@ -24,9 +27,18 @@ export class Cursors {
     functions: Functions,
     failure: (thrown: unknown) => Failure
   ): Cursor {
-    const cursor = new Cursor(rows, functions, failure, () => this.#observed.runs(prepared.tables), (closed) => {
-      this.#open.delete(closed)
-      this.#observed.closed(prepared)
+    const run = this.#recorder.goOn(prepared.sql)
+    const cursor = new Cursor(rows, functions, failure, {
+      reads: () => {
+        this.#recorder.enter(run)
+        this.#observed.runs(prepared.tables)
+      },
+      hasRead: () => this.#recorder.leave(run),
+      closed: () => {
+        this.#open.delete(cursor)
+        this.#recorder.finish(run)
+        this.#observed.closed(prepared)
+      }
     })
     this.#open.add(cursor)
     this.#observed.opened(prepared)

@@ -18,7 +18,11 @@ export const factoryOf = (
   waits: boolean
 ): ConnectionFactory.ConnectionFactory<SqliteConnection, SqlError> =>
   ConnectionFactory.make<SqliteConnection, SqlError>({
-    connect,
+    connect: Effect.flatMap(ConnectionFactory.Statements, (statements) =>
+      Effect.map(connect, (connection) => {
+        handleOf(connection).recorder.follow(statements)
+        return connection
+      })),
     isAlive: (connection) => handleOf(connection).isUsable,
     needsReset: (connection) => handleOf(connection).needsReset,
     isInTransaction: (connection) => handleOf(connection).isTransaction("lease"),

@@ -1,18 +1,9 @@
 /** The handle of one open SQLite database. Statements run only here. It is synchronous, and does not know pools. */
 import { backup } from "node:sqlite"
+import { Recorder } from "../../../internal/pool/recorder.ts"
 import type { BackupProgress } from "../contract/backup.ts"
 import type { RunResult } from "../contract/values.ts"
-import {
-  closed,
-  codeOfThrown,
-  failed,
-  type Failure,
-  fromSqlite,
-  invalidInput,
-  leavesInDoubt,
-  READONLY,
-  readOnlyRefusal
-} from "../failures.ts"
+import * as Failures from "../failures.ts"
 import type { Settings } from "../options/connection.ts"
 import type { SqlText } from "../sql/scanner.ts"
 import { bind, type Params } from "./binding.ts"
@@ -36,6 +27,8 @@ export class Handle {
   /** Transactions around work that runs in one step. */
   readonly units: Units
   readonly observed: Observed
+  /** Notes each statement of a caller. */
+  readonly recorder = Recorder.unread()
   /** Its settings, and the changes of statements to them. */
   readonly session: Session
   #database: Database
@@ -55,8 +48,9 @@ export class Handle {
     this.settings = settings
     this.#database = new Database(settings)
     this.observed = new Observed(this.#database, settings.isMemory || settings.lasting !== undefined)
-    this.#cursors = new Cursors(this.observed)
-    this.units = new Units(this.#database, this.observed, (thrown, sql) => this.#failure(thrown, "write", sql))
+    this.#cursors = new Cursors(this.observed, this.recorder)
+    const failure = (thrown: unknown, sql: string) => this.#failure(thrown, "write", sql)
+    this.units = new Units(this.#database, this.observed, this.recorder, failure)
     const refusal = (operation: string, sql: string) => this.#refusal(operation, sql)
     this.session = new Session(settings, this.#database, this.units, refusal)
     this.#statements = this.#newStatements()
@@ -123,6 +117,8 @@ export class Handle {
     } catch (thrown) {
       this.#stopped(prepared, thrown)
       throw this.#failure(thrown, operation, sql)
+    } finally {
+      this.recorder.end()
     }
   }
 
@@ -148,12 +144,13 @@ export class Handle {
       if (prepared.demands !== undefined) this.session.done(prepared.demands)
       return cursor
     } catch (thrown) {
+      this.recorder.end()
       throw this.#failure(thrown, operation, sql)
     }
   }
 
   /** Closes all cursors. Later reads of them fail with the error, if there is one. */
-  closeCursors(error?: Failure): void {
+  closeCursors(error?: Failures.Failure): void {
     this.#cursors.close(error)
   }
 
@@ -169,15 +166,6 @@ export class Handle {
     return prepared.statement.columns().length > 0
       ? this.rows(operation, sql, params, false, bigInts, isAlone)
       : this.#run(operation, prepared, params, bigInts)
-  }
-
-  /**
-   * Begins a transaction that may write. Fails on a reader, where SQLite would begin a transaction that cannot write.
-   */
-  begin(isolation: string): void {
-    const sql = `begin ${isolation}`
-    if (this.settings.isReadOnly) throw this.#refusal("begin", sql)
-    this.run("begin", sql, undefined, false)
   }
 
   run(operation: string, sql: string, params: Params | undefined, bigInts: boolean): RunResult {
@@ -200,6 +188,8 @@ export class Handle {
     } catch (thrown) {
       this.#stopped(prepared, thrown)
       throw this.#failure(thrown, operation, prepared.sql)
+    } finally {
+      this.recorder.end()
     }
   }
 
@@ -216,18 +206,14 @@ export class Handle {
   /** Runs a script: see `script.ts`. */
   exec(operation: string, script: string, progress?: Progress): void {
     this.assertFree(operation)
-    const parts = {
-      database: this.#database,
-      session: this.session,
-      observed: this.observed,
-      units: this.units,
-      admit: (text: SqlText) => this.#admit(operation, script, text)
-    }
+    const { observed, recorder, session, units } = this
+    const admit = (text: SqlText) => this.#admit(operation, script, text)
+    const parts = { database: this.#database, session, observed, units, recorder, admit }
     this.#guard(operation, script, () => runScript(parts, operation, script, progress))
   }
 
   isTransaction(operation: string): boolean {
-    if (!this.#isOpen) throw closed(operation)
+    if (!this.#isOpen) throw Failures.closed(operation)
     return this.#database.sqlite.isTransaction
   }
 
@@ -257,7 +243,9 @@ export class Handle {
     if (!this.isTransaction(operation)) return
     this.#exec(operation, "rollback")
     this.observed.rolledBack()
-    if (this.#database.sqlite.isTransaction) throw failed(operation, `${operation}: the transaction does not end`)
+    if (this.#database.sqlite.isTransaction) {
+      throw Failures.failed(operation, `${operation}: the transaction does not end`)
+    }
   }
 
   /**
@@ -300,7 +288,9 @@ export class Handle {
   /** `onOpen` has ended: from now on, changes of settings belong to a lease. Throws if a transaction was left open. */
   endOpening(): void {
     this.closeCursors()
-    if (this.#database.sqlite.isTransaction) throw invalidInput("open", "onOpen left a transaction open: end it there")
+    if (this.#database.sqlite.isTransaction) {
+      throw Failures.invalidInput("open", "onOpen left a transaction open: end it there")
+    }
     this.session.endOpening()
   }
 
@@ -325,7 +315,7 @@ export class Handle {
       this.#isBroken = true
       return this.afterwards(() => this.close())
     }
-    this.closeCursors(closed("stream"))
+    this.closeCursors(Failures.closed("stream"))
     this.#isOpen = false
     const { isMemory, isReadOnly } = this.settings
     if (this.#isReady && !this.#isBroken && !isReadOnly && !isMemory) {
@@ -344,12 +334,14 @@ export class Handle {
 
   #prepare(operation: string, sql: string, isAlone: boolean, which: "get" | "fresh" = "get"): Prepared {
     this.assertFree(operation)
+    this.recorder.begin(sql)
     try {
       const prepared = this.#statements[which](operation, sql, isAlone)
       if (prepared.text.controlsTransaction || this.units.isOpen) this.#admit(operation, sql, prepared.text)
       this.observed.runs(prepared.tables)
       return prepared
     } catch (thrown) {
+      this.recorder.end()
       throw this.#failure(thrown, operation, sql)
     }
   }
@@ -362,13 +354,18 @@ export class Handle {
 
   /** Throws if it is closed, or if a SQL function of the application runs on it now. */
   assertFree(operation: string): void {
-    if (!this.#isOpen) throw closed(operation)
+    if (!this.#isOpen) throw Failures.closed(operation)
     this.#database.functions.assertNone(operation)
   }
 
   /** The error for a write on a connection that only reads, for now or always. */
-  #refusal(operation: string, sql: string, thrown?: unknown): Failure {
-    return readOnlyRefusal(operation, sql, this.#restriction ?? this.settings.refusal ?? Refusal.ofConnection, thrown)
+  #refusal(operation: string, sql: string, thrown?: unknown): Failures.Failure {
+    return Failures.readOnlyRefusal(
+      operation,
+      sql,
+      this.#restriction ?? this.settings.refusal ?? Refusal.ofConnection,
+      thrown
+    )
   }
 
   /** Runs a statement of this library, not of a caller. */
@@ -382,18 +379,18 @@ export class Handle {
     }
   }
 
-  #failure(thrown: unknown, operation: string, sql: string): Failure {
+  #failure(thrown: unknown, operation: string, sql: string): Failures.Failure {
     const { functions } = this.#database
     functions.settle()
     const known = knownFailure(thrown, operation, sql, functions)
     if (known !== undefined) return known
-    if (!this.#isOpen) return closed(operation)
-    const code = codeOfThrown(thrown)
-    if (code === READONLY && (this.settings.isReadOnly || this.#restriction !== undefined)) {
+    if (!this.#isOpen) return Failures.closed(operation)
+    const code = Failures.codeOfThrown(thrown)
+    if (code === Failures.READONLY && (this.settings.isReadOnly || this.#restriction !== undefined)) {
       return this.#refusal(operation, sql, thrown)
     }
     // A connection to memory is kept, because its database would be lost.
-    if (leavesInDoubt(code) && !this.settings.isMemory) this.#isBroken = true
-    return fromSqlite(thrown, operation, { sql, isInUnit: this.units.isOpen })
+    if (Failures.leavesInDoubt(code) && !this.settings.isMemory) this.#isBroken = true
+    return Failures.fromSqlite(thrown, operation, { sql, isInUnit: this.units.isOpen })
   }
 }

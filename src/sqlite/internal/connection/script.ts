@@ -1,4 +1,5 @@
 /** Runs the scripts of callers. */
+import type { Recorder } from "../../../internal/pool/recorder.ts"
 import { invalidInput } from "../failures.ts"
 import type { Demand } from "../sql/demands.ts"
 import * as SqlText from "../sql/scanner.ts"
@@ -21,6 +22,7 @@ export interface Parts {
   readonly session: Session
   readonly observed: Observed
   readonly units: Units
+  readonly recorder: Recorder
   /** Throws if the script must not run here. */
   readonly admit: (text: SqlText.SqlText) => void
 }
@@ -29,7 +31,10 @@ export interface Parts {
  * Runs a script. With `progress`, it begins after the statements that are done, and notes each statement that it
  * runs. Throws the errors of Node, or a `Failure` if a statement makes a demand that is refused.
  */
-export const runScript = (parts: Parts, operation: string, script: string, progress?: Progress): void => {
+export const runScript = (parts: Parts, operation: string, script: string, progress?: Progress): void =>
+  parts.recorder.runSync(script, () => runNoted(parts, operation, script, progress))
+
+const runNoted = (parts: Parts, operation: string, script: string, progress: Progress | undefined): void => {
   const text = readSql(operation, script)
   if (text.placeholders.length > 0) throw invalidInput(operation, `${operation}: a script takes no parameters`)
   parts.admit(text)

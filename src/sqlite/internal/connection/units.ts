@@ -5,6 +5,7 @@
  * can be undone separately.
  */
 import type { StatementSync } from "node:sqlite"
+import type { Recorder } from "../../../internal/pool/recorder.ts"
 import { codeOfThrown, denied, failed, type Failure, isIntegerTooBig, primaryOf } from "../failures.ts"
 import { type Demand, isSetting } from "../sql/demands.ts"
 import type { SqlText } from "../sql/scanner.ts"
@@ -25,6 +26,7 @@ type Control = "begin immediate" | "commit" | "rollback" | `${"savepoint" | "rel
 export class Units {
   readonly #failureOf: FailureOf
   readonly #observed: Observed
+  readonly #recorder: Recorder
   #database: Database
   #deferredKeys: DeferredKeys
   #controls: { [Name in Control]?: StatementSync } = {}
@@ -35,9 +37,10 @@ export class Units {
   /** The number of further shared units in which each statement has a savepoint of its own. */
   #careful = 0
 
-  constructor(database: Database, observed: Observed, failureOf: FailureOf) {
+  constructor(database: Database, observed: Observed, recorder: Recorder, failureOf: FailureOf) {
     this.#database = database
     this.#observed = observed
+    this.#recorder = recorder
     this.#deferredKeys = new DeferredKeys(database)
     this.#failureOf = failureOf
   }
@@ -140,10 +143,12 @@ export class Units {
 
   /** Commits. If that fails, the unit is still open. */
   commit(): void {
+    this.#recorder.begin("commit")
     try {
       this.#run("commit")
       this.#open = undefined
     } finally {
+      this.#recorder.end()
       this.#observed.committed()
     }
   }

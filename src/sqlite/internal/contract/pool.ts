@@ -3,7 +3,7 @@ import { Context, type Effect, type Stream } from "effect"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { AcquireOptions, ConnectionPool, ShutdownOptions, ShutdownReport } from "../../../ConnectionPool.ts"
-import type { ConnectionStats } from "../../../ConnectionStats.ts"
+import type { ConnectionStats, SlowStatement } from "../../../ConnectionStats.ts"
 import type { LeaseExpiredError, PoolConfigError, PoolError } from "../../../PoolError.ts"
 import type { TransactionError } from "../../../TransactionError.ts"
 import type { BackupError, ForeignKeysViolatedError, SnapshotExpiredError } from "../../SqlitePoolError.ts"
@@ -225,6 +225,16 @@ export interface SqlitePool {
 
   /** The numbers of this moment. */
   readonly stats: Effect.Effect<Stats>
+
+  /**
+   * The slow statements of both sides, those that took longest in total first. It is empty without `slowStatement`. `pool`
+   * is the name of the side.
+   *
+   * A statement takes as long as SQLite works for it: without the time in line, for a lock of another process, or between
+   * the rows of a stream. In a group, each statement counts by itself, and the common commit is the statement `commit`.
+   * Statements of `SqliteConnection.withHandle` are not seen, nor is the work of `backup`.
+   */
+  readonly slowStatements: Effect.Effect<ReadonlyArray<SlowStatement>>
 
   /**
    * The pool of the connection that writes. Choose it for the operations of a `ConnectionPool`: health checks, metrics,

@@ -54,6 +54,12 @@ export interface Options extends
   readonly idleTimeout?: Duration.Input | undefined
   /** A connection held for longer than this is reported as a possible leak. Default 1 minute. */
   readonly leakThreshold?: Duration.Input | undefined
+  /**
+   * A statement for which SQLite works this long, or longer, is slow: it is a `StatementSlow` event of its side, a warning in
+   * the log, and part of `slowStatements`. Zero: every statement is. Only texts are kept, never parameters. Most statements
+   * are one step, in which nothing else in this process can run. Default `Infinity`: statements are not measured.
+   */
+  readonly slowStatement?: Duration.Input | undefined
   /** How long a shutdown waits for leases before it interrupts their fibers. Default 10 seconds, floor 0. */
   readonly drainTimeout?: Duration.Input | undefined
   /** The deadline of closing one connection. Default 5 seconds. */

@@ -49,7 +49,8 @@ export interface ClientSettings {
 
 const { journalMode: _journalMode, ...ofConnections } = connectionTable.rules
 
-const { acquireTimeout, closeTimeout, drainTimeout, idleTimeout, leakThreshold, maxWaiting } = poolTable.rules
+const { acquireTimeout, closeTimeout, drainTimeout, idleTimeout, leakThreshold, maxWaiting, slowStatement } =
+  poolTable.rules
 
 const isFunction = { kind: "value", accepts: Predicate.isFunction, mustBe: "a function from name to name" } as const
 
@@ -66,6 +67,7 @@ const rules = {
   closeTimeout,
   drainTimeout,
   leakThreshold,
+  slowStatement,
   readers: { kind: "count", default: 4, floor: 1, finite: true },
   // With a lower limit, there would be a checkpoint all the time.
   walLimit: { kind: "bytes", default: 64 * 1024 * 1024, floor: 1024 * 1024 },
@@ -191,7 +193,7 @@ export const resolveObserve = <A>(
 
 /** The settings for checked options. */
 export const settingsOf = (options: Checked<typeof sqlitePoolTable.rules>): PoolSettings => {
-  const { acquireTimeout, closeTimeout, drainTimeout, leakThreshold, maxWaiting } = options
+  const { acquireTimeout, closeTimeout, drainTimeout, leakThreshold, maxWaiting, slowStatement } = options
   const { groupCommit, idleTimeout, maxReadAge, name, observeInterval, readers, walLimit } = options
   const connection = Settings.settingsOf({ ...options, journalMode: "wal" }, false)
   const { spanAttributes, transformQueryNames, transformResultNames } = options as ClientSettings
@@ -199,7 +201,7 @@ export const settingsOf = (options: Checked<typeof sqlitePoolTable.rules>): Pool
   return {
     name,
     connection,
-    pool: { acquireTimeout, closeTimeout, drainTimeout, leakThreshold, maxWaiting },
+    pool: { acquireTimeout, closeTimeout, drainTimeout, leakThreshold, maxWaiting, slowStatement },
     idleTimeout,
     readers,
     walLimit,
