@@ -74,6 +74,12 @@ describe("invalid options are refused before anything is opened", () => {
       `a duration of zero or more, such as "5 seconds", or Infinity`
     ],
     [
+      { slowStatement: -1 },
+      "slowStatement",
+      "-1",
+      `a duration of zero or more, such as "5 seconds", or Infinity`
+    ],
+    [
       { drainTimeout: "-1 millis" },
       "drainTimeout",
       `"-1 millis"`,

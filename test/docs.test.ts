@@ -104,7 +104,13 @@ const errors = [
     waitedMillis: 2000,
     timeoutMillis: 2000,
     occupancy,
-    holders: [{ connection: 3, label: "report", fiber: 41, heldMillis: 8120 }]
+    holders: [{
+      connection: 3,
+      label: "report",
+      fiber: 41,
+      heldMillis: 8120,
+      statement: { text: "select * from visit where at < ?", isRunning: true, ranMillis: 8100 }
+    }]
   }),
   new PoolError.AcquireTimeoutError({
     pool: "app",
