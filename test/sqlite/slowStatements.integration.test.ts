@@ -31,6 +31,13 @@ const listed = (pool: SqlitePool.SqlitePool) =>
 
 const textsOf = (events: ReadonlyArray<Slow>) => events.map(({ text, tookMillis }) => [text, tookMillis])
 
+const read = (n: number) => `select work(250), ${n}`
+
+const write = (n: number) => `insert into t select work(250) + ${n}`
+
+/** The statement of a holder, without its time. */
+const last = (text: string) => ({ text, isRunning: false })
+
 describe("statements of SQLite", () => {
   for (const [where, options] of [["a file", {}], ["memory", { filename: ":memory:" }]] as const) {
     it.effect(`are seen with their text and their side, however they run, in ${where}`, () =>
@@ -45,8 +52,6 @@ describe("statements of SQLite", () => {
               const last = (yield* pool.slowStatements).find((its) => its.text === text)
               assert.deepStrictEqual([last?.pool, last?.lastMillis], [side, 250], text)
             })
-          const read = (n: number) => `select work(250), ${n}`
-          const write = (n: number) => `insert into t select work(250) + ${n}`
           yield* seen(read(1), reads, sql.unsafe(read(1)))
           yield* seen(read(2), reads, sql.unsafe(read(2)).values)
           yield* seen(read(3), reads, sql.unsafe(read(3)).raw)
@@ -207,7 +212,6 @@ describe("the holder of a connection of SQLite", () => {
       Effect.gen(function*() {
         const pool = yield* make(clock, { slowStatement: undefined })
         const { sql } = pool
-        const last = (text: string) => ({ text, isRunning: false })
         yield* pool.transaction(Effect.gen(function*() {
           assert.deepStrictEqual(yield* statementOf(pool, "writer"), last("begin immediate"))
           yield* sql`insert into t values (${1})`

@@ -1,7 +1,6 @@
 /** A clock that statements move, and what can be seen of statements. */
 import { Clock, Effect, Stream } from "effect"
-import type { ConnectionPool } from "effect-connection-pool"
-import { type PoolEvent } from "effect-connection-pool"
+import type { ConnectionPool, PoolEvent } from "effect-connection-pool"
 import type { TestClock } from "effect/testing"
 import { settle } from "./pools.ts"
 
