@@ -1,7 +1,7 @@
 /**
  * A pool as an operator sees it, live in the terminal while work runs: connections, the line, waits and health as bars,
- * and above them what happens. The database has a bad day: connections die while idle, and for a while none can be
- * opened. It is one that only exists in this process, so that it can have one.
+ * and above them what happens. The database has a bad day: one statement is slow, connections die while idle, and for a
+ * while none can be opened. It is one that only exists in this process, so that it can have one.
  *
  *     npm run example -- operator-view
  *     npm run example -- operator-view --fibers 60 --max 12 --seconds 60
@@ -9,7 +9,7 @@
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { MultiBar, Presets } from "cli-progress"
 import { Clock, Console, Effect, Fiber, Logger, Metric, Random, Schedule, Schema } from "effect"
-import { ConnectionPool, HealthChecker, type HealthReport, PoolMetrics } from "effect-connection-pool"
+import { ConnectionPool, HealthChecker, type HealthReport, type PoolError, PoolMetrics } from "effect-connection-pool"
 import { FaultyFactory } from "effect-connection-pool/testing"
 import { Command, Flag } from "effect/cli"
 
@@ -19,7 +19,10 @@ type Pool = ConnectionPool.ConnectionPool<FaultyFactory.FaultyConnection, Faulty
 const customer = (pool: Pool) =>
   Effect.gen(function*() {
     const work = yield* Random.nextBetween(2, 40)
-    yield* pool.use((connection) => Effect.andThen(connection.run, Effect.sleep(work)), { label: "customer" })
+    const [text, takes] = work < 3
+      ? ["select * from orders order by total", 400] as const
+      : ["select * from stock where id = ?", work] as const
+    yield* pool.use((connection) => connection.statement(text, takes), { label: "customer" })
     yield* Effect.sleep(yield* Random.nextBetween(0, 60))
   }).pipe(Effect.ignore, Effect.forever)
 
@@ -58,6 +61,10 @@ const quantile = (share: number, now: Metric.HistogramState, before: Metric.Hist
   return found === undefined ? "over a minute" : `<= ${found[0] * 1000} ms`
 }
 
+/** What a holder does, and for how long. */
+const held = ({ heldMillis, statement }: PoolError.Holder): string =>
+  `${statement?.text ?? "nothing yet"}, ${Math.round(heldMillis)} ms`
+
 interface Options {
   readonly fibers: number
   readonly max: number
@@ -85,7 +92,8 @@ const watch = Effect.fnUntraced(function*(options: Options, bars: MultiBar) {
     name: "shop",
     min: Math.ceil(options.max / 2),
     max: options.max,
-    acquireTimeout: "2 seconds"
+    acquireTimeout: "2 seconds",
+    slowStatement: "200 millis"
   })
   const health = yield* HealthChecker.make(pool, { interval: "500 millis" })
   const metrics = PoolMetrics.of("shop")
@@ -103,7 +111,8 @@ const watch = Effect.fnUntraced(function*(options: Options, bars: MultiBar) {
     const waits = yield* Metric.value(metrics.waitTime)
     const rate = Math.round((waits.count - before.waits.count) / Math.max(now - before.at, 1) * 1000)
     report = yield* health.report
-    inUse.update(stats.inUse, { note: `${rate} leases/s` })
+    const [longest] = yield* pool.holders
+    inUse.update(stats.inUse, { note: `${rate} leases/s${longest === undefined ? "" : `, longest: ${held(longest)}`}` })
     idle.update(stats.idle, { note: `${stats.connecting} connecting, ${stats.closing} closing` })
     waiting.update(stats.waiting, {
       note: `half wait ${quantile(0.5, waits, before.waits)}, 99 % ${quantile(0.99, waits, before.waits)}, ` +
@@ -132,6 +141,9 @@ const watch = Effect.fnUntraced(function*(options: Options, bars: MultiBar) {
     `${stats.checkouts} leases, ${stats.timeouts} timeouts, ${stats.connects} connections opened, ` +
       `${stats.connectFailures} attempts failed; health: ${report.status}`
   )
+  const [slowest] = yield* pool.slowStatements
+  if (slowest === undefined) return
+  yield* Console.log(`slow: "${slowest.text}", ${slowest.runs} times, 99 % within ${Math.round(slowest.p99Millis)} ms`)
 }, Effect.scoped)
 
 const positive = (name: string, description: string, value: number) =>
@@ -154,4 +166,5 @@ Command.run(command, { version: "0.1.0" }).pipe(
 
 /* Prints, besides what it shows while it runs:
 … leases, … timeouts, … connections opened, … attempts failed; health: healthy
+slow: "select * from orders order by total", … times, 99 % within … ms
 */

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Cause, Context, Effect, Exit, Fiber, type Scope } from "effect"
 import { ConnectionPool } from "effect-connection-pool"
 import { FaultyFactory, PoolAssert, Sweep } from "effect-connection-pool/testing"
+import { TestClock } from "effect/testing"
 import { borrow, make, settle, shape } from "./support/pools.ts"
 
 /** The message of the AssertionError an effect dies with. */
@@ -14,6 +15,28 @@ const complaint = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
 const connectOnce = (faulty: FaultyFactory.FaultyFactory) => Effect.exit(Effect.scoped(faulty.factory.connect))
 
 describe("FaultyFactory", () => {
+  it.effect("runs statements that take as long as they are told to, and that the pool knows of", () =>
+    Effect.gen(function*() {
+      const faulty = yield* FaultyFactory.make()
+      const pool = yield* ConnectionPool.make({ factory: faulty.factory, slowStatement: "1 second" })
+      const leased = yield* Effect.forkChild(
+        pool.use((connection) =>
+          Effect.andThen(connection.statement("slow", "2 seconds"), connection.statement("quick"))
+        )
+      )
+      yield* TestClock.adjust("1 second")
+      const [holder] = yield* pool.holders
+      assert.deepStrictEqual(holder?.statement, { text: "slow", isRunning: true, ranMillis: 1000 })
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(leased)
+      assert.deepStrictEqual((yield* pool.slowStatements).map(({ maxMillis, text }) => [text, maxMillis]), [[
+        "slow",
+        2000
+      ]])
+      const killed = pool.use((connection) => Effect.andThen(faulty.kill(connection.id), connection.statement("late")))
+      yield* PoolAssert.failsWith(killed, "FaultyError")
+    }))
+
   it.effect("plans faults in the given order, each for the given number of times", () =>
     Effect.gen(function*() {
       const faulty = yield* FaultyFactory.make()

@@ -4,7 +4,7 @@
  * Its connections lead to nothing. A test can hold each operation at a gate, make it fail, die or hang, or delay it. The
  * driver counts and logs all operations. It works with `TestClock`: nothing here waits for real time.
  */
-import { Effect, Predicate } from "effect"
+import { type Duration, Effect, Predicate } from "effect"
 import * as ConnectionFactory from "../ConnectionFactory.ts"
 import { checkOrThrow } from "../internal/options/problems.ts"
 import { problem, table as makeTable } from "../internal/options/rules.ts"
@@ -27,6 +27,11 @@ export interface FaultyConnection {
    * so the connection is abandoned. It ends after the lease, at `settle` of the factory: at once, unless that holds it up.
    */
   readonly start: Effect.Effect<void, FaultyError | LeaseExpiredError>
+  /**
+   * `run`, as a statement with this text that takes this long. The pool knows of it: see `ConnectionFactory.Statements`.
+   * Default: no time.
+   */
+  readonly statement: (text: string, takes?: Duration.Input) => Effect.Effect<void, FaultyError | LeaseExpiredError>
   /** Leaves something behind for `reset` to clean: a later lease that still finds it is a violation. */
   readonly soil: Effect.Effect<void, FaultyError | LeaseExpiredError>
 }
@@ -148,31 +153,35 @@ export const makeUnsafe = (given?: Options): FaultyFactory => {
     return gates[operation].enter(connection)
   }
 
-  const open = Effect.flatMap(ConnectionFactory.Died, (died) => {
-    const id = ++counters.attempts
-    opening++
-    measure()
-    return Effect.onExit(perform("connect", id), () =>
-      Effect.sync(() => {
-        opening--
-      })).pipe(
-        Effect.map(() => {
-          const fake: FakeConnection = {
-            id,
-            state: "open",
-            isSoiled: false,
-            isRunning: false,
-            isUnfinished: false,
-            lease: undefined,
-            died
-          }
-          fakes.set(id, fake)
-          counters.opened++
-          measure()
-          return new Leased(fake, undefined, log)
-        })
-      )
-  })
+  const open = Effect.flatMap(
+    Effect.all([ConnectionFactory.Died, ConnectionFactory.Statements]),
+    ([died, statements]) => {
+      const id = ++counters.attempts
+      opening++
+      measure()
+      return Effect.onExit(perform("connect", id), () =>
+        Effect.sync(() => {
+          opening--
+        })).pipe(
+          Effect.map(() => {
+            const fake: FakeConnection = {
+              id,
+              state: "open",
+              isSoiled: false,
+              isRunning: false,
+              isUnfinished: false,
+              lease: undefined,
+              died,
+              statements
+            }
+            fakes.set(id, fake)
+            counters.opened++
+            measure()
+            return new Leased(fake, undefined, log)
+          })
+        )
+    }
+  )
   /** Nothing runs on the connection any more. */
   const end = (fake: FakeConnection) => {
     if (fake.isUnfinished) counters.unfinished--
@@ -279,6 +288,7 @@ interface FakeConnection {
   isUnfinished: boolean
   lease: Leased | undefined
   readonly died: () => void
+  readonly statements: ConnectionFactory.Statements
 }
 
 /** A connection as one lease sees it. */
@@ -288,6 +298,7 @@ class Leased implements FaultyConnection {
   isExpired = false
   readonly run: Effect.Effect<void, FaultyError | LeaseExpiredError>
   readonly start: Effect.Effect<void, FaultyError | LeaseExpiredError>
+  readonly statement: FaultyConnection["statement"]
   readonly soil: Effect.Effect<void, FaultyError | LeaseExpiredError>
 
   constructor(fake: FakeConnection, pool: string | undefined, log: Array<LogEntry>) {
@@ -310,6 +321,7 @@ class Leased implements FaultyConnection {
         fake.isRunning = true
       })
     )
+    this.statement = (text, takes = 0) => fake.statements.run(text, Effect.andThen(this.run, Effect.sleep(takes)))
     this.soil = Effect.andThen(
       this.run,
       Effect.sync(() => {

@@ -117,6 +117,7 @@ describe("the configuration", () => {
         DB_CLOSE_TIMEOUT: "1 second",
         DB_DRAIN_TIMEOUT: "4 seconds",
         DB_LEAK_THRESHOLD: "5 seconds",
+        DB_SLOW_STATEMENT: "0.25 s",
         // Of a pool in general, but not of this one.
         DB_MAX: "7"
       }, "DB")
@@ -135,8 +136,10 @@ describe("the configuration", () => {
         "closeTimeout",
         "drainTimeout",
         "leakThreshold",
-        "maxWaiting"
+        "maxWaiting",
+        "slowStatement"
       ])
+      assert.strictEqual(pool.slowStatement, 250)
       assert.deepStrictEqual({ ...connection, filename: "" }, {
         filename: "",
         isMemory: false,
