@@ -14,6 +14,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   // What leans on the inside of Effect needs nothing of ours.
   ["internal/marks.ts", "internal/runtime.ts", "internal/sharedSchema.ts"],
   ["internal/structures/"],
+  ["internal/holder.ts"],
   // What everybody speaks of: errors, events, numbers and the names of metrics, as data.
   [
     "Connection.ts",

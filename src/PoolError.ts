@@ -6,8 +6,8 @@
  * of a caller is an interrupt; neither is ever one of these errors.
  */
 import { Data, Inspectable, Schema } from "effect"
+import { AbandonedConnection, abandonedText, Holder, HolderStatement, holdersText, millis } from "./internal/holder.ts"
 import { shared } from "./internal/sharedSchema.ts"
-import { cut } from "./internal/structures/statementText.ts"
 
 /** The numbers of connections in each state at one moment. They add up to `total`. */
 export const Occupancy = Schema.Struct({
@@ -32,56 +32,14 @@ export interface Occupancy extends Schema.Schema.Type<typeof Occupancy> {}
 
 const SharedOccupancy = shared(Occupancy, "Occupancy")
 
-/** The statement that a holder runs, or has run last. */
-export const HolderStatement = Schema.Struct({
-  /**
-   * The text in one line, without the parameters, at most 1000 characters of it. A list of placeholders is folded:
-   * `in (?, ?, ?)` is `in (?, ...)`.
-   */
-  text: Schema.String,
-  /** Whether it runs now. If not, it has run last. */
-  isRunning: Schema.Boolean,
-  /**
-   * If it runs: milliseconds since it began. Otherwise how long it took, which is known only with `slowStatement`, because
-   * statements are not measured without it.
-   */
-  ranMillis: Schema.optional(Schema.Number)
-})
-export interface HolderStatement extends Schema.Schema.Type<typeof HolderStatement> {}
-
-/** One lease that is held: by whom, and for how long. */
-export const Holder = Schema.Struct({
-  /** The pool's number for the connection. */
-  connection: Schema.Number,
-  /** The `label` given to `use`, `useSync` or `acquire`; else the name of the span that the fiber is in. */
-  label: Schema.optional(Schema.String),
-  /** The span that the fiber is in, to find it in a trace. */
-  span: Schema.optional(Schema.Struct({ traceId: Schema.String, spanId: Schema.String })),
-  /** The id of the fiber that took the lease. */
-  fiber: Schema.Number,
-  /** Milliseconds since the lease began. */
-  heldMillis: Schema.Number,
-  /** The statement that runs under this lease, or has run last, if there was one and the driver reports statements. */
-  statement: Schema.optional(HolderStatement)
-})
-export interface Holder extends Schema.Schema.Type<typeof Holder> {}
-
-/** A connection whose lease has ended, while something of it still runs; and whose lease that was. */
-export const AbandonedConnection = Schema.Struct({
-  /** The pool's number for the connection. */
-  connection: Schema.Number,
-  /** What runs on it, if the driver says so, such as the text of a statement. */
-  description: Schema.optional(Schema.String),
-  /** The label of the lease: see `Holder`. */
-  label: Schema.optional(Schema.String),
-  /** The span that the lease was taken in. */
-  span: Schema.optional(Schema.Struct({ traceId: Schema.String, spanId: Schema.String })),
-  /** The id of the fiber that had the lease. */
-  fiber: Schema.Number,
-  /** Milliseconds since the lease ended. */
-  abandonedMillis: Schema.Number
-})
-export interface AbandonedConnection extends Schema.Schema.Type<typeof AbandonedConnection> {}
+export {
+  /** A connection whose lease has ended, while something of it still runs; and whose lease that was. */
+  AbandonedConnection,
+  /** One lease that is held: by whom, for how long, and which statement it runs. */
+  Holder,
+  /** The statement that a holder runs, or has run last. */
+  HolderStatement
+}
 
 /**
  * What a caller was waiting for:
@@ -336,9 +294,6 @@ export const failureCause = (reason: ConnectFailure<unknown>): unknown => {
 export const failureText = (reason: ConnectFailure<unknown>): string =>
   reason._tag === "ConnectTimedOut" ? `no answer within ${millis(reason.afterMillis)}` : describe(failureCause(reason))
 
-/** The text of a deadline, which may be shorter than a millisecond. */
-const millis = (value: number): string => `${Math.round(value * 1000) / 1000} ms`
-
 /** @internal A number and its noun. */
 export const counted = (count: number, one: string, several: string): string =>
   `${count} ${count === 1 ? one : several}`
@@ -349,45 +304,6 @@ const occupancyText = (occupancy: Occupancy): string => {
     if (occupancy[state] > 0) parts.push(`${occupancy[state]} ${state}`)
   }
   return parts.join(", ")
-}
-
-const holdersText = (holders: ReadonlyArray<Holder>): string =>
-  holders.length === 0
-    ? ""
-    : `; held longest by ${
-      holders.map((holder) =>
-        `${holder.label ?? "fiber"} #${holder.fiber} for ${Math.round(holder.heldMillis)} ms${statementText(holder)}`
-      ).join(", ")
-    }`
-
-const abandonedText = (
-  abandoned: ReadonlyArray<AbandonedConnection> | undefined,
-  { abandoned: count, max }: Occupancy
-): string =>
-  abandoned === undefined || abandoned.length === 0
-    ? ""
-    : `; ${count} of ${max} still ${count === 1 ? "runs" : "run"} what ${
-      count === 1 ? "a caller has" : "callers have"
-    } left: ${abandoned.map(leftText).join(", ")}`
-
-/** @internal Who has left an abandoned connection, when, and what runs on it. */
-export const leftText = ({ abandonedMillis, description, fiber, label }: AbandonedConnection): string =>
-  `${label ?? "fiber"} #${fiber}, ${Math.round(abandonedMillis)} ms ago${
-    description === undefined ? "" : ` (${inOneLine(description)})`
-  }`
-
-/** A text as part of a message: a statement may be long. */
-const inOneLine = (text: string): string => {
-  const line = text.replace(/\s+/g, " ").trim()
-  return line.length <= 120 ? line : `${line.slice(0, 119)}…`
-}
-
-/** @internal The statement of a holder in a message, or nothing. */
-export const statementText = ({ statement }: Holder): string => {
-  if (statement === undefined) return ""
-  const { isRunning, ranMillis, text } = statement
-  const time = ranMillis === undefined ? "" : `, for ${millis(ranMillis)}`
-  return ` (${isRunning ? "runs" : "last ran"} ${JSON.stringify(cut(text, 100))}${time})`
 }
 
 const ownText = (leases: number | undefined): string =>

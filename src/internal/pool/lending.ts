@@ -11,9 +11,10 @@ import * as Deadlines from "../structures/deadlines.ts"
 import * as Histogram from "../structures/histogram.ts"
 import * as LinkedList from "../structures/linkedList.ts"
 import { noteGoodStart } from "./backoff.ts"
+import { abandonedOf, holderOf } from "./holders.ts"
 import { begin, closeFor, mark } from "./leaving.ts"
 import { mayBeLent, mayHaveReason, reasonToLeave } from "./reasons.ts"
-import { abandonedOf, type Entry, holderOf, type Lease, report, type State, upkeepBy, type Waiter } from "./state.ts"
+import { type Entry, type Lease, report, type State, upkeepBy, type Waiter } from "./state.ts"
 import { openMissing, prompt, replaceableFrom, slowAfterMillis } from "./supply.ts"
 
 /** Whether there is an idle connection, and nobody is in line. */

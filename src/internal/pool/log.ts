@@ -1,16 +1,9 @@
 /** The log of a pool: the events that an operator should read, as text. */
 import { Effect } from "effect"
 import { type HealthReport, type HealthStatus, reasonText } from "../../HealthReport.ts"
-import {
-  type ConnectFailure,
-  counted,
-  failureCause,
-  failureText,
-  type Holder,
-  leftText,
-  statementText
-} from "../../PoolError.ts"
+import { type ConnectFailure, counted, failureCause, failureText, type Holder } from "../../PoolError.ts"
 import type { PoolEvent } from "../../PoolEvent.ts"
+import { leftText, statementText } from "../holder.ts"
 import { cut } from "../structures/statementText.ts"
 import { causeText } from "./causeText.ts"
 

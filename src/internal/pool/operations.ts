@@ -8,6 +8,7 @@ import * as Lending from "./lending.ts"
 import * as Line from "./line.ts"
 import * as Outcomes from "./outcomes.ts"
 import { Recorder } from "./recorder.ts"
+import { Recording } from "./recording.ts"
 import * as Slow from "./slow.ts"
 import * as Spans from "./spans.ts"
 import type * as State from "./state.ts"
@@ -50,10 +51,10 @@ export class Operations<C, E> {
     const { state } = this.#work
     const scope = Scope.makeUnsafe()
     entry.scope = scope
-    const recorder = new Recorder(entry, Slow.listener(this.#work, entry))
+    const statements = new Recording(new Recorder(entry, Slow.listener(this.#work, entry)))
     const attempt = this.#factory.connect.pipe(
       Effect.provideService(Died, () => this.#died(entry)),
-      Effect.provideService(Statements, recorder),
+      Effect.provideService(Statements, statements),
       Scope.provide(scope)
     )
     this.#perform(

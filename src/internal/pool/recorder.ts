@@ -1,7 +1,4 @@
-/** Records the statements of one connection for its pool. The driver calls it. */
-import { Effect, type Exit, type Fiber, type Pull, type Scope, Stream } from "effect"
-import type * as ConnectionFactory from "../../ConnectionFactory.ts"
-import * as Runtime from "../runtime.ts"
+/** Records the statements of one connection for its pool. The driver calls it, which may run in a thread without Effect. */
 import { Run, Statements } from "./statements.ts"
 
 /** The connection whose statements are recorded: an `Entry` of a pool. */
@@ -31,7 +28,7 @@ export interface Listener {
  * Each connection has its own. While statements are not measured, a statement in one step costs a field or two, and no look
  * at the clock.
  */
-export class Recorder implements ConnectionFactory.Statements {
+export class Recorder {
   #subject: Subject
   #listener: Listener
   /** Whether statements are measured. */
@@ -52,8 +49,7 @@ export class Recorder implements ConnectionFactory.Statements {
   }
 
   /** Records for the connection of another recorder from now on. */
-  follow(other: ConnectionFactory.Statements): void {
-    if (!(other instanceof Recorder)) return
+  follow(other: Recorder): void {
     this.#subject = other.#subject
     this.#listener = other.#listener
     this.#isMeasured = other.#isMeasured
@@ -154,57 +150,6 @@ export class Recorder implements ConnectionFactory.Statements {
     }
     const { ended } = this.#listener
     ended?.({ text: run.text, tookMillis: run.spentMillis, isBlocking: false, lease: run.lease })
-  }
-
-  run<A, E, R>(text: string, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
-    return new Recorded(this, text, effect)
-  }
-
-  stream<A, E, R>(text: string, stream: Stream.Stream<A, E, R>): Stream.Stream<A, E, R> {
-    const pull = Effect.gen({ self: this }, function*() {
-      const begun = Effect.acquireRelease(
-        Effect.sync(() => this.start(text)),
-        (run) => Effect.sync(() => this.finish(run))
-      )
-      const run = yield* begun
-      const next = yield* Stream.toPull(stream)
-      return this.#within(run, next)
-    })
-    return Stream.scoped(Stream.fromPull(pull)) as Stream.Stream<A, E, Exclude<R, Scope.Scope>> as Stream.Stream<
-      A,
-      E,
-      R
-    >
-  }
-
-  /** Counts the time that an effect takes for a run. */
-  #within<A, E, R>(run: Run, pull: Pull.Pull<A, E, void, R>): Pull.Pull<A, E, void, R> {
-    return Effect.suspend(() => {
-      this.enter(run)
-      return Effect.onExit(pull, () => Effect.sync(() => this.leave(run)))
-    })
-  }
-}
-
-/** An effect that runs a statement. Its end is installed in the step in which the statement begins. */
-class Recorded<A, E, R> extends Runtime.OwnStep<A, E, R> {
-  readonly #recorder: Recorder
-  readonly #text: string
-  readonly #effect: Effect.Effect<A, E, R>
-
-  constructor(recorder: Recorder, text: string, effect: Effect.Effect<A, E, R>) {
-    super()
-    this.#recorder = recorder
-    this.#text = text
-    this.#effect = effect
-  }
-
-  step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<A, E, R> {
-    const recorder = this.#recorder
-    const run = recorder.start(this.#text)
-    recorder.enter(run)
-    const finish = (_: Exit.Exit<A, E>): undefined => void recorder.finish(run)
-    return Runtime.onExitWithin(this.#effect, fiber, finish)
   }
 }
 

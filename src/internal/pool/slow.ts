@@ -2,9 +2,10 @@
 import * as PoolEvent from "../../PoolEvent.ts"
 import * as Histogram from "../structures/histogram.ts"
 import { shortTextOf } from "../structures/statementText.ts"
+import { callerOf } from "./holders.ts"
 import type { Ended, Listener } from "./recorder.ts"
 import { SlowStatements } from "./slowStatements.ts"
-import { callerOf, type Entry, type Lease, report, type State } from "./state.ts"
+import { type Entry, type Lease, report, type State } from "./state.ts"
 import type { Work } from "./work.ts"
 
 /** Has the state keep what is known of slow statements, if `slowStatement` is set. */

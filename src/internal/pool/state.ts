@@ -24,7 +24,7 @@
 import type { Fiber, Scope, Tracer } from "effect"
 import type { EvictReason } from "../../Connection.ts"
 import type { ConnectionFactory, Unfinished } from "../../ConnectionFactory.ts"
-import type { AbandonedConnection, ConnectFailure, Holder, PoolError } from "../../PoolError.ts"
+import type { ConnectFailure, Holder, PoolError } from "../../PoolError.ts"
 import type * as PoolEvent from "../../PoolEvent.ts"
 import type { CallSettings, RoundSettings, Settings } from "../options/settings.ts"
 import * as Deadlines from "../structures/deadlines.ts"
@@ -32,7 +32,7 @@ import * as Histogram from "../structures/histogram.ts"
 import * as LinkedList from "../structures/linkedList.ts"
 import type { Sizes } from "../structures/sizes.ts"
 import type { SlowStatements } from "./slowStatements.ts"
-import { statementOf, Statements } from "./statements.ts"
+import { Statements } from "./statements.ts"
 
 /** What still runs on a connection after its lease, and the lease as it was when it ended. */
 export interface Abandonment {
@@ -384,34 +384,3 @@ export const open = <C>(state: State<C>): number =>
 
 /** The number of connections that stay. `min` is about these. */
 export const size = <C>(state: State<C>): number => total(state) - state.closing.length - state.marked
-
-/** A lease as errors and events show it. */
-export const holderOf = <C>(entry: Entry<C>, now: number): Holder => {
-  const lease = entry.lease!
-  const statement = statementOf(entry.statements, lease, now)
-  const caller = callerOf(entry, lease, now)
-  return statement === undefined ? caller : { ...caller, statement }
-}
-
-/** The lease of a caller, without the statement that it runs. */
-export const callerOf = <C>(entry: Entry<C>, lease: Lease<C>, now: number): Holder => {
-  const { span } = lease
-  const label = lease.options?.label ?? (span?._tag === "Span" ? span.name : undefined)
-  return {
-    connection: entry.id,
-    ...(label === undefined ? undefined : { label }),
-    ...(span === undefined ? undefined : { span: { traceId: span.traceId, spanId: span.spanId } }),
-    fiber: lease.fiber.id,
-    heldMillis: now - entry.leasedAt
-  }
-}
-
-/** An abandoned connection as errors, events and reports show it. */
-export const abandonedOf = <C>(entry: Entry<C>, now: number): AbandonedConnection => {
-  const { holder: { heldMillis: _, ...holder }, unfinished: { description } } = entry.abandonment!
-  return {
-    ...holder,
-    ...(typeof description === "string" ? { description } : undefined),
-    abandonedMillis: now - entry.beganAt
-  }
-}

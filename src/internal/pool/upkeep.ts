@@ -3,11 +3,12 @@ import * as PoolEvent from "../../PoolEvent.ts"
 import * as Deadlines from "../structures/deadlines.ts"
 import * as LinkedList from "../structures/linkedList.ts"
 import { isProbing } from "./backoff.ts"
+import { holderOf } from "./holders.ts"
 import { close } from "./leaving.ts"
 import { settle } from "./lending.ts"
 import { endLost } from "./line.ts"
 import { ask } from "./rounds.ts"
-import { type Entry, holderOf, report, size, type State, upkeepBy } from "./state.ts"
+import { type Entry, report, size, type State, upkeepBy } from "./state.ts"
 import { isLate, isOvertaken, mayProbeForCallers, replaceableFrom, slowAfterMillis } from "./supply.ts"
 
 const longestLookMillis = 60_000

@@ -4,7 +4,8 @@ import type { ConnectionStats } from "../../ConnectionStats.ts"
 import type { AbandonedConnection, AcquirePhase, Holder, Occupancy } from "../../PoolError.ts"
 import * as LinkedList from "../structures/linkedList.ts"
 import { isFault } from "./backoff.ts"
-import { abandonedOf, type Entry, holderOf, type State, total, type Waiter } from "./state.ts"
+import { abandonedOf, holderOf } from "./holders.ts"
+import { type Entry, type State, total, type Waiter } from "./state.ts"
 import { prompt, room } from "./supply.ts"
 
 export const occupancy = <C>(state: State<C>): Occupancy => ({

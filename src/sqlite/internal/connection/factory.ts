@@ -2,6 +2,7 @@
 import { Effect, type Scope } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import * as ConnectionFactory from "../../../ConnectionFactory.ts"
+import { Recording } from "../../../internal/pool/recording.ts"
 import type { SqliteConnection } from "../contract/connection.ts"
 import { codeOf } from "../errors.ts"
 import { isLock } from "../failures.ts"
@@ -20,7 +21,7 @@ export const factoryOf = (
   ConnectionFactory.make<SqliteConnection, SqlError>({
     connect: Effect.flatMap(ConnectionFactory.Statements, (statements) =>
       Effect.map(connect, (connection) => {
-        handleOf(connection).recorder.follow(statements)
+        if (statements instanceof Recording) handleOf(connection).recorder.follow(statements.recorder)
         return connection
       })),
     isAlive: (connection) => handleOf(connection).isUsable,
