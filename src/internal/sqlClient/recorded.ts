@@ -2,7 +2,7 @@
  * A client of `effect/sql` whose statements are recorded: it is the client itself, with three differences. The statements
  * that it makes, the statements of a connection that it reserves, and its copies are recorded.
  */
-import { Effect, Equal, type Fiber, Hash, type Stream } from "effect"
+import { Effect, Equal, type Fiber, Hash, Stream } from "effect"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
@@ -71,7 +71,7 @@ class Recorded<A> extends OwnStep<ReadonlyArray<A>, SqlError, never> implements 
   }
 
   get stream(): Stream.Stream<A, SqlError> {
-    return this.#statements.stream(this.compile()[0], this.#original.stream)
+    return Stream.suspend(() => this.#statements.stream(this.compile()[0], this.#original.stream))
   }
 
   get segments(): ReadonlyArray<Statement.Segment> {
