@@ -39,6 +39,18 @@ describe("what happens while the pool asks its driver something", () => {
       }
     }))
 
+  it.effect("an acquire whose own scope closes meanwhile holds nothing", () =>
+    Effect.gen(function*() {
+      const { box, pool } = yield* make(2)
+      const scope = yield* Scope.make()
+      box.act = () => Effect.runSync(Scope.close(scope, Exit.void))
+      yield* Effect.exit(Scope.provide(pool.acquire(), scope))
+      assert.isUndefined(box.act)
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { idle: 2 })
+      assert.deepStrictEqual(yield* pool.holders, [])
+    }))
+
   it.effect("a use of the pool is a defect, in each way to ask, whether a connection is idle or not", () =>
     Effect.gen(function*() {
       const { box, pool } = yield* make(2)

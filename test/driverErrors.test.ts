@@ -4,7 +4,7 @@ import { Effect, Logger, Stream } from "effect"
 import { ConnectionFactory, ConnectionPool } from "effect-connection-pool"
 import { settle } from "./support/pools.ts"
 
-const raise = (error: Error): never => {
+const raise = (error: unknown): never => {
   throw error
 }
 
@@ -46,5 +46,23 @@ describe("errors that a driver throws when a lease begins or ends", () => {
           "connection 1 is evicted: Error: the file was moved (its driver threw when a lease began or ended)"
         )
       }
+    }))
+
+  it.effect("are in the log without a reason if nothing was thrown but undefined", () =>
+    Effect.gen(function*() {
+      const lines: Array<string> = []
+      const logger = Logger.make<unknown, void>(({ message }) => {
+        lines.push(String(message))
+      })
+      yield* Effect.gen(function*() {
+        const factory = ConnectionFactory.make({
+          connect: Effect.succeed({}),
+          endLease: () => raise(undefined)
+        })
+        const pool = yield* ConnectionPool.make({ factory, max: 1 })
+        yield* pool.use(() => Effect.void)
+        yield* settle
+      }).pipe(Effect.scoped, Effect.provide(Logger.layer([logger])))
+      assert.include(lines, "connection 1 is evicted: its driver threw when a lease began or ended")
     }))
 })

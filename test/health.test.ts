@@ -279,6 +279,21 @@ describe("a health checker", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
+  it.effect("gives the first report, once it is there, to a reader who asks before", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 2, max: 2 })
+      yield* faulty.validate.hold
+      const health = yield* HealthChecker.make(pool)
+      const early = yield* Effect.forkChild(health.report)
+      yield* settle
+      assert.isUndefined(early.pollUnsafe())
+      yield* faulty.validate.open
+      const report = yield* Fiber.join(early)
+      assert.deepStrictEqual([report.status, report.connections.passed], ["healthy", 2])
+      assert.strictEqual(yield* health.report, report)
+      assert.strictEqual((yield* faulty.counters).validations, 2)
+    }))
+
   it.effect("checks a factory without validate through isAlive, and does not check one without both", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ min: 2, max: 2, driver: { withoutValidate: true } })

@@ -47,19 +47,22 @@ describe("a health checker as part of an application", () => {
       assert.strictEqual((yield* faulty.counters).validations, 4)
     }))
 
-  it.effect("whose schedule dies says so, and still checks on demand", () =>
-    Effect.gen(function*() {
-      const lines: Array<string> = []
-      const logger = Logger.make(({ logLevel, message }) => {
-        lines.push(`${logLevel} ${String((message as ReadonlyArray<unknown>)[0])}`)
-      })
-      const { pool } = yield* make({ name: "orders", min: 1, max: 1 })
-      const schedule = Schedule.fromStep(Effect.succeed(() => Effect.die(new Error("no schedule"))))
-      const health = yield* HealthChecker.make(pool, { schedule }).pipe(Effect.provide(Logger.layer([logger])))
-      yield* settle
-      assert.deepStrictEqual(lines, [`Error the health checks of pool "orders" have stopped`])
-      assert.deepStrictEqual(summary(yield* health.check()), ["healthy"])
-    }))
+  const ends = { dies: Effect.die(new Error("no schedule")), "is interrupted": Effect.interrupt }
+  for (const [how, end] of Object.entries(ends)) {
+    it.effect(`whose schedule ${how} says so, and still checks on demand`, () =>
+      Effect.gen(function*() {
+        const lines: Array<string> = []
+        const logger = Logger.make(({ logLevel, message }) => {
+          lines.push(`${logLevel} ${String((message as ReadonlyArray<unknown>)[0])}`)
+        })
+        const { pool } = yield* make({ name: "orders", min: 1, max: 1 })
+        const schedule = Schedule.fromStep(Effect.succeed(() => end))
+        const health = yield* HealthChecker.make(pool, { schedule }).pipe(Effect.provide(Logger.layer([logger])))
+        yield* settle
+        assert.deepStrictEqual(lines, [`Error the health checks of pool "orders" have stopped`])
+        assert.deepStrictEqual(summary(yield* health.check()), ["healthy"])
+      }))
+  }
 
   it.effect("tells the readers of events, and an exporter", () =>
     Effect.gen(function*() {

@@ -46,6 +46,17 @@ describe("shutdown", () => {
       assert.strictEqual((yield* pool.stats).refused, 5)
     }))
 
+  it.effect("whose options name no deadline waits for the drainTimeout of the pool", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ max: 1, drainTimeout: "5 seconds" })
+      yield* borrow(pool)
+      const closing = yield* Effect.forkChild(pool.shutdown({}))
+      yield* TestClock.adjust("4999 millis")
+      assert.isUndefined(closing.pollUnsafe())
+      yield* TestClock.adjust("1 millis")
+      assert.deepStrictEqual(yield* Fiber.join(closing), { ...nobody, interrupted: 1 })
+    }))
+
   it.effect("ends in bounded time with everything hanging at once", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({

@@ -1,7 +1,7 @@
 /** A pool of Effect's own clients, shown with that of `@effect/sql-sqlite-node`. */
 import { SqliteClient } from "@effect/sql-sqlite-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Latch, type Scope } from "effect"
+import { Cause, Effect, Exit, Fiber, Latch, type Scope } from "effect"
 import { ConnectionPool, type PoolConfig, SqlClientFactory } from "effect-connection-pool"
 import { PoolAssert } from "effect-connection-pool/testing"
 import * as Reactivity from "effect/reactivity/Reactivity"
@@ -89,6 +89,19 @@ describe("SqlClientFactory", () => {
       })
       assert.deepStrictEqual(yield* SqlClientFactory.use(pool, both, { label: "both" }), [["Bob"], ["Cleo"]])
       assert.strictEqual((yield* pool.stats).inUse, 0)
+    })))
+
+  it.effect("reports a value that is no effect as a defect, and takes its client back", () =>
+    run(Effect.gen(function*() {
+      const pool = yield* open({ max: 1 })
+      const none = Promise.resolve(1) as unknown as Effect.Effect<number>
+      const exit = yield* Effect.exit(SqlClientFactory.use(pool, none))
+      assert.isTrue(Exit.isFailure(exit))
+      assert.match(
+        Exit.isFailure(exit) ? String(Cause.squash(exit.cause)) : "",
+        /returned no Effect, but .*: Effect.tryPromise makes an Effect of a promise/
+      )
+      assert.deepStrictEqual(yield* pool.use((sql) => sql`select 1`.values), [[1]])
     })))
 
   it.effect("replaces a connection whose query fails when it is validated", () =>

@@ -240,6 +240,18 @@ describe("backup", () => {
     }))
 })
 
+describe("a client whose scope has ended", () => {
+  it.effect("fails to copy its database with the error of every other statement: it is closed", () =>
+    Effect.gen(function*() {
+      const sql = yield* Effect.scoped(open())
+      const target = yield* file
+      const error = yield* Effect.flip(sql.backup(target))
+      assert.isTrue(isSqlError(error))
+      assert.deepStrictEqual(error, yield* Effect.flip(sql`select 1`))
+      assert.isFalse(existsSync(target))
+    }))
+})
+
 describe("loadExtension", () => {
   it.effect("extends every connection, also those that are opened later", () =>
     Effect.gen(function*() {

@@ -3,7 +3,7 @@ import { Effect, Logger, Stream } from "effect"
 import type { SqlitePool } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { execFileSync } from "node:child_process"
-import { chmodSync, linkSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs"
+import { chmodSync, existsSync, linkSync, mkdirSync, readdirSync, renameSync, symlinkSync, writeFileSync } from "node:fs"
 import { basename, dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { make, nothingLeft, read, rows, unhandled } from "../support/backups.ts"
@@ -69,6 +69,18 @@ describe("a target of a backup", () => {
       assert.deepStrictEqual(readdirSync(home).toSorted(), before)
       yield* nothingLeft(pool)
       assert.strictEqual(yield* pool.sql`select count(*) as n from t`.pipe(Effect.map(([row]) => row!["n"])), rows)
+    }))
+
+  it.effect("that is the path of the database is refused also while nothing is there", () =>
+    Effect.gen(function*() {
+      const { filename, pool } = yield* make()
+      yield* pool.read((reader) => reader.values("select 1"))
+      renameSync(filename, `${filename}.moved`)
+      for (const [path, text] of [[filename, "that is the database"], [`${filename}-journal`, `that is the "-journal"`]]) {
+        const error = yield* PoolAssert.failsWith(Stream.runDrain(pool.backup(path!)), "BackupError")
+        assert.include(error.message, text!)
+        assert.isFalse(existsSync(path!))
+      }
     }))
 
   it.effect("that is a link is the file that the link leads to; one that leads nowhere is refused", () =>

@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit } from "effect"
 import { SqliteClient } from "effect-connection-pool/sqlite-node"
 import { SqlError } from "effect/sql/SqlError"
+import { refusing } from "../support/database.ts"
 import { file } from "../support/files.ts"
 import { insert, make, together } from "../support/groups.ts"
 
@@ -98,6 +99,25 @@ describe("a statement that fails after it has changed rows", () => {
       assert.deepStrictEqual(exits[1], Exit.succeed(2))
       assert.strictEqual((yield* sql`select n from strict_one`).length, 2)
       assert.deepStrictEqual(yield* db.groups, [{ size: 3, undoneBecause: undefined }])
+    }))
+})
+
+describe("a statement that fails before it runs, for a reason that is not its own", () => {
+  it.effect("has the work of all callers run again alone", () =>
+    Effect.gen(function*() {
+      const db = yield* make()
+      const statement = "insert into t values (7)"
+      // CORRUPT. SQLite also answers so when it cannot read the schema.
+      yield* refusing(statement, Infinity, 11)
+      const exits = yield* together<unknown, unknown>(db, [
+        insert(db, 1),
+        Effect.flip(db.sql.unsafe(statement)),
+        insert(db, 2)
+      ])
+      assert.isTrue(exits.every(Exit.isSuccess))
+      assert.instanceOf(Exit.isSuccess(exits[1]!) && exits[1].value, SqlError)
+      assert.deepStrictEqual(db.rows, [1, 2])
+      assert.deepStrictEqual(yield* db.groups, [{ size: 2, undoneBecause: "SQLite has failed with code 11" }])
     }))
 })
 

@@ -37,6 +37,23 @@ describe("the ages of reads", () => {
       pins.stop()
     }))
 
+  it.effect("are those of leases that pin a state now, and not of older leases that pin nothing", () =>
+    Effect.gen(function*() {
+      const filename = yield* file
+      const pins = new Pins(Infinity, yield* Effect.context<never>(), () => {})
+      const older = yield* SqliteConnection.open({ filename })
+      pins.begin(older, pins.now())
+      yield* TestClock.adjust("500 millis")
+      const newer = yield* SqliteConnection.open({ filename })
+      pins.begin(newer, pins.now())
+      newer.execUnsafe("begin; select * from sqlite_schema")
+      yield* TestClock.adjust("200 millis")
+      assert.strictEqual(pins.oldestMillis(pins.now()), 200)
+      older.execUnsafe("begin; select * from sqlite_schema")
+      assert.strictEqual(pins.oldestMillis(pins.now()), 700)
+      pins.stop()
+    }))
+
   it.effect("are watched of all others when the end of one ends another", () =>
     Effect.gen(function*() {
       const pool = yield* SqlitePool.make({

@@ -244,6 +244,28 @@ describe("a file that is open and", () => {
       assert.strictEqual(yield* noticing(pool.read(count)), 1)
     }))
 
+  it.effect("is in a folder that cannot be entered for a while is not called gone, and used again afterwards", () =>
+    Effect.gen(function*() {
+      const home = yield* folder
+      const path = join(home, "data")
+      mkdirSync(path)
+      const filename = join(path, "test.db")
+      const pool = yield* make(filename)
+      yield* pool.write(insert)
+      renameSync(path, join(home, "elsewhere"))
+      // A link to itself: whatever is behind it cannot be known.
+      symlinkSync("data", path)
+      // The open connection goes on, because nothing says that its file is another one.
+      yield* noticing(pool.write(insert))
+      yield* pool.writer.recycle
+      const error = yield* PoolAssert.failsWith(noticing(pool.write(insert)), "ConnectError")
+      assert.include(error.message, `cannot open the SQLite database "${filename}"`)
+      assert.notInclude(error.message, "is gone")
+      rmSync(path)
+      renameSync(join(home, "elsewhere"), path)
+      assert.strictEqual(yield* noticing(pool.read(count)), 2)
+    }))
+
   it.effect("is behind a link that is led to another file is left for that one, and both keep their logs", () =>
     Effect.gen(function*() {
       const home = yield* folder
