@@ -184,11 +184,8 @@ export const make = Effect.fnUntraced(function*(
     })
   )
   yield* Effect.repeat(check, schedule ?? Schedule.spaced(settings.interval)).pipe(
-    Effect.tapCause((cause) =>
-      Cause.hasInterruptsOnly(cause)
-        ? Effect.void
-        : Effect.logError(`the health checks of pool "${name}" have stopped`, cause)
-    ),
+    // The end of the scope is no such cause: an interrupted fiber runs no handlers.
+    Effect.tapCause((cause) => Effect.logError(`the health checks of pool "${name}" have stopped`, cause)),
     Effect.forkIn(scope, { startImmediately: true })
   )
   return {

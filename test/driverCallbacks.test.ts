@@ -44,7 +44,8 @@ describe("what happens while the pool asks its driver something", () => {
       const { box, pool } = yield* make(2)
       const scope = yield* Scope.make()
       box.act = () => Effect.runSync(Scope.close(scope, Exit.void))
-      yield* Effect.exit(Scope.provide(pool.acquire(), scope))
+      // It has a connection, as one has whose scope closes while it waits, but not for long.
+      assert.isDefined(yield* Scope.provide(pool.acquire(), scope))
       assert.isUndefined(box.act)
       yield* settle
       assert.deepStrictEqual(yield* shape(pool), { idle: 2 })

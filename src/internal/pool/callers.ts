@@ -115,11 +115,13 @@ export class Callers<C, E> {
     if (invalid !== undefined) return Effect.fail(invalid)
     // All in one step: an acquire that fails adds nothing to the scope, and one that succeeds cannot be lost.
     let isSecured = false
+    let leased: C | undefined
     if (Lending.take(this.state, lease, work.now())) {
+      // Read now: if the driver has just closed the scope, the finalizer ends the lease at once.
+      leased = lease.entry!.leased
       isSecured = Runtime.addFinalizer(scope, fiber, (exit) => this.#ended(lease, exit))
       if (!isSecured) this.end(lease)
     }
-    const leased = lease.entry?.leased
     work.attend()
     if (!isSecured) return this.#acquireLater(scope, options, isOfFiber)
     lease.watch()

@@ -13,7 +13,7 @@ import type { TimeSettings } from "./times.ts"
 
 /** The options of `run`, checked and complete. */
 export interface Settings {
-  readonly pool: PoolConfig
+  readonly pool: PoolConfig & { readonly name: string; readonly min: number }
   readonly max: number
   readonly arrivals: ArrivalSettings
   readonly service: ServiceSettings
@@ -79,7 +79,7 @@ export const resolveRun = (options: unknown): Result.Result<Settings, PoolConfig
   const reader = new Reader()
   reader.problems.push(...problems)
   const settings = complete(reader, checked)
-  return unless(settings.pool.name ?? "simulation", reader.problems, settings)
+  return unless(settings.pool.name, reader.problems, settings)
 }
 
 /** Checks the options of `suggest`. */
@@ -88,10 +88,10 @@ export const resolveSuggest = (options: unknown): Result.Result<SuggestSettings,
   const reader = new Reader()
   reader.problems.push(...problems)
   const run = complete(reader, checked)
-  if ((run.pool.min ?? 0) > checked.upTo && reader.problems.length === 0) {
+  if (run.pool.min > checked.upTo && reader.problems.length === 0) {
     reader.refuse("upTo", checked.upTo, `at least pool.min, which is ${run.pool.min}`)
   }
-  return unless(run.pool.name ?? "simulation", reader.problems, {
+  return unless(run.pool.name, reader.problems, {
     run,
     p99WaitMillis: checked.p99Wait,
     upTo: checked.upTo

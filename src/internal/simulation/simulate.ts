@@ -206,7 +206,7 @@ class Simulation implements Surroundings {
     this.#abort ??= thrown instanceof NoTime
       ? Cause.fail(
         new PoolConfigError({
-          pool: this.#settings.pool.name!,
+          pool: this.#settings.pool.name,
           problems: [problem(`the result of ${thrown.path}`, thrown.value, "a finite duration of zero or more")]
         })
       )
@@ -219,9 +219,7 @@ class Simulation implements Surroundings {
 
   #end(): Exit.Exit<Answer, PoolConfigError> {
     const lasted = this.#time.now
-    this.#fork(this.#pool!.stats).addObserver((exit) => {
-      if (Exit.isFailure(exit)) return
-      const { connectAttempts, connectFailures, connectTimeouts, connects } = exit.value
+    this.#fork(Effect.map(this.#pool!.stats, ({ connectAttempts, connectFailures, connectTimeouts, connects }) => {
       this.#stats = {
         attempts: connectAttempts,
         succeeded: connects,
@@ -229,7 +227,7 @@ class Simulation implements Surroundings {
         timedOut: connectTimeouts,
         times: this.#tally.summary(this.#database.connectMillis)
       }
-    })
+    }))
     this.#fork(Scope.close(this.#scope, Exit.void)).addObserver(() => {
       this.#isClosed = true
     })

@@ -16,7 +16,7 @@ export const suggest = Effect.fnUntraced(function*(
     return result.p99Delay <= p99WaitMillis
   })
 
-  const lowest = Math.max(run.pool.min ?? 0, 1)
+  const lowest = Math.max(run.pool.min, 1)
   const within = (max: number) => Math.min(Math.max(max, lowest), upTo)
   const first = within(run.max)
   yield* attempt(first)
