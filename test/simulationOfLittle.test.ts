@@ -31,18 +31,17 @@ describe("a simulation of little", () => {
       assert.strictEqual(result.waits.max, 20)
     }))
 
-  it.effect("reports the part of the recorded requests that has ended", () =>
+  it.effect("reports the part of its recorded requests that has ended, also if its time ends before they do", () =>
     Effect.gen(function*() {
-      const seen: Array<PoolSimulation.Progress> = []
-      yield* PoolSimulation.run({
-        arrivals: PoolSimulation.recorded(Array.from({ length: 3000 }, (_, index) => index * 100)),
-        service,
-        pool: { max: 1 },
-        onProgress: (progress) => Effect.sync(() => void seen.push(progress))
-      })
-      assert.isAtLeast(seen.length, 3)
-      for (const { ended, part } of seen) assert.strictEqual(part, ended / 3000)
-      assert.strictEqual(seen.at(-1)!.part, 1)
+      const arrivals = PoolSimulation.recorded(Array.from({ length: 6000 }, (_, index) => index * 100))
+      for (const [duration, count] of [[undefined, 6000], ["300 seconds", 3001]] as const) {
+        const seen: Array<PoolSimulation.Progress> = []
+        const onProgress = (progress: PoolSimulation.Progress) => Effect.sync(() => void seen.push(progress))
+        yield* PoolSimulation.run({ arrivals, service, duration, pool: { max: 1 }, onProgress })
+        assert.isAtLeast(seen.length, 3)
+        for (const { ended, part } of seen) assert.closeTo(part, ended / count, 0.01)
+        assert.strictEqual(seen.at(-1)!.part, 1)
+      }
     }))
 
   it.effect("has done nothing of its part as long as no request has arrived", () =>

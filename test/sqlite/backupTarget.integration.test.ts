@@ -3,7 +3,16 @@ import { Effect, Logger, Stream } from "effect"
 import type { SqlitePool } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { execFileSync } from "node:child_process"
-import { chmodSync, existsSync, linkSync, mkdirSync, readdirSync, renameSync, symlinkSync, writeFileSync } from "node:fs"
+import {
+  chmodSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  symlinkSync,
+  writeFileSync
+} from "node:fs"
 import { basename, dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { make, nothingLeft, read, rows, unhandled } from "../support/backups.ts"
@@ -76,7 +85,9 @@ describe("a target of a backup", () => {
       const { filename, pool } = yield* make()
       yield* pool.read((reader) => reader.values("select 1"))
       renameSync(filename, `${filename}.moved`)
-      for (const [path, text] of [[filename, "that is the database"], [`${filename}-journal`, `that is the "-journal"`]]) {
+      for (
+        const [path, text] of [[filename, "that is the database"], [`${filename}-journal`, `that is the "-journal"`]]
+      ) {
         const error = yield* PoolAssert.failsWith(Stream.runDrain(pool.backup(path!)), "BackupError")
         assert.include(error.message, text!)
         assert.isFalse(existsSync(path!))

@@ -116,9 +116,9 @@ class Simulation implements Surroundings {
   }
 
   progress() {
-    const { arrivals, durationMillis, max, requests } = this.#settings
+    const { durationMillis, max, requests } = this.#settings
     const atMillis = this.#time.now
-    const last = arrivals._tag === "Recorded" ? requests : Math.min(requests, this.#asked / (atMillis / durationMillis))
+    const last = Math.min(requests, this.#asked / (atMillis / durationMillis))
     const part = this.#next === undefined ? this.#ended / Math.max(this.#asked, 1) : Math.min(this.#ended / last, 1)
     return { max, ended: this.#ended, part: Number.isNaN(part) ? 0 : part, atMillis }
   }
