@@ -339,6 +339,11 @@ describe("an interrupt at any point of a map of pools loses nothing", () => {
         map.use("d", () => body)
       ),
     "get of two keys": ({ map }) => Effect.andThen(map.get("a"), Effect.andThen(map.get("b"), body)),
+    "services of a key": ({ map }) =>
+      Effect.andThen(
+        map.provide("a", body),
+        Effect.all([map.provide("b", body), map.provide("c", body), map.provide("a", body)], { concurrency: 3 })
+      ),
     "use of a key that closes": ({ closing, map }) =>
       Effect.gen(function*() {
         yield* map.use("a", () => Effect.void)

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Latch, Metric, Scope } from "effect"
 import { PoolMap, PoolMetrics } from "effect-connection-pool"
-import { PoolAssert } from "effect-connection-pool/testing"
+import { PoolAssert, Sweep } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
 import { hold, makeMap } from "./support/poolMaps.ts"
 import { settle } from "./support/pools.ts"
@@ -217,4 +217,69 @@ describe("the metrics of a map of pools", () => {
       const shown = (yield* Metric.snapshot).filter(({ attributes }) => attributes?.["pool_map.name"] === "metered")
       assert.isFalse(shown.some(({ id }) => id === "effect_connection_pool.map.count"))
     }))
+})
+
+describe("an interrupted shutdown of a map", () => {
+  const body = Effect.andThen(Effect.yieldNow, Effect.yieldNow)
+
+  it.effect("has begun or has not, and a second one completes it", () =>
+    Effect.gen(function*() {
+      let begun = 0
+      const report = yield* Sweep.run({
+        setup: makeMap({ max: 2, drainTimeout: "1 second" }),
+        scenario: ({ map }) =>
+          Effect.gen(function*() {
+            yield* Effect.forEach(["a", "b", "c", "a"], (key) => Effect.forkDetach(map.use(key, () => body)))
+            yield* Effect.forkDetach(Effect.scoped(Effect.andThen(map.get("d"), body)))
+            yield* Effect.yieldNow
+            yield* map.shutdown()
+          }),
+        check: ({ isOpen, map, most }) =>
+          Effect.gen(function*() {
+            const answer = yield* Effect.forkChild(Effect.result(map.use("e", () => Effect.void)))
+            const closing = yield* Effect.forkChild(map.shutdown())
+            yield* TestClock.adjust("40 seconds")
+            yield* Fiber.join(closing)
+            if ((yield* Fiber.join(answer))._tag === "Failure") begun++
+            const { leases, total, waiting } = yield* map.stats
+            assert.deepStrictEqual({ leases, total, waiting }, { leases: 0, total: 0, waiting: 0 })
+            assert.deepStrictEqual([isOpen.size, most() <= 2], [0, true])
+          }),
+        budgets: [3, 24],
+        turns: [0, 16]
+      })
+      assert.isAbove(report.interrupted, 20)
+      assert.isAbove(begun, 20)
+    }), 60_000)
+
+  it.effect("by the end of its scope closes each pool once, wherever its users are", () =>
+    Effect.gen(function*() {
+      let open = 0
+      let opened = 0
+      const report = yield* Sweep.run({
+        setup: Effect.void,
+        scenario: () =>
+          Effect.gen(function*() {
+            const map = yield* PoolMap.make({
+              max: 2,
+              drainTimeout: 0,
+              open: (key: string) =>
+                Effect.acquireRelease(
+                  Effect.sync(() => {
+                    open++
+                    opened++
+                    return key
+                  }),
+                  () => Effect.andThen(Effect.yieldNow, Effect.sync(() => open--))
+                )
+            })
+            yield* Effect.forEach(["a", "b", "c", "a", "d"], (key) => map.use(key, () => body), { concurrency: 5 })
+          }),
+        check: () => Effect.sync(() => assert.strictEqual(open, 0)),
+        budgets: [3, 24],
+        turns: [0, 16]
+      })
+      assert.isAbove(report.interrupted, 20)
+      assert.isAbove(opened, report.cases)
+    }), 60_000)
 })
