@@ -175,6 +175,14 @@ const errors = [
       "it returned undefined, but must return null, text, a number, a bigint of 64 bits, a boolean or bytes"
     )
   }),
+  new SqlitePoolError.BatchError({
+    pool: "app",
+    row: 40_117,
+    stored: 0,
+    cause: new SqlErrors.SqlError({
+      reason: new SqlErrors.ConstraintError({ cause: undefined, message: "NOT NULL constraint failed: person.name" })
+    })
+  }),
   new SqlitePoolError.BackupError({
     pool: "app",
     target: "/backup/app.db",

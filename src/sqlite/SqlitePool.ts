@@ -22,6 +22,7 @@ import { tidied } from "./internal/file/tidied.ts"
 import * as PoolSettings from "./internal/options/pool.ts"
 
 export type { BackupOptions, BackupProgress } from "./internal/contract/backup.ts"
+export type { BatchOptions, BatchProgress, BatchStatement } from "./internal/contract/batch.ts"
 export type { CheckpointMode, CheckpointResult } from "./internal/contract/checkpoint.ts"
 export type { Commit, ObserveOptions } from "./internal/contract/observe.ts"
 export { type ShutdownReports, SqlitePool, type Stats } from "./internal/contract/pool.ts"

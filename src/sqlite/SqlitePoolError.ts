@@ -1,5 +1,6 @@
 /** The errors that only a SQLite pool has, besides those of a connection and of a `ConnectionPool`. */
 import { Schema } from "effect"
+import { SqlError } from "effect/sql/SqlError"
 import { functionMessage } from "./internal/failures.ts"
 
 /**
@@ -98,5 +99,31 @@ export class BackupError extends Schema.TaggedError<BackupError>("effect-connect
   override get message(): string {
     const why = this.cause instanceof Error ? this.cause.message : String(this.cause)
     return `pool "${this.pool}": the backup to "${this.target}" failed: ${why}`
+  }
+}
+
+/**
+ * A row of a batch could not be run: SQLite refused it, its parameters are invalid, or the iterable that gives the rows threw.
+ *
+ * Its transaction was rolled back, so besides the first `stored` rows nothing of the batch is in the database. `cause.reason`
+ * says what was wrong, as with every statement. To go on, mend the row, or leave it out, and run the batch from row `stored`
+ * on. To keep rows that can be stored, use `insert or ignore`.
+ */
+export class BatchError extends Schema.TaggedError<BatchError>("effect-connection-pool/sqlite/BatchError")(
+  "BatchError",
+  {
+    pool: Schema.String,
+    /** The index of the row, from 0. */
+    row: Schema.Number,
+    /** How many rows are committed: 0, except with `commitEvery`. */
+    stored: Schema.Number,
+    cause: SqlError
+  }
+) {
+  override get message(): string {
+    const kept = this.stored === 0
+      ? "nothing of the batch is stored"
+      : `the first ${this.stored} ${this.stored === 1 ? "row is" : "rows are"} stored`
+    return `pool "${this.pool}": row ${this.row} (from 0) of a batch failed, ${kept}: ${this.cause.message}`
   }
 }

@@ -8,6 +8,7 @@ import { byTotal } from "../../internal/pool/slowStatements.ts"
 import { TransactionCommitError } from "../../TransactionError.ts"
 import { ForeignKeysViolatedError } from "../SqlitePoolError.ts"
 import type { SqliteReader } from "../SqliteReader.ts"
+import * as Batch from "./client/batch.ts"
 import type { Decorate } from "./client/client.ts"
 import * as CommitStream from "./client/commitStream.ts"
 import * as Observe from "./client/observe.ts"
@@ -109,6 +110,11 @@ const fromPools = (pools: Pools.Pools): SqlitePool => {
         ? Effect.catch(transaction, (error) => Effect.fail(violationsBehind(error) as typeof error))
         : transaction
     },
+    batch: ((given: unknown, ...rest: ReadonlyArray<unknown>) =>
+      // A text has rows, and is no collection of statements.
+      typeof given === "string"
+        ? Batch.batch(pools, given, rest[0], rest[1])
+        : Batch.batch(pools, undefined, given, rest[0])) as SqlitePool["batch"],
     snapshot: (effect, options) =>
       options === undefined
         ? Snapshot.snapshot(pools, effect, options)

@@ -22,6 +22,7 @@ import * as Refusal from "./connection/refusal.ts"
 import type { SqliteConnection as Connection } from "./contract/connection.ts"
 import { toSqlError } from "./errors.ts"
 import { failed } from "./failures.ts"
+import * as BulkCommit from "./file/bulkCommit.ts"
 import { Commits } from "./file/commits.ts"
 import { SharedFile } from "./file/connections.ts"
 import type { Pool, Sides } from "./file/sides.ts"
@@ -97,6 +98,7 @@ export const make = Effect.fnUntraced(function*(
     isReadOnly: settings.connection.isReadOnly,
     heldBy: settings.connection.isMemory ? (fiber) => Context.getOrUndefined(fiber.context, held) : undefined,
     look: watched && (() => watched.look()),
+    bulk: sides.file && BulkCommit.make(sides.file),
     // In memory there is no commit to share, and where the database is only read, there is none at all.
     isGrouped: settings.groupCommit && !settings.connection.isMemory && !settings.connection.isReadOnly,
     ...settings.client

@@ -18,6 +18,7 @@ import * as Transactor from "../../../Transactor.ts"
 import type { BusyTimeout } from "../connection/retryWhileLocked.ts"
 import type { SqliteConnection } from "../contract/connection.ts"
 import type { Isolation } from "../contract/transaction.ts"
+import type { BulkCommit } from "../file/bulkCommit.ts"
 import type { Pool } from "../file/sides.ts"
 import { StatementTexts } from "../sql/statementKind.ts"
 import * as EffectStatement from "./effectStatement.ts"
@@ -76,6 +77,8 @@ export interface Options {
   readonly isGrouped?: boolean | undefined
   /** Looks at the file before a transaction that may write commits. */
   readonly look?: (() => void) | undefined
+  /** The work around the commit of a long transaction. Not set for a database in memory. */
+  readonly bulk?: BulkCommit | undefined
   readonly spanAttributes?: Readonly<Record<string, unknown>> | undefined
   /** Changes the names of columns in rows. */
   readonly transformResultNames?: ((name: string) => string) | undefined
@@ -168,7 +171,8 @@ export const make = Effect.fnUntraced(
         busyTimeout,
         isSnapshot,
         isReadOnly: options.isReadOnly,
-        look
+        look,
+        bulk: options.bulk
       }),
       pool: writer,
       readers: reader,

@@ -9,10 +9,12 @@ import type { Handle } from "../connection/handle.ts"
 import { handleOf, reasonOf } from "../connection/leased.ts"
 import * as Refusal from "../connection/refusal.ts"
 import { type BusyTimeout, mayStartLater, retryWhileLocked } from "../connection/retryWhileLocked.ts"
+import type { Session } from "../connection/session.ts"
 import type { SqliteConnection as Connection } from "../contract/connection.ts"
 import type { Isolation } from "../contract/transaction.ts"
 import { failure } from "../errors.ts"
 import { invalidInput, readOnlyRefusal } from "../failures.ts"
+import type { BulkCommit } from "../file/bulkCommit.ts"
 import { isolationOf } from "../sql/isolation.ts"
 import { type Census, census, type OwnOptions, refuseNew } from "./foreignKeys.ts"
 
@@ -28,10 +30,12 @@ export interface Settings {
    * Looks at the file before a transaction that may write commits. Ends the leases if the file was moved or replaced.
    */
   readonly look?: (() => void) | undefined
+  /** The work around the commit of a long transaction. Not set for a database in memory. */
+  readonly bulk?: BulkCommit | undefined
 }
 
 export const make = (
-  { busyTimeout, isReadOnly = false, isSnapshot, look, name }: Settings
+  { bulk, busyTimeout, isReadOnly = false, isSnapshot, look, name }: Settings
 ): Dialect<Connection, Isolation, OwnOptions> => ({
   isolations: ["immediate", "deferred", "exclusive"],
   readOnlyIsolations: ["deferred"],
@@ -49,8 +53,8 @@ export const make = (
       )
       return within(begun, fiber)
     }),
-  commit: (connection) =>
-    retryWhileLocked(
+  commit: (connection) => {
+    const committed = retryWhileLocked(
       inOneStep(connection, "commit", (handle) => {
         if (look !== undefined && !handle.settings.isReadOnly) {
           look()
@@ -63,7 +67,9 @@ export const make = (
         end(handle, "commit")
       }),
       busyTimeout.millis
-    ),
+    )
+    return bulk === undefined ? committed : aroundBulk(connection, committed, bulk)
+  },
   rollback: (connection) => inOneStep(connection, "rollback", (handle) => end(handle, "rollback")),
   savepoint: (connection, depth) => run(connection, "savepoint", `savepoint ${nameAt(depth)}`),
   release: (connection, depth) => run(connection, "release", `release ${nameAt(depth)}`),
@@ -159,12 +165,37 @@ const beginReadOnly = (handle: Handle, why: string | undefined): void => {
   }
 }
 
+/** Commits. If the transaction has changed many rows, other threads do the work before and after it. */
+const aroundBulk = (
+  connection: Connection,
+  committed: Effect.Effect<void, SqlError>,
+  { after, before }: BulkCommit
+): Effect.Effect<void, SqlError> => {
+  const session = sessionOf(connection)
+  if (session === undefined || !session.bulk.isOn) return committed
+  return before.pipe(
+    Effect.andThen(committed),
+    Effect.tap(Effect.suspend(() => after(session.bulk))),
+    Effect.ensuring(Effect.sync(() => session.endBulk()))
+  )
+}
+
+const sessionOf = (connection: Connection): Session | undefined => {
+  try {
+    return handleOf(connection, "commit").session
+  } catch {
+    // The commit fails with the reason.
+    return undefined
+  }
+}
+
 /** Ends the transaction, after the streams that still read in it: they would pin its state. */
 const end = (handle: Handle, statement: "commit" | "rollback"): void => {
   handle.closeCursors()
   handle.restrict(statement, undefined)
   handle.run(statement, statement, undefined, false)
   handle.session.resumeForeignKeys()
+  if (statement === "rollback") handle.session.endBulk()
 }
 
 const run = (connection: Connection, operation: string, sql: string): Effect.Effect<void, SqlError> =>

@@ -51,8 +51,7 @@ export class Handle {
     this.#cursors = new Cursors(this.observed, this.recorder)
     const failure = (thrown: unknown, sql: string) => this.#failure(thrown, "write", sql)
     this.units = new Units(this.#database, this.observed, this.recorder, failure)
-    const refusal = (operation: string, sql: string) => this.#refusal(operation, sql)
-    this.session = new Session(settings, this.#database, this.units, refusal)
+    this.session = new Session(settings, this.#database, this.units, (operation, sql) => this.#refusal(operation, sql))
     this.#statements = this.#newStatements()
   }
 
@@ -63,9 +62,7 @@ export class Handle {
 
   /** Whether the last lease has left something behind: a changed setting, a restriction, a cursor or a transaction. */
   get needsReset(): boolean {
-    return this.#isOpen &&
-      (this.session.isAltered || this.#restriction !== undefined || this.#cursors.size > 0 ||
-        this.#database.sqlite.isTransaction)
+    return this.#isOpen && (this.session.needsReset || this.#restriction !== undefined || this.isPinning)
   }
 
   /** Whether it pins a state of the database: it is in a transaction, or has a cursor open. */
@@ -123,13 +120,7 @@ export class Handle {
   }
 
   /** The rows of a statement as objects without a prototype, read step by step. The caller closes the cursor. */
-  cursor(
-    operation: string,
-    sql: string,
-    params: Params | undefined,
-    bigInts: boolean,
-    isAlone = false
-  ): Cursor {
+  cursor(operation: string, sql: string, params: Params | undefined, bigInts: boolean, isAlone = false): Cursor {
     const prepared = this.#prepare(operation, sql, isAlone, "fresh")
     const bound = bind(operation, prepared.text, params)
     const isExact = bigInts || prepared.text.isWrite
@@ -150,9 +141,7 @@ export class Handle {
   }
 
   /** Closes all cursors. Later reads of them fail with the error, if there is one. */
-  closeCursors(error?: Failures.Failure): void {
-    this.#cursors.close(error)
-  }
+  closeCursors = (error?: Failures.Failure): void => this.#cursors.close(error)
 
   /** The rows of a statement; its result if it has no columns. */
   rowsOrResult(
@@ -166,6 +155,20 @@ export class Handle {
     return prepared.statement.columns().length > 0
       ? this.rows(operation, sql, params, false, bigInts, isAlone)
       : this.#run(operation, prepared, params, bigInts)
+  }
+
+  /** Runs a statement as often as `f` likes. For work that is undone as a whole if `f` throws. */
+  repeat(operation: string, sql: string, f: (prepared: Prepared) => void): void {
+    const prepared = this.#prepare(operation, sql, false)
+    try {
+      f(prepared)
+      if (prepared.isNoted) this.#ran(prepared)
+    } catch (thrown) {
+      this.#stopped(prepared, thrown)
+      throw this.#failure(thrown, operation, sql)
+    } finally {
+      this.recorder.end()
+    }
   }
 
   run(operation: string, sql: string, params: Params | undefined, bigInts: boolean): RunResult {
@@ -240,6 +243,7 @@ export class Handle {
   /** Ends the transaction, if there is one: SQLite may have ended it by itself. */
   rollback(operation: string): void {
     this.restrict(operation, undefined)
+    this.session.endBulk()
     if (!this.isTransaction(operation)) return
     this.#exec(operation, "rollback")
     this.observed.rolledBack()

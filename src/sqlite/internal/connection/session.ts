@@ -21,11 +21,14 @@ import {
   truthOf
 } from "../sql/demands.ts"
 import type { Lasting } from "../sql/lasting.ts"
+import { Bulk } from "./bulk.ts"
 import type { Besides, Database } from "./database.ts"
 import type { Owner } from "./preparedStatements.ts"
 import type { Units } from "./units.ts"
 
 export class Session {
+  /** The settings for a transaction that changes many rows. */
+  readonly bulk: Bulk
   readonly #settings: Settings
   readonly #units: Units
   readonly #readOnlyRefusal: (operation: string, sql: string) => Failure
@@ -86,6 +89,7 @@ export class Session {
     this.#database = database
     this.#units = units
     this.#readOnlyRefusal = readOnlyRefusal
+    this.bulk = new Bulk(database)
     this.#foreignKeys = settings.foreignKeys
     this.#lasts = settings.lasting !== undefined && settings.lasting.isReadOnly === settings.isReadOnly
   }
@@ -93,6 +97,11 @@ export class Session {
   /** Whether a lease has changed a setting, attached a database or made a temporary table. */
   get isAltered(): boolean {
     return this.#isAltered || this.#areKeysSuspended
+  }
+
+  /** Whether something has to be undone before the next lease. */
+  get needsReset(): boolean {
+    return this.isAltered || this.bulk.isOn
   }
 
   /** Something that cannot be known was changed, so that the connection has to be reset. */
@@ -103,6 +112,7 @@ export class Session {
   /** Starts again with a database that was opened again. */
   restart(database: Database): void {
     this.#database = database
+    this.bulk.restart(database)
     this.#isAltered = false
     this.#areKeysSuspended = false
   }
@@ -171,6 +181,24 @@ export class Session {
       this.#database.own(`drop ${type} if exists temp.${quoteName(name)}`)
     }
     this.#isAltered = false
+  }
+
+  /** Begins the settings for many rows. Without them the transaction works too. */
+  beginBulk(cacheKib: number | undefined): void {
+    try {
+      this.bulk.begin(cacheKib)
+    } catch {
+      this.endBulk()
+    }
+  }
+
+  /** Ends the settings for many rows. If that fails, the connection counts as altered. */
+  endBulk(): void {
+    try {
+      this.bulk.end()
+    } catch {
+      this.#isAltered = true
+    }
   }
 
   /** Turns foreign keys off until `resumeForeignKeys`. SQLite ignores that within a transaction. */

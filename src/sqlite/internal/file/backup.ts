@@ -1,9 +1,9 @@
 /** Backups: copies of a database that is in use. */
-import { Cause, Effect, Exit, Option, Queue, Stream } from "effect"
+import { Effect, Queue, type Stream } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import { renameSync } from "node:fs"
 import { show } from "../../../internal/options/rules.ts"
-import { LeaseExpiredError, PoolClosedError, type PoolError } from "../../../PoolError.ts"
+import { LeaseExpiredError, type PoolError } from "../../../PoolError.ts"
 import { BackupError } from "../../SqlitePoolError.ts"
 import { handleOf, pinOf } from "../connection/leased.ts"
 import { retryWhileLocked } from "../connection/retryWhileLocked.ts"
@@ -12,11 +12,10 @@ import type { SqliteConnection } from "../contract/connection.ts"
 import { failure } from "../errors.ts"
 import { resolveBackup } from "../options/pool.ts"
 import * as Target from "./backupTarget.ts"
+import * as Progress from "./progress.ts"
 import type { Sides } from "./sides.ts"
 
 type Failure = BackupError | SqlError | LeaseExpiredError | PoolError<SqlError>
-
-type Progress = Queue.Queue<BackupProgress, Failure | Cause.Done>
 
 /**
  * Copies the present state of the database to a file. Holds one reader until the copy has ended, and pins the state,
@@ -28,27 +27,17 @@ export const backup = (
   filename: unknown,
   options: unknown
 ): Stream.Stream<BackupProgress, Failure> =>
-  Stream.callback<BackupProgress, Failure>(
-    (queue) =>
-      // The reader of the stream waits for this fiber, which a shutdown may interrupt.
-      Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(Effect.exit(restore(copyTo(sides, filename, options, queue))), (exit) => {
-          if (Exit.isSuccess(exit)) return Queue.end(queue)
-          const failure = Cause.findErrorOption(exit.cause)
-          if (Option.isSome(failure)) return Queue.fail(queue, failure.value)
-          return Cause.hasInterruptsOnly(exit.cause)
-            ? Queue.fail(queue, new PoolClosedError({ pool: sides.readers.name, phase: "shutting down" }))
-            : Queue.failCause(queue, exit.cause)
-        })
-      ),
-    { bufferSize: 16, strategy: "sliding" }
+  Progress.stream<BackupProgress, Failure, never>(
+    sides.readers.name,
+    (queue) => copyTo(sides, filename, options, queue),
+    16
   )
 
 const copyTo = Effect.fnUntraced(function*(
   sides: Sides,
   filename: unknown,
   options: unknown,
-  queue: Progress
+  queue: Progress.Reports<BackupProgress, Failure>
 ): Effect.fn.Return<void, Failure> {
   const fail = (target: string) => (cause: unknown) => new BackupError({ pool: sides.settings.name, target, cause })
   const { filename: database, isMemory } = sides.settings.connection
@@ -129,7 +118,7 @@ const write = (
   connection: SqliteConnection,
   partial: string,
   pagesAtATime: number,
-  queue: Progress,
+  queue: Progress.Reports<BackupProgress, Failure>,
   failed: (cause: unknown) => BackupError
 ): Effect.Effect<void, BackupError | LeaseExpiredError> =>
   Effect.callback<void, BackupError | LeaseExpiredError>((resume) => {

@@ -159,9 +159,18 @@ export class DatabaseFile {
     return left
   }
 
+  /** The file that the connections have open. */
+  get known(): Stats | undefined {
+    return this.#known
+  }
+
+  get walPath(): string {
+    return `${this.#real}-wal`
+  }
+
   /** The size of the log, in bytes. */
   get walBytes(): number {
-    const found = look(`${this.#real}-wal`)
+    const found = look(this.walPath)
     return isFile(found) ? found.size : 0
   }
 }

@@ -1,16 +1,17 @@
 /** The options of a SQLite pool: their rules, and the settings made from them. */
-import { type Config, Equal, identity, Predicate, Result } from "effect"
+import { type Config, Equal, identity, Predicate, Result, Stream } from "effect"
 import { callTable } from "../../../internal/options/call.ts"
 import { fromEnvironment } from "../../../internal/options/environment.ts"
 import { poolTable } from "../../../internal/options/pool.ts"
 import { unless } from "../../../internal/options/problems.ts"
-import { check, type Checked, type Relation, type Rules, table } from "../../../internal/options/rules.ts"
+import { check, type Checked, problem, type Relation, type Rules, table } from "../../../internal/options/rules.ts"
 import type * as PoolConfig from "../../../PoolConfig.ts"
 import type { AcquireOptions } from "../../../PoolConfig.ts"
 import type { PoolConfigError } from "../../../PoolError.ts"
 import type { CheckpointMode } from "../contract/checkpoint.ts"
 import type { ObserveOptions } from "../contract/observe.ts"
 import type { Options as PoolOptions } from "../contract/poolOptions.ts"
+import type { TransactionOptions } from "../contract/transaction.ts"
 import * as Settings from "./connection.ts"
 import { connectionTable, relationsOfReading } from "./connection.ts"
 import { sharedNames } from "./functions.ts"
@@ -155,6 +156,51 @@ export const resolveBackup = (pool: string, options: unknown): Result.Result<num
   const { checked, problems } = check(backupTable, options === undefined ? {} : options)
   return unless(pool, problems, Math.min(checked.pagesPerStep, maxPages))
 }
+
+const batchTable = table({
+  ...callTable.rules,
+  commitEvery: { kind: "count", default: Infinity, floor: 1 },
+  cacheSize: { kind: "count", floor: 1, ceiling: 2 ** 31 - 1 },
+  foreignKeys: { kind: "choice", of: ["deferred"] }
+})
+
+/** The settings of one batch. */
+export interface Batch {
+  readonly commitEvery: number
+  /** In KiB; not set for the default. */
+  readonly cacheSize: number | undefined
+  /** The options of its transactions. */
+  readonly transaction: Pick<TransactionOptions, "timeout" | "label" | "foreignKeys">
+}
+
+/** Checks the options of a batch, and its rows. `isInside` says that it is part of a transaction. */
+export const resolveBatch = (
+  pool: string,
+  options: unknown,
+  rows: unknown,
+  isInside: boolean
+): Result.Result<Batch, PoolConfigError> => {
+  const { checked, given, problems } = check(batchTable, options === undefined ? {} : options)
+  const { cacheSize, commitEvery, foreignKeys, label, timeout } = checked
+  if (isInside && given.has("commitEvery") && commitEvery !== Infinity) {
+    problems.push(problem("commitEvery", commitEvery, "left out inside a transaction, which commits all or nothing"))
+  }
+  if (!isRows(rows)) {
+    problems.push(problem("rows", rows, "an iterable or a Stream (`Stream.fromAsyncIterable` makes one)"))
+  }
+  return unless(pool, problems, {
+    commitEvery,
+    cacheSize,
+    transaction: {
+      ...(label === undefined ? undefined : { label }),
+      ...(timeout === undefined ? undefined : { timeout }),
+      ...(foreignKeys === undefined ? undefined : { foreignKeys: "deferred" })
+    }
+  })
+}
+
+const isRows = (rows: unknown): boolean =>
+  Stream.isStream(rows) || Predicate.hasProperty(rows, Symbol.iterator) && !Predicate.isString(rows)
 
 const checkpointTable = table({ mode: { kind: "choice", of: ["passive", "full", "restart", "truncate"] } })
 
