@@ -13,7 +13,11 @@ const make = Effect.fnUntraced(function*(options?: PoolConfig.PoolConfig & { rea
     factory: ConnectionFactory.make<ConnectionFactory.Statements>({
       connect: ConnectionFactory.Statements,
       ...(ping === undefined ? undefined : {
-        validate: (statements: ConnectionFactory.Statements) => statements.run(ping, Effect.succeed(true))
+        validate: (statements: ConnectionFactory.Statements) =>
+          Effect.andThen(
+            statements.run(ping, Effect.void),
+            Effect.sync(() => statements.runSync(ping, () => true))
+          )
       })
     }),
     max: 1,
