@@ -108,7 +108,8 @@ describe("an abandoned connection counts against max", () => {
 describe("a replacement", () => {
   it.effect("is opened only when it was abandoned for as long as it took to open it", () =>
     Effect.gen(function*() {
-      const { faulty, pool } = yield* make({ max: 1 })
+      // The pool has something else to look after in the meantime.
+      const { faulty, pool } = yield* make({ max: 1, leakThreshold: "100 millis" })
       yield* faulty.connect.delay("300 millis")
       const opening = yield* Effect.forkChild(pool.use(() => Effect.void))
       yield* TestClock.adjust("300 millis")
@@ -166,43 +167,46 @@ describe("a replacement", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("stays if it is open when the other has settled, and the other closes", () =>
-    Effect.gen(function*() {
-      const { faulty, pool } = yield* make({ max: 1 })
-      yield* faulty.settle.hold
-      yield* leaveRunning(pool)
-      assert.strictEqual(yield* Fiber.join(yield* ask(pool)), 2)
-      assert.deepStrictEqual(yield* shape(pool), { idle: 1, abandoned: 1 })
-      yield* faulty.settle.open
-      yield* settle
-      const found = (yield* pool.connections).map(({ id, state }) => [id, state])
-      assert.deepStrictEqual(found, [[2, "idle"]])
-      const { evictions, total } = yield* pool.stats
-      assert.deepStrictEqual([evictions.excess, total, (yield* faulty.counters).resets], [1, 1, 0])
-      yield* PoolAssert.nothingLeaked(faulty, pool)
-    }))
+  for (const withoutIsAlive of [false, true]) {
+    const among = withoutIsAlive ? ", with a driver that is asked nothing" : ""
+    it.effect(`stays if it is open when the other has settled, and the other closes${among}`, () =>
+      Effect.gen(function*() {
+        const { faulty, pool } = yield* make({ max: 1, driver: { withoutIsAlive } })
+        yield* faulty.settle.hold
+        yield* leaveRunning(pool)
+        assert.strictEqual(yield* Fiber.join(yield* ask(pool)), 2)
+        assert.deepStrictEqual(yield* shape(pool), { idle: 1, abandoned: 1 })
+        yield* faulty.settle.open
+        yield* settle
+        const found = (yield* pool.connections).map(({ id, state }) => [id, state])
+        assert.deepStrictEqual(found, [[2, "idle"]])
+        const { evictions, total } = yield* pool.stats
+        assert.deepStrictEqual([evictions.excess, total, (yield* faulty.counters).resets], [1, 1, 0])
+        yield* PoolAssert.nothingLeaked(faulty, pool)
+      }))
 
-  it.effect("that is not open yet leaves as soon as it is open, and the settled one serves the waiter", () =>
-    Effect.gen(function*() {
-      const { faulty, pool } = yield* make({ max: 1 })
-      yield* Effect.all([faulty.settle.hold])
-      yield* leaveRunning(pool)
-      yield* faulty.connect.hold
-      const next = yield* borrow(pool)
-      assert.deepStrictEqual(yield* shape(pool), { connecting: 1, abandoned: 1, waiting: 1 })
-      yield* faulty.settle.open
-      yield* settle
-      assert.strictEqual(next.connection?.id, 1)
-      assert.deepStrictEqual(yield* shape(pool), { connecting: 1, inUse: 1 })
-      yield* PoolAssert.addUp(faulty, pool)
-      yield* faulty.connect.open
-      yield* settle
-      assert.deepStrictEqual(yield* shape(pool), { inUse: 1 })
-      assert.strictEqual((yield* pool.stats).evictions.excess, 1)
-      yield* next.giveBack
-      assert.deepStrictEqual(yield* shape(pool), { idle: 1 })
-      yield* PoolAssert.nothingLeaked(faulty, pool)
-    }))
+    it.effect(`that is not open yet leaves as soon as it is open, and the settled one serves the waiter${among}`, () =>
+      Effect.gen(function*() {
+        const { faulty, pool } = yield* make({ max: 1, driver: { withoutIsAlive } })
+        yield* faulty.settle.hold
+        yield* leaveRunning(pool)
+        yield* faulty.connect.hold
+        const next = yield* borrow(pool)
+        assert.deepStrictEqual(yield* shape(pool), { connecting: 1, abandoned: 1, waiting: 1 })
+        yield* faulty.settle.open
+        yield* settle
+        assert.strictEqual(next.connection?.id, 1)
+        assert.deepStrictEqual(yield* shape(pool), { connecting: 1, inUse: 1 })
+        yield* PoolAssert.addUp(faulty, pool)
+        yield* faulty.connect.open
+        yield* settle
+        assert.deepStrictEqual(yield* shape(pool), { inUse: 1 })
+        assert.strictEqual((yield* pool.stats).evictions.excess, 1)
+        yield* next.giveBack
+        assert.deepStrictEqual(yield* shape(pool), { idle: 1 })
+        yield* PoolAssert.nothingLeaked(faulty, pool)
+      }))
+  }
 
   it.effect("is not given up for a connection that cannot be used when it has settled", () =>
     Effect.gen(function*() {

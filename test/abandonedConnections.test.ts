@@ -166,6 +166,24 @@ describe("a connection on which something of its lease still runs", () => {
       assert.deepStrictEqual(yield* shape(pool), {})
     }))
 
+  it.effect("retires in time also if its lifetime ends after it has settled", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({
+        max: 1,
+        maxLifetime: "5 minutes",
+        lifetimeJitter: 0,
+        leakThreshold: "1 minute"
+      })
+      yield* faulty.settle.hold
+      yield* leaveRunning(pool)
+      yield* TestClock.adjust("2 minutes")
+      yield* faulty.settle.open
+      yield* TestClock.adjust("2 minutes")
+      assert.deepStrictEqual(yield* shape(pool), { idle: 1 })
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(yield* shape(pool), {})
+    }))
+
   it.effect("is no leak, and leaves no transaction open by mistake", () =>
     Effect.gen(function*() {
       const state = { isRunning: false }

@@ -168,6 +168,21 @@ describe("an abandoned connection, for an operator:", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
+  it.effect("a smaller max leaves the connection that replaces it, until it has settled", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 3, max: 3 })
+      yield* faulty.settle.hold
+      const left = yield* leaveRunning(pool)
+      yield* pool.resize({ min: 0, max: 2 })
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { idle: 2, abandoned: 1 })
+      yield* faulty.settle.open
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { idle: 2 })
+      assert.isFalse((yield* pool.connections).some(({ id }) => id === left.connection!.id))
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
   it.effect("a greater max lets waiters in", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1, maxAbandoned: 0 })

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Random } from "effect"
 import { PoolAssert } from "effect-connection-pool/testing"
+import { TestClock } from "effect/testing"
 import { make } from "./support/pools.ts"
 
 describe("under stress", () => {
@@ -69,6 +70,65 @@ describe("under stress", () => {
       60_000
     )
   }
+
+  it.effect(
+    "10 000 leases that leave something running, however they and it end, are counted, and lose nothing",
+    () =>
+      Effect.gen(function*() {
+        const { faulty, pool } = yield* make({ max: 3, maxAbandoned: 2, connectBackoff: 1, acquireTimeout: "Infinity" })
+        yield* faulty.settle.hold
+        const ends = { settled: 0, failed: 0, died: 0 }
+        const most = { abandoned: 0, total: 0 }
+        for (let round = 0; round < 1000; round++) {
+          const callers = yield* Effect.forEach(
+            Array.from({ length: 10 }),
+            () =>
+              Effect.map(Random.nextIntBetween(0, 6), (dice) => {
+                const end = [
+                  Effect.void,
+                  Effect.fail("failed"),
+                  Effect.die("died"),
+                  Effect.interrupt,
+                  Effect.yieldNow
+                ][dice] ?? Effect.never
+                const use = pool.use((connection) => Effect.andThen(connection.start, end))
+                return dice >= 5 ? Effect.timeoutOption(use, "20 millis") : use
+              }).pipe(Effect.flatMap(Effect.forkDetach))
+          )
+          for (let turn = 0; callers.some((caller) => caller.pollUnsafe() === undefined); turn++) {
+            assert.isBelow(turn, 1000, "somebody waits for ever")
+            const dice = yield* Random.nextIntBetween(0, 10)
+            if (dice === 0) yield* faulty.settle.fail()
+            if (dice === 1) yield* faulty.settle.die()
+            const [left] = yield* pool.abandoned
+            if (dice === 2 && left !== undefined) yield* faulty.drop(left.connection)
+            yield* faulty.settle.pass()
+            yield* TestClock.adjust("10 millis")
+            const { abandoned, inUse, total } = yield* pool.stats
+            most.abandoned = Math.max(most.abandoned, abandoned)
+            most.total = Math.max(most.total, total)
+            assert.isAtMost(inUse, 3)
+            yield* PoolAssert.addUp(faulty, pool)
+          }
+          for (const caller of callers) {
+            const exit = caller.pollUnsafe()!
+            ends[Exit.isSuccess(exit) ? "settled" : Cause.hasDies(exit.cause) ? "died" : "failed"]++
+          }
+        }
+        yield* faulty.settle.clear
+        yield* faulty.settle.open
+        yield* TestClock.adjust("10 seconds")
+        const { abandoned, abandonments, cancelled, checkouts, returns, settlements, timeouts } = yield* pool.stats
+        assert.strictEqual(ends.settled + ends.failed + ends.died, 10_000)
+        // Some of those that time out were still in line.
+        assert.strictEqual(checkouts + cancelled + timeouts, 10_000)
+        assert.deepStrictEqual([returns, abandonments, settlements, abandoned], [checkouts, checkouts, checkouts, 0])
+        assert.deepStrictEqual(most, { abandoned: 5, total: 5 })
+        assert.strictEqual((yield* faulty.counters).mostOpen, 5)
+        yield* PoolAssert.nothingLeaked(faulty, pool)
+      }).pipe(Random.withSeed("left")),
+    120_000
+  )
 
   it.effect("a hundred thousand leases in one long scope leave nothing in it", () =>
     Effect.gen(function*() {

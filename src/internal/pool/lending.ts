@@ -177,20 +177,25 @@ export const takeBack = <C>(
 ): void => {
   const entry = lease.entry!
   const isDirty = (mayReset || state.driver.isTold) && endLease(state, entry, mayReset, now)
-  if (isDirty && entry.abandonment === undefined) noteTransaction(state, entry, now)
+  if (isDirty) noteTransaction(state, entry, now)
   lease.entry = undefined
   entry.lease = undefined
   entry.statements.last = undefined
   entry.idleSince = now
   entry.checkedAt = now
-  if (isDirty) {
-    // It does not leave either: while something runs on it, it counts.
-    if (entry.abandonment !== undefined) return abandon(state, entry, now)
-    // A connection that leaves is not reset: closing it ends whatever is open on it.
-    if (reasonToLeave(state, entry, now) === undefined) return beginOperation(state, entry, state.resetting, now)
-  }
+  if (isDirty && setAside(state, entry, now)) return
   if (entry.isFresh && endedWell && entry.evictReason !== "driver") noteGoodStart(state, entry, now)
   free(state, entry, now)
+}
+
+/** Abandons a connection on which something still runs, or has it reset. Answers whether it has done one of the two. */
+const setAside = <C>(state: State<C>, entry: Entry<C>, now: number): boolean => {
+  // While something runs on it, it counts, so it does not leave either.
+  if (entry.abandonment !== undefined) abandon(state, entry, now)
+  // A connection that leaves is not reset: closing it ends whatever is open on it.
+  else if (reasonToLeave(state, entry, now) === undefined) beginOperation(state, entry, state.resetting, now)
+  else return false
+  return true
 }
 
 /**
@@ -198,8 +203,8 @@ export const takeBack = <C>(
  */
 const noteTransaction = <C>(state: State<C>, entry: Entry<C>, now: number): void => {
   const { isInTransaction } = state.driver
-  // If the connection was evicted for a fault, the open transaction is not the mistake of its holder.
-  if (isInTransaction === undefined || entry.evictReason !== undefined) return
+  // If the connection was evicted for a fault, or something of a transaction still runs, its holder has made no mistake.
+  if (isInTransaction === undefined || entry.evictReason !== undefined || entry.abandonment !== undefined) return
   try {
     if (isInTransaction(entry.connection!)) {
       report(state, PoolEvent.TransactionLeftOpen({ holder: holderOf(entry, now) }))
