@@ -317,6 +317,23 @@ describe("callers behind abandoned connections", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
+  it.effect("are in no self-deadlock, if they hold max themselves: theirs may leave, so that the abandoned one stays", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 1 })
+      yield* faulty.settle.hold
+      yield* leaveRunning(pool)
+      const both = yield* Effect.forkChild(
+        pool.use((outer) => pool.use((inner) => Effect.succeed([outer.id, inner.id])))
+      )
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { inUse: 1, abandoned: 1, waiting: 1 })
+      yield* faulty.drop(2)
+      yield* faulty.settle.open
+      assert.deepStrictEqual(yield* Fiber.join(both), [2, 1])
+      yield* settle
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
   it.effect("are refused at once when the line is full, as behind connections in use", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1, maxAbandoned: 0, maxWaiting: 1 })

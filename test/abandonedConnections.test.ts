@@ -170,6 +170,7 @@ describe("a connection on which something of its lease still runs", () => {
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({
         max: 1,
+        driver: { withoutValidate: true },
         maxLifetime: "5 minutes",
         lifetimeJitter: 0,
         leakThreshold: "1 minute"
