@@ -221,7 +221,7 @@ const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => 
     holders: Effect.sync(() => pool.look((now) => View.holders(pool.state, now, Infinity))),
     abandoned: Effect.sync(() => pool.look((now) => View.abandoned(pool.state, now, Infinity))),
     slowStatements: Effect.sync(() => pool.look((now) => pool.state.slow?.list(settings.name, now) ?? [])),
-    events: pool.eventStream,
+    events: pool.eventStream(true),
     check: (options) =>
       Effect.suspend(() => {
         const checked = PoolOptions.resolveCheck(settings.name, options === undefined ? {} : options)
@@ -253,6 +253,9 @@ const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => 
     take: (fiber, options) => pool.take(fiber, options),
     announce: (event) => pool.announce(event),
     condition: () => View.condition(pool.state),
+    happenings: pool.eventStream(false),
+    inspect: () => pool.look((now) => View.inspection(pool.state, now)),
+    holderOf: (connection) => pool.look((now) => View.holderOfConnection(pool.state, connection as C, now)),
     check: (settings) => pool.check(settings),
     group: ((driver: Driver<C, Member<C>>) => pool.group(driver)) as unknown as Door.MakeGroup,
     acquireTimeoutMillis: settings.acquireTimeoutMillis,

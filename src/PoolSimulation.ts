@@ -102,7 +102,7 @@ export const suggest = (options: SuggestOptions): Effect.Effect<Suggestion, Pool
  * Measures the load of a pool that runs: how many requests arrive, and how long they keep their connections.
  *
  * It watches the numbers of the pool for a time, `over`, and waits until that has passed. It knows means and not bursts:
- * `limits` says what it does not know. The pool must have its metrics (`metrics`), and a name of its own. Fails with
+ * `limits` says what it does not know. The pool must have its metrics (`metrics`). Fails with
  * `PoolConfigError` if the pool has none, or if no lease ended in that time.
  *
  * ```ts

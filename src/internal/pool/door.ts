@@ -1,10 +1,12 @@
 /** The functions of a pool that only other modules of this library may call. */
-import type { Effect, Exit, Fiber } from "effect"
+import type { Effect, Exit, Fiber, Stream } from "effect"
 import type { AcquireOptions } from "../../PoolConfig.ts"
+import type { Holder } from "../../PoolError.ts"
 import type { PoolEvent } from "../../PoolEvent.ts"
 import type { RoundSettings } from "../options/settings.ts"
 import type { Driver, Group, Member } from "./groups.ts"
 import type { CheckResult } from "./health.ts"
+import type { Inspection } from "./view.ts"
 
 /** The driver is one for the connections of this pool. */
 export type MakeGroup = <C, E, M extends Member<C>>(driver: Driver<C, M>) => Group<C, E, M>
@@ -33,6 +35,12 @@ export interface Door {
    * dropped counts until the pool has noticed that.
    */
   readonly condition: () => "idle" | "in use" | "closed"
+  /** The events without those that happen with every lease, so that reading them costs the leases nothing. */
+  readonly happenings: Stream.Stream<PoolEvent>
+  /** What an inspector shows besides the public numbers. */
+  readonly inspect: () => Inspection
+  /** Who holds a connection now. */
+  readonly holderOf: (connection: unknown) => Holder | undefined
   /** Validates all idle connections. Returns what the health of the pool is judged by. */
   readonly check: (settings: RoundSettings) => Effect.Effect<CheckResult>
   /** Makes a group of the pool: callers whose work the driver may run as one. */

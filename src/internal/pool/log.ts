@@ -1,5 +1,5 @@
 /** The log of a pool: the events that an operator should read, as text. */
-import { Effect } from "effect"
+import { Effect, type LogLevel } from "effect"
 import { type HealthReport, type HealthStatus, reasonText } from "../../HealthReport.ts"
 import { type ConnectFailure, counted, failureCause, failureText, type Holder } from "../../PoolError.ts"
 import type { PoolEvent } from "../../PoolEvent.ts"
@@ -7,84 +7,100 @@ import { leftText, statementText } from "../holder.ts"
 import { cut } from "../structures/statementText.ts"
 import { causeText } from "./causeText.ts"
 
+/** What is said of an event in the log. */
+export interface Said {
+  readonly level: Extract<LogLevel.Severity, "Debug" | "Info" | "Warn" | "Error">
+  readonly text: string
+}
+
 /** The log message of an event, if it has one. */
 export const logOf = (event: PoolEvent): Effect.Effect<void> | undefined => {
+  const said = sayingOf(event)
+  return said && Effect.logWithLevel(said.level)(said.text)
+}
+
+const debug = (text: string): Said => ({ level: "Debug", text })
+const info = (text: string): Said => ({ level: "Info", text })
+const warning = (text: string): Said => ({ level: "Warn", text })
+
+/** What is said of an event, if it is one that an operator should read. */
+export const sayingOf = (event: PoolEvent): Said | undefined => {
   switch (event._tag) {
     case "ConnectFailed":
-      return Effect.logWarning(`connection ${event.connection} could not be opened: ${connectText(event.reason)}`)
+      return warning(`connection ${event.connection} could not be opened: ${connectText(event.reason)}`)
     case "Evicted":
       switch (event.reason) {
         case "dead":
         case "invalid":
         case "reset":
         case "fatal":
-          return Effect.logWarning(`connection ${event.connection} is evicted: ${evictText[event.reason]}`)
+          return warning(`connection ${event.connection} is evicted: ${evictText[event.reason]}`)
         case "driver":
-          return Effect.logWarning(`connection ${event.connection} is evicted: ${driverText(event.error)}`)
+          return warning(`connection ${event.connection} is evicted: ${driverText(event.error)}`)
         case "abandoned":
-          return Effect.logWarning(
+          return warning(
             `connection ${event.connection} is evicted: the end of what a caller has left was not seen: ${
               causeText(event.error)
             }`
           )
         default:
-          return Effect.logDebug(`connection ${event.connection} is evicted: ${event.reason}`)
+          return debug(`connection ${event.connection} is evicted: ${event.reason}`)
       }
     case "Disconnected":
       return event.error === undefined
         ? undefined
-        : Effect.logWarning(`connection ${event.connection} was closed with an error: ${causeText(event.error)}`)
+        : warning(`connection ${event.connection} was closed with an error: ${causeText(event.error)}`)
     case "CloseTimedOut":
-      return Effect.logWarning(`connection ${event.connection} did not close in time and was given up`)
+      return warning(`connection ${event.connection} did not close in time and was given up`)
     case "ConnectionAbandoned":
-      return Effect.logDebug(
+      return debug(
         `connection ${event.abandoned.connection} is abandoned: it still runs what a caller has left: ${
           leftText(event.abandoned)
         }`
       )
     case "ConnectionSettled":
       return event.error === undefined
-        ? Effect.logDebug(`connection ${event.abandoned.connection} has settled: ${leftText(event.abandoned)}`)
+        ? debug(`connection ${event.abandoned.connection} has settled: ${leftText(event.abandoned)}`)
         : undefined
     case "LeftRunning":
-      return Effect.logWarning(
+      return warning(
         `shutting down: what callers have left is still running, and is not waited for: ${
           event.abandoned.map((abandoned) => `connection ${abandoned.connection}: ${leftText(abandoned)}`).join("; ")
         }`
       )
     case "HealthChanged":
-      return healthLog(event.from, event.report)
+      return healthSaid(event.from, event.report)
     case "LeakSuspected":
-      return Effect.logWarning(`possible leak: ${holderText(event.holder)} and still does`)
+      return warning(`possible leak: ${holderText(event.holder)} and still does`)
     case "LeakReturned":
-      return Effect.logWarning(`no leak after all: ${holderText(event.holder)} and has returned it`)
+      return warning(`no leak after all: ${holderText(event.holder)} and has returned it`)
     case "StatementSlow":
-      return event.isLogged ? Effect.logWarning(slowText(event)) : undefined
+      return event.isLogged ? warning(slowText(event)) : undefined
     case "TransactionLeftOpen":
-      return Effect.logWarning(
+      return warning(
         `a transaction was left open and is rolled back: ${holderText(event.holder)}, and has returned it without a ` +
           "commit; use `transaction`, which ends with its body, or end it before the lease ends"
       )
     case "Connected":
-      return Effect.logDebug(`connection ${event.connection} is open, after ${Math.round(event.tookMillis)} ms`)
+      return debug(`connection ${event.connection} is open, after ${Math.round(event.tookMillis)} ms`)
     case "Paused":
-      return Effect.logInfo("paused: callers wait")
+      return info("paused: callers wait")
     case "Resumed":
-      return Effect.logInfo("resumed")
+      return info("resumed")
     case "Resized":
-      return Effect.logInfo(`resized: min is ${event.min}, max is ${event.max}`)
+      return info(`resized: min is ${event.min}, max is ${event.max}`)
     case "Recycled":
-      return Effect.logInfo(`recycled: ${counted(event.connections, "connection is", "connections are")} evicted`)
+      return info(`recycled: ${counted(event.connections, "connection is", "connections are")} evicted`)
     case "Draining":
-      return Effect.logDebug(`shutting down: ${counted(event.leases, "lease is", "leases are")} held`)
+      return debug(`shutting down: ${counted(event.leases, "lease is", "leases are")} held`)
     case "Interrupting":
-      return Effect.logWarning(
+      return warning(
         `shutting down: fibers that still hold a connection are interrupted: ${
           event.holders.map(holderText).join("; ")
         }`
       )
     case "Closed":
-      return Effect.logDebug("closed")
+      return debug("closed")
     default:
       return undefined
   }
@@ -93,17 +109,17 @@ export const logOf = (event: PoolEvent): Effect.Effect<void> | undefined => {
 const connectText = (reason: ConnectFailure<unknown>): string =>
   reason._tag === "ConnectTimedOut" ? failureText(reason) : causeText(failureCause(reason))
 
-const healthLog = (from: HealthStatus | undefined, { reasons, status }: HealthReport): Effect.Effect<void> => {
+const healthSaid = (from: HealthStatus | undefined, { reasons, status }: HealthReport): Said => {
   const was = from === undefined || from === status ? "" : `, was ${from}`
   const why = reasons.length === 0 ? "" : `: ${reasons.map(reasonText).join("; ")}`
   const text = `health: ${status}${was}${why}`
   switch (status) {
     case "healthy":
-      return from === undefined ? Effect.logDebug(text) : Effect.logInfo(text)
+      return from === undefined ? debug(text) : info(text)
     case "degraded":
-      return Effect.logWarning(text)
+      return warning(text)
     case "unhealthy":
-      return Effect.logError(text)
+      return { level: "Error", text }
   }
 }
 

@@ -154,12 +154,13 @@ export class Pool<C, E> {
     return f(now)
   }
 
-  get eventStream() {
+  /** The events from now on. Without those of leases, leases cost no more than without a reader. */
+  eventStream(readsLeases: boolean) {
     const { events } = this.#work
     return events.stream(() => {
       this.state.isWatched = events.isWatched
       this.state.isNoted = this.state.isMeasured || this.state.isWatched
-    })
+    }, readsLeases)
   }
 
   /** Reports an event of another module of this library. */

@@ -2,6 +2,7 @@
 import type { ConnectionInfo, ConnectionState } from "../../Connection.ts"
 import type { ConnectionStats } from "../../ConnectionStats.ts"
 import type { AbandonedConnection, AcquirePhase, Holder, Occupancy } from "../../PoolError.ts"
+import * as Histogram from "../structures/histogram.ts"
 import * as LinkedList from "../structures/linkedList.ts"
 import { isFault } from "./backoff.ts"
 import { abandonedOf, holderOf } from "./holders.ts"
@@ -127,4 +128,44 @@ export const find = <C>(state: State<C>, leased: C): ReadonlyArray<Entry<C>> => 
     }
   }
   return found
+}
+
+/** Who holds a connection now, if it is lent. */
+export const holderOfConnection = <C>(state: State<C>, leased: C, now: number): Holder | undefined => {
+  const entry = find(state, leased).find(({ lease }) => lease !== undefined)
+  return entry === undefined ? undefined : holderOf(entry, now)
+}
+
+/** The state of a pool as an inspector shows it, besides its numbers. */
+export interface Inspection {
+  readonly isPaused: boolean
+  readonly isOpen: boolean
+  /** How long the first caller in line has waited. */
+  readonly longestWaitMillis: number
+  /** `undefined` if the pool has no metrics. */
+  readonly times: Times | undefined
+}
+
+/** All durations since the pool was made. Callers who did not wait are in `waits` with 0. */
+export interface Times {
+  readonly waits: Histogram.Histogram
+  readonly uses: Histogram.Histogram
+  readonly connects: Histogram.Histogram
+}
+
+export const inspection = <C>(state: State<C>, now: number): Inspection => {
+  const first = state.waiters.head
+  return {
+    isPaused: state.paused,
+    isOpen: state.phase === "open",
+    longestWaitMillis: first === undefined ? 0 : now - first.timedFrom,
+    times: state.isMeasured ? timesOf(state) : undefined
+  }
+}
+
+const timesOf = <C>({ connectTimes, counters, useTimes, waitTimes }: State<C>): Times => {
+  const waits = Histogram.copy(waitTimes)
+  // Callers who did not wait are not recorded one by one.
+  Histogram.recordZero(waits, counters.checkouts - Histogram.count(waitTimes))
+  return { waits, uses: Histogram.copy(useTimes), connects: Histogram.copy(connectTimes) }
 }

@@ -38,7 +38,7 @@ const wakesPerTurn = 64
 
 export class Work<C> {
   readonly state: State.State<C>
-  readonly events = new Events<PoolEvent.PoolEvent>((events) => PoolEvent.Missed({ events }))
+  readonly events = new Events<PoolEvent.PoolEvent>((events) => PoolEvent.Missed({ events }), isOfLease)
   /** The time in milliseconds, on a clock that never goes back. */
   readonly now: () => number
   readonly context: Context.Context<never>
@@ -311,3 +311,7 @@ const throwLater = (thrown: unknown): void => {
     throw thrown
   })
 }
+
+/** Whether an event happens with every lease. */
+const isOfLease = ({ _tag }: PoolEvent.PoolEvent): boolean =>
+  _tag === "CheckedOut" || _tag === "Returned" || _tag === "Grouped"

@@ -1,11 +1,13 @@
 /** Measures the load of a pool that runs. */
-import { Effect, Metric, type Result } from "effect"
+import { Effect, Result } from "effect"
 import type { ConnectionPool } from "../../ConnectionPool.ts"
+import type { ConnectionStats } from "../../ConnectionStats.ts"
 import { PoolConfigError } from "../../PoolError.ts"
-import * as PoolMetrics from "../../PoolMetrics.ts"
 import { unless } from "../options/problems.ts"
 import { check, table } from "../options/rules.ts"
 import * as Door from "../pool/door.ts"
+import type { Times } from "../pool/view.ts"
+import * as Histogram from "../structures/histogram.ts"
 import type { Distribution, Measured } from "./contract.ts"
 
 const measureTable = table({ over: { kind: "duration", default: "10 seconds", finite: true } })
@@ -21,25 +23,41 @@ export const measure = Effect.fnUntraced(function*<C, E>(
   pool: ConnectionPool<C, E>,
   overMillis: number
 ): Effect.fn.Return<Measured, PoolConfigError> {
-  const { createTime, useTime } = PoolMetrics.of(pool.name)
-  const look = Effect.all({
-    stats: pool.stats,
-    uses: Metric.value(useTime),
-    connects: Metric.value(createTime)
-  })
-  const before = yield* look
+  const before = yield* look(pool)
   yield* Effect.sleep(overMillis)
-  const after = yield* look
+  return yield* Effect.fromResult(measured(pool, before, yield* look(pool), overMillis))
+})
+
+/** The numbers of a pool at one moment. */
+export interface Look {
+  readonly stats: ConnectionStats
+  /** `undefined` if the pool has no metrics. */
+  readonly times: Times | undefined
+}
+
+export const look = <C, E>(pool: ConnectionPool<C, E>): Effect.Effect<Look> =>
+  Effect.map(pool.stats, (stats) => ({ stats, times: Door.of(pool)?.inspect().times }))
+
+/** The load of a pool between two looks. */
+export const measured = <C, E>(
+  pool: ConnectionPool<C, E>,
+  before: Look,
+  after: Look,
+  overMillis: number
+): Result.Result<Measured, PoolConfigError> => {
   const arrived = arrivedBy(after.stats) - arrivedBy(before.stats)
   const leases = after.stats.returns - before.stats.returns
-  const service = between(before.uses, after.uses)
-  const connect = between(before.connects, after.connects) ?? between(undefined, after.connects)
-  if (arrived === 0 || service === undefined) return yield* nothing(pool.name, arrived, leases, overMillis)
+  const service = after.times && between(before.times?.uses, after.times.uses)
+  if (arrived === 0 || after.times === undefined || service === undefined) {
+    return nothing(pool.name, arrived, leases, overMillis)
+  }
+  const { connects } = after.times
+  const connect = between(before.times?.connects, connects) ?? between(undefined, connects)
   const checkouts = after.stats.checkouts - before.stats.checkouts
   const waited = after.stats.averageWaitMillis * after.stats.checkouts -
     before.stats.averageWaitMillis * before.stats.checkouts
   const { max, min } = after.stats
-  return {
+  return Result.succeed({
     load: {
       pool: { min, max, acquireTimeout: Door.of(pool)?.acquireTimeoutMillis ?? 30_000 },
       arrivals: { _tag: "Poisson", perSecond: arrived * 1000 / overMillis },
@@ -57,30 +75,26 @@ export const measure = Effect.fnUntraced(function*<C, E>(
       "SQLite in this process do, give service as { work, waiting } yourself.",
       ...(connect === undefined ? ["No connection was opened, so connecting takes no time in the simulation."] : [])
     ]
-  }
-})
-
-type Stats = Effect.Success<ConnectionPool<unknown>["stats"]>
+  })
+}
 
 /** Every acquire is counted once, when its wait ends. */
-const arrivedBy = ({ cancelled, checkouts, connectErrors, refused, timeouts, waiting }: Stats): number =>
+const arrivedBy = ({ cancelled, checkouts, connectErrors, refused, timeouts, waiting }: ConnectionStats): number =>
   checkouts + timeouts + refused + connectErrors + cancelled + waiting
 
-/** The histogram of what was recorded between two looks; `undefined` if nothing was. */
+/** The durations that were recorded between two looks; `undefined` if there were none. */
 const between = (
-  before: Metric.HistogramState | undefined,
-  after: Metric.HistogramState
+  before: Histogram.Histogram | undefined,
+  after: Histogram.Histogram
 ): Distribution | undefined => {
-  const count = after.count - (before?.count ?? 0)
-  const sum = after.sum - (before?.sum ?? 0)
-  if (count <= 0 || sum <= 0) return undefined
-  const cumulated = after.buckets.map(([, upTo], index) => upTo - (before?.buckets[index]?.[1] ?? 0))
-  const counts = cumulated.map((upTo, index) => upTo - (cumulated[index - 1] ?? 0))
+  const recorded = before === undefined ? after : Histogram.between(before, after)
+  const count = Histogram.count(recorded)
+  if (count <= 0 || recorded.sumMillis <= 0) return undefined
   return {
     _tag: "Histogram",
-    bounds: after.buckets.map(([bound]) => bound * 1000),
-    counts: [...counts, count - cumulated.at(-1)!],
-    mean: sum * 1000 / count
+    bounds: Histogram.bounds,
+    counts: Array.from(recorded.counts),
+    mean: recorded.sumMillis / count
   }
 }
 
@@ -89,5 +103,5 @@ const nothing = (pool: string, arrived: number, leases: number, overMillis: numb
     ? "the pool records no lease times: its option metrics is false, but must be true to measure it"
     : `over is ${overMillis} ms, but must be longer: in that time ${arrived} requests arrived and ${leases} leases ended`
   const [field, value] = arrived > 0 && leases > 0 ? ["metrics", "false"] : ["over", String(overMillis)]
-  return Effect.fail(new PoolConfigError({ pool, problems: [{ field: field!, value: value!, message }] }))
+  return Result.fail(new PoolConfigError({ pool, problems: [{ field: field!, value: value!, message }] }))
 }

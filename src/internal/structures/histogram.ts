@@ -39,3 +39,40 @@ export const add = (histogram: Histogram, other: Histogram): void => {
   histogram.minMillis = Math.min(histogram.minMillis, other.minMillis)
   histogram.maxMillis = Math.max(histogram.maxMillis, other.maxMillis)
 }
+
+export const copy = (histogram: Histogram): Histogram => {
+  const copied = new Histogram()
+  add(copied, histogram)
+  return copied
+}
+
+/**
+ * What was recorded between two looks at one histogram. The shortest and the longest of these are not known: they are those
+ * of all.
+ */
+export const between = (before: Histogram, after: Histogram): Histogram => {
+  const difference = copy(after)
+  for (const [index, count] of before.counts.entries()) difference.counts[index]! -= count
+  difference.sumMillis -= before.sumMillis
+  return difference
+}
+
+/**
+ * The duration that this part of all does not exceed, about: within a bucket, all durations count as equally likely. 0 if
+ * there are none.
+ */
+export const quantile = (histogram: Histogram, part: number): number => {
+  const wanted = count(histogram) * part
+  if (wanted === 0) return 0
+  let below = 0
+  for (const [index, count] of histogram.counts.entries()) {
+    if (count === 0 || below + count < wanted) {
+      below += count
+      continue
+    }
+    const from = bounds[index - 1] ?? 0
+    const to = Math.min(bounds[index] ?? histogram.maxMillis, histogram.maxMillis)
+    return from >= to ? to : from + (to - from) * (wanted - below) / count
+  }
+  return histogram.maxMillis
+}

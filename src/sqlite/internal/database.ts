@@ -4,6 +4,8 @@ import type { AcquireOptions, ShutdownOptions } from "../../ConnectionPool.ts"
 import * as Calls from "../../internal/options/call.ts"
 import { resolveShutdown } from "../../internal/options/pool.ts"
 import * as Body from "../../internal/pool/body.ts"
+import * as DatabaseDoor from "../../internal/pool/databaseDoor.ts"
+import * as Door from "../../internal/pool/door.ts"
 import { byTotal } from "../../internal/pool/slowStatements.ts"
 import { TransactionCommitError } from "../../TransactionError.ts"
 import { ForeignKeysViolatedError } from "../SqlitePoolError.ts"
@@ -67,7 +69,7 @@ const fromPools = (pools: Pools.Pools): SqlitePool => {
     return Calls.isRefused(checked) ? Effect.fail(checked) : undefined
   }
 
-  return {
+  return DatabaseDoor.add<SqlitePool>({
     name: settings.name,
     filename: settings.connection.filename,
     sql: client.sql,
@@ -173,6 +175,19 @@ const fromPools = (pools: Pools.Pools): SqlitePool => {
         const ofReaders = yield* readers.shutdown(options)
         return { readers: ofReaders, writer: yield* writer.shutdown(options) }
       })) as SqlitePool["shutdown"]
+  }, { log: () => logOf(pools) })
+}
+
+const logOf = ({ file, readers, settings }: Pools.Pools): DatabaseDoor.LogInspection | undefined => {
+  if (file === undefined) return undefined
+  const door = Door.of(readers)
+  return {
+    bytes: file.file.walBytes,
+    limitBytes: settings.walLimit,
+    pins: file.pins.pinning(file.pins.now()).map(({ leased, pinnedMillis }) => ({
+      holder: door?.holderOf(leased),
+      pinnedMillis
+    }))
   }
 }
 

@@ -43,6 +43,13 @@ export class Pins {
     return undefined
   }
 
+  /** The leases that pin a state of the database now, the oldest first. */
+  pinning(now: number): ReadonlyArray<{ readonly leased: SqliteConnection; readonly pinnedMillis: number }> {
+    return this.#all()
+      .filter(({ leased }) => handleOf(leased).isPinning)
+      .map(({ begunAt, leased }) => ({ leased, pinnedMillis: now - begunAt }))
+  }
+
   /** Ends all leases now. */
   revokeAll(reason: string): void {
     for (const pin of this.#all()) {
