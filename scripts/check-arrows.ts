@@ -50,7 +50,9 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["sqlite/internal/database.ts"],
   ["sqlite/"],
   ["sqlite-node/internal/"],
-  ["sqlite-node/"]
+  ["sqlite-node/"],
+  ["inspector/internal/"],
+  ["inspector/"]
 ]
 
 /** What a thread loads, with all that it imports. A thread with Effect takes several times as long to start. */

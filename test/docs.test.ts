@@ -40,7 +40,8 @@ const examplesOf = (file: string): Array<Example> =>
   Array.from(prose(file).matchAll(/^```ts\n([\s\S]*?)^```\n(?:\s*Prints:\s*^```text\n([\s\S]*?)^```)?/gm)).map(
     ([, code, prints], index) => ({
       file,
-      name: `${basename(file).replace(/\.\w+$/, "")}-${index + 1}.ts`,
+      // With its folder: a page and a module may have one name.
+      name: `${file.replace(/\.\w+$/, "").replaceAll("/", ".")}-${index + 1}.ts`,
       code: code!,
       prints
     })

@@ -23,5 +23,4 @@ export const add = <Database extends object>(database: Database, its: DatabaseDo
   Object.assign(database, { [door]: its })
 
 /** The door of a database; `undefined` for an object that has none. */
-export const of = (database: object): DatabaseDoor | undefined =>
-  (database as { readonly [door]?: DatabaseDoor })[door]
+export const of = (database: object): DatabaseDoor | undefined => (database as { readonly [door]?: DatabaseDoor })[door]

@@ -147,7 +147,10 @@ const callerText = ({ fiber, label, span }: Holder): string =>
 
 type Slow = Extract<PoolEvent, { readonly _tag: "StatementSlow" }>
 
-const slowText = ({ connection, holder, isBlocking, slowAfterMillis, text, tookMillis, unlogged }: Slow): string => {
+/** What is said of a slow statement. */
+export const slowText = (
+  { connection, holder, isBlocking, slowAfterMillis, text, tookMillis, unlogged }: Slow
+): string => {
   const who = holder === undefined ? "the driver" : callerText(holder)
   const blocking = isBlocking ? "; nothing else in this process could run meanwhile" : ""
   const others = unlogged === 0

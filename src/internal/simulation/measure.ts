@@ -19,8 +19,8 @@ export const resolveMeasure = (pool: string, options: unknown): Result.Result<nu
 }
 
 /** Watches a pool for a time, and compares its numbers at the end with those at the beginning. */
-export const measure = Effect.fnUntraced(function*<C, E>(
-  pool: ConnectionPool<C, E>,
+export const measure = Effect.fnUntraced(function*(
+  pool: Measurable,
   overMillis: number
 ): Effect.fn.Return<Measured, PoolConfigError> {
   const before = yield* look(pool)
@@ -35,12 +35,15 @@ export interface Look {
   readonly times: Times | undefined
 }
 
-export const look = <C, E>(pool: ConnectionPool<C, E>): Effect.Effect<Look> =>
+/** The part of a pool that is looked at. */
+export type Measurable = Pick<ConnectionPool<unknown>, "name" | "stats">
+
+export const look = (pool: Measurable): Effect.Effect<Look> =>
   Effect.map(pool.stats, (stats) => ({ stats, times: Door.of(pool)?.inspect().times }))
 
 /** The load of a pool between two looks. */
-export const measured = <C, E>(
-  pool: ConnectionPool<C, E>,
+export const measured = (
+  pool: Measurable,
   before: Look,
   after: Look,
   overMillis: number

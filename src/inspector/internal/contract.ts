@@ -1,0 +1,177 @@
+/** What the page of an inspector gets, as JSON. Times are in milliseconds; `at` is since 1970. */
+import type { ConnectionState, EvictReason } from "../../Connection.ts"
+import type { ConnectionStats, SlowStatement } from "../../ConnectionStats.ts"
+import type { HealthStatus } from "../../HealthReport.ts"
+import type { PoolMapStats, PoolState } from "../../PoolMapStats.ts"
+
+/** The answer to a page that has seen the frames and happenings up to two numbers. */
+export interface Answer {
+  /** Another one after a restart: then the page begins anew. */
+  readonly instance: string
+  readonly at: number
+  readonly intervalMillis: number
+  readonly historyMillis: number
+  readonly canAct: boolean
+  readonly frames: ReadonlyArray<Frame>
+  readonly happenings: ReadonlyArray<Happening>
+  readonly pools: ReadonlyArray<PoolView>
+  readonly databases: ReadonlyArray<DatabaseView>
+  readonly maps: ReadonlyArray<MapView>
+  readonly health: ReadonlyArray<HealthView>
+}
+
+/** What all pools did at one moment. Pools are in the order of `pools`. */
+export interface Frame {
+  readonly number: number
+  readonly at: number
+  readonly pools: ReadonlyArray<FramePool>
+}
+
+export interface FramePool {
+  readonly inUse: number
+  readonly waiting: number
+  readonly max: number
+  readonly lanes: ReadonlyArray<Lane>
+}
+
+/** One connection at one moment. */
+export interface Lane {
+  readonly id: number
+  readonly state: ConnectionState
+  /** How long it has been in this state, at most. */
+  readonly sinceMillis: number
+  /** Leases that have ended since it was opened. */
+  readonly uses: number
+  /** Who holds it. */
+  readonly holder: string | undefined
+  readonly evictReason: EvictReason | undefined
+}
+
+export type Level = "quiet" | "info" | "warning" | "error"
+
+/** An event, or several equal ones in a row. */
+export interface Happening {
+  readonly number: number
+  readonly at: number
+  /** The index of the pool, or -1. */
+  readonly pool: number
+  readonly source: string
+  readonly tag: string
+  readonly level: Level
+  readonly text: string
+  readonly connection: number | undefined
+  /** Why the connection was evicted, if that is what happened. */
+  readonly evictReason: EvictReason | undefined
+}
+
+export interface PoolView {
+  readonly name: string
+  readonly stats: ConnectionStats
+  readonly isPaused: boolean
+  readonly isOpen: boolean
+  readonly longestWaitMillis: number
+  /** Over the time of the history. Not set if the pool has no metrics. */
+  readonly waits: Times | undefined
+  readonly leases: Times | undefined
+  readonly holders: ReadonlyArray<HolderView>
+  /** The slow statements, those that took longest in total first. */
+  readonly slowStatements: ReadonlyArray<Omit<SlowStatement, "pool">>
+  /** What callers have left running. */
+  readonly abandoned: ReadonlyArray<{ readonly connection: number; readonly text: string }>
+  /** Holders that are not in `holders`, because there are so many. */
+  readonly moreHolders: number
+  /** Connections that have no lane, because there are so many. */
+  readonly moreConnections: number
+}
+
+export interface Times {
+  readonly count: number
+  readonly overMillis: number
+  readonly mean: number
+  readonly p50: number
+  readonly p99: number
+}
+
+export interface HolderView {
+  readonly connection: number
+  readonly label: string | undefined
+  readonly trace: string | undefined
+  readonly span: string | undefined
+  readonly fiber: number
+  readonly heldMillis: number
+  readonly statement:
+    | { readonly text: string; readonly isRunning: boolean; readonly ranMillis: number | undefined }
+    | undefined
+}
+
+export interface DatabaseView {
+  readonly name: string
+  readonly filename: string | undefined
+  /** The indexes of its pools. */
+  readonly pools: ReadonlyArray<number>
+  readonly log:
+    | {
+      readonly bytes: number
+      readonly limitBytes: number
+      readonly pins: ReadonlyArray<{ readonly holder: HolderView | undefined; readonly pinnedMillis: number }>
+    }
+    | undefined
+}
+
+export interface MapView {
+  readonly name: string
+  readonly stats: PoolMapStats
+  readonly pools: ReadonlyArray<{
+    readonly key: string
+    readonly state: PoolState
+    readonly leases: number
+    readonly waiting: number
+    readonly ageMillis: number | undefined
+  }>
+  readonly morePools: number
+}
+
+export interface HealthView {
+  readonly pool: string
+  readonly status: HealthStatus | "checking"
+  readonly reasons: ReadonlyArray<string>
+  readonly checkedAt: number | undefined
+  readonly lastError: { readonly at: number; readonly error: string } | undefined
+}
+
+/** The answer to "would a bigger pool help?". */
+export interface Sizes {
+  readonly pool: string
+  readonly now: number
+  /** Requests in a second that were measured, and the time for which. */
+  readonly perSecond: number
+  readonly overMillis: number
+  readonly meanWaitMillis: number
+  /** The same in the simulation, with `max` as it is now. */
+  readonly simulatedWaitMillis: number
+  readonly simulated: ReadonlyArray<Simulated>
+  readonly limits: ReadonlyArray<string>
+  /** Why there is no answer yet. */
+  readonly problem: string | undefined
+}
+
+export interface Simulated {
+  readonly max: number
+  readonly p50: number
+  readonly p99: number
+  readonly mean: number
+  /** The part of all requests that was not served. */
+  readonly notServed: number
+  readonly utilization: number
+}
+
+/** What the page may ask for, if the application allows it. */
+export type Action =
+  | { readonly action: "pause" | "resume" | "recycle" | "check"; readonly pool: number; readonly name: string }
+  | {
+    readonly action: "resize"
+    readonly pool: number
+    readonly name: string
+    readonly min?: number | undefined
+    readonly max?: number | undefined
+  }

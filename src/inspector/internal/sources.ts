@@ -1,0 +1,73 @@
+/** What an inspector watches: the pools, databases, maps and health checkers that it was given, told apart by their shape. */
+import { Predicate } from "effect"
+import type { ConnectionPool } from "../../ConnectionPool.ts"
+import type { HealthChecker } from "../../HealthChecker.ts"
+import * as DatabaseDoor from "../../internal/pool/databaseDoor.ts"
+import * as Door from "../../internal/pool/door.ts"
+import type { PoolMap } from "../../PoolMap.ts"
+
+/** A pool of the library, whatever it lends. */
+export type AnyPool = Omit<ConnectionPool<unknown, unknown>, "use" | "useSync" | "acquire" | "invalidate">
+
+/** A database of several pools, such as a `SqlitePool`. */
+export interface AnyDatabase {
+  readonly name: string
+  readonly filename?: string | undefined
+  readonly sides: Readonly<Record<string, AnyPool>>
+}
+
+/** The part of a `PoolMap` that does not depend on its keys and pools. */
+export type AnyMap = Pick<PoolMap<unknown, unknown, unknown, unknown>, "name" | "stats" | "pools" | "events">
+
+export type Watched = AnyPool | AnyDatabase | AnyMap
+
+/** All that is watched, in order. A pool that is given twice, or of which both sides are one, is there once. */
+export interface Sources {
+  readonly pools: ReadonlyArray<Source>
+  readonly databases: ReadonlyArray<DatabaseSource>
+  readonly maps: ReadonlyArray<AnyMap>
+  readonly checkers: ReadonlyArray<HealthChecker>
+}
+
+export interface Source {
+  readonly pool: AnyPool
+  readonly door: Door.Door
+}
+
+export interface DatabaseSource {
+  readonly database: AnyDatabase
+  readonly door: DatabaseDoor.DatabaseDoor | undefined
+  /** The indexes of its pools. */
+  readonly pools: ReadonlyArray<number>
+}
+
+export const isPool = (value: unknown): value is AnyPool => Predicate.isObject(value) && Door.of(value) !== undefined
+
+const isDatabase = (value: unknown): value is AnyDatabase =>
+  Predicate.hasProperty(value, "sides") && Predicate.isObject(value.sides) && Object.values(value.sides).every(isPool)
+
+const isMap = (value: unknown): value is AnyMap =>
+  Predicate.isObject(value) && ["name", "stats", "pools", "events", "keys"].every((name) => name in value)
+
+export const isWatched = (value: unknown): value is Watched => isPool(value) || isDatabase(value) || isMap(value)
+
+/** Sorts what was given. All of it is `isWatched`. */
+export const of = (watched: ReadonlyArray<Watched>, checkers: ReadonlyArray<HealthChecker>): Sources => {
+  const pools: Array<Source> = []
+  const databases: Array<DatabaseSource> = []
+  const maps: Array<AnyMap> = []
+  const add = (pool: AnyPool): number => {
+    const door = Door.of(pool)!
+    // A copy of a pool has the door of the pool.
+    const known = pools.findIndex((other) => other.door === door)
+    return known >= 0 ? known : pools.push({ pool, door }) - 1
+  }
+  for (const one of watched) {
+    if (isPool(one)) add(one)
+    else if (isDatabase(one)) {
+      const indexes = Object.values(one.sides).map(add)
+      databases.push({ database: one, door: DatabaseDoor.of(one), pools: indexes })
+    } else maps.push(one)
+  }
+  return { pools, databases, maps, checkers }
+}

@@ -1,0 +1,173 @@
+import { NodeHttpServer } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Fiber, Layer, Scope } from "effect"
+import { ConnectionPool } from "effect-connection-pool"
+import { Inspector } from "effect-connection-pool/inspector"
+import { FaultyFactory } from "effect-connection-pool/testing"
+import { HttpRouter } from "effect/http"
+import { createServer } from "node:http"
+import type { AddressInfo } from "node:net"
+import type { Page } from "playwright-core"
+import { browserPath, openPage } from "../support/browser.ts"
+import { everybody } from "../support/inspector.ts"
+
+if (browserPath === undefined) {
+  process.stderr.write("no Chromium was found: the tests of the inspector's page are skipped\n")
+}
+
+const hostile = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
+
+/** A browser needs long on a machine that is busy. */
+const slow = 120_000
+
+/** A port that nobody listens on. */
+const freePort = Effect.callback<number>((resume) => {
+  const server = createServer().listen(0, "127.0.0.1", () => {
+    const { port } = server.address() as AddressInfo
+    server.close(() => resume(Effect.succeed(port)))
+  })
+})
+
+/** A pool of two connections, of which one is held, and the address of its page. */
+const serve = Effect.fnUntraced(function*(actions?: typeof everybody) {
+  const faulty = yield* FaultyFactory.make()
+  const { factory } = faulty
+  const pool = yield* ConnectionPool.make({ factory, max: 2, name: "orders", drainTimeout: 0 })
+  yield* Effect.forkScoped(pool.use(() => Effect.never, { label: hostile }))
+  const port = yield* freePort
+  const host = `127.0.0.1:${port}`
+  const Routes = Inspector.layer({
+    watch: [pool],
+    authorization: everybody,
+    interval: "100 millis",
+    actions,
+    hosts: [host]
+  })
+  const Server = NodeHttpServer.layer(createServer, { host: "127.0.0.1", port })
+  const App = HttpRouter.serve(Routes, { disableLogger: true, disableListenLog: true })
+  const scope = yield* Scope.make()
+  yield* Effect.addFinalizer((exit) => Scope.close(scope, exit))
+  yield* Layer.buildWithScope(Layer.provide(App, Server), scope)
+  return { pool, scope, url: `http://${host}/inspector` }
+})
+
+const isLending = (pool: Pick<ConnectionPool.ConnectionPool<unknown, unknown>, "use">) =>
+  Effect.isSuccess(pool.use(() => Effect.void, { timeout: 0 }))
+
+/** Waits until a text is in an element. The test fails if it never comes. */
+const hasText = (page: Page, selector: string, text: string) =>
+  Effect.promise(() => page.locator(selector, { hasText: text }).first().waitFor({ state: "attached" }))
+
+describe.skipIf(browserPath === undefined)("the page of an inspector, in a browser", () => {
+  it.live(
+    "shows what stats and holders say, with the texts of others as text, and no error",
+    () =>
+      Effect.gen(function*() {
+        const { pool, url } = yield* serve()
+        const { page, problems } = yield* openPage(url)
+        yield* hasText(page, "#pools", "1 of 2 in use")
+        yield* hasText(page, "#holders", hostile)
+        yield* hasText(page, "#lanes title", `held by ${hostile}`)
+        const waiting = yield* Effect.forEach([1, 2], () => Effect.forkScoped(pool.use(() => Effect.never)))
+        yield* hasText(page, "#pools", "2 of 2 in use, 1 in line")
+        yield* hasText(page, "#pool-state", "callers wait")
+        yield* hasText(page, "#numbers", "2 of 2")
+        yield* Effect.forEach(waiting, Fiber.interrupt)
+        yield* hasText(page, "#pool-state", "open")
+        const markup = yield* Effect.promise(() => page.evaluate("[document.images.length, document.scripts.length]"))
+        assert.deepStrictEqual(markup, [0, 1])
+        assert.deepStrictEqual(problems, [])
+      }).pipe(Effect.scoped),
+    slow
+  )
+
+  it.live("acts after it has asked, and only where the application allows it", () =>
+    Effect.gen(function*() {
+      const reading = yield* serve()
+      const first = yield* openPage(reading.url)
+      yield* hasText(first.page, "#pools", "orders")
+      assert.isFalse(yield* Effect.promise(() => first.page.locator("#actions").isVisible()))
+      const { pool, url } = yield* serve(everybody)
+      const { page, problems } = yield* openPage(url)
+      const click = (selector: string) => Effect.promise(() => page.locator(selector).click())
+      yield* click("[data-action=pause]")
+      yield* hasText(page, "#confirm-text", "orders")
+      yield* click("#confirm button[value=no]")
+      yield* click("[data-action=pause]")
+      assert.isTrue(yield* isLending(pool))
+      yield* click("#confirm-yes")
+      yield* hasText(page, "#action-result", "paused: callers wait")
+      yield* hasText(page, "#pool-state", "paused")
+      assert.isFalse(yield* isLending(pool))
+      yield* click("[data-action=resume]")
+      yield* click("#confirm-yes")
+      yield* hasText(page, "#action-result", "resumed")
+      yield* Effect.promise(() => page.locator("[name=max]").fill("7"))
+      yield* click("#resize button")
+      yield* click("#confirm-yes")
+      yield* hasText(page, "#action-result", "resized")
+      assert.strictEqual((yield* pool.stats).max, 7)
+      assert.deepStrictEqual(problems, [])
+    }).pipe(Effect.scoped), slow)
+
+  it.live("asks for nothing while it cannot be seen, and goes on when it is seen again", () =>
+    Effect.gen(function*() {
+      const { pool, url } = yield* serve()
+      const { page } = yield* openPage(url, { isClockHeld: true })
+      const asked: Array<string> = []
+      page.on("request", (request) => asked.push(request.url()))
+      const see = (isHidden: boolean) =>
+        Effect.promise(() =>
+          page.evaluate(`
+            Object.defineProperty(document, "hidden", { configurable: true, get: () => ${isHidden} })
+            document.dispatchEvent(new Event("visibilitychange"))
+          `)
+        )
+      yield* hasText(page, "#pools", "orders")
+      yield* see(true)
+      // The answer to what was asked before may still come.
+      yield* Effect.promise(() => page.waitForLoadState("networkidle"))
+      const before = asked.length
+      yield* Effect.promise(() => page.clock.runFor("01:00:00"))
+      assert.strictEqual(asked.length, before)
+      yield* pool.pause
+      yield* see(false)
+      yield* hasText(page, "#pool-state", "paused")
+      yield* hasText(page, "#events", "paused: callers wait")
+    }).pipe(Effect.scoped), slow)
+
+  it.live("fits a phone, in both themes, and can be used with the keyboard", () =>
+    Effect.gen(function*() {
+      const { url } = yield* serve()
+      for (const colorScheme of ["light", "dark"] as const) {
+        const { page, problems } = yield* openPage(url, { colorScheme, width: 360 })
+        yield* hasText(page, "#holders", "img")
+        const fits = yield* Effect.promise(() =>
+          page.evaluate<boolean>("document.documentElement.scrollWidth <= innerWidth")
+        )
+        assert.isTrue(fits)
+        const reached: Array<string> = []
+        for (let press = 0; press < 12; press++) {
+          yield* Effect.promise(() => page.keyboard.press("Tab"))
+          reached.push(
+            yield* Effect.promise(() =>
+              page.evaluate<string>("document.activeElement.id || document.activeElement.tagName.toLowerCase()")
+            )
+          )
+        }
+        assert.includeMembers(reached, ["freeze", "g", "simulate", "all-events"])
+        assert.deepStrictEqual(problems, [])
+      }
+    }).pipe(Effect.scoped), slow)
+
+  it.live("does not hold up the end of the server", () =>
+    Effect.gen(function*() {
+      const { scope, url } = yield* serve()
+      const pages = yield* Effect.forEach([1, 2, 3], () => openPage(url))
+      for (const { page } of pages) yield* hasText(page, "#pools", "orders")
+      const closing = yield* Effect.forkScoped(Scope.close(scope, Exit.void))
+      // An open stream would keep the server for 20 seconds.
+      yield* Fiber.join(closing).pipe(Effect.timeout("10 seconds"))
+      for (const { page } of pages) yield* hasText(page, "#status", "No answer")
+    }).pipe(Effect.scoped), slow)
+})
