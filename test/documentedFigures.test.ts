@@ -78,8 +78,8 @@ describe("the figures of the benchmark in the documentation", () => {
       const from = node26 === true ? record.otherNodes?.[0] ?? { cases: [] } : record
       const expected = rows.map((row) =>
         [row.label].concat(
-          Object.values(columns).map((peer) => {
-            const found = ratio(from, row, peer)
+          Object.values(columns).map((peers) => {
+            const found = [peers].flat().map((peer) => ratio(from, row, peer)).find((ratio) => ratio !== undefined)
             return found === undefined ? "" : written(found)
           })
         )

@@ -7,8 +7,8 @@ export interface PageTable {
   readonly name: string
   /** The title of the first column. */
   readonly corner: string
-  /** Whom the rows are compared with, by the titles of their columns. */
-  readonly columns: Readonly<Record<string, string>>
+  /** Whom the rows are compared with, by the titles of their columns. Of several, the first that took part in the case. */
+  readonly columns: Readonly<Record<string, string | ReadonlyArray<string>>>
   /** A row without figures, because its case is not in the record, is left out. */
   readonly rows: ReadonlyArray<PageRow>
   /** Whether it is of what was measured on Node 26. Default false. */
@@ -132,7 +132,7 @@ export const pageTables: ReadonlyArray<PageTable> = [
   {
     name: "traced",
     corner: "",
-    columns: { ...beside, "the floor": "floor: sql" },
+    columns: { ...beside, "the floor": ["floor: sql", "floor: transaction"] },
     rows: [...traced, ...statements("untraced", "without a tracer")]
   },
   {

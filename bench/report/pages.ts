@@ -30,7 +30,13 @@ const ratios = ({ columns, corner, node26, rows }: PageTable, record: Recorded):
   const from: Measurements = node26 === true ? record.otherNodes?.[0] ?? { cases: [] } : record
   const found = rows.map(({ case: one, label, load, subject }) => [
     label,
-    ...Object.values(columns).map((peer) => figure(ratioOf(contestantsOf(from, one), subject, peer, load)))
+    ...Object.values(columns).map((peers) =>
+      figure(
+        [peers].flat().map((peer) => ratioOf(contestantsOf(from, one), subject, peer, load)).find((ratio) =>
+          ratio !== undefined
+        )
+      )
+    )
   ])
   return [
     [corner, ...Object.keys(columns)],

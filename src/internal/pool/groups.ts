@@ -278,8 +278,7 @@ class GroupedLease<C, E, M extends Member<C>> extends LeaseEffect<C, E, unknown,
   }
 
   override step(): Effect.Effect<unknown, unknown> {
-    // With an answer, `f` needs no connection: it returns the answer.
-    return this.answer === undefined ? super.step() : Body.run(this.f!, undefined as C)
+    return this.answer ?? super.step()
   }
 }
 

@@ -4,11 +4,11 @@
  * A connection whose driver throws, dies, or does not answer within the deadline, cannot be trusted any more: it is
  * abandoned. The pool closes it, and closing it undoes the open transaction. The statement fails with a `SqlError`.
  */
-import { Cause, Effect } from "effect"
+import { Cause, Effect, Exit, type Fiber } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { ConnectionPool } from "../../ConnectionPool.ts"
 import type { Mode } from "../../Transaction.ts"
-import { attemptWithin, isSuccess, withFiber, within } from "../runtime.ts"
+import { isSuccess, withFiber, within } from "../runtime.ts"
 import { answered, driverDied, isUnanswered, toError } from "./controlDeadline.ts"
 import type { Dialect } from "./dialect.ts"
 import type { OpenTransaction } from "./level.ts"
@@ -29,20 +29,19 @@ export class ControlStatements<C, Isolation extends string, E, Own extends objec
     this.#poolFor = poolFor
   }
 
-  begin({ restore, settings }: Run<C, Isolation, E>, connection: C): Effect.Effect<void, SqlError> {
+  /** Begins a transaction in the present step of the run's fiber, as far as possible. Returns what is left to do. */
+  begin({ fiber, restore, settings }: Run<C, Isolation, E>, connection: C): Effect.Effect<void, SqlError> {
     const { mode, own, statement } = settings
     // A statement with a deadline runs in a fiber of its own, which is interrupted only where the caller may be.
     const waiting = this.#timeoutMillis === Infinity ? restore : Effect.interruptible
-    const begin = called("begin", () => this.#dialect.begin(connection, mode, statement, waiting, own as Own))
-    return withFiber((fiber) => {
-      const answered = within(this.#answered("begin", begin, connection, mode, undefined, restore), fiber)
-      if (isSuccess(answered)) return answered
-      return Effect.tapCause(
-        answered,
-        // If the transaction was begun although the statement failed, nothing else would end it.
-        () => this.isTransaction(connection) ? this.abandon(connection, mode, undefined, undefined) : Effect.void
-      )
-    })
+    const begin = () => this.#dialect.begin(connection, mode, statement, waiting, own as Own)
+    const answered = this.#answered(fiber, "begin", begin, connection, mode, undefined, restore)
+    if (isSuccess(answered)) return answered
+    return Effect.tapCause(
+      answered,
+      // If the transaction was begun although the statement failed, nothing else would end it.
+      () => this.isTransaction(connection) ? this.abandon(connection, mode, undefined, undefined) : Effect.void
+    )
   }
 
   /** Whether a transaction is open. If the driver throws, the answer is true. */
@@ -54,8 +53,11 @@ export class ControlStatements<C, Isolation extends string, E, Own extends objec
     }
   }
 
-  commit(transaction: OpenTransaction<C>): Effect.Effect<void, SqlError> {
-    return this.#in(transaction, "commit", () => this.#dialect.commit(transaction.connection))
+  /** Commits in the present step of a fiber, as far as possible. Returns what is left to do. */
+  commit(transaction: OpenTransaction<C>, fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<void, SqlError> {
+    const { connection, mode } = transaction
+    const commit = () => this.#dialect.commit(connection)
+    return this.#answered(fiber, "commit", commit, connection, mode, transaction, undefined)
   }
 
   rollback(transaction: OpenTransaction<C>): Effect.Effect<void, SqlError> {
@@ -97,24 +99,23 @@ export class ControlStatements<C, Isolation extends string, E, Own extends objec
 
   #in(transaction: OpenTransaction<C>, operation: string, statement: () => Effect.Effect<void, SqlError>) {
     const { connection, mode } = transaction
-    return this.#answered(operation, called(operation, statement), connection, mode, transaction, undefined)
+    return withFiber((fiber) => this.#answered(fiber, operation, statement, connection, mode, transaction, undefined))
   }
 
   #answered(
+    fiber: Fiber.Fiber<unknown, unknown>,
     operation: string,
-    statement: Effect.Effect<void, SqlError>,
+    statement: () => Effect.Effect<void, SqlError>,
     connection: C,
     mode: Mode,
     transaction: OpenTransaction<C> | undefined,
     restore: Restore | undefined
   ): Effect.Effect<void, SqlError> {
-    return withFiber((fiber) => {
-      // A database in this process answers in the present step.
-      const given = this.#timeoutMillis === Infinity
-        ? attemptWithin(statement, fiber)
-        : answered(operation, statement, this.#timeoutMillis, restore)
-      return isSuccess(given) ? given : this.#judged(operation, given, connection, mode, transaction, restore)
-    })
+    // A database in this process answers in the present step.
+    const given = this.#timeoutMillis === Infinity
+      ? called(fiber, operation, statement)
+      : answered(operation, withFiber((own) => called(own, operation, statement)), this.#timeoutMillis, restore)
+    return isSuccess(given) ? given : this.#judged(operation, given, connection, mode, transaction, restore)
   }
 
   /** A control statement that may fail. */
@@ -144,10 +145,17 @@ export class ControlStatements<C, Isolation extends string, E, Own extends objec
 }
 
 /** Calls a function of the dialect. It dies if the function throws, or returns something that is no effect. */
-const called = <A, E>(operation: string, f: () => Effect.Effect<A, E>): Effect.Effect<A, E> =>
-  withFiber((fiber) => {
+const called = <A, E>(
+  fiber: Fiber.Fiber<unknown, unknown>,
+  operation: string,
+  f: () => Effect.Effect<A, E>
+): Effect.Effect<A, E> => {
+  try {
     const effect = f()
     return Effect.isEffect(effect)
       ? within(effect, fiber)
       : Effect.die(new TypeError(`the dialect's function for ${operation} returned no Effect`))
-  })
+  } catch (thrown) {
+    return Exit.die(thrown)
+  }
+}

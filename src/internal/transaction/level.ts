@@ -7,9 +7,9 @@
  */
 import { Cause, Effect, Exit, Fiber, identity } from "effect"
 import { isSqlError } from "effect/sql/SqlError"
-import type { Mode, TransactionConnection } from "../../Transaction.ts"
+import type { Mode, StatementError, TransactionConnection } from "../../Transaction.ts"
 import { TransactionEndedError, TransactionLostError, TransactionTurnTimeoutError } from "../../TransactionError.ts"
-import { withFiber } from "../runtime.ts"
+import { withFiber, within } from "../runtime.ts"
 import { type Request, Turn, TurnDeadlines } from "./turn.ts"
 
 /** The settings that all transactions of a database share. */
@@ -117,9 +117,11 @@ export class Level<C> {
   /** Ends this level and all levels above it. The fibers that are in them get an error with their next statement. */
   end(): void {
     if (!this.isOpen) return
-    for (const level of this.transaction.levels.splice(this.depth)) {
+    const { levels } = this.transaction
+    for (let level = levels.pop(); level !== undefined; level = levels.pop()) {
       level.isOpen = false
       level.turn.end()
+      if (level === this) return
     }
   }
 
@@ -141,23 +143,37 @@ export class Level<C> {
   }
 }
 
+/** The same connection, for this library. */
+interface Quick<out C> extends TransactionConnection<C> {
+  /** `step` in the present step of a fiber. Returns what is left to do. */
+  readonly stepWithin: <A, E>(
+    fiber: Fiber.Fiber<unknown, unknown>,
+    statement: string,
+    f: (connection: C, fiber: Fiber.Fiber<unknown, unknown>) => A,
+    failure: (thrown: unknown) => E
+  ) => Effect.Effect<A, E | StatementError>
+}
+
+/** `TransactionConnection.step`, in the present step of a fiber. Returns what is left to do. */
+export const stepWithin = <C, A, E>(
+  connection: TransactionConnection<C>,
+  fiber: Fiber.Fiber<unknown, unknown>,
+  statement: string,
+  f: (connection: C, fiber: Fiber.Fiber<unknown, unknown>) => A,
+  failure: (thrown: unknown) => E
+): Effect.Effect<A, E | StatementError> =>
+  "stepWithin" in connection
+    ? (connection as Quick<C>).stepWithin(fiber, statement, f, failure)
+    : within(connection.step(statement, f, failure), fiber)
+
 /** The connection of a transaction at a level. `levelOf` finds the level of the fiber that runs a statement. */
 export const connectionOf = <C>(
   mode: Mode,
   levelOf: (fiber: Fiber.Fiber<unknown, unknown> | undefined) => Level<C>
-): TransactionConnection<C> => ({
+): Quick<C> => ({
   mode,
-  step: (statement, f, failure) =>
-    withFiber((fiber) => {
-      const level = levelOf(fiber)
-      return level.isTurnOf(fiber)
-        ? step(level, statement, fiber, f, failure)
-        : level.take(
-          Effect.suspend(() => step(level, statement, fiber, f, failure)),
-          level.request(statement),
-          identity
-        )
-    }),
+  step: (statement, f, failure) => withFiber((fiber) => stepAt(levelOf(fiber), fiber, statement, f, failure)),
+  stepWithin: (fiber, statement, f, failure) => stepAt(levelOf(fiber), fiber, statement, f, failure),
   stepUnsafe: (statement, f, busy) => {
     const fiber = Fiber.getCurrent()
     const level = levelOf(fiber)
@@ -176,6 +192,21 @@ export const connectionOf = <C>(
       return refusal === undefined ? Effect.void : Effect.fail(refusal)
     })
 })
+
+const stepAt = <C, A, E>(
+  level: Level<C>,
+  fiber: Fiber.Fiber<unknown, unknown>,
+  statement: string,
+  f: (connection: C, fiber: Fiber.Fiber<unknown, unknown>) => A,
+  failure: (thrown: unknown) => E
+): Effect.Effect<A, E | StatementError> =>
+  level.isTurnOf(fiber)
+    ? step(level, statement, fiber, f, failure)
+    : level.take(
+      Effect.suspend(() => step(level, statement, fiber, f, failure)),
+      level.request(statement),
+      identity
+    )
 
 const step = <C, A, E>(
   level: Level<C>,

@@ -47,6 +47,17 @@ export const settingsOf = <Isolation extends string>(
   return { mode: modeOf(dialect, given), statement, ...rest }
 }
 
+/** The settings of an outermost transaction without options. */
+export const standardOf = <Isolation extends string>(
+  dialect: Dialect<never, Isolation, never>
+): TransactionSettings<Isolation> => ({
+  mode: modeOf(dialect, {}),
+  statement: undefined,
+  own: none,
+  label: undefined,
+  timeoutMillis: undefined
+})
+
 const modeOf = <Isolation extends string>(
   dialect: Dialect<never, Isolation, never>,
   { isolation, readOnly }: Options<Isolation>

@@ -5,6 +5,7 @@
  * because the spans of transactions have the errors of `effect/sql`. At the end, `outcomeOf` makes the exit for the caller.
  */
 import { Cause, Context, Effect, Exit, type Fiber, identity, Scope } from "effect"
+import { BeginTransaction } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { ConnectionPool } from "../../ConnectionPool.ts"
 import type { Mode, Options, Transactor } from "../../Transaction.ts"
@@ -25,7 +26,7 @@ import { ControlStatements } from "./controlStatements.ts"
 import { connectionOf, type DatabaseSettings, type Level, OpenTransaction } from "./level.ts"
 import { Machinery, type Present } from "./machinery.ts"
 import type { MakeOptions } from "./makeOptions.ts"
-import { problemOf, settingsOf, tableOf, type TransactionSettings } from "./options.ts"
+import { problemOf, settingsOf, standardOf, tableOf, type TransactionSettings } from "./options.ts"
 import type { Run } from "./run.ts"
 import { sqlErrorOf } from "./sqlErrorOf.ts"
 
@@ -46,6 +47,7 @@ export const make = <C, Isolation extends string, E, Own extends object>(
   }
   const isCurable = isCurableFor(dialect.isCurable && ((error) => orElse(false, () => dialect.isCurable!(error))))
   const optionsTable = tableOf(dialect)
+  const standard = standardOf(dialect)
   const poolFor = (mode: Mode): ConnectionPool<C, E> => mode.readOnly ? readers : pool
   const control = new ControlStatements(dialect, controlTimeoutMillis, poolFor)
 
@@ -80,7 +82,7 @@ export const make = <C, Isolation extends string, E, Own extends object>(
   }
 
   const beginOn = (run: Run<C, Isolation, E>, connection: C): Effect.Effect<void, SqlError> =>
-    goOn(within(control.begin(run, connection), run.fiber), {
+    goOn(control.begin(run, connection), {
       onFailure: (cause) => run.fail(new TransactionBeginError({ pool: name, depth: 0, cause })),
       onSuccess: () => begun(run, connection)
     })
@@ -129,7 +131,7 @@ export const make = <C, Isolation extends string, E, Own extends object>(
   const conclude = (
     run: Run<C, Isolation, E>,
     level: Level<C>,
-    last: Effect.Effect<void, SqlError>,
+    last: () => Effect.Effect<void, SqlError>,
     undoing: Effect.Effect<void>,
     isUnknown: (cause: SqlError) => boolean
   ): Effect.Effect<void, SqlError> => {
@@ -149,7 +151,7 @@ export const make = <C, Isolation extends string, E, Own extends object>(
         })
       )
     const end = () =>
-      goOn(within(last, run.fiber), {
+      goOn(last(), {
         onFailure: (cause) =>
           isUnknown(cause)
             ? Effect.andThen(
@@ -167,7 +169,7 @@ export const make = <C, Isolation extends string, E, Own extends object>(
     const level = run.level!
     const isUnknown = (cause: SqlError) =>
       isUnanswered(cause) || hasDied(cause) || orElse("unknown", () => dialect.commitOutcome?.(cause)) === "unknown"
-    const concluded = conclude(run, level, control.commit(level.transaction), Effect.void, isUnknown)
+    const concluded = conclude(run, level, () => control.commit(level.transaction, run.fiber), Effect.void, isUnknown)
     // A commit that failed may leave the transaction open: a deferred constraint does.
     return isSuccess(concluded) ? concluded : Effect.tapCause(concluded, () => rollBack(run, level.transaction))
   }
@@ -218,7 +220,7 @@ export const make = <C, Isolation extends string, E, Own extends object>(
   /** A failure here is a defect for the span of the savepoint, as with `effect/sql`. The caller gets the failure itself. */
   const releaseSavepoint = (run: Run<C, Isolation, E>): Effect.Effect<void> => {
     const level = run.level!
-    const last = control.release(level.transaction, level.depth)
+    const last = () => within(control.release(level.transaction, level.depth), run.fiber)
     const concluded = conclude(run, level, last, undoOrLose(run, level), () => false)
     return isSuccess(concluded) ? concluded : Effect.orDie(concluded)
   }
@@ -306,7 +308,10 @@ export const make = <C, Isolation extends string, E, Own extends object>(
           ? undefined
           : problemOf(name, dialect, optionsTable, given, outer?.transaction)
         if (problem !== undefined) return Effect.fail(present(problem))
-        settings = settingsOf(dialect, given, fiber, outer?.transaction)
+        // Most transactions have no options.
+        settings = given === noOptions && outer === undefined && fiber.getRef(BeginTransaction) === undefined
+          ? standard
+          : settingsOf(dialect, given, fiber, outer?.transaction)
       } catch (thrown) {
         const depth = outer === undefined ? 0 : outer.depth + 1
         return Effect.fail(present(new TransactionBeginError({ pool: name, depth, cause: toError(Cause.die(thrown)) })))

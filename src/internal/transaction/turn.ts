@@ -24,7 +24,8 @@ export interface Late {
 
 /** The deadlines of all tickets in the lines of one transaction. */
 export class TurnDeadlines {
-  readonly #deadlines = new Deadlines.Deadlines<Ticket>()
+  /** Made for the first ticket that has to wait: most transactions have none. */
+  #deadlines: Deadlines.Deadlines<Ticket> | undefined = undefined
   #alarm: Alarm.Alarm | undefined
 
   now(fiber: Fiber.Fiber<unknown, unknown>): number {
@@ -33,30 +34,34 @@ export class TurnDeadlines {
   }
 
   add(ticket: Ticket, now: number): void {
+    this.#deadlines ??= new Deadlines.Deadlines()
     Deadlines.add(this.#deadlines, ticket, now, ticket.request.timeoutMillis)
-    this.#setAlarm()
+    this.#setAlarm(this.#deadlines)
   }
 
   cancel(ticket: Ticket): void {
-    if (ticket.row === undefined) return
-    Deadlines.cancel(this.#deadlines, ticket)
-    this.#setAlarm()
+    const deadlines = this.#deadlines
+    if (deadlines === undefined || ticket.row === undefined) return
+    Deadlines.cancel(deadlines, ticket)
+    this.#setAlarm(deadlines)
   }
 
   #ring(now: number): void {
+    const deadlines = this.#deadlines
+    if (deadlines === undefined) return
     // No ticket leaves the line before all late tickets are known.
     const late: Array<Ticket> = []
     for (;;) {
-      const ticket = Deadlines.takeDue(this.#deadlines, now)
+      const ticket = Deadlines.takeDue(deadlines, now)
       if (ticket === undefined) break
       late.push(ticket)
     }
     for (const ticket of late) ticket.expire?.(now)
-    this.#setAlarm()
+    this.#setAlarm(deadlines)
   }
 
-  #setAlarm(): void {
-    const due = Deadlines.nextDue(this.#deadlines)
+  #setAlarm(deadlines: Deadlines.Deadlines<Ticket>): void {
+    const due = Deadlines.nextDue(deadlines)
     if (due === Infinity) this.#alarm!.stop()
     else this.#alarm!.set(due, true)
   }
@@ -144,6 +149,7 @@ export class Turn {
   /** Ends all turns: lets every fiber in the line go on. */
   end(): void {
     this.#hasEnded = true
+    if (this.#line.length === 0) return
     for (const ticket of LinkedList.members(this.#line)) {
       LinkedList.remove(ticket)
       this.#deadlines.cancel(ticket)

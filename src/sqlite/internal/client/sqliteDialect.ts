@@ -143,13 +143,18 @@ const begin = (
   // If the connection only reads, the error for a write should not name the transaction as the cause.
   if (isReadOnly && handle.settings.isReadOnly) return beginReadOnly(handle, undefined)
   if (mode.readOnly || isReadOnly) return beginReadOnly(handle, why)
-  const sql = `begin ${mode.isolation}`
+  const sql = begins.get(mode.isolation) ?? `begin ${mode.isolation}`
   // SQLite would begin a transaction that cannot write.
   if (handle.settings.isReadOnly) {
     throw readOnlyRefusal("begin", sql, handle.settings.refusal ?? Refusal.ofConnection)
   }
   handle.run("begin", sql, undefined, false)
 }
+
+/** The statements that begin transactions. A text that is made anew has to be hashed to find its prepared statement. */
+const begins: ReadonlyMap<string, string> = new Map(
+  ["immediate", "deferred", "exclusive"].map((isolation) => [isolation, `begin ${isolation}`])
+)
 
 /** Begins a transaction that only reads. SQLite fixes what it sees at the first read, so this reads at once. */
 const beginReadOnly = (handle: Handle, why: string | undefined): void => {

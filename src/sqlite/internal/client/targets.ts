@@ -9,6 +9,7 @@ import { Effect, type Fiber, Stream } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { isSuccess, within } from "../../../internal/runtime.ts"
+import { stepWithin } from "../../../internal/transaction/level.ts"
 import { sqlErrorOf } from "../../../internal/transaction/sqlErrorOf.ts"
 import type { TransactionConnection } from "../../../Transaction.ts"
 import type { Handle } from "../connection/handle.ts"
@@ -219,10 +220,8 @@ export class InTransaction implements Target {
     const { text: { kind, sql } } = query
     if (kind === "control") return Effect.fail(toSqlError(uncontrolled(sql)))
     const bigInts = bigIntsOf(fiber)
-    const ran = within(
-      this.#transaction.step(sql, (connection) => execute(connection, query, way, bigInts, false), failure),
-      fiber
-    )
+    const once = (connection: SqliteConnection) => execute(connection, query, way, bigInts, false)
+    const ran = stepWithin(this.#transaction, fiber, sql, once, failure)
     return isSuccess(ran) ? ran : Effect.mapError(ran, sqlErrorOf)
   }
 

@@ -210,11 +210,14 @@ export class Writes {
       const answers: Array<Exit.Exit<unknown, unknown>> = []
       let mayHaveChanged = false
       let work: Work | undefined = first
+      const run = (handle: Handle) => work!.together(connection, handle)
       while (work !== undefined) {
-        const answer: Exit.Exit<unknown, unknown> = Body.sync(handle, runs(work, connection), failure)
+        const answer: Exit.Exit<unknown, unknown> = Body.sync(handle, run, failure)
         answers.push(answer)
-        mayHaveChanged ||= work instanceof FunctionWork
-        why = whyUndone(handle, answer)
+        const isFunction: boolean = work instanceof FunctionWork
+        mayHaveChanged ||= isFunction
+        // A statement that has succeeded has not ended the transaction. To ask SQLite takes time.
+        why = isFunction || answer._tag === "Failure" ? whyUndone(handle, answer) : undefined
         work = why === undefined ? others.next() : undefined
       }
       why ??= others.areWaiting ? undefined : "a caller has left"
@@ -239,9 +242,6 @@ export class Writes {
 
 /** Where foreign keys are deferred, nothing is shared. */
 const deferred: Outcome = { _tag: "unshared", isLasting: true }
-
-const runs = (work: Work, connection: SqliteConnection) => (handle: Handle): unknown =>
-  work.together(connection, handle)
 
 /** Why the work of all has to be undone after one caller got this answer. `undefined` if it need not be undone. */
 const whyUndone = (handle: Handle, answer: Exit.Exit<unknown, unknown>): string | undefined => {
