@@ -24,7 +24,9 @@ export default defineConfig({
       // Runs in a browser, where its own tests look at it.
       exclude: ["src/inspector/page/**"],
       reporter: ["text", "json-summary"],
-      thresholds: { lines: 95, branches: 95 }
+      // A run takes long, and its coverage is of use also if a test has failed.
+      reportOnFailure: true,
+      thresholds: { lines: 98, branches: 97 }
     }
   }
 })

@@ -1,10 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber } from "effect"
+import { Deferred, Effect, Fiber } from "effect"
 import { HealthChecker } from "effect-connection-pool"
 import { PoolAssert, Sweep } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
 import { open } from "./support/health.ts"
-import { borrow, make, settle, shape } from "./support/pools.ts"
+import { borrow, make, type Pool, settle, shape } from "./support/pools.ts"
 
 describe("a check", () => {
   it.effect("waits for the check before it, so that not too many connections are validated at once", () =>
@@ -42,6 +42,32 @@ describe("a check", () => {
       const reports = yield* Effect.forEach(checks, (check) => Fiber.join(check))
       assert.deepStrictEqual([reports[0]!.connected, reports.at(-1)!.passed], [true, 1])
       yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("closes a connection that it finds at the end of its lifetime, and does not validate it", () =>
+    Effect.gen(function*() {
+      // It sleeps first, so that it wakes before the pool does.
+      const start = yield* Deferred.make<Pool>()
+      const check = yield* Effect.forkChild(
+        Effect.andThen(
+          Effect.sleep("1 hour"),
+          Effect.flatMap(Deferred.await(start), (pool) => pool.check({ connect: false }))
+        ),
+        { startImmediately: true }
+      )
+      const { faulty, pool } = yield* make({
+        max: 1,
+        maxLifetime: "1 hour",
+        lifetimeJitter: 0,
+        idleTimeout: "Infinity"
+      })
+      yield* Deferred.succeed(start, pool)
+      yield* pool.use(() => Effect.void)
+      yield* TestClock.adjust("1 hour")
+      const { busy, failed, passed } = yield* Fiber.join(check)
+      assert.deepStrictEqual({ busy, failed, passed }, { busy: 0, failed: [], passed: 0 })
+      assert.strictEqual((yield* pool.stats).evictions.lifetime, 1)
+      assert.strictEqual((yield* faulty.counters).validations, 0)
     }))
 
   it.effect("takes turns with keepalive", () =>

@@ -13,7 +13,7 @@ import {
   symlinkSync,
   writeFileSync
 } from "node:fs"
-import { basename, dirname, join } from "node:path"
+import { basename, dirname, join, relative } from "node:path"
 import { fileURLToPath } from "node:url"
 import { make, nothingLeft, read, rows, unhandled } from "../support/backups.ts"
 import { file, folder, judge } from "../support/files.ts"
@@ -80,17 +80,23 @@ describe("a target of a backup", () => {
       assert.strictEqual(yield* pool.sql`select count(*) as n from t`.pipe(Effect.map(([row]) => row!["n"])), rows)
     }))
 
-  it.effect("that is the path of the database is refused also while nothing is there", () =>
+  it.effect("that is the path of the database is refused also while nothing is there, however the database was named", () =>
     Effect.gen(function*() {
-      const { filename, pool } = yield* make()
-      yield* pool.read((reader) => reader.values("select 1"))
-      renameSync(filename, `${filename}.moved`)
-      for (
-        const [path, text] of [[filename, "that is the database"], [`${filename}-journal`, `that is the "-journal"`]]
-      ) {
-        const error = yield* PoolAssert.failsWith(Stream.runDrain(pool.backup(path!)), "BackupError")
-        assert.include(error.message, text!)
-        assert.isFalse(existsSync(path!))
+      const home = yield* folder
+      mkdirSync(join(home, "data"))
+      symlinkSync("data", join(home, "around"))
+      const path = (name: string) => join(home, "data", name)
+      const names = [path("one.db"), relative(process.cwd(), path("two.db")), join(home, "around", "three.db")]
+      for (const filename of names) {
+        const { pool } = yield* make({ filename })
+        yield* pool.read((reader) => reader.values("select 1"))
+        const own = path(basename(filename))
+        renameSync(own, `${own}.moved`)
+        for (const [target, text] of [[own, "that is the database"], [`${own}-journal`, `that is the "-journal"`]]) {
+          const error = yield* PoolAssert.failsWith(Stream.runDrain(pool.backup(target!)), "BackupError")
+          assert.include(error.message, text!)
+          assert.isFalse(existsSync(target!))
+        }
       }
     }))
 

@@ -6,6 +6,7 @@ import { randomUUID } from "node:crypto"
 import { accessSync, constants, lstatSync, readdirSync, readlinkSync, realpathSync, rmSync, type Stats } from "node:fs"
 import { basename, dirname, join, resolve } from "node:path"
 import { DatabaseSync } from "node:sqlite"
+import { realOf } from "../connection/paths.ts"
 
 /** Files that SQLite keeps beside a database. */
 const companions = ["-wal", "-shm", "-journal"] as const
@@ -42,7 +43,7 @@ export const refuse = (target: string, own: string | undefined): void => {
 
 /** Throws if the target is a file of the database itself, also under another name. */
 const refuseOwn = (target: string, found: Stats | undefined, own: string): void => {
-  const file = isThere(own) ? realpathSync(own) : own
+  const file = isThere(own) ? realpathSync(own) : placeOf(own)
   if (target === file || isSame(found, look(file))) throw new Error("that is the database itself")
   for (const companion of companions) {
     const path = file + companion
@@ -50,6 +51,13 @@ const refuseOwn = (target: string, found: Stats | undefined, own: string): void 
       throw new Error(`that is the "${companion}" of the database itself`)
     }
   }
+}
+
+/** The path of a file that is not there now, without links as far as they exist. */
+const placeOf = (own: string): string => {
+  const path = resolve(own)
+  const folder = dirname(path)
+  return join(realOf(folder, folder), basename(path))
 }
 
 const inUse = (target: string, companion: string): string =>
