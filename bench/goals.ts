@@ -207,6 +207,16 @@ const ofSqlite: ReadonlyArray<Goal> = [
   ...row("two writers, longest stall", "two-writers", { ...sql, load: "longest stall" }, readers, { [alike]: 0.05 }),
   ...writes("full", 0.05),
   ...writes("normal", 0.3),
+  ...row("import of a million rows", "import-normal", { name: "ours: batch", load: "per row" }, undefined, {
+    "node:sqlite": 1.3
+  }),
+  ...row("import of a million rows, full", "import-full", { name: "ours: batch", load: "per row" }, undefined, {
+    "node:sqlite": 1.3
+  }),
+  // 20 ms, of an import of some seconds during which node:sqlite blocks the event loop.
+  ...row("import, longest stall", "import-normal", { name: "ours: batch", load: "longest stall" }, undefined, {
+    "node:sqlite": 0.02
+  }),
   ...row("point reads, traced", "traced-read", traced, "floor: sql", { [sqlSqliteNode]: 0.45 }),
   ...row("insert and read in a transaction, traced", "traced-transaction", traced, "floor: transaction", {
     [sqlSqliteNode]: 0.5

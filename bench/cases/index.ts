@@ -9,6 +9,7 @@ import { crowdCases } from "./crowd.ts"
 import { growthCases } from "./growth.ts"
 import { heapCases } from "./heap.ts"
 import { idleCases } from "./idle.ts"
+import { importCases } from "./imports.ts"
 import { leaverCases } from "./leavers.ts"
 import { lineCases } from "./line.ts"
 import { pointReadCases } from "./pointReads.ts"
@@ -34,6 +35,7 @@ export const cases = (who: Everybody, effort: Effort, folders: Folders): Readonl
     ...twoWriterCases(sqlite, effort),
     ...serviceCases(sqlite, effort),
     ...tracedCases(sqlite, effort),
+    ...importCases(sqlite, effort),
     ...startCases(sqlite, effort),
     ...idleCases(who, effort, folders),
     ...poolMapCases(who.maps, who.databasesByKey, effort)

@@ -8,6 +8,7 @@ import { poolUse } from "./effectPool.ts"
 import { floorReaders } from "./floorReaders.ts"
 import { floorSql } from "./floorSql.ts"
 import { floorTransaction } from "./floorTransaction.ts"
+import { type Importer, importers } from "./importers.ts"
 import * as NodeSqlite from "./nodeSqlite.ts"
 import { ours } from "./ours.ts"
 import { services, type Witnessed, witnessed } from "./services.ts"
@@ -34,6 +35,8 @@ export interface SqliteContenders {
   readonly tracedFloor: SqliteContender<EffectReader>
   /** The least that makes spans for a transaction and its statements. */
   readonly transactionFloor: SqliteContender<Witnessed<TracedClient>>
+  /** Whoever imports rows, with the same promise about a loss of power. */
+  readonly importers: (synchronous: Synchronous) => ReadonlyArray<SqliteContender<Importer>>
   /** Whoever is told apart by how it is opened. */
   readonly starters: ReadonlyArray<SqliteContender<Reader>>
   /** Why the clients on better-sqlite3 are not among them, if they are not. */
@@ -98,6 +101,7 @@ export const sqliteContenders = async (folders: Folders): Promise<SqliteContende
     ],
     tracedFloor: { name: "floor: sql", open: floorSql },
     transactionFloor: witnessed("floor: transaction", "normal", floorTransaction, ofNode),
+    importers: (synchronous) => importers(library, synchronous),
     starters: [
       { name: "node:sqlite", open: NodeSqlite.prepared },
       ...builds.flatMap(([prefix, { layer, sql }]) => [
