@@ -1,20 +1,22 @@
 /** Imports of a million rows in one transaction. */
+import type { Synchronous } from "../contenders/sqlite/database.ts"
 import type { SqliteContenders } from "../contenders/sqlite/index.ts"
 import type { Case } from "../harness/case.ts"
 import type { Effort } from "../harness/effort.ts"
-import { importing } from "../workloads/importing.ts"
+import { importRows } from "../workloads/importRows.ts"
 import { sqliteContestant } from "./sqliteContestant.ts"
 
 export const importCases = (who: SqliteContenders, effort: Effort): ReadonlyArray<Case> => {
   const rows = effort.scale(1_000_000)
-  return (["normal", "full"] as const).map((synchronous) => ({
+  const importing = (synchronous: Synchronous): Case => ({
     name: `import-${synchronous}`,
     title: `an import of ${rows} rows in one transaction, ${synchronous}`,
     unit: "ns",
     reference: "node:sqlite",
     ...effort.rounds(1, 1, 2),
     contestants: who.importers(synchronous).map((contender) =>
-      sqliteContestant(contender, { expected: rows, round: (importer) => importing(importer, rows) })
+      sqliteContestant(contender, { expected: rows, round: (importer) => importRows(importer, rows) })
     )
-  }))
+  })
+  return [importing("normal"), importing("full")]
 }

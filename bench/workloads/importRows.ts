@@ -8,7 +8,7 @@ const rowsOf = function*(count: number): Generator<Row> {
   for (let id = 0; id < count; id++) yield [id, `the name of ${String(id).padStart(8, "0")}`, id / 2]
 }
 
-export const importing = async (importer: Importer, count: number): Promise<Round> => {
+export const importRows = async (importer: Importer, count: number): Promise<Round> => {
   await importer.prepare()
   let last = performance.now()
   let longest = 0
