@@ -130,6 +130,34 @@ for (const [way, open] of Object.entries(ways)) {
   })
 }
 
+describe("a connect attempt after bad starts", () => {
+  it.effect("has another one beside it only after the pause that so many bad starts cause", () =>
+    Effect.gen(function*() {
+      let opened = 0
+      const factory = ConnectionFactory.make<Session>({
+        // Eight are dead. Those after them never open.
+        connect: Effect.suspend(() => ++opened <= 8 ? Effect.succeed({ id: opened }) : Effect.never),
+        isAlive: () => false
+      })
+      const pool = yield* ConnectionPool.make({
+        factory,
+        max: 2,
+        acquireTimeout: "1 hour",
+        connectBackoff: "100 millis",
+        connectBackoffMax: "1 minute",
+        drainTimeout: 0
+      })
+      yield* Effect.forkChild(pool.use(() => Effect.void))
+      for (let turn = 0; turn < 5; turn++) yield* settle
+      while (opened < 9) yield* TestClock.adjust(1)
+      // The fourth pause is 800 ms, less up to a fifth.
+      yield* TestClock.adjust(600)
+      assert.strictEqual(opened, 9)
+      yield* TestClock.adjust(210)
+      assert.strictEqual(opened, 10)
+    }))
+})
+
 describe("a connection that was lost in its first lease", () => {
   it.effect("is no bad start if it had been open for longer than any pause", () =>
     Effect.gen(function*() {

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Schema } from "effect"
+import { Option, Schema } from "effect"
 import { PoolError, TransactionError } from "effect-connection-pool"
 
 const occupancy: PoolError.Occupancy = {
@@ -138,5 +138,18 @@ describe("the message of an error", () => {
     assert.match(message(), /, return one first, or raise max \(2\)$/)
     assert.match(message("readers"), /, return one first, or raise readers \(2\)$/)
     assert.match(message(null), /\(a transaction shares it with all that runs inside\), or return it first$/)
+  })
+})
+
+describe("the holder of a connection, as JSON", () => {
+  it("has a span with both of its ids, or none", () => {
+    const read = Schema.decodeUnknownOption(PoolError.AcquireTimeoutError)
+    const json = JSON.parse(JSON.stringify(Schema.encodeSync(PoolError.AcquireTimeoutError)(timedOut()))) as {
+      holders: ReadonlyArray<Record<string, unknown>>
+    }
+    assert.isTrue(Option.isSome(read(json)))
+    for (const span of [{ traceId: "a" }, { spanId: "b" }, { traceId: 1, spanId: "b" }]) {
+      assert.isTrue(Option.isNone(read({ ...json, holders: [{ ...json.holders[1], span }] })))
+    }
   })
 })

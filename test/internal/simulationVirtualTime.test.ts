@@ -65,6 +65,21 @@ describe("virtual time", () => {
     assert.isFalse(time.step())
   })
 
+  it("first does what is left to do at the present time", () => {
+    const time = new VirtualTime()
+    const done: Array<string> = []
+    const context = time.provide(Context.empty())
+    const run = (effect: Effect.Effect<void>) => Effect.runForkWith(context)(effect)
+    // Its sleep begins only in the next turn.
+    run(Effect.sleep(5).pipe(Effect.delay(0), Effect.andThen(Effect.sync(() => done.push("slept")))))
+    time.at(9, () => done.push("later"))
+    assert.isTrue(time.step())
+    assert.deepStrictEqual([done, time.now], [[], 0])
+    run(Effect.andThen(Effect.yieldNow, Effect.andThen(Effect.sleep(1), Effect.sync(() => done.push("brief")))))
+    assert.isTrue(time.step())
+    assert.deepStrictEqual([done, time.now], [["brief"], 1])
+  })
+
   it("counts whole nanoseconds", () => {
     const time = new VirtualTime()
     let now = 0

@@ -62,7 +62,6 @@ export class Tally {
 
   /** No more requests will arrive. */
   lastArrived(): void {
-    this.#update()
     this.#to = this.#time.now
   }
 
