@@ -138,6 +138,9 @@ const ofPools: ReadonlyArray<Goal> = [
   }),
   ...row("what metrics cost", "alone", use, undefined, { "ours: use, no metrics": 1.15 }),
   // Not in the table of goals: what is less than a quarter apart counts as equal there.
+  ...row("ten viewers of the inspector", "inspected", { name: "ours: use, ten viewers" }, undefined, {
+    "ours: use": 1.1
+  }),
   // Both find an open pool by its key; RcMap has no line, and closes nothing to make room.
   ...row("an open pool of a map", "map-hit", { name: "ours: PoolMap" }, undefined, { "RcMap.get": 1 }),
   within("flat as the pool grows", "growth-size", use.name, "1000", "1", 1.25, primitive),

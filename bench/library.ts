@@ -1,5 +1,6 @@
 /** The library as its users run it: built, and resolved as they resolve it. Its types come from the source. */
 import type * as ConnectionPoolLibrary from "effect-connection-pool"
+import type * as InspectorModule from "effect-connection-pool/inspector"
 import type * as SqliteLibrary from "effect-connection-pool/sqlite"
 import assert from "node:assert/strict"
 import { createRequire } from "node:module"
@@ -8,6 +9,7 @@ import { pathToFileURL } from "node:url"
 
 export type Library = typeof ConnectionPoolLibrary
 export type Sqlite = typeof SqliteLibrary
+export type InspectorLibrary = typeof InspectorModule
 
 /** Resolves a module as the library does, because `bench/` is another package. */
 const root = createRequire(new URL("../package.json", import.meta.url))
@@ -58,6 +60,14 @@ export const loadSqlite = async ({ before, library }: Folders): Promise<Loaded<S
   ),
   before: before === undefined ? undefined : await load<Sqlite>(sqliteOf(before))
 })
+
+/** The inspector of the build that is measured. */
+export const loadInspector = ({ library }: Folders): Promise<InspectorLibrary> =>
+  load<InspectorLibrary>(
+    library === undefined
+      ? root.resolve("effect-connection-pool/inspector")
+      : resolve(library, "inspector/index.js")
+  )
 
 const entryOf = (folder: string): string => resolve(folder, "index.js")
 

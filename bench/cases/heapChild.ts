@@ -6,7 +6,7 @@ import { type Round, served } from "../harness/case.ts"
 import { toJson } from "../harness/json.ts"
 import { turns } from "../harness/settle.ts"
 import { summarize } from "../harness/summary.ts"
-import { loadAll } from "../library.ts"
+import { loadAll, loadInspector } from "../library.ts"
 import { alone } from "../workloads/alone.ts"
 import { hold, queueUp } from "../workloads/line.ts"
 import { Tally } from "../workloads/tally.ts"
@@ -61,7 +61,7 @@ const perWaiter = async (pool: Pool, units: number): Promise<Round> => {
 }
 
 const { contender: name, folders, units, what } = JSON.parse(process.argv[2]!) as HeapTask
-const who = contenders(await loadAll(folders))
+const who = contenders(await loadAll(folders), await loadInspector(folders))
 const contender = all(who).find((contender) => contender.name === name)!
 const pool = await contender.open({ size, ...(what === "timed waiter" ? { acquireTimeoutMillis: 60_000 } : undefined) })
 const round = what === "use" ? await perUse(pool, units) : await perWaiter(pool, units)

@@ -1,5 +1,5 @@
 /** Who takes part. */
-import { type Folders, type Libraries, loadAll, loadSqlite } from "../library.ts"
+import { type Folders, type InspectorLibrary, type Libraries, loadAll, loadInspector, loadSqlite } from "../library.ts"
 import type { Contender } from "./contender.ts"
 import { poolGet, poolUse } from "./effectPool.ts"
 import {
@@ -12,6 +12,7 @@ import {
   floorSync
 } from "./floors.ts"
 import { genericPool } from "./genericPool.ts"
+import { inspected } from "./inspected.ts"
 import { ours } from "./ours.ts"
 import { pgPool } from "./pgPool.ts"
 import { type MapContenders, mapContenders } from "./poolMaps.ts"
@@ -33,14 +34,14 @@ export interface Everybody {
 export const everybody = async (folders: Folders): Promise<Everybody> => {
   const libraries = await loadAll(folders)
   return {
-    pools: contenders(libraries),
+    pools: contenders(libraries, await loadInspector(folders)),
     sqlite: await sqliteContenders(folders),
     maps: mapContenders(libraries),
     databasesByKey: databasesByKey(libraries.library, (await loadSqlite(folders)).library)
   }
 }
 
-export const contenders = ({ before, library }: Libraries) => {
+export const contenders = ({ before, library }: Libraries, inspector: InspectorLibrary) => {
   const builds = [ours(library, "ours:"), ...(before === undefined ? [] : [ours(before, "before:")])]
   const use = builds.map((build) => build.use)
   const useSync = builds.map((build) => build.useSync)
@@ -56,6 +57,8 @@ export const contenders = ({ before, library }: Libraries) => {
     withCancel: [...use, ...effects, tarn, ...floors],
     /** Contenders whose cost is shown from one caller in line on. */
     growing: [...use, poolUse, floorPrimitive],
+    /** The same pool without an inspector and with one. */
+    inspected: [use[0]!, inspected(library, inspector)],
     /** Those that a program may have many of. */
     idle: [...use, poolUse, ...peers],
     /** For work that is synchronous. */
@@ -78,5 +81,5 @@ export const contenders = ({ before, library }: Libraries) => {
 
 /** All contenders, each once. */
 export const all = (who: Contenders): ReadonlyArray<Contender> => [
-  ...new Set([...who.pools, ...who.withDeadline, ...who.withCancel, ...who.alone, who.fibers])
+  ...new Set([...who.pools, ...who.withDeadline, ...who.withCancel, ...who.alone, ...who.inspected, who.fibers])
 ]
