@@ -144,9 +144,7 @@ describe("a database in memory", () => {
         "pragma incremental_vacuum(3)",
         "explain query plan pragma query_only = 1",
         "vacuum",
-        "attach ':memory:' as x",
-        "",
-        "?"
+        "attach ':memory:' as x"
       ]
       for (const sql of refused) {
         const attempts: ReadonlyArray<Effect.Effect<unknown, unknown>> = [
