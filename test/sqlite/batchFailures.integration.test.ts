@@ -17,6 +17,15 @@ const rowsWith = (bad: unknown, at: number): Array<never> => {
   return rows as Array<never>
 }
 
+/** Rows of which not even the first is there. */
+const throwing = (thrown: unknown): Iterable<never> => ({
+  [Symbol.iterator]: () => ({
+    next: () => {
+      throw thrown
+    }
+  })
+})
+
 interface Case {
   readonly sql?: string
   readonly rows?: Array<never>
@@ -142,13 +151,6 @@ describe("a batch whose rows", () => {
   it.effect("throw at once, or something that is no error, fails with row 0, and says what was thrown", () =>
     Effect.gen(function*() {
       const { pool } = yield* make()
-      const throwing = (thrown: unknown): Iterable<never> => ({
-        [Symbol.iterator]: () => ({
-          next: () => {
-            throw thrown
-          }
-        })
-      })
       const says = [[new Error("no file"), "no file"], ["no file", "\"no file\""], [undefined, "undefined"]] as const
       for (const [thrown, message] of says) {
         const error = yield* PoolAssert.failsWith(Stream.runDrain(pool.batch(insert, throwing(thrown))), "BatchError")
