@@ -1,10 +1,12 @@
 /** A statement that fails in a group is undone as alone, also where SQLite itself would leave a part of it. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit } from "effect"
+import type { SqlitePool } from "effect-connection-pool/sqlite"
 import { SqliteClient } from "effect-connection-pool/sqlite-node"
 import { SqlError } from "effect/sql/SqlError"
 import { refusing } from "../support/database.ts"
 import { file } from "../support/files.ts"
+import { total } from "../support/functions.ts"
 import { insert, make, together } from "../support/groups.ts"
 
 const setup = `create table strict_one(n integer) strict;
@@ -20,6 +22,8 @@ const stoppedMidway: Record<string, string> = {
   "a rowid that is no number": "insert or replace into numbered select v from mixed",
   "an overflow": "insert into plain select sum(v) from grouped group by g"
 }
+
+const partLeft = "a part of a statement that has failed is left"
 
 const tables = ["strict_one", "numbered", "plain"]
 
@@ -54,7 +58,7 @@ describe("a statement that fails after it has changed rows", () => {
         assert.deepStrictEqual(yield* left, [[], [], []])
         assert.deepStrictEqual(db.rows, [1, 2, 3])
         assert.deepStrictEqual(yield* db.groups, [
-          { size: 2, undoneBecause: "a part of a statement that has failed is left" },
+          { size: 2, undoneBecause: partLeft },
           { size: 3, undoneBecause: undefined }
         ])
       }))
@@ -78,6 +82,31 @@ describe("a statement that fails after it has changed rows", () => {
         assert.deepStrictEqual((yield* db.groups).at(-1), { size: 4, undoneBecause: undefined })
         assert.deepStrictEqual(db.rows, [0, 1, 2, 4])
         for (const table of tables) assert.deepStrictEqual(yield* sql.unsafe(`select * from ${table}`), [])
+      }))
+  }
+
+  const kinds: Record<string, SqlitePool.Options["aggregates"]> = { "a function": {}, "an aggregate": { total } }
+  for (const [what, aggregates] of Object.entries(kinds)) {
+    it.effect(`leaves nothing behind in a group, if it passes an integer beyond 2^53 to ${what}`, () =>
+      Effect.gen(function*() {
+        const db = yield* make({ functions: { near: (n) => n! }, aggregates })
+        const { pool, sql } = db
+        yield* pool.write((connection) => connection.exec(setup))
+        const isFunction = what === "a function"
+        const statement = `insert into plain select ${isFunction ? "near(v) from" : "total(v) from"} grouped${
+          isFunction ? "" : " group by g, v order by v"
+        }`
+        const exits = yield* together<unknown, unknown>(db, [
+          insert(db, 1),
+          Effect.flip(sql.unsafe(statement)),
+          insert(db, 2)
+        ])
+        assert.isTrue(exits.every(Exit.isSuccess))
+        const error = Exit.isSuccess(exits[1]!) && exits[1].value
+        assert.include((error as SqlError).message, "with safeIntegers: true (")
+        assert.deepStrictEqual(yield* sql`select * from plain`, [])
+        assert.deepStrictEqual(db.rows, [1, 2])
+        assert.strictEqual((yield* db.groups)[0]!.undoneBecause, isFunction ? undefined : partLeft)
       }))
   }
 

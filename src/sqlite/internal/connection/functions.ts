@@ -10,6 +10,7 @@ import { isAsyncFiberError, isLater } from "../../../internal/marks.ts"
 import { failed, Failure, functionFailed, functionMessage, integerTooBig, isIntegerTooBig } from "../failures.ts"
 import type { AggregateSettings, FunctionSettings, ScalarSettings } from "../options/functions.ts"
 import { describe, storable, toSqlite } from "./binding.ts"
+import { exactly } from "./integers.ts"
 
 /** What a SQL function throws through SQLite. */
 export class FunctionFailure extends Error {
@@ -32,6 +33,11 @@ export class FunctionFailure extends Error {
 export class Functions {
   /** The function that runs now. */
   #running: string | undefined
+  /**
+   * What a function of the present statement has thrown. After a failure, SQLite asks the aggregates of the statement for their
+   * results. If such a result did not fail too, Node would lose what was thrown, and the statement would seem to succeed.
+   */
+  #thrown: unknown
   /** What waits for the end of the statement. */
   readonly #waiting: Array<() => void> = []
   readonly hasAggregates: boolean
@@ -41,12 +47,12 @@ export class Functions {
 
   constructor(sqlite: DatabaseSync, settings: ReadonlyArray<FunctionSettings> | undefined) {
     const all = settings ?? []
+    this.hasAggregates = all.some(({ kind }) => kind === "aggregates")
     for (const one of all) {
       if (one.kind === "functions") this.#define(sqlite, one)
       else this.#aggregate(sqlite, one)
     }
     this.aggregates = new Set(all.filter(({ kind }) => kind === "aggregates").map(({ name }) => name.toLowerCase()))
-    this.hasAggregates = this.aggregates.size > 0
     this.#inexact = all.filter(({ arity, safeIntegers }) => !safeIntegers && arity !== 0).map(({ name }) => name)
   }
 
@@ -69,6 +75,7 @@ export class Functions {
   settle(): void {
     // A function may have met the failure of another statement.
     if (this.isRunning) return
+    this.#thrown = undefined
     for (const f of this.#waiting.splice(0)) {
       try {
         f()
@@ -91,7 +98,10 @@ export class Functions {
 
   #define(sqlite: DatabaseSync, settings: ScalarSettings): void {
     const { name, run } = settings
-    const wrapped = (...args: Array<unknown>): SQLInputValue => {
+    const convertsHere = this.#convertsHere(settings)
+    const wrapped = (...given: Array<unknown>): SQLInputValue => {
+      this.#thrown = undefined
+      const args = convertsHere ? this.#numbers(given) : given
       this.#running = name
       let returned: unknown
       let value: SQLInputValue | undefined
@@ -107,14 +117,17 @@ export class Functions {
       if (this.#waiting.length > 0) throw this.#failed(name, new Error(connectionEnded), false)
       return value
     }
-    sqlite.function(name, propertiesOf(settings), withLength(wrapped, settings.arity))
+    sqlite.function(name, propertiesOf(settings, convertsHere), withLength(wrapped, settings.arity))
   }
 
   #aggregate(sqlite: DatabaseSync, settings: AggregateSettings): void {
     const { arity, inverse, name, result, start, step } = settings
+    const convertsHere = this.#convertsHere(settings)
     const add = (update: AggregateSettings["step"], part: string) =>
-      withLength((group: Group, ...args: Array<unknown>): Group => {
+      withLength((group: Group, ...given: Array<unknown>): Group => {
+        if (group.failure !== undefined) throw group.failure
         try {
+          const args = convertsHere ? this.#numbers(given) : given
           group.state = this.#run(name, () => stateOf(part, update(group.state, ...args)))
           return group
         } catch (thrown) {
@@ -123,14 +136,20 @@ export class Functions {
         }
       }, arity + 1)
     const options = {
-      ...propertiesOf(settings),
-      start: () => ({ state: this.#run(name, () => stateOf("start", start())), failure: undefined }),
+      ...propertiesOf(settings, convertsHere),
+      // If this threw, SQLite would call it again for the result, and it might not throw then.
+      start: (): Group => {
+        try {
+          return { state: this.#run(name, () => stateOf("start", start())), failure: undefined }
+        } catch (failure) {
+          return { state: undefined, failure }
+        }
+      },
       step: add(step, "step"),
       ...(inverse && { inverse: add(inverse, "inverse") }),
-      result: (group: Group | undefined): SQLInputValue => {
-        // After a failure, SQLite asks for the result too. If that did not fail, Node would lose the failure.
-        if (group?.failure !== undefined) throw group.failure
-        if (group === undefined) return null
+      result: (group: Group): SQLInputValue => {
+        const failure = group.failure ?? this.#thrown
+        if (failure !== undefined) throw failure
         return this.#run(name, () => {
           const returned = result(group.state)
           const value = toSqlite(returned)
@@ -145,6 +164,7 @@ export class Functions {
 
   /** Runs a part of an aggregate. */
   #run<A>(name: string, f: () => A): A {
+    this.#thrown = undefined
     this.#running = name
     let value: A
     try {
@@ -160,9 +180,34 @@ export class Functions {
 
   #failed(name: string, thrown: unknown, leavesPart: boolean): FunctionFailure {
     const cause = hasToWait(thrown) ? new Error(cannotWait, { cause: thrown }) : thrown
-    return new FunctionFailure(name, cause, leavesPart)
+    const failure = new FunctionFailure(name, cause, leavesPart)
+    this.#thrown = failure
+    return failure
+  }
+
+  /**
+   * Whether integers become numbers here. Node would refuse those beyond 2^53 where this does not see it, and then lose what
+   * it has thrown. Without aggregates, Node loses nothing, and is faster.
+   */
+  #convertsHere({ safeIntegers }: FunctionSettings): boolean {
+    return this.hasAggregates && !safeIntegers
+  }
+
+  #numbers(values: ReadonlyArray<unknown>): Array<unknown> {
+    return values.map((value) => {
+      const number = typeof value === "bigint" ? exactly(value) : value
+      if (typeof number !== "bigint") return number
+      this.#thrown = tooBig(number)
+      throw this.#thrown
+    })
   }
 }
+
+/** The error of Node for an integer that no number holds exactly. */
+const tooBig = (integer: bigint): RangeError =>
+  Object.assign(new RangeError(`Value is too large to be represented as a JavaScript number: ${integer}`), {
+    code: "ERR_OUT_OF_RANGE"
+  })
 
 /** The failure for what was thrown, if it did not come from SQLite. */
 export const knownFailure = (
@@ -192,10 +237,10 @@ const mentioned = (names: ReadonlyArray<string>, text: string): ReadonlyArray<st
   return names.filter((name) => lower.includes(name.toLowerCase()))
 }
 
-const propertiesOf = ({ arity, deterministic, directOnly, safeIntegers }: FunctionSettings) => ({
+const propertiesOf = ({ arity, deterministic, directOnly, safeIntegers }: FunctionSettings, convertsHere: boolean) => ({
   deterministic,
   directOnly,
-  useBigIntArguments: safeIntegers,
+  useBigIntArguments: safeIntegers || convertsHere,
   varargs: arity < 0
 })
 
