@@ -183,20 +183,6 @@ describe("after a long batch", () => {
       yield* isWhole(pool, rows.length - 1)
     }))
 
-  it.effect("that is found to have ended only after its last commit too", () =>
-    Effect.gen(function*() {
-      const { bytes, pool } = yield* make()
-      // The iterable gives no row more, but has not said that it ends when all rows are committed.
-      const count = 20 * 1024
-      const some = function*() {
-        for (let id = 0; id < count; id++) yield [id, name]
-      }
-      const reports = yield* Stream.runCollect(pool.batch(insert, some(), { commitEvery: count }))
-      assert.deepStrictEqual([reports.at(-1)?.rows, reports.at(-1)?.stored], [count, count])
-      assert.isAbove(bytes(), count * name.length)
-      yield* isWhole(pool, count)
-    }))
-
   it.effect("a log beyond half of walLimit is cut back at once", () =>
     Effect.gen(function*() {
       const { pool } = yield* make({ walLimit: 2 ** 20 })
@@ -216,6 +202,29 @@ describe("after a long batch", () => {
         assert.strictEqual(yield* countOf(pool), 1)
       }))
       yield* isWhole(pool, rows.length + 1)
+    }))
+
+  it.effect("that commits in between, its log is moved to the file once, at its end", () =>
+    Effect.gen(function*() {
+      const { bytes, pool } = yield* make()
+      const start = vi.spyOn(threads, "start")
+      yield* Effect.addFinalizer(() => Effect.sync(() => start.mockRestore()))
+      const more = [...rows, ...rows.map(([id]): [number, string] => [id + rows.length, name])]
+      yield* Stream.runDrain(pool.batch(insert, more, { commitEvery: rows.length }))
+      assert.strictEqual(start.mock.calls.length, 1)
+      assert.isAbove(bytes(), 2 * bytesOfRows)
+      yield* isWhole(pool, more.length)
+    }))
+
+  it.effect("a cache whose size was set in pages is so large again, and was no larger meanwhile", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ onOpen: (connection) => connection.exec("pragma cache_size = 500") })
+      const size = pool.write((connection) => connection.values("pragma cache_size"))
+      assert.deepStrictEqual(yield* size, [[500]])
+      const last = ["insert into person(id, name) select -1, cache_size from pragma_cache_size"] as const
+      yield* Stream.runDrain(pool.batch([...rows.map((row) => [insert, row] as const), last]))
+      assert.deepStrictEqual(yield* pool.sql`select name from person where id = -1`.values, [["-2000"]])
+      assert.deepStrictEqual(yield* size, [[500]])
     }))
 
   it.effect("no checkpoint is done where the application does them itself", () =>

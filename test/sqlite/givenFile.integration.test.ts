@@ -352,4 +352,21 @@ describe("a database with immutable", () => {
       const single = yield* Effect.flip(SqliteConnection.open({ filename, immutable: true }))
       assert.include(single.message, "the file is empty")
     }))
+
+  it.effect("that is emptied is refused until a database is there", () =>
+    Effect.gen(function*() {
+      const filename = given(yield* file)
+      const bytes = fs.readFileSync(filename)
+      const pool = yield* SqlitePool.make({ filename, immutable: true, drainTimeout: 0 })
+      assert.deepStrictEqual(yield* pool.sql`select a from t`, [{ a: 1 }])
+      fs.truncateSync(filename)
+      yield* TestClock.adjust("1 second")
+      const error = yield* failsWith(pool.sql`select a from t`, "SqlError")
+      assert.include(error.message, "the file was emptied: put a database in its place")
+      assert.deepStrictEqual(names(filename), ["test.db"])
+      fs.writeFileSync(filename, bytes)
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(yield* pool.sql`select a from t`, [{ a: 1 }])
+      assert.deepStrictEqual(names(filename), ["test.db"])
+    }))
 })

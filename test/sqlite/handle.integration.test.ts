@@ -1,9 +1,9 @@
 /** The driver's own handle, lent to a library: whatever is done with it, the next lease is clean and correct. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Stream } from "effect"
+import { Effect, Exit, Fiber, Scope, Stream } from "effect"
 import { SqliteConnection, type SqlitePool } from "effect-connection-pool/sqlite"
 import { SqliteClient } from "effect-connection-pool/sqlite-node"
-import type { DatabaseSync, StatementSync } from "node:sqlite"
+import { DatabaseSync, type StatementSync } from "node:sqlite"
 import { file } from "../support/files.ts"
 import { kinds, make as makePool } from "../support/functions.ts"
 import { reading } from "../support/observing.ts"
@@ -62,6 +62,9 @@ const acts: Record<string, (database: DatabaseSync) => unknown> = {
     const statement = database.prepare("select n from n")
     statement.all = () => []
     assert.deepStrictEqual([calls, statement.all(), "prepare" in database, "isOpen" in database], [2, [], true, true])
+    assert.deepStrictEqual(Object.getOwnPropertyNames(database), ["prepare", "exec"])
+    Object.assign(database, { traced: true })
+    assert.deepStrictEqual(["traced" in database, "untraced" in database], [true, false])
     database.prepare = () => assert.fail("of the library")
   },
   "an error": (database) => assert.throws(() => database.exec("select * from nothing"))
@@ -79,14 +82,17 @@ describe("the driver's own handle", () => {
             rows: statement.all(),
             text: statement.sourceSQL,
             columns: statement.columns().length,
+            isDatabase: database instanceof DatabaseSync &&
+              Reflect.get(database, "__proto__") === DatabaseSync.prototype,
             isOpen: database.isOpen,
             isTransaction: database.isTransaction
           }
         })
         assert.deepStrictEqual({ ...seen.rows[0] }, { a: 1, b: 2 })
-        assert.deepStrictEqual([seen.text, seen.columns, seen.isOpen, seen.isTransaction], [
+        assert.deepStrictEqual([seen.text, seen.columns, seen.isDatabase, seen.isOpen, seen.isTransaction], [
           "select a, twice(a) as b from t",
           2,
+          true,
           true,
           false
         ])
@@ -294,8 +300,17 @@ describe("the driver's own handle", () => {
     Effect.gen(function*() {
       const pool = yield* make({})
       const memory = yield* make({ filename: ":memory:" })
-      const client = yield* SqliteClient.make({ filename: yield* file })
       const never = () => Effect.die("lent")
+      const ofClient: Array<string> = []
+      yield* SqliteClient.make({
+        filename: yield* file,
+        onOpen: (connection) =>
+          Effect.catchTag(withHandle(connection, never), "SqlError", ({ message }) =>
+            Effect.sync(() => {
+              ofClient.push(message)
+            }))
+      })
+      assert.match(ofClient[0]!, /^withHandle: not with the client of sqlite-node/)
       const refused = [
         pool.transaction(pool.write((connection) => withHandle(connection, never))),
         pool.snapshot(pool.read((reader) => withHandle(reader, never))),
@@ -306,7 +321,6 @@ describe("the driver's own handle", () => {
         assert.strictEqual(error._tag, "SqlError")
         assert.include(error.message, "withHandle: it needs a connection from write")
       }
-      assert.isDefined(client.config)
       let kept: SqliteConnection.SqliteConnection | undefined
       yield* pool.write((connection) => Effect.sync(() => kept = connection))
       assert.strictEqual((yield* Effect.flip(withHandle(kept!, never)))._tag, "LeaseExpiredError")
@@ -319,5 +333,17 @@ describe("the driver's own handle", () => {
       yield* withHandle(connection, (database) => Effect.sync(() => database.exec("create table t(a)")))
       yield* connection.run("insert into t values (1)")
       assert.deepStrictEqual(yield* connection.values("select a from t"), [[1]])
+    }))
+
+  it.effect("ends with its connection, if that is closed while the body runs", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const connection = yield* Scope.provide(SqliteConnection.open({ filename: yield* file }), scope)
+      yield* withHandle(connection, (database) =>
+        Effect.andThen(
+          Scope.close(scope, Exit.void),
+          Effect.sync(() => assert.throws(() => database.exec("select 1"), /is closed/))
+        ))
+      assert.include((yield* Effect.flip(connection.query("select 1"))).message, "the connection is closed")
     }))
 })

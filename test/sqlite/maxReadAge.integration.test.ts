@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Deferred, Effect, Exit, Fiber, Stream } from "effect"
-import { type SqliteConnection, type SqlitePool, SqlitePoolError } from "effect-connection-pool/sqlite"
+import { Cause, Deferred, Effect, Exit, Fiber, Logger, References, Stream } from "effect"
+import { type SqliteConnection, SqlitePool, SqlitePoolError } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
 import { logged, make } from "../support/logOfSqlite.ts"
@@ -184,5 +184,33 @@ describe("a read that holds on to one state of the database", () => {
       yield* TestClock.adjust("4 seconds")
       assert.deepStrictEqual(ended, ["a", "b", "c"])
       assert.strictEqual((yield* pool.stats).readers.inUse, 0)
+    }))
+
+  it.effect("is named in the log by its pool: the readers of a database that is written too, else the database", () =>
+    Effect.gen(function*() {
+      const pools: Array<unknown> = []
+      const logger = Logger.make<unknown, void>(({ fiber }) => {
+        pools.push(fiber.getRef(References.CurrentLogAnnotations)["pool"])
+      })
+      const { filename } = yield* make()
+      for (const readOnly of [false, true]) {
+        yield* Effect.provide(
+          Effect.gen(function*() {
+            const pool = yield* SqlitePool.make({
+              filename,
+              name: "given",
+              readOnly,
+              maxReadAge: "1 second",
+              drainTimeout: 0
+            })
+            const held = yield* Effect.forkChild(pool.snapshot<never, never, never>(Effect.never))
+            yield* settle
+            yield* TestClock.adjust("1 second")
+            yield* PoolAssert.failsWith(Fiber.join(held), "SnapshotExpiredError")
+          }),
+          Logger.layer([logger])
+        )
+      }
+      assert.deepStrictEqual(pools, ["given/readers", "given"])
     }))
 })

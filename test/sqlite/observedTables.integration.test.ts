@@ -69,6 +69,12 @@ const cases: ReadonlyArray<Case> = [
     touched: ["update t set b = 9", "delete from other"],
     untouched: []
   },
+  { query: "select 1 as one", touched: [], untouched: ["delete from t"] },
+  {
+    query: "select count(*) as n from sqlite_schema",
+    touched: ["create table another(a)"],
+    untouched: ["delete from t"]
+  },
   { query: "select value from json_each('[1, 2]')", touched: [], untouched: ["delete from t"] },
   {
     query: "select * from child",

@@ -15,20 +15,21 @@ export const sizes = Effect.fnUntraced(function*(
   { frames }: Recorder,
   index: number
 ): Effect.fn.Return<Sizes> {
-  // The first frame was recorded before anybody could ask.
-  const [first, last] = [frames.oldest!, frames.newest!]
-  const [before, after] = [first.looks[index]!, last.looks[index]!]
+  const [first, last] = [frames.oldest, frames.newest]
+  const [before, after] = [first?.looks[index], last?.looks[index]]
   const nothing = {
     pool: pool.name,
-    now: after.stats.max,
+    now: after?.stats.max ?? 0,
     perSecond: 0,
-    overMillis: last.at - first.at,
+    overMillis: last === undefined ? 0 : last.at - first!.at,
     meanWaitMillis: 0,
     simulatedWaitMillis: 0,
     simulated: [],
     limits
   }
-  if (nothing.overMillis === 0) return { ...nothing, problem: "nothing was recorded yet" }
+  if (before === undefined || after === undefined || nothing.overMillis === 0) {
+    return { ...nothing, problem: "nothing was recorded yet" }
+  }
   const load = measured(pool, before, after, nothing.overMillis)
   if (Result.isFailure(load)) return { ...nothing, problem: problemOf(load.failure) }
   const { arrived, load: options, meanWaitMillis } = load.success
@@ -45,7 +46,7 @@ export const sizes = Effect.fnUntraced(function*(
       p50: waits.p50,
       p99: waits.p99,
       mean: waits.mean,
-      notServed: lost / (served + lost),
+      notServed: served + lost === 0 ? 0 : lost / (served + lost),
       utilization
     })
   }

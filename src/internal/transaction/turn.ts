@@ -47,8 +47,8 @@ export class TurnDeadlines {
   }
 
   #ring(now: number): void {
-    // The alarm is set only for tickets.
-    const deadlines = this.#deadlines!
+    const deadlines = this.#deadlines
+    if (deadlines === undefined) return
     // No ticket leaves the line before all late tickets are known.
     const late: Array<Ticket> = []
     for (;;) {

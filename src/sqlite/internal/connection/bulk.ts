@@ -1,20 +1,17 @@
 /** The settings of a connection while one transaction changes many rows. */
 import type { Database } from "./database.ts"
 
-/** The settings as they were before. */
-interface Before {
-  readonly autoCheckpoint: number
-  readonly cacheSize: number
-}
-
 /**
  * The event loop stands still during a commit, so a commit must have little to do. SQLite writes the changed pages in its
  * cache then, so the cache is small. The checkpoint after it comes later: on another thread.
  */
 export class Bulk {
   #database: Database
-  #before: Before | undefined = undefined
+  #isOn = false
   #pageSize = 0
+  /** The settings as they were before. */
+  #autoCheckpoint = 0
+  #cacheSize = 0
   /** Whether another such transaction follows, so that the log may grow a bit more. */
   isContinued = false
 
@@ -23,19 +20,19 @@ export class Bulk {
   }
 
   get isOn(): boolean {
-    return this.#before !== undefined
+    return this.#isOn
   }
 
   /** The size of the log, in bytes, from which on a checkpoint is due. `Infinity` if SQLite is never to do one by itself. */
   get dueBytes(): number {
-    const pages = this.#before === undefined ? 0 : this.#before.autoCheckpoint
+    const pages = this.#autoCheckpoint
     return pages <= 0 ? Infinity : pages * (this.#pageSize + frameHeader) * (this.isContinued ? continuedFactor : 1)
   }
 
   /** Starts again with a database that was opened again. */
   restart(database: Database): void {
     this.#database = database
-    this.#before = undefined
+    this.#isOn = false
   }
 
   /** `cacheKib` is the size of the cache. If it is not given, the cache is made smaller if it is large. Throws the errors of Node. */
@@ -45,7 +42,9 @@ export class Bulk {
       Number(this.#database.ask(`pragma ${pragma}`)[0]?.[0])
     ) as [number, number, number]
     this.#pageSize = pageSize
-    this.#before = { autoCheckpoint, cacheSize }
+    this.#autoCheckpoint = autoCheckpoint
+    this.#cacheSize = cacheSize
+    this.#isOn = true
     this.isContinued = false
     // SQLite counts in pages, or in KiB if the number is negative.
     const kib = cacheSize < 0 ? -cacheSize : cacheSize * pageSize / 1024
@@ -55,10 +54,9 @@ export class Bulk {
 
   /** Throws the errors of Node. */
   end(): void {
-    if (this.#before === undefined) return
-    const { autoCheckpoint, cacheSize } = this.#before
-    this.#before = undefined
-    this.#database.own(`pragma cache_size = ${cacheSize}; pragma wal_autocheckpoint = ${autoCheckpoint}`)
+    if (!this.#isOn) return
+    this.#isOn = false
+    this.#database.own(`pragma cache_size = ${this.#cacheSize}; pragma wal_autocheckpoint = ${this.#autoCheckpoint}`)
   }
 }
 

@@ -95,7 +95,7 @@ export class Database {
     const databases = this.ask("select name, file from pragma_database_list where name not in ('main', 'temp')")
     const temporary = this.ask("select name, type from sqlite_temp_schema")
     return {
-      databases: new Map(databases.map(([name, file]) => [String(name), String(file ?? "")])),
+      databases: new Map(databases.map(([name, file]) => [String(name), String(file)])),
       temporary: new Map(temporary.map(([name, type]) => [String(name), String(type)]))
     }
   }

@@ -103,13 +103,6 @@ export class Observed {
     if (!this.#pending.isEmpty) this.#pending = new Changes()
   }
 
-  /** Reports changes of which nothing is known. */
-  changedUnknown(): void {
-    if (this.#onCommit === undefined) return
-    this.#pending.add(Changes.unknown())
-    if (this.#isCommitted) this.committed()
-  }
-
   /** Anything may have been committed, and anything may have been written by a transaction that is open. */
   anythingHappened(): void {
     if (this.#onCommit === undefined) return

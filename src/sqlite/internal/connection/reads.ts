@@ -52,9 +52,8 @@ const knownModule = /\busing\s+["'`[]?(?:fts[345]|rtree|rtree_i32|geopoly)["'`\]
 
 /** Whether it is known what a name stands for that is in no schema. */
 const isKnown = (name: string, modules: ReadonlyArray<unknown>): boolean => {
-  if (isSchemaTable(name)) return true
   if (name.startsWith("pragma_")) return pragmasOfSchema.has(name.slice("pragma_".length))
-  // A name that is no module is one of a common table expression.
+  // A name that is no module is a table that holds a schema, or one of a common table expression.
   return !modules.includes(name) || name === "json_each" || name === "json_tree"
 }
 

@@ -7,6 +7,7 @@ import { accessSync, constants, lstatSync, readdirSync, readlinkSync, realpathSy
 import { basename, dirname, join, resolve } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { realOf } from "../connection/paths.ts"
+import { codeOfThrown, isLock } from "../failures.ts"
 
 /** Files that SQLite keeps beside a database. */
 const companions = ["-wal", "-shm", "-journal"] as const
@@ -168,7 +169,7 @@ const isBeingWritten = (partial: string): boolean => {
     database.exec("begin exclusive")
     return false
   } catch (thrown) {
-    return ((thrown as { readonly errcode?: number }).errcode ?? 0) % 256 === 5
+    return isLock(codeOfThrown(thrown))
   } finally {
     database.close()
   }

@@ -85,7 +85,7 @@ export class Authorizer {
     // Full-text tables ask that for their own use, and no query depends on it.
     if (!this.#isPreparing && action === SQLITE_PRAGMA && first === "data_version") return
     this.tables?.note(action, first, second, schema)
-    if (!this.#isPreparing && action === SQLITE_READ && first !== null) this.readWhileRunning.add(keyOf(first, schema))
+    if (!this.#isPreparing && action === SQLITE_READ) this.readWhileRunning.add(keyOf(first!, schema))
   }
 }
 

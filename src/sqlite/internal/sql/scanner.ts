@@ -258,7 +258,6 @@ class Statements {
         this.#verb = word
         return this.#read(true)
       case "pragma":
-        if (this.#depth > 0) return
         this.#name = word
         this.#read(readingPragmas.has(word) || readingPragmasWithArgument.has(word))
     }

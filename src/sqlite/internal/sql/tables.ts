@@ -43,11 +43,11 @@ export class Tables {
     this.reach = undefined
     switch (kinds[action]) {
       case reads:
-        if (first !== null) this.reads.add(keyOf(first, schema))
+        this.reads.add(keyOf(first!, schema))
         return
       case writes:
-        if (first !== null && isSchemaTable(first)) this.#changesSchema(schema)
-        else if (first !== null) this.#write(first, schema)
+        if (isSchemaTable(first!)) this.#changesSchema(schema)
+        else this.#write(first!, schema)
         return
       case changesSchema:
         return this.#changesSchema(action === SQLITE_ALTER_TABLE ? first : schema)
