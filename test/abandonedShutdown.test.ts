@@ -115,6 +115,21 @@ describe("a shutdown with abandoned connections", () => {
       }
     }))
 
+  it.effect("gives what ran before the time of the cleanup too, if holders are interrupted", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 2, drainTimeout: "10 seconds", closeTimeout: "5 seconds" })
+      yield* faulty.settle.delay("12 seconds")
+      yield* leaveRunning(pool)
+      yield* Effect.forkDetach(pool.use(() => Effect.never))
+      yield* settle
+      const closing = yield* Effect.forkChild(pool.shutdown())
+      yield* TestClock.adjust("11999 millis")
+      assert.deepStrictEqual(yield* shape(pool), { abandoned: 1 })
+      yield* TestClock.adjust("1 millis")
+      assert.deepStrictEqual(yield* Fiber.join(closing), { ...nobody, interrupted: 1 })
+      yield* PoolAssert.allClosed(faulty, pool)
+    }))
+
   it.effect("reports what a lease leaves behind that is ended only when the time is over", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1, drainTimeout: "10 seconds", closeTimeout: "5 seconds" })
@@ -220,6 +235,7 @@ describe("an abandoned connection, for an operator:", () => {
 
   it.effect("a check asks it nothing, opens nothing beside it, and is told of those that cannot be replaced", () =>
     Effect.gen(function*() {
+      yield* TestClock.adjust("7 seconds")
       const { faulty, pool } = yield* make({ max: 2, name: "orders" })
       const checker = yield* HealthChecker.make(pool, { interval: "Infinity" })
       yield* faulty.settle.hold

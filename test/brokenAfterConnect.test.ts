@@ -50,7 +50,21 @@ const faults: Readonly<Record<string, (isCured: () => boolean) => Hooks & { read
       isAlive: (session) => isCured() || !used.has(session)
     }
   },
-  "fails its first use in a way that cannot be judged": () => ({ fails: true, judge: no })
+  "fails its first use in a way that cannot be judged": () => ({ fails: true, judge: no }),
+  "fails its first use, leaves something running, and is not valid after that": (isCured) => ({
+    fails: true,
+    unfinished: () => isCured() ? undefined : { settled: Effect.void },
+    validate: (session) => Effect.sync(() => isCured() || session.id < 0)
+  }),
+  "is not known to need a reset after what its first use has left running": (isCured) => ({
+    unfinished: () => isCured() ? undefined : { settled: Effect.void },
+    reset: () => Effect.void,
+    needsReset: () => isCured() ? false : no()
+  }),
+  "cannot be reset after what its first use has left running": (isCured) => ({
+    unfinished: () => isCured() ? undefined : { settled: Effect.void },
+    reset: () => isCured() ? Effect.void : Effect.fail("no")
+  })
 }
 
 /** Not TestClock's time: a driver that answers within the step, or a turn later. */
@@ -80,6 +94,7 @@ for (const [way, open] of Object.entries(ways)) {
           factory,
           min,
           max: 2,
+          maxAbandoned: 0,
           start: "lazy",
           acquireTimeout: "1 hour",
           connectBackoff: "100 millis",
@@ -188,6 +203,61 @@ describe("a connection that was lost in its first lease", () => {
       for (let round = 1; round <= 20; round++) yield* pool.use(({ id }) => Effect.sync(() => dead.add(id)))
       assert.strictEqual(opened, 20)
       assert.strictEqual((yield* pool.stats).evictions.dead, 20)
+    }))
+
+  it.effect("is no bad start if what that lease left running has ended well", () =>
+    Effect.gen(function*() {
+      let opened = 0
+      const [dead, running] = [new Set<number>(), new Set<number>()]
+      const factory = ConnectionFactory.make<Session>({
+        connect: Effect.sync(() => ({ id: ++opened })),
+        isAlive: ({ id }) => !dead.has(id),
+        unfinished: ({ id }) => running.delete(id) ? { settled: Effect.void } : undefined
+      })
+      const pool = yield* ConnectionPool.make({ factory, max: 1, maxAbandoned: 0 })
+      for (let round = 1; round <= 20; round++) {
+        const use = yield* Effect.forkChild(pool.use(({ id }) => Effect.sync(() => running.add(id))))
+        yield* settle
+        assert.strictEqual(opened, round)
+        yield* Fiber.join(use)
+        dead.add(round)
+      }
+      const { evictions, settlements } = yield* pool.stats
+      assert.deepStrictEqual([evictions.dead, settlements], [19, 20])
+    }))
+
+  it.effect("is followed by a pause, whatever ends well on a connection that has worked for long", () =>
+    Effect.gen(function*() {
+      let opened = 0
+      const running = new Set<number>()
+      const factory = ConnectionFactory.make<Session>({
+        connect: Effect.sync(() => ({ id: ++opened })),
+        beginLease: (session) => session.id === 1 ? session : no(),
+        unfinished: ({ id }) => running.delete(id) ? { settled: Effect.void } : undefined
+      })
+      const pool = yield* ConnectionPool.make({
+        factory,
+        max: 2,
+        maxAbandoned: 0,
+        acquireTimeout: "1 hour",
+        connectBackoff: "10 seconds",
+        connectBackoffMax: "10 seconds",
+        drainTimeout: 0
+      })
+      yield* pool.use(() => Effect.void)
+      const holder = yield* Scope.make()
+      yield* Scope.provide(pool.acquire(), holder)
+      const callers = yield* Effect.forEach([1, 2], () => Effect.forkChild(pool.use(() => Effect.never)))
+      yield* settle
+      assert.strictEqual(opened, 6)
+      // The first caller gets the old connection when what ran on it has ended. The other one waits for a new one.
+      running.add(1)
+      yield* Scope.close(holder, Exit.void)
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { inUse: 1, waiting: 1 })
+      yield* TestClock.adjust("10 seconds")
+      assert.strictEqual(opened, 7)
+      yield* Effect.forEach(callers, Fiber.interrupt)
     }))
 
   it.effect("delays no caller after a lease has ended well", () =>

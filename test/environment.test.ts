@@ -231,6 +231,19 @@ describe("a layer with options from the configuration", () => {
       assert.strictEqual(read["wait"], wait)
     }))
 
+  it.effect("tells of all that could not be read, and why", () =>
+    Effect.gen(function*() {
+      const options = unwrap<Record<string, unknown>>({ least: Config.Int("LEAST"), most: Config.Int("MOST") } as never)
+      const env = ConfigProvider.fromEnv({ env: { MOST: "many" } })
+      const source = ConfigProvider.make((path) =>
+        path[0] === "LEAST" ? Effect.fail(new ConfigProvider.SourceError({ message: "no file" })) : env.load(path)
+      )
+      const message = yield* Effect.catchTag(options.parse(source), "ConfigError", ({ message }) =>
+        Effect.succeed(message))
+      assert.include(message, "no file")
+      assert.include(message, `got "many"`)
+    }))
+
   it.effect("fails with all problems, by kind", () =>
     Effect.gen(function*() {
       const all = Sessions.layerConfig({ factory, config: PoolConfig.config("S") })

@@ -366,20 +366,23 @@ describe("the text of a reason", () => {
       HealthReport.reasonText({ _tag: "CannotConnect", attempts: n, error: "no" }),
       HealthReport.reasonText({ _tag: "CallersTurnedAway", timeouts: n, refused: n }),
       HealthReport.reasonText({ _tag: "CallersWaiting", waiting: n, longestMillis: 5 }),
-      HealthReport.reasonText({ _tag: "ConnectionsFailed", checked: n, failed: [{ connection: 1, reason: "dead" }] })
+      HealthReport.reasonText({ _tag: "ConnectionsFailed", checked: n, failed: [{ connection: 1, reason: "dead" }] }),
+      HealthReport.reasonText({ _tag: "ConnectionsAbandoned", abandoned: n, maxAbandoned: n - 1, longestMillis: 5.4 })
     ])
     assert.deepStrictEqual(texts, [
       [
         "no connection can be opened, 1 attempt failed: no",
         "1 caller timed out and 1 was refused lately",
         "1 caller waits, the first for 5 ms already",
-        "1 of 1 idle connection failed the check"
+        "1 of 1 idle connection failed the check",
+        "1 connection still runs what callers have left, for 5 ms already, and 0 may be replaced (maxAbandoned)"
       ],
       [
         "no connection can be opened, 2 attempts failed: no",
         "2 callers timed out and 2 were refused lately",
         "2 callers wait, the first for 5 ms already",
-        "1 of 2 idle connections failed the check"
+        "1 of 2 idle connections failed the check",
+        "2 connections still run what callers have left, the first for 5 ms already, and 1 may be replaced (maxAbandoned)"
       ]
     ])
   })

@@ -203,6 +203,17 @@ describe("the holders in the error of a caller", () => {
       assert.strictEqual((yield* inside)._tag, "PoolMapTimeoutError")
     }))
 
+  it.effect("are five also if one pool has more than that", () =>
+    Effect.gen(function*() {
+      const { map } = yield* makeMap({ max: 2 })
+      for (const key of ["a", "a", "a", "a", "a", "a", "b"]) {
+        yield* hold(map, key)
+        yield* TestClock.adjust("1 second")
+      }
+      const error = yield* PoolAssert.failsWith(map.use("c", Effect.succeed, { timeout: 0 }), "PoolMapTimeoutError")
+      assert.deepStrictEqual(error.holders.map(({ heldMillis }) => heldMillis), [7000, 6000, 5000, 4000, 3000])
+    }))
+
   it.effect("count its own leases once each, of all pools, also those it is only inside of", () =>
     Effect.gen(function*() {
       const { map } = yield* makeMap({ max: 2 })

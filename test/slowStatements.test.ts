@@ -1,6 +1,6 @@
 /** Slow statements: the event, the warning, and the list. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Logger, Stream } from "effect"
+import { Effect, Fiber, Latch, Logger, Stream } from "effect"
 import { ConnectionFactory, ConnectionPool, PoolEvent } from "effect-connection-pool"
 import { TestClock } from "effect/testing"
 import { SlowStatements } from "../src/internal/pool/slowStatements.ts"
@@ -77,6 +77,37 @@ describe("a slow statement", () => {
             assert.strictEqual((yield* slow).length, 1)
           })
         )
+      })
+    ))
+
+  it.effect("is reported while the pool shuts down, and not once it is closed", () =>
+    onWorkClock((clock) =>
+      Effect.gen(function*() {
+        const pool = yield* make
+        const slow = yield* slowOf(pool)
+        const gate = yield* Latch.make()
+        let used: ConnectionFactory.Statements | undefined
+        yield* Effect.forkChild(
+          pool.use((connection) => {
+            used = connection
+            return gate.await
+          })
+        )
+        yield* settle
+        const run = (text: string) =>
+          Effect.andThen(Effect.sync(() => used!.runSync(text, () => clock.work(100))), settle)
+        const closing = yield* Effect.forkChild(pool.shutdown({ drainTimeout: "1 minute" }))
+        yield* settle
+        yield* run("while it drains")
+        yield* gate.open
+        yield* Fiber.join(closing)
+        yield* run("too late")
+        assert.deepStrictEqual((yield* slow).map(({ text }) => text), ["while it drains"])
+        assert.deepStrictEqual((yield* pool.slowStatements).map(({ runs, text }) => [text, runs]), [[
+          "while it drains",
+          1
+        ]])
+        assert.strictEqual((yield* pool.stats).slowStatements, 1)
       })
     ))
 

@@ -118,6 +118,8 @@ describe("FaultyFactory", () => {
     })
   const driverOf = ({ factory }: FaultyFactory.FaultyFactory) => ({
     connect: factory.connect,
+    validate: factory.validate!,
+    reset: factory.reset!,
     begin: (connection: FaultyFactory.FaultyConnection) => factory.beginLease!(connection, "db"),
     end: (lent: FaultyFactory.FaultyConnection) => factory.endLease!(lent)
   })
@@ -182,6 +184,26 @@ describe("FaultyFactory", () => {
         "connection 1 is closed while its lease goes on",
         "connection 1 is lent twice at once",
         "connection 1 is lent, but closed"
+      ])
+    }))
+
+  it.effect("tells of a connection that is used while something of an earlier lease runs on it", () =>
+    Effect.gen(function*() {
+      const violations = yield* mistakesOf(({ begin, connect, end, reset, validate }) =>
+        Effect.gen(function*() {
+          const connection = yield* connect
+          const lent = begin(connection)
+          yield* lent.start
+          end(lent)
+          yield* reset(connection)
+          yield* validate(connection)
+          end(begin(connection))
+        })
+      )
+      assert.deepStrictEqual(violations, [
+        "connection 1 is reset while something runs on it",
+        "connection 1 is validated while something runs on it",
+        "connection 1 is lent while something runs on it"
       ])
     }))
 

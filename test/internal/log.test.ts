@@ -89,6 +89,18 @@ describe("the log of a pool", () => {
         "Debug: connection 4 is abandoned: it still runs what a caller has left: report #9, 12 ms ago (select 1)"
       ],
       [
+        { _tag: "ConnectionAbandoned", abandoned: { ...abandoned, description: `select ${"x".repeat(113)}` } },
+        `Debug: connection 4 is abandoned: it still runs what a caller has left: fiber #9, 12 ms ago (select ${
+          "x".repeat(113)
+        })`
+      ],
+      [
+        { _tag: "ConnectionAbandoned", abandoned: { ...abandoned, description: `select ${"x".repeat(114)}` } },
+        `Debug: connection 4 is abandoned: it still runs what a caller has left: fiber #9, 12 ms ago (select ${
+          "x".repeat(112)
+        }…)`
+      ],
+      [
         { _tag: "ConnectionSettled", abandoned, error: undefined },
         "Debug: connection 4 has settled: fiber #9, 12 ms ago"
       ],
@@ -116,6 +128,31 @@ describe("the log of a pool", () => {
         "has returned it without a commit; use `transaction`, which ends with its body, or end it before the lease ends"
       ]
     ]))
+
+  it.effect("tells of slow statements, of callers and of the driver", () => {
+    const slow = {
+      _tag: "StatementSlow",
+      connection: 7,
+      text: "select 1",
+      tookMillis: 1499.6,
+      slowAfterMillis: 100,
+      isBlocking: false,
+      isLogged: true,
+      unlogged: 0
+    }
+    const statement = `Warn: slow statement: "select 1" of`
+    const took = "took 1500 ms on connection 7 (slowStatement is 100 ms)"
+    return assertLines([
+      [{ ...slow, holder: undefined }, `${statement} the driver ${took}`],
+      [{ ...slow, holder }, `${statement} a caller (fiber #21) ${took}`],
+      [
+        { ...slow, holder: { ...holder, label: "report" }, isBlocking: true, unlogged: 1 },
+        `${statement} report (fiber #21) ${took}; nothing else in this process could run meanwhile; ` +
+        "1 more was slow since the last such warning"
+      ],
+      [{ ...slow, holder, isLogged: false }, undefined]
+    ])
+  })
 
   it.effect("tells what an operator did, and how the pool shuts down", () =>
     assertLines([

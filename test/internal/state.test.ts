@@ -131,6 +131,18 @@ describe("State", () => {
     assert.isTrue(Lending.isTimed(state))
   })
 
+  it("replaces an abandoned connection in the same step for a caller in line, if opening it took no time", () => {
+    const state = make({ max: 1 }, { isTold: true, unfinished: () => ({ settled: Effect.never }) })
+    const holder = caller()
+    Line.join(state, new Waiter(holder), 0)
+    Lending.settle(state, 0)
+    perform(state, 0)
+    Lending.hold(state, holder)
+    Line.join(state, new Waiter(caller()), 5)
+    Lending.end(state, holder, 9)
+    assert.deepStrictEqual([state.abandoned.length, state.connecting.length, state.waiters.length], [1, 1, 1])
+  })
+
   it("closes an idle connection that has expired, and that a caller meets before the timer, for its age", () => {
     const state = make({ max: 1, min: 1, maxLifetime: "1 minute", lifetimeJitter: 0 })
     Lending.settle(state, 0)

@@ -1,0 +1,113 @@
+/** What only other modules of this library may do with a pool. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Logger, Metric } from "effect"
+import { ConnectionFactory, ConnectionPool, PoolEvent } from "effect-connection-pool"
+import { PoolAssert } from "effect-connection-pool/testing"
+import * as Door from "../../src/internal/pool/door.ts"
+import * as GroupDriver from "../support/groupDriver.ts"
+import { borrow, make, settle, shape } from "../support/pools.ts"
+
+describe("a connection that a fiber takes in one step", () => {
+  it.effect("is held until the lease is ended, once", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 1, max: 1 })
+      yield* settle
+      yield* Effect.withFiber((fiber) =>
+        Effect.gen(function*() {
+          const take = Door.takeFrom(pool)!
+          const taken = take(fiber, { label: "report" })!
+          assert.strictEqual(taken.connection.id, 1)
+          assert.deepStrictEqual((yield* pool.holders).map(({ fiber: id, label }) => [id, label]), [[
+            fiber.id,
+            "report"
+          ]])
+          // Nothing is idle, so it would have to wait.
+          assert.isUndefined(take(fiber, undefined))
+          taken.end(Exit.void)
+          taken.end(Exit.void)
+          assert.deepStrictEqual(yield* shape(pool), { idle: 1 })
+        })
+      )
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("is not lent with invalid options, which fail when the fiber asks again", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 1, max: 1 })
+      yield* settle
+      const options = { timeout: -1 }
+      const taken = yield* Effect.withFiber((fiber) => Effect.succeed(Door.takeFrom(pool)!(fiber, options)))
+      assert.isUndefined(taken)
+      assert.deepStrictEqual([yield* shape(pool), (yield* pool.stats).checkouts], [{ idle: 1 }, 0])
+      yield* PoolAssert.failsWith(pool.use(() => Effect.void, options), "PoolConfigError")
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("is not lent if its driver throws when the lease begins: then it is evicted", () =>
+    Effect.gen(function*() {
+      const factory = ConnectionFactory.make({
+        connect: Effect.succeed({}),
+        beginLease: () => {
+          throw new Error("the driver has a bug")
+        }
+      })
+      const pool = yield* ConnectionPool.make({ factory, min: 1, max: 1, drainTimeout: 0 })
+      const taken = yield* Effect.withFiber((fiber) => Effect.succeed(Door.takeFrom(pool)!(fiber, undefined)))
+      assert.isUndefined(taken)
+      const { checkouts, evictions } = yield* pool.stats
+      assert.deepStrictEqual([checkouts, evictions.driver], [0, 1])
+    }))
+})
+
+describe("the holder of a connection", () => {
+  it.effect("is known while the lease lasts, and only then", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ max: 1 })
+      const { holderOf } = Door.of(pool)!
+      const lease = yield* borrow(pool, { label: "report" })
+      assert.deepStrictEqual(holderOf(lease.connection), {
+        connection: 1,
+        label: "report",
+        fiber: lease.fiber.id,
+        heldMillis: 0
+      })
+      yield* lease.giveBack
+      assert.isUndefined(holderOf(lease.connection))
+      assert.isUndefined(holderOf({}))
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+})
+
+describe("an event of another module", () => {
+  it.effect("is an event of the pool until it is closed", () =>
+    Effect.gen(function*() {
+      const lines: Array<string> = []
+      const logger = Logger.make(({ message }) => void lines.push(String(message)))
+      yield* Effect.gen(function*() {
+        const { pool } = yield* make({ max: 1 })
+        const { announce } = Door.of(pool)!
+        announce(PoolEvent.Recycled({ connections: 1 }))
+        yield* pool.shutdown()
+        announce(PoolEvent.Recycled({ connections: 2 }))
+        yield* settle
+      }).pipe(Effect.provide(Logger.layer([logger])))
+      assert.deepStrictEqual(lines, ["recycled: 1 connection is evicted"])
+    }))
+})
+
+describe("the metrics of groups", () => {
+  it.effect("are there for a pool with metrics only", () =>
+    Effect.gen(function*() {
+      const ofGroups = Effect.map(
+        Metric.snapshot,
+        (all) =>
+          all.filter(({ id }) => id.includes("group")).map(({ attributes }) =>
+            attributes?.["db.client.connection.pool.name"]
+          )
+      )
+      yield* GroupDriver.make({ name: "without", metrics: false })
+      assert.deepStrictEqual(yield* ofGroups, [])
+      yield* GroupDriver.make({ name: "with" })
+      assert.deepStrictEqual(yield* ofGroups, ["with", "with"])
+    }).pipe(Effect.provideService(Metric.MetricRegistry, new Map())))
+})
