@@ -38,10 +38,14 @@ const faults: Readonly<Record<string, (isCured: () => boolean) => Hooks & { read
     needsReset: () => isCured() ? false : no()
   }),
   "fails its first use fatally": () => ({ fails: true, judge: () => "fatal" }),
-  "fails its first use, and is not valid after that": (isCured) => ({
-    fails: true,
-    validate: (session) => Effect.sync(() => isCured() || session.id < 0)
-  }),
+  "fails its first use, and is not valid after that": (isCured) => {
+    const used = new Set<Session>()
+    return {
+      fails: true,
+      beginLease: (session) => used.add(session) && session,
+      validate: (session) => Effect.sync(() => isCured() || !used.has(session))
+    }
+  },
   "fails its first use, and is dead after that": (isCured) => {
     const used = new Set<Session>()
     return {
@@ -51,11 +55,15 @@ const faults: Readonly<Record<string, (isCured: () => boolean) => Hooks & { read
     }
   },
   "fails its first use in a way that cannot be judged": () => ({ fails: true, judge: no }),
-  "fails its first use, leaves something running, and is not valid after that": (isCured) => ({
-    fails: true,
-    unfinished: () => isCured() ? undefined : { settled: Effect.void },
-    validate: (session) => Effect.sync(() => isCured() || session.id < 0)
-  }),
+  "fails its first use, leaves something running, and is not valid after that": (isCured) => {
+    const used = new Set<Session>()
+    return {
+      fails: true,
+      beginLease: (session) => used.add(session) && session,
+      unfinished: () => isCured() ? undefined : { settled: Effect.void },
+      validate: (session) => Effect.sync(() => isCured() || !used.has(session))
+    }
+  },
   "is not known to need a reset after what its first use has left running": (isCured) => ({
     unfinished: () => isCured() ? undefined : { settled: Effect.void },
     reset: () => Effect.void,

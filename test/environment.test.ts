@@ -241,7 +241,7 @@ describe("a layer with options from the configuration", () => {
       const message = yield* Effect.catchTag(options.parse(source), "ConfigError", ({ message }) =>
         Effect.succeed(message))
       assert.include(message, "no file")
-      assert.include(message, `got "many"`)
+      assert.include(message, `at ["MOST"]`)
     }))
 
   it.effect("fails with all problems, by kind", () =>
