@@ -98,7 +98,30 @@ const verdict = [
   "✓ and that it was well again"
 ]
 
+const statusOfInspector = (url: string, authorization?: string) =>
+  fetch(`${url}/inspector`, { headers: authorization === undefined ? {} : { authorization } }).then(({ status }) =>
+    status
+  )
+
+const basic = (password: string) => `Basic ${Buffer.from(`operator:${password}`).toString("base64")}`
+
 describe("the HTTP service", () => {
+  it("shows the inspector to those who know its password, and has none without a password", async () => {
+    await withService({ NOTES_INSPECTOR_PASSWORD: "open sesame" }, async ({ url }) => {
+      assert.deepStrictEqual(
+        [
+          await statusOfInspector(url),
+          await statusOfInspector(url, basic("wrong")),
+          await statusOfInspector(url, basic("open sesame"))
+        ],
+        [401, 401, 200]
+      )
+    })
+    await withService({}, async ({ url }) => {
+      assert.strictEqual(await statusOfInspector(url, basic("open sesame")), 404)
+    })
+  })
+
   it("answers, and shows its health, its metrics and its database", () =>
     withService({}, async ({ url }) => {
       const agent = new Agent({ keepAlive: true })

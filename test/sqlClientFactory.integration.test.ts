@@ -187,6 +187,26 @@ describe("SqlClientFactory", () => {
       assert.strictEqual(attempts(), 1)
     })))
 
+  it.effect("tells a `connect` that is a function how to say that its connection has died", () =>
+    run(Effect.gen(function*() {
+      const filename = yield* file
+      const deaths: Array<() => void> = []
+      const pool = yield* ConnectionPool.make({
+        factory: SqlClientFactory.make({
+          connect: (died) => Effect.tap(SqliteClient.make({ filename }), () => Effect.sync(() => deaths.push(died)))
+        }),
+        max: 1,
+        slowStatement: 0,
+        drainTimeout: 0
+      })
+      const first = yield* pool.use((sql) => Effect.as(sql`select 1`, sql))
+      assert.strictEqual((yield* pool.slowStatements)[0]?.text, "select 1")
+      deaths[0]!()
+      const second = yield* pool.use(Effect.succeed)
+      assert.notStrictEqual(second, first)
+      assert.strictEqual((yield* pool.stats).connects, 2)
+    })))
+
   it.effect("closes the clients with the pool", () =>
     run(Effect.gen(function*() {
       const clients: Array<Client> = []

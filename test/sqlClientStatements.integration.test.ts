@@ -1,11 +1,12 @@
 /** The statements of pooled clients of `effect/sql`. */
 import * as Original from "@effect/sql-sqlite-node/SqliteClient"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Equal, type Scope, Stream } from "effect"
+import { Effect, Equal, Hash, type Scope, Stream } from "effect"
 import { ConnectionPool, type PoolConfig, SqlClientFactory } from "effect-connection-pool"
 import { SqliteClient } from "effect-connection-pool/sqlite-node"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import { SqlClient, Statement } from "effect/sql"
+import { existsSync } from "node:fs"
 import { file } from "./support/files.ts"
 import { onWorkClock, slowOf } from "./support/slowStatements.ts"
 
@@ -96,6 +97,56 @@ describe("the statements of a pooled client", () => {
       )
       assert.deepStrictEqual(yield* provided, [["provided"]])
       assert.include(yield* textsOf(pool), "select 'provided'")
+    })))
+
+  it.effect("are equal if those of the client itself are", () =>
+    run(Effect.gen(function*() {
+      const pool = yield* make()
+      const plain = yield* make("Infinity")
+      yield* pool.use((sql) =>
+        Effect.gen(function*() {
+          const [one, other] = [sql.unsafe("select 1"), sql.unsafe("select 1")]
+          assert.isTrue(Equal.equals(one, other))
+          assert.strictEqual(Hash.hash(one), Hash.hash(other))
+          assert.isFalse(Equal.equals(one, sql.unsafe("select 2")))
+          const unrecorded = yield* plain.use((sql) => Effect.sync(() => sql.unsafe("select 1")))
+          assert.isFalse(Equal.equals(one, unrecorded))
+        })
+      )
+    })))
+
+  it.effect("are seen in the copies of a client that has transforms, or a `safe` of its own", () =>
+    run(Effect.gen(function*() {
+      const original = Original.make({ filename: yield* file, transformResultNames: (name) => name.toUpperCase() })
+      const connect = Effect.map(original, (client) =>
+        new Proxy(client, {
+          get: (target, key) => Reflect.get(target, key, target) as unknown
+        }))
+      const pool = yield* ConnectionPool.make({
+        factory: SqlClientFactory.make({ connect }),
+        max: 1,
+        slowStatement: 0,
+        drainTimeout: 0
+      })
+      yield* pool.use((sql) =>
+        Effect.gen(function*() {
+          assert.deepEqual(yield* sql`select 1 as n`, [{ N: 1 }])
+          assert.deepEqual(yield* sql.withoutTransforms()`select 2 as n`, [{ n: 2 }])
+          assert.notStrictEqual(sql.safe, sql)
+          assert.deepEqual(yield* sql.safe`select 3 as n`, [{ N: 3 }])
+        })
+      )
+      assert.deepStrictEqual(yield* textsOf(pool), ["select 1 as n", "select 2 as n", "select 3 as n"])
+    })))
+
+  it.effect("leave a reserved connection what else its driver gives it", () =>
+    run(Effect.gen(function*() {
+      const pool = yield* make()
+      const target = `${yield* file}.copy`
+      const backup = (connection: unknown) =>
+        (connection as { readonly backup: (file: string) => Effect.Effect<unknown> }).backup(target)
+      yield* pool.use((sql) => Effect.scoped(Effect.flatMap(sql.reserve, backup)))
+      assert.isTrue(existsSync(target))
     })))
 
   it.effect("name the holder's statement, and are not seen without slowStatement, where the client is as it was made", () =>

@@ -1,9 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Latch, Schedule } from "effect"
+import { Clock, Effect, Exit, Fiber, Latch, Schedule } from "effect"
 import { type Transaction, type TransactionError, Transactor } from "effect-connection-pool"
 import { PoolAssert, Sweep } from "effect-connection-pool/testing"
 import { TransactionConnection } from "effect/sql/SqlClient"
 import type { Connection } from "effect/sql/SqlConnection"
+import { TestClock } from "effect/testing"
 import { settle } from "./support/pools.ts"
 import { dialect, make, makeWith, type Words } from "./support/words.ts"
 
@@ -57,6 +58,57 @@ describe("transactions on any database", () => {
       assert.deepStrictEqual(acquired, [undefined, { label: "second", timeout: undefined }])
       assert.deepStrictEqual(words.said.splice(0), ["begin strict", "commit", "begin strict", "commit"])
       assert.strictEqual((yield* pool.stats).inUse, 0)
+    }))
+
+  it.effect("begin and end with no timer where the database answers at once, although it has a deadline", () =>
+    Effect.gen(function*() {
+      const isOpen = (open: boolean) => (connection: { isOpen: boolean }) =>
+        Effect.sync(() => {
+          connection.isOpen = open
+        })
+      const { transaction } = yield* makeWith({
+        controlTimeout: "1 second",
+        dialect: { begin: isOpen(true), commit: isOpen(false) }
+      })
+      const clock = yield* Clock.Clock
+      let sleeps = 0
+      const counting: Clock.Clock = {
+        currentTimeMillisUnsafe: () => clock.currentTimeMillisUnsafe(),
+        currentTimeMillis: clock.currentTimeMillis,
+        currentTimeNanosUnsafe: () => clock.currentTimeNanosUnsafe(),
+        currentTimeNanos: clock.currentTimeNanos,
+        monotonicTimeNanosUnsafe: () => clock.monotonicTimeNanosUnsafe(),
+        monotonicTimeNanos: clock.monotonicTimeNanos,
+        sleep: (duration) => {
+          sleeps++
+          return clock.sleep(duration)
+        }
+      }
+      const run = transaction(Effect.succeed("done"))
+      assert.strictEqual(yield* Effect.provideService(run, Clock.Clock, counting), "done")
+      assert.strictEqual(sleeps, 0)
+    }))
+
+  it.effect("let a turn be awaited without limit if their pool is not of this library", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make
+      const transactionService = TransactionConnection(3001)
+      const { transaction } = Transactor.make({
+        name: "foreign",
+        dialect,
+        // The keys that are symbols are left out.
+        pool: Object.fromEntries(Object.entries(pool)) as unknown as typeof pool,
+        transactionService,
+        toSql: () => ({}) as Connection,
+        spanAttributes: []
+      })
+      const done = yield* Latch.make()
+      const both = Effect.all([transaction(done.await), transaction(Effect.void)], { concurrency: 2 })
+      const fiber = yield* Effect.forkChild(transaction(both))
+      yield* TestClock.adjust("10 days")
+      assert.isUndefined(fiber.pollUnsafe())
+      yield* done.open
+      yield* Fiber.join(fiber)
     }))
 
   it.effect("begin, end and undo without being interrupted, and nothing is left open", () =>

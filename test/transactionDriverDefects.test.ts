@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Data, Effect, Exit, Fiber, Schedule } from "effect"
+import { Cause, Data, Effect, Exit, Fiber, Schedule, Tracer } from "effect"
 import { TransactionError } from "effect-connection-pool"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { settle } from "./support/pools.ts"
@@ -134,6 +134,58 @@ describe("a begin of a dialect that dies while its caller is interrupted", () =>
     }))
 })
 
+describe("a begin of a dialect that evaluates something that is no Effect", () => {
+  for (const [where, options] of [["at once", {}], ["after a wait in line", { label: "queued" }]] as const) {
+    it.effect(`frees the connection, which it costs if a transaction is open there (${where})`, () =>
+      Effect.gen(function*() {
+        for (const isOpen of [false, true]) {
+          let isFaulty = true
+          const { pool, say, transaction, words } = yield* withDialect({
+            begin: (connection, mode, ...rest) => {
+              if (!isFaulty) return dialect.begin(connection, mode, ...rest)
+              isFaulty = false
+              connection.isOpen = isOpen
+              return Effect.flatMap(Effect.void, () => undefined as never)
+            }
+          })
+          const holder = where === "at once" ? undefined : yield* Effect.forkChild(pool.use(() => settle))
+          if (holder !== undefined) yield* Effect.yieldNow
+          const fiber = yield* Effect.forkDetach(transaction(say("a"), options))
+          yield* settle
+          assert.isDefined(fiber.pollUnsafe())
+          assert.strictEqual((yield* pool.stats).inUse, 0)
+          if (holder !== undefined) assert.strictEqual((yield* pool.stats).checkouts, 2)
+          yield* transaction(say("b"))
+          assert.deepStrictEqual(words.stored, ["b"])
+          assert.deepStrictEqual(words.said, ["begin strict", "b", "commit"])
+          assert.strictEqual((yield* pool.stats).evictions.invalidated, isOpen ? 1 : 0)
+        }
+      }))
+  }
+})
+
+describe("a tracer that throws at the event of a transaction", () => {
+  it.effect("adds to the error of the body, and the transaction is rolled back", () =>
+    Effect.gen(function*() {
+      const { assertClean, say, transaction, words } = yield* withDialect({})
+      class Faulty extends Tracer.NativeSpan {
+        override event(): void {
+          throw new Error("no event")
+        }
+      }
+      const tracer = Tracer.make({ span: (options) => new Faulty(options) })
+      const exit = yield* Effect.exit(
+        Effect.withTracer(transaction(Effect.andThen(say("a"), Effect.fail(new Refused()))), tracer)
+      )
+      if (Exit.isSuccess(exit)) return assert.fail("it succeeded")
+      const [failure, defect] = exit.cause.reasons
+      assert.instanceOf(failure?._tag === "Fail" && failure.error, Refused)
+      assert.propertyVal(defect?._tag === "Die" && defect.defect, "message", "no event")
+      assert.deepStrictEqual(words.said, ["begin strict", "a", "rollback"])
+      yield* assertClean
+    }))
+})
+
 describe("a question to a dialect that throws", () => {
   it.effect("about an open transaction leaves the error of the body what it is, and the transaction is rolled back", () =>
     Effect.gen(function*() {
@@ -186,6 +238,19 @@ describe("a question to a dialect that throws", () => {
       const error = yield* Effect.catchTag(run, "TransactionBeginError", Effect.succeed)
       assert.include(error!.message, "no driver")
       assert.strictEqual((yield* pool.stats).checkouts, 0)
+    }))
+
+  it.effect("about its own options fails an inner transaction as one of its depth", () =>
+    Effect.gen(function*() {
+      const { assertClean, say, transaction, words } = yield* withDialect({
+        own: { fields: ["extra" as never], check: throws }
+      })
+      const inner = Effect.catchTag(transaction(say("b"), { readOnly: false }), "TransactionBeginError", Effect.succeed)
+      const error = yield* transaction(Effect.tap(inner, () => say("a")))
+      assert.strictEqual(error!.depth, 1)
+      assert.include(error!.message, "no driver")
+      assert.deepStrictEqual(words.said, ["begin strict", "a", "commit"])
+      yield* assertClean
     }))
 
   it.effect("about the connection of `effect/sql` rolls back what has begun", () =>

@@ -6,6 +6,7 @@
  *     GET  /health    200, or 503 if the service should get no requests; the report as JSON
  *     GET  /metrics   for Prometheus
  *     GET  /pool      the file, the numbers of both sides, their connections, and who holds them
+ *     GET  /inspector a page that shows all that, live; only with NOTES_INSPECTOR_PASSWORD, and for the user "operator"
  *
  * On SIGTERM it says on /health that it is going, and goes on answering for a moment; then it accepts nothing new,
  * answers what it has accepted, closes the database, and prints how that went.
@@ -16,14 +17,30 @@
  * Without `NOTES_FILENAME` its database is in a temporary folder, which is deleted in the end.
  */
 import { NodeHttpServer, NodeRuntime, NodeServices } from "@effect/platform-node"
-import { Cause, Config, ConfigProvider, Console, Context, Effect, Exit, FileSystem, Layer, Path, Schema } from "effect"
+import {
+  Cause,
+  Config,
+  ConfigProvider,
+  Console,
+  Context,
+  Effect,
+  Exit,
+  FileSystem,
+  Layer,
+  Option,
+  Path,
+  Redacted,
+  Schema
+} from "effect"
 import { HealthChecker, HealthReport } from "effect-connection-pool"
+import { Inspector } from "effect-connection-pool/inspector"
 import { SqlitePool } from "effect-connection-pool/sqlite"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { PrometheusMetrics } from "effect/observability"
 import { Model } from "effect/schema"
 import { Migrator, SqlClient, SqlModel, SqlSchema } from "effect/sql"
 import { isSqlError } from "effect/sql/SqlError"
+import { createHash, timingSafeEqual } from "node:crypto"
 import { createServer } from "node:http"
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -45,6 +62,7 @@ const Database = Layer.unwrap(Effect.gen(function*() {
     acquireTimeout: "1 second",
     busyTimeout: "1 second",
     maxWaiting: 200,
+    slowStatement: "100 millis",
     ...options
   })
 })).pipe(
@@ -158,11 +176,34 @@ const look = Effect.gen(function*() {
   })
 })
 
+/** The page that shows the pool, for those who know the password. Without a password there is no page. */
+const inspector = Layer.unwrap(Effect.gen(function*() {
+  const password = yield* Config.option(Config.Redacted("NOTES_INSPECTOR_PASSWORD"))
+  if (Option.isNone(password)) return Layer.empty
+  const db = yield* SqlitePool.SqlitePool
+  const health = yield* NotesHealth
+  const hash = (text: string) => createHash("sha256").update(text).digest()
+  const expected = hash(`Basic ${Buffer.from(`operator:${Redacted.value(password.value)}`).toString("base64")}`)
+  const logIn = HttpServerResponse.text("log in as operator", {
+    status: 401,
+    headers: { "www-authenticate": "Basic realm=\"notes\", charset=\"UTF-8\"" }
+  })
+  return Inspector.layer({
+    watch: [db],
+    health: [health],
+    authorization: (route) =>
+      Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ headers }) =>
+        // Takes as long for a wrong password as for the right one.
+        timingSafeEqual(hash(headers["authorization"] ?? ""), expected) ? route : Effect.succeed(logIn))
+  })
+}))
+
 const routes = Layer.mergeAll(
   HttpRouter.add("POST", "/notes", store),
   HttpRouter.add("GET", "/notes", list),
   HttpRouter.add("GET", "/health", health),
   HttpRouter.add("GET", "/pool", look),
+  inspector,
   PrometheusMetrics.layerHttp()
 )
 

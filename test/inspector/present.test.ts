@@ -113,6 +113,12 @@ describe("what an inspector shows", () => {
       yield* settle
       yield* TestClock.adjust("1 second")
       assert.deepStrictEqual(yield* status, { pool: "orders", status: "healthy", reasons: [], checkedAt: 0 } as never)
+      yield* faulty.validate.fail(1)
+      yield* faulty.connect.fail(1)
+      yield* TestClock.adjust("10 seconds")
+      const { lastError } = yield* status
+      assert.strictEqual(lastError!.at, 10_000)
+      assert.isNotEmpty(lastError!.error)
       yield* pool.pause
       yield* TestClock.adjust("10 seconds")
       const { reasons, status: last } = yield* status

@@ -1,6 +1,29 @@
 import { assert, describe, it } from "@effect/vitest"
-import type { Fiber } from "effect"
-import { OpenTransaction } from "../../src/internal/transaction/level.ts"
+import { Effect, type Fiber } from "effect"
+import { OpenTransaction, stepWithin } from "../../src/internal/transaction/level.ts"
+import type { TransactionConnection } from "../../src/Transaction.ts"
+
+describe("a step of a statement in the present step of a fiber", () => {
+  it.effect("is the `step` of the connection where it has no other way", () =>
+    Effect.gen(function*() {
+      const asked: Array<string> = []
+      const connection: TransactionConnection<{ readonly n: number }> = {
+        mode: { isolation: "any", readOnly: false },
+        step: (statement, f) =>
+          Effect.withFiber((fiber) =>
+            Effect.sync(() => {
+              asked.push(statement)
+              return f({ n: 7 }, fiber)
+            })
+          ),
+        steps: () => Effect.die("not asked"),
+        stepUnsafe: () => assert.fail("not asked"),
+        assertOpen: () => Effect.die("not asked")
+      }
+      const ran = yield* Effect.withFiber((fiber) => stepWithin(connection, fiber, "select n", ({ n }) => n, String))
+      assert.deepStrictEqual([ran, asked], [7, ["select n"]])
+    }))
+})
 
 describe("a level of a transaction", () => {
   it("that was ended from outside, and ends late, leaves those that were opened at its depth since", () => {

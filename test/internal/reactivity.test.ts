@@ -82,6 +82,29 @@ describe("what is told in a transaction of a client", () => {
       assert.deepStrictEqual([told.times, waiting.length], [2, 1])
     }))
 
+  it.effect("does not wait where the service cannot be changed, because it is frozen", () =>
+    Effect.gen(function*() {
+      const { heard, inTransaction, waiting } = yield* make
+      const present = Object.freeze(yield* Reactivity.make)
+      yield* Effect.provideService(heard.query(["key"], Effect.void), Reactivity.Reactivity, present)
+      const told = count(present)
+      yield* inTransaction(present.invalidate(["key"]))
+      assert.deepStrictEqual([told.times, waiting.length], [1, 0])
+    }))
+
+  it.effect("does not wait for the client of a query that was asked in a transaction with the copy that Effect makes", () =>
+    Effect.gen(function*() {
+      const { heard, inTransaction, waiting } = yield* make
+      const present = yield* Reactivity.make
+      const { invalidate } = present
+      const ask = Effect.provideService(heard.query(["key"], Effect.void), Reactivity.Reactivity, present)
+      yield* inTransaction(ask)
+      assert.strictEqual(present.invalidate, invalidate)
+      const told = count(present)
+      yield* inTransaction(present.invalidate(["key"]))
+      assert.deepStrictEqual([told.times, waiting.length], [1, 0])
+    }))
+
   it.effect("is told at once by a fiber that has outlived it, unless another transaction is open there", () =>
     Effect.gen(function*() {
       const one = yield* make

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Stream } from "effect"
-import type { SqlitePool } from "effect-connection-pool/sqlite"
+import { Deferred, Effect, Exit, Fiber, Schema, Stream } from "effect"
+import { type SqlitePool, SqlitePoolError } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
 import { readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs"
@@ -174,5 +174,19 @@ describe("the reader of a backup", () => {
       yield* PoolAssert.failsWith(Fiber.join(fiber), "PoolClosedError")
       assert.strictEqual(readFileSync(target, "utf8"), "an older one")
       assert.deepStrictEqual(readdirSync(dirname(target)), [basename(target)])
+    }))
+})
+
+describe("the error of a backup", () => {
+  it.effect("says why it failed, also where that was no error, or is one no more after a trip as JSON", () =>
+    Effect.gen(function*() {
+      const says = "pool \"app\": the backup to \"copy.db\" failed: no space"
+      for (const cause of [new Error("no space"), "no space"]) {
+        const error = new SqlitePoolError.BackupError({ pool: "app", target: "copy.db", cause })
+        assert.strictEqual(error.message, says)
+        const codec = Schema.toCodecJson(SqlitePoolError.BackupError)
+        const json = JSON.stringify(yield* Schema.encodeEffect(codec)(error))
+        assert.strictEqual((yield* Schema.decodeUnknownEffect(codec)(JSON.parse(json))).message, says)
+      }
     }))
 })

@@ -4,6 +4,7 @@ import { SqlitePool } from "effect-connection-pool/sqlite"
 import * as batches from "../support/batches.ts"
 import { judge } from "../support/files.ts"
 import { settle } from "../support/pools.ts"
+import { onWorkClock } from "../support/slowStatements.ts"
 
 const { countOf, insert, last, make, people, several } = batches
 
@@ -144,6 +145,44 @@ describe("a batch", () => {
       assert.isAtLeast(reads.filter((count) => count === 0).length, 5)
       yield* batches.isWhole(pool, 20 * several)
     }), 60_000)
+
+  it.effect("of no rows at all stores nothing, and says so", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make()
+      for (const rows of [[], new Set<never>(), [].values(), Stream.empty]) {
+        const reports = yield* Stream.runCollect(pool.batch(insert, rows))
+        assert.deepStrictEqual(reports.map(({ rows, stored }) => [rows, stored]), [[0, 0]])
+      }
+      assert.strictEqual((yield* pool.stats).writer.checkouts, 1)
+      yield* batches.isWhole(pool, 0)
+    }))
+
+  it.effect("of rows that take their time stores those that are there, and does not wait for all", () =>
+    onWorkClock((clock) =>
+      Effect.gen(function*() {
+        let made = 0
+        const seen: Array<number> = []
+        const { pool } = yield* make({
+          functions: {
+            note: (id) => {
+              seen.push(made)
+              return id
+            }
+          }
+        })
+        const rows = function*() {
+          for (let id = 0; id < 40; id++) {
+            clock.work(0.1)
+            made++
+            yield [id, "slow"]
+          }
+        }
+        yield* Stream.runDrain(pool.batch("insert into person(id, name) values (note(?), ?)", rows()))
+        // It looks at the clock after each 16 rows.
+        assert.deepStrictEqual(seen, Array.from({ length: 40 }, (_, id) => id < 16 ? 16 : id < 32 ? 32 : 40))
+        yield* batches.isWhole(pool, 40)
+      })
+    ))
 
   it.effect("stores a million rows, which are on the disk and in the file when it ends", () =>
     Effect.gen(function*() {

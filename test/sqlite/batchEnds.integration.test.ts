@@ -183,6 +183,20 @@ describe("after a long batch", () => {
       yield* isWhole(pool, rows.length - 1)
     }))
 
+  it.effect("that is found to have ended only after its last commit too", () =>
+    Effect.gen(function*() {
+      const { bytes, pool } = yield* make()
+      // The iterable gives no row more, but has not said that it ends when all rows are committed.
+      const count = 20 * 1024
+      const some = function*() {
+        for (let id = 0; id < count; id++) yield [id, name]
+      }
+      const reports = yield* Stream.runCollect(pool.batch(insert, some(), { commitEvery: count }))
+      assert.deepStrictEqual([reports.at(-1)?.rows, reports.at(-1)?.stored], [count, count])
+      assert.isAbove(bytes(), count * name.length)
+      yield* isWhole(pool, count)
+    }))
+
   it.effect("a log beyond half of walLimit is cut back at once", () =>
     Effect.gen(function*() {
       const { pool } = yield* make({ walLimit: 2 ** 20 })

@@ -17,6 +17,15 @@ const rowsWith = (bad: unknown, at: number): Array<never> => {
   return rows as Array<never>
 }
 
+/** Rows of which not even the first is there. */
+const throwing = (thrown: unknown): Iterable<never> => ({
+  [Symbol.iterator]: () => ({
+    next: () => {
+      throw thrown
+    }
+  })
+})
+
 interface Case {
   readonly sql?: string
   readonly rows?: Array<never>
@@ -139,6 +148,33 @@ describe("a batch whose rows", () => {
       yield* isWhole(pool, 0)
     }))
 
+  it.effect("throw at once, or something that is no error, fails with row 0, and says what was thrown", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make()
+      const says = [[new Error("no file"), "no file"], ["no file", "\"no file\""], [undefined, "undefined"]] as const
+      for (const [thrown, message] of says) {
+        const error = yield* PoolAssert.failsWith(Stream.runDrain(pool.batch(insert, throwing(thrown))), "BatchError")
+        assert.deepStrictEqual([error.row, error.stored, error.cause.reason.cause], [0, 0, thrown])
+        assert.strictEqual(error.cause.message, `the rows could not be read: ${message}`)
+      }
+      yield* isWhole(pool, 0)
+    }))
+
+  it.effect("fail after a commit say how many of them are stored", () =>
+    Effect.gen(function*() {
+      for (const [at, kept] of [[1, "1 row is stored"], [4, "4 rows are stored"]] as const) {
+        const { pool } = yield* make()
+        const rows = rowsWith([0, "again"], at)
+        const error = yield* PoolAssert.failsWith(
+          Stream.runDrain(pool.batch(insert, rows, { commitEvery: 1 })),
+          "BatchError"
+        )
+        assert.deepStrictEqual([error.row, error.stored], [at, at])
+        assert.include(error.message, `row ${at} (from 0) of a batch failed, the first ${kept}: `)
+        yield* isWhole(pool, at)
+      }
+    }))
+
   it.effect("are not needed any more after a failure are closed", () =>
     Effect.gen(function*() {
       const { pool } = yield* make()
@@ -239,6 +275,21 @@ describe("a batch whose rows", () => {
       other.exec("rollback")
       yield* Stream.runDrain(pool.batch(insert, people(3)))
       yield* isWhole(pool, 3)
+    }))
+
+  it.effect("wait in line wait for their own timeout, and the error names their label", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ acquireTimeout: "1 minute" })
+      const holder = yield* Effect.forkChild(pool.write(() => Effect.never))
+      yield* settle
+      const batch = Stream.runDrain(pool.batch(insert, people(3), { timeout: "1 second", label: "import" }))
+      const running = yield* Effect.forkChild(PoolAssert.failsWith(batch, "AcquireTimeoutError"))
+      yield* TestClock.adjust("999 millis")
+      assert.isUndefined(running.pollUnsafe())
+      yield* TestClock.adjust("1 millis")
+      assert.strictEqual((yield* Fiber.join(running)).timeoutMillis, 1000)
+      yield* Fiber.interrupt(holder)
+      yield* isWhole(pool, 0)
     }))
 
   it.effect("go to a file that was moved meanwhile fails, and the file is as it was", () =>

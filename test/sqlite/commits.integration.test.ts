@@ -1,6 +1,6 @@
 /** The stream of commits, and what `Reactivity` is told of them. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Stream } from "effect"
+import { Cause, Effect, Fiber, Layer, Stream } from "effect"
 import { SqlitePool } from "effect-connection-pool/sqlite"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import * as SqlClient from "effect/sql/SqlClient"
@@ -84,6 +84,41 @@ describe("commits", () => {
       assert.strictEqual(commits.reduce((sum, { count }) => sum + count, 0), 1101)
       assert.deepStrictEqual(commits.at(-1)!.tables, ["log", "gone"])
       assert.deepStrictEqual(commits[0].tables, ["log"])
+    }))
+
+  it.effect("put together are those of others if one of them is", () =>
+    Effect.gen(function*() {
+      const { filename, pool } = yield* make()
+      const other = yield* judge(filename)
+      const pull = yield* Stream.toPull(pool.commits)
+      yield* Effect.forkChild(pull)
+      yield* settle
+      yield* pool.sql`delete from gone`
+      yield* settle
+      for (let n = 0; n < 1024; n++) yield* pool.sql`delete from log`
+      other.exec("insert into visit values ('about')")
+      yield* TestClock.adjust("1 second")
+      yield* pool.sql`delete from log`
+      const commits = yield* pull
+      assert.deepStrictEqual(commits.length, 1024)
+      assert.deepStrictEqual(commits.at(-2)?.by, "pool")
+      // Of the commits of others it is not known what they have changed.
+      assert.deepStrictEqual(commits.at(-1), { isSchemaChanged: true, by: "other", at: 1000, count: 3 })
+    }))
+
+  it.effect("that were not read before a shutdown can be read after it, and are the last", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ drainTimeout: 0 })
+      const pull = yield* Stream.toPull(pool.commits)
+      const first = yield* Effect.forkChild(pull)
+      yield* settle
+      yield* pool.sql`delete from gone`
+      yield* Fiber.join(first)
+      yield* pool.sql`delete from log`
+      yield* pool.shutdown()
+      const commits = yield* pull
+      assert.deepStrictEqual(commits.map(({ tables }) => tables), [["log"]])
+      assert.isTrue(Cause.isDone(yield* Effect.flip(pull)))
     }))
 })
 

@@ -124,6 +124,25 @@ describe("a transaction with foreign keys off", () => {
       assert.include(error.message, "rowid 9007199254740993")
     }))
 
+  it.effect("names the row of a table that a temporary one hides", () =>
+    Effect.gen(function*() {
+      const pool = yield* make()
+      const error = yield* failsWith(
+        pool.transaction(
+          Effect.gen(function*() {
+            yield* pool.sql`create temp table book(author text)`
+            yield* pool.sql`insert into main.book values (30, 7, 'Ghost')`
+            yield* pool.sql`insert into temp.book(rowid, author) values (30, 'hidden')`
+          }),
+          { foreignKeys: "off" }
+        ),
+        "ForeignKeysViolatedError"
+      )
+      assert.deepEqual(error.violations, [
+        { table: "book", rowid: 30, parent: "author", columns: ["author"], values: ["7"] }
+      ])
+    }))
+
   it.effect("is not held to what was so before, also if the table is rebuilt with other rowids", () =>
     Effect.gen(function*() {
       const pool = yield* make()

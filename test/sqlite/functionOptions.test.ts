@@ -86,6 +86,18 @@ const wrong: Record<string, readonly [options: object, messages: ReadonlyArray<s
     "functions.f[1]: f with 0 arguments is there already, and SQLite has one for each number of arguments",
     "functions.G: g with 1 argument is there already, and SQLite has one for each number of arguments; case does not count in their names"
   ]],
+  "a name twice, with other numbers of arguments": [
+    {
+      functions: {
+        f: [(a: unknown, b: unknown) => [a, b], (b: unknown, a: unknown) => [a, b]],
+        g: [{ run: one, varargs: true }, { run: one, varargs: true }]
+      }
+    },
+    [
+      "functions.f[1]: f with 2 arguments is there already, and SQLite has one for each number of arguments",
+      "functions.g[1]: g with any number of arguments is there already, and SQLite has one for each number of arguments"
+    ]
+  ],
   "one name for a function and an aggregate": [
     { functions: { f: (a: unknown) => a }, aggregates: { F: sum } },
     ["aggregates is an object, but must be without F with 1 argument, which is one of functions"]

@@ -120,6 +120,7 @@ describe("observe", () => {
           distinct: (a, b) => a % 2 === b % 2
         })
       )
+      const all = yield* reading(pool.observe("select min(a) > 1 as a from t", [], { distinct: false }))
       yield* pool.sql`insert into t values (1)`
       for (const results of [every, distinct]) {
         assert.deepEqual(yield* results.now, [{ a: 1, bytes: new Uint8Array([1, 2]) }])
@@ -129,6 +130,9 @@ describe("observe", () => {
       assert.isDefined(yield* every.now)
       assert.isUndefined(yield* distinct.now)
       assert.isUndefined(yield* parity.now)
+      assert.deepEqual(yield* all.now, [{ a: 0 }])
+      yield* pool.sql`insert into t values (3)`
+      assert.deepEqual(yield* all.now, [{ a: 0 }])
       yield* pool.sql`insert into t values (0), (4)`
       assert.deepEqual(yield* distinct.now, [{ a: 0, bytes: new Uint8Array([1, 2]) }])
       assert.strictEqual(yield* parity.now, 4)

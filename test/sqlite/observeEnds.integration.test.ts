@@ -4,7 +4,7 @@ import { Cause, Deferred, Effect, Exit, Fiber, Schedule, Scope, Stream } from "e
 import { PoolError } from "effect-connection-pool"
 import { SqlitePool } from "effect-connection-pool/sqlite"
 import { SqliteClient } from "effect-connection-pool/sqlite-node"
-import { Sweep } from "effect-connection-pool/testing"
+import { PoolAssert, Sweep } from "effect-connection-pool/testing"
 import { isSqlError } from "effect/sql/SqlError"
 import { TestClock } from "effect/testing"
 import { file, judge } from "../support/files.ts"
@@ -110,6 +110,24 @@ describe("an observation", () => {
       assert.strictEqual(runs, 0)
       const failure = yield* Effect.flip(SqlitePool.makeTemporary({ observeInterval: 0 }))
       assert.strictEqual((failure as PoolError.PoolConfigError).problems[0].field, "observeInterval")
+    }))
+
+  it.effect("waits for a reader as long as its own timeout says, and is named there by its label", () =>
+    Effect.gen(function*() {
+      const pool = yield* make({ readers: 1, acquireTimeout: "1 minute" })
+      const observe = (label: string) => pool.observe("select a from t", [], { label, timeout: "1 second" })
+      const query = Effect.andThen(pool.sql`select a from t`, Effect.never)
+      const holder = yield* Effect.forkChild(Stream.runDrain(pool.observe(query, { label: "totals" })))
+      yield* settle
+      assert.deepStrictEqual((yield* pool.readers.holders).map(({ label }) => label), ["totals"])
+      const failing = yield* Effect.forkChild(
+        PoolAssert.failsWith(Stream.runDrain(observe("list")), "AcquireTimeoutError")
+      )
+      yield* TestClock.adjust("999 millis")
+      assert.isUndefined(failing.pollUnsafe())
+      yield* TestClock.adjust("1 millis")
+      assert.strictEqual((yield* Fiber.join(failing)).timeoutMillis, 1000)
+      yield* Fiber.interrupt(holder)
     }))
 
   it.effect("ends with PoolClosedError when the database is shut down, whatever it waits for", () =>

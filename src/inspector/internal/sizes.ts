@@ -15,21 +15,20 @@ export const sizes = Effect.fnUntraced(function*(
   { frames }: Recorder,
   index: number
 ): Effect.fn.Return<Sizes> {
-  const [first, last] = [frames.oldest, frames.newest]
-  const [before, after] = [first?.looks[index], last?.looks[index]]
+  // The first frame was recorded before anybody could ask.
+  const [first, last] = [frames.oldest!, frames.newest!]
+  const [before, after] = [first.looks[index]!, last.looks[index]!]
   const nothing = {
     pool: pool.name,
-    now: after?.stats.max ?? 0,
+    now: after.stats.max,
     perSecond: 0,
-    overMillis: last === undefined ? 0 : last.at - first!.at,
+    overMillis: last.at - first.at,
     meanWaitMillis: 0,
     simulatedWaitMillis: 0,
     simulated: [],
     limits
   }
-  if (before === undefined || after === undefined || nothing.overMillis === 0) {
-    return { ...nothing, problem: "nothing was recorded yet" }
-  }
+  if (nothing.overMillis === 0) return { ...nothing, problem: "nothing was recorded yet" }
   const load = measured(pool, before, after, nothing.overMillis)
   if (Result.isFailure(load)) return { ...nothing, problem: problemOf(load.failure) }
   const { arrived, load: options, meanWaitMillis } = load.success
@@ -46,7 +45,7 @@ export const sizes = Effect.fnUntraced(function*(
       p50: waits.p50,
       p99: waits.p99,
       mean: waits.mean,
-      notServed: served + lost === 0 ? 0 : lost / (served + lost),
+      notServed: lost / (served + lost),
       utilization
     })
   }

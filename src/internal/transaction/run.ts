@@ -27,6 +27,8 @@ export class Run<C, Isolation extends string, E> {
   /** For an outermost transaction: its lease, or the scope that holds its connection, once it has one. */
   lease: Taken<C> | undefined = undefined
   scope: Scope.Closeable | undefined = undefined
+  /** For an outermost transaction: the connection on which it is begun, once that has started. */
+  begunOn: C | undefined = undefined
   /** The level of its body, once the transaction or the savepoint has begun. */
   level: Level<C> | undefined = undefined
   /** The connection for the statements of its body. */

@@ -81,11 +81,13 @@ export const make = <C, Isolation extends string, E, Own extends object>(
     })
   }
 
-  const beginOn = (run: Run<C, Isolation, E>, connection: C): Effect.Effect<void, SqlError> =>
-    goOn(control.begin(run, connection), {
+  const beginOn = (run: Run<C, Isolation, E>, connection: C): Effect.Effect<void, SqlError> => {
+    run.begunOn = connection
+    return goOn(control.begin(run, connection), {
       onFailure: (cause) => run.fail(new TransactionBeginError({ pool: name, depth: 0, cause })),
       onSuccess: () => begun(run, connection)
     })
+  }
 
   const begun = (run: Run<C, Isolation, E>, connection: C): Effect.Effect<void, SqlError> => {
     const { mode, own } = run.settings
@@ -246,6 +248,8 @@ export const make = <C, Isolation extends string, E, Own extends object>(
       // The pool takes the connection back at once, so it must not lend it while the rollback still runs.
       const ending = fork(rollBack(run, level.transaction))
       if (ending.pollUnsafe() === undefined) fork(poolFor(mode).invalidate(connection))
+    } else if (run.begunOn !== undefined && control.isTransaction(run.begunOn)) {
+      fork(poolFor(run.settings.mode).invalidate(run.begunOn))
     }
     lease?.end()
     if (scope !== undefined) fork(Scope.close(scope, Exit.void))

@@ -47,8 +47,8 @@ export class TurnDeadlines {
   }
 
   #ring(now: number): void {
-    const deadlines = this.#deadlines
-    if (deadlines === undefined) return
+    // The alarm is set only for tickets.
+    const deadlines = this.#deadlines!
     // No ticket leaves the line before all late tickets are known.
     const late: Array<Ticket> = []
     for (;;) {

@@ -128,7 +128,7 @@ const once = <A>(
 const sayingNoneIsOpen = (error: SqlError): SqlError => {
   const { cause, operation } = error.reason
   return isNoTransaction(cause)
-    ? toSqlError(fromSqliteSaying(cause, operation ?? "execute", `${sqliteMessage(cause)}: ${noneIsOpen}`))
+    ? toSqlError(fromSqliteSaying(cause, operation!, `${sqliteMessage(cause)}: ${noneIsOpen}`))
     : error
 }
 

@@ -79,13 +79,14 @@ interface ForeignKey {
   readonly columns: ReadonlyArray<string>
 }
 
+/** `foreign_key_check` looks at the tables of the file. Without the `main`, a temporary table would hide the one of its name. */
 const keyOf = (handle: Handle, table: string, id: bigint): ForeignKey => {
   const found = rows(
     handle,
-    "select \"table\", \"from\" from pragma_foreign_key_list(?) where id = ? order by seq",
+    "select \"table\", \"from\" from pragma_foreign_key_list(?, 'main') where id = ? order by seq",
     [table, id]
   ) as Array<[string, string]>
-  return { parent: found[0]?.[0] ?? "?", columns: found.map(([, from]) => from) }
+  return { parent: found[0]![0], columns: found.map(([, from]) => from) }
 }
 
 /** The values of the columns, as SQL writes them. Empty for a table without rowids. */
@@ -99,7 +100,7 @@ const valuesOf = (
   if (columns.length === 0 || rowid === undefined || rowids.includes(null)) return new Map()
   const found = rows(
     handle,
-    `select ${rowid}, ${columns.map((column) => `quote(${quoted(column)})`).join(", ")} from ${quoted(table)} ` +
+    `select ${rowid}, ${columns.map((column) => `quote(${quoted(column)})`).join(", ")} from main.${quoted(table)} ` +
       `where ${rowid} in (select value from json_each(?))`,
     [`[${rowids.join(",")}]`]
   ) as Array<[bigint, ...Array<string>]>
@@ -108,7 +109,7 @@ const valuesOf = (
 
 /** The name of the rowid in SQL. A column may hide one or all of the names. */
 const rowidOf = (handle: Handle, table: string): string | undefined => {
-  const columns = rows(handle, "select lower(name) from pragma_table_xinfo(?)", [table])
+  const columns = rows(handle, "select lower(name) from pragma_table_xinfo(?, 'main')", [table])
   const taken = new Set(columns.map(([name]) => name))
   return ["rowid", "_rowid_", "oid"].find((name) => !taken.has(name))
 }

@@ -143,7 +143,7 @@ const begin = (
   // If the connection only reads, the error for a write should not name the transaction as the cause.
   if (isReadOnly && handle.settings.isReadOnly) return beginReadOnly(handle, undefined)
   if (mode.readOnly || isReadOnly) return beginReadOnly(handle, why)
-  const sql = begins.get(mode.isolation) ?? `begin ${mode.isolation}`
+  const sql = begins.get(mode.isolation)!
   // SQLite would begin a transaction that cannot write.
   if (handle.settings.isReadOnly) {
     throw readOnlyRefusal("begin", sql, handle.settings.refusal ?? Refusal.ofConnection)

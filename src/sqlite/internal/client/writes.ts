@@ -60,6 +60,7 @@ class FunctionWork implements Work {
   readonly #fiber: Fiber.Fiber<unknown, unknown>
   readonly #f: (connection: SqliteConnection) => unknown
   readonly alone: (connection: SqliteConnection) => unknown
+  /** Set when the caller joins the line, and so before its work runs with that of others. */
   #within: AsyncContext.Within | undefined = undefined
 
   constructor(
@@ -81,7 +82,7 @@ class FunctionWork implements Work {
       const view = viewOf(connection)
       const run = () => asFiber(this.#fiber, () => this.#f(view))
       try {
-        return this.#within === undefined ? run() : this.#within(run)
+        return this.#within!(run)
       } finally {
         view.expire()
       }
