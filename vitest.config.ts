@@ -17,6 +17,8 @@ export default defineConfig({
     include: ["test/**/*.test.ts"],
     // A test that hangs, not one on a machine that is busy.
     testTimeout: 30_000,
+    // By default one core would be left idle, which on two cores is half of them.
+    maxWorkers: "100%",
     reporters: ["default", ["json", { outputFile: `coverage/${process.env["TEST_REPORT"] ?? "tests"}.json` }]],
     coverage: {
       provider: "v8",

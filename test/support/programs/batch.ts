@@ -1,7 +1,7 @@
 /** Imports rows without an end, and says when the first are in the log. */
 import { Effect, Stream } from "effect"
-import { SqlitePool } from "effect-connection-pool/sqlite"
 import { statSync } from "node:fs"
+import { SqlitePool } from "../../../src/sqlite/index.ts"
 
 const [, , filename] = process.argv
 
