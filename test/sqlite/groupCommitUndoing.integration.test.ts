@@ -150,6 +150,33 @@ describe("a statement that fails before it runs, for a reason that is not its ow
     }))
 })
 
+describe("a statement that leaves its connection in doubt", () => {
+  it.effect("has the work of all callers run again alone, on a connection that can be trusted", () =>
+    Effect.gen(function*() {
+      const db = yield* make()
+      const statement = "insert into t values (7)"
+      // IOERR.
+      yield* refusing(statement, Infinity, 10)
+      // It catches the error, so it succeeds.
+      const careless = db.pool.writeSync((connection) => {
+        connection.runUnsafe("insert into t values (2)")
+        try {
+          connection.runUnsafe(statement)
+        } catch {
+          return "caught"
+        }
+        return "not caught"
+      })
+      const before = (yield* db.pool.stats).writer.connects
+      const exits = yield* together<unknown, unknown>(db, [insert(db, 1), careless, insert(db, 3)])
+      assert.isTrue(Exit.isSuccess(exits[0]!) && Exit.isSuccess(exits[2]!))
+      assert.deepStrictEqual(exits[1], Exit.succeed("caught"))
+      assert.deepStrictEqual(db.rows, [1, 2, 3])
+      assert.deepStrictEqual(yield* db.groups, [{ size: 2, undoneBecause: "the connection is in doubt" }])
+      assert.isAbove((yield* db.pool.stats).writer.connects, before)
+    }))
+})
+
 describe("a pragma that defers foreign keys until the next commit", () => {
   it.effect("keeps callers from sharing a transaction, because one could repair the violation of another", () =>
     Effect.gen(function*() {

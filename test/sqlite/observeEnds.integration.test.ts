@@ -273,6 +273,36 @@ describe("an observation", () => {
       assert.isAbove(seen, report.cases)
     }), 120_000)
 
+  it.effect("waits while another process has a lock, within busyTimeout, and once more before a shutdown", () =>
+    Effect.gen(function*() {
+      const filename = yield* file
+      // Without a log, a writer locks readers out.
+      const other = yield* judge(filename, "create table t(a); insert into t values (1)")
+      const layer = SqliteClient.layer({ filename, readonly: true, busyTimeout: "1 second", drainTimeout: "5 seconds" })
+      yield* Effect.gen(function*() {
+        const pool = yield* SqlitePool.SqlitePool
+        const observed = pool.observe("select a from t")
+        yield* Stream.runHead(observed)
+        other.exec("begin exclusive")
+        const late = yield* Effect.forkChild(PoolAssert.failsWith(Stream.runHead(observed), "SqlError"))
+        yield* TestClock.adjust("990 millis")
+        assert.isUndefined(late.pollUnsafe())
+        yield* TestClock.adjust("20 millis")
+        assert.strictEqual((yield* Fiber.join(late)).reason._tag, "LockTimeoutError")
+        const seen: Array<unknown> = []
+        const reading = Stream.runForEach(observed, (rows) => Effect.sync(() => seen.push(rows)))
+        const running = yield* Effect.forkChild(PoolAssert.failsWith(reading, "PoolClosedError"))
+        yield* TestClock.adjust("500 millis")
+        const closing = yield* Effect.forkChild(pool.shutdown())
+        yield* settle
+        other.exec("rollback")
+        yield* TestClock.adjust("5 millis")
+        yield* Fiber.join(running)
+        assert.deepEqual(seen, [[{ a: 1 }]])
+        yield* Fiber.join(closing)
+      }).pipe(Effect.provide(layer))
+    }))
+
   it.effect("of a database that is only read hears of other connections", () =>
     Effect.gen(function*() {
       const filename = yield* file

@@ -301,3 +301,34 @@ describe("the pace of statements", () => {
     })
   })
 })
+
+describe("the text of a template", () => {
+  it("is read once, unless it is so long that it is not kept", () => {
+    class Counting extends StatementTexts {
+      reads = 0
+
+      override read(sql: string) {
+        this.reads++
+        return super.read(sql)
+      }
+    }
+    const texts = new Counting()
+    const sql = Statements.make({
+      original: Statement.make(Effect.never, Statement.makeCompilerSqlite(), [], undefined),
+      targetOf: () => undefined,
+      texts,
+      transform: undefined,
+      spans: new StatementSpans([])
+    })
+    const readsOf = (text: string) => {
+      const before = texts.reads
+      const parts = template([`select ${text}, `, ""])
+      for (let n = 0; n < 3; n++) {
+        assert.deepStrictEqual(sql(parts, n).compile(), [`select ${text}, ?`, [n]])
+      }
+      return texts.reads - before
+    }
+    assert.strictEqual(readsOf("1"), 1)
+    assert.strictEqual(readsOf(`'${"x".repeat(10_000)}'`), 3)
+  })
+})

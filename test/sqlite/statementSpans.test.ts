@@ -1,6 +1,6 @@
 /** The spans of statements beside those of Effect's own statements, call by call: without a database. */
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Effect, Exit, type Fiber, type Scope, Stream } from "effect"
+import { Clock, Effect, Exit, type Fiber, type Scope, Stream, Tracer } from "effect"
 import { ConstraintError, SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import { TestClock } from "effect/testing"
@@ -250,6 +250,31 @@ describe("the spans that a tracer gets for a statement", () => {
         [1, "attribute", "db.query.text", "select ?"],
         [1, "end", 1_000_000_000n, [{ n: 3 }]]
       ])
+    }))
+
+  it.effect("are not ended again if their tracer has ended them already", () =>
+    Effect.gen(function*() {
+      const { original, ours } = statements(plain)
+      const endsOf = Effect.fnUntraced(function*(sql: Statement.Constructor, way: string) {
+        const ends: Array<string> = []
+        class Short extends Tracer.NativeSpan {
+          override attribute(key: string, value: unknown): void {
+            super.attribute(key, value)
+            if (key === "db.query.text") this.end(0n, Exit.void)
+          }
+          override end(time: bigint, exit: Exit.Exit<unknown, unknown>): void {
+            ends.push(this.name)
+            super.end(time, exit)
+          }
+        }
+        const tracer = Tracer.make({ span: (options) => new Short(options) })
+        yield* Effect.withTracer(Effect.suspend(() => ways[way]!(texts["template"]!(sql))), tracer)
+        return ends
+      })
+      for (const way of Object.keys(ways)) {
+        assert.strictEqual((yield* endsOf(ours, way)).length, 1, way)
+        assert.deepStrictEqual(yield* endsOf(ours, way), yield* endsOf(original, way))
+      }
     }))
 
   it.effect("come in one step of the fiber, as the hook around steps sees", () =>

@@ -24,8 +24,6 @@ export const answered = <A>(
       startImmediately: true,
       uninterruptible: restore !== undefined
     })
-    const now = running.pollUnsafe()
-    if (now !== undefined) return yield* now
     const timer = yield* Effect.forkDetach(Effect.sleep(millis))
     const settled = Deferred.makeUnsafe<Exit.Exit<A, SqlError> | undefined>()
     const settle = (exit: Exit.Exit<A, SqlError> | undefined) => {

@@ -51,8 +51,8 @@ const endedByAge = <A, E, R>(
       Deferred.doneUnsafe(expired, Exit.fail(error))
     }
     const watch = (connection: SqliteConnection) => {
-      const pin = pinOf(connection)
-      if (pin !== undefined) pin.onExpiry = onExpiry
+      // Each reader of a file has a pin.
+      pinOf(connection)!.onExpiry = onExpiry
     }
     const transaction = pools.client.transactor.connectionOf(fiber)!
     return Effect.andThen(
