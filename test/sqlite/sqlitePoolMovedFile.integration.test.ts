@@ -1,4 +1,5 @@
 import { Deferred, Effect, Fiber } from "effect"
+import { SqlitePool } from "effect-connection-pool/sqlite"
 import { SqliteClient } from "effect-connection-pool/sqlite-node"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { execFileSync } from "node:child_process"
@@ -21,7 +22,7 @@ import {
 } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
-import { file, folder, judge } from "../support/files.ts"
+import { file, folder, given, judge } from "../support/files.ts"
 import { logged } from "../support/logOfSqlite.ts"
 import { settle } from "../support/pools.ts"
 import { count, elsewhere, insert, make, noticing, other, rowsIn, setup } from "../support/watchedFiles.ts"
@@ -58,6 +59,28 @@ describe("a file that is open and", () => {
       }).pipe(Effect.scoped, Effect.provide(layer))
       assert.include(lines[0] ?? "", `"${filename}" was moved, replaced or deleted: nothing is at its path any more`)
     }))
+
+  for (const [kind, prepare] of [["is new", (path: string) => path], ["was there", given]] as const) {
+    it.effect(`is moved away while it is being opened is not written to, if it ${kind}`, () =>
+      Effect.gen(function*() {
+        const filename = prepare(yield* file)
+        const moved = `${filename}.moved`
+        let opened = 0
+        const pool = yield* SqlitePool.make({
+          filename,
+          drainTimeout: 0,
+          onOpen: () => Effect.sync(() => opened++ === 0 && renameSync(filename, moved))
+        })
+        const create = pool.sql`create table if not exists u(a)`
+        const error = yield* PoolAssert.failsWith(create, "SqlError")
+        assert.include(error.message, "the file was there and is gone")
+        assert.isFalse(existsSync(filename) || existsSync(`${filename}-wal`))
+        renameSync(moved, filename)
+        yield* noticing(create)
+        const found = yield* judge(filename)
+        assert.isDefined(found.prepare("select name from sqlite_schema where name = 'u'").get())
+      }))
+  }
 
   it.effect("is moved away with its log stays whole there", () =>
     Effect.gen(function*() {

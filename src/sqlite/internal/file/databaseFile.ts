@@ -28,6 +28,8 @@ export class DatabaseFile {
   #real: string
   /** The file that the connections have open. */
   #known: Stats | undefined
+  /** Whether nothing was at the path after an open, so that the file that is open is not known. */
+  #wentDuringOpen = false
   /** The files beside it. */
   #beside = new Map<string, Stats>()
   /** The files that closed connections have left beside the path. */
@@ -79,6 +81,11 @@ export class DatabaseFile {
   note(before: Stats | undefined, isOnly: boolean): void {
     this.#wasOpened = true
     const found = look(this.#filename)
+    if (found === "nothing" && this.#known === undefined) {
+      this.#wentDuringOpen = true
+      this.#lookedAt = -Infinity
+      this.#noteLog()
+    }
     if (!isFile(found)) return
     if (isOnly || this.#known === undefined) {
       // If the file was replaced during the open, the next look finds that.
@@ -116,13 +123,11 @@ export class DatabaseFile {
    * replaced file without an error, and the data would be lost.
    */
   get problem(): Problem | undefined {
-    if (this.#known === undefined) return undefined
+    if (this.#known === undefined) return this.#wentDuringOpen ? gone : undefined
     const found = look(this.#filename)
     // A folder of the path may be unreachable for a while.
     if (found === "unknown") return undefined
-    if (found === "nothing") {
-      return { kind: "gone", text: "was moved, replaced or deleted: nothing is at its path any more" }
-    }
+    if (found === "nothing") return gone
     // While a connection has the file open, the file system gives its inode to no other file.
     if (!isSame(found, this.#known)) {
       return { kind: "replaced", text: "was moved, replaced or deleted: another file is at its path" }
@@ -147,6 +152,7 @@ export class DatabaseFile {
     const files = this.#leftovers(isSameStill)
     if (files.size > 0) this.#left = { owner: problem.kind === "emptied" ? undefined : this.#known, files }
     this.#known = undefined
+    this.#wentDuringOpen = false
     this.#beside.clear()
   }
 
@@ -174,6 +180,8 @@ export class DatabaseFile {
     return isFile(found) ? found.size : 0
   }
 }
+
+const gone: Problem = { kind: "gone", text: "was moved, replaced or deleted: nothing is at its path any more" }
 
 const filesOf = (real: string): Map<string, Stats> => {
   const files = new Map<string, Stats>()
