@@ -3,7 +3,7 @@ import { Effect, Logger, Stream } from "effect"
 import type { SqlitePool } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { execFileSync } from "node:child_process"
-import {
+import fs, {
   chmodSync,
   existsSync,
   linkSync,
@@ -13,6 +13,7 @@ import {
   symlinkSync,
   writeFileSync
 } from "node:fs"
+import { syncBuiltinESMExports } from "node:module"
 import { basename, dirname, join, relative } from "node:path"
 import { fileURLToPath } from "node:url"
 import { make, nothingLeft, read, rows, unhandled } from "../support/backups.ts"
@@ -221,6 +222,31 @@ describe("a target of a backup", () => {
       }),
     30_000
   )
+
+  it.effect("in a folder that may not be written is refused before anything is copied", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make()
+      const home = yield* folder
+      // The one that runs the tests may be allowed everything.
+      const real = fs.accessSync
+      yield* Effect.acquireRelease(
+        Effect.sync(() => {
+          fs.accessSync = (path, mode) => {
+            if (path === home && mode === (fs.constants.W_OK | fs.constants.X_OK)) throw new Error("EACCES")
+            real(path, mode)
+          }
+          syncBuiltinESMExports()
+        }),
+        () =>
+          Effect.sync(() => {
+            fs.accessSync = real
+            syncBuiltinESMExports()
+          })
+      )
+      const error = yield* PoolAssert.failsWith(Stream.runDrain(pool.backup(join(home, "a.db"))), "BackupError")
+      assert.include(error.message, `this process may not write to the folder "${home}"`)
+      assert.deepStrictEqual(readdirSync(home), [])
+    }))
 
   it.effect("of two backups at once is whole, and of one of them", () =>
     Effect.gen(function*() {

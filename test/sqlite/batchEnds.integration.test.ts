@@ -3,6 +3,8 @@ import { assert, describe, it, vi } from "@effect/vitest"
 import { Effect, Exit, Fiber, Stream } from "effect"
 import type { SqlitePool } from "effect-connection-pool/sqlite"
 import { PoolAssert, Sweep } from "effect-connection-pool/testing"
+import fs from "node:fs"
+import { syncBuiltinESMExports } from "node:module"
 import { DatabaseSync } from "node:sqlite"
 import { Worker } from "node:worker_threads"
 import { Bulk } from "../../src/sqlite/internal/connection/bulk.ts"
@@ -267,6 +269,32 @@ describe("after a long batch", () => {
         assert.isAbove(bytes(), bytesOfRows)
         yield* isWhole(pool, rows.length + 1)
       }
+    }))
+
+  it.effect("a log that cannot be opened before the commit is no failure: the commit brings it to the disk", () =>
+    Effect.gen(function*() {
+      const { filename, pool } = yield* make({ synchronous: "full" })
+      const real = fs.open
+      const refused: Array<unknown> = []
+      yield* Effect.acquireRelease(
+        Effect.sync(() => {
+          Object.assign(fs, {
+            open: (path: string, _: unknown, done: (failure: Error) => void) => {
+              refused.push(path)
+              setImmediate(() => done(Object.assign(new Error("too many open files"), { code: "EMFILE" })))
+            }
+          })
+          syncBuiltinESMExports()
+        }),
+        () =>
+          Effect.sync(() => {
+            Object.assign(fs, { open: real })
+            syncBuiltinESMExports()
+          })
+      )
+      yield* Stream.runDrain(pool.batch(insert, rows))
+      assert.deepStrictEqual(refused, [`${fs.realpathSync(filename)}-wal`])
+      yield* isWhole(pool, rows.length)
     }))
 
   it.effect("settings that cannot be changed are no failure", () =>
