@@ -5,6 +5,7 @@ import { Inspector } from "effect-connection-pool/inspector"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { HttpRouter, HttpServer } from "effect/http"
 import * as NetAddress from "effect/net/NetAddress"
+import { TestClock } from "effect/testing"
 import { createHash } from "node:crypto"
 import * as Inspected from "../support/inspector.ts"
 import { everybody, nobody, sameOrigin } from "../support/inspector.ts"
@@ -171,6 +172,35 @@ describe("the page of an inspector", () => {
         assert.strictEqual((yield* ask(path, { headers: link })).status, 200)
         assert.strictEqual((yield* ask(path, { headers: { "sec-fetch-site": "same-origin" } })).status, 200)
       }
+    }))
+
+  it.effect("is asked for with HEAD by those who may ask with GET, and by nobody else", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make()
+      const open = yield* Inspected.make({ watch: [pool] })
+      const closed = yield* Inspected.make({ watch: [pool], authorization: nobody })
+      for (const path of routes) {
+        assert.strictEqual((yield* open.ask(path, { method: "HEAD" })).status, 200, path)
+        assert.strictEqual((yield* closed.ask(path, { method: "HEAD" })).status, 401, path)
+        const headers = { "sec-fetch-site": "cross-site" }
+        assert.strictEqual((yield* open.ask(path, { method: "HEAD", headers })).status, 403, path)
+      }
+    }))
+
+  it.effect("has labels of any length, cut, so that no answer is too long to be written", () =>
+    Effect.gen(function*() {
+      const label = "x".repeat(1_000_000)
+      const { pool } = yield* make({ leakThreshold: "1 second" })
+      const { ask, events } = yield* Inspected.make({ watch: [pool] })
+      const lease = yield* borrow(pool, { label })
+      yield* TestClock.adjust("1 minute")
+      const { frames, happenings, pools } = yield* events()
+      assert.strictEqual(pools[0]!.holders[0]!.label, `${label.slice(0, 200)}...`)
+      assert.strictEqual(frames.at(-1)!.pools[0]!.lanes[0]!.holder, `${label.slice(0, 200)}...`)
+      assert.isTrue(happenings.some(({ text }) => text.startsWith(`possible leak: ${label.slice(0, 200)}`)))
+      const response = yield* ask("/inspector/events")
+      assert.isBelow((yield* Effect.promise(() => response.text())).length, 200_000)
+      yield* lease.giveBack
     }))
 
   it.effect("has the texts of others as data, never as markup", () =>

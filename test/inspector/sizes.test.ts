@@ -42,4 +42,39 @@ describe("would a bigger pool help?", () => {
       assert.include((yield* inspector.sizes(0)).problem, "0 requests arrived")
       assert.strictEqual((yield* inspector.sizes(7)).problem, "there is no such pool")
     }))
+
+  it.effect("is never answered for another pool than the one that was asked for", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make()
+      const { ask } = yield* Inspected.make({ watch: [pool] })
+      const others = [
+        "?pool=-1",
+        "?pool=0.5",
+        "?pool=1e309",
+        "?pool=NaN",
+        "?pool=",
+        "",
+        "?pool=__proto__",
+        "?pool[]=0",
+        "?pool=0x0"
+      ]
+      for (const query of others) {
+        assert.strictEqual((yield* ask(`/inspector/sizes${query}`)).status, 404, query)
+      }
+      assert.strictEqual((yield* ask("/inspector/sizes?pool=0")).status, 200)
+    }))
+
+  it.effect("does not blame metrics for leases that took no time", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make()
+      const silent = yield* make({ metrics: false })
+      const inspector = yield* Inspected.make({ watch: [pool, silent.pool] })
+      yield* pool.use(() => Effect.void)
+      yield* silent.pool.use(() => Effect.sleep("1 second")).pipe(Effect.forkChild)
+      yield* TestClock.adjust("11 seconds")
+      const { problem } = yield* inspector.sizes(0)
+      assert.include(problem, "1 leases ended, which took no time")
+      assert.notInclude(problem, "metrics")
+      assert.include((yield* inspector.sizes(1)).problem, "metrics is false")
+    }))
 })

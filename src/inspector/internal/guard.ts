@@ -40,7 +40,8 @@ export const refusal = (
     return refused("the page may not be asked for under this host: see the option hosts of the inspector")
   }
   const site = headers["sec-fetch-site"]
-  if (request.method === "GET") {
+  // A router answers HEAD with the routes of GET.
+  if (request.method === "GET" || request.method === "HEAD") {
     // A link, or an address that was typed, may open the page. Nothing else of another site may ask for anything.
     const isNavigation = headers["sec-fetch-mode"] === "navigate" && headers["sec-fetch-dest"] === "document"
     return site === undefined || site === "same-origin" || isNavigation

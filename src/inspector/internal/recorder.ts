@@ -105,7 +105,7 @@ const laneOf = (
   state,
   sinceMillis: Math.min(ageMillis, idleMillis),
   uses,
-  holder: holder === undefined ? undefined : holder.label ?? `fiber #${holder.fiber}`,
+  holder: holder === undefined ? undefined : Words.labelText(holder.label ?? `fiber #${holder.fiber}`),
   evictReason
 })
 

@@ -53,9 +53,10 @@ export const events = (shown: Shown): Effect.Effect<Response, never, HttpServerR
 /** Whether a pool of another size would help. */
 export const sizing = (shown: Shown): Effect.Effect<Response, never, HttpServerRequest.HttpServerRequest> =>
   Effect.gen(function*() {
-    const index = numberOf((yield* query).get("pool"))
-    const source = shown.sources.pools[index]
-    return source === undefined ? unknownPool : json(yield* shown.simulate(index, source))
+    const index = (yield* query).get("pool") ?? ""
+    // No number of a pool may stand for another one: the answer would be of the wrong pool.
+    const source = /^\d+$/.test(index) ? shown.sources.pools[Number(index)] : undefined
+    return source === undefined ? unknownPool : json(yield* shown.simulate(Number(index), source))
   })
 
 const query = Effect.map(

@@ -2,13 +2,12 @@
 import { Clock, DateTime, Effect } from "effect"
 import type { HealthChecker } from "../../HealthChecker.ts"
 import { type HealthReport, reasonText } from "../../HealthReport.ts"
-import { leftText } from "../../internal/holder.ts"
 import * as Histogram from "../../internal/structures/histogram.ts"
 import type { Holder } from "../../PoolError.ts"
 import type { Answer, DatabaseView, HealthView, HolderView, MapView, PoolView, Times } from "./contract.ts"
 import { mostLanes, type Recorder, timesSeen } from "./recorder.ts"
 import type { AnyMap, DatabaseSource, Source, Sources } from "./sources.ts"
-import { keyText } from "./words.ts"
+import { keyText, labelText, leftText } from "./words.ts"
 
 /** The most holders, pins and pools of a map that are listed. */
 const mostListed = 100
@@ -74,7 +73,7 @@ const timesOf = (before: Histogram.Histogram, after: Histogram.Histogram, overMi
 
 const holderView = ({ connection, fiber, heldMillis, label, span, statement }: Holder): HolderView => ({
   connection,
-  label,
+  label: label && labelText(label),
   trace: span?.traceId,
   span: span?.spanId,
   fiber,

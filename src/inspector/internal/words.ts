@@ -1,8 +1,10 @@
 /** What the page says of the events of pools and maps. */
 import { Inspectable } from "effect"
+import * as Holders from "../../internal/holder.ts"
 import { causeText } from "../../internal/pool/causeText.ts"
 import { sayingOf, slowText } from "../../internal/pool/log.ts"
-import { counted } from "../../PoolError.ts"
+import { cutCopy } from "../../internal/structures/statementText.ts"
+import { type AbandonedConnection, counted } from "../../PoolError.ts"
 import type { PoolEvent } from "../../PoolEvent.ts"
 import type { PoolMapEvent } from "../../PoolMapEvent.ts"
 import type { Happening, Level } from "./contract.ts"
@@ -12,7 +14,7 @@ type Words = Pick<Happening, "level" | "text">
 /** The words for an event of a pool: those of its log, where it has some. */
 export const ofPool = (event: PoolEvent): Words => {
   const said = sayingOf(event)
-  if (said !== undefined) return { level: levels[said.level], text: said.text }
+  if (said !== undefined) return words(levels[said.level], said.text)
   switch (event._tag) {
     case "StatementSlow":
       // The log has few of them, and the page all.
@@ -73,11 +75,25 @@ const levels: Readonly<Record<"Debug" | "Info" | "Warn" | "Error", Level>> = {
   Error: "error"
 }
 
-const quiet = (text: string): Words => ({ level: "quiet", text })
-const info = (text: string): Words => ({ level: "info", text })
-const warning = (text: string): Words => ({ level: "warning", text })
+const words = (level: Level, text: string): Words => ({ level, text: cutCopy(text, mostOfText) })
+const quiet = (text: string): Words => words("quiet", text)
+const info = (text: string): Words => words("info", text)
+const warning = (text: string): Words => words("warning", text)
 
 const millis = (duration: number): string => `${Math.round(duration)} ms`
+
+/** The most characters of a label, and of the text of an event. */
+const mostOfLabel = 200
+const mostOfText = 3000
+
+/**
+ * A label as the page gets it. Callers choose their labels, and a frame has one for each connection: a label of a megabyte
+ * would make an answer that no process can write.
+ */
+export const labelText = (label: string): string => cutCopy(label, mostOfLabel)
+
+/** What a caller has left running, as the page gets it. */
+export const leftText = (left: AbandonedConnection): string => cutCopy(Holders.leftText(left), mostOfText)
 
 /** A key as text. It may be anything, also an object whose functions throw. */
 export const keyText = (key: unknown): string => {

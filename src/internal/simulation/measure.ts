@@ -52,7 +52,7 @@ export const measured = (
   const leases = after.stats.returns - before.stats.returns
   const service = after.times && between(before.times?.uses, after.times.uses)
   if (arrived === 0 || after.times === undefined || service === undefined) {
-    return nothing(pool.name, arrived, leases, overMillis)
+    return nothing(pool.name, arrived, leases, overMillis, after.times !== undefined)
   }
   const { connects } = after.times
   const connect = between(before.times?.connects, connects) ?? between(undefined, connects)
@@ -101,10 +101,19 @@ const between = (
   }
 }
 
-const nothing = (pool: string, arrived: number, leases: number, overMillis: number) => {
-  const message = arrived > 0 && leases > 0
-    ? "the pool records no lease times: its option metrics is false, but must be true to measure it"
-    : `over is ${overMillis} ms, but must be longer: in that time ${arrived} requests arrived and ${leases} leases ended`
-  const [field, value] = arrived > 0 && leases > 0 ? ["metrics", "false"] : ["over", String(overMillis)]
-  return Result.fail(new PoolConfigError({ pool, problems: [{ field: field!, value: value!, message }] }))
+const nothing = (pool: string, arrived: number, leases: number, overMillis: number, isRecorded: boolean) => {
+  const counted = `${arrived} requests arrived and ${leases} leases ended`
+  const [field, value, message] = isRecorded || arrived === 0 || leases === 0
+    ? [
+      "over",
+      String(overMillis),
+      `over is ${overMillis} ms, but must be longer: in that time ${counted}` +
+      (leases > 0 && arrived > 0 ? ", which took no time" : "")
+    ]
+    : [
+      "metrics",
+      "false",
+      "the pool records no lease times: its option metrics is false, but must be true to measure it"
+    ]
+  return Result.fail(new PoolConfigError({ pool, problems: [{ field: field!, value: value!, message: message! }] }))
 }

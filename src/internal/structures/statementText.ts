@@ -32,4 +32,7 @@ export const cut = (text: string, most: number): string => {
   return `${text.slice(0, last >= 0xd800 && last < 0xdc00 ? most - 1 : most)}...`
 }
 
+/** A text, cut after this number of characters. If it is cut, its memory is its own. */
+export const cutCopy = (text: string, most: number): string => (text.length <= most ? text : copyOf(cut(text, most)))
+
 const copyOf = (text: string): string => text.split("").join("")
