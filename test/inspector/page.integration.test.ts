@@ -136,6 +136,27 @@ describe.skipIf(browserPath === undefined)("the page of an inspector, in a brows
       yield* hasText(page, "#events", "paused: callers wait")
     }).pipe(Effect.scoped), slow)
 
+  it.live("asks one question at a time, and says when no answer comes", () =>
+    Effect.gen(function*() {
+      const { url } = yield* serve()
+      const { page } = yield* openPage(url, { isClockHeld: true })
+      yield* hasText(page, "#status", "Live")
+      const asked: Array<string> = []
+      yield* Effect.promise(() => page.route("**/events*", (route) => void asked.push(route.request().url())))
+      const look = Effect.promise(() => page.evaluate("document.dispatchEvent(new Event('visibilitychange'))"))
+      yield* look
+      yield* look
+      yield* look
+      yield* Effect.promise(() => page.clock.runFor(29_000))
+      yield* hasText(page, "#status", "Live")
+      assert.strictEqual(asked.length, 1)
+      yield* Effect.promise(() => page.clock.runFor(2000))
+      yield* hasText(page, "#status", "No answer, none came in 30 seconds")
+      yield* Effect.promise(() => page.unroute("**/events*"))
+      yield* Effect.promise(() => page.clock.runFor(1000))
+      yield* hasText(page, "#status", "Live")
+    }).pipe(Effect.scoped), slow)
+
   it.live("fits a phone, in both themes, and can be used with the keyboard", () =>
     Effect.gen(function*() {
       const { url } = yield* serve()

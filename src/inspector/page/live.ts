@@ -12,20 +12,29 @@ interface Known {
 let known: Known | undefined
 let chosen = 0
 let isFrozen = false
+let isAsking = false
 let failures = 0
 let timer = 0
+
+/** A server that does not answer for so long is down, or cannot be reached any more. */
+const answerTimeoutMillis = 30_000
 
 /** The path of the page, with whatever prefix the application gives it. */
 const base = location.pathname.replace(/\/+$/, "")
 
 const ask = async (): Promise<void> => {
+  // Two answers to one question would show everything twice.
+  if (isAsking) return
+  isAsking = true
+  const control = new AbortController()
+  const timeout = setTimeout(() => control.abort(new Error("none came in 30 seconds")), answerTimeoutMillis)
   const seen = known === undefined
     ? ""
     : `?instance=${known.last.instance}&frame=${known.frames.at(-1)?.number ?? 0}&happening=${
       known.happenings.at(-1)?.number ?? 0
     }`
   try {
-    const response = await fetch(`${base}/events${seen}`, { cache: "no-store" })
+    const response = await fetch(`${base}/events${seen}`, { cache: "no-store", signal: control.signal })
     if (!response.ok) {
       throw new Error(
         `the server answers ${response.status}${
@@ -40,6 +49,8 @@ const ask = async (): Promise<void> => {
     failures++
     say(`No answer, ${error instanceof Error ? error.message : "for an unknown reason"}. It is asked again.`, true)
   }
+  clearTimeout(timeout)
+  isAsking = false
   later()
 }
 
