@@ -238,4 +238,17 @@ describe("a SQL aggregate", () => {
       yield* pool.sql.unsafe(`select near(column1) from ${values}`)
       assert.deepStrictEqual(seen, all)
     }))
+
+  it.effect("gets integers exactly if it asks for bigints", () =>
+    Effect.gen(function*() {
+      const exact = SqliteFunction.aggregate({
+        safeIntegers: true,
+        start: () => 0n,
+        step: (sum, value) => sum + (value as bigint),
+        result: (sum) => String(sum)
+      })
+      const { sql } = yield* makePool({ aggregates: { exact } })
+      yield* sql`insert into n values (9007199254740993)`
+      assert.deepStrictEqual(yield* sql`select exact(n) from n`.values, [["9007199254741008"]])
+    }))
 })
