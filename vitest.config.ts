@@ -28,7 +28,7 @@ export default defineConfig({
       reporter: ["text", "json-summary"],
       // A run takes long, and its coverage is of use also if a test has failed.
       reportOnFailure: true,
-      thresholds: { lines: 98, branches: 97 }
+      thresholds: { lines: 98.5, branches: 98.3 }
     }
   }
 })
