@@ -87,7 +87,6 @@ const program = Effect.gen(function*() {
 await Effect.runPromise(program)
 
 /* Prints:
-
 200000 rows are stored
 others were served meanwhile: true
 line 40118: cannot store TEXT value in INTEGER column visit.millis; 0 of its rows are stored
