@@ -23,13 +23,12 @@ import { sizes } from "./internal/sizes.ts"
 import * as Sources from "./internal/sources.ts"
 import { type Present, present } from "./internal/views.ts"
 
-/** What can be watched: a `ConnectionPool`, a `SqlitePool` with its two sides, or a `PoolMap`. */
-export type Watched = Sources.Watched
+export type { AnyDatabase, AnyMap, AnyPool, Watched } from "./internal/sources.ts"
 
 /** What is shown. */
 export interface ShownOptions {
   /** The pools, in the order in which the page lists them. */
-  readonly watch: ReadonlyArray<Watched>
+  readonly watch: ReadonlyArray<Sources.Watched>
   /** The health checkers whose reports are shown. Default: none. */
   readonly health?: ReadonlyArray<HealthChecker> | undefined
   /**

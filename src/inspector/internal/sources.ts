@@ -19,6 +19,7 @@ export interface AnyDatabase {
 /** The part of a `PoolMap` that does not depend on its keys and pools. */
 export type AnyMap = Pick<PoolMap<unknown, unknown, unknown, unknown>, "name" | "stats" | "pools" | "events">
 
+/** What can be watched: a `ConnectionPool`, a `SqlitePool` with its two sides, or a `PoolMap`. */
 export type Watched = AnyPool | AnyDatabase | AnyMap
 
 /** All that is watched, in order. A pool that is given twice, or of which both sides are one, is there once. */
