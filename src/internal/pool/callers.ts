@@ -106,9 +106,8 @@ export class Callers<C, E> {
   ): Effect.Effect<C, PoolError<E>> {
     const work = this.#work
     const scope = Context.getUnsafe(fiber.context, Scope.Scope)
-    if (!Lending.mayTake(this.state) || scope.state._tag === "Closed") {
-      return this.#acquireLater(scope, options, isOfFiber)
-    }
+    const mayTake = Lending.mayTake(this.state) && scope.state._tag !== "Closed"
+    if (!mayTake) return this.#acquireLater(scope, options, isOfFiber)
     work.assertOutside()
     const lease = new ScopedLeaseEffect<C, E>(this, fiber, options, scope, isOfFiber)
     const invalid = lease.resolve()
@@ -123,9 +122,8 @@ export class Callers<C, E> {
       if (!isSecured) this.end(lease)
     }
     work.attend()
-    if (!isSecured) return this.#acquireLater(scope, options, isOfFiber)
-    lease.watch()
-    return Exit.succeed(leased!)
+    if (isSecured) lease.watch()
+    return isSecured ? Exit.succeed(leased!) : this.#acquireLater(scope, options, isOfFiber)
   }
 
   /** Acquires for a caller that will have to wait, or may be refused. */
