@@ -214,6 +214,31 @@ describe("a function given to writeSync", () => {
       assert.deepStrictEqual(db.rows, [2])
     }))
 
+  for (const groupCommit of [true, false]) {
+    it.effect(`leaves no setting to the next caller after SQLite has ended its transaction (groupCommit: ${groupCommit})`, () =>
+      Effect.gen(function*() {
+        const db = yield* make({ groupCommit })
+        yield* db.pool.write((connection) =>
+          connection.exec(
+            "create table parent(id integer primary key); create table child(p references parent);" +
+              "create table once(n unique); insert into once values (1)"
+          )
+        )
+        // SQLite sets the pragma as it compiles it, so it must be refused before that.
+        const body = db.pool.writeSync((connection) => {
+          try {
+            connection.runUnsafe("insert or rollback into once values (1)")
+          } catch {
+            connection.queryUnsafe("pragma defer_foreign_keys = on")
+          }
+        })
+        const lost = yield* Effect.flip(body)
+        assert.include(lost.message, "SQLite has ended the transaction")
+        const pragma = yield* db.pool.write((connection) => connection.values("pragma defer_foreign_keys"))
+        assert.deepStrictEqual(pragma, [[0]])
+      }))
+  }
+
   it.effect("waits for the lock of another process before it begins, and runs once", () =>
     Effect.gen(function*() {
       const db = yield* make({ busyTimeout: "5 seconds" })

@@ -71,8 +71,9 @@ export class Oracle {
     database.exec("begin immediate")
     const answer = this.#failing(() => {
       const results = runSteps(steps, (sql) => {
+        // After SQLite has ended the transaction, nothing more may be stored. A pragma takes effect as it is compiled.
+        if (!database.isTransaction && sql.startsWith("pragma")) throw new Error("no transaction")
         const statement = database.prepare(sql, { returnArrays: true })
-        // After SQLite has ended the transaction, nothing more may be stored.
         if (!database.isTransaction) throw new Error("no transaction")
         return statement.all()
       }, (thrown) => (thrown as { readonly errcode?: number }).errcode)
