@@ -10,7 +10,6 @@ import { growthCases } from "./growth.ts"
 import { heapCases } from "./heap.ts"
 import { idleCases } from "./idle.ts"
 import { importCases } from "./imports.ts"
-import { inspectedCases } from "./inspected.ts"
 import { leaverCases } from "./leavers.ts"
 import { lineCases } from "./line.ts"
 import { pointReadCases } from "./pointReads.ts"
@@ -25,7 +24,6 @@ export const cases = (who: Everybody, effort: Effort, folders: Folders): Readonl
   const { pools, sqlite } = who
   return [
     ...aloneCases(pools, effort),
-    ...inspectedCases(pools, effort),
     ...crowdCases(pools, effort),
     ...lineCases(pools, effort),
     ...leaverCases(pools, effort),
