@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { TestClock } from "effect/testing"
 import { mostLanes } from "../../src/inspector/internal/recorder.ts"
+import { mostInAnswer } from "../../src/inspector/internal/routes.ts"
 import * as Inspected from "../support/inspector.ts"
 import { borrow, make, settle } from "../support/pools.ts"
 
@@ -110,6 +111,19 @@ describe("what an inspector records", () => {
         Array.from({ length: mostLanes }, (_, index) => index + 1)
       )
       assert.strictEqual(pools[0]!.moreConnections, 20)
+    }))
+
+  it.effect("comes in several answers if it is much, each frame in one of them", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ min: mostLanes, max: mostLanes, start: "eager" })
+      const inspector = yield* Inspected.make({ watch: [pool] })
+      const inOne = mostInAnswer / mostLanes
+      yield* TestClock.adjust(`${inOne + 49} seconds`)
+      const first = yield* inspector.events()
+      assert.deepStrictEqual([first.frames.length, first.hasMore], [inOne, true])
+      const next = yield* inspector.events(`?instance=${first.instance}&frame=${first.frames.at(-1)!.number}`)
+      assert.deepStrictEqual([next.frames.length, next.hasMore], [50, false])
+      assert.strictEqual(next.frames[0]!.number, first.frames.at(-1)!.number + 1)
     }))
 
   it.effect("ends with the layer, and a pool that is closed stays on the page", () =>

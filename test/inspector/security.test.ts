@@ -79,6 +79,7 @@ describe("the actions of an inspector", () => {
       })
       const { problem } = (yield* answer({ ...pause, action: "resize", max: 0 })) as { readonly problem: string }
       assert.include(problem, "max is 0")
+      assert.deepStrictEqual(yield* answer({ ...pause, action: "resize" }), { problem: "give min, max or both" })
       assert.strictEqual((yield* act({ ...pause, name: "another" })).status, 404)
       assert.strictEqual((yield* act({ ...pause, pool: 3 })).status, 404)
       for (const wrong of [undefined, null, {}, { ...pause, action: "shutdown" }, { ...pause, pool: "0" }, "pause"]) {

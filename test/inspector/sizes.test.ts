@@ -33,6 +33,19 @@ describe("would a bigger pool help?", () => {
       assert.notDeepEqual(yield* inspector.sizes(0), sizes)
     }))
 
+  it.effect("is not answered for a pool so large that the answer would keep the process busy", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ max: 1001 })
+      const inspector = yield* Inspected.make({ watch: [pool] })
+      yield* TestClock.adjust("1 second")
+      assert.include((yield* inspector.sizes(0)).problem, "max is 1001")
+      yield* pool.resize({ max: 1000 })
+      yield* TestClock.adjust("1 second")
+      assert.include((yield* inspector.sizes(0)).problem, "max is 1001", "the last answer, for a while")
+      yield* TestClock.adjust("11 seconds")
+      assert.notInclude((yield* inspector.sizes(0)).problem, "max is")
+    }))
+
   it.effect("says why there is no answer", () =>
     Effect.gen(function*() {
       const { pool } = yield* make()

@@ -42,21 +42,25 @@ describe("the words of an inspector", () => {
   it("say what happens to a map of pools", () => {
     const key = "ada"
     const said: ReadonlyArray<readonly [PoolMapEvent.PoolMapEvent<unknown>, string, string]> = [
-      [PoolMapEvent.Opened({ key, tookMillis: 12 }), "quiet", "the pool of ada is open, after 12 ms"],
+      [PoolMapEvent.Opened({ key, tookMillis: 12 }), "quiet", "the pool of \"ada\" is open, after 12 ms"],
       [
         PoolMapEvent.OpenFailed({ key, error: new Error("no disk"), tookMillis: 1 }),
         "warning",
-        "the pool of ada could not be opened: Error: no disk"
+        "the pool of \"ada\" could not be opened: Error: no disk"
       ],
-      [PoolMapEvent.Evicted({ key, reason: "room" }), "quiet", "the pool of ada leaves: room"],
-      [PoolMapEvent.Closed({ key, error: undefined, tookMillis: 1 }), "quiet", "the pool of ada is closed"],
+      [PoolMapEvent.Evicted({ key, reason: "room" }), "quiet", "the pool of \"ada\" leaves: room"],
+      [PoolMapEvent.Closed({ key, error: undefined, tookMillis: 1 }), "quiet", "the pool of \"ada\" is closed"],
       [
         PoolMapEvent.Closed({ key, error: new Error("no disk"), tookMillis: 1 }),
         "warning",
-        "the pool of ada was closed with an error: Error: no disk"
+        "the pool of \"ada\" was closed with an error: Error: no disk"
       ],
-      [PoolMapEvent.CloseOverdue({ key, waitedMillis: 9 }), "warning", "the pool of ada is closing for 9 ms already"],
-      [PoolMapEvent.TimedOut({ key, fiber: 7, waitedMillis: 9 }), "warning", "a caller of ada got no pool in 9 ms"],
+      [
+        PoolMapEvent.CloseOverdue({ key, waitedMillis: 9 }),
+        "warning",
+        "the pool of \"ada\" is closing for 9 ms already"
+      ],
+      [PoolMapEvent.TimedOut({ key, fiber: 7, waitedMillis: 9 }), "warning", "a caller of \"ada\" got no pool in 9 ms"],
       [PoolMapEvent.Draining({ leases: 2 }), "info", "shutting down: 2 leases are held"],
       [PoolMapEvent.Interrupting({ holders: [] }), "warning", "shutting down: 0 fibers are interrupted"],
       [PoolMapEvent.ShutDown(), "info", "closed"],
@@ -64,16 +68,5 @@ describe("the words of an inspector", () => {
       [PoolMapEvent.Missed({ events: 5 }), "info", "5 events came too fast, and are not here"]
     ]
     for (const [event, level, text] of said) assert.deepStrictEqual(Words.ofMap(event), { level, text } as never)
-  })
-
-  it("have any key as text, not longer than fits", () => {
-    assert.strictEqual(Words.keyText("ada"), "ada")
-    assert.strictEqual(Words.keyText("a".repeat(100)), "a".repeat(100))
-    assert.strictEqual(Words.keyText("a".repeat(101)), `${"a".repeat(100)}...`)
-    assert.strictEqual(Words.keyText({ id: 5 }), "{\"id\":5}")
-    assert.strictEqual(Words.keyText(5), "5")
-    const { proxy, revoke } = Proxy.revocable({}, {})
-    revoke()
-    assert.isString(Words.keyText(proxy))
   })
 })

@@ -13,6 +13,8 @@ export interface Answer {
   readonly historyMillis: number
   readonly canAct: boolean
   readonly frames: ReadonlyArray<Frame>
+  /** Whether there are newer frames, too many for one answer. */
+  readonly hasMore: boolean
   readonly happenings: ReadonlyArray<Happening>
   readonly pools: ReadonlyArray<PoolView>
   readonly databases: ReadonlyArray<DatabaseView>

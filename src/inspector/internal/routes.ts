@@ -1,11 +1,11 @@
 /** The routes of an inspector: the page, what it asks for, and what it may do. */
 import { Effect, Result, Schema } from "effect"
 import { HttpServerRequest, HttpServerResponse } from "effect/http"
-import type { Answer, Sizes } from "./contract.ts"
+import type { Answer, Frame, Sizes } from "./contract.ts"
 import { guarded } from "./guard.ts"
 import type { InspectorSettings } from "./options.ts"
 import { policy, text as page } from "./page.ts"
-import type { Recorder } from "./recorder.ts"
+import type { Recorder, Seen } from "./recorder.ts"
 import type { Source, Sources } from "./sources.ts"
 import type { Present } from "./views.ts"
 
@@ -43,12 +43,27 @@ export const events = (shown: Shown): Effect.Effect<Response, never, HttpServerR
       intervalMillis: shown.settings.intervalMillis,
       historyMillis: shown.settings.intervalMillis * shown.settings.frames,
       canAct: shown.canAct,
-      frames: frames.after(isSame ? numberOf(params.get("frame")) : 0).map(({ frame }) => frame),
+      ...inOneAnswer(frames.after(isSame ? numberOf(params.get("frame")) : 0)),
       happenings: happenings.after(isSame ? numberOf(params.get("happening")) : 0),
       ...yield* shown.present
     }
     return json(answer)
   })
+
+/** The most lanes in one answer. More of them would keep the process from everything else while they become JSON. */
+export const mostInAnswer = 10_000
+
+/** The oldest of these frames, as many as one answer may have; at least one. */
+const inOneAnswer = (seen: ReadonlyArray<Seen>): Pick<Answer, "frames" | "hasMore"> => {
+  const frames: Array<Frame> = []
+  let lanes = 0
+  for (const { frame } of seen) {
+    for (const pool of frame.pools) lanes += pool.lanes.length
+    if (frames.length > 0 && lanes > mostInAnswer) break
+    frames.push(frame)
+  }
+  return { frames, hasMore: frames.length < seen.length }
+}
 
 /** Whether a pool of another size would help. */
 export const sizing = (shown: Shown): Effect.Effect<Response, never, HttpServerRequest.HttpServerRequest> =>
@@ -108,6 +123,7 @@ export const act = ({ sources }: Shown): Effect.Effect<Response, never, HttpServ
         return json({ done: `${passed} idle connections work, ${failed.length} do not` })
       }
       case "resize": {
+        if (min === undefined && max === undefined) return json({ problem: "give min, max or both" }, 400)
         const resized = yield* Effect.result(pool.resize({ min, max }))
         return Result.isFailure(resized) ? json({ problem: resized.failure.message }, 400) : json({ done: "resized" })
       }

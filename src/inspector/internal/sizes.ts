@@ -10,6 +10,9 @@ import type { Source } from "./sources.ts"
 /** Requests of one simulation: enough for a quantile of 99 %, and few enough to take a part of a second. */
 const requests = 5000
 
+/** The largest pool that is simulated here: to open ten thousand connections in virtual time takes seconds of real time. */
+const mostSimulated = 1000
+
 export const sizes = Effect.fnUntraced(function*(
   { pool }: Source,
   { frames }: Recorder,
@@ -29,6 +32,12 @@ export const sizes = Effect.fnUntraced(function*(
     limits
   }
   if (nothing.overMillis === 0) return { ...nothing, problem: "nothing was recorded yet" }
+  if (nothing.now > mostSimulated) {
+    const problem =
+      `max is ${nothing.now}; this page simulates up to ${mostSimulated}, and PoolSimulation more, best in ` +
+      "another process"
+    return { ...nothing, problem }
+  }
   const load = measured(pool, before, after, nothing.overMillis)
   if (Result.isFailure(load)) return { ...nothing, problem: problemOf(load.failure) }
   const { arrived, load: options, meanWaitMillis } = load.success

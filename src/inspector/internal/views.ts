@@ -2,12 +2,13 @@
 import { Clock, DateTime, Effect } from "effect"
 import type { HealthChecker } from "../../HealthChecker.ts"
 import { type HealthReport, reasonText } from "../../HealthReport.ts"
+import { keyText } from "../../internal/poolMap/view.ts"
 import * as Histogram from "../../internal/structures/histogram.ts"
 import type { Holder } from "../../PoolError.ts"
 import type { Answer, DatabaseView, HealthView, HolderView, MapView, PoolView, Times } from "./contract.ts"
 import { mostLanes, type Recorder, timesSeen } from "./recorder.ts"
 import type { AnyMap, DatabaseSource, Source, Sources } from "./sources.ts"
-import { keyText, labelText, leftText } from "./words.ts"
+import { labelText, leftText } from "./words.ts"
 
 /** The most holders, pins and pools of a map that are listed. */
 const mostListed = 100

@@ -1,8 +1,8 @@
 /** What the page says of the events of pools and maps. */
-import { Inspectable } from "effect"
 import * as Holders from "../../internal/holder.ts"
 import { causeText } from "../../internal/pool/causeText.ts"
 import { sayingOf, slowText } from "../../internal/pool/log.ts"
+import { keyText } from "../../internal/poolMap/view.ts"
 import { cutCopy } from "../../internal/structures/statementText.ts"
 import { type AbandonedConnection, counted } from "../../PoolError.ts"
 import type { PoolEvent } from "../../PoolEvent.ts"
@@ -94,13 +94,3 @@ export const labelText = (label: string): string => cutCopy(label, mostOfLabel)
 
 /** What a caller has left running, as the page gets it. */
 export const leftText = (left: AbandonedConnection): string => cutCopy(Holders.leftText(left), mostOfText)
-
-/** A key as text. It may be anything, also an object whose functions throw. */
-export const keyText = (key: unknown): string => {
-  try {
-    const text = typeof key === "string" ? key : Inspectable.toStringUnknown(key, 0)
-    return text.length <= 100 ? text : `${text.slice(0, 100)}...`
-  } catch {
-    return "a key that cannot be printed"
-  }
-}

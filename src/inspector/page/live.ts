@@ -58,7 +58,8 @@ const later = (): void => {
   clearTimeout(timer)
   if (document.hidden) return
   const interval = known?.last.intervalMillis ?? 1000
-  timer = setTimeout(ask, Math.min(30_000, interval * 2 ** Math.min(failures, 5)))
+  const isBehind = failures === 0 && known?.last.hasMore === true
+  timer = setTimeout(ask, isBehind ? 0 : Math.min(30_000, interval * 2 ** Math.min(failures, 5)))
 }
 
 const learn = (answer: Answer): void => {

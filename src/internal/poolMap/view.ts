@@ -4,6 +4,7 @@ import type { PoolHolder, PoolMapOccupancy, PoolMapPhase } from "../../PoolMapEr
 import type { PoolInfo, PoolMapStats, PoolState } from "../../PoolMapStats.ts"
 import * as Runtime from "../runtime.ts"
 import * as LinkedList from "../structures/linkedList.ts"
+import { cut } from "../structures/statementText.ts"
 import { type Entry, type Lease, type State, total } from "./state.ts"
 
 export const occupancy = <K, P>(state: State<K, P>): PoolMapOccupancy => {
@@ -102,7 +103,7 @@ export const phaseOf = <K, P>(state: State<K, P>, entry: Entry<K, P>): PoolMapPh
 export const keyText = (key: unknown): string => {
   try {
     const text = typeof key === "string" ? JSON.stringify(key) : Inspectable.toStringUnknown(key, 0)
-    return text.length <= 100 ? text : `${text.slice(0, 100)}...`
+    return cut(text, 100)
   } catch {
     return "a key that cannot be printed"
   }
