@@ -1,7 +1,8 @@
 /** What callers of a map of pools get where nobody holds a pool, where a pool is lent on. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber } from "effect"
+import { Effect, Fiber } from "effect"
 import { PoolMapError } from "effect-connection-pool"
+import { PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
 import { hold, makeMap, shapeOf } from "./support/poolMaps.ts"
 import { settle } from "./support/pools.ts"
@@ -70,13 +71,14 @@ describe("the shutdown of a map of pools", () => {
       let isUsed = true
       const { log, map } = yield* makeMap({ max: 1, stateOf: () => isUsed ? "in use" : "idle" })
       const holder = yield* hold(map, "a")
-      const waiting = yield* Effect.forkChild(Effect.exit(map.use("b", Effect.succeed)))
+      const refused = PoolAssert.failsWith(map.use("b", Effect.succeed), "PoolClosedError")
+      const waiting = yield* Effect.forkChild(refused)
       yield* settle
       yield* TestClock.adjust("2 seconds")
       yield* holder.letGo
       assert.deepStrictEqual(log, ["opening a1", "open a1"])
       yield* map.shutdown()
-      assert.isTrue(Exit.isFailure(yield* Fiber.join(waiting)))
+      yield* Fiber.join(waiting)
       assert.deepStrictEqual(log, ["opening a1", "open a1", "closing a1", "closed a1"])
       isUsed = false
     }))

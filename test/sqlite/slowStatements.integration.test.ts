@@ -1,9 +1,10 @@
 /** Slow statements of SQLite. A SQL function lets time pass on the clock of the pool, while the statement runs. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Stream } from "effect"
+import { Effect, Fiber, Stream } from "effect"
 import { ConnectionPool } from "effect-connection-pool"
 import { SqliteConnection, SqlitePool } from "effect-connection-pool/sqlite"
 import { SqliteClient } from "effect-connection-pool/sqlite-node"
+import { PoolAssert } from "effect-connection-pool/testing"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { file } from "../support/files.ts"
@@ -230,7 +231,7 @@ describe("the holder of a connection of SQLite", () => {
             yield* connection.exec("insert into t values (2);\ninsert into t values (3)")
             const script = last("insert into t values (2); insert into t values (3)")
             assert.deepStrictEqual(yield* statementOf(pool, "writer"), script)
-            assert.isTrue(Exit.isFailure(yield* Effect.exit(connection.run("insert into nothing values (1)"))))
+            yield* PoolAssert.failsWith(connection.run("insert into nothing values (1)"), "SqlError")
             assert.deepStrictEqual(yield* statementOf(pool, "writer"), last("insert into nothing values (1)"))
           })
         )
