@@ -151,6 +151,20 @@ export const pageTables: ReadonlyArray<PageTable> = [
     ]
   },
   {
+    name: "imports",
+    corner: "a million rows in one transaction",
+    columns: { "beside `node:sqlite`": "node:sqlite", "`@effect/sql-sqlite-node`": "@effect/sql-sqlite-node: sql" },
+    rows: ["normal", "full"].flatMap((synchronous) => [
+      row(`time, \`${synchronous}\``, `import-${synchronous}`, "ours: batch", "per row"),
+      row(
+        `longest stall of the event loop, \`${synchronous}\``,
+        `import-${synchronous}`,
+        "ours: batch",
+        "longest stall"
+      )
+    ])
+  },
+  {
     name: "node 26",
     corner: "on Node 26",
     columns: { "beside Effect's `Pool.use`": "Pool.use", "`@effect/sql-sqlite-node`": "@effect/sql-sqlite-node: sql" },
