@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Duration, Effect, Result } from "effect"
+import { ConfigProvider, Duration, Effect, Redacted, Result } from "effect"
 import { InMemoryConnection } from "effect-connection-pool"
 import { FaultyFactory, Sweep } from "effect-connection-pool/testing"
 import * as fc from "fast-check"
@@ -37,6 +37,8 @@ const isWithin = (rule: Rule, value: unknown): boolean => {
       return typeof value === "number" && value >= rule.floor &&
         (isEndless || (Number.isInteger(value) && value <= (ceiling ?? value)))
     }
+    case "secret":
+      return Redacted.isRedacted(value)
     case "duration":
       return typeof value === "number" && (rule.zero === true ? value >= 0 : value > 0) &&
         (rule.finite !== true || value < Infinity)

@@ -2,7 +2,7 @@
  * The rules of options. Every module declares its options as a table of rules. `check` reports all problems at once,
  * and all messages have one wording.
  */
-import { type Duration, Predicate } from "effect"
+import { type Duration, Effect, Predicate, Redacted } from "effect"
 import type { ConfigProblem } from "../../PoolError.ts"
 import { toMillis } from "./duration.ts"
 import { nearest } from "./nearest.ts"
@@ -24,7 +24,20 @@ export type Rule =
     readonly mustBe?: string
   }
   | { readonly kind: "choice"; readonly of: ReadonlyArray<string | number>; readonly default?: string | number }
-  | { readonly kind: "flag"; readonly default?: boolean }
+  | {
+    readonly kind: "flag"
+    readonly default?: boolean
+    /** Values besides true and false that it may have in code. */
+    readonly or?: { readonly accepts: (value: unknown) => boolean; readonly mustBe: string }
+  }
+  /** A text that no message shows. The checked value is a `Redacted`. */
+  | {
+    readonly kind: "secret"
+    /** Says what the text must be; `undefined` if it is valid. The answer must not have the text in it. */
+    readonly problem?: (text: string) => string | undefined
+    /** Whether it may be an effect in code, which is run each time the secret is needed. */
+    readonly mayBeEffect?: true
+  }
   /** A number from 0 to below 1. */
   | { readonly kind: "fraction"; readonly default: number }
   /** A whole number, or `Infinity` unless it has to be finite or has a ceiling. */
@@ -93,7 +106,7 @@ export type Checked<R extends Rules> = { -readonly [Field in keyof R]: Value<R[F
 type Value<R extends Rule> = R extends { readonly kind: "choice"; readonly of: ReadonlyArray<infer A> } ? A
   : R extends { readonly kind: "text" } ? string
   : R extends { readonly kind: "flag" } ? boolean
-  : R extends { readonly kind: "value" } ? unknown
+  : R extends { readonly kind: "value" | "secret" } ? unknown
   : number
 
 type Missing<R extends Rule> = R extends { readonly default: unknown } | { readonly required: true } ? never : undefined
@@ -153,7 +166,11 @@ export const checkValues = <R extends Rules>(
     const accepted = valueOf(rule, value)
     if (accepted === undefined) {
       wrong.add(field)
-      problems.push(problem(nameOf(field), value, mustBe(rule)))
+      problems.push(
+        rule.kind === "secret"
+          ? problemOfSecret(rule, nameOf(field), value)
+          : problem(nameOf(field), value, mustBe(rule))
+      )
     } else {
       const resolved = resolve(rule, accepted, nameOf(field))
       if (resolved.problems.length > 0) {
@@ -204,11 +221,13 @@ const read = (rules: Rules, options: unknown): Read => {
     const meant = unknown.map((key) => nearest(typeof key === "symbol" ? key.description ?? "" : key, known))
     // One list of the options for all that resemble none of them.
     const last = meant.lastIndexOf(undefined)
+    // A misspelt option may be a secret.
+    const isShown = Object.values(rules).every(({ kind }) => kind !== "secret")
     for (const [index, key] of unknown.entries()) {
       field = key
       const near = meant[index]
       const list = index === last ? `; the options are ${known.join(", ")}` : ""
-      problems.push(unknownOption(key, options, near === undefined ? list : `; did you mean ${near}?`))
+      problems.push(unknownOption(key, options, near === undefined ? list : `; did you mean ${near}?`, isShown))
     }
   } catch (thrown) {
     problems.push(unreadable(String(field), thrown))
@@ -225,10 +244,10 @@ const read = (rules: Rules, options: unknown): Read => {
   return result
 }
 
-const unknownOption = (key: PropertyKey, options: object, hint: string): ConfigProblem => {
+const unknownOption = (key: PropertyKey, options: object, hint: string, isShown: boolean): ConfigProblem => {
   const name = String(key)
-  const descriptor = Object.getOwnPropertyDescriptor(options, key)
-  return { field: name, value: show(descriptor?.value), message: `${name} is no option${hint}` }
+  const value = isShown ? show(Object.getOwnPropertyDescriptor(options, key)?.value) : redacted
+  return { field: name, value, message: `${name} is no option${hint}` }
 }
 
 /** The problem of a value that cannot be read. */
@@ -245,6 +264,30 @@ export const problem = (field: string, value: unknown, mustBe: string): ConfigPr
   message: `${field} is ${show(value)}, but must be ${mustBe}`
 })
 
+type SecretRule = Extract<Rule, { readonly kind: "secret" }>
+
+const problemOfSecret = (rule: SecretRule, field: string, given: unknown): ConfigProblem => {
+  const text = textOfSecret(given)
+  const must = (text === undefined ? undefined : rule.problem?.(text)) ?? mustBe(rule)
+  // What is no text is no secret.
+  if (text === undefined) return problem(field, given, must)
+  return { field, value: redacted, message: `${field} is not shown here, but must be ${must}` }
+}
+
+const redacted = "<redacted>"
+
+const textOfSecret = (given: unknown): string | undefined => {
+  const text = Redacted.isRedacted(given) ? Redacted.value(given) : given
+  return Predicate.isString(text) ? text : undefined
+}
+
+const secretOf = (rule: SecretRule, given: unknown): unknown => {
+  if (rule.mayBeEffect === true && Effect.isEffect(given)) return given
+  const text = textOfSecret(given)
+  if (text === undefined || text === "" || rule.problem?.(text) !== undefined) return undefined
+  return Redacted.isRedacted(given) ? given : Redacted.make(text)
+}
+
 /** The value that a rule makes of what was given; `undefined` if the rule does not allow it. */
 export const valueOf = (rule: Rule, given: unknown): unknown => {
   switch (rule.kind) {
@@ -253,7 +296,11 @@ export const valueOf = (rule: Rule, given: unknown): unknown => {
     case "choice":
       return rule.of.find((choice) => choice === given)
     case "flag":
-      return Predicate.isBoolean(given) ? given : undefined
+      return Predicate.isBoolean(given) || (rule.or !== undefined && isAccepted(rule.or.accepts, given))
+        ? given
+        : undefined
+    case "secret":
+      return secretOf(rule, given)
     case "fraction":
       return Predicate.isNumber(given) && given >= 0 && given < 1 ? given : undefined
     case "count":
@@ -288,6 +335,7 @@ const isEndless = (rule: Extract<Rule, { readonly kind: "count" | "bytes" }>): b
 
 const defaultOf = (rule: Rule): unknown => {
   switch (rule.kind) {
+    case "secret":
     case "value":
       return undefined
     case "duration":
@@ -307,7 +355,9 @@ export const mustBe = (rule: Rule): string => {
     case "choice":
       return listed(rule.of.map(show))
     case "flag":
-      return "true or false"
+      return rule.or === undefined ? "true or false" : `true, false or ${rule.or.mustBe}`
+    case "secret":
+      return `text that is not empty, or a Redacted${rule.mayBeEffect === true ? ", or an Effect of one" : ""}`
     case "fraction":
       return "a number from 0 to below 1"
     case "count":
