@@ -7,6 +7,7 @@ export default defineConfig({
   resolve: {
     alias: [
       { find: /^effect-connection-pool$/, replacement: source("./src/index.ts") },
+      { find: /^effect-connection-pool\/postgres$/, replacement: source("./src/postgres/index.ts") },
       { find: /^effect-connection-pool\/sqlite$/, replacement: source("./src/sqlite/index.ts") },
       { find: /^effect-connection-pool\/sqlite-node$/, replacement: source("./src/sqlite-node/index.ts") },
       { find: /^effect-connection-pool\/inspector$/, replacement: source("./src/inspector/index.ts") },
@@ -15,6 +16,7 @@ export default defineConfig({
   },
   test: {
     include: ["test/**/*.test.ts"],
+    globalSetup: "test/support/postgresNotice.ts",
     // A test that hangs, not one on a machine that is busy.
     testTimeout: 30_000,
     // By default one core would be left idle, which on two cores is half of them.

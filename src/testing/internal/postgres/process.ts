@@ -1,0 +1,169 @@
+/** The process of a temporary PostgreSQL server: starts it, waits until it is ready, and stops it. */
+import { Effect } from "effect"
+import { type ChildProcess, execFile, spawn } from "node:child_process"
+import { chmodSync, chownSync, closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs"
+import { createServer } from "node:net"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import type { Programs } from "./binaries.ts"
+
+export interface Settings {
+  readonly programs: Programs
+  /** Settings of the server, as in `postgresql.conf`. */
+  readonly parameters: Readonly<Record<string, string | number | boolean>>
+}
+
+/** How a server is stopped: `"fast"` ends its sessions, `"immediate"` is a crash. */
+export type StopMode = "fast" | "immediate"
+
+export class Server {
+  readonly folder: string
+  readonly port: number
+  readonly #settings: Settings
+  #process: ChildProcess | undefined = undefined
+  #guard: ChildProcess | undefined = undefined
+
+  constructor(settings: Settings, folder: string, port: number) {
+    this.#settings = settings
+    this.folder = folder
+    this.port = port
+  }
+
+  get processId(): number | undefined {
+    return this.#process?.pid
+  }
+
+  /** Makes the data folder. */
+  readonly prepare: Effect.Effect<void, string> = Effect.callback<void, string>((resume) => {
+    const { initdb, user } = this.#settings.programs
+    const flags = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions"]
+    const running = execFile(
+      initdb,
+      ["-D", this.#data, ...flags],
+      { cwd: this.folder, ...user },
+      (error, _, stderr) =>
+        resume(error === null ? Effect.void : Effect.fail(`initdb failed: ${stderr.trim() || error.message}`))
+    )
+    return Effect.sync(() => running.kill("SIGKILL"))
+  })
+
+  /** Starts the server, and waits until it takes connections. */
+  readonly start: Effect.Effect<void, string> = Effect.suspend(() => {
+    if (this.#process !== undefined) return Effect.void
+    const { parameters, programs: { postgres, user } } = this.#settings
+    const all = { ...standard, unix_socket_directories: this.folder, ...parameters }
+    const flags = Object.entries(all).flatMap(([name, value]) => ["-c", `${name}=${value}`])
+    const log = openSync(this.#log, "a")
+    const server = spawn(postgres, ["-D", this.#data, "-p", String(this.port), "-h", "127.0.0.1", ...flags], {
+      cwd: this.folder,
+      stdio: ["ignore", log, log],
+      ...user
+    })
+    closeSync(log)
+    this.#process = server
+    server.once("exit", () => {
+      if (this.#process === server) this.#process = undefined
+    })
+    server.once("error", () => {})
+    this.#guard ??= this.#watch()
+    return Effect.onInterrupt(this.#ready(server), () => this.stop("immediate"))
+  })
+
+  /** Stops the server, and waits until it has ended. */
+  readonly stop = (mode: StopMode): Effect.Effect<void> =>
+    Effect.callback<void>((resume) => {
+      const server = this.#process
+      if (server === undefined || server.exitCode !== null) return resume(Effect.void)
+      server.once("exit", () => resume(Effect.void))
+      server.kill(mode === "fast" ? "SIGINT" : "SIGQUIT")
+    })
+
+  /** Removes all that is left. */
+  readonly remove: Effect.Effect<void> = Effect.sync(() => {
+    this.#guard?.kill("SIGKILL")
+    rmSync(this.folder, { recursive: true, force: true })
+  })
+
+  get #data(): string {
+    return join(this.folder, "data")
+  }
+
+  get #log(): string {
+    return join(this.folder, "log")
+  }
+
+  /** The server writes its state into a file. */
+  #ready(server: ChildProcess): Effect.Effect<void, string> {
+    const ask = Effect.suspend((): Effect.Effect<boolean, string> => {
+      if (server.exitCode !== null || server.pid === undefined) {
+        return Effect.fail(`the server has ended: ${this.#lastLine}`)
+      }
+      try {
+        const lines = readFileSync(join(this.#data, "postmaster.pid"), "utf8").split("\n")
+        return Effect.succeed(lines[0] === String(server.pid) && lines[7]?.trim() === "ready")
+      } catch {
+        return Effect.succeed(false)
+      }
+    })
+    const poll: Effect.Effect<void, string> = Effect.flatMap(
+      ask,
+      (isReady) => isReady ? Effect.void : Effect.andThen(pause, Effect.suspend(() => poll))
+    )
+    return poll
+  }
+
+  get #lastLine(): string {
+    try {
+      return readFileSync(this.#log, "utf8").trim().split("\n").at(-1) ?? ""
+    } catch {
+      return "it has no log"
+    }
+  }
+
+  /** A small process that stops the server and removes its folder, should this process be killed. */
+  #watch(): ChildProcess {
+    const script =
+      "trap '' INT TERM HUP; cat > /dev/null; kill -QUIT \"$(head -n 1 \"$1/data/postmaster.pid\")\" 2> /dev/null; sleep 1; rm -rf \"$1\""
+    const guard = spawn("sh", ["-c", script, "sh", this.folder], {
+      stdio: ["pipe", "ignore", "ignore"],
+      detached: true
+    })
+    guard.once("error", () => {})
+    guard.unref()
+    return guard
+  }
+}
+
+/** Real time: the tests that use a server may have a clock of their own. */
+const pause: Effect.Effect<void> = Effect.callback<void>((resume) => {
+  const timer = setTimeout(() => resume(Effect.void), 5)
+  return Effect.sync(() => clearTimeout(timer))
+})
+
+/** A small server that need not survive a crash of the machine. */
+const standard = {
+  fsync: false,
+  full_page_writes: false,
+  shared_buffers: "16MB",
+  max_connections: 100,
+  dynamic_shared_memory_type: "mmap",
+  log_min_messages: "warning",
+  log_line_prefix: "%m [%p] "
+}
+
+/** Makes a folder for a server that its user owns. */
+export const folderFor = ({ user }: Programs): string => {
+  const folder = mkdtempSync(join(tmpdir(), "effect-connection-pool-postgres-"))
+  chmodSync(folder, 0o700)
+  if (user !== undefined) chownSync(folder, user.uid, user.gid)
+  return folder
+}
+
+/** A port that is free now. */
+export const freePort: Effect.Effect<number> = Effect.callback<number>((resume) => {
+  const server = createServer()
+  server.listen(0, "127.0.0.1", () => {
+    const address = server.address()
+    server.close(() => resume(Effect.succeed(typeof address === "object" && address !== null ? address.port : 0)))
+  })
+})

@@ -1,0 +1,60 @@
+/** A real PostgreSQL server for the tests of one file, where one can run. Time is real there. */
+import { describe, layer, type Vitest } from "@effect/vitest"
+import { Context, Effect, Layer } from "effect"
+import { PgPool } from "effect-connection-pool/postgres"
+import { TemporaryPostgres } from "effect-connection-pool/testing"
+
+export class Server extends Context.Service<Server, TemporaryPostgres.TemporaryPostgres>()("test/Postgres") {}
+
+/** Whether no server can run here. `postgresNotice.ts` says why. */
+export const isUnavailable = TemporaryPostgres.unavailable() !== undefined
+
+/** Tests that share one server. They are skipped where none can run. */
+export const describeServer = (
+  name: string,
+  tests: (it: Vitest.MethodsNonLive<Server>) => void,
+  options?: TemporaryPostgres.Options
+): void => {
+  describe.skipIf(isUnavailable)(name, () => {
+    const server = Layer.effect(Server, TemporaryPostgres.make(options))
+    layer(server, { excludeTestServices: true, timeout: "1 minute" })(tests)
+  })
+}
+
+/** A pool on a new database, and what judges it: second connections, as the superuser. */
+export const make = Effect.fnUntraced(function*(
+  options?: Partial<PgPool.Options> & { readonly setup?: ReadonlyArray<string> | undefined }
+) {
+  const { setup = [], ...rest } = options ?? {}
+  const server = yield* Server
+  const database = yield* server.database
+  const db = yield* PgPool.make({ ...database, drainTimeout: 0, ...rest })
+  const judge = (sql: string, params?: ReadonlyArray<unknown>) =>
+    server.query(sql, { params, database: database.database })
+  for (const sql of setup) yield* judge(sql)
+  return {
+    db,
+    server,
+    database,
+    judge,
+    /** The sessions of the pool, on the server. */
+    backends: server.backends(database.database),
+    /** Kills the sessions of the pool. */
+    kill: server.kill(database.database),
+    /** The single value of a query. */
+    value: (sql: string, params?: ReadonlyArray<unknown>) =>
+      Effect.map(judge(sql, params), ([row]) => Object.values(row ?? {})[0])
+  }
+})
+
+export type Made = Effect.Success<ReturnType<typeof make>>
+
+/** Waits until something holds, in real time: the server notices things when it does. Fails a test that would hang by its name. */
+export const until = <E, R>(what: string, holds: Effect.Effect<boolean, E, R>): Effect.Effect<void, E, R> =>
+  Effect.gen(function*() {
+    for (let asked = 0; asked < 1000; asked++) {
+      if (yield* holds) return
+      yield* Effect.sleep(5)
+    }
+    return yield* Effect.die(new Error(`it never came true: ${what}`))
+  })
