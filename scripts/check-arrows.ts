@@ -51,6 +51,13 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["sqlite/"],
   ["sqlite-node/internal/"],
   ["sqlite-node/"],
+  ["postgres/internal/contract/", "postgres/PgConnection.ts"],
+  ["postgres/internal/sql/", "postgres/internal/errors.ts", "postgres/internal/sqlState.ts", "postgres/PgPoolError.ts"],
+  ["postgres/internal/connection/"],
+  ["postgres/internal/options/"],
+  ["postgres/internal/client/"],
+  ["postgres/internal/database.ts"],
+  ["postgres/"],
   ["inspector/internal/"],
   ["inspector/"]
 ]

@@ -16,9 +16,12 @@ const { exports, name, peerDependencies, peerDependenciesMeta } = JSON.parse(
   readonly name: string
   readonly exports: Record<string, unknown>
   readonly peerDependencies: Record<string, string>
-  /** All of them are optional: every entry point has to work without. */
+  /** All of them are optional: every other entry point has to work without. */
   readonly peerDependenciesMeta: Record<string, unknown>
 }
+
+/** The entry points that need an optional peer, and which. */
+const needing: Readonly<Record<string, string>> = { "./postgres": "@effect/sql-pg" }
 const run = (command: string, args: ReadonlyArray<string>, cwd: string) =>
   execFileSync(command, args, { cwd, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] })
 
@@ -71,7 +74,7 @@ try {
   if (links < 10) throw new Error(`only ${links} links were found in the pages: they are no longer understood`)
 
   const entries = Object.keys(exports).filter((entry) => !entry.endsWith(".json"))
-  const specifiers = entries.map((entry) => name + entry.slice(1))
+  const specifiers = entries.filter((entry) => needing[entry] === undefined).map((entry) => name + entry.slice(1))
   const imports = specifiers.map((specifier, index) => `import * as entry${index} from ${JSON.stringify(specifier)}`)
   const use = `
 for (const entry of [${specifiers.map((_, index) => `entry${index}`).join(", ")}]) {
@@ -97,11 +100,32 @@ for (const closed of ${JSON.stringify(closed)}) {
   )
   run(process.execPath, ["use.mjs"], folder)
 
+  for (const [entry, peer] of Object.entries(needing)) {
+    const specifier = name + entry.slice(1)
+    specifiers.push(specifier)
+    writeFileSync(
+      join(folder, "need.mjs"),
+      `
+const found = await import(${JSON.stringify(specifier)}).then(
+  (entry) => Object.keys(entry).length + " exports",
+  (error) => error.code + (error.message.includes(${JSON.stringify(peer)}) ? " of the peer" : "")
+)
+process.stdout.write(found)
+`
+    )
+    const without = run(process.execPath, ["need.mjs"], folder)
+    if (without !== "ERR_MODULE_NOT_FOUND of the peer") throw new Error(`${specifier} without ${peer}: ${without}`)
+    run("npm", ["install", "--no-audit", "--no-fund", `${peer}@${peerDependencies[peer]}`], folder)
+    const beside = run(process.execPath, ["need.mjs"], folder)
+    if (!/^[1-9]\d* exports$/.test(beside)) throw new Error(`${specifier} with ${peer}: ${beside}`)
+  }
+
   writeFileSync(
     join(folder, "use.ts"),
     `${imports.join("\n")}\n${use}
 import { Effect, type Scope } from "effect"
 import { ConnectionPool, HealthChecker, InMemoryConnection, type PoolError } from "${name}"
+import { PgPool } from "${name}/postgres"
 import { SqlitePool } from "${name}/sqlite"
 import { SqliteClient } from "${name}/sqlite-node"
 import { FaultyFactory, PoolAssert } from "${name}/testing"
@@ -128,6 +152,12 @@ export const database: Effect.Effect<
   db.read((reader) => reader.run("delete from t"))
   return rows.length
 })
+
+export const rows: Effect.Effect<
+  ReadonlyArray<object>,
+  PoolError.PoolConfigError | PoolError.ConnectError<SqlError> | SqlError,
+  Scope.Scope
+> = Effect.flatMap(PgPool.make({ host: "db", max: 2 }), ({ sql }) => sql.unsafe<{ readonly id: number }>("select id from person"))
 
 export const layer = SqliteClient.layer({ filename: "app.db", readers: 2 })
 

@@ -15,6 +15,7 @@ import { healthConfigTable } from "../src/internal/options/health.ts"
 import * as PoolOptions from "../src/internal/options/pool.ts"
 import { poolMapConfigTable, resolve as resolvePoolMap } from "../src/internal/options/poolMap.ts"
 import type { Rules } from "../src/internal/options/rules.ts"
+import { pgPoolTable } from "../src/postgres/internal/options/pool.ts"
 import { sqlitePoolTable } from "../src/sqlite/internal/options/pool.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
@@ -296,6 +297,15 @@ describe("the documentation", () => {
     assertDocumented(defaultsIn(page("docs/options.md").split("## A map of pools")[1]!), ofMap)
   })
 
+  it("lists every option of a PostgreSQL pool", () => {
+    const [, section] = /## PostgreSQL\n([\s\S]+?)\n## /.exec(page("docs/options.md")) ?? assert.fail("no section")
+    const own = Object.keys(pgPoolTable.rules).filter((name) =>
+      name === "name" || !(name in PoolOptions.poolTable.rules)
+    )
+    assert.isAbove(own.length, 15)
+    for (const name of own) assert.match(section!, new RegExp(`^\\| [^|]*\\b${name}\\b`, "m"), name)
+  })
+
   it("lists every variable of the environment", () => {
     const rows = new Map(
       Array.from(
@@ -308,6 +318,7 @@ describe("the documentation", () => {
     assert.deepStrictEqual(Object.fromEntries(rows), {
       "PoolConfig.config": variablesOf(PoolOptions.poolTable.rules),
       "SqlitePool.config": variablesOf(sqlitePoolTable.rules),
+      "PgPool.config": variablesOf(pgPoolTable.rules),
       "PoolMap.config": variablesOf(poolMapConfigTable.rules),
       "HealthChecker.config": variablesOf(healthConfigTable.rules)
     })
@@ -345,11 +356,11 @@ describe("the documentation", () => {
     const folders = new Set(globSync("src/**/*.ts", { cwd: root }).map(dirname))
     for (const folder of folders) {
       // A wing of an inner folder is named in the row of that folder.
-      const [, parent, wing] = /^(src\/sqlite(?:-node)?)\/internal\/(\w+)$/.exec(folder) ?? []
+      const [, parent, wing] = /^(src\/(?:sqlite(?:-node)?|postgres))\/internal\/(\w+)$/.exec(folder) ?? []
       const row = page("docs/architecture.md").split("\n").find((line) =>
         line.startsWith(`| \`${parent === undefined ? folder : `${parent}/internal`}\` `)
       )
-      if (folder.endsWith("/internal") && folder !== "src/sqlite/internal") continue
+      if (/(?<!^src\/(?:sqlite|postgres))\/internal$/.test(folder)) continue
       assert.include(row ?? "", parent === undefined ? folder : `\`${wing}\``, folder)
     }
   })

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as core from "effect-connection-pool"
+import * as postgres from "effect-connection-pool/postgres"
 import * as sqlite from "effect-connection-pool/sqlite"
 import * as sqliteNode from "effect-connection-pool/sqlite-node"
 import { spawnSync } from "node:child_process"
@@ -46,13 +47,14 @@ describe("a layer that takes options", () => {
     const services = {
       "ConnectionPool.Service": core.ConnectionPool.Service<unknown, object>()("app/Pool"),
       "HealthChecker.Service": core.HealthChecker.Service<unknown>()("app/Health"),
+      "PgPool.Service": postgres.PgPool.Service<unknown>()("app/Postgres"),
       "SqlitePool.Service": sqlite.SqlitePool.Service<unknown>()("app/Database")
     }
-    const modules = Object.entries({ ...core, ...sqlite, ...sqliteNode, ...services })
+    const modules = Object.entries({ ...core, ...postgres, ...sqlite, ...sqliteNode, ...services })
     const withLayer = modules.filter(([, module]) => typeof module !== "string" && "layer" in module)
     const without = withLayer.filter(([, module]) => !("layerConfig" in module)).map(([name]) => name)
     // Migrations are code.
     assert.deepStrictEqual(without, ["SqliteMigrator"])
-    assert.isAtLeast(withLayer.length, 6)
+    assert.isAtLeast(withLayer.length, 8)
   })
 })

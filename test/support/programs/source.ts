@@ -4,6 +4,7 @@ import { registerHooks } from "node:module"
 const entries: Readonly<Record<string, string>> = {
   "effect-connection-pool": "../../../src/index.ts",
   "effect-connection-pool/inspector": "../../../src/inspector/index.ts",
+  "effect-connection-pool/postgres": "../../../src/postgres/index.ts",
   "effect-connection-pool/sqlite": "../../../src/sqlite/index.ts",
   "effect-connection-pool/testing": "../../../src/testing/index.ts"
 }

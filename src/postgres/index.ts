@@ -1,0 +1,3 @@
+export * as PgConnection from "./PgConnection.ts"
+export * as PgPool from "./PgPool.ts"
+export * as PgPoolError from "./PgPoolError.ts"

@@ -1,0 +1,126 @@
+/**
+ * Effect's `SqlClient`, and the client of `@effect/sql-pg`, over a pool.
+ *
+ * A statement outside of transactions gets a connection for itself. In a transaction it runs on the connection of that.
+ */
+import * as PgClient from "@effect/sql-pg/PgClient"
+import type { Notification } from "@effect/sql-pg/PgConnection"
+import { Context, Effect, type Fiber, type Queue, type Scope } from "effect"
+import * as Reactivity from "effect/reactivity/Reactivity"
+import * as SqlClient from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
+import * as Statement from "effect/sql/Statement"
+import type { ConnectionPool } from "../../../ConnectionPool.ts"
+import * as HeardReactivity from "../../../internal/transaction/reactivity.ts"
+import { sqlErrorOf } from "../../../internal/transaction/sqlErrorOf.ts"
+import type * as Transaction from "../../../Transaction.ts"
+import * as Transactor from "../../../Transactor.ts"
+import { sessionOf } from "../connection/leased.ts"
+import type { PgConnection } from "../contract/connection.ts"
+import type { Isolation } from "../contract/transaction.ts"
+import type { StatementTexts } from "../sql/statementText.ts"
+import { toSqlError } from "../sqlState.ts"
+import { dialect, type OwnOptions } from "./pgDialect.ts"
+import { inTransaction, reserved, routed, toConnection } from "./sqlConnection.ts"
+import { PgTransactionConnection } from "./transactionConnection.ts"
+
+export interface Options {
+  /** The name of the database in errors. */
+  readonly name: string
+  readonly pool: ConnectionPool<PgConnection, SqlError>
+  readonly texts: StatementTexts
+  readonly controlTimeoutMillis: number
+  /** The options of the client of `@effect/sql-pg`. */
+  readonly config: PgClient.PgClientConfig
+  readonly spanAttributes: ReadonlyArray<readonly [string, unknown]>
+}
+
+export interface Client {
+  readonly sql: PgClient.PgClient
+  readonly transactor: Transaction.Transactor<PgConnection, Isolation, SqlError, OwnOptions>
+  /** The connection of the transaction of this client that a fiber is in, if it is in one. */
+  readonly connectionInTransaction: (fiber: Fiber.Fiber<unknown, unknown>) => PgConnection | undefined
+  /** Ends what the client has begun in the `Reactivity` of the application. */
+  readonly close: Effect.Effect<void>
+}
+
+export const make = Effect.fnUntraced(
+  function*(options: Options): Effect.fn.Return<Client, never, Reactivity.Reactivity> {
+    const { config, name, pool, spanAttributes, texts } = options
+    const outside = toConnection(routed(pool, texts))
+    const heard = new HeardReactivity.HeardReactivity(yield* Reactivity.Reactivity)
+    const made = yield* SqlClient.make({
+      driver: "effect-connection-pool",
+      // Only its text tells whether a statement may have a connection for itself, so each statement takes one itself.
+      acquirer: Effect.succeed(outside),
+      borrower: (f) => f(outside),
+      transactionAcquirer: Effect.mapBoth(pool.acquire(), {
+        onFailure: sqlErrorOf,
+        onSuccess: (connection) => toConnection(reserved(connection))
+      }),
+      compiler: PgClient.makeCompiler(config.transformQueryNames, config.transformJson),
+      transformRows: config.transformResultNames === undefined
+        ? undefined
+        : Statement.defaultTransforms(config.transformResultNames, config.transformJson).array,
+      spanAttributes,
+      reactiveQueue: (keys, effect) => heard.query(keys, outsideOfEnded(effect))
+    })
+    const { transactionService } = made
+    const transactor = Transactor.make({
+      name,
+      dialect,
+      pool,
+      transactionService,
+      toSql: (transaction) => toConnection(inTransaction(transaction, texts)),
+      spanAttributes,
+      controlTimeout: options.controlTimeoutMillis
+    })
+    const { afterCommit, withTransaction } = transactor
+    heard.defer({ transactionService, afterCommit })
+    const sql: PgClient.PgClient = Object.assign(made, {
+      [PgClient.TypeId]: PgClient.TypeId,
+      config,
+      json: (value: unknown) => Statement.fragment([json(value)]),
+      listen: listenOn(pool),
+      notify: (channel: string, payload: string) => Effect.asVoid(made`select pg_notify(${channel}, ${payload})`),
+      withTransaction,
+      afterCommit
+    })
+    // The client is changed in place, because it refers to itself and is copied.
+    Object.assign(sql, { safe: sql })
+    const withoutTransaction = Context.omit(transactionService) as <R>(
+      context: Context.Context<R>
+    ) => Context.Context<R>
+    /** Runs a reactive query outside of the transaction in which it was begun, once that transaction has ended. */
+    const outsideOfEnded = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+      Effect.withFiber((fiber) => {
+        const transaction = transactor.connectionOf(fiber)
+        return transaction === undefined ? effect : Effect.matchEffect(transaction.assertOpen("reactive"), {
+          onFailure: () => Effect.updateContext(effect, (context: Context.Context<R>) => withoutTransaction(context)),
+          onSuccess: () => effect
+        })
+      })
+    return {
+      sql,
+      transactor,
+      connectionInTransaction: (fiber) => {
+        const transaction = transactor.connectionOf(fiber)
+        return transaction && new PgTransactionConnection(transaction, texts)
+      },
+      close: Effect.sync(() => heard.end())
+    }
+  }
+)
+
+/** The kind of fragment that the compiler of `@effect/sql-pg` makes JSON of. */
+const json = Statement.custom<PgClient.PgCustom>("PgJson")
+
+/** Listens on a connection of its own, as the client of `@effect/sql-pg` does: if the connection is lost, the queue fails. */
+const listenOn = (pool: ConnectionPool<PgConnection, SqlError>) =>
+(
+  channel: string
+): Effect.Effect<Queue.Dequeue<Notification, SqlError>, SqlError, Scope.Scope> =>
+  Effect.flatMap(
+    Effect.mapError(pool.acquire(), sqlErrorOf),
+    (connection) => Effect.mapError(sessionOf(connection).driver.listen(channel), toSqlError)
+  )

@@ -1,0 +1,27 @@
+/** The statements that are refused because they could not have their effect, with the way that works. */
+import type { SqlError } from "effect/sql/SqlError"
+import { denied } from "../errors.ts"
+import { Dirt, nameOfDirt, type Text } from "../sql/statementText.ts"
+
+/** For a statement that has a connection of its own, and so no later statement. */
+export const refusalAlone = (operation: string, text: Text): SqlError | undefined => {
+  const { control, dirt, isLocal, sql } = text
+  if (control !== undefined) return denied(operation, sql, controlled)
+  if (isLocal) return denied(operation, sql, "it has an effect only inside a transaction: run it in `transaction`")
+  return dirt === Dirt.none ? undefined : denied(operation, sql, alone(dirt))
+}
+
+/** For a statement in a transaction. What it leaves in the session is removed after the transaction. */
+export const refusalInTransaction = (operation: string, { control, sql }: Text): SqlError | undefined =>
+  control === undefined ? undefined : denied(operation, sql, controlled)
+
+const controlled =
+  "transactions are begun and ended by `transaction` or `withTransaction`, or by hand on a connection from `write` or `reserve`"
+
+const alone = (dirt: number): string => {
+  const why = `it leaves ${nameOfDirt(dirt)}, which ends with its connection, here at once`
+  const instead = (dirt & Dirt.settings) !== 0
+    ? ": for all connections use `startupParameters`, for a transaction `set local`, for several statements `write`"
+    : ": keep the connection with `write`"
+  return why + instead
+}

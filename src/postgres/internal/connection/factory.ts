@@ -1,0 +1,63 @@
+/** The factory of connections to PostgreSQL. */
+import * as Driver from "@effect/sql-pg/PgConnection"
+import { Duration, Effect, type Scope } from "effect"
+import type { SqlError } from "effect/sql/SqlError"
+import * as ConnectionFactory from "../../../ConnectionFactory.ts"
+import type { PgConnection } from "../contract/connection.ts"
+import type { StatementTexts } from "../sql/statementText.ts"
+import { isTransient, toSqlError } from "../sqlState.ts"
+import { Leased, leasedOf, sessionOf } from "./leased.ts"
+import { Session } from "./session.ts"
+import { type Address, Wire } from "./wire.ts"
+
+export interface Settings {
+  readonly address: Address
+  readonly cancelTimeoutMillis: number
+  /** The settings of the driver, without those that say where the server is. */
+  readonly driver: Driver.Config
+}
+
+export const factoryOf = (
+  settings: Settings,
+  texts: StatementTexts
+): ConnectionFactory.ConnectionFactory<PgConnection, SqlError> =>
+  ConnectionFactory.make<PgConnection, SqlError>({
+    connect: (died) => Effect.map(open(settings, texts, died), (session) => new Leased(session, undefined)),
+    isAlive: (connection) => sessionOf(connection).isAlive,
+    validate: (connection) => sessionOf(connection).validate,
+    needsReset: (connection) => sessionOf(connection).needsReset,
+    isInTransaction: (connection) => sessionOf(connection).isInTransaction,
+    reset: (connection) => sessionOf(connection).reset,
+    beginLease: (connection, pool) => new Leased(sessionOf(connection), pool),
+    endLease: (lent) => leasedOf(lent).expire(),
+    unfinished: (connection) => {
+      const session = sessionOf(connection)
+      const description = session.running
+      return description === undefined ? undefined : { settled: session.settle, description }
+    },
+    // The session sees itself whether the server has answered each statement, and whether the socket is open.
+    judge: () => "healthy",
+    isTransient
+  })
+
+/** Opens a session for the current scope. */
+const open = (
+  { address, cancelTimeoutMillis, driver }: Settings,
+  texts: StatementTexts,
+  died: () => void
+): Effect.Effect<Session, SqlError, Scope.Scope> =>
+  Effect.gen(function*() {
+    const statements = yield* ConnectionFactory.Statements
+    const wire = new Wire(address, cancelTimeoutMillis, driver.ssl !== undefined && driver.ssl !== false, died)
+    // After the driver has said goodbye.
+    yield* Effect.addFinalizer(() => wire.close)
+    const connection = yield* Driver.make({
+      ...driver,
+      host: address.host,
+      port: address.port,
+      stream: wire.open,
+      // The pool has a deadline of its own, and tells what passed it.
+      connectTimeout: Duration.infinity
+    })
+    return new Session(connection, wire, statements, texts)
+  }).pipe(Effect.mapError(toSqlError))

@@ -1,0 +1,230 @@
+/**
+ * One session with the server: runs its statements one after the other, and knows what they leave behind.
+ *
+ * Whether a transaction is open is known from the statements that have ended. Where that cannot be known (a `begin` was
+ * interrupted), it counts as open, and the rollback that follows does no harm.
+ */
+import type { PgConnection as Driver } from "@effect/sql-pg/PgConnection"
+import { Cause, Effect, type Exit, Semaphore, Stream } from "effect"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import type { Statements } from "../../../ConnectionFactory.ts"
+import { denied, invalidInput, invalidSql, notSent } from "../errors.ts"
+import { cleaning, Dirt, type StatementTexts, type Text } from "../sql/statementText.ts"
+import { sqlStateOf, toSqlError } from "../sqlState.ts"
+import { problemOf } from "./parameters.ts"
+import type { Wire } from "./wire.ts"
+
+/** A check that runs when it is the turn of a statement. It returns the error with which the statement is refused. */
+export type Check<E> = () => E | undefined
+
+export class Session {
+  readonly driver: Driver
+  readonly #wire: Wire
+  readonly #statements: Statements
+  readonly texts: StatementTexts
+  readonly #turn = Semaphore.makeUnsafe(1)
+  #isInTransaction = false
+  /** Whether a transaction was open when the last statement began. */
+  #wasInTransaction = false
+  #dirt: number = Dirt.none
+  /** Whether a stream of rows has the wire. */
+  #isStreaming = false
+  #running: string | undefined = undefined
+  readonly #waiting = new Set<() => void>()
+
+  constructor(driver: Driver, wire: Wire, statements: Statements, texts: StatementTexts) {
+    this.driver = driver
+    this.#wire = wire
+    this.#statements = statements
+    this.texts = texts
+  }
+
+  get isAlive(): boolean {
+    return this.#wire.isOpen && !this.#wire.isDoubtful
+  }
+
+  /** Whether a transaction is open, as far as the statements tell that have ended. */
+  get isInTransaction(): boolean {
+    return this.#isInTransaction
+  }
+
+  get needsReset(): boolean {
+    return this.#isInTransaction || this.#dirt !== Dirt.none
+  }
+
+  /** The statement that runs now. */
+  get running(): string | undefined {
+    return this.#running
+  }
+
+  /** Runs one statement. `query` is made when it is its turn. */
+  run<A, E>(
+    operation: string,
+    text: Text,
+    params: ReadonlyArray<unknown>,
+    query: () => Effect.Effect<A, SqlError>,
+    check: Check<E>
+  ): Effect.Effect<A, SqlError | E> {
+    return Effect.suspend(() => {
+      const problem = this.#problemOf(operation, text, params)
+      if (problem !== undefined) return Effect.fail(problem)
+      const ran = this.#turn.withPermit(Effect.suspend(() => {
+        const refusal = check() ?? this.#lost(operation)
+        if (refusal !== undefined) return Effect.fail(refusal)
+        this.#begun(text)
+        return Effect.onExitPrimitive(query(), (exit) => {
+          this.#ended(text, exit)
+          return undefined
+        })
+      }))
+      return this.#statements.run(
+        text.sql,
+        Effect.mapError(ran, (error) => isSqlError(error) ? toSqlError(error) : error)
+      )
+    })
+  }
+
+  /** Runs a statement of this library, without parameters. */
+  control(sql: string): Effect.Effect<{ readonly command: string }, SqlError> {
+    return this.run<{ readonly command: string }, never>(
+      sql,
+      this.texts.read(sql),
+      [],
+      () => this.driver.query(sql),
+      () => undefined
+    )
+  }
+
+  /** The rows of a statement as a stream, which has the wire until it ends. */
+  stream<A, E>(
+    text: Text,
+    params: ReadonlyArray<unknown>,
+    rows: () => Stream.Stream<A, SqlError>,
+    check: Check<E>
+  ): Stream.Stream<A, SqlError | E> {
+    const begun = Effect.uninterruptibleMask((restore) =>
+      Effect.gen({ self: this }, function*() {
+        const problem = this.#problemOf("stream", text, params) ?? uncontrolled(text)
+        if (problem !== undefined) return yield* Effect.fail(problem)
+        yield* restore(this.#turn.take(1))
+        yield* Effect.addFinalizer(() => this.#turn.release(1))
+        const refusal = check() ?? this.#lost("stream")
+        if (refusal !== undefined) return yield* Effect.fail(refusal)
+        this.#isStreaming = true
+        this.#begun(text)
+        yield* Effect.addFinalizer(() =>
+          Effect.sync(() => {
+            this.#isStreaming = false
+            this.#ended(text, undefined)
+          })
+        )
+        return this.#statements.stream(text.sql, Stream.mapError(rows(), toSqlError))
+      })
+    )
+    return Stream.unwrap(begun)
+  }
+
+  /** Whether the session works. */
+  get validate(): Effect.Effect<boolean, SqlError> {
+    return Effect.as(this.control("select 1"), true)
+  }
+
+  /** Removes what the last lease has left, and nothing else. Fails if something cannot be removed. */
+  get reset(): Effect.Effect<void, SqlError> {
+    return Effect.suspend(() => {
+      const rolledBack = this.#isInTransaction ? Effect.asVoid(this.control("rollback")) : Effect.void
+      return Effect.andThen(
+        rolledBack,
+        Effect.suspend(() => {
+          const dirt = this.#dirt
+          if ((dirt & Dirt.session) !== 0) {
+            return Effect.fail(
+              invalidInput("reset", "the lease has changed what cannot be reset: the connection is replaced")
+            )
+          }
+          const cleaned = Effect.forEach(cleaning(dirt), (sql) => this.control(sql), { discard: true })
+          return Effect.andThen(
+            cleaned,
+            Effect.sync(() => {
+              this.#dirt = Dirt.none
+            })
+          )
+        })
+      )
+    })
+  }
+
+  /** Cancels what still runs, and waits for its end. The wire limits that wait. */
+  get settle(): Effect.Effect<void> {
+    return Effect.andThen(
+      Effect.suspend(() => this.#running === undefined ? Effect.void : this.driver.interrupt),
+      Effect.callback<void>((resume) => {
+        if (this.#running === undefined) return resume(Effect.void)
+        const done = () => resume(Effect.void)
+        this.#waiting.add(done)
+        return Effect.sync(() => this.#waiting.delete(done))
+      })
+    )
+  }
+
+  /** A transaction has ended with the session, so there is nothing to roll back. */
+  forgetTransaction(): void {
+    this.#isInTransaction = false
+  }
+
+  /** The error for a statement that is not sent, because the session is lost. */
+  #lost(operation: string): SqlError | undefined {
+    if (this.isAlive) return undefined
+    // The transaction has ended with the session.
+    this.#isInTransaction = false
+    return notSent(operation, this.#wire.reason ?? "the server has closed it")
+  }
+
+  #problemOf(operation: string, text: Text, params: ReadonlyArray<unknown>): SqlError | undefined {
+    if (text.isCopy) return invalidSql(operation, `${operation}: the driver cannot COPY from or to the client`)
+    const problem = problemOf(text, params)
+    if (problem !== undefined) return invalidInput(operation, `${operation}: ${problem}`)
+    return this.#isStreaming
+      ? invalidInput(
+        operation,
+        `${operation}: a stream of rows is open on this connection, and a connection runs one statement at a time: ` +
+          "end the stream first, or run it on another connection"
+      )
+      : undefined
+  }
+
+  #begun(text: Text): void {
+    this.#running = text.sql
+    this.#dirt |= text.dirt
+    this.#wasInTransaction = this.#isInTransaction
+    // Until its end is seen, it may have begun.
+    if (text.control === "begin") this.#isInTransaction = true
+  }
+
+  #ended(text: Text, exit: Exit.Exit<unknown, SqlError> | undefined): void {
+    this.#running = undefined
+    this.#wire.settled()
+    if (!this.#wire.isOpen) this.#isInTransaction = false
+    else if (exit !== undefined) this.#follow(text, exit)
+    for (const done of this.#waiting) done()
+    this.#waiting.clear()
+  }
+
+  /** What the end of a statement says about the transaction. */
+  #follow({ control }: Text, exit: Exit.Exit<unknown, SqlError>): void {
+    if (exit._tag === "Success") {
+      const { command } = exit.value as { readonly command?: string }
+      // What the server has done counts more than the text.
+      if (command === "BEGIN" || command === "START") this.#isInTransaction = true
+      else if (control === "end") this.#isInTransaction = false
+      return
+    }
+    // What the server has refused has begun nothing.
+    if (control === "begin" && sqlStateOf(Cause.squash(exit.cause)) !== undefined) {
+      this.#isInTransaction = this.#wasInTransaction
+    }
+  }
+}
+
+const uncontrolled = ({ control, sql }: Text): SqlError | undefined =>
+  control === undefined ? undefined : denied("stream", sql, "it returns no rows, so run it as a query")

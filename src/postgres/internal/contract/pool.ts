@@ -1,0 +1,99 @@
+/** The operations of a PostgreSQL database. */
+import type { PgClient } from "@effect/sql-pg/PgClient"
+import { Context, type Effect, type Stream } from "effect"
+import type { SqlError } from "effect/sql/SqlError"
+import type { AcquireOptions, ConnectionPool, ShutdownOptions, ShutdownReport } from "../../../ConnectionPool.ts"
+import type { ConnectionStats, SlowStatement } from "../../../ConnectionStats.ts"
+import type { PoolConfigError, PoolError } from "../../../PoolError.ts"
+import type { TransactionError } from "../../../TransactionError.ts"
+import type { Params, PgConnection, Row } from "./connection.ts"
+import type { TransactionOptions } from "./transaction.ts"
+
+/** The numbers of the pool at one moment. */
+export interface Stats {
+  readonly primary: ConnectionStats
+}
+
+/** How the shutdown of the pool went. */
+export interface ShutdownReports {
+  readonly primary: ShutdownReport
+}
+
+/**
+ * An open PostgreSQL database, on one server, which is called the primary.
+ *
+ * Any number of fibers may use it at the same time.
+ */
+export interface PgPool {
+  /** The name of the database in errors, events, logs and metrics. */
+  readonly name: string
+  /**
+   * Effect's client on this database, and that of `@effect/sql-pg`. Choose it for single statements, and for schemas, resolvers,
+   * models and migrations of `effect/sql`. Each statement has a connection for itself; in a transaction it runs on the
+   * connection of that. A statement that would leave something on its connection, such as `set` or `listen`, is refused with a
+   * `SqlError` that says what to use: outside of a transaction its effect would be gone at once.
+   */
+  readonly sql: PgClient
+
+  /**
+   * Runs an effect with a connection. Each statement is committed by itself. Choose it for what needs the connection for more
+   * than one statement and is no transaction: settings, temporary tables, statements that cannot run in a transaction. What
+   * the effect leaves on the connection is removed before the next lease.
+   *
+   * Waits in line, in order of arrival, if all connections are in use. Inside a transaction it is part of the transaction.
+   */
+  readonly write: <A, E, R>(
+    f: (connection: PgConnection) => Effect.Effect<A, E, R>,
+    options?: AcquireOptions
+  ) => Effect.Effect<A, E | PoolError<SqlError>, R>
+
+  /**
+   * Runs an effect as a transaction: commits when it succeeds, and rolls back when it fails, dies or is interrupted. Every
+   * `write` and `sql` of the effect is part of the transaction, also inside the services that it calls. Inside another
+   * transaction it is a savepoint.
+   *
+   * See `Transaction` for the rules of all transactions, and `TransactionError` for their failures. If the connection is lost
+   * during the commit, nobody knows whether it was stored: that is `TransactionOutcomeUnknownError`, which `retry` never runs
+   * again. `retry` helps after a serialization failure (40001), a deadlock (40P01), a lock timeout (55P03), a plan that a
+   * changed table has made stale (0A000), and a connection that was lost before the commit.
+   */
+  readonly transaction: <A, E, R>(
+    effect: Effect.Effect<A, E, R>,
+    options?: TransactionOptions
+  ) => Effect.Effect<A, E | TransactionError | PoolError<SqlError>, R>
+
+  /**
+   * Returns the rows of one statement as a stream. Choose it for more rows than fit in memory. Holds one connection from its
+   * first row to its end. For a few rows, `sql` is faster. Inside a transaction it has the connection of that until it ends, and
+   * other statements of the transaction are refused meanwhile.
+   */
+  readonly stream: (
+    sql: string,
+    params?: Params,
+    options?: AcquireOptions
+  ) => Stream.Stream<Row, SqlError | PoolError<SqlError>>
+
+  /** The numbers of this moment. */
+  readonly stats: Effect.Effect<Stats>
+
+  /** The slow statements, those that took longest in total first. It is empty without `slowStatement`. */
+  readonly slowStatements: Effect.Effect<ReadonlyArray<SlowStatement>>
+
+  /**
+   * The pool of the connections. Choose it for the operations of a `ConnectionPool`: health checks, events, holders. For
+   * statements use `write`, which joins transactions.
+   */
+  readonly primary: ConnectionPool<PgConnection, SqlError>
+
+  /** The pools of the database. Because of them, a `HealthChecker` can watch it: `HealthChecker.make(db)`. */
+  readonly sides: { readonly primary: ConnectionPool<PgConnection, SqlError> }
+
+  /** Shuts the pool down: see `ConnectionPool.shutdown`. The end of the scope or of the layer does the same. */
+  readonly shutdown: {
+    (): Effect.Effect<ShutdownReports>
+    (options: ShutdownOptions | undefined): Effect.Effect<ShutdownReports, PoolConfigError>
+  }
+}
+
+/** The service of an application with one database. For several databases, see `Service`. */
+export const PgPool: Context.Service<PgPool, PgPool> = Context.Service<PgPool>("effect-connection-pool/PgPool")

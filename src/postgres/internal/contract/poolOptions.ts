@@ -1,0 +1,74 @@
+/** The options of a PostgreSQL database. */
+import type * as PgTypes from "@effect/sql-pg/PgTypes"
+import type { Duration, Effect, Redacted } from "effect"
+import type { ConnectionOptions } from "node:tls"
+import type { PoolConfig } from "../../../PoolConfig.ts"
+
+/**
+ * The options of a database: where it is, and those of its pool. All have defaults; invalid ones are refused with a
+ * `PoolConfigError` that lists every problem, before anything is opened. No message shows a secret.
+ */
+export interface Options extends PoolConfig {
+  /** What the database is called in errors, events, logs and metrics. Default `"postgres"`. */
+  readonly name?: string | undefined
+  /**
+   * Where the database is, as `postgres://user:password@host:5432/database?sslmode=require`. The other options come before
+   * what it says. Parameters: `host`, `port`, `user`, `password`, `dbname`, `application_name`, and `sslmode`, which is
+   * `disable`, or `require`, `verify-ca` or `verify-full`, which all verify the certificate.
+   */
+  readonly url?: string | Redacted.Redacted | undefined
+  /** The host, or the folder of a socket if it begins with `/`. Default `"localhost"`. */
+  readonly host?: string | undefined
+  /** The port. Default 5432. */
+  readonly port?: number | undefined
+  /** The database. Default: the name of the user. */
+  readonly database?: string | undefined
+  /** The role. Default: the user of this process. */
+  readonly username?: string | undefined
+  /** The password, or an effect that is run for each connect attempt, for passwords that change. Default: none. */
+  readonly password?: string | Redacted.Redacted | Effect.Effect<Redacted.Redacted> | undefined
+  /** Whether the connection is encrypted, or how: the options of Node's `tls.connect`. Default false. */
+  readonly ssl?: boolean | ConnectionOptions | undefined
+  /** What `pg_stat_activity` calls the connections. Default: `name`. */
+  readonly applicationName?: string | undefined
+  /**
+   * Settings that each connection begins with, such as `{ search_path: "app" }`. A reset returns to them. A lease that changes a
+   * setting changes it for itself only.
+   */
+  readonly startupParameters?: Readonly<Record<string, string>> | undefined
+  /** How long a statement may run before the server cancels it (`statement_timeout`). Default `Infinity`. */
+  readonly statementTimeout?: Duration.Input | undefined
+  /** How long a statement waits for one lock (`lock_timeout`). Default `Infinity`. */
+  readonly lockTimeout?: Duration.Input | undefined
+  /**
+   * How long a transaction may be open without a statement before the server ends it
+   * (`idle_in_transaction_session_timeout`): it keeps locks, and old rows. Default 1 minute, or `Infinity`.
+   */
+  readonly idleInTransactionTimeout?: Duration.Input | undefined
+  /**
+   * How long the server may take to answer a statement that begins or ends a transaction or a savepoint. After that, the
+   * connection is closed and the caller goes on. The outcome of a commit is unknown then. Default 5 seconds, or `Infinity`.
+   */
+  readonly controlTimeout?: Duration.Input | undefined
+  /**
+   * How long a cancelled statement may go on before its connection is closed. An interrupted caller waits as long, at most.
+   * Default 1 second.
+   */
+  readonly cancelTimeout?: Duration.Input | undefined
+  /** Whether statements are prepared once for each connection. Default true. */
+  readonly prepare?: boolean | undefined
+  /** How many prepared statements each connection keeps. Default 100, floor 1. */
+  readonly statementCacheSize?: number | undefined
+  /** The largest message of the server, in bytes, such as one row. A larger one ends the connection. Default 16 MiB, floor 1 KiB. */
+  readonly maxMessageSize?: number | undefined
+  /** Types of the application: a registry of `PgTypes`. Default: the types that PostgreSQL has. */
+  readonly types?: PgTypes.Registry | undefined
+  /** For `sql`: changes the names of columns in rows. Default: unchanged. */
+  readonly transformResultNames?: ((name: string) => string) | undefined
+  /** For `sql`: changes identifiers in SQL. Default: unchanged. */
+  readonly transformQueryNames?: ((name: string) => string) | undefined
+  /** For `sql`: whether both also change the keys in JSON. Default true. */
+  readonly transformJson?: boolean | undefined
+  /** For `sql`: additional attributes of its spans. */
+  readonly spanAttributes?: Readonly<Record<string, unknown>> | undefined
+}

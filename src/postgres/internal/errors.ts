@@ -1,0 +1,28 @@
+/** Errors that this library finds itself, before the server is asked. */
+import { AuthorizationError, ConnectionError, SqlError, SqlSyntaxError, UnknownError } from "effect/sql/SqlError"
+import { cut } from "../../internal/structures/statementText.ts"
+
+/** Invalid input, which the server did not get. */
+export const invalidInput = (operation: string, message: string): SqlError =>
+  new SqlError({ reason: new UnknownError({ cause: new TypeError(message), message, operation }) })
+
+/** Invalid SQL, which the server did not get. */
+export const invalidSql = (operation: string, message: string): SqlError =>
+  new SqlError({ reason: new SqlSyntaxError({ cause: new SyntaxError(message), message, operation }) })
+
+/** A statement that was refused, because it could not have its effect. The server did not get it. */
+export const denied = (operation: string, sql: string, why: string): SqlError => {
+  const message = `${operation}: ${JSON.stringify(cut(sql, 100))}: ${why}`
+  return new SqlError({ reason: new AuthorizationError({ cause: new Error(message), message, operation }) })
+}
+
+/** A session that was lost before the statement was sent, so the server did not get it. */
+export const notSent = (operation: string, why: string): SqlError => {
+  const message = `${operation} was not sent, because the connection was lost: ${why}`
+  return new SqlError({ reason: new ConnectionError({ cause: new NotSent(message), message, operation }) })
+}
+
+/** The cause of the `SqlError` of a statement that was not sent. */
+export class NotSent extends Error {
+  override readonly name = "NotSent"
+}

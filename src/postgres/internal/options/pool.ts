@@ -1,0 +1,174 @@
+/** The options of a PostgreSQL pool: their rules, and the settings made from them. */
+import type { PgClientConfig } from "@effect/sql-pg/PgClient"
+import type { Registry } from "@effect/sql-pg/PgTypes"
+import { type Config, Predicate, Redacted, Result } from "effect"
+import { userInfo } from "node:os"
+import { fromEnvironment } from "../../../internal/options/environment.ts"
+import { poolTable } from "../../../internal/options/pool.ts"
+import { unless } from "../../../internal/options/problems.ts"
+import { check, type Checked, problem, type Relation, type Rules, table } from "../../../internal/options/rules.ts"
+import type { PoolConfig } from "../../../PoolConfig.ts"
+import type { ConfigProblem, PoolConfigError } from "../../../PoolError.ts"
+import type { Settings as ConnectionSettings } from "../connection/factory.ts"
+import type { Options } from "../contract/poolOptions.ts"
+import * as Url from "./url.ts"
+
+export interface PoolSettings {
+  readonly name: string
+  readonly pool: PoolConfig
+  readonly connection: ConnectionSettings
+  readonly controlTimeoutMillis: number
+  /** The options of the client of `@effect/sql-pg`. */
+  readonly client: PgClientConfig
+  readonly spanAttributes: ReadonlyArray<readonly [string, unknown]>
+}
+
+const isName = { kind: "value", accepts: Predicate.isFunction, mustBe: "a function from name to name" } as const
+
+/** Whether a value is a plain record: no date, map or error. */
+const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  Object.prototype.toString.call(value) === "[object Object]"
+
+const urlProblem = (text: string): string | undefined => {
+  const found = Url.read(text)
+  return Predicate.isString(found) ? found : undefined
+}
+
+/** The settings that an option of the pool has, or that the driver needs as they are. */
+const reserved: ReadonlyMap<string, string> = new Map([
+  ["user", "username"],
+  ["database", "database"],
+  ["application_name", "applicationName"],
+  ["statement_timeout", "statementTimeout"],
+  ["lock_timeout", "lockTimeout"],
+  ["idle_in_transaction_session_timeout", "idleInTransactionTimeout"]
+])
+
+const checkParameters = (value: unknown, field: string): { value: unknown; problems: ReadonlyArray<ConfigProblem> } => {
+  const problems: Array<ConfigProblem> = []
+  for (const [name, given] of Object.entries(value as Readonly<Record<string, unknown>>)) {
+    const key = `${field}.${name}`
+    const option = reserved.get(name.toLowerCase())
+    if (option !== undefined) problems.push(problem(key, given, `left out: use ${option}`))
+    else if (/^(?:replication|options|client_encoding|_pq_\..*)$/i.test(name) || name === "" || name.includes("\0")) {
+      problems.push(problem(key, given, "left out: the driver needs it"))
+    } else if (!Predicate.isString(given) || given.includes("\0")) problems.push(problem(key, given, "text"))
+  }
+  return { value, problems }
+}
+
+const { name: _name, ...ofPool } = poolTable.rules
+
+const rules = {
+  name: { kind: "text", default: "postgres" },
+  url: { kind: "secret", problem: urlProblem },
+  host: { kind: "text" },
+  port: { kind: "count", floor: 1, ceiling: 65_535 },
+  database: { kind: "text" },
+  username: { kind: "text" },
+  password: { kind: "secret", mayBeEffect: true },
+  ssl: { kind: "flag", or: { accepts: isRecord, mustBe: "the options of tls.connect" } },
+  applicationName: { kind: "text" },
+  startupParameters: { kind: "value", accepts: isRecord, mustBe: "a record of texts", resolve: checkParameters },
+  statementTimeout: { kind: "duration", default: "Infinity" },
+  lockTimeout: { kind: "duration", default: "Infinity" },
+  idleInTransactionTimeout: { kind: "duration", default: "1 minute" },
+  controlTimeout: { kind: "duration", default: "5 seconds" },
+  cancelTimeout: { kind: "duration", default: "1 second", finite: true },
+  prepare: { kind: "flag", default: true },
+  statementCacheSize: { kind: "count", default: 100, floor: 1, finite: true },
+  maxMessageSize: { kind: "bytes", default: 16 * 1024 * 1024, floor: 1024 },
+  ...ofPool,
+  types: {
+    kind: "value",
+    accepts: (given) => Predicate.hasProperty(given, "register") && Predicate.isFunction(given.register),
+    mustBe: "a Registry of PgTypes"
+  },
+  transformResultNames: isName,
+  transformQueryNames: isName,
+  transformJson: { kind: "flag", default: true },
+  spanAttributes: { kind: "value", accepts: isRecord, mustBe: "a record" }
+} as const satisfies Rules
+
+/** The options of a PostgreSQL pool. */
+export const pgPoolTable = table(rules, poolTable.relations as unknown as ReadonlyArray<Relation<typeof rules>>)
+
+/** Checks all options. */
+export const resolve = (options: unknown): Result.Result<PoolSettings, PoolConfigError> => {
+  const { checked, problems } = check(pgPoolTable, options)
+  return Result.map(unless(checked.name, problems, checked), settingsOf)
+}
+
+const settingsOf = (checked: Checked<typeof rules>): PoolSettings => {
+  const url = checked.url === undefined ? {} : Url.read(Redacted.value(checked.url as Redacted.Redacted)) as Url.FromUrl
+  const { cancelTimeout, controlTimeout, maxMessageSize, name, prepare, statementCacheSize } = checked
+  const host = checked.host ?? url.host ?? "localhost"
+  const port = checked.port ?? url.port ?? 5432
+  const username = checked.username ?? url.username ?? userInfo().username
+  const database = checked.database ?? url.database ?? username
+  const given = checked as unknown as Options
+  const client: PgClientConfig = {
+    host,
+    port,
+    username,
+    database,
+    password: (checked.password as PgClientConfig["password"]) ??
+      (url.password === undefined ? undefined : Redacted.make(url.password)),
+    ssl: given.ssl ?? url.ssl ?? false,
+    applicationName: checked.applicationName ?? url.applicationName ?? name,
+    startupParameters: parametersOf(checked),
+    types: checked.types as Registry | undefined,
+    prepare,
+    preparedStatementCacheSize: statementCacheSize,
+    maxMessageSize: maxMessageSize === Infinity ? 2 ** 31 - 1 : maxMessageSize,
+    transformResultNames: given.transformResultNames,
+    transformQueryNames: given.transformQueryNames,
+    transformJson: checked.transformJson,
+    spanAttributes: given.spanAttributes
+  }
+  return {
+    name,
+    pool: Object.fromEntries([
+      ["name", name],
+      ...Object.keys(ofPool).map((field) => [field, checked[field as keyof typeof ofPool]])
+    ]) as PoolConfig,
+    connection: {
+      address: { host, port, path: host.startsWith("/") ? `${host}/.s.PGSQL.${port}` : undefined },
+      cancelTimeoutMillis: cancelTimeout,
+      driver: client
+    },
+    controlTimeoutMillis: controlTimeout,
+    client,
+    spanAttributes: [
+      ...Object.entries(given.spanAttributes ?? {}),
+      ["db.system.name", "postgresql"],
+      ["db.namespace", database],
+      ["server.address", host],
+      ["server.port", port]
+    ]
+  }
+}
+
+interface Timeouts {
+  readonly statementTimeout: number
+  readonly lockTimeout: number
+  readonly idleInTransactionTimeout: number
+  readonly startupParameters?: unknown
+}
+
+/** The settings that each session begins with, and that `reset all` returns to. */
+const parametersOf = (checked: Timeouts): Record<string, string> => {
+  const { idleInTransactionTimeout, lockTimeout, startupParameters, statementTimeout } = checked
+  const parameters = { ...startupParameters as Record<string, string> | undefined }
+  const set = (name: string, millis: number) => {
+    // Zero would mean no limit.
+    if (millis !== Infinity) parameters[name] = String(Math.max(1, Math.round(millis)))
+  }
+  set("statement_timeout", statementTimeout)
+  set("lock_timeout", lockTimeout)
+  set("idle_in_transaction_session_timeout", idleInTransactionTimeout)
+  return parameters
+}
+
+/** Reads all options from the configuration. Variables that are not set are left out. */
+export const config = (prefix: string | undefined): Config.Config<object> => fromEnvironment(pgPoolTable, prefix)

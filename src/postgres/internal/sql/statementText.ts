@@ -1,0 +1,142 @@
+/** What a statement does to its session, by its text: to the transaction, and to what would stay for the next lease. */
+import { scan } from "./scanner.ts"
+
+/**
+ * What a statement does to the transaction of its session:
+ *
+ * - `begin`, `end`: begins or ends one
+ * - `chain`: ends one and begins the next
+ * - `savepoint`: makes, releases or undoes a savepoint
+ */
+export type Control = "begin" | "end" | "chain" | "savepoint"
+
+/** What a lease may leave in its session. Several are added up. */
+export const Dirt = {
+  none: 0,
+  /** Settings: `set`, `set_config`. */
+  settings: 1,
+  /** The role: `set role`, `set session authorization`. */
+  role: 2,
+  /** Channels that it listens to. */
+  channels: 4,
+  /** Advisory locks that outlive their transaction. */
+  locks: 8,
+  temporaryTables: 16,
+  /** Cursors that outlive their transaction. */
+  cursors: 32,
+  /** What cannot be undone, or would undo what the driver keeps: prepared statements, loaded libraries. */
+  session: 64
+} as const
+
+/** The text of a statement, and what it does. */
+export interface Text {
+  readonly sql: string
+  readonly control: Control | undefined
+  /** The sum of what it may leave in the session. */
+  readonly dirt: number
+  /** Whether its effect ends with the transaction, so that it has none outside of one: `set local`. */
+  readonly isLocal: boolean
+  /** Whether it copies to or from the client, which the driver cannot. */
+  readonly isCopy: boolean
+  /** How many parameters it has. `undefined` if the text does not tell. */
+  readonly parameters: number | undefined
+}
+
+/** Reads texts, and remembers the last ones. */
+export class StatementTexts {
+  readonly #bySql = new Map<string, Text>()
+  #length = 0
+
+  read(sql: string): Text {
+    const known = this.#bySql.get(sql)
+    if (known !== undefined) return known
+    const text = textOf(sql)
+    if (sql.length > longestToKeep) return text
+    this.#bySql.set(sql, text)
+    this.#length += sql.length
+    while (this.#bySql.size > textsToKeep || this.#length > lengthToKeep) {
+      const oldest = this.#bySql.keys().next().value!
+      this.#bySql.delete(oldest)
+      this.#length -= oldest.length
+    }
+    return text
+  }
+}
+
+const textsToKeep = 1000
+const lengthToKeep = 1024 * 1024
+const longestToKeep = 10_000
+
+/** Reads one text. */
+export const textOf = (sql: string): Text => {
+  const { code: scanned, parameters } = scan(sql)
+  // PostgreSQL skips empty statements before the first.
+  const code = scanned.replace(/^[\s;]+/, "").toLowerCase()
+  // The code of a `do` is a literal.
+  const all = /^do\b/.test(code) ? sql.toLowerCase() : code
+  return {
+    sql,
+    control: controlOf(code),
+    dirt: dirtOf(code, all),
+    isLocal: /^set\s+(?:local|transaction|constraints)\b/.test(code),
+    isCopy: /^copy\b[^]*\b(?:from\s+stdin|to\s+stdout)\b/.test(code),
+    parameters
+  }
+}
+
+const controlOf = (code: string): Control | undefined => {
+  if (/^(?:begin\b|start\s+transaction\b)/.test(code)) return "begin"
+  if (/^(?:savepoint|release)\b/.test(code)) return "savepoint"
+  if (/^rollback\s+(?:(?:work|transaction)\s+)?to\b/.test(code)) return "savepoint"
+  // A prepared transaction is not that of the session.
+  if (/^(?:commit|rollback)\s+prepared\b/.test(code)) return undefined
+  if (/^(?:commit|end|rollback|abort)\b/.test(code)) return /\band\s+chain\b/.test(code) ? "chain" : "end"
+  return /^prepare\s+transaction\b/.test(code) ? "end" : undefined
+}
+
+const dirtOf = (code: string, all: string): number => {
+  let dirt: number = Dirt.none
+  const isBlock = code !== all
+  if (/^(?:set|reset)\s+(?:session\s+)?(?:role|authorization)\b/.test(code)) dirt |= Dirt.role
+  else if (/^set\s+(?!local\b|transaction\b|constraints\b)/.test(code)) dirt |= Dirt.settings
+  // Its name is a literal or a value, so it may be the role.
+  if (count(all, /\bset_config\s*\(/g) > (isBlock ? 0 : count(all, /\bset_config\s*\([^()]*,\s*true\s*\)/g))) {
+    dirt |= Dirt.settings | Dirt.role
+  }
+  if (isBlock && /\bset\b/.test(all)) dirt |= Dirt.settings | Dirt.role
+  if (/^listen\b/.test(code) || isBlock && /\blisten\b/.test(all)) dirt |= Dirt.channels
+  if (/\bpg_(?:try_)?advisory_lock(?:_shared)?\b/.test(all)) dirt |= Dirt.locks
+  if (/\b(?:create|into)\s+(?:(?:local|global)\s+)?temp(?:orary)?\b|\bpg_temp\b/.test(all)) dirt |= Dirt.temporaryTables
+  if (/\btemp(?:orary)?\s+(?:view|sequence)\b/.test(all)) dirt |= Dirt.temporaryTables
+  if (/^declare\b[^]*\bwith\s+hold\b/.test(code)) dirt |= Dirt.cursors
+  if (/^(?:prepare\s+(?!transaction\b)|deallocate\b|discard\b|load\b)/.test(code)) dirt |= Dirt.session
+  return dirt
+}
+
+const count = (text: string, what: RegExp): number => text.match(what)?.length ?? 0
+
+/** The statements that remove what was left, in this order. */
+export const cleaning = (dirt: number): ReadonlyArray<string> => {
+  const statements: Array<string> = []
+  // First: another role may not be allowed the rest.
+  if ((dirt & Dirt.role) !== 0) statements.push("set session authorization default", "reset role")
+  if ((dirt & Dirt.cursors) !== 0) statements.push("close all")
+  if ((dirt & Dirt.channels) !== 0) statements.push("unlisten *")
+  if ((dirt & Dirt.locks) !== 0) statements.push("select pg_advisory_unlock_all()")
+  if ((dirt & Dirt.temporaryTables) !== 0) statements.push("discard temp")
+  if ((dirt & Dirt.settings) !== 0) statements.push("reset all")
+  return statements
+}
+
+/** What was left, for messages. */
+export const nameOfDirt = (dirt: number): string => {
+  const names: Array<string> = []
+  if ((dirt & Dirt.settings) !== 0) names.push("a setting")
+  if ((dirt & Dirt.role) !== 0 && (dirt & Dirt.settings) === 0) names.push("a role")
+  if ((dirt & Dirt.channels) !== 0) names.push("a channel")
+  if ((dirt & Dirt.locks) !== 0) names.push("an advisory lock")
+  if ((dirt & Dirt.temporaryTables) !== 0) names.push("a temporary table")
+  if ((dirt & Dirt.cursors) !== 0) names.push("a cursor")
+  if ((dirt & Dirt.session) !== 0) names.push("a change of the session")
+  return names.join(" and ")
+}

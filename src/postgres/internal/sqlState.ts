@@ -1,0 +1,179 @@
+/**
+ * What a SQLSTATE means for the session, for a transaction and for a connect attempt. It is decided here, and nowhere else:
+ * https://www.postgresql.org/docs/current/errcodes-appendix.html.
+ */
+import { Predicate } from "effect"
+import {
+  AuthenticationError,
+  AuthorizationError,
+  ConnectionError,
+  ConstraintError,
+  DeadlockError,
+  isSqlError,
+  LockTimeoutError,
+  SerializationError,
+  SqlError,
+  type SqlErrorReason,
+  SqlSyntaxError,
+  StatementTimeoutError,
+  UniqueViolation,
+  UnknownError
+} from "effect/sql/SqlError"
+import { NotSent } from "./errors.ts"
+
+/** The SQLSTATE behind an error, or behind one of its causes. `undefined` if the server has not answered. */
+export const sqlStateOf = (error: unknown): string | undefined => propertyBehind(error, "code", isSqlState)
+
+/** Whether a code is a SQLSTATE, and not one of Node's own, such as `EPIPE`. */
+const isSqlState = (code: string): boolean => /^(?!E)[0-9A-Z]{5}$/.test(code)
+
+/** The code of Node behind an error, such as `ECONNREFUSED`. */
+const nodeCodeOf = (error: unknown): string | undefined =>
+  propertyBehind(error, "code", (code) => /^(?:E|ERR_|CERT_|[A-Z]+_)[A-Z0-9_]+$/.test(code) && !isSqlState(code))
+
+const propertyBehind = (
+  error: unknown,
+  name: "code",
+  accepts: (text: string) => boolean
+): string | undefined => {
+  let found = error
+  for (let depth = 0; depth < 10 && Predicate.isObject(found); depth++) {
+    const value = Predicate.hasProperty(found, name) ? found[name] : undefined
+    if (Predicate.isString(value) && accepts(value)) return value
+    found = isSqlError(found) ? found.reason : Predicate.hasProperty(found, "cause") ? found.cause : undefined
+  }
+  return undefined
+}
+
+/**
+ * Whether the server ends the session with this SQLSTATE: class 08, shutdown and crash (57P01, 57P02), not yet up (57P03),
+ * the database dropped (57P04), idle for too long (57P05), and a transaction that was idle or open for too long (25P03,
+ * 25P04). Not 08P01: the server also answers it to a missing parameter, and goes on.
+ */
+const endsSession = (state: string): boolean => /^(?:08(?!P01)...|57P0[1-5]|25P0[34])$/.test(state)
+
+/** Whether an error says that the session is lost: by its SQLSTATE, or because there was no answer at all. */
+export const isLost = (error: unknown): boolean => {
+  if (!isSqlError(error)) return false
+  const state = sqlStateOf(error)
+  if (state !== undefined) return endsSession(state)
+  return error.reason._tag === "ConnectionError" && !isOfPool(error.reason.cause)
+}
+
+/** Whether a `ConnectionError` stands for an error of the pool, which has not reached a session. */
+const isOfPool = (cause: unknown): boolean => Predicate.hasProperty(cause, "pool")
+
+/**
+ * Whether a transaction that failed with this error may succeed when all of it is run again: it lost a race (40001), was the
+ * victim of a deadlock (40P01), waited too long for a lock (55P03), lost its session before its commit, or met a statement
+ * that was prepared before its table changed (0A000).
+ */
+export const isCurable = (error: SqlError): boolean => {
+  const state = sqlStateOf(error)
+  if (state === "0A000") return /cached plan/.test(String(error.reason.cause))
+  return state === "40001" || state === "40P01" || state === "55P03" || isLost(error)
+}
+
+/**
+ * What became of a transaction whose commit failed with this error. The server rolls it back if it answers with an error and
+ * goes on. If the session was lost, or the server itself does not know (40003, 08007), it may be stored.
+ */
+export const commitOutcome = (error: SqlError): "rolled back" | "unknown" => {
+  if (error.reason.cause instanceof NotSent) return "rolled back"
+  const state = sqlStateOf(error)
+  if (state === undefined) return error.reason._tag === "ConnectionError" ? "unknown" : "rolled back"
+  return endsSession(state) || state === "40003" || state === "08P01" ? "unknown" : "rolled back"
+}
+
+/**
+ * Whether another connect attempt may succeed after this failure: the server is not there yet (57P03) or shuts down, has too
+ * many connections (53300) or another shortage (class 53), or the network failed. Wrong credentials, an unknown database, a
+ * refused certificate or an unknown host are not transient.
+ */
+export const isTransient = (error: SqlError): boolean => {
+  const state = sqlStateOf(error)
+  if (state !== undefined) return endsSession(state) || state.startsWith("53") || state === "55000"
+  if (error.reason._tag !== "ConnectionError") return false
+  const code = nodeCodeOf(error)
+  if (code !== undefined) return transientCodes.has(code)
+  return !/TLS|protocol desync|SSLRequest/i.test(error.message)
+}
+
+const transientCodes: ReadonlySet<string> = new Set([
+  "ECONNREFUSED",
+  "ECONNRESET",
+  "ECONNABORTED",
+  "EPIPE",
+  "ETIMEDOUT",
+  "EHOSTUNREACH",
+  "EHOSTDOWN",
+  "ENETUNREACH",
+  "ENETDOWN",
+  "EAI_AGAIN",
+  "EADDRNOTAVAIL",
+  "EMFILE",
+  "ENFILE",
+  // The socket of a server that is not there yet.
+  "ENOENT"
+])
+
+/** The kind of the `SqlError` for a SQLSTATE. */
+export const reasonOf = (
+  state: string,
+  constraint: unknown,
+  props: { readonly cause: unknown; readonly message: string; readonly operation: string }
+): SqlErrorReason => {
+  if (endsSession(state)) return new ConnectionError(props)
+  switch (state) {
+    case "08P01":
+      return new SqlSyntaxError(props)
+    case "42501":
+    case "25006":
+      return new AuthorizationError(props)
+    case "23505":
+      return new UniqueViolation({
+        ...props,
+        constraint: Predicate.isString(constraint) && constraint !== "" ? constraint : "unknown"
+      })
+    case "40P01":
+      return new DeadlockError(props)
+    case "40001":
+      return new SerializationError(props)
+    case "55P03":
+      return new LockTimeoutError(props)
+    case "57014":
+      return new StatementTimeoutError(props)
+    case "53300":
+      return new ConnectionError(props)
+  }
+  switch (state.slice(0, 2)) {
+    case "28":
+      return new AuthenticationError(props)
+    case "42":
+      return new SqlSyntaxError(props)
+    case "23":
+      return new ConstraintError(props)
+    default:
+      return new UnknownError(props)
+  }
+}
+
+/**
+ * The error of the driver as the caller gets it: with the message of the server and its SQLSTATE, and with the kind that the
+ * SQLSTATE has.
+ */
+export const toSqlError = (error: SqlError): SqlError => {
+  const { cause, operation = "query" } = error.reason
+  if (cause instanceof NotSent) return error
+  const state = sqlStateOf(cause)
+  if (state === undefined) {
+    const detail = cause instanceof Error && cause.message !== "" ? cause.message : undefined
+    if (error.reason._tag !== "ConnectionError" || detail === undefined) return error
+    const message = `${error.message.replace(/^PgConnection: /, "")}: ${detail}`
+    return new SqlError({ reason: new ConnectionError({ cause, message, operation }) })
+  }
+  const server = cause as { readonly message?: unknown; readonly detail?: unknown; readonly constraint?: unknown }
+  const detail = Predicate.isString(server.detail) ? `: ${server.detail}` : ""
+  const message = `${String(server.message)}${detail} (SQLSTATE ${state})`
+  return new SqlError({ reason: reasonOf(state, server.constraint, { cause, message, operation }) })
+}

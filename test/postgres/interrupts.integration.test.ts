@@ -1,0 +1,199 @@
+/** What becomes of a statement whose caller is interrupted: on the connection, on the server, and in the table. */
+import { assert } from "@effect/vitest"
+import { Effect, Exit, Fiber, Stream } from "effect"
+import { PgPool } from "effect-connection-pool/postgres"
+import { PoolAssert } from "effect-connection-pool/testing"
+import { describeServer, type Made, make, until } from "../support/postgres.ts"
+
+const { failsWith } = PoolAssert
+
+/** Waits until a statement runs on the server. */
+const runs = ({ backends }: Made, text: string) =>
+  until(
+    `${text} runs`,
+    Effect.map(backends, (all) => all.some(({ query, state }) => state === "active" && query.includes(text)))
+  )
+
+const isIdle = ({ backends }: Made) =>
+  until("all sessions are idle", Effect.map(backends, (all) => all.every(({ state }) => state === "idle")))
+
+describeServer("an interrupt", (it) => {
+  it.effect("cancels the statement on the server, and keeps the connection", () =>
+    Effect.gen(function*() {
+      const made = yield* make({ max: 1 })
+      const { backends, db } = made
+      const sleeping = yield* Effect.forkChild(db.sql`select pg_sleep(20)`)
+      yield* runs(made, "pg_sleep(20)")
+      const [before] = yield* backends
+      yield* Fiber.interrupt(sleeping)
+      const [after] = yield* backends
+      assert.deepStrictEqual([after?.processId, after?.state], [before?.processId, "idle"])
+      assert.deepStrictEqual(yield* db.sql`select 1 as one`, [{ one: 1 }])
+      assert.strictEqual((yield* db.stats).primary.disconnects, 0)
+    }))
+
+  it.effect("stores nothing of a statement that the server cancels", () =>
+    Effect.gen(function*() {
+      const made = yield* make({ max: 1, setup: ["create table t (n int)"] })
+      const { db, value } = made
+      const inserting = yield* Effect.forkChild(db.sql`insert into t select 1 from pg_sleep(20)`)
+      yield* runs(made, "pg_sleep(20)")
+      yield* Fiber.interrupt(inserting)
+      assert.strictEqual(yield* value("select count(*)::int4 from t"), 0)
+    }))
+
+  it.effect("while a statement waits for a connection sends nothing", () =>
+    Effect.gen(function*() {
+      const made = yield* make({ max: 1, setup: ["create table t (n int)"] })
+      const { db, value } = made
+      const sleeping = yield* Effect.forkChild(db.sql`select pg_sleep(20)`)
+      yield* runs(made, "pg_sleep(20)")
+      const waiting = yield* Effect.forkChild(db.sql`insert into t values (1)`, { startImmediately: true })
+      yield* Fiber.interrupt(waiting)
+      yield* Fiber.interrupt(sleeping)
+      assert.strictEqual(yield* value("select count(*)::int4 from t"), 0)
+    }))
+
+  it.effect("of a transaction rolls it back, and keeps the connection", () =>
+    Effect.gen(function*() {
+      const made = yield* make({ max: 1, setup: ["create table t (n int)"] })
+      const { backends, db, value } = made
+      const { sql } = db
+      const running = yield* Effect.forkChild(
+        db.transaction(Effect.andThen(sql`insert into t values (1)`, sql`select pg_sleep(20)`))
+      )
+      yield* runs(made, "pg_sleep(20)")
+      const [before] = yield* backends
+      yield* Fiber.interrupt(running)
+      const [after] = yield* backends
+      assert.deepStrictEqual([after?.processId, after?.state, after?.query], [before?.processId, "idle", "rollback"])
+      assert.strictEqual(yield* value("select count(*)::int4 from t"), 0)
+    }))
+
+  it.effect("of one fiber of a transaction leaves the others their transaction, if it is a savepoint", () =>
+    Effect.gen(function*() {
+      const made = yield* make({ max: 1, setup: ["create table t (n int)"] })
+      const { db, value } = made
+      const { sql } = db
+      yield* db.transaction(Effect.gen(function*() {
+        yield* sql`insert into t values (1)`
+        const inner = yield* Effect.forkChild(
+          db.transaction(Effect.andThen(sql`insert into t values (2)`, sql`select pg_sleep(20)`))
+        )
+        yield* runs(made, "pg_sleep(20)")
+        yield* Fiber.interrupt(inner)
+        yield* sql`insert into t values (3)`
+      }))
+      assert.deepStrictEqual(yield* value("select array_agg(n order by n) from t"), [1, 3])
+    }))
+
+  it.effect("of a stream cancels it, and keeps the connection", () =>
+    Effect.gen(function*() {
+      const made = yield* make({ max: 1 })
+      const { db } = made
+      const reading = yield* Effect.forkChild(
+        Stream.runDrain(db.stream("select pg_sleep(20) from generate_series(1, 2)"))
+      )
+      yield* runs(made, "pg_sleep(20)")
+      yield* Fiber.interrupt(reading)
+      yield* isIdle(made)
+      assert.deepStrictEqual(yield* db.sql`select 1 as one`, [{ one: 1 }])
+      assert.strictEqual((yield* db.stats).primary.disconnects, 0)
+    }))
+
+  it.effect("frees the caller of a frozen server within `cancelTimeout`, and its connection is not used again", () =>
+    Effect.gen(function*() {
+      const made = yield* make({ max: 1, cancelTimeout: "200 millis" })
+      const { db, server } = made
+      const frozen = yield* db.write((connection) => connection.processId)
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* server.freeze(frozen)
+        const exit = yield* Effect.exit(Effect.timeout(db.sql`select 1`, "50 millis"))
+        assert.isTrue(Exit.isFailure(exit))
+        // The server is still frozen.
+        assert.deepStrictEqual(yield* db.sql`select 1 as one`, [{ one: 1 }])
+        const next = yield* db.write((connection) => connection.processId)
+        assert.notStrictEqual(next, frozen)
+      }))
+    }))
+
+  const controls: ReadonlyArray<
+    readonly [operation: string, tag: "TransactionBeginError" | "TransactionOutcomeUnknownError"]
+  > = [
+    ["begin", "TransactionBeginError"],
+    ["commit", "TransactionOutcomeUnknownError"]
+  ]
+  for (const [operation, tag] of controls) {
+    it.effect(`is not needed where a frozen server does not answer a ${operation}: it has a deadline`, () =>
+      Effect.gen(function*() {
+        const { db, server } = yield* make({ max: 1, controlTimeout: "150 millis", cancelTimeout: "50 millis" })
+        const frozen = yield* db.write((connection) => connection.processId)
+        yield* Effect.scoped(Effect.gen(function*() {
+          const freeze = server.freeze(frozen)
+          if (operation === "begin") yield* freeze
+          const body = operation === "begin" ? Effect.void : Effect.andThen(db.sql`select 1`, freeze)
+          const error = yield* failsWith(db.transaction(body), tag)
+          assert.include(error.message, `${operation} was not answered within 150 ms (controlTimeout)`)
+          assert.deepStrictEqual(yield* db.sql`select 1 as one`, [{ one: 1 }])
+        }))
+      }))
+  }
+
+  it.effect("of a rollback's wait on a frozen server ends with its connection", () =>
+    Effect.gen(function*() {
+      const { db, server, value } = yield* make({
+        max: 1,
+        controlTimeout: "150 millis",
+        cancelTimeout: "50 millis",
+        setup: ["create table t (n int)"]
+      })
+      const frozen = yield* db.write((connection) => connection.processId)
+      const body = Effect.gen(function*() {
+        yield* db.sql`insert into t values (1)`
+        yield* server.freeze(frozen)
+        return yield* Effect.fail("no")
+      })
+      const error = yield* Effect.scoped(Effect.andThen(
+        Effect.flip(db.transaction(body)),
+        (error) => Effect.as(db.sql`select 1`, error)
+      ))
+      assert.strictEqual(error, "no")
+      yield* until("it is rolled back", Effect.map(value("select count(*)::int4 from t"), (count) => count === 0))
+    }))
+
+  it.effect("by a shutdown cancels what runs on the server", () =>
+    Effect.gen(function*() {
+      const made = yield* make()
+      const { database } = made
+      const db = yield* PgPool.make({ ...database, max: 1, drainTimeout: "50 millis" })
+      const sleeping = yield* Effect.forkDetach(db.sql`select pg_sleep(20)`)
+      yield* runs(made, "pg_sleep(20)")
+      const { primary } = yield* db.shutdown()
+      assert.strictEqual(primary.interrupted, 1)
+      assert.isTrue(Exit.isFailure(yield* Fiber.await(sleeping)))
+      yield* until("it is gone", Effect.map(made.backends, (all) => all.length === 0))
+    }))
+
+  it.effect("at any moment leaves nothing on the server, and no transaction half done", () =>
+    Effect.gen(function*() {
+      const made = yield* make({ max: 2, setup: ["create table t (n int, m int)"] })
+      const { db, value } = made
+      const { sql } = db
+      for (let n = 0; n < 60; n++) {
+        const pair = yield* Effect.forkChild(
+          db.transaction(Effect.andThen(sql`insert into t values (${n}, 1)`, sql`insert into t values (${n}, 2)`)),
+          { startImmediately: true }
+        )
+        // From before the begin to after the commit.
+        yield* Effect.sleep(n / 12)
+        yield* Fiber.interrupt(pair)
+      }
+      yield* isIdle(made)
+      assert.deepStrictEqual(
+        yield* value("select count(*)::int4 from (select n from t group by n having count(*) <> 2) as halves"),
+        0
+      )
+      assert.strictEqual((yield* db.stats).primary.inUse, 0)
+      assert.deepStrictEqual(yield* db.sql`select 1 as one`, [{ one: 1 }])
+    }))
+})

@@ -1,0 +1,158 @@
+import { assert, describe, it } from "@effect/vitest"
+import { ConfigProvider, Effect, Redacted, Result } from "effect"
+import { PgPool } from "effect-connection-pool/postgres"
+import { PoolAssert } from "effect-connection-pool/testing"
+import * as Options from "../../src/postgres/internal/options/pool.ts"
+import * as Url from "../../src/postgres/internal/options/url.ts"
+
+const resolved = (options: PgPool.Options) => Result.getOrThrow(Options.resolve(options))
+
+const problemsOf = (options: object) =>
+  Result.match(Options.resolve(options), {
+    onFailure: ({ problems }) => problems.map(({ message }) => message),
+    onSuccess: () => []
+  })
+
+describe("the options of a PostgreSQL pool", () => {
+  it("say where the database is", () => {
+    const { client, connection } = resolved({
+      host: "db",
+      port: 5433,
+      database: "app",
+      username: "ada",
+      password: "secret"
+    })
+    assert.deepStrictEqual(connection.address, { host: "db", port: 5433, path: undefined })
+    assert.deepStrictEqual([client.database, client.username, client.ssl], ["app", "ada", false])
+    assert.strictEqual(Redacted.value(client.password as Redacted.Redacted), "secret")
+    assert.strictEqual(resolved({ host: "/run/postgresql" }).connection.address.path, "/run/postgresql/.s.PGSQL.5432")
+    const { client: standard } = resolved({ username: "ada" })
+    assert.deepStrictEqual([standard.host, standard.port, standard.database], ["localhost", 5432, "ada"])
+  })
+
+  it("may be a URL, behind which each option stands for itself", () => {
+    const url = "postgres://ada:p%40ss@[::1]:6000/app?sslmode=require&application_name=jobs"
+    const { client, connection } = resolved({ url, port: 6001, database: "other" })
+    assert.deepStrictEqual(connection.address, { host: "::1", port: 6001, path: undefined })
+    assert.deepStrictEqual([client.username, client.database, client.ssl, client.applicationName], [
+      "ada",
+      "other",
+      true,
+      "jobs"
+    ])
+    assert.strictEqual(Redacted.value(client.password as Redacted.Redacted), "p@ss")
+    assert.strictEqual(resolved({ url, ssl: false }).client.ssl, false)
+    assert.deepStrictEqual(Url.read("postgresql:///?host=/run&port=1&user=a&password=b&dbname=c&sslmode=disable"), {
+      host: "/run",
+      port: 1,
+      username: "a",
+      password: "b",
+      database: "c",
+      ssl: false
+    })
+  })
+
+  it("never show a secret", () => {
+    const secret = "hunter2"
+    for (
+      const options of [
+        { url: `mysql://ada:${secret}@db/app` },
+        { url: `postgres://ada:${secret}@db/app?sslmode=prefer` },
+        { url: `postgres://ada:${secret}@db/app?foo=bar` },
+        { url: `postgres://ada:${secret}%@db/app` },
+        { url: secret },
+        { url: Redacted.make(secret) },
+        { url: `postgres://db/app?port=${secret}` },
+        { pasword: secret }
+      ]
+    ) {
+      const error = Result.getOrThrow(Result.flip(Options.resolve(options)))
+      assert.notInclude(JSON.stringify([error.message, error.problems]), secret)
+      assert.include(error.message, "must be" in options ? "" : Object.keys(options)[0]!)
+    }
+  })
+
+  it("are refused with all problems at once, before anything is opened", () =>
+    Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+      const error = yield* PoolAssert.failsWith(
+        PgPool.make({
+          port: 0,
+          max: 0,
+          password: 7 as never,
+          ssl: "yes" as never,
+          url: "" as never,
+          startupParameters: { statement_timeout: "1", search_path: 7 as never, client_encoding: "latin1" },
+          cancelTimeout: "Infinity",
+          isolatoin: "serializable"
+        } as PgPool.Options),
+        "PoolConfigError"
+      )
+      assert.deepStrictEqual(error.problems.map(({ message }) => message), [
+        "isolatoin is no option; the options are " + Object.keys(Options.pgPoolTable.rules).join(", "),
+        "url is not shown here, but must be a URL such as postgres://user:password@host:5432/database",
+        "port is 0, but must be a whole number from 1 to 65535",
+        "password is 7, but must be text that is not empty, or a Redacted, or an Effect of one",
+        "ssl is \"yes\", but must be true, false or the options of tls.connect",
+        "startupParameters.statement_timeout is \"1\", but must be left out: use statementTimeout",
+        "startupParameters.search_path is 7, but must be text",
+        "startupParameters.client_encoding is \"latin1\", but must be left out: the driver needs it",
+        "cancelTimeout is \"Infinity\", but must be a duration above zero, such as \"5 seconds\"",
+        "max is 0, but must be a whole number of at least 1"
+      ])
+    }))))
+
+  it("become the settings with which each session begins", () => {
+    assert.deepStrictEqual(resolved({}).client.startupParameters, { idle_in_transaction_session_timeout: "60000" })
+    assert.deepStrictEqual(
+      resolved({
+        startupParameters: { search_path: "app" },
+        statementTimeout: "2 seconds",
+        lockTimeout: 1500,
+        idleInTransactionTimeout: "Infinity"
+      }).client.startupParameters,
+      { search_path: "app", statement_timeout: "2000", lock_timeout: "1500" }
+    )
+  })
+
+  it("come from the environment, secrets too", () =>
+    Effect.gen(function*() {
+      const config = yield* PgPool.config("DB").parse(
+        ConfigProvider.fromEnv({
+          env: {
+            DB_HOST: "db",
+            DB_PASSWORD: "secret",
+            DB_SSL: "true",
+            DB_MAX: "4",
+            DB_CONTROL_TIMEOUT: "2s",
+            DB_UNRELATED: "1"
+          }
+        })
+      )
+      assert.strictEqual(Redacted.value(config.password as Redacted.Redacted), "secret")
+      const { password: _, ...rest } = config
+      assert.deepStrictEqual(rest, { host: "db", ssl: true, max: 4, controlTimeout: 2000 })
+      const error = yield* Effect.flip(
+        PgPool.config("DB").parse(ConfigProvider.fromEnv({ env: { DB_URL: "mysql://ada:hunter2@db", DB_MAX: "0" } }))
+      )
+      assert.include(error.message, "DB_URL is not shown here, but must be a URL that begins with postgres://")
+      assert.include(error.message, "DB_MAX is 0")
+      assert.notInclude(error.message, "hunter2")
+    }).pipe(Effect.runPromise))
+
+  it("refuse what is no URL of PostgreSQL, and say why", () => {
+    const refused: ReadonlyArray<readonly [url: string, mustBe: string]> = [
+      ["db", "a URL such as postgres://user:password@host:5432/database"],
+      ["http://db", "a URL that begins with postgres://"],
+      ["postgres://a%@db", "a URL whose parts are written with % correctly"],
+      ["postgres://db?port=0", "a URL whose port is from 1 to 65535"],
+      [
+        "postgres://db?sslmode=prefer",
+        "a URL whose sslmode is disable, require, verify-ca or verify-full: with prefer or allow nobody knows"
+      ],
+      ["postgres://db?connect_timeout=5", "a URL without the parameter connect_timeout: use the options of the pool"]
+    ]
+    for (const [url, mustBe] of refused) {
+      assert.deepStrictEqual(problemsOf({ url }), [`url is not shown here, but must be ${mustBe}`])
+    }
+  })
+})

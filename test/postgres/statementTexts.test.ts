@@ -1,0 +1,141 @@
+import { assert, describe, it } from "@effect/vitest"
+import { scan } from "../../src/postgres/internal/sql/scanner.ts"
+import { cleaning, Dirt, StatementTexts, textOf } from "../../src/postgres/internal/sql/statementText.ts"
+
+describe("the code of a statement of PostgreSQL", () => {
+  const cases: ReadonlyArray<readonly [sql: string, code: string, parameters: number | undefined]> = [
+    ["select $1, $2", "select $1, $2", 2],
+    ["select $2", "select $2", 2],
+    ["select '$1'", "select ''", 0],
+    ["select 'it''s $1', $1", "select '', $1", 1],
+    ["select E'\\' $2', $1", "select '', $1", 1],
+    // One setting of the server says where this literal ends, so nobody knows.
+    ["select '\\' || $1 --'", "select '' || $1 ", undefined],
+    ["select \"$3\", $1", "select \"\", $1", 1],
+    ["select $$ $4 $$, $1", "select '', $1", 1],
+    ["select $a$ $$ $4 $a$, $1", "select '', $1", 1],
+    ["select a$1 from t", "select a$1 from t", 0],
+    ["select 1 -- $1\n, $2", "select 1 \n, $2", 2],
+    ["select /* $1 /* $2 */ $3 */ $1", "select   $1", 1],
+    ["select 'open", "select ''", 0],
+    ["select $$open", "select ''", 0],
+    ["/* open", " ", 0],
+    ["select \"é$1\", é$2", "select \"\", é$2", 0]
+  ]
+  for (const [sql, code, parameters] of cases) {
+    it(`of ${JSON.stringify(sql)} is ${JSON.stringify(code)}`, () => {
+      assert.deepStrictEqual(scan(sql), { code, parameters })
+    })
+  }
+})
+
+describe("the text of a statement of PostgreSQL", () => {
+  const controls: ReadonlyArray<readonly [sql: string, control: string | undefined]> = [
+    ["begin", "begin"],
+    [" ; -- a\n /* b */ BEGIN isolation level serializable", "begin"],
+    ["start transaction", "begin"],
+    ["commit", "end"],
+    ["end", "end"],
+    ["commit work and no chain", "end"],
+    ["commit and chain", "chain"],
+    ["rollback", "end"],
+    ["abort", "end"],
+    ["rollback and chain", "chain"],
+    ["rollback to a", "savepoint"],
+    ["rollback work to savepoint a", "savepoint"],
+    ["rollback transaction to savepoint a", "savepoint"],
+    ["savepoint a", "savepoint"],
+    ["release a", "savepoint"],
+    ["prepare transaction 'a'", "end"],
+    ["commit prepared 'a'", undefined],
+    ["rollback prepared 'a'", undefined],
+    ["prepare a as select 1", undefined],
+    ["select 'begin'", undefined],
+    ["beginning", undefined]
+  ]
+  for (const [sql, control] of controls) {
+    it(`tells what it does to the transaction: ${JSON.stringify(sql)}, ${control}`, () => {
+      assert.strictEqual(textOf(sql).control, control)
+    })
+  }
+
+  const dirts: ReadonlyArray<readonly [sql: string, dirt: number]> = [
+    ["select 1", Dirt.none],
+    ["update t set a = 1", Dirt.none],
+    ["set search_path = a", Dirt.settings],
+    ["SET SESSION search_path = a", Dirt.settings],
+    ["set session characteristics as transaction read only", Dirt.settings],
+    ["set time zone 'utc'", Dirt.settings],
+    ["set local search_path = a", Dirt.none],
+    ["set transaction read only", Dirt.none],
+    ["set constraints all deferred", Dirt.none],
+    ["reset search_path", Dirt.none],
+    ["set role a", Dirt.role],
+    ["set session role a", Dirt.role],
+    ["set session authorization a", Dirt.role],
+    ["select set_config('search_path', 'a', false)", Dirt.settings | Dirt.role],
+    ["select set_config('search_path', 'a', true)", Dirt.none],
+    ["select set_config('a.b', 'a', true), set_config('a.c', 'a', $1)", Dirt.settings | Dirt.role],
+    ["select 'set_config('", Dirt.none],
+    ["do $$ begin perform set_config('a.b', 'c', false); end $$", Dirt.settings | Dirt.role],
+    ["do $$ begin set search_path = a; end $$", Dirt.settings | Dirt.role],
+    ["do $$ begin perform 1; end $$", Dirt.none],
+    ["listen a", Dirt.channels],
+    ["unlisten a", Dirt.none],
+    ["select pg_advisory_lock(1)", Dirt.locks],
+    ["select pg_try_advisory_lock_shared(1)", Dirt.locks],
+    ["select pg_advisory_xact_lock(1)", Dirt.none],
+    ["create temp table a (b int)", Dirt.temporaryTables],
+    ["create local temporary table a (b int)", Dirt.temporaryTables],
+    ["create or replace temp view a as select 1", Dirt.temporaryTables],
+    ["select 1 into temp a", Dirt.temporaryTables],
+    ["select 1 as temp", Dirt.none],
+    ["declare a cursor with hold for select 1", Dirt.cursors],
+    ["declare a cursor for select 1", Dirt.none],
+    ["prepare a as select 1", Dirt.session],
+    ["deallocate all", Dirt.session],
+    ["discard all", Dirt.session],
+    ["load 'auto_explain'", Dirt.session]
+  ]
+  for (const [sql, dirt] of dirts) {
+    it(`tells what it leaves in the session: ${JSON.stringify(sql)}`, () => {
+      assert.strictEqual(textOf(sql).dirt, dirt)
+    })
+  }
+
+  it("tells whether it has an effect in a transaction only", () => {
+    for (const sql of ["set local a = 1", "set transaction read only", "set constraints all deferred"]) {
+      assert.isTrue(textOf(sql).isLocal, sql)
+    }
+    assert.isFalse(textOf("set a = 1").isLocal)
+  })
+
+  it("tells whether it copies from or to the client", () => {
+    assert.isTrue(textOf("copy t from stdin").isCopy)
+    assert.isTrue(textOf("COPY (select 1) TO STDOUT with (format csv)").isCopy)
+    assert.isFalse(textOf("copy t to '/tmp/stdout'").isCopy)
+  })
+
+  it("is cleaned with the statements that it needs, and no other", () => {
+    assert.deepStrictEqual(cleaning(Dirt.none), [])
+    assert.deepStrictEqual(cleaning(Dirt.locks), ["select pg_advisory_unlock_all()"])
+    assert.deepStrictEqual(cleaning(Dirt.role | Dirt.settings | Dirt.channels | Dirt.temporaryTables | Dirt.cursors), [
+      "set session authorization default",
+      "reset role",
+      "close all",
+      "unlisten *",
+      "discard temp",
+      "reset all"
+    ])
+  })
+
+  it("is read once, and forgotten when there are too many", () => {
+    const texts = new StatementTexts()
+    const first = texts.read("select 0")
+    assert.strictEqual(texts.read("select 0"), first)
+    for (let index = 1; index <= 1000; index++) texts.read(`select ${index}`)
+    assert.notStrictEqual(texts.read("select 0"), first)
+    const long = `select '${"x".repeat(20_000)}'`
+    assert.notStrictEqual(texts.read(long), texts.read(long))
+  })
+})
