@@ -8,6 +8,7 @@
 import { Data, Inspectable, Schema } from "effect"
 import { AbandonedConnection, abandonedText, Holder, HolderStatement, holdersText, millis } from "./internal/holder.ts"
 import { shared } from "./internal/sharedSchema.ts"
+import { cut } from "./internal/structures/statementText.ts"
 
 /** The numbers of connections in each state at one moment. They add up to `total`. */
 export const Occupancy = Schema.Struct({
@@ -316,11 +317,14 @@ const ownText = (leases: number | undefined): string =>
 /** @internal The text of an error of a driver in a message. Never throws. */
 export const describe = (error: unknown): string => {
   try {
-    return describeError(error, 0)
+    return cut(describeError(error, 0), mostOfError)
   } catch {
     return "an error that cannot be printed"
   }
 }
+
+/** The most characters of the text of an error. Some drivers put the whole statement into it. */
+const mostOfError = 1000
 
 /** The text of an error. An error without a message is described by its cause. */
 const describeError = (error: unknown, depth: number): string => {

@@ -6,6 +6,7 @@
  * invalid options. The errors of `open` reach its callers as they are.
  */
 import { Schema } from "effect"
+import { nameOf } from "./internal/holder.ts"
 import { shared } from "./internal/sharedSchema.ts"
 import { counted, type PoolClosedError, type PoolConfigError } from "./PoolError.ts"
 
@@ -129,7 +130,7 @@ const holdersText = (holders: ReadonlyArray<PoolHolder>): string =>
     ? ""
     : `; held longest by ${
       holders.map(({ fiber, heldMillis, key, label }) =>
-        `${label ?? "fiber"} #${fiber} (${key}) for ${Math.round(heldMillis)} ms`
+        `${nameOf({ label })} #${fiber} (${key}) for ${Math.round(heldMillis)} ms`
       ).join(", ")
     }`
 

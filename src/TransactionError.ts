@@ -9,6 +9,7 @@
  */
 import { Cause, Context, Predicate, Schema } from "effect"
 import { SqlError } from "effect/sql/SqlError"
+import { cut, inOneLine, labelText } from "./internal/structures/statementText.ts"
 import { ConfigProblem } from "./PoolError.ts"
 
 /**
@@ -58,7 +59,7 @@ export class TransactionBeginError extends Schema.TaggedError<TransactionBeginEr
   }
 
   override get message(): string {
-    return `pool "${this.pool}": could not begin the ${nameAt(this.depth)}: ${this.cause.message}`
+    return `pool "${this.pool}": could not begin the ${nameAt(this.depth)}: ${textOf(this.cause)}`
   }
 }
 
@@ -83,9 +84,9 @@ export class TransactionCommitError extends Schema.TaggedError<TransactionCommit
   }
 
   override get message(): string {
-    return `pool "${this.pool}": could not commit the ${
-      nameAt(this.depth)
-    }, which was rolled back: ${this.cause.message}`
+    return `pool "${this.pool}": could not commit the ${nameAt(this.depth)}, which was rolled back: ${
+      textOf(this.cause)
+    }`
   }
 }
 
@@ -104,7 +105,7 @@ export class TransactionOutcomeUnknownError extends Schema.TaggedError<Transacti
 }) {
   override get message(): string {
     return `pool "${this.pool}": the commit was sent, but not answered, so the transaction is either committed or rolled back; ` +
-      `look in the database before you run it again, or make it idempotent: ${this.cause.message}`
+      `look in the database before you run it again, or make it idempotent: ${textOf(this.cause)}`
   }
 }
 
@@ -133,7 +134,7 @@ export class TransactionLostError extends Schema.TaggedError<TransactionLostErro
   override get message(): string {
     const who = this.reason === undefined ? "the database has ended the transaction" : "the transaction has ended early"
     const when = this.statement === undefined ? "" : `, when it ran ${JSON.stringify(shortened(this.statement))}`
-    const why = this.reason ?? this.cause?.message
+    const why = this.reason ?? (this.cause && textOf(this.cause))
     return `pool "${this.pool}": ${who}${when}${why === undefined ? "" : `: ${why}`} ` +
       "(nothing of it is stored; run all of it again)"
   }
@@ -196,7 +197,7 @@ export class TransactionTurnTimeoutError extends Schema.TaggedError<TransactionT
   override get message(): string {
     const { fiber, heldMillis, label, operation } = this.holder
     const what = operation === "transaction" ? "an inner transaction" : JSON.stringify(shortened(operation))
-    const name = label === undefined ? "" : `${JSON.stringify(label)}, `
+    const name = label === undefined ? "" : `${JSON.stringify(labelText(label))}, `
     return `pool "${this.pool}": ${shortened(this.operation)}: no turn in the transaction within ${
       millis(this.timeoutMillis)
     }: another fiber (${name}fiber #${fiber}) has ${what} open in it, for ${Math.round(heldMillis)} ms; ` +
@@ -245,9 +246,9 @@ export class TransactionRollbackError extends Schema.TaggedError<TransactionRoll
   cause: SqlError
 }) {
   override get message(): string {
-    return `pool "${this.pool}": could not roll back the ${
-      nameAt(this.depth)
-    }, so its connection is closed: ${this.cause.message}`
+    return `pool "${this.pool}": could not roll back the ${nameAt(this.depth)}, so its connection is closed: ${
+      textOf(this.cause)
+    }`
   }
 }
 
@@ -348,6 +349,9 @@ export class ControlTimeout extends Error {
 
 const nameAt = (depth: number): string => depth === 0 ? "transaction" : `transaction inside another (depth ${depth})`
 
-const shortened = (text: string): string => text.length <= 100 ? text : `${text.slice(0, 100)}...`
+/** The text of the error of a database in a message. */
+const textOf = ({ message }: Error): string => cut(message, 1000)
+
+const shortened = (text: string): string => inOneLine(text, 100)
 
 const millis = (value: number): string => `${Math.round(value * 1000) / 1000} ms`

@@ -80,6 +80,36 @@ describe("the message of an error", () => {
     assert.include(turn.message, "has an inner transaction open in it, for 201 ms;")
   })
 
+  it("has the texts of callers and of drivers in one line, and cut", () => {
+    const long = `a\n\u001b[2J${"x".repeat(1_000_000)}`
+    const messages = [
+      timedOut({
+        holders: Array.from({ length: 5 }, () => ({
+          connection: 1,
+          label: long,
+          fiber: 1,
+          heldMillis: 1,
+          statement: { text: long.slice(0, 1000), isRunning: false }
+        })),
+        abandoned: [{ connection: 2, label: long, description: long, fiber: 1, abandonedMillis: 1 }],
+        occupancy: { ...occupancy, abandoned: 1 }
+      }).message,
+      new TransactionError.TransactionTurnTimeoutError({
+        pool: "db",
+        operation: long,
+        waitedMillis: 2000,
+        timeoutMillis: 2000,
+        holder: { fiber: 41, label: long, operation: long, heldMillis: 3 }
+      }).message
+    ]
+    for (const message of messages) {
+      assert.isBelow(message.length, 3000)
+      assert.notMatch(message, /[\n\u001b]/)
+    }
+    const failed = timedOut({ lastConnectError: new Error(long) })
+    assert.isBelow(failed.message.length, 1500)
+  })
+
   it("quotes the statement that has the turn in a transaction, of a long one its first 100 characters", () => {
     const message = (operation: string) =>
       new TransactionError.TransactionTurnTimeoutError({

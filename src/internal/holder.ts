@@ -1,6 +1,6 @@
 /** Who holds a connection, or has abandoned it: as data, and as text in messages. */
 import { Schema } from "effect"
-import { cut } from "./structures/statementText.ts"
+import { cut, inOneLine, labelText } from "./structures/statementText.ts"
 
 /** The statement that a holder runs, or has run last. */
 export const HolderStatement = Schema.Struct({
@@ -58,7 +58,7 @@ export const holdersText = (holders: ReadonlyArray<Holder>): string =>
     ? ""
     : `; held longest by ${
       holders.map((holder) =>
-        `${holder.label ?? "fiber"} #${holder.fiber} for ${Math.round(holder.heldMillis)} ms${statementText(holder)}`
+        `${nameOf(holder)} #${holder.fiber} for ${Math.round(holder.heldMillis)} ms${statementText(holder)}`
       ).join(", ")
     }`
 
@@ -74,15 +74,13 @@ export const abandonedText = (
 
 /** Who has left an abandoned connection, when, and what runs on it. */
 export const leftText = ({ abandonedMillis, description, fiber, label }: AbandonedConnection): string =>
-  `${label ?? "fiber"} #${fiber}, ${Math.round(abandonedMillis)} ms ago${
-    description === undefined ? "" : ` (${inOneLine(description)})`
+  `${nameOf({ label })} #${fiber}, ${Math.round(abandonedMillis)} ms ago${
+    description === undefined ? "" : ` (${inOneLine(description, 120)})`
   }`
 
-/** A text as part of a message: a statement may be long. */
-const inOneLine = (text: string): string => {
-  const line = text.replace(/\s+/g, " ").trim()
-  return line.length <= 120 ? line : `${line.slice(0, 119)}…`
-}
+/** The label of a lease in a message, or what stands for it. */
+export const nameOf = ({ label }: { readonly label?: string | undefined }, otherwise = "fiber"): string =>
+  label === undefined ? otherwise : labelText(label)
 
 /** The statement of a holder in a message, or nothing. */
 export const statementText = ({ statement }: Holder): string => {

@@ -1,6 +1,7 @@
 /** The errors that only a SQLite pool has, besides those of a connection and of a `ConnectionPool`. */
 import { Schema } from "effect"
 import { SqlError } from "effect/sql/SqlError"
+import { cut } from "../internal/structures/statementText.ts"
 import { functionMessage } from "./internal/failures.ts"
 
 /**
@@ -56,7 +57,7 @@ export class ForeignKeysViolatedError extends Schema.TaggedError<ForeignKeysViol
   override get message(): string {
     const shown = this.violations.slice(0, 5).map(({ columns, parent, rowid, table, values }) => {
       const row = rowid === undefined ? "" : `, rowid ${rowid}`
-      const value = values === undefined ? "" : ` = ${values.join(", ")}`
+      const value = values === undefined ? "" : ` = ${values.map((value) => cut(value, 100)).join(", ")}`
       return `${table}(${columns.join(", ")})${value} points to no row of ${parent}${row}`
     })
     const others = this.count - shown.length

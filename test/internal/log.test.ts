@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { DateTime, Effect, Logger, References } from "effect"
 import type { HealthReport, PoolEvent } from "effect-connection-pool"
 import { logOf } from "../../src/internal/pool/log.ts"
+import { failureText } from "../../src/PoolError.ts"
 
 /** The line in the log for an event: its level and its text. */
 const lineOf = (event: PoolEvent.PoolEvent) =>
@@ -97,8 +98,8 @@ describe("the log of a pool", () => {
       [
         { _tag: "ConnectionAbandoned", abandoned: { ...abandoned, description: `select ${"x".repeat(114)}` } },
         `Debug: connection 4 is abandoned: it still runs what a caller has left: fiber #9, 12 ms ago (select ${
-          "x".repeat(112)
-        }…)`
+          "x".repeat(113)
+        }...)`
       ],
       [
         { _tag: "ConnectionSettled", abandoned, error: undefined },
@@ -152,6 +153,49 @@ describe("the log of a pool", () => {
       ],
       [{ ...slow, holder, isLogged: false }, undefined]
     ])
+  })
+
+  it.effect("has the texts of others in one line and cut, in every message", () => {
+    const label = `report\n2026-01-01 ERROR forged\u001b[2J${"x".repeat(1_000_000)}`
+    const text = `select\n'${"y".repeat(1_000_000)}'`
+    const long = { ...holder, label, statement: { text: text.slice(0, 1000), isRunning: true, ranMillis: 3 } }
+    const left = { ...abandoned, label, description: text }
+    const many = <A>(one: A) => Array.from({ length: 5000 }, () => one)
+    const events: ReadonlyArray<object> = [
+      { _tag: "LeakSuspected", holder: long },
+      { _tag: "LeakReturned", holder: long },
+      { _tag: "TransactionLeftOpen", holder: long },
+      { _tag: "Interrupting", holders: many(long) },
+      { _tag: "ConnectionAbandoned", abandoned: left },
+      { _tag: "ConnectionSettled", abandoned: left, error: undefined },
+      { _tag: "LeftRunning", abandoned: many(left) },
+      {
+        _tag: "StatementSlow",
+        connection: 7,
+        text,
+        tookMillis: 1,
+        slowAfterMillis: 1,
+        isBlocking: true,
+        isLogged: true,
+        unlogged: 9,
+        holder: long
+      },
+      { _tag: "ConnectFailed", connection: 3, reason: { _tag: "ConnectFailed", error: new Error(text) } },
+      { _tag: "Evicted", connection: 5, reason: "driver", error: new Error(text) },
+      { _tag: "Disconnected", connection: 5, error: text },
+      changed("healthy", {
+        pool: "orders",
+        status: "unhealthy",
+        reasons: [{ _tag: "CannotConnect", attempts: 3, error: failureText({ _tag: "ConnectFailed", error: text }) }],
+        checkedAt: DateTime.makeUnsafe(0)
+      } as unknown as HealthReport.HealthReport)
+    ]
+    return Effect.forEach(events, (event) =>
+      Effect.map(lineOf(event as PoolEvent.PoolEvent), (line) => {
+        const name = (event as PoolEvent.PoolEvent)._tag
+        assert.isBelow(line!.length, name === "Interrupting" || name === "LeftRunning" ? 6000 : 1300, name)
+        assert.notMatch(line!, /[\n\u001b]/, name)
+      }))
   })
 
   it.effect("tells what an operator did, and how the pool shuts down", () =>

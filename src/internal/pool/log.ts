@@ -3,8 +3,8 @@ import { Effect, type LogLevel } from "effect"
 import { type HealthReport, type HealthStatus, reasonText } from "../../HealthReport.ts"
 import { type ConnectFailure, counted, failureCause, failureText, type Holder } from "../../PoolError.ts"
 import type { PoolEvent } from "../../PoolEvent.ts"
-import { leftText, statementText } from "../holder.ts"
-import { cut } from "../structures/statementText.ts"
+import { leftText, nameOf, statementText } from "../holder.ts"
+import { cut, inOneLine, listText } from "../structures/statementText.ts"
 import { causeText } from "./causeText.ts"
 
 /** What is said of an event in the log. */
@@ -65,7 +65,7 @@ export const sayingOf = (event: PoolEvent): Said | undefined => {
     case "LeftRunning":
       return warning(
         `shutting down: what callers have left is still running, and is not waited for: ${
-          event.abandoned.map((abandoned) => `connection ${abandoned.connection}: ${leftText(abandoned)}`).join("; ")
+          listText(event.abandoned, (abandoned) => `connection ${abandoned.connection}: ${leftText(abandoned)}`, "; ")
         }`
       )
     case "HealthChanged":
@@ -96,7 +96,7 @@ export const sayingOf = (event: PoolEvent): Said | undefined => {
     case "Interrupting":
       return warning(
         `shutting down: fibers that still hold a connection are interrupted: ${
-          event.holders.map(holderText).join("; ")
+          listText(event.holders, holderText, "; ")
         }`
       )
     case "Closed":
@@ -111,7 +111,7 @@ const connectText = (reason: ConnectFailure<unknown>): string =>
 
 const healthSaid = (from: HealthStatus | undefined, { reasons, status }: HealthReport): Said => {
   const was = from === undefined || from === status ? "" : `, was ${from}`
-  const why = reasons.length === 0 ? "" : `: ${reasons.map(reasonText).join("; ")}`
+  const why = reasons.length === 0 ? "" : `: ${reasons.map((reason) => inOneLine(reasonText(reason), 1000)).join("; ")}`
   const text = `health: ${status}${was}${why}`
   switch (status) {
     case "healthy":
@@ -140,8 +140,9 @@ const holderText = (holder: Holder): string =>
     statementText(holder)
   }`
 
-const callerText = ({ fiber, label, span }: Holder): string =>
-  `${label ?? "a caller"} (fiber #${fiber}${
+/** Who has a lease. */
+export const callerText = ({ fiber, label, span }: Holder): string =>
+  `${nameOf({ label }, "a caller")} (fiber #${fiber}${
     span === undefined ? "" : `, span ${span.spanId} of trace ${span.traceId}`
   })`
 

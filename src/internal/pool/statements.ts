@@ -29,6 +29,9 @@ export class Run {
   }
 }
 
+/** Many leases may be looked at in one step, so less is read of each text than for the list of slow statements. */
+const mostRead = 5000
+
 /** The statement that a lease runs, or has run last, as errors and events show it. */
 export const statementOf = (
   { last, lastMillis, running }: Statements,
@@ -37,10 +40,12 @@ export const statementOf = (
 ): HolderStatement | undefined => {
   if (running !== undefined) {
     for (const run of running) {
-      if (run.lease === lease) return { text: shortTextOf(run.text), isRunning: true, ranMillis: now - run.startedAt }
+      if (run.lease === lease) {
+        return { text: shortTextOf(run.text, mostRead), isRunning: true, ranMillis: now - run.startedAt }
+      }
     }
   }
   if (last === undefined) return undefined
   const ran = lastMillis === undefined ? undefined : { ranMillis: lastMillis }
-  return { text: shortTextOf(last), isRunning: false, ...ran }
+  return { text: shortTextOf(last, mostRead), isRunning: false, ...ran }
 }

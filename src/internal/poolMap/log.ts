@@ -2,7 +2,9 @@
 import { Effect } from "effect"
 import { counted } from "../../PoolError.ts"
 import type { PoolMapEvent } from "../../PoolMapEvent.ts"
+import { nameOf } from "../holder.ts"
 import { causeText } from "../pool/causeText.ts"
+import { listText } from "../structures/statementText.ts"
 import { keyText } from "./view.ts"
 
 /** The log message of an event, if it has one. */
@@ -32,9 +34,8 @@ export const logOf = <K>(event: PoolMapEvent<K>): Effect.Effect<void> | undefine
     case "Interrupting":
       return Effect.logWarning(
         `shutting down: fibers that still hold a pool are interrupted: ${
-          event.holders.map(({ fiber, heldMillis, key, label }) =>
-            `${label ?? "fiber"} #${fiber} holds ${key} for ${Math.round(heldMillis)} ms`
-          ).join("; ")
+          listText(event.holders, ({ fiber, heldMillis, key, label }) =>
+            `${nameOf({ label })} #${fiber} holds ${key} for ${Math.round(heldMillis)} ms`, "; ")
         }`
       )
     case "ShutDown":

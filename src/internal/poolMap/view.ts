@@ -35,28 +35,48 @@ export const stats = <K, P>(state: State<K, P>): PoolMapStats => {
 }
 
 /** All pools, grouped by their state. */
-export const pools = <K, P>(state: State<K, P>, now: number): ReadonlyArray<PoolInfo<K>> => {
-  const add = (list: LinkedList.LinkedList<Entry<K, P>>, name: PoolState): ReadonlyArray<PoolInfo<K>> =>
-    Array.from(LinkedList.members(list), (entry) => {
-      const isInUse = entry.leases.length > 0 || (list === state.idle && entry.condition!() === "in use")
-      return {
-        key: entry.key,
-        state: list === state.idle && isInUse ? "in use" : name,
-        leases: entry.leases.length,
-        waiting: entry.callers.length,
-        ageMillis: entry.openedAt === undefined ? undefined : now - entry.openedAt,
-        idleMillis: isInUse || entry.openedAt === undefined ? 0 : now - entry.idleSince
-      }
-    })
-  return [
-    ...add(state.line, "waiting"),
-    ...add(state.opening, "opening"),
-    ...add(state.idle, "idle"),
-    ...add(state.used, "in use"),
-    ...add(state.leaving, "leaving"),
-    ...add(state.closing, "closing")
-  ]
+export const pools = <K, P>(state: State<K, P>, now: number): ReadonlyArray<PoolInfo<K>> =>
+  entries(state).map((entry) => infoOf(state, entry, now)!)
+
+/** All pools, and the keys that wait for room, grouped by their state. */
+export const entries = <K, P>(state: State<K, P>): ReadonlyArray<Entry<K, P>> => {
+  const found: Array<Entry<K, P>> = []
+  for (const [key] of listNames) for (const entry of LinkedList.members(state[key])) found.push(entry)
+  return found
 }
+
+const listNames = [
+  ["line", "waiting"],
+  ["opening", "opening"],
+  ["idle", "idle"],
+  ["used", "in use"],
+  ["leaving", "leaving"],
+  ["closing", "closing"]
+] as const satisfies ReadonlyArray<readonly [keyof State<unknown, unknown>, PoolState]>
+
+/** One pool; `undefined` if it is gone. */
+export const infoOf = <K, P>(state: State<K, P>, entry: Entry<K, P>, now: number): PoolInfo<K> | undefined => {
+  const { list } = entry
+  const name = listNames.find(([key]) => state[key] === list)?.[1]
+  if (name === undefined) return undefined
+  const isUsed = isInUse(state, entry)
+  return {
+    key: entry.key,
+    state: list === state.idle && isUsed ? "in use" : name,
+    leases: entry.leases.length,
+    waiting: entry.callers.length,
+    ageMillis: entry.openedAt === undefined ? undefined : now - entry.openedAt,
+    idleMillis: isUsed || entry.openedAt === undefined ? 0 : now - entry.idleSince
+  }
+}
+
+/** Whether a pool has leases: of the map, or its own. */
+export const isInUse = <K, P>(state: State<K, P>, { condition, leases, list }: Entry<K, P>): boolean =>
+  leases.length > 0 || (list === state.idle && condition!() === "in use")
+
+/** How busy a pool is, as far as the map knows: callers that wait count most, then leases. 0 if it is idle. */
+export const rankOf = <K, P>(state: State<K, P>, { callers, leases, list }: Entry<K, P>): number =>
+  1024 * Math.min(callers.length, 2 ** 17) + 2 * Math.min(leases.length, 500) + (list === state.idle ? 0 : 1)
 
 /** The keys whose pool is open. */
 export const keys = <K, P>(state: State<K, P>): ReadonlyArray<K> =>
@@ -102,7 +122,8 @@ export const phaseOf = <K, P>(state: State<K, P>, entry: Entry<K, P>): PoolMapPh
 /** The text of a key in errors and log messages. Never throws. */
 export const keyText = (key: unknown): string => {
   try {
-    const text = typeof key === "string" ? JSON.stringify(key) : Inspectable.toStringUnknown(key, 0)
+    // A key may be as long as what somebody sent.
+    const text = typeof key === "string" ? JSON.stringify(key.slice(0, 200)) : Inspectable.toStringUnknown(key, 0)
     return cut(text, 100)
   } catch {
     return "a key that cannot be printed"

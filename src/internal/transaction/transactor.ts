@@ -21,6 +21,7 @@ import { show } from "../options/rules.ts"
 import * as Door from "../pool/door.ts"
 import { heldByFiber } from "../pool/heldByFiber.ts"
 import { isSuccess, OwnStep, within } from "../runtime.ts"
+import { inOneLine } from "../structures/statementText.ts"
 import { hasDied, isUnanswered, toError } from "./controlDeadline.ts"
 import { ControlStatements } from "./controlStatements.ts"
 import { connectionOf, type DatabaseSettings, type Level, OpenTransaction } from "./level.ts"
@@ -199,7 +200,7 @@ export const make = <C, Isolation extends string, E, Own extends object>(
   ): Effect.Effect<void> => {
     const error = new TransactionRollbackError({ pool: name, depth, cause: toError(cause) })
     run.rollbackFailure ??= error
-    return Effect.annotateLogs(Effect.logWarning(error.message), "pool", name)
+    return Effect.annotateLogs(Effect.logWarning(inOneLine(error.message, 1000)), "pool", name)
   }
 
   const rollbackSavepoint = (run: Run<C, Isolation, E>): Effect.Effect<void> => {

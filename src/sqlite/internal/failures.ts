@@ -3,6 +3,7 @@
  * `SqlError` of it.
  */
 import { show } from "../../internal/options/show.ts"
+import { cut } from "../../internal/structures/statementText.ts"
 
 /**
  * What decides the reason of the `SqlError`:
@@ -96,7 +97,7 @@ export const functionMessage = (name: string, cause: unknown): string =>
 /** A function may throw anything, also what cannot be looked at, such as a revoked `Proxy`. */
 const textOf = (thrown: unknown): string => {
   try {
-    return thrown instanceof Error ? String(thrown.message) : show(thrown)
+    return thrown instanceof Error ? cut(String(thrown.message), 1000) : show(thrown)
   } catch {
     return "it threw something that cannot be printed"
   }

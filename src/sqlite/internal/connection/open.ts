@@ -1,6 +1,7 @@
 /** Opens connections, and resets them for the next caller. Never waits inside SQLite. */
 import { Effect, type Scope } from "effect"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import { causeText } from "../../../internal/pool/causeText.ts"
 import { toSqlError } from "../errors.ts"
 import { Failure } from "../failures.ts"
 import type { OnOpen, Settings } from "../options/connection.ts"
@@ -19,7 +20,7 @@ const closeHandle = (handle: Handle): Effect.Effect<void> => Effect.sync(() => h
 export const closeAndLog = (handle: Handle): Effect.Effect<void> =>
   Effect.catchDefect(
     closeHandle(handle),
-    (defect) => Effect.logWarning(`${nameOf(handle.settings)} was closed with an error: ${String(defect)}`)
+    (defect) => Effect.logWarning(`${nameOf(handle.settings)} was closed with an error: ${causeText(defect)}`)
   )
 
 /**
