@@ -75,6 +75,14 @@ export interface PoolMetrics {
   /** `effect_connection_pool.undone_groups`: groups that were undone. Their callers ran again one by one. */
   readonly undoneGroups: Metric.Counter<number>
 
+  /**
+   * `effect_connection_pool.log_size`: the size of SQLite's log (`-wal`) in bytes. Only the pool of the connection that writes
+   * has it.
+   */
+  readonly logSize: Metric.Gauge<number>
+  /** `effect_connection_pool.log_limit`: `walLimit` in bytes, the size above which the log is cut back. */
+  readonly logLimit: Metric.Gauge<number>
+
   /** `effect_connection_pool.statement_time`: how long each statement took. Only pools with `slowStatement` have it. */
   readonly statementTime: Metric.Histogram<number>
   /**
@@ -222,6 +230,12 @@ export const of = (pool: string): PoolMetrics => {
       "effect_connection_pool.undone_groups",
       "{group}",
       "Groups that were undone, and whose requests were served one by one"
+    ),
+    logSize: gauge("effect_connection_pool.log_size", "By", "The size of the log of the database"),
+    logLimit: gauge(
+      "effect_connection_pool.log_limit",
+      "By",
+      "The size above which the log of the database is cut back"
     ),
     statementTime: histogram("effect_connection_pool.statement_time", "The time that statements took"),
     slowStatements: counter(

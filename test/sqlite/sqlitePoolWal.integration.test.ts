@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Stream } from "effect"
+import { Deferred, Effect, Fiber, Metric, Stream } from "effect"
+import { PoolMetrics } from "effect-connection-pool"
 import { type SqliteConnection, SqlitePool } from "effect-connection-pool/sqlite"
 import { TestClock } from "effect/testing"
 import { statSync, symlinkSync } from "node:fs"
@@ -68,7 +69,8 @@ describe("the log", () => {
         Effect.gen(function*() {
           const { pool, wal } = yield* make({ walLimit: megabyte })
           const gate = yield* Deferred.make<void>()
-          const fiber = yield* Effect.forkChild(pool.snapshot(Effect.andThen(count(pool), Deferred.await(gate))))
+          const report = pool.snapshot(Effect.andThen(count(pool), Deferred.await(gate)), { label: "report" })
+          const fiber = yield* Effect.forkChild(report)
           yield* settle
           yield* TestClock.adjust("1 second")
           for (let write = 0; write < 400; write++) yield* pool.write(insert)
@@ -89,9 +91,31 @@ describe("the log", () => {
       assert.strictEqual(lines.length, 1)
       assert.match(
         lines[0]!,
-        /the log of the SQLite database is longer than walLimit, \d+ bytes: a read pins it/
+        /the log of the SQLite database is longer than walLimit, \d+ bytes: a read pins it: report \(fiber #\d+\) has held connection 1 for \d+ ms \(last ran "/
       )
     }))
+
+  it.effect("has its size and its limit in the metrics of the pool that writes, until that is closed", () =>
+    Effect.gen(function*() {
+      const { pool, wal } = yield* make({ name: "app", walLimit: megabyte })
+      const other = yield* SqlitePool.make({
+        filename: yield* file,
+        name: "app",
+        walLimit: 2 * megabyte,
+        drainTimeout: 0
+      })
+      yield* pool.write(insert)
+      const { logLimit, logSize } = PoolMetrics.of("app/writer")
+      const size = Effect.map(Metric.value(logSize), ({ value }) => value)
+      const bytes = (yield* pool.stats).walBytes + (yield* other.stats).walBytes
+      assert.isAbove(wal(), 0)
+      assert.deepStrictEqual([yield* size, (yield* Metric.value(logLimit)).value], [bytes, 3 * megabyte])
+      yield* other.shutdown()
+      assert.deepStrictEqual([yield* size, (yield* Metric.value(logLimit)).value], [wal(), megabyte])
+      yield* pool.shutdown()
+      const names = (yield* Metric.snapshot).map(({ id }) => id)
+      assert.notInclude(names, "effect_connection_pool.log_size")
+    }).pipe(Effect.provideService(Metric.MetricRegistry, new Map())))
 
   it.effect("is cut back between reads that would otherwise overlap for ever", () =>
     Effect.gen(function*() {

@@ -6,13 +6,17 @@ export interface LogInspection {
   readonly bytes: number
   /** The length above which the log is cut back. */
   readonly limitBytes: number
-  /** The leases that keep the log from being cut back, the oldest first. */
+  /** The leases that keep the log from being cut back, the oldest first. Of many, the first ones. */
   readonly pins: ReadonlyArray<{ readonly holder: Holder | undefined; readonly pinnedMillis: number }>
+  /** All leases that do so. */
+  readonly pinned: number
 }
 
 export interface DatabaseDoor {
-  /** `undefined` if the database has no log. */
-  readonly log: () => LogInspection | undefined
+  /** The size of the log; `undefined` if the database has none. */
+  readonly logBytes: () => number | undefined
+  /** The log, with at most `most` pins; `undefined` if the database has none. */
+  readonly log: (most: number) => LogInspection | undefined
 }
 
 // A property, because a copy of a database keeps it.

@@ -1,12 +1,14 @@
 /** The functions of a pool that only other modules of this library may call. */
 import type { Effect, Exit, Fiber, Stream } from "effect"
+import type { ConnectionStats } from "../../ConnectionStats.ts"
 import type { AcquireOptions } from "../../PoolConfig.ts"
-import type { Holder } from "../../PoolError.ts"
+import type { AbandonedConnection, Holder } from "../../PoolError.ts"
 import type { PoolEvent } from "../../PoolEvent.ts"
 import type { RoundSettings } from "../options/settings.ts"
 import type { Driver, Group, Member } from "./groups.ts"
 import type { CheckResult } from "./health.ts"
-import type { Inspection } from "./view.ts"
+import type { LogSize } from "./metrics.ts"
+import type { Inspection, Observation } from "./view.ts"
 
 /** The driver is one for the connections of this pool. */
 export type MakeGroup = <C, E, M extends Member<C>>(driver: Driver<C, M>) => Group<C, E, M>
@@ -37,8 +39,18 @@ export interface Door {
   readonly condition: () => "idle" | "in use" | "closed"
   /** The events without those that happen with every lease, so that reading them costs the leases nothing. */
   readonly happenings: Stream.Stream<PoolEvent>
+  /** The public numbers. */
+  readonly stats: () => ConnectionStats
   /** What an inspector shows besides the public numbers. */
   readonly inspect: () => Inspection
+  /** The numbers of the pool, and its oldest connections, at most `most` of them. */
+  readonly observe: (most: number) => Observation
+  /** The longest leases, at most `most` of them, the longest first. */
+  readonly holders: (most: number) => ReadonlyArray<Holder>
+  /** The connections that were abandoned longest, at most `most` of them, the longest first. */
+  readonly abandoned: (most: number) => ReadonlyArray<AbandonedConnection>
+  /** Shows the size of a log in the metrics of the pool, if it has metrics. */
+  readonly showLog: (log: LogSize) => void
   /** Who holds a connection now. */
   readonly holderOf: (connection: unknown) => Holder | undefined
   /** Validates all idle connections. Returns what the health of the pool is judged by. */

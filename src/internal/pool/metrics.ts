@@ -28,11 +28,24 @@ export const showGroups = (source: Source, context: Context.Context<never>): voi
 export const showStatements = (source: Source, context: Context.Context<never>): void =>
   groupOf(source.settings.name, context).showStatements()
 
+/** The log of a database. The pool of the connection that writes shows it. */
+export interface LogSize {
+  readonly bytes: () => number
+  /** The length above which it is cut back. */
+  readonly limitBytes: number
+}
+
+/** Has the metrics of a registered pool show the size of a log too, until the pool is closed. */
+export const showLog = (source: Source, context: Context.Context<never>, log: LogSize): void =>
+  groupOf(source.settings.name, context).showLog(source, log)
+
 /** The pools of one name. */
 class Group extends Series<Source> {
   readonly #metrics: PoolMetrics.PoolMetrics
   #showsGroups = false
   #showsStatements = false
+  #showsLogs = false
+  readonly #logs = new Map<Source, LogSize>()
 
   constructor(name: string, context: Context.Context<never>) {
     super(context)
@@ -61,6 +74,21 @@ class Group extends Series<Source> {
       if (slow !== undefined) Histogram.add(sum, slow.times)
     })
     this.counter(slowStatements, ({ counters }) => counters.slowStatements)
+  }
+
+  /** Not for every pool: most have no log. */
+  showLog(source: Source, log: LogSize): void {
+    this.#logs.set(source, log)
+    if (this.#showsLogs) return
+    this.#showsLogs = true
+    const { logLimit, logSize } = this.#metrics
+    this.gauge(logSize, (source) => this.#logs.get(source)?.bytes() ?? 0)
+    this.gauge(logLimit, (source) => this.#logs.get(source)?.limitBytes ?? 0)
+  }
+
+  override leave(source: Source): void {
+    super.leave(source)
+    this.#logs.delete(source)
   }
 
   #showGauges(): void {

@@ -163,6 +163,11 @@ export class Pool<C, E> {
     }, readsLeases)
   }
 
+  /** Shows the size of a log in the metrics. */
+  showLog(log: Metrics.LogSize): void {
+    if (this.state.isMeasured && this.state.phase === "open") Metrics.showLog(this.state, this.#work.context, log)
+  }
+
   /** Reports an event of another module of this library. */
   announce(event: PoolEvent.PoolEvent): void {
     if (this.state.phase === "closed") return

@@ -11,7 +11,7 @@ export class Series<Source> {
   readonly #sources = new Set<Source>()
   readonly #gauges: Array<() => Metric.Registration> = []
   readonly #keepers: Array<(source: Source) => void> = []
-  #shown: ReadonlyArray<Metric.Registration> = []
+  #shown: Array<Metric.Registration> = []
 
   constructor(context: Context.Context<never>) {
     this.#context = context
@@ -30,14 +30,16 @@ export class Series<Source> {
     for (const gauge of this.#shown) gauge.remove()
   }
 
-  /** Adds a gauge, before the first source joins. It is shown while there are sources. */
+  /** Adds a gauge. It is shown while there are sources. */
   gauge(gauge: Metric.Gauge<number>, of: (source: Source) => number): void {
     const get = () => {
       let value = 0
       for (const source of this.#sources) value += of(source)
       return { value }
     }
-    this.#gauges.push(() => Metric.registerUnsafe(gauge, this.#context, readOnly(get)))
+    const show = () => Metric.registerUnsafe(gauge, this.#context, readOnly(get))
+    this.#gauges.push(show)
+    if (this.#sources.size > 0) this.#shown.push(show())
   }
 
   counter(counter: Metric.Counter<number>, of: (source: Source) => number): void {

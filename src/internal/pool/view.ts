@@ -5,7 +5,7 @@ import type { AbandonedConnection, AcquirePhase, Holder, Occupancy } from "../..
 import * as Histogram from "../structures/histogram.ts"
 import * as LinkedList from "../structures/linkedList.ts"
 import { isFault } from "./backoff.ts"
-import { abandonedOf, holderOf } from "./holders.ts"
+import { abandonedOf, callerOf, holderOf } from "./holders.ts"
 import { type Entry, type State, total, type Waiter } from "./state.ts"
 import { prompt, room } from "./supply.ts"
 
@@ -71,28 +71,34 @@ export const abandonedForLong = <C>({ abandoned }: State<C>, now: number) => ({
 /** All connections, grouped by their state. */
 export const connections = <C>(state: State<C>, now: number): ReadonlyArray<ConnectionInfo> => {
   const found: Array<ConnectionInfo> = []
-  const add = (list: LinkedList.LinkedList<Entry<C>>, name: ConnectionState) => {
-    for (const entry of LinkedList.members(list)) {
-      found.push({
-        id: entry.id,
-        state: list === state.closing && isBroken(entry) ? "error" : name,
-        generation: entry.generation,
-        uses: entry.uses,
-        ageMillis: now - (entry.connectedAt ?? entry.startedAt),
-        idleMillis: now - (list === state.inUse ? entry.leasedAt : entry.idleSince),
-        evictReason: entry.evictReason
-      })
-    }
-  }
-  add(state.connecting, "connecting")
-  add(state.idle, "idle")
-  add(state.validating, "validating")
-  add(state.inUse, "in use")
-  add(state.resetting, "resetting")
-  add(state.abandoned, "abandoned")
-  add(state.closing, "closing")
+  forEach(state, (entry, name) => found.push(infoOf(entry, name, now)))
   return found
 }
+
+/** Calls a function with each connection, grouped by their state. */
+const forEach = <C>(state: State<C>, f: (entry: Entry<C>, name: ConnectionState) => void): void => {
+  for (const [key, name] of listNames) for (const entry of LinkedList.members(state[key])) f(entry, name)
+}
+
+const listNames = [
+  ["connecting", "connecting"],
+  ["idle", "idle"],
+  ["validating", "validating"],
+  ["inUse", "in use"],
+  ["resetting", "resetting"],
+  ["abandoned", "abandoned"],
+  ["closing", "closing"]
+] as const
+
+const infoOf = <C>(entry: Entry<C>, name: ConnectionState, now: number): ConnectionInfo => ({
+  id: entry.id,
+  state: name === "closing" && isBroken(entry) ? "error" : name,
+  generation: entry.generation,
+  uses: entry.uses,
+  ageMillis: now - (entry.connectedAt ?? entry.startedAt),
+  idleMillis: now - (name === "in use" ? entry.leasedAt : entry.idleSince),
+  evictReason: entry.evictReason
+})
 
 const isBroken = <C>(entry: Entry<C>): boolean => entry.connectedAt === undefined || isFault(entry.evictReason)
 
@@ -134,6 +140,53 @@ export const find = <C>(state: State<C>, leased: C): ReadonlyArray<Entry<C>> => 
 export const holderOfConnection = <C>(state: State<C>, leased: C, now: number): Holder | undefined => {
   const entry = find(state, leased).find(({ lease }) => lease !== undefined)
   return entry === undefined ? undefined : holderOf(entry, now)
+}
+
+/** A pool at one moment, as an inspector draws it. */
+export interface Observation {
+  readonly inUse: number
+  readonly waiting: number
+  readonly max: number
+  readonly total: number
+  readonly isOpen: boolean
+  readonly isPaused: boolean
+  /** Some of the connections, and who holds each. */
+  readonly seen: ReadonlyArray<{ readonly info: ConnectionInfo; readonly holder: Holder | undefined }>
+}
+
+/** The numbers of a pool, and its oldest connections, at most `most` of them. */
+export const observation = <C>(state: State<C>, now: number, most: number): Observation => {
+  const last = lastOf(state, most)
+  const seen: Array<Observation["seen"][number]> = []
+  forEach(state, (entry, name) => {
+    if (entry.id > last) return
+    const { lease } = entry
+    seen.push({
+      info: infoOf(entry, name, now),
+      holder: name === "in use" && lease !== undefined ? callerOf(entry, lease, now) : undefined
+    })
+  })
+  return {
+    inUse: state.inUse.length,
+    waiting: state.waiters.length,
+    max: state.settings.max,
+    total: total(state),
+    isOpen: state.phase === "open",
+    isPaused: state.paused,
+    seen
+  }
+}
+
+/** The highest id of the oldest connections, if there are at most `most` of them. */
+const lastOf = <C>(state: State<C>, most: number): number => {
+  const count = total(state)
+  if (count <= most) return Infinity
+  const ids = new Float64Array(count)
+  let next = 0
+  forEach(state, ({ id }) => {
+    ids[next++] = id
+  })
+  return ids.sort()[most - 1] ?? -1
 }
 
 /** The state of a pool as an inspector shows it, besides its numbers. */

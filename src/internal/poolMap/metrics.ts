@@ -21,9 +21,11 @@ const seriesOf = byName((name, context) => {
   const series = new Series<Source>(context)
   const metrics = PoolMetrics.ofMap(name)
   const { count, evictions, max, openTime, opens, pendingRequests, requests, waitTime } = metrics
-  for (const state of ["idle", "inUse", "opening", "closing"] as const) {
-    series.gauge(count[state], (source) => occupancy(source)[state])
-  }
+  series.gauge(count.idle, (source) => occupancy(source).idle)
+  series.gauge(count.inUse, (source) => occupancy(source).inUse)
+  // These two do not have to ask every pool what it does.
+  series.gauge(count.opening, ({ opening }) => opening.length)
+  series.gauge(count.closing, ({ closing }) => closing.length)
   series.gauge(max, ({ settings }) => settings.max)
   series.gauge(pendingRequests, ({ waiting }) => waiting)
   series.counter(requests.hit, ({ counters }) => counters.hits)

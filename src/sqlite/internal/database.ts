@@ -175,19 +175,21 @@ const fromPools = (pools: Pools.Pools): SqlitePool => {
         const ofReaders = yield* readers.shutdown(options)
         return { readers: ofReaders, writer: yield* writer.shutdown(options) }
       })) as SqlitePool["shutdown"]
-  }, { log: () => logOf(pools) })
+  }, { logBytes: () => file?.file.walBytes, log: (most) => logOf(pools, most) })
 }
 
-const logOf = ({ file, readers, settings }: Pools.Pools): DatabaseDoor.LogInspection | undefined => {
+const logOf = (
+  { file, readers, settings }: Pools.Pools,
+  most: number
+): DatabaseDoor.LogInspection | undefined => {
   if (file === undefined) return undefined
+  const pinning = file.pins.pinning(file.pins.now())
   const door = Door.of(readers)
   return {
     bytes: file.file.walBytes,
     limitBytes: settings.walLimit,
-    pins: file.pins.pinning(file.pins.now()).map(({ leased, pinnedMillis }) => ({
-      holder: door?.holderOf(leased),
-      pinnedMillis
-    }))
+    pins: pinning.slice(0, most).map(({ leased, pinnedMillis }) => ({ holder: door?.holderOf(leased), pinnedMillis })),
+    pinned: pinning.length
   }
 }
 

@@ -182,11 +182,16 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
   })
   sized(writer, null)
   sized(readers, "readers")
+  showLog(writer, file)
   return { writer, readers, file, watched: file, commits: file.commits }
 })
 
 /** Says which option of the database, if any, gives a pool more connections. */
 const sized = (pool: Pool, option: string | null): void => Door.of(pool)?.sizedBy(option)
+
+/** Shows the size of the log in the metrics of a pool. */
+const showLog = (pool: Pool, { file, settings }: SharedFile): void =>
+  Door.of(pool)?.showLog({ bytes: () => file.walBytes, limitBytes: settings.walLimit })
 
 /** Opens the database once: a second connection would have another, empty database. */
 const inMemory = (settings: Settings, commits: Commits) => {

@@ -8,6 +8,9 @@
  */
 import { Effect } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
+import { statementText } from "../../../internal/holder.ts"
+import * as Door from "../../../internal/pool/door.ts"
+import { callerText } from "../../../internal/pool/log.ts"
 import type { LeaseExpiredError } from "../../../PoolError.ts"
 import type { SqliteConnection } from "../contract/connection.ts"
 import { truncate } from "./checkpoint.ts"
@@ -57,7 +60,7 @@ const shrinkWal = (sides: Sides, file: SharedFile): Effect.Effect<string | undef
   const cut = (connection: SqliteConnection): Effect.Effect<string | undefined, SqlError | LeaseExpiredError> =>
     Effect.map(truncate(connection), ({ isComplete }) => {
       if (isComplete) return undefined
-      return file.isPinned ? "a read pins it" : "another process reads in it"
+      return file.isPinned ? pinnedBy(sides, file) : "another process reads in it"
     })
   const unpinned: Effect.Effect<void> = Effect.suspend(() =>
     file.isPinned ? Effect.andThen(Effect.sleep("1 millis"), unpinned) : Effect.void
@@ -76,4 +79,15 @@ const shrinkWal = (sides: Sides, file: SharedFile): Effect.Effect<string | undef
     )
   })
   return Effect.catch(writer.use(body, { label: "checkpoint" }), ({ message }) => Effect.succeed(message))
+}
+
+/** The read that has pinned a state for longest, and so keeps the log from being cut back. */
+const pinnedBy = ({ readers }: Sides, { pins }: SharedFile): string => {
+  const [oldest] = pins.pinning(pins.now())
+  const holder = oldest && Door.of(readers)?.holderOf(oldest.leased)
+  return holder === undefined
+    ? "a read pins it"
+    : `a read pins it: ${callerText(holder)} has held connection ${holder.connection} for ${
+      Math.round(holder.heldMillis)
+    } ms${statementText(holder)}`
 }
