@@ -206,8 +206,9 @@ describe("a simulation", () => {
         onProgress: (progress) => Effect.sync(() => void seen.push(progress))
       })
       yield* Fiber.interrupt(other)
-      assert.isAtLeast(turns, 5)
-      assert.isAtLeast(seen.length, 5)
+      // At most 100 requests end in one turn.
+      assert.isAtLeast(turns, 50)
+      assert.isAtLeast(seen.length, 50)
       assert.deepStrictEqual(seen.map(({ part }) => part), seen.map(({ part }) => part).toSorted((a, b) => a - b))
       assert.deepStrictEqual([seen.at(-1)?.part, seen.at(-1)?.ended, seen.at(-1)?.max], [1, 5000, 4])
       const timed: Array<number> = []

@@ -41,6 +41,8 @@ export type Measurable = Pick<ConnectionPool<unknown>, "name" | "stats">
 export const look = (pool: Measurable): Effect.Effect<Look> =>
   Effect.map(pool.stats, (stats) => ({ stats, times: Door.of(pool)?.inspect().times }))
 
+export const lookThrough = (door: Door.Door): Look => ({ stats: door.stats(), times: door.inspect().times })
+
 /** The load of a pool between two looks. */
 export const measured = (
   pool: Measurable,

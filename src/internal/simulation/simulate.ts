@@ -14,8 +14,8 @@ import { Threads } from "./threads.ts"
 import { drawer, type Surroundings } from "./times.ts"
 import { VirtualTime } from "./virtualTime.ts"
 
-/** Things that happen between two looks at the event loop of the machine. */
-const eventsPerTurn = 1000
+/** Things that happen between two looks at the event loop of the machine: together they take a few milliseconds at most. */
+const eventsPerTurn = 100
 
 /** Runs a simulation whose options are checked. It gives way to other fibers of the application now and then. */
 export const simulate = (settings: Settings): Effect.Effect<Answer, PoolConfigError> =>
