@@ -10,9 +10,10 @@ import { fromEnvironment, unwrap } from "./internal/options/environment.ts"
 import { resolveShutdown } from "./internal/options/pool.ts"
 import { poolMapConfigTable, resolve } from "./internal/options/poolMap.ts"
 import { conditionOf } from "./internal/poolMap/condition.ts"
+import * as Door from "./internal/poolMap/door.ts"
 import { MapOfPools, type Pools } from "./internal/poolMap/map.ts"
 import * as Outcomes from "./internal/poolMap/outcomes.ts"
-import { find } from "./internal/poolMap/state.ts"
+import { type Entry, find, total } from "./internal/poolMap/state.ts"
 import * as Use from "./internal/poolMap/use.ts"
 import * as View from "./internal/poolMap/view.ts"
 import type { AcquireOptions, ShutdownOptions } from "./PoolConfig.ts"
@@ -203,7 +204,7 @@ const fromInternal = <K, P, E, S>(
   const { state } = map
   const { drainTimeoutMillis, name } = state.settings
   const use: PoolMap<K, P, E, S>["use"] = (key, f, options) => new Use.Use(map, key, f, options)
-  return {
+  return Door.add<PoolMap<K, P, E, S>>({
     name,
     use,
     get: (key, options) => Use.get(map, key, options),
@@ -231,7 +232,14 @@ const fromInternal = <K, P, E, S>(
           ? Effect.fail(checked.failure) as Effect.Effect<never>
           : map.shutdown(checked.success ?? drainTimeoutMillis)
       })
-  }
+  }, {
+    max: state.settings.max,
+    pools: () => map.look(() => View.entries(state)) as ReadonlyArray<Door.WatchedPool>,
+    numbers: () => map.look(() => ({ total: total(state), waiting: state.waiting })),
+    isInUse: (pool) => View.isInUse(state, pool as Entry<K, P>),
+    rankOf: (pool) => View.rankOf(state, pool as Entry<K, P>),
+    infoOf: (pool) => View.infoOf(state, pool as Entry<K, P>, map.now())
+  })
 }
 
 /**

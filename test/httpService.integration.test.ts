@@ -1,60 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit } from "effect"
-import { type ChildProcess, execFile, spawn } from "node:child_process"
+import { execFile, spawn } from "node:child_process"
 import { once } from "node:events"
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs"
+import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs"
 import { Agent, request } from "node:http"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { createInterface } from "node:readline"
-import { fileURLToPath } from "node:url"
-
-const path = (file: string) => fileURLToPath(new URL(file, import.meta.url))
-const flags = ["--import", path("support/programs/source.ts")]
-
-interface Service {
-  readonly url: string
-  /** The folder it was started in. */
-  readonly folder: string
-  /** Everything it has printed so far. */
-  readonly lines: ReadonlyArray<string>
-  readonly process: ChildProcess
-  /** Its exit code, once it has ended. */
-  readonly exit: Promise<number | null>
-}
-
-/** Runs the example as a process of its own, started in an empty folder. */
-const withService = async (
-  env: Readonly<Record<string, string>>,
-  body: (service: Service) => Promise<void>
-): Promise<void> => {
-  const parent = mkdtempSync(join(tmpdir(), "http-service-"))
-  const folder = join(parent, "here")
-  mkdirSync(folder)
-  const child = spawn(process.execPath, [...flags, path("../examples/http-service/server.ts")], {
-    cwd: folder,
-    env: { ...process.env, PORT: "0", TMPDIR: parent, ...env },
-    stdio: ["ignore", "pipe", "inherit"]
-  })
-  const exit = once(child, "close").then(([code]) => code as number | null)
-  try {
-    const lines: Array<string> = []
-    const reader = createInterface(child.stdout)
-    const url = await new Promise<string>((resolve, reject) => {
-      reader.on("line", (line) => {
-        lines.push(line)
-        const [, port] = /Listening on http:\/\/\S+:(\d+)/.exec(line) ?? []
-        if (port !== undefined) resolve(`http://localhost:${port}`)
-      })
-      exit.then((code) => reject(new Error(`the service ended with ${code}: ${lines.join("\n")}`)), reject)
-    })
-    await body({ url, folder, lines, process: child, exit })
-  } finally {
-    child.kill("SIGKILL")
-    await exit
-    rmSync(parent, { recursive: true, force: true })
-  }
-}
+import { flags, path, withService } from "./support/httpService.ts"
 
 interface Answer {
   readonly status: number
@@ -84,7 +36,7 @@ const load = (url: string, ...options: ReadonlyArray<string>) =>
   new Promise<string>((resolve) =>
     execFile(
       process.execPath,
-      [...flags, path("../examples/http-service/load.ts"), "--url", url, "--clients", "30", ...options],
+      [...flags, path("../../examples/http-service/load.ts"), "--url", url, "--clients", "30", ...options],
       (error, stdout, stderr) => resolve(`${stdout}${stderr}exit code ${error === null ? 0 : String(error.code)}`)
     )
   )
@@ -236,7 +188,7 @@ describe("the HTTP service", () => {
         const agent = new Agent({ keepAlive: true })
         const { filename: file } = await json(agent, `${url}/pool`)
         await ask(agent, `${url}/notes`, JSON.stringify({ text: "before" }))
-        const lock = spawn(process.execPath, [path("../examples/http-service/lock.ts"), file as string, "1.5"])
+        const lock = spawn(process.execPath, [path("../../examples/http-service/lock.ts"), file as string, "1.5"])
         await once(lock.stdout, "data")
         const unlocked = once(lock, "close")
         const answers: Array<number> = []

@@ -7,6 +7,7 @@
  *     GET  /metrics   for Prometheus
  *     GET  /pool      the file, the numbers of both sides, their connections, and who holds them
  *     GET  /inspector a page that shows all that, live; only with NOTES_INSPECTOR_PASSWORD, and for the user "operator"
+ *     POST /exercise  troubles to practise with, while that page is open; only with NOTES_EXERCISES=on
  *
  * On SIGTERM it says on /health that it is going, and goes on answering for a moment; then it accepts nothing new,
  * answers what it has accepted, closes the database, and prints how that went.
@@ -198,12 +199,34 @@ const inspector = Layer.unwrap(Effect.gen(function*() {
   })
 }))
 
+/**
+ * Troubles to practise with: `/exercise/leak` keeps a reader and never gives it back, `/exercise/report` runs a slow
+ * statement. Who wants an outage locks the file from outside, as `lock.ts` does.
+ */
+const exercises = Layer.unwrap(Effect.gen(function*() {
+  if (!(yield* Config.Boolean("NOTES_EXERCISES").pipe(Config.withDefault(false)))) return Layer.empty
+  const db = yield* SqlitePool.SqlitePool
+  const leak = Effect.ignore(db.read(() => Effect.never, { label: "nightly export" }))
+  const text =
+    "with recursive n(i) as (select 1 union all select i + 1 from n where i < 3000000) select count(*) from n"
+  const report = db.read((reader) => reader.values(text), { label: "report" })
+  return Layer.mergeAll(
+    HttpRouter.add(
+      "POST",
+      "/exercise/leak",
+      Effect.as(Effect.forkDetach(leak), HttpServerResponse.empty({ status: 202 }))
+    ),
+    HttpRouter.add("POST", "/exercise/report", Effect.as(report, HttpServerResponse.empty()).pipe(orLater))
+  )
+}))
+
 const routes = Layer.mergeAll(
   HttpRouter.add("POST", "/notes", store),
   HttpRouter.add("GET", "/notes", list),
   HttpRouter.add("GET", "/health", health),
   HttpRouter.add("GET", "/pool", look),
   inspector,
+  exercises,
   PrometheusMetrics.layerHttp()
 )
 

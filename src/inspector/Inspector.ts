@@ -7,36 +7,42 @@
  *
  * What it shows are other people's texts: labels and errors. So an application has to say who may see it (`authorization`).
  */
-import { Clock, type Duration, Effect, Layer, type Scope, Semaphore } from "effect"
+import { type Duration, Effect, Layer, type Scope } from "effect"
 import { HttpRouter, HttpServer, type HttpServerRequest, HttpServerResponse } from "effect/http"
 import * as NetAddress from "effect/net/NetAddress"
 import { randomUUID } from "node:crypto"
 import type { HealthChecker } from "../HealthChecker.ts"
 import type { HealthReport } from "../HealthReport.ts"
+import { causeText } from "../internal/pool/causeText.ts"
 import { PoolConfigError } from "../PoolError.ts"
-import type { Sizes } from "./internal/contract.ts"
 import { guard, type Hosts, isLoopbackHost } from "./internal/guard.ts"
+import { Kept } from "./internal/kept.ts"
 import { type InspectorSettings, resolve, resolveLoopback } from "./internal/options.ts"
+import { overview } from "./internal/overview.ts"
 import * as Recorder from "./internal/recorder.ts"
 import * as Routes from "./internal/routes.ts"
+import * as Rows from "./internal/rows.ts"
 import { sizes } from "./internal/sizes.ts"
 import * as Sources from "./internal/sources.ts"
-import { type Present, present } from "./internal/views.ts"
+import { poolView } from "./internal/views.ts"
 
 export type { AnyDatabase, AnyMap, AnyPool, Watched } from "./internal/sources.ts"
 
 /** What is shown. */
 export interface ShownOptions {
-  /** The pools, in the order in which the page lists them. */
+  /** The pools, in the order in which the page lists them. Of more than 50, it lists the busiest first. */
   readonly watch: ReadonlyArray<Sources.Watched>
   /** The health checkers whose reports are shown. Default: none. */
   readonly health?: ReadonlyArray<HealthChecker> | undefined
   /**
    * How often it is looked at what each connection does. A lease that is shorter shows as a count. Default 1 second. One look
-   * takes some microseconds for each connection.
+   * takes some microseconds for each connection, in steps of less than a millisecond or two, between which others run.
    */
   readonly interval?: Duration.Input | undefined
-  /** How far back the time line goes, at most 3600 intervals. Default 5 minutes. It is kept in memory. */
+  /**
+   * How far back the time line goes, at most 3600 intervals. Default 5 minutes. It is kept in memory, some 40 MB of it at the
+   * most: of many pools, fewer connections are drawn, or it goes back less far.
+   */
   readonly history?: Duration.Input | undefined
 }
 
@@ -71,8 +77,10 @@ export interface Options<E = never, R = never, E2 = never, R2 = never> extends S
  * Adds the page to the routes of an application.
  *
  * It records from the moment the layer is built, so the page has the last minutes when somebody opens it. That costs the
- * leases nothing, and neither do pages that are open: they ask once in each `interval` while they can be seen. Fails with
- * `PoolConfigError` if the options are invalid.
+ * leases nothing, and neither do pages that are open: they ask once in each `interval` while they can be seen.
+ *
+ * One layer has one page for all pools of the process. Fails with `PoolConfigError` if the options are invalid, or if the
+ * router has a route at `path` already, such as the page of another inspector.
  *
  * ```ts
  * import { Effect, Layer, Redacted } from "effect"
@@ -152,7 +160,7 @@ const routes = Effect.fnUntraced(function*<E, R, E2, R2>(
   const shown = yield* show(settings, actions !== undefined)
   const { path } = settings
   const read = (at: HttpRouter.PathInput, route: Effect.Effect<Response, never, HttpServerRequest.HttpServerRequest>) =>
-    router.add("GET", at, guard(hosts, authorization(route)))
+    added(router.add("GET", at, guard(hosts, authorization(route))), at)
   yield* read(path === "" ? "/" : path, Effect.succeed(Routes.thePage))
   yield* read(`${path}/events`, Routes.events(shown))
   yield* read(`${path}/sizes`, Routes.sizing(shown))
@@ -166,8 +174,17 @@ const routes = Effect.fnUntraced(function*<E, R, E2, R2>(
     // A middleware may also answer after the route has run.
     return isPassed && response.status < 400 ? yield* actions(Routes.act(shown)) : response
   })
-  yield* router.add("POST", `${path}/actions`, guard(hosts, both))
+  yield* added(router.add("POST", `${path}/actions`, guard(hosts, both)), `${path}/actions`)
 })
+
+/** A router dies of a route that it has already. An application can see that coming only as an error. */
+const added = <R>(adding: Effect.Effect<void, never, R>, path: string): Effect.Effect<void, PoolConfigError, R> =>
+  Effect.catchDefect(adding, (defect) => {
+    const message =
+      `the router refuses the route ${path}: ${causeText(defect)}. If it is the page of another inspector, ` +
+      "give all pools to one (watch: [one, other]), or another path to one of them"
+    return Effect.fail(new PoolConfigError({ pool: "inspector", problems: [{ field: "path", value: path, message }] }))
+  })
 
 /** Starts to record. */
 const show = Effect.fnUntraced(function*(
@@ -175,34 +192,27 @@ const show = Effect.fnUntraced(function*(
   canAct: boolean
 ): Effect.fn.Return<Routes.Shown, never, Scope.Scope> {
   const sources = Sources.of(settings.watch, settings.health)
-  const recorder = yield* Recorder.make(sources, settings)
   const reports = yield* follow(settings.health)
-  const one = Semaphore.makeUnsafe(1)
-  const simulated = new Map<number, { readonly at: number; readonly sizes: Sizes }>()
-  let last: Present | undefined
+  // Ten pages that are open cost hardly more than one.
+  const forMillis = settings.intervalMillis / 2
+  const overviews = new Kept(forMillis, () => overview(sources, reports))
+  const views = new Kept(forMillis, (index: number, at) => poolView(sources.pools[index]!, recorder, index, at))
+  const simulated = new Kept(simulatedForMillis, (index: number) => sizes(sources.pools[index]!, recorder, index))
+  const recorder = yield* Recorder.make(sources, settings, (at) => {
+    overviews.forget(at)
+    views.forget(at)
+    simulated.forget(at)
+  })
   return {
     sources,
     recorder,
     settings,
     canAct,
     instance: randomUUID(),
-    present: Effect.gen(function*() {
-      const now = yield* Clock.currentTimeMillis
-      // Ten pages that are open cost hardly more than one.
-      if (last === undefined || now - last.at >= settings.intervalMillis / 2 || now < last.at) {
-        last = yield* present(sources, recorder, reports)
-      }
-      return last
-    }),
-    simulate: (index, source) =>
-      one.withPermit(Effect.gen(function*() {
-        const now = yield* Clock.currentTimeMillis
-        const known = simulated.get(index)
-        if (known !== undefined && now - known.at < simulatedForMillis) return known.sizes
-        const answer = yield* sizes(source, recorder, index)
-        simulated.set(index, { at: now, sizes: answer })
-        return answer
-      }))
+    row: Rows.make(sources),
+    view: (index) => index < sources.pools.length ? views.get(index) : Effect.undefined,
+    overview: overviews.get("all"),
+    simulate: (index) => simulated.get(index)
   }
 })
 

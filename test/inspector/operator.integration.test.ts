@@ -6,9 +6,12 @@ import { Inspector } from "effect-connection-pool/inspector"
 import { FaultyFactory } from "effect-connection-pool/testing"
 import { HttpServer } from "effect/http"
 import * as NetAddress from "effect/net/NetAddress"
+import { spawn } from "node:child_process"
+import { once } from "node:events"
 import { createServer } from "node:http"
 import type { Page } from "playwright-core"
 import { browserPath, openPage } from "../support/browser.ts"
+import { path, withService } from "../support/httpService.ts"
 import * as SqlitePools from "../support/sqlitePools.ts"
 
 /** A browser needs long on a machine that is busy. */
@@ -80,4 +83,75 @@ describe.skipIf(browserPath === undefined)("an operator", () => {
       yield* read(page, "#health .good", "healthy")
       assert.deepStrictEqual(problems, [])
     }).pipe(Effect.scoped), slow)
+
+  it.live(
+    "finds a slow statement, a leak and an outage of the example service, within a minute each",
+    () =>
+      Effect.promise(() =>
+        withService(
+          {
+            NOTES_INSPECTOR_PASSWORD: "open sesame",
+            NOTES_EXERCISES: "on",
+            NOTES_LEAK_THRESHOLD: "500 millis",
+            STOP_GRACE: "0 millis"
+          },
+          ({ url }) => Effect.runPromise(Effect.scoped(practise(url)))
+        )
+      ),
+    2 * slow
+  )
+})
+
+const statusOf = (url: string, body?: object): Effect.Effect<number> =>
+  Effect.promise(() =>
+    fetch(
+      url,
+      body === undefined ? {} : {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify(body)
+      }
+    ).then(({ status }) => status)
+  )
+
+/** What an operator does who is told that the service is slow, that it answers nothing, and that it stores nothing. */
+const practise = Effect.fnUntraced(function*(url: string) {
+  const credentials = { username: "operator", password: "open sesame" }
+  const { page, problems } = yield* openPage(`${url}/inspector`, { credentials })
+  const withinAMinute = <A>(effect: Effect.Effect<A>) => Effect.orDie(Effect.timeout(effect, "1 minute"))
+  assert.strictEqual(yield* statusOf(`${url}/notes`, { text: "first" }), 201)
+
+  yield* Effect.forkScoped(statusOf(`${url}/exercise/report`, {}))
+  yield* choose(page, "notes/readers")
+  yield* withinAMinute(read(page, "#statements tbody tr", "with recursive"))
+  yield* withinAMinute(
+    read(page, "#events td", /slow statement: .*with recursive.* of report .*nothing else in this process/)
+  )
+
+  for (let leak = 0; leak < 4; leak++) yield* statusOf(`${url}/exercise/leak`, {})
+  assert.strictEqual(yield* statusOf(`${url}/notes`), 503)
+  yield* withinAMinute(read(page, "#pools button", /notes.readers4 of 4 in use/))
+  yield* withinAMinute(read(page, "#holders tbody tr", "nightly export"))
+  yield* withinAMinute(read(page, "#events td", /possible leak: nightly export .* and still does/))
+  yield* withinAMinute(read(page, "#lanes title", "held by nightly export"))
+
+  const { filename } = yield* Effect.promise(() =>
+    fetch(`${url}/pool`).then((response) => response.json() as Promise<{ readonly filename: string }>)
+  )
+  const lock = spawn(process.execPath, [path("../../examples/http-service/lock.ts"), filename], {
+    stdio: ["ignore", "pipe", "inherit"]
+  })
+  yield* Effect.addFinalizer(() => Effect.sync(() => lock.kill("SIGKILL")))
+  yield* Effect.promise(() => once(lock.stdout, "data"))
+  const stored = yield* Effect.forEach(Array.from({ length: 20 }), () => statusOf(`${url}/notes`, { text: "more" }), {
+    concurrency: "unbounded"
+  })
+  assert.notInclude(stored, 201)
+  yield* withinAMinute(read(page, "#health li", "writer: "))
+  yield* withinAMinute(read(page, "#numbers div", /^in use/))
+  lock.kill("SIGKILL")
+  yield* withinAMinute(
+    Effect.repeat(statusOf(`${url}/notes`, { text: "again" }), { until: (status) => status === 201 })
+  )
+  assert.deepStrictEqual(problems, [])
 })

@@ -1,7 +1,7 @@
 import { NodeHttpServer } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Layer, Scope } from "effect"
-import { ConnectionPool } from "effect-connection-pool"
+import { ConnectionPool, InMemoryConnection, PoolMap } from "effect-connection-pool"
 import { Inspector } from "effect-connection-pool/inspector"
 import { FaultyFactory } from "effect-connection-pool/testing"
 import { HttpRouter } from "effect/http"
@@ -34,10 +34,15 @@ const serve = Effect.fnUntraced(function*(actions?: typeof everybody) {
   const { factory } = faulty
   const pool = yield* ConnectionPool.make({ factory, max: 2, name: "orders", drainTimeout: 0 })
   yield* Effect.forkScoped(pool.use(() => Effect.never, { label: hostile }))
+  return { pool, ...yield* serveAll([pool], actions) }
+})
+
+/** The address of the page of these pools. */
+const serveAll = Effect.fnUntraced(function*(watch: ReadonlyArray<Inspector.Watched>, actions?: typeof everybody) {
   const port = yield* freePort
   const host = `127.0.0.1:${port}`
   const Routes = Inspector.layer({
-    watch: [pool],
+    watch,
     authorization: everybody,
     interval: "100 millis",
     actions,
@@ -48,7 +53,7 @@ const serve = Effect.fnUntraced(function*(actions?: typeof everybody) {
   const scope = yield* Scope.make()
   yield* Effect.addFinalizer((exit) => Scope.close(scope, exit))
   yield* Layer.buildWithScope(Layer.provide(App, Server), scope)
-  return { pool, scope, url: `http://${host}/inspector` }
+  return { scope, url: `http://${host}/inspector` }
 })
 
 const isLending = (pool: Pick<ConnectionPool.ConnectionPool<unknown, unknown>, "use">) =>
@@ -180,6 +185,100 @@ describe.skipIf(browserPath === undefined)("the page of an inspector, in a brows
         assert.deepStrictEqual(problems, [])
       }
     }).pipe(Effect.scoped), slow)
+
+  it.live("finds one of many pools, and shows what it did before it was chosen", () =>
+    Effect.gen(function*() {
+      const pools = yield* Effect.forEach(Array.from({ length: 120 }, (_, index) => index), (index) =>
+        ConnectionPool.make({
+          factory: InMemoryConnection.factory(),
+          max: 2,
+          name: `tenant ${index}`,
+          drainTimeout: 0
+        }))
+      yield* Effect.forkScoped(pools[77]!.use(() =>
+        Effect.never, { label: "nightly export" }))
+      const { url } = yield* serveAll(pools)
+      const { page, problems } = yield* openPage(url)
+      const click = (selector: string) =>
+        Effect.promise(() => page.locator(selector).first().click())
+      yield* hasText(page, "#pools-note", "Pools 1 to 50 of 120, the busiest first.")
+      yield* hasText(page, "#pools button:nth-child(1)", "tenant 77")
+      yield* click("#pools-after")
+      yield* hasText(page, "#pools-note", "Pools 51 to 100 of 120")
+      yield* click("#pools-before")
+      yield* hasText(page, "#pools-note", "Pools 1 to 50 of 120")
+      yield* Effect.promise(() => page.locator("#find").fill("Tenant 77"))
+      yield* hasText(page, "#pools-note", "Pools 1 to 1 of 1")
+      yield* click("#pools button:has-text('tenant 77')")
+      yield* hasText(page, "#pool-name", "tenant 77")
+      yield* hasText(page, "#holders", "nightly export")
+      const lanes = Effect.promise(() => page.locator("#lanes rect.held").last().getAttribute("width"))
+      yield* hasText(page, "#lanes title", "held by nightly export")
+      assert.isAbove(Number(yield* lanes), 100)
+      yield* Effect.promise(() => page.locator("#find").fill("nobody"))
+      yield* hasText(page, "#pools-note", "No pool of 120 has that name.")
+      yield* hasText(page, "#pool-name", "tenant 77")
+      assert.deepStrictEqual(problems, [])
+    }).pipe(Effect.scoped), slow)
+
+  it.live(
+    "turns the pages of a map of many pools with the keyboard, and keeps the focus",
+    () =>
+      Effect.gen(function*() {
+        const map = yield* PoolMap.make({ name: "customers", max: 500, open: (key: string) => Effect.succeed({ key }) })
+        for (let key = 0; key < 250; key++) yield* map.use(`customer ${key}`, () => Effect.void)
+        const { url } = yield* serveAll([map])
+        const { page, problems } = yield* openPage(url)
+        yield* hasText(page, "#maps p", "Listed are 1 to 100, the busiest first.")
+        const next = page.locator("#maps button", { hasText: "More pools" })
+        yield* Effect.promise(() => next.focus())
+        yield* Effect.promise(() => page.keyboard.press("Enter"))
+        yield* hasText(page, "#maps p", "Listed are 101 to 200")
+        yield* hasText(page, "#maps td", "customer 150")
+        yield* Effect.promise(() => page.keyboard.press("Enter"))
+        yield* hasText(page, "#maps p", "Listed are 201 to 250")
+        // There are no more.
+        yield* Effect.promise(() => page.keyboard.press("Enter"))
+        const disabled = yield* Effect.promise(() => next.getAttribute("aria-disabled"))
+        const focused = yield* Effect.promise(() => page.evaluate<string>("document.activeElement.textContent"))
+        assert.deepStrictEqual([disabled, focused], ["true", "More pools"])
+        yield* hasText(page, "#maps p", "Listed are 201 to 250")
+        assert.deepStrictEqual(problems, [])
+      }).pipe(Effect.scoped),
+    slow
+  )
+
+  it.live(
+    "goes through the lanes with the arrow keys, and does not lose the place when it draws anew",
+    () =>
+      Effect.gen(function*() {
+        const { pool, url } = yield* serve()
+        yield* Effect.forkScoped(pool.use(() => Effect.never))
+        const { page } = yield* openPage(url)
+        yield* hasText(page, "#lanes text", "#2")
+        const press = (key: string) => Effect.promise(() => page.keyboard.press(key))
+        const focused = Effect.promise(() =>
+          page.evaluate<string | null>("document.activeElement.getAttribute('data-lane')")
+        )
+        yield* Effect.promise(() => page.locator("#freeze").focus())
+        // The pool, and then its lanes.
+        yield* press("Tab")
+        yield* press("Tab")
+        assert.strictEqual(yield* focused, "1")
+        yield* press("ArrowDown")
+        assert.strictEqual(yield* focused, "2")
+        yield* press("ArrowDown")
+        assert.strictEqual(yield* focused, "2")
+        yield* pool.pause
+        yield* hasText(page, "#pool-state", "paused")
+        assert.strictEqual(yield* focused, "2")
+        yield* press("ArrowUp")
+        assert.strictEqual(yield* focused, "1")
+        yield* press("Tab")
+        assert.isNull(yield* focused)
+      }).pipe(Effect.scoped),
+    slow
+  )
 
   it.live("does not hold up the end of the server", () =>
     Effect.gen(function*() {

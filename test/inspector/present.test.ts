@@ -16,8 +16,7 @@ describe("what an inspector shows", () => {
       yield* TestClock.adjust("1 second")
       const waiting = yield* Effect.forkChild(pool.use(() => Effect.void))
       yield* TestClock.adjust("3 seconds")
-      const { databases, health, maps, pools } = yield* inspector.events()
-      const [view] = pools
+      const { databases, health, maps, pool: view } = yield* inspector.events()
       assert.deepStrictEqual(view!.stats, JSON.parse(JSON.stringify(yield* pool.stats)))
       assert.deepStrictEqual(view!.holders, [
         { connection: 1, label: "nightly export", fiber: (yield* pool.holders)[0]!.fiber, heldMillis: 4000 }
@@ -136,7 +135,12 @@ describe("what an inspector shows of a SQLite database", () => {
       assert.deepStrictEqual(before.pools.map(({ name }) => name), ["notes/writer", "notes/readers"])
       const [database] = before.databases
       assert.deepStrictEqual([database!.name, database!.filename, database!.pools], ["notes", filename, [0, 1]])
-      assert.deepStrictEqual(database!.log, { bytes: (yield* pool.stats).walBytes, limitBytes: 2_000_000, pins: [] })
+      assert.deepStrictEqual(database!.log, {
+        bytes: (yield* pool.stats).walBytes,
+        limitBytes: 2_000_000,
+        pins: [],
+        morePins: 0
+      })
       yield* pool.snapshot(
         Effect.gen(function*() {
           yield* pool.read((reader) => reader.values("select * from t"))

@@ -3,7 +3,7 @@ import { Effect, Layer } from "effect"
 import type { PoolError } from "effect-connection-pool"
 import { Inspector } from "effect-connection-pool/inspector"
 import { PoolAssert } from "effect-connection-pool/testing"
-import { HttpRouter, HttpServer } from "effect/http"
+import { HttpRouter, HttpServer, HttpServerResponse } from "effect/http"
 import * as NetAddress from "effect/net/NetAddress"
 import { TestClock } from "effect/testing"
 import { createHash } from "node:crypto"
@@ -121,6 +121,7 @@ describe("the actions of an inspector", () => {
         assert.strictEqual((yield* ask("/inspector/actions", init)).status, 403, JSON.stringify(change))
       }
       assert.strictEqual((yield* ask("/inspector/actions", { headers: sameOrigin })).status, 404, "no GET acts")
+      assert.strictEqual((yield* act({ ...pause, more: "x".repeat(100_000) })).status, 400, "a body that is too long")
       yield* pool.use(() => Effect.void)
       assert.strictEqual((yield* act(pause)).status, 200)
     }))
@@ -195,9 +196,9 @@ describe("the page of an inspector", () => {
       const { ask, events } = yield* Inspected.make({ watch: [pool] })
       const lease = yield* borrow(pool, { label })
       yield* TestClock.adjust("1 minute")
-      const { frames, happenings, pools } = yield* events()
-      assert.strictEqual(pools[0]!.holders[0]!.label, `${label.slice(0, 200)}...`)
-      assert.strictEqual(frames.at(-1)!.pools[0]!.lanes[0]!.holder, `${label.slice(0, 200)}...`)
+      const { frames, happenings, pool: view } = yield* events()
+      assert.strictEqual(view!.holders[0]!.label, `${label.slice(0, 200)}...`)
+      assert.strictEqual(frames.at(-1)!.lanes[0]!.holder, `${label.slice(0, 200)}...`)
       assert.isTrue(happenings.some(({ text }) => text.startsWith(`possible leak: ${label.slice(0, 200)}`)))
       const response = yield* ask("/inspector/events")
       assert.isBelow((yield* Effect.promise(() => response.text())).length, 200_000)
@@ -212,7 +213,8 @@ describe("the page of an inspector", () => {
       const lease = yield* borrow(pool, { label: hostile })
       const response = yield* ask("/inspector/events")
       assert.strictEqual(response.headers.get("content-type"), "application/json")
-      assert.strictEqual((yield* events()).pools[0]!.holders[0]!.label, hostile)
+      const { pool: view, pools } = yield* events()
+      assert.deepStrictEqual([view!.holders[0]!.label, view!.name, pools[0]!.name], [hostile, hostile, hostile])
       const page = yield* ask("/inspector")
       assert.notInclude(yield* Effect.promise(() => page.text()), "alert(1)")
       yield* lease.giveBack
@@ -275,5 +277,24 @@ describe("the options of an inspector", () => {
       assert.include(yield* refused({ interval: "1 second", history: "1 second" }), "history")
       assert.include(yield* refused({ interval: "1 second", history: "2 hours" }), "3600 times interval")
       assert.include(yield* refused({ intervall: 1 }), "interval")
+    }).pipe(Effect.scoped))
+
+  it.effect("do not put two pages at one path: the second layer fails, and says to give all pools to one", () =>
+    Effect.gen(function*() {
+      const [{ pool }, { pool: other }] = [yield* make(), yield* make()]
+      const options = { authorization: everybody }
+      const build = (...layers: ReadonlyArray<Layer.Layer<never, PoolError.PoolConfigError, HttpRouter.HttpRouter>>) =>
+        Effect.asVoid(HttpRouter.toHttpEffect(Layer.mergeAll(Layer.empty, ...layers))).pipe(
+          Effect.catchTag("PoolConfigError", ({ field, message, value }) => Effect.succeed({ field, message, value }))
+        )
+      const first = Inspector.layer({ watch: [pool], ...options }) as never
+      const second = Inspector.layer({ watch: [other], ...options }) as never
+      const refused = yield* build(first, second)
+      assert.deepStrictEqual([refused?.field, refused?.value], ["path", "/inspector"])
+      assert.include(refused?.message, "watch: [one, other]")
+      // A route of the application, at a path of the page.
+      const own = HttpRouter.add("GET", "/inspector/events", HttpServerResponse.text("mine")) as never
+      assert.strictEqual((yield* build(Layer.provideMerge(first, own)))?.value, "/inspector/events")
+      assert.isUndefined(yield* build(first, Inspector.layer({ watch: [other], ...options, path: "/other" }) as never))
     }).pipe(Effect.scoped))
 })

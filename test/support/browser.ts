@@ -2,7 +2,7 @@
 import { afterAll } from "@effect/vitest"
 import { Effect } from "effect"
 import { existsSync } from "node:fs"
-import { type Browser, chromium, type Page } from "playwright-core"
+import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core"
 
 const paths = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"]
 
@@ -25,13 +25,16 @@ export interface PageOptions {
   readonly width?: number
   /** Whether the test says how time passes in the page. */
   readonly isClockHeld?: boolean
+  /** The user and the password that the page asks for. */
+  readonly credentials?: { readonly username: string; readonly password: string }
 }
 
 /** A page, and everything that goes wrong in it: errors, and what its policy forbids. Closed with the scope. */
 export const openPage = Effect.fnUntraced(function*(url: string, options: PageOptions = {}) {
-  const { colorScheme = "light", isClockHeld = false, width = 1280 } = options
+  const { colorScheme = "light", credentials, isClockHeld = false, width = 1280 } = options
+  const settings = { colorScheme, viewport: { width, height: 900 }, httpCredentials: credentials }
   const context = yield* Effect.acquireRelease(
-    Effect.promise(async () => (await launch()).newContext({ colorScheme, viewport: { width, height: 900 } })),
+    Effect.promise(async () => (await launch()).newContext(settings as BrowserContextOptions)),
     (context) => Effect.promise(() => context.close())
   )
   const page: Page = yield* Effect.promise(() => context.newPage())

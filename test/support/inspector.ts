@@ -49,7 +49,7 @@ export const make = Effect.fnUntraced(function*(
     events: (query = "") => json<Answer>(`/inspector/events${query}`),
     sizes: (pool: number) => json<Sizes>(`/inspector/sizes?pool=${pool}`),
     /** What the page shows of the first pool. */
-    view: Effect.map(json<Answer>("/inspector/events"), ({ pools }): PoolView => pools[0]!),
+    view: Effect.map(json<Answer>("/inspector/events"), ({ pool }): PoolView => pool!),
     act: (action: unknown, headers: Record<string, string> = sameOrigin) =>
       ask("/inspector/actions", { method: "POST", headers, body: JSON.stringify(action) })
   }

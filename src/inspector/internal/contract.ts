@@ -2,9 +2,9 @@
 import type { ConnectionState, EvictReason } from "../../Connection.ts"
 import type { ConnectionStats, SlowStatement } from "../../ConnectionStats.ts"
 import type { HealthStatus } from "../../HealthReport.ts"
-import type { PoolMapStats, PoolState } from "../../PoolMapStats.ts"
+import type { PoolState } from "../../PoolMapStats.ts"
 
-/** The answer to a page that has seen the frames and happenings up to two numbers. */
+/** The answer to a page that shows one pool, and has seen the frames and happenings up to two numbers. */
 export interface Answer {
   /** Another one after a restart: then the page begins anew. */
   readonly instance: string
@@ -12,28 +12,55 @@ export interface Answer {
   readonly intervalMillis: number
   readonly historyMillis: number
   readonly canAct: boolean
+  /** The pools that are listed: all of them, or of many those that the page has asked for, the busiest first. */
+  readonly pools: ReadonlyArray<PoolRow>
+  /** How many pools there are, and how many of them have the name that the page looks for. */
+  readonly poolCount: number
+  readonly foundPools: number
+  /** The number of pools before the first that is listed. */
+  readonly poolsFrom: number
+  /** The index of the pool that the page shows, and the pool. Not set if there is no such pool. */
+  readonly chosen: number
+  readonly pool: PoolView | undefined
+  /** What that pool did. */
   readonly frames: ReadonlyArray<Frame>
-  /** Whether there are newer frames, too many for one answer. */
-  readonly hasMore: boolean
   readonly happenings: ReadonlyArray<Happening>
-  readonly pools: ReadonlyArray<PoolView>
+  /** Whether there are newer frames or happenings, too many for one answer. */
+  readonly hasMore: boolean
   readonly databases: ReadonlyArray<DatabaseView>
+  readonly moreDatabases: number
   readonly maps: ReadonlyArray<MapView>
+  readonly moreMaps: number
   readonly health: ReadonlyArray<HealthView>
+  readonly moreHealth: number
 }
 
-/** What all pools did at one moment. Pools are in the order of `pools`. */
-export interface Frame {
+/** One pool in the row of pools. */
+export interface PoolRow {
+  readonly index: number
+  readonly name: string
+  readonly inUse: number
+  readonly waiting: number
+  readonly max: number
+  readonly isOpen: boolean
+  readonly isPaused: boolean
+}
+
+/** What one pool did at one moment. */
+export interface Frame extends FramePool {
   readonly number: number
   readonly at: number
-  readonly pools: ReadonlyArray<FramePool>
 }
 
 export interface FramePool {
   readonly inUse: number
   readonly waiting: number
   readonly max: number
+  readonly isOpen: boolean
+  readonly isPaused: boolean
   readonly lanes: ReadonlyArray<Lane>
+  /** Connections that have no lane, because there are so many. */
+  readonly more: number
 }
 
 /** One connection at one moment. */
@@ -80,10 +107,9 @@ export interface PoolView {
   readonly slowStatements: ReadonlyArray<Omit<SlowStatement, "pool">>
   /** What callers have left running. */
   readonly abandoned: ReadonlyArray<{ readonly connection: number; readonly text: string }>
-  /** Holders that are not in `holders`, because there are so many. */
+  /** Holders that are not in `holders`, and those who left something that are not in `abandoned`, because there are so many. */
   readonly moreHolders: number
-  /** Connections that have no lane, because there are so many. */
-  readonly moreConnections: number
+  readonly moreAbandoned: number
 }
 
 export interface Times {
@@ -114,15 +140,24 @@ export interface DatabaseView {
   readonly log:
     | {
       readonly bytes: number
-      readonly limitBytes: number
+      /** Not set for a database that is only read: it cannot cut its log back. */
+      readonly limitBytes: number | undefined
       readonly pins: ReadonlyArray<{ readonly holder: HolderView | undefined; readonly pinnedMillis: number }>
+      readonly morePins: number
     }
     | undefined
 }
 
 export interface MapView {
+  /** Its index among the maps. */
+  readonly index: number
   readonly name: string
-  readonly stats: PoolMapStats
+  readonly max: number
+  readonly total: number
+  readonly inUse: number
+  /** All callers that wait. */
+  readonly waiting: number
+  /** Some of its pools, the busiest first. */
   readonly pools: ReadonlyArray<{
     readonly key: string
     readonly state: PoolState
@@ -130,7 +165,10 @@ export interface MapView {
     readonly waiting: number
     readonly ageMillis: number | undefined
   }>
-  readonly morePools: number
+  /** All its pools, those that wait for room too; how many are before those listed, and how many are listed at a time. */
+  readonly poolCount: number
+  readonly from: number
+  readonly atATime: number
 }
 
 export interface HealthView {

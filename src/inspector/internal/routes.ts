@@ -1,13 +1,14 @@
 /** The routes of an inspector: the page, what it asks for, and what it may do. */
-import { Effect, Result, Schema } from "effect"
+import { ByteSize, Clock, Effect, Result, Schema } from "effect"
 import { HttpServerRequest, HttpServerResponse } from "effect/http"
-import type { Answer, Frame, Sizes } from "./contract.ts"
+import type { Answer, Frame, Happening, PoolView, Sizes } from "./contract.ts"
 import { guarded } from "./guard.ts"
 import type { InspectorSettings } from "./options.ts"
+import { mapViews, type Overview } from "./overview.ts"
 import { policy, text as page } from "./page.ts"
 import type { Recorder, Seen } from "./recorder.ts"
-import type { Source, Sources } from "./sources.ts"
-import type { Present } from "./views.ts"
+import type { Row, Wanted } from "./rows.ts"
+import type { Sources } from "./sources.ts"
 
 type Response = HttpServerResponse.HttpServerResponse
 
@@ -18,10 +19,14 @@ export interface Shown {
   readonly settings: InspectorSettings
   readonly instance: string
   readonly canAct: boolean
-  /** The present moment. All who ask at about the same time get the same. */
-  readonly present: Effect.Effect<Present>
+  /** The pools that are listed. */
+  readonly row: (seen: Seen, wanted: Wanted) => Row
+  /** One pool at the present moment; `undefined` if there is none. All who ask at about the same time get the same. */
+  readonly view: (index: number) => Effect.Effect<PoolView | undefined>
+  /** What is shown besides pools. All who ask at about the same time get the same. */
+  readonly overview: Effect.Effect<Overview>
   /** One simulation at a time, and the last one for a while. */
-  readonly simulate: (index: number, source: Source) => Effect.Effect<Sizes>
+  readonly simulate: (index: number) => Effect.Effect<Sizes>
 }
 
 const json = (value: unknown, status = 200): Response =>
@@ -36,47 +41,86 @@ export const thePage: Response = guarded(
 export const events = (shown: Shown): Effect.Effect<Response, never, HttpServerRequest.HttpServerRequest> =>
   Effect.gen(function*() {
     const params = yield* query
-    const isSame = params.get("instance") === shown.instance
-    const { happenings, frames } = shown.recorder
+    const { instance, recorder, settings } = shown
+    const isSame = params.get("instance") === instance
+    const numberAfter = (name: string) => isSame ? numberOf(params.get(name)) : 0
+    const chosen = numberOf(params.get("pool"))
+    const pool = yield* shown.view(chosen)
+    const { maps, ...others } = yield* shown.overview
+    const wanted = { chosen, find: (params.get("find") ?? "").slice(0, mostOfFind), from: numberOf(params.get("from")) }
+    const frames = framesOf(recorder.frames.after(numberAfter("frame")), chosen)
+    const happenings = inOneAnswer(recorder.happenings.after(numberAfter("happening")), sizeOfHappening)
     const answer: Answer = {
-      instance: shown.instance,
-      intervalMillis: shown.settings.intervalMillis,
-      historyMillis: shown.settings.intervalMillis * shown.settings.frames,
+      instance,
+      at: yield* Clock.currentTimeMillis,
+      intervalMillis: settings.intervalMillis,
+      historyMillis: settings.intervalMillis * recorder.mostFrames,
       canAct: shown.canAct,
-      ...inOneAnswer(frames.after(isSame ? numberOf(params.get("frame")) : 0)),
-      happenings: happenings.after(isSame ? numberOf(params.get("happening")) : 0),
-      ...yield* shown.present
+      // The first frame was recorded before anybody could ask.
+      ...shown.row(recorder.frames.newest!, wanted),
+      chosen,
+      pool,
+      frames: frames.given,
+      happenings: happenings.given,
+      hasMore: frames.hasMore || happenings.hasMore,
+      maps: mapViews(maps, (index) => numberOf(params.get(`map${index}`))),
+      ...others
     }
     return json(answer)
   })
 
-/** The most lanes in one answer. More of them would keep the process from everything else while they become JSON. */
-export const mostInAnswer = 10_000
+/** The most characters of the text that a page looks for in names. */
+const mostOfFind = 200
 
-/** The oldest of these frames, as many as one answer may have; at least one. */
-const inOneAnswer = (seen: ReadonlyArray<Seen>): Pick<Answer, "frames" | "hasMore"> => {
-  const frames: Array<Frame> = []
-  let lanes = 0
-  for (const { frame } of seen) {
-    for (const pool of frame.pools) lanes += pool.lanes.length
-    if (frames.length > 0 && lanes > mostInAnswer) break
-    frames.push(frame)
+/**
+ * The most of the history that one answer has, in characters, about. More of it would keep the process from everything else
+ * while it becomes JSON.
+ */
+export const mostInAnswer = 200_000
+
+/** The oldest of these values, as many as one answer may have; at least one. */
+const inOneAnswer = <A>(values: ReadonlyArray<A>, sizeOf: (value: A) => number) => {
+  let size = 0
+  let count = 0
+  for (const value of values) {
+    size += sizeOf(value)
+    if (count > 0 && size > mostInAnswer) break
+    count++
   }
-  return { frames, hasMore: frames.length < seen.length }
+  return { given: values.slice(0, count), hasMore: count < values.length }
 }
+
+/** The frames of one pool. */
+const framesOf = (seen: ReadonlyArray<Seen>, index: number) => {
+  const { given, hasMore } = inOneAnswer(seen, ({ pools }) => sizeOfFrame(pools[index]))
+  const frames = given.flatMap(({ at, number, pools }): ReadonlyArray<Frame> => {
+    const pool = pools[index]
+    return pool === undefined ? [] : [{ number, at, ...pool }]
+  })
+  return { given: frames, hasMore }
+}
+
+const sizeOfFrame = (pool: Seen["pools"][number] | undefined): number => {
+  let size = 100
+  for (const { holder } of pool?.lanes ?? []) size += 80 + (holder?.length ?? 0)
+  return size
+}
+
+const sizeOfHappening = ({ source, text }: Happening): number => 150 + source.length + text.length
 
 /** Whether a pool of another size would help. */
 export const sizing = (shown: Shown): Effect.Effect<Response, never, HttpServerRequest.HttpServerRequest> =>
   Effect.gen(function*() {
     const index = (yield* query).get("pool") ?? ""
     // No number of a pool may stand for another one: the answer would be of the wrong pool.
-    const source = /^\d+$/.test(index) ? shown.sources.pools[Number(index)] : undefined
-    return source === undefined ? unknownPool : json(yield* shown.simulate(Number(index), source))
+    const isKnown = /^\d+$/.test(index) && shown.sources.pools[Number(index)] !== undefined
+    return isKnown ? json(yield* shown.simulate(Number(index))) : unknownPool
   })
 
+/** The parameters of a question. A URL that is none has some, too. */
 const query = Effect.map(
   HttpServerRequest.HttpServerRequest,
-  ({ originalUrl }) => new URL(originalUrl, "http://localhost").searchParams
+  ({ originalUrl }) => new URLSearchParams(/\?([^#]*)/.exec(originalUrl)?.[1])
 )
 
 const numberOf = (text: string | null): number => {
@@ -95,17 +139,22 @@ const Action = Schema.Struct({
   max: Schema.optional(Schema.Number)
 })
 
+/** The largest action, in kibibytes: the name of a pool may be long. */
+const mostOfAction = 64
+
 export const act = ({ sources }: Shown): Effect.Effect<Response, never, HttpServerRequest.HttpServerRequest> =>
   Effect.gen(function*() {
     const request = yield* HttpServerRequest.HttpServerRequest
-    const body = yield* Effect.result(request.json)
+    const body = yield* Effect.result(
+      Effect.provideService(request.json, HttpServerRequest.MaxBodySize, ByteSize.kibibytes(mostOfAction))
+    )
     const asked = Result.isFailure(body)
       ? undefined
       : yield* Effect.option(Schema.decodeUnknownEffect(Action)(body.success))
     if (asked === undefined || asked._tag === "None") return json({ problem: "this is no action" }, 400)
     const { action, max, min, name, pool: index } = asked.value
     const source = sources.pools[index]
-    if (source === undefined || source.pool.name !== name) return unknownPool
+    if (source === undefined || source.name !== name) return unknownPool
     const { pool } = source
     yield* Effect.annotateLogs(Effect.logInfo(`the inspector was asked to ${action} the pool`), "pool", name)
     switch (action) {

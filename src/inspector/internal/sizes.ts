@@ -1,6 +1,6 @@
 /** Answers "would a bigger pool help?": simulates the load that was recorded, with smaller and bigger pools. */
-import { Effect, Result } from "effect"
-import { measured } from "../../internal/simulation/measure.ts"
+import { Clock, Effect, Result } from "effect"
+import { lookThrough, measured } from "../../internal/simulation/measure.ts"
 import type { PoolConfigError } from "../../PoolError.ts"
 import * as PoolSimulation from "../../PoolSimulation.ts"
 import type { Simulated, Sizes } from "./contract.ts"
@@ -13,19 +13,25 @@ const requests = 5000
 /** The largest pool that is simulated here: to open ten thousand connections in virtual time takes seconds of real time. */
 const mostSimulated = 1000
 
+/**
+ * The most connections that a simulated pool opens at its start, in one step. The others are opened while the simulation warms
+ * up, which does not count.
+ */
+const mostOpened = 50
+
 export const sizes = Effect.fnUntraced(function*(
-  { pool }: Source,
-  { frames }: Recorder,
+  { door, name, pool }: Source,
+  { looks }: Recorder,
   index: number
 ): Effect.fn.Return<Sizes> {
-  // The first frame was recorded before anybody could ask.
-  const [first, last] = [frames.oldest!, frames.newest!]
-  const [before, after] = [first.looks[index]!, last.looks[index]!]
+  // The first look was taken before anybody could ask.
+  const first = looks.oldest!
+  const [before, after] = [first.looks[index]!, lookThrough(door)]
   const nothing = {
-    pool: pool.name,
+    pool: name,
     now: after.stats.max,
     perSecond: 0,
-    overMillis: last.at - first.at,
+    overMillis: (yield* Clock.currentTimeMillis) - first.at,
     meanWaitMillis: 0,
     simulatedWaitMillis: 0,
     simulated: [],
@@ -44,7 +50,7 @@ export const sizes = Effect.fnUntraced(function*(
   const simulated: Array<Simulated> = []
   for (const max of candidates(nothing.now)) {
     const { min = 0, ...rest } = options.pool ?? {}
-    const pool = { ...rest, min: Math.min(min, max), max }
+    const pool = { ...rest, min: Math.min(min, max, mostOpened), max }
     const result = yield* Effect.result(PoolSimulation.run({ ...options, pool, requests }))
     if (Result.isFailure(result)) return { ...nothing, problem: problemOf(result.failure) }
     const { broken, connectErrors, refused, served, timeouts, utilization, waits } = result.success

@@ -4,6 +4,8 @@ import type { ConnectionPool } from "../../ConnectionPool.ts"
 import type { HealthChecker } from "../../HealthChecker.ts"
 import * as DatabaseDoor from "../../internal/pool/databaseDoor.ts"
 import * as Door from "../../internal/pool/door.ts"
+import * as MapDoor from "../../internal/poolMap/door.ts"
+import { cut, labelText } from "../../internal/structures/statementText.ts"
 import type { PoolMap } from "../../PoolMap.ts"
 
 /** A pool of the library, whatever it lends. */
@@ -26,17 +28,26 @@ export type Watched = AnyPool | AnyDatabase | AnyMap
 export interface Sources {
   readonly pools: ReadonlyArray<Source>
   readonly databases: ReadonlyArray<DatabaseSource>
-  readonly maps: ReadonlyArray<AnyMap>
+  readonly maps: ReadonlyArray<MapSource>
   readonly checkers: ReadonlyArray<HealthChecker>
 }
 
+/** Names are as the page shows them: an application may make them of the texts of other people. */
 export interface Source {
+  readonly name: string
   readonly pool: AnyPool
   readonly door: Door.Door
 }
 
+export interface MapSource {
+  readonly name: string
+  readonly map: AnyMap
+  readonly door: MapDoor.MapDoor
+}
+
 export interface DatabaseSource {
-  readonly database: AnyDatabase
+  readonly name: string
+  readonly filename: string | undefined
   readonly door: DatabaseDoor.DatabaseDoor | undefined
   /** The indexes of its pools. */
   readonly pools: ReadonlyArray<number>
@@ -47,28 +58,37 @@ export const isPool = (value: unknown): value is AnyPool => Predicate.isObject(v
 const isDatabase = (value: unknown): value is AnyDatabase =>
   Predicate.hasProperty(value, "sides") && Predicate.isObject(value.sides) && Object.values(value.sides).every(isPool)
 
-const isMap = (value: unknown): value is AnyMap =>
-  Predicate.isObject(value) && ["name", "stats", "pools", "events", "keys"].every((name) => name in value)
+const isMap = (value: unknown): value is AnyMap => Predicate.isObject(value) && MapDoor.of(value) !== undefined
 
 export const isWatched = (value: unknown): value is Watched => isPool(value) || isDatabase(value) || isMap(value)
+
+/** The most characters of the path of a file. */
+const mostOfPath = 500
 
 /** Sorts what was given. All of it is `isWatched`. */
 export const of = (watched: ReadonlyArray<Watched>, checkers: ReadonlyArray<HealthChecker>): Sources => {
   const pools: Array<Source> = []
   const databases: Array<DatabaseSource> = []
-  const maps: Array<AnyMap> = []
+  const maps: Array<MapSource> = []
+  const indexes = new Map<Door.Door, number>()
   const add = (pool: AnyPool): number => {
     const door = Door.of(pool)!
     // A copy of a pool has the door of the pool.
-    const known = pools.findIndex((other) => other.door === door)
-    return known >= 0 ? known : pools.push({ pool, door }) - 1
+    const known = indexes.get(door)
+    if (known !== undefined) return known
+    indexes.set(door, pools.length)
+    return pools.push({ name: labelText(pool.name), pool, door }) - 1
   }
   for (const one of watched) {
     if (isPool(one)) add(one)
     else if (isDatabase(one)) {
-      const indexes = Object.values(one.sides).map(add)
-      databases.push({ database: one, door: DatabaseDoor.of(one), pools: indexes })
-    } else maps.push(one)
+      databases.push({
+        name: labelText(one.name),
+        filename: one.filename && cut(one.filename, mostOfPath),
+        door: DatabaseDoor.of(one),
+        pools: Object.values(one.sides).map(add)
+      })
+    } else maps.push({ name: labelText(one.name), map: one, door: MapDoor.of(one)! })
   }
   return { pools, databases, maps, checkers }
 }

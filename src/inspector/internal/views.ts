@@ -1,62 +1,42 @@
-/** What the page shows of the present moment. */
-import { Clock, DateTime, Effect } from "effect"
-import type { HealthChecker } from "../../HealthChecker.ts"
-import { type HealthReport, reasonText } from "../../HealthReport.ts"
-import { keyText } from "../../internal/poolMap/view.ts"
+/** What the page shows of one pool at the present moment. */
+import { Effect } from "effect"
+import { leftText } from "../../internal/holder.ts"
 import * as Histogram from "../../internal/structures/histogram.ts"
+import { labelText } from "../../internal/structures/statementText.ts"
 import type { Holder } from "../../PoolError.ts"
-import type { Answer, DatabaseView, HealthView, HolderView, MapView, PoolView, Times } from "./contract.ts"
-import { mostLanes, type Recorder, timesSeen } from "./recorder.ts"
-import type { AnyMap, DatabaseSource, Source, Sources } from "./sources.ts"
-import { labelText, leftText } from "./words.ts"
+import type { HolderView, PoolView, Times } from "./contract.ts"
+import { type Recorder, timesSeen } from "./recorder.ts"
+import type { Source } from "./sources.ts"
 
-/** The most holders, pins and pools of a map that are listed. */
-const mostListed = 100
+/** The most holders that are listed, and the most who have left something running. */
+const mostHolders = 100
+const mostAbandoned = 50
 
-/** Everything that does not depend on what the page has seen already. */
-export type Present = Pick<Answer, "at" | "pools" | "databases" | "maps" | "health">
-
-export const present = Effect.fnUntraced(function*(
-  { checkers, databases, maps, pools }: Sources,
+export const poolView = Effect.fnUntraced(function*(
+  { door, name, pool }: Source,
   recorder: Recorder,
-  reports: ReadonlyMap<HealthChecker, Effect.Effect<HealthReport>>
-): Effect.fn.Return<Present> {
-  return {
-    at: yield* Clock.currentTimeMillis,
-    pools: yield* Effect.forEach(pools, (source, index) => poolView(source, recorder, index)),
-    databases: databases.map(databaseView),
-    maps: yield* Effect.forEach(maps, mapView),
-    health: yield* Effect.forEach(
-      checkers,
-      (checker) => Effect.map(reports.get(checker) ?? Effect.undefined, (report) => healthView(checker.pool, report))
-    )
-  }
-})
-
-const poolView = Effect.fnUntraced(function*(
-  { door, pool }: Source,
-  recorder: Recorder,
-  index: number
+  index: number,
+  at: number
 ): Effect.fn.Return<PoolView> {
-  const stats = yield* pool.stats
-  const holders = yield* pool.holders
-  const abandoned = yield* pool.abandoned
+  const stats = door.stats()
+  const { isOpen, isPaused, longestWaitMillis, times } = door.inspect()
+  const seen = timesSeen(recorder, index, times, at)
+  const holders = door.holders(mostHolders)
+  const abandoned = door.abandoned(mostAbandoned)
   const slow = yield* pool.slowStatements
-  const { isOpen, isPaused, longestWaitMillis } = door.inspect()
-  const times = timesSeen(recorder, index)
   return {
-    name: pool.name,
+    name,
     stats,
     isPaused,
     isOpen,
     longestWaitMillis,
-    waits: times && timesOf(times.before.waits, times.after.waits, times.overMillis),
-    leases: times && timesOf(times.before.uses, times.after.uses, times.overMillis),
-    holders: holders.slice(0, mostListed).map(holderView),
+    waits: seen && timesOf(seen.before.waits, seen.after.waits, seen.overMillis),
+    leases: seen && timesOf(seen.before.uses, seen.after.uses, seen.overMillis),
+    holders: holders.map(holderView),
     slowStatements: slow.map(({ pool: _, ...statement }) => statement),
-    abandoned: abandoned.slice(0, mostListed).map((one) => ({ connection: one.connection, text: leftText(one) })),
-    moreHolders: Math.max(0, holders.length - mostListed),
-    moreConnections: Math.max(0, stats.total - mostLanes)
+    abandoned: abandoned.map((one) => ({ connection: one.connection, text: leftText(one) })),
+    moreHolders: stats.inUse - holders.length,
+    moreAbandoned: stats.abandoned - abandoned.length
   }
 })
 
@@ -72,7 +52,7 @@ const timesOf = (before: Histogram.Histogram, after: Histogram.Histogram, overMi
   }
 }
 
-const holderView = ({ connection, fiber, heldMillis, label, span, statement }: Holder): HolderView => ({
+export const holderView = ({ connection, fiber, heldMillis, label, span, statement }: Holder): HolderView => ({
   connection,
   label: label && labelText(label),
   trace: span?.traceId,
@@ -85,51 +65,3 @@ const holderView = ({ connection, fiber, heldMillis, label, span, statement }: H
     ranMillis: statement.ranMillis
   }
 })
-
-const databaseView = ({ database, door, pools }: DatabaseSource): DatabaseView => {
-  const log = door?.log()
-  return {
-    name: database.name,
-    filename: database.filename,
-    pools,
-    log: log && {
-      bytes: log.bytes,
-      limitBytes: log.limitBytes,
-      pins: log.pins.slice(0, mostListed).map(({ holder, pinnedMillis }) => ({
-        holder: holder && holderView(holder),
-        pinnedMillis
-      }))
-    }
-  }
-}
-
-const mapView = Effect.fnUntraced(function*(map: AnyMap): Effect.fn.Return<MapView> {
-  const stats = yield* map.stats
-  const pools = yield* map.pools
-  return {
-    name: map.name,
-    stats,
-    pools: pools.slice(0, mostListed).map(({ ageMillis, key, leases, state, waiting }) => ({
-      key: keyText(key),
-      state,
-      leases,
-      waiting,
-      ageMillis
-    })),
-    morePools: Math.max(0, pools.length - mostListed)
-  }
-})
-
-const healthView = (pool: string, report: HealthReport | undefined): HealthView =>
-  report === undefined
-    ? { pool, status: "checking", reasons: [], checkedAt: undefined, lastError: undefined }
-    : {
-      pool,
-      status: report.status,
-      reasons: report.reasons.map(reasonText),
-      checkedAt: DateTime.toEpochMillis(report.checkedAt),
-      lastError: report.lastError && {
-        at: DateTime.toEpochMillis(report.lastError.at),
-        error: report.lastError.error
-      }
-    }

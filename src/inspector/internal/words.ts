@@ -1,10 +1,9 @@
 /** What the page says of the events of pools and maps. */
-import * as Holders from "../../internal/holder.ts"
 import { causeText } from "../../internal/pool/causeText.ts"
 import { sayingOf, slowText } from "../../internal/pool/log.ts"
 import { keyText } from "../../internal/poolMap/view.ts"
 import { cutCopy } from "../../internal/structures/statementText.ts"
-import { type AbandonedConnection, counted } from "../../PoolError.ts"
+import { counted } from "../../PoolError.ts"
 import type { PoolEvent } from "../../PoolEvent.ts"
 import type { PoolMapEvent } from "../../PoolMapEvent.ts"
 import type { Happening, Level } from "./contract.ts"
@@ -82,15 +81,5 @@ const warning = (text: string): Words => words("warning", text)
 
 const millis = (duration: number): string => `${Math.round(duration)} ms`
 
-/** The most characters of a label, and of the text of an event. */
-const mostOfLabel = 200
+/** The most characters of the text of an event. */
 const mostOfText = 3000
-
-/**
- * A label as the page gets it. Callers choose their labels, and a frame has one for each connection: a label of a megabyte
- * would make an answer that no process can write.
- */
-export const labelText = (label: string): string => cutCopy(label, mostOfLabel)
-
-/** What a caller has left running, as the page gets it. */
-export const leftText = (left: AbandonedConnection): string => cutCopy(Holders.leftText(left), mostOfText)

@@ -75,12 +75,12 @@ interface Row {
   lastAt: number
 }
 
-/** The rows of one pool, the oldest connection first. */
-const rowsOf = (frames: ReadonlyArray<Frame>, pool: number): ReadonlyArray<Row> => {
+/** The rows of the pool, the oldest connection first. */
+const rowsOf = (frames: ReadonlyArray<Frame>): ReadonlyArray<Row> => {
   const rows = new Map<number, Row>()
   let from = frames[0]?.at ?? 0
-  for (const { at, pools } of frames) {
-    for (const lane of pools[pool]?.lanes ?? []) {
+  for (const { at, lanes } of frames) {
+    for (const lane of lanes) {
       const row = rows.get(lane.id) ?? { id: lane.id, parts: [], last: lane, lastAt: at }
       const next = partOf(rows.has(lane.id) ? row.last : undefined, lane, from, at)
       const previous = row.parts.at(-1)
@@ -96,24 +96,28 @@ const rowsOf = (frames: ReadonlyArray<Frame>, pool: number): ReadonlyArray<Row> 
 }
 
 /** The most rows that are drawn: those of the newest connections. */
-const mostRows = 60
+const mostDrawn = 60
 
 const showLanes = (
   frames: ReadonlyArray<Frame>,
-  pool: number,
-  view: PoolView,
   reasons: ReadonlyMap<number, string>
 ): void => {
   const box = byId("lanes")
-  const all = rowsOf(frames, pool)
-  const rows = all.slice(-mostRows)
+  const all = rowsOf(frames)
+  const rows = all.slice(-mostDrawn)
+  // Of many connections, the oldest ones have lanes. One that is newer than all these may still be there.
+  const present = frames.at(-1)
+  const lastSeen = present === undefined || present.more === 0
+    ? Infinity
+    : Math.max(0, ...present.lanes.map(({ id }) => id))
   const [first, last] = [frames[0]?.at ?? 0, frames.at(-1)?.at ?? 0]
   const width = Math.max(240, box.clientWidth)
   const height = rows.length * laneHeight + 24
   const x = (at: number) => labelWidth + (at - first) / Math.max(1, last - first) * (width - labelWidth - 8)
+  const svg = drawing(box)
   const lanes = rows.map((row, index) => {
     const y = index * laneHeight + 4
-    const isGone = row.lastAt < last
+    const isGone = row.lastAt < last && row.id <= lastSeen
     const now = row.parts.at(-1)!
     const why = row.last.evictReason ?? reasons.get(row.id)
     const text = `connection ${row.id}: ${
@@ -134,27 +138,24 @@ const showLanes = (
         draw("title", {}, text)
       )
       : undefined
-    return draw(
-      "g",
-      { role: "img", tabindex: "0", "aria-label": text },
+    const lane = svg.querySelector(`[data-lane="${row.id}"]`) ??
+      draw("g", { role: "img", tabindex: -1, "data-lane": row.id })
+    lane.setAttribute("aria-label", text)
+    lane.replaceChildren(
       draw("text", { x: 6, y: y + 10 }, `#${row.id}`),
       ...parts,
-      cross
+      ...(cross === undefined ? [] : [cross])
     )
+    return lane
   })
   const marks = [0, 0.25, 0.5, 0.75].map((part) => {
     const at = first + (last - first) * part
     return draw("text", { x: x(at), y: height - 6 }, timeText(at))
   })
-  box.replaceChildren(
-    draw(
-      "svg",
-      { viewBox: `0 0 ${width} ${height}`, height, role: "group", "aria-label": "The connections of the last minutes" },
-      ...lanes,
-      ...marks
-    )
-  )
-  const hidden = all.length - rows.length + view.moreConnections
+  svg.setAttribute("viewBox", `0 0 ${width} ${height}`)
+  svg.setAttribute("height", String(height))
+  arrange(svg, lanes, marks)
+  const hidden = all.length - rows.length + (present?.more ?? 0)
   byId("lanes-note").textContent = rows.length === 0
     ? "No connection was open in the last minutes."
     : hidden > 0
@@ -162,12 +163,42 @@ const showLanes = (
     : ""
 }
 
-const showLoad = (frames: ReadonlyArray<Frame>, pool: number): void => {
-  const box = byId("load")
-  const points = frames.flatMap(({ at, pools }) => {
-    const seen = pools[pool]
-    return seen === undefined ? [] : [{ at, inUse: seen.inUse, waiting: seen.waiting, max: seen.max }]
+/** The drawing of the lanes. It stays, and so do its lanes, so that they keep the focus. */
+const drawing = (box: HTMLElement): Element => {
+  const known = box.firstElementChild
+  if (known !== null) return known
+  const svg = draw("svg", {
+    role: "group",
+    "aria-label": "The connections of the last minutes. The arrow keys go from one to the next."
   })
+  svg.addEventListener("keydown", (event) => {
+    const step = event.key === "ArrowDown" ? 1 : event.key === "ArrowUp" ? -1 : 0
+    const lanes = lanesOf(svg)
+    const next = lanes[lanes.indexOf(document.activeElement as SVGElement) + step]
+    if (step === 0 || next === undefined) return
+    event.preventDefault()
+    for (const lane of lanes) lane.setAttribute("tabindex", lane === next ? "0" : "-1")
+    next.focus()
+  })
+  box.append(svg)
+  return svg
+}
+
+const lanesOf = (svg: Element): Array<SVGElement> => Array.from(svg.querySelectorAll<SVGElement>("[data-lane]"))
+
+/** Puts the lanes into their order without taking out those that stay. One of them can be reached with Tab. */
+const arrange = (svg: Element, lanes: ReadonlyArray<Element>, marks: ReadonlyArray<Element>): void => {
+  for (const child of Array.from(svg.children)) if (!lanes.includes(child)) child.remove()
+  for (const [place, lane] of lanes.entries()) {
+    const present = svg.children[place]
+    if (present !== lane) svg.insertBefore(lane, present ?? null)
+  }
+  svg.append(...marks)
+  if (svg.querySelector("[tabindex='0']") === null) lanes[0]?.setAttribute("tabindex", "0")
+}
+
+const showLoad = (points: ReadonlyArray<Frame>): void => {
+  const box = byId("load")
   const [width, height] = [Math.max(240, box.clientWidth), 120]
   const [first, last] = [points[0]?.at ?? 0, points.at(-1)?.at ?? 0]
   const highest = Math.max(1, ...points.map(({ inUse, max, waiting }) => Math.max(inUse, Math.min(max, 1e6), waiting)))

@@ -2,6 +2,8 @@
 
 type Answer = import("../internal/contract.ts").Answer
 type PoolView = import("../internal/contract.ts").PoolView
+type PoolRow = import("../internal/contract.ts").PoolRow
+type MapView = import("../internal/contract.ts").MapView
 type HolderView = import("../internal/contract.ts").HolderView
 type Frame = import("../internal/contract.ts").Frame
 type Lane = import("../internal/contract.ts").Lane
@@ -60,6 +62,16 @@ const bytesText = (bytes: number): string => {
   if (bytes < 1024 * 1024) return `${Math.round(bytes / 1024)} KiB`
   return `${(bytes / 1024 / 1024).toFixed(1)} MiB`
 }
+
+/** Says how many are not listed, if there are any. */
+const showMore = (id: string, count: number, what: string): void => {
+  byId(id).textContent = count > 0 ? `${count} more ${what}` : ""
+}
+
+/** A button that stays where it is, and keeps the focus, while it can do nothing. */
+const enable = (button: Element, isEnabled: boolean): void => button.setAttribute("aria-disabled", String(!isEnabled))
+
+const isEnabled = (button: Element): boolean => button.getAttribute("aria-disabled") !== "true"
 
 const percentText = (part: number): string => `${(part * 100).toFixed(part > 0 && part < 0.1 ? 1 : 0)} %`
 

@@ -2,17 +2,24 @@
 
 /** What the page knows. It is replaced when the inspector was started anew. */
 interface Known {
+  /** The pool that the frames are of. */
+  readonly pool: number
   readonly frames: Array<Frame>
   readonly happenings: Array<Happening>
   /** Why connections were evicted, by pool and connection. */
-  readonly reasons: ReadonlyArray<Map<number, string>>
-  last: Answer
+  readonly reasons: Map<number, Map<number, string>>
+  readonly last: Answer
 }
 
 let known: Known | undefined
 let chosen = 0
+/** From which pool on the row of pools lists them, if there are many; and the pools of each map. */
+let poolsFrom = 0
+const mapsFrom = new Map<number, number>()
 let isFrozen = false
 let isAsking = false
+/** Whether the user has asked for something else than the last question has. */
+let isChanged = false
 let failures = 0
 let timer = 0
 
@@ -22,19 +29,32 @@ const answerTimeoutMillis = 30_000
 /** The path of the page, with whatever prefix the application gives it. */
 const base = location.pathname.replace(/\/+$/, "")
 
+/** The question for what is new, and for what the user wants to see. */
+const questionOf = (): string => {
+  const params = new URLSearchParams({ pool: String(chosen) })
+  if (known !== undefined) {
+    params.set("instance", known.last.instance)
+    params.set("frame", String(known.pool === chosen ? known.frames.at(-1)?.number ?? 0 : 0))
+    params.set("happening", String(known.happenings.at(-1)?.number ?? 0))
+  }
+  const find = byId<HTMLInputElement>("find").value.trim()
+  if (find !== "") params.set("find", find)
+  if (poolsFrom > 0) params.set("from", String(poolsFrom))
+  for (const [map, from] of mapsFrom) if (from > 0) params.set(`map${map}`, String(from))
+  return params.toString()
+}
+
 const ask = async (): Promise<void> => {
   // Two answers to one question would show everything twice.
   if (isAsking) return
   isAsking = true
+  clearTimeout(timer)
   const control = new AbortController()
   const timeout = setTimeout(() => control.abort(new Error("none came in 30 seconds")), answerTimeoutMillis)
-  const seen = known === undefined
-    ? ""
-    : `?instance=${known.last.instance}&frame=${known.frames.at(-1)?.number ?? 0}&happening=${
-      known.happenings.at(-1)?.number ?? 0
-    }`
+  const isNew = isChanged
+  isChanged = false
   try {
-    const response = await fetch(`${base}/events${seen}`, { cache: "no-store", signal: control.signal })
+    const response = await fetch(`${base}/events?${questionOf()}`, { cache: "no-store", signal: control.signal })
     if (!response.ok) {
       throw new Error(
         `the server answers ${response.status}${
@@ -44,7 +64,7 @@ const ask = async (): Promise<void> => {
     }
     learn(await response.json() as Answer)
     failures = 0
-    if (!isFrozen) show()
+    if (!isFrozen || isNew) show(isNew)
   } catch (error) {
     failures++
     say(`No answer, ${error instanceof Error ? error.message : "for an unknown reason"}. It is asked again.`, true)
@@ -54,40 +74,53 @@ const ask = async (): Promise<void> => {
   later()
 }
 
+/** Asks at once, because the user wants to see something else. */
+const askNow = (): void => {
+  isChanged = true
+  void ask()
+}
+
 const later = (): void => {
   clearTimeout(timer)
   if (document.hidden) return
   const interval = known?.last.intervalMillis ?? 1000
-  const isBehind = failures === 0 && known?.last.hasMore === true
+  const isBehind = failures === 0 && (isChanged || known?.last.hasMore === true)
   timer = setTimeout(ask, isBehind ? 0 : Math.min(30_000, interval * 2 ** Math.min(failures, 5)))
 }
 
 const learn = (answer: Answer): void => {
-  if (known === undefined || known.last.instance !== answer.instance) {
-    known = { frames: [], happenings: [], reasons: answer.pools.map(() => new Map()), last: answer }
-    chosen = Math.min(chosen, Math.max(0, answer.pools.length - 1))
-    byId("sizes").replaceChildren()
-  }
-  known.last = answer
-  known.frames.push(...answer.frames)
-  known.happenings.push(...answer.happenings)
+  const isSame = known !== undefined && known.last.instance === answer.instance
+  const happenings: Array<Happening> = isSame ? known!.happenings : []
+  const reasons: Known["reasons"] = isSame ? known!.reasons : new Map()
+  const frames: Array<Frame> = isSame && known!.pool === answer.chosen ? known!.frames : []
+  frames.push(...answer.frames)
+  happenings.push(...answer.happenings)
   for (const { connection, evictReason, pool } of answer.happenings) {
-    if (connection !== undefined && evictReason !== undefined) known.reasons[pool]?.set(connection, evictReason)
+    if (connection !== undefined && evictReason !== undefined) note(reasons, pool, connection, evictReason)
   }
   const oldest = answer.at - answer.historyMillis
-  const isNew = known.frames.findIndex(({ at }) => at >= oldest)
-  known.frames.splice(0, isNew < 0 ? 0 : isNew)
-  known.happenings.splice(0, known.happenings.length - 1000)
-  forget(known)
+  const isNew = frames.findIndex(({ at }) => at >= oldest)
+  frames.splice(0, isNew < 0 ? 0 : isNew)
+  happenings.splice(0, happenings.length - 1000)
+  if (!isSame) byId("sizes").replaceChildren()
+  known = { pool: answer.chosen, frames, happenings, reasons, last: answer }
+  // What the user wants to see may be something else by now.
+  if (!isChanged) {
+    poolsFrom = answer.poolsFrom
+    for (const { from, index } of answer.maps) mapsFrom.set(index, from)
+  }
+  // The inspector that was started anew may have fewer pools.
+  if (chosen >= answer.poolCount && chosen > 0) {
+    chosen = 0
+    isChanged = true
+  }
 }
 
-/** Forgets the connections that are in no frame any more. */
-const forget = ({ frames, reasons }: Known): void => {
-  for (const [pool, evicted] of reasons.entries()) {
-    if (evicted.size < 1000) continue
-    const drawn = new Set(frames.flatMap(({ pools }) => pools[pool]?.lanes.map(({ id }) => id) ?? []))
-    for (const id of evicted.keys()) if (!drawn.has(id)) evicted.delete(id)
-  }
+/** Notes why a connection was evicted, and forgets the oldest of many. */
+const note = (reasons: Known["reasons"], pool: number, connection: number, reason: string): void => {
+  const its = reasons.get(pool) ?? new Map<number, string>()
+  reasons.set(pool, its.set(connection, reason))
+  if (its.size > 1000) its.delete(its.keys().next().value!)
 }
 
 const say = (text: string, isProblem: boolean): void => {
@@ -97,34 +130,60 @@ const say = (text: string, isProblem: boolean): void => {
   status.className = isProblem ? "problem" : ""
 }
 
-const show = (): void => {
+/** `isNew` says whether the user has asked for something else than what is shown. */
+const show = (isNew = false): void => {
   if (known === undefined) return
   const { frames, happenings, last, reasons } = known
-  const view = last.pools[chosen]
   say(isFrozen ? "Frozen. The pools go on." : `Live, of the last ${millisText(last.historyMillis)}.`, false)
-  showPools(last.pools, chosen, choose)
-  byId("pool").hidden = view === undefined
-  if (view !== undefined) {
-    showNumbers(view)
-    showLanes(frames, chosen, view, reasons[chosen] ?? new Map())
-    showLoad(frames, chosen)
-    showHolders(view)
-    showStatements(view)
-    byId("actions").hidden = !last.canAct
-  }
+  showPools(last, chosen, choose, isNew)
+  // The answer may be one to an earlier question. Then the right one comes soon.
+  if (last.chosen === chosen) showPool(last, frames, reasons.get(chosen) ?? new Map())
   showHealth(last)
   showDatabases(last)
-  showMaps(last)
+  showMaps(last, turnTo)
   showEvents(happenings, chosen)
 }
 
+/** The pool for which the sizes were filled in. */
+let filled: number | undefined
+
+const showPool = (
+  { canAct, pool }: Answer,
+  frames: ReadonlyArray<Frame>,
+  reasons: ReadonlyMap<number, string>
+): void => {
+  byId("pool").hidden = pool === undefined
+  if (pool === undefined) return
+  showNumbers(pool)
+  showLanes(frames, reasons)
+  showLoad(frames)
+  showHolders(pool)
+  showStatements(pool)
+  byId("actions").hidden = !canAct
+  if (filled === chosen) return
+  filled = chosen
+  fillResize(pool.stats.min, pool.stats.max)
+}
+
 const choose = (pool: number): void => {
+  if (pool === chosen) return
   chosen = pool
   byId("sizes").replaceChildren()
   byId("action-result").textContent = ""
-  const stats = known?.last.pools[pool]?.stats
-  if (stats !== undefined) fillResize(stats.min, stats.max)
   show()
+  askNow()
+}
+
+/** Lists the pools of a map from this one on. */
+const turnTo = (map: number, from: number): void => {
+  mapsFrom.set(map, Math.max(0, from))
+  askNow()
+}
+
+/** Lists the pools from this one on. */
+const turnPoolsTo = (from: number): void => {
+  poolsFrom = Math.max(0, from)
+  askNow()
 }
 
 const fillResize = (min: number, max: number): void => {
@@ -137,11 +196,14 @@ const simulate = async (): Promise<void> => {
   const button = byId<HTMLButtonElement>("simulate")
   button.disabled = true
   button.textContent = "Simulating…"
+  const pool = chosen
   try {
-    const response = await fetch(`${base}/sizes?pool=${chosen}`, { cache: "no-store" })
-    showSizes(await response.json() as Sizes)
+    const response = await fetch(`${base}/sizes?pool=${pool}`, { cache: "no-store" })
+    const sizes = await response.json() as Sizes
+    // The user may look at another pool by now.
+    if (pool === chosen) showSizes(sizes)
   } catch {
-    byId("sizes").replaceChildren(make("p", {}, "No answer."))
+    if (pool === chosen) byId("sizes").replaceChildren(make("p", {}, "No answer."))
   }
   button.disabled = false
   button.textContent = "Simulate"
@@ -192,25 +254,31 @@ const start = (): void => {
     show()
   })
   byId("simulate").addEventListener("click", () => void simulate())
-  for (const id of ["all-events", "this-pool"]) byId(id).addEventListener("change", show)
+  for (const id of ["all-events", "this-pool"]) byId(id).addEventListener("change", () => show())
+  for (const [id, direction] of [["pools-before", -1], ["pools-after", 1]] as const) {
+    const button = byId(id)
+    button.addEventListener("click", () => {
+      if (isEnabled(button)) turnPoolsTo(poolsFrom + direction * mostRows)
+    })
+  }
+  byId("find").addEventListener("input", () => turnPoolsTo(0))
+  byId("more-pools").addEventListener("submit", (event) => event.preventDefault())
   for (const button of document.querySelectorAll<HTMLButtonElement>("[data-action]")) {
     button.addEventListener("click", () => {
-      const name = known?.last.pools[chosen]?.name
       const action = button.dataset["action"] as "pause"
-      if (name !== undefined) void act({ action, pool: chosen, name })
+      if (known?.last.pool !== undefined) void act({ action, pool: known.last.chosen, name: known.last.pool.name })
     })
   }
   byId("resize").addEventListener("submit", (event) => {
     event.preventDefault()
     const data = new FormData(event.target as HTMLFormElement)
-    const name = known?.last.pools[chosen]?.name
-    if (name !== undefined) {
-      void act({ action: "resize", pool: chosen, name, min: Number(data.get("min")), max: Number(data.get("max")) })
-    }
+    if (known?.last.pool === undefined) return
+    const { chosen: pool, pool: { name } } = known.last
+    void act({ action: "resize", pool, name, min: Number(data.get("min")), max: Number(data.get("max")) })
   })
   document.addEventListener("visibilitychange", () => document.hidden ? clearTimeout(timer) : void ask())
-  addEventListener("resize", show)
-  void ask().then(() => choose(chosen))
+  addEventListener("resize", () => show())
+  void ask()
 }
 
 start()

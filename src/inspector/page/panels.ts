@@ -1,27 +1,51 @@
 // The numbers, tables and lists of the page.
 
-const showPools = (pools: ReadonlyArray<PoolView>, chosen: number, choose: (pool: number) => void): void => {
+/** The buttons of the pools that are listed. The order stays while somebody is about to choose, unless `isNew`. */
+const showPools = (
+  { foundPools, poolCount, pools, poolsFrom }: Answer,
+  chosen: number,
+  choose: (pool: number) => void,
+  isNew: boolean
+): void => {
   const nav = byId("pools")
-  if (nav.childElementCount !== pools.length) {
+  const buttons = () => Array.from(nav.querySelectorAll<HTMLButtonElement>("button"))
+  const isListed = pools.length === buttons().length &&
+    buttons().every((button, place) => button.dataset["pool"] === String(pools[place]!.index))
+  if (!isListed && (isNew || !nav.matches(":hover, :focus-within") || pools.length > buttons().length)) {
     nav.replaceChildren(
-      ...pools.map((_, index) => {
-        const button = make("button", { type: "button" })
+      ...pools.map(({ index }) => {
+        const button = make("button", { type: "button", "data-pool": String(index) })
         button.addEventListener("click", () => choose(index))
         return button
       })
     )
   }
-  for (const [index, { isOpen, isPaused, name, stats }] of pools.entries()) {
-    const button = nav.children[index]!
-    const what = !isOpen
-      ? "closed"
-      : `${isPaused ? "paused, " : ""}${stats.inUse} of ${stats.max} in use${
-        stats.waiting > 0 ? `, ${stats.waiting} in line` : ""
-      }`
-    button.setAttribute("aria-current", String(index === chosen))
-    button.replaceChildren(name, make("small", { class: stats.waiting > 0 || !isOpen ? "alarm" : "" }, what))
+  const rows = new Map(pools.map((row) => [String(row.index), row]))
+  for (const button of buttons()) {
+    const row = rows.get(button.dataset["pool"]!)
+    button.setAttribute("aria-current", String(button.dataset["pool"] === String(chosen)))
+    if (row === undefined) continue
+    const isBad = row.waiting > 0 || !row.isOpen
+    button.replaceChildren(row.name, make("small", { class: isBad ? "alarm" : "" }, rowText(row)))
   }
+  const isLimited = poolCount > pools.length || byId<HTMLInputElement>("find").value !== ""
+  byId("more-pools").hidden = !isLimited
+  // The pool that is shown may be listed besides.
+  const last = Math.min(foundPools, poolsFrom + mostRows)
+  byId("pools-note").textContent = foundPools === 0
+    ? `No pool of ${poolCount} has that name.`
+    : `Pools ${poolsFrom + 1} to ${last} of ${foundPools}, the busiest first.`
+  enable(byId("pools-before"), poolsFrom > 0)
+  enable(byId("pools-after"), last < foundPools)
 }
+
+/** The most pools that an answer lists. */
+const mostRows = 50
+
+const rowText = ({ inUse, isOpen, isPaused, max, waiting }: PoolRow): string =>
+  !isOpen
+    ? "closed"
+    : `${isPaused ? "paused, " : ""}${inUse} of ${max} in use${waiting > 0 ? `, ${waiting} in line` : ""}`
 
 const showNumbers = (view: PoolView): void => {
   const { isOpen, isPaused, leases, longestWaitMillis, name, stats, waits } = view
@@ -49,11 +73,12 @@ const showNumbers = (view: PoolView): void => {
   )
 }
 
-const showHolders = ({ abandoned, holders, moreHolders, name }: PoolView): void => {
+const showHolders = ({ abandoned, holders, moreAbandoned, moreHolders, name }: PoolView): void => {
   byId("abandoned").replaceChildren(
     ...abandoned.map(({ connection, text }) =>
       make("li", {}, `connection ${connection} still runs what a caller has left: ${text}`)
-    )
+    ),
+    ...(moreAbandoned > 0 ? [make("li", {}, `${moreAbandoned} more connections are not listed.`)] : [])
   )
   showTable(
     byId("holders"),
@@ -69,7 +94,7 @@ const showHolders = ({ abandoned, holders, moreHolders, name }: PoolView): void 
     holders,
     "Nobody."
   )
-  byId("holders-note").textContent = moreHolders > 0 ? `${moreHolders} more are not listed.` : ""
+  showMore("holders-note", moreHolders, "are not listed: they have held theirs for less long.")
 }
 
 const showStatements = ({ name, slowStatements }: PoolView): void => {
@@ -114,15 +139,17 @@ const showPart = (id: string, isShown: boolean): void => {
   byId(id).hidden = !isShown
 }
 
-const showDatabases = ({ databases }: Answer): void => {
+const showDatabases = ({ databases, moreDatabases }: Answer): void => {
   const withLog = databases.filter(({ log }) => log !== undefined)
   showPart("databases-part", withLog.length > 0)
   byId("databases").replaceChildren(
     ...withLog.map(({ filename, log, name }) => {
-      const isLong = log!.bytes > log!.limitBytes
-      const pins = log!.pins.map(({ holder, pinnedMillis }) =>
-        make("li", {}, `${holder === undefined ? "a read" : holderText(holder)}, for ${millisText(pinnedMillis)}`)
+      const { bytes, limitBytes, morePins, pins } = log!
+      const isLong = limitBytes !== undefined && bytes > limitBytes
+      const pinTexts = pins.map(({ holder, pinnedMillis }) =>
+        `${holder === undefined ? "a read" : holderText(holder)}, for ${millisText(pinnedMillis)}`
       )
+      if (morePins > 0) pinTexts.push(`${morePins} more`)
       return make(
         "div",
         {},
@@ -135,57 +162,92 @@ const showDatabases = ({ databases }: Answer): void => {
             "div",
             {},
             make("dt", {}, "log"),
-            make("dd", { class: isLong ? "alarm" : undefined }, bytesText(log!.bytes))
+            make("dd", { class: isLong ? "alarm" : undefined }, bytesText(bytes))
           ),
-          make("div", {}, make("dt", {}, "limit"), make("dd", {}, bytesText(log!.limitBytes)))
+          make(
+            "div",
+            {},
+            make("dt", {}, "limit"),
+            make("dd", {}, limitBytes === undefined ? "none: it only reads" : bytesText(limitBytes))
+          )
         ),
-        pins.length === 0
+        pinTexts.length === 0
           ? make("p", { class: "note" }, "No read keeps it from being cut back.")
           : make(
             "div",
             {},
             make("p", { class: "note" }, "Reads that keep it from being cut back:"),
-            make("ul", {}, ...pins)
+            make("ul", {}, ...pinTexts.map((text) => make("li", {}, text)))
           )
       )
     })
   )
+  showMore("databases-note", moreDatabases, "databases are not listed: their logs are shorter.")
 }
 
-const showMaps = ({ maps }: Answer): void => {
-  showPart("maps-part", maps.length > 0)
-  byId("maps").replaceChildren(
-    ...maps.map(({ morePools, name, pools, stats }) => {
-      const table = make("table")
-      showTable(
-        table,
-        `Pools of ${name}`,
-        [
-          { name: "key", className: "text", of: ({ key }) => key },
-          { name: "state", of: ({ state }) => state },
-          { name: "leases", isNumber: true, of: ({ leases }) => leases },
-          { name: "in line", isNumber: true, of: ({ waiting }) => waiting }
-        ],
-        pools,
-        "No pool is open."
-      )
-      const more = morePools > 0 ? ` ${morePools} more are not listed.` : ""
-      return make(
-        "div",
-        {},
-        make("h3", {}, name),
-        make(
-          "p",
-          {},
-          `${stats.total} of ${stats.max} pools, ${stats.inUse} in use, ${stats.waiting} callers wait.${more}`
-        ),
-        make("div", { class: "scroll" }, table)
-      )
-    })
+/** The part of the page of one map. Its buttons stay, so that they keep the focus. */
+const mapPart = (index: number, turnTo: (map: number, from: number) => void): HTMLElement => {
+  const before = make("button", { type: "button" }, "Busier pools")
+  const after = make("button", { type: "button" }, "More pools")
+  const part = make(
+    "div",
+    {},
+    make("h3"),
+    make("p"),
+    make("div", { class: "scroll" }, make("table")),
+    make("div", { class: "buttons" }, before, after)
   )
+  const turn = (button: Element, direction: number) =>
+    button.addEventListener("click", () => {
+      const { atATime, from } = part.dataset
+      if (isEnabled(button)) turnTo(index, Number(from) + direction * Number(atATime))
+    })
+  turn(before, -1)
+  turn(after, 1)
+  return part
 }
 
-const showHealth = ({ health }: Answer): void => {
+const showMaps = ({ maps, moreMaps }: Answer, turnTo: (map: number, from: number) => void): void => {
+  showPart("maps-part", maps.length > 0)
+  const box = byId("maps")
+  if (box.childElementCount !== maps.length) {
+    box.replaceChildren(...maps.map(({ index }) => mapPart(index, turnTo)))
+  }
+  for (const [place, map] of maps.entries()) showMap(box.children[place] as HTMLElement, map)
+  showMore("maps-note", moreMaps, "maps are not listed.")
+}
+
+const showMap = (part: HTMLElement, map: MapView): void => {
+  const { atATime, from, inUse, max, name, poolCount, pools, total, waiting } = map
+  const last = Math.min(poolCount, from + atATime)
+  part.dataset["from"] = String(from)
+  part.dataset["atATime"] = String(atATime)
+  part.querySelector("h3")!.textContent = name
+  const isCut = poolCount > atATime
+  const sums = `${total} of ${max} pools, ${inUse} in use, ${waiting} callers wait.`
+  part.querySelector("p")!.textContent = isCut
+    ? `${sums} Listed are ${from + 1} to ${last}, the busiest first.`
+    : sums
+  showTable(
+    part.querySelector("table")!,
+    `Pools of ${name}`,
+    [
+      { name: "key", className: "text", of: ({ key }) => key },
+      { name: "state", of: ({ state }) => state },
+      { name: "leases", isNumber: true, of: ({ leases }) => leases },
+      { name: "in line", isNumber: true, of: ({ waiting }) => waiting }
+    ],
+    pools,
+    "No pool is open."
+  )
+  const buttons = part.querySelector<HTMLElement>(".buttons")!
+  buttons.hidden = !isCut
+  enable(buttons.children[0]!, from > 0)
+  enable(buttons.children[1]!, last < poolCount)
+}
+
+const showHealth = ({ health, moreHealth }: Answer): void => {
+  showMore("health-note", moreHealth, "checkers are not listed: they report nothing worse.")
   showPart("health-part", health.length > 0)
   byId("health").replaceChildren(
     ...health.map(({ checkedAt, lastError, pool, reasons, status }) =>
