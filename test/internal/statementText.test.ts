@@ -22,6 +22,8 @@ const counting = (text: string) => {
   return counted
 }
 
+const listOf = (length: number) => `select * from t where id in (${Array(length).fill("?").join(", ")}) limit 1`
+
 describe("the short text of a statement", () => {
   it("is in one line, with its lists of placeholders folded, wherever they are", () => {
     const part = fc.constantFrom(
@@ -81,7 +83,6 @@ describe("the short text of a statement", () => {
   })
 
   it("is the same for every length of a list, up to the most placeholders that SQLite allows", () => {
-    const listOf = (length: number) => `select * from t where id in (${Array(length).fill("?").join(", ")}) limit 1`
     assert.strictEqual(shortTextOf(listOf(32_766)), shortTextOf(listOf(2)))
     assert.match(shortTextOf(listOf(100_000)), /^select \* from t where id in \(\?, \.\.\./)
   })

@@ -6,7 +6,7 @@
  */
 export const byRank = (ranks: ReadonlyArray<number>): ReadonlyArray<number> => {
   const keys = Float64Array.from(ranks, (rank, index) => (highest - Math.min(rank, highest)) * most + index)
-  return Array.from(keys.sort(), (key) => key % most)
+  return Array.from(keys.toSorted(), (key) => key % most)
 }
 
 const highest = 2 ** 28

@@ -186,7 +186,7 @@ const lastOf = <C>(state: State<C>, most: number): number => {
   forEach(state, ({ id }) => {
     ids[next++] = id
   })
-  return ids.sort()[most - 1] ?? -1
+  return ids.toSorted()[most - 1] ?? -1
 }
 
 /** The state of a pool as an inspector shows it, besides its numbers. */
