@@ -170,6 +170,20 @@ describe("options from the environment", () => {
       )
     }))
 
+  it.effect("may be numbers with a sign, underscores, a point or an exponent, and no other texts", () =>
+    Effect.gen(function*() {
+      const maxOf = (text: string) => Effect.map(read({ MAX: text }), ({ max }) => max)
+      const numbers = { "+5": 5, "1_000": 1000, "20.": 20, "1e3": 1000, "1E+2": 100, "2000e-2": 20, " 7 ": 7 }
+      for (const [text, max] of Object.entries(numbers)) assert.strictEqual(yield* maxOf(text), max, text)
+      for (const text of ["1e", "e5", "1eX", "1x", "x1", ".", "0x10", "1e5.5", "5 5", "--5", "1,5", "1e++5"]) {
+        const message = yield* Effect.catchTag(maxOf(text), "ConfigError", ({ cause }) => Effect.succeed(cause.message))
+        assert.strictEqual(message, `MAX is ${JSON.stringify(text)}, but must be a whole number of at least 1`)
+      }
+      for (const text of [".25", "0.25", "25e-2", "2.5E-1"]) {
+        assert.strictEqual((yield* read({ LIFETIME_JITTER: text })).lifetimeJitter, 0.25, text)
+      }
+    }))
+
   it.effect("that contradict each other are an error if both are set, with the names of the variables", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(read({ DB_MIN: "5", DB_MAX: "4", DB_CONNECT_BACKOFF: "10s" }, "DB"))

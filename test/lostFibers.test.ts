@@ -136,4 +136,24 @@ describe("a lease of use whose fiber was dropped by the runtime", () => {
       yield* waiting.giveBack
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
+
+  it.effect("serves a caller at its deadline, although nobody has looked before", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({
+        max: 1,
+        acquireTimeout: "300 millis",
+        driver: { withoutReset: true, withoutValidate: true }
+      })
+      const gate = yield* Effect.forkDetach(Effect.never)
+      yield* Effect.forkDetach(pool.use(() => Effect.andThen(Fiber.await(gate), wrong)))
+      yield* settle
+      const waiting = yield* borrow(pool)
+      yield* Fiber.interrupt(gate)
+      yield* settle
+      assert.isUndefined(waiting.connection)
+      yield* TestClock.adjust("300 millis")
+      assert.isDefined(waiting.connection)
+      yield* waiting.giveBack
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
 })

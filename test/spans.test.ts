@@ -43,6 +43,7 @@ describe("spans", () => {
           ["ConnectionPool.acquire", "request", 2000, "Success"],
           ["body", "request", 5000, "Success"]
         ])
+        assert.deepStrictEqual(spans.map(({ kind }) => kind), ["client", "internal", "internal", "internal"])
         assert.deepStrictEqual(Object.fromEntries(spans[0]!.attributes), {
           "db.client.connection.pool.name": "orders",
           connection: 1

@@ -54,4 +54,93 @@ describe("a statement", () => {
     assert.deepStrictEqual(ended.map(({ text }) => text), ["first", "second"])
     assert.strictEqual(subject.statements.last, "second")
   })
+
+  it("whose rows are read in further steps keeps the time of its first step", () => {
+    const { clock, ended, recorder, subject } = make({})
+    recorder.begin("select")
+    clock.now += 30
+    const run = recorder.goOn("select")
+    // The step has ended for the caller, but the statement goes on.
+    recorder.end()
+    assert.deepStrictEqual([ended, run.spentMillis, run.startedAt], [[], 30, 5030])
+    assert.isTrue(subject.statements.running!.has(run))
+    clock.now += 100
+    recorder.enter(run)
+    clock.now += 4
+    recorder.leave(run)
+    recorder.leave(run)
+    clock.now += 100
+    recorder.finish(run)
+    assert.deepStrictEqual(ended.map(({ isBlocking, text, tookMillis }) => [text, tookMillis, isBlocking]), [
+      ["select", 34, false]
+    ])
+    assert.isFalse(subject.statements.running!.has(run))
+    // One that no step has begun has taken no time yet.
+    assert.strictEqual(recorder.goOn("other").spentMillis, 0)
+  })
+
+  it("that runs now has no time yet, and gets its last name", () => {
+    const { clock, ended, recorder, subject, work } = make({})
+    recorder.runSync("first", work(30))
+    recorder.begin("second")
+    assert.deepStrictEqual([subject.statements.last, subject.statements.lastMillis], ["second", undefined])
+    recorder.named("second, as the driver calls it")
+    clock.now += 5
+    recorder.end()
+    recorder.end()
+    assert.deepStrictEqual([subject.statements.last, subject.statements.lastMillis], [
+      "second, as the driver calls it",
+      5
+    ])
+    assert.deepStrictEqual(ended.map(({ text, tookMillis }) => [text, tookMillis]), [["first", 30], ["second", 5]])
+  })
+
+  it("that throws has ended, and is measured from the beginning of the clock too", () => {
+    const { clock, ended, recorder } = make({})
+    clock.now = 0
+    const fails = () =>
+      recorder.runSync("fails", () => {
+        clock.now += 7
+        throw new Error("no")
+      })
+    assert.throws(fails, "no")
+    assert.deepStrictEqual(ended.map(({ text, tookMillis }) => [text, tookMillis]), [["fails", 7]])
+  })
+
+  it("of another lease than the present one is not shown as its own", () => {
+    const { recorder, subject } = make({})
+    const run = recorder.start("late")
+    const next = { lease: {}, statements: subject.statements }
+    Object.assign(subject, next)
+    recorder.finish(run)
+    assert.isUndefined(subject.statements.last)
+  })
+
+  it("is not timed where statements are not measured", () => {
+    const subject = { lease: {}, statements: new Statements() }
+    let looks = 0
+    const recorder = new Recorder(subject, { now: () => ++looks, ended: undefined })
+    recorder.runSync("one", () => 1)
+    assert.deepStrictEqual([recorder.isMeasured, looks, subject.statements.last], [false, 0, "one"])
+    const run = recorder.start("several")
+    recorder.enter(run)
+    recorder.leave(run)
+    recorder.finish(run)
+    assert.deepStrictEqual([run.spentMillis, run.enteredAt], [0, -1])
+    assert.deepStrictEqual([subject.statements.last, subject.statements.lastMillis], ["several", undefined])
+  })
+})
+
+describe("a recorder", () => {
+  it("records for the connection of another from the moment on in which it follows that", () => {
+    const { clock, ended, recorder: measured, subject } = make({})
+    const recorder = Recorder.unread()
+    assert.isFalse(recorder.isMeasured)
+    recorder.runSync("nobody reads this", () => {})
+    recorder.follow(measured)
+    assert.isTrue(recorder.isMeasured)
+    recorder.runSync("select", () => void (clock.now += 3))
+    assert.deepStrictEqual([subject.statements.last, subject.statements.lastMillis], ["select", 3])
+    assert.deepStrictEqual(ended.map(({ text }) => text), ["select"])
+  })
 })

@@ -54,6 +54,10 @@ describe("what leans on the inside of Effect", () => {
       return Effect.map(step, (value) => assert.deepStrictEqual([value, steps], [1, [fiber, fiber]]))
     }))
 
+  it("a step of its own is shown as one", () => {
+    assert.strictEqual((JSON.parse(JSON.stringify(new Own(() => Effect.void))) as { readonly op: string }).op, "Step")
+  })
+
   it("recognises only a success as a success", () => {
     const successes = [Effect.void, Effect.succeed(1), Exit.succeed(undefined)]
     const others = [
