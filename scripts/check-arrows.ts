@@ -44,6 +44,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["sqlite/internal/sql/"],
   ["sqlite/internal/options/"],
   ["sqlite/internal/connection/"],
+  ["sqlite/internal/worker/"],
   ["sqlite/internal/file/"],
   ["sqlite/internal/client/"],
   ["sqlite/internal/pools.ts"],
@@ -63,7 +64,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
 ]
 
 /** What a thread loads, with all that it imports. A thread with Effect takes several times as long to start. */
-const loadedByThreads = ["sqlite/internal/connection/handle.ts"]
+const loadedByThreads = ["sqlite/internal/connection/handle.ts", "sqlite/internal/worker/threadMain.ts"]
 
 interface Arrow {
   readonly from: string

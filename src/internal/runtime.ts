@@ -268,6 +268,25 @@ interface Interruptible {
 }
 
 /**
+ * Takes back an interrupt that came too late: the fiber goes on with the value that it has waited for, and is interrupted
+ * at its next wait. Without this, leaving an uninterruptible region replaces the value by the interrupt, so that the
+ * caller could not know that its work is done. Call it in the step of an uninterruptible region that returns the value.
+ *
+ * Test: `internal/runtime.test.ts`, "delivers an interrupt that came too late after the value".
+ */
+export const postponeInterrupt = (fiber: Fiber.Fiber<unknown, unknown>): void => {
+  const own = fiber as unknown as { _interruptedCause?: Cause.Cause<never> | undefined }
+  const cause = own._interruptedCause
+  if (cause === undefined) return
+  own._interruptedCause = undefined
+  const interruptors = Array.from(Cause.interruptors(cause))
+  queueMicrotask(() => {
+    if (interruptors.length === 0) fiber.interruptUnsafe()
+    for (const id of interruptors) fiber.interruptUnsafe(id)
+  })
+}
+
+/**
  * Attaches values to objects, like a `WeakMap`, but as a private field of each object. It is for objects that are made in
  * large numbers: the garbage collector is slow to empty a `WeakMap`, so adding to one takes a microsecond or two. A copy of
  * an object has nothing attached. An object may get one value.

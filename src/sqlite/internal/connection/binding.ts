@@ -82,7 +82,7 @@ const named = (operation: string, text: SqlText, params: unknown): Record<string
 }
 
 const isRecord = (params: unknown): params is Readonly<Record<string, unknown>> =>
-  Object.prototype.toString.call(params) === "[object Object]"
+  Object.prototype.toString.call(params) === "[object Object]" && !(params instanceof Unbindable)
 
 const maxInteger = 2n ** 63n - 1n
 const minInteger = -(2n ** 63n)
@@ -160,6 +160,15 @@ const unbindable = (operation: string, placeholder: string, value: unknown): Fai
     `${operation}: parameter ${placeholder} is ${describe(value)}, but must be ${storable}`
   )
 
+/** Stands for a value that SQLite cannot store, where the value itself cannot be: in a thread. */
+export class Unbindable {
+  readonly description: string
+
+  constructor(description: string) {
+    this.description = description
+  }
+}
+
 /** What SQLite stores exactly. */
 export const storable = "null, text, a number, a bigint of 64 bits, a boolean or bytes"
 
@@ -175,6 +184,7 @@ export const describe = (value: unknown): string => {
       return `a ${typeof value}`
     case "object":
       if (value === null) return "null"
+      if (value instanceof Unbindable) return value.description
       return isBytes(value) ? "bytes that were transferred away" : `an object (${nameOf(value)})`
     default:
       return String(value)

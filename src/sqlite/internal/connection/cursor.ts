@@ -1,6 +1,7 @@
 /** Reads the rows of one statement step by step. */
 import type { Failure } from "../failures.ts"
 import type { Functions } from "./functions.ts"
+import type { Prepared } from "./preparedStatements.ts"
 
 /** What a cursor tells its connection. */
 export interface Listener {
@@ -23,13 +24,16 @@ export class Cursor {
   readonly #listener: Listener
   #isOpen = true
   #error: Failure | undefined
+  readonly #prepared: Prepared
 
   constructor(
+    prepared: Prepared,
     rows: Iterator<unknown>,
     functions: Functions,
     failure: (thrown: unknown) => Failure,
     listener: Listener
   ) {
+    this.#prepared = prepared
     this.#rows = rows
     this.#functions = functions
     this.#failure = failure
@@ -40,16 +44,29 @@ export class Cursor {
     return this.#isOpen
   }
 
+  /** Whether the statement has failed. The rows before that are returned first, and the next read throws. */
+  get hasFailed(): boolean {
+    return this.#error !== undefined
+  }
+
+  /** The names of the columns. They are right after the first read. */
+  get columns(): ReadonlyArray<string> {
+    return this.#prepared.columns
+  }
+
   /**
-   * The next rows, at most `count`; none at the end. Returns the rows before an error first, and then throws a
-   * `Failure`.
+   * The next rows, at most `count`; none at the end. Stops after a row for which `isEnough` is true. Returns the rows before
+   * an error first, and then throws a `Failure`.
    */
-  read(count: number): Array<unknown> {
+  read(count: number, isEnough?: (row: unknown) => boolean): Array<unknown> {
     this.#functions.assertNone("stream")
     const rows: Array<unknown> = []
     if (this.#isOpen) {
       this.#listener.reads()
-      while (this.#isOpen && rows.length < count) this.#readInto(rows)
+      while (this.#isOpen && rows.length < count) {
+        this.#readInto(rows)
+        if (isEnough !== undefined && rows.length > 0 && isEnough(rows.at(-1))) break
+      }
       this.#listener.hasRead()
     }
     if (rows.length === 0 && this.#error !== undefined) throw this.#error

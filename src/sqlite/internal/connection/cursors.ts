@@ -6,6 +6,15 @@ import type { Functions } from "./functions.ts"
 import type { Observed } from "./observed.ts"
 import type { Prepared } from "./preparedStatements.ts"
 
+/** How a cursor gives its rows, and whether it may use the kept statement: then it ends when the statement runs again. */
+export interface CursorRows {
+  readonly arrays: boolean
+  readonly which: "get" | "fresh"
+}
+
+/** The rows of a stream: other statements run while it is read. */
+export const streamed: CursorRows = { arrays: false, which: "fresh" }
+
 export class Cursors {
   readonly #observed: Observed
   readonly #recorder: Recorder
@@ -28,7 +37,7 @@ export class Cursors {
     failure: (thrown: unknown) => Failure
   ): Cursor {
     const run = this.#recorder.goOn(prepared.sql)
-    const cursor = new Cursor(rows, functions, failure, {
+    const cursor = new Cursor(prepared, rows, functions, failure, {
       reads: () => {
         this.#recorder.enter(run)
         this.#observed.runs(prepared.tables)

@@ -7,8 +7,7 @@ import * as Failures from "../failures.ts"
 import type { Settings } from "../options/connection.ts"
 import type { SqlText } from "../sql/scanner.ts"
 import { bind, type Params } from "./binding.ts"
-import type { Cursor } from "./cursor.ts"
-import { Cursors } from "./cursors.ts"
+import { Cursors, streamed } from "./cursors.ts"
 import { Database } from "./database.ts"
 import { Exposed, type Lender } from "./exposed.ts"
 import { knownFailure } from "./functions.ts"
@@ -100,7 +99,7 @@ export class Handle {
     bigInts: boolean,
     isAlone = false
   ): Array<unknown> {
-    const prepared = this.#prepare(operation, sql, isAlone)
+    const prepared = this.prepare(operation, sql, isAlone)
     const bound = bind(operation, prepared.text, params)
     // A write is stored before its rows are read, so a large integer in them must not be an error: see `integers.ts`.
     const isExact = bigInts || prepared.text.isWrite
@@ -119,12 +118,12 @@ export class Handle {
     }
   }
 
-  /** The rows of a statement as objects without a prototype, read step by step. The caller closes the cursor. */
-  cursor(operation: string, sql: string, params: Params | undefined, bigInts: boolean, isAlone = false): Cursor {
-    const prepared = this.#prepare(operation, sql, isAlone, "fresh")
+  /** The rows of a statement, read step by step. The caller closes the cursor. */
+  cursor(operation: string, sql: string, params: Params | undefined, bigInts: boolean, isAlone = false, as = streamed) {
+    const prepared = this.prepare(operation, sql, isAlone, as.which)
     const bound = bind(operation, prepared.text, params)
     const isExact = bigInts || prepared.text.isWrite
-    const statement = prepared.giving(false, isExact)
+    const statement = prepared.giving(as.arrays, isExact)
     try {
       const rows: Iterator<unknown> = mayNeedSavepoint(this.#database, prepared)
         ? inTransaction(this.#database, this.units, prepared, () => statement.all(...bound)).values()
@@ -151,7 +150,7 @@ export class Handle {
     bigInts: boolean,
     isAlone = false
   ): Array<unknown> | RunResult {
-    const prepared = this.#prepare(operation, sql, isAlone)
+    const prepared = this.prepare(operation, sql, isAlone)
     return prepared.statement.columns().length > 0
       ? this.rows(operation, sql, params, false, bigInts, isAlone)
       : this.#run(operation, prepared, params, bigInts)
@@ -159,7 +158,7 @@ export class Handle {
 
   /** Runs a statement as often as `f` likes. For work that is undone as a whole if `f` throws. */
   repeat(operation: string, sql: string, f: (prepared: Prepared) => void): void {
-    const prepared = this.#prepare(operation, sql, false)
+    const prepared = this.prepare(operation, sql, false)
     try {
       f(prepared)
       if (prepared.isNoted) this.#ran(prepared)
@@ -171,8 +170,8 @@ export class Handle {
     }
   }
 
-  run(operation: string, sql: string, params: Params | undefined, bigInts: boolean): RunResult {
-    return this.#run(operation, this.#prepare(operation, sql, false), params, bigInts)
+  run(operation: string, sql: string, params: Params | undefined, bigInts: boolean, isAlone = false): RunResult {
+    return this.#run(operation, this.prepare(operation, sql, isAlone), params, bigInts)
   }
 
   #run(operation: string, prepared: Prepared, params: Params | undefined, bigInts: boolean): RunResult {
@@ -336,7 +335,8 @@ export class Handle {
     return new Statements(authorizer, owner, this.settings.statementCacheSize)
   }
 
-  #prepare(operation: string, sql: string, isAlone: boolean, which: "get" | "fresh" = "get"): Prepared {
+  /** The statement for a text. It has to run next, because its tables are noted from now on. */
+  prepare(operation: string, sql: string, isAlone: boolean, which: "get" | "fresh" = "get"): Prepared {
     this.assertFree(operation)
     this.recorder.begin(sql)
     try {

@@ -6,11 +6,28 @@
  * is forgotten just before it is needed again. With a random choice, only about two statements of each turn are missing.
  */
 import type { StatementSync } from "node:sqlite"
-import { invalidSql } from "../failures.ts"
+import { type Failure, invalidSql } from "../failures.ts"
 import type { Authorizer } from "../sql/authorizer.ts"
 import type { Demand, Recall } from "../sql/demands.ts"
 import * as SqlText from "../sql/scanner.ts"
 import { Tables } from "../sql/tables.ts"
+
+/**
+ * The effect of a statement outside of transactions. `stores`: it changes the file, and can run in a transaction. `other`:
+ * it changes something else, or cannot run in a transaction.
+ */
+export type StatementEffect = "reads" | "stores" | "other"
+
+const effectOf = (
+  text: SqlText.SqlText,
+  demands: ReadonlyArray<Demand> | undefined,
+  tables: Tables
+): StatementEffect => {
+  if (text.isRead) return "reads"
+  const isSpecial = text.controlsTransaction || !tables.isWriting ||
+    demands?.some(({ kind }) => kind === "pragma" || kind === "attach" || kind === "detach") === true
+  return isSpecial ? "other" : "stores"
+}
 
 /**
  * A statement that SQLite has compiled. After a change of the schema SQLite compiles it again by itself.
@@ -26,6 +43,8 @@ export class Prepared {
   readonly demands: ReadonlyArray<Demand> | undefined
   /** The tables that the statement reads and writes. SQLite adds to them when it compiles the statement again. */
   readonly tables: Tables
+  /** Known when it was compiled: while `vacuum` runs, SQLite reports tables that others write. */
+  readonly effect: StatementEffect
   /** Whether something has to be noted after the statement has run. */
   readonly isNoted: boolean
   /** The estimated memory that the statement holds while it is kept: see `weightOf`. */
@@ -34,6 +53,9 @@ export class Prepared {
   position = -1
   /** How often the statement may be spared when another needs room. Each use adds one, up to `mostCredit`. */
   credit = 0
+  #columns: ReadonlyArray<string> = []
+  /** The number of notes about its tables when its columns were read. Not set before that. */
+  #columnsAt: number | undefined = undefined
   #givesArrays = false
   #givesBigInts = false
 
@@ -49,9 +71,20 @@ export class Prepared {
     this.statement = statement
     this.demands = demands
     this.tables = tables
+    this.effect = effectOf(text, demands, tables)
     this.isNoted = demands !== undefined || !text.isRead
     // Parameters are given with their prefixes, because one name may have several prefixes.
     if (text.isNamed) statement.setAllowBareNamedParameters(false)
+  }
+
+  /** The names of its columns. After a change of the schema, they are right once the statement has run. */
+  get columns(): ReadonlyArray<string> {
+    const { noted } = this.tables
+    if (this.#columnsAt !== noted) {
+      this.#columns = this.statement.columns().map(({ name }) => name)
+      this.#columnsAt = noted
+    }
+    return this.#columns
   }
 
   giving(arrays: boolean, bigInts: boolean): StatementSync {
@@ -232,9 +265,13 @@ const mostCredit = 3
 /** The number of spared statements after which the next is removed, even if it was used recently. */
 const mostSpared = 8
 
+/** The failure for SQL that is no text. */
+export const notText = (operation: string, sql: unknown): Failure =>
+  invalidSql(operation, `${operation}: the SQL is not text but ${typeof sql}`)
+
 /** Scans SQL. Throws a `Failure` if the text has no statement, or if SQLite would read a different text. */
 export const readSql = (operation: string, sql: unknown): SqlText.SqlText => {
-  if (typeof sql !== "string") throw invalidSql(operation, `${operation}: the SQL is not text but ${typeof sql}`)
+  if (typeof sql !== "string") throw notText(operation, sql)
   if (sql.includes("\0")) throw invalidSql(operation, `${operation}: the SQL holds a NUL, where SQLite would stop`)
   if (!sql.isWellFormed()) throw invalidSql(operation, `${operation}: the SQL holds half a surrogate pair`)
   const text = SqlText.read(sql)

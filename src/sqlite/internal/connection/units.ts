@@ -217,7 +217,7 @@ export class Units {
  * Whether SQLite expects such a failure, so that a failed statement leaves nothing in a transaction. SQLite expects
  * failures of constraints, except CONSTRAINT_FUNCTION and CONSTRAINT_DATATYPE. RANGE comes before the statement runs.
  */
-const isExpected = (code: number | undefined): boolean =>
+export const isExpected = (code: number | undefined): boolean =>
   code === undefined || (primaryOf(code) === 19 && code !== 1043 && code !== 3091) || primaryOf(code) === 25
 
 /** The failure of work that goes on although SQLite has undone it so far. */

@@ -33,6 +33,8 @@ export class Tables {
    * `reads.ts`.
    */
   reach: "own" | "virtual" | "unknown" | undefined = undefined
+  /** The number of notes. It grows when SQLite compiles the statement again. */
+  noted = 0
 
   get isWriting(): boolean {
     return this.writes.size > 0 || this.changesSchema || this.changesTemporarySchema
@@ -41,6 +43,7 @@ export class Tables {
   /** Notes an action that SQLite reports. */
   note(action: number, first: string | null, second: string | null, schema: string | null): void {
     this.reach = undefined
+    this.noted++
     switch (kinds[action]) {
       case reads:
         this.reads.add(keyOf(first!, schema))

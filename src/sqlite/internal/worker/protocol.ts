@@ -1,0 +1,153 @@
+/**
+ * The messages between a connection and its thread.
+ *
+ * Both sides send one message for each turn: an array of requests, or of answers. Requests run one after the other, in the
+ * order in which they were made; streams run between them. Each request has a number, which is free again after its last
+ * answer. The number is also the index of its word: see `word.ts`.
+ */
+import type { FailureData } from "./failureData.ts"
+
+/** What a caller wants of a statement: its rows as arrays, its rows or its result, or its result only. */
+export type Way = "rows" | "rowsOrResult" | "result"
+
+/** A number that stands for the text of a statement. Its text is sent with the first request that has the number. */
+export type TextNumber = number
+
+export interface StatementRequest {
+  readonly kind: "statement"
+  readonly id: number
+  readonly operation: string
+  readonly way: Way
+  /** Not set for a text that is not kept. */
+  readonly number: TextNumber | undefined
+  /** Set if the thread does not know the number yet. */
+  readonly sql: string | undefined
+  readonly params: unknown
+  readonly bigInts: boolean
+  readonly isAlone: boolean
+  /** Whether other requests run before all rows are read. Its rows are of one state of the database. */
+  readonly isStream: boolean
+}
+
+/** Operations of the connection itself, with their parameters. They are those of `Handle`. */
+export interface Controls {
+  /** Opens the file. The first request. */
+  readonly open: (isFirst: boolean) => void
+  /** Runs a script after its first `done` characters. */
+  readonly exec: (operation: string, script: string, done: number) => Executed
+  readonly begin: (isolation: string) => void
+  /** Begins a transaction that sees one state of the database, and refuses writes for the reason. */
+  readonly beginReadOnly: (why: string | undefined) => void
+  readonly commit: () => void
+  readonly rollback: (operation: string) => void
+  /** Runs a savepoint statement of this library. */
+  readonly savepoint: (operation: string, sql: string) => void
+  readonly isTransaction: () => boolean
+  /** Makes the connection as it was before the lease. */
+  readonly reset: () => void
+  readonly close: () => void
+}
+
+/** How far a script has run, and why it has stopped. */
+export interface Executed {
+  readonly done: number
+  readonly failure: FailureData | undefined
+}
+
+export type ControlName = keyof Controls
+
+export interface ControlRequest<Name extends ControlName = ControlName> {
+  readonly kind: "control"
+  readonly id: number
+  readonly name: Name
+  readonly params: Parameters<Controls[Name]>
+}
+
+/** Allows the thread to send more chunks of rows. It is read at once, not in the order of requests. */
+export interface CreditRequest {
+  readonly kind: "credit"
+  readonly id: number
+  readonly chunks: number
+}
+
+/** Ends a request whose word was set to cancelled: its statement is closed, also if it waits for credit. */
+export interface CancelRequest {
+  readonly kind: "cancel"
+  readonly id: number
+}
+
+/** The numbers of texts that are not used any more. */
+export interface ForgetRequest {
+  readonly kind: "forget"
+  readonly numbers: ReadonlyArray<TextNumber>
+}
+
+export type Request = StatementRequest | ControlRequest | CreditRequest | CancelRequest | ForgetRequest
+
+/** Some of the rows of a statement. */
+export interface RowsAnswer {
+  readonly kind: "rows"
+  readonly id: number
+  readonly rows: ReadonlyArray<ReadonlyArray<unknown>>
+  /** The names of the columns, if they are not those of the last answer for this text. */
+  readonly columns: ReadonlyArray<string> | undefined
+  /** Whether these are the last rows, so that the request has ended. */
+  readonly isLast: boolean
+}
+
+/** The request has ended. */
+export interface ValueAnswer {
+  readonly kind: "value"
+  readonly id: number
+  readonly value: unknown
+}
+
+export interface FailedAnswer {
+  readonly kind: "failed"
+  readonly id: number
+  readonly failure: FailureData
+}
+
+/** The request was cancelled in time: nothing of it is stored. */
+export interface CancelledAnswer {
+  readonly kind: "cancelled"
+  readonly id: number
+}
+
+export type Answer = RowsAnswer | ValueAnswer | FailedAnswer | CancelledAnswer
+
+/** The state of the connection after the answers of a message. */
+export interface State {
+  readonly isUsable: boolean
+  readonly needsReset: boolean
+  readonly isTransaction: boolean
+  readonly isPinning: boolean
+}
+
+export interface Answers {
+  readonly answers: ReadonlyArray<Answer>
+  readonly state: State
+}
+
+/** The number of requests that may be out at the same time. */
+export const mostRequests = 256
+
+/** The rows of one message, at most. Larger chunks hold up the event loop of the receiver. */
+export const rowsPerChunk = 500
+
+/** The size of the values in one message, about. One row may be larger. */
+export const bytesPerChunk = 256 * 1024
+
+/** The chunks that a thread may send before the receiver has taken one. */
+export const chunksAhead = 3
+
+/** About how many bytes the values of a row take in a message. */
+export const bytesOf = (row: ReadonlyArray<unknown>): number => {
+  let bytes = 16
+  for (const value of row) {
+    if (typeof value === "string") bytes += 8 + value.length
+    else if (ArrayBuffer.isView(value)) bytes += 32 + value.byteLength
+    else bytes += 8
+  }
+  return bytes
+}

@@ -1,0 +1,257 @@
+/** A connection to SQLite in a thread of its own, and the connection that a lease has of it. All of it is asynchronous. */
+import { Array as Arr, Cause, Channel, Deferred, Effect, Exit, type Pull, Scope, Stream } from "effect"
+import { SafeIntegers } from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
+import { LeaseExpiredError } from "../../../PoolError.ts"
+import { mayStartLater, retryWhileLocked } from "../connection/retryWhileLocked.ts"
+import type { Params, Row, RunResult, Value } from "../contract/values.ts"
+import { failure } from "../errors.ts"
+import { decodeFailure } from "./failureData.ts"
+import { type Host, type Pending, toObjects } from "./host.ts"
+import type { Controls, Executed, Way } from "./protocol.ts"
+import { request } from "./request.ts"
+import type { Thread } from "./thread.ts"
+
+type OperationError = SqlError | LeaseExpiredError
+
+/** The operations of a connection in a thread. They are those of `SqliteConnection`, without the synchronous ones. */
+export interface WorkerOperations {
+  readonly query: (sql: string, params?: Params) => Effect.Effect<ReadonlyArray<Row>, OperationError>
+  readonly values: (
+    sql: string,
+    params?: Params
+  ) => Effect.Effect<ReadonlyArray<ReadonlyArray<Value>>, OperationError>
+  readonly run: (sql: string, params?: Params) => Effect.Effect<RunResult, OperationError>
+  readonly exec: (script: string) => Effect.Effect<void, OperationError>
+  readonly stream: (sql: string, params?: Params) => Stream.Stream<Row, OperationError>
+  readonly isTransaction: Effect.Effect<boolean, OperationError>
+}
+
+/** The connection of one lease: its operations fail once the lease has ended. */
+export class WorkerLeased implements WorkerOperations {
+  /** The thread, which is there longer than the lease. */
+  readonly thread: Thread
+  readonly #host: Host
+  readonly #busyTimeoutMillis: number
+  readonly #pool: string | undefined
+  #hasEnded = false
+  #reason: string | undefined
+
+  /** Outside of transactions, a statement that meets the lock of another process is tried again for the timeout. */
+  constructor(thread: Thread, busyTimeoutMillis: number, pool: string | undefined) {
+    this.thread = thread
+    this.#host = thread.host
+    this.#busyTimeoutMillis = busyTimeoutMillis
+    this.#pool = pool
+  }
+
+  /** Ends the lease. What still runs is cancelled. */
+  expire(reason?: string): void {
+    this.#hasEnded = true
+    this.#reason ??= reason
+    this.#host.cancelAll()
+  }
+
+  query(sql: string, params?: Params) {
+    return this.#rows("query", sql, params, (rows, columns) => toObjects(rows, columns) as Array<Row>)
+  }
+
+  values(sql: string, params?: Params) {
+    return this.#rows("values", sql, params, (rows) => rows as ReadonlyArray<ReadonlyArray<Value>>)
+  }
+
+  run(sql: string, params?: Params) {
+    return this.#persist(Effect.withFiber<RunResult, OperationError>((fiber) => {
+      const bigInts = fiber.getRef(SafeIntegers)
+      return this.#statement("run", "result", sql, params, bigInts, () => {}, (value) => value as RunResult)
+    }))
+  }
+
+  exec(script: string) {
+    return Effect.suspend(() => {
+      // A statement of the script that has run is not run again.
+      let done = 0
+      const once = Effect.flatMap(this.#control("exec", "exec", () => ["exec", script, done]), (value) => {
+        const executed = value as Executed
+        done = executed.done
+        return executed.failure === undefined ? Effect.void : Effect.fail(failure(decodeFailure(executed.failure)))
+      })
+      return this.#persist(once)
+    })
+  }
+
+  get isTransaction() {
+    return Effect.map(this.#control("isTransaction", "isTransaction", () => []), (value) => value as boolean)
+  }
+
+  /** Fails with a lock as any statement does: starting is not tried again. */
+  stream(sql: string, params?: Params): Stream.Stream<Row, OperationError> {
+    return Stream.fromChannel(
+      Channel.fromTransformBracket((_, __, scope) =>
+        Effect.withFiber((fiber) =>
+          Effect.suspend(() => {
+            const bigInts = fiber.getRef(SafeIntegers)
+            const chunks = new Chunks(this.#host)
+            // In the other order, an interrupt between the two steps would leave the statement open.
+            return Effect.as(
+              Effect.andThen(
+                Scope.addFinalizer(scope, Effect.sync(() => chunks.close())),
+                Effect.suspend(() => {
+                  const expired = this.#expired("stream")
+                  if (expired !== undefined) return Effect.fail(expired)
+                  chunks.open((receiver) =>
+                    this.#host.statement(
+                      { operation: "stream", way: "rows", sql, params, bigInts, isAlone: false, isStream: true },
+                      receiver
+                    )
+                  )
+                  return Effect.void
+                })
+              ),
+              Effect.suspend(() => {
+                const expired = this.#expired("stream")
+                return expired === undefined ? chunks.pull : Effect.fail(expired)
+              })
+            )
+          })
+        )
+      )
+    )
+  }
+
+  #rows<A>(
+    operation: string,
+    sql: string,
+    params: Params | undefined,
+    made: (rows: ReadonlyArray<ReadonlyArray<unknown>>, columns: ReadonlyArray<string>) => ReadonlyArray<A>
+  ): Effect.Effect<ReadonlyArray<A>, OperationError> {
+    return this.#persist(Effect.withFiber<ReadonlyArray<A>, OperationError>((fiber) => {
+      const bigInts = fiber.getRef(SafeIntegers)
+      let all: Array<A> | undefined
+      return this.#statement(operation, "rows", sql, params, bigInts, (rows, columns) => {
+        const more = made(rows, columns)
+        if (all === undefined) all = more as Array<A>
+        else for (const row of more) all.push(row)
+      }, () => all ?? [])
+    }))
+  }
+
+  #statement<A>(
+    operation: string,
+    way: Way,
+    sql: string,
+    params: Params | undefined,
+    bigInts: boolean,
+    take: (rows: ReadonlyArray<ReadonlyArray<unknown>>, columns: ReadonlyArray<string>) => void,
+    value: (value: unknown) => A
+  ): Effect.Effect<A, OperationError> {
+    const expired = this.#expired(operation)
+    if (expired !== undefined) return Effect.fail(expired)
+    const statement = { operation, way, sql, params, bigInts, isAlone: false, isStream: false }
+    return request({
+      host: this.#host,
+      operation,
+      begin: (receiver) => this.#host.statement(statement, receiver),
+      take,
+      value
+    })
+  }
+
+  #control<Name extends keyof Controls>(
+    operation: string,
+    name: Name,
+    params: () => Parameters<Controls[Name]>
+  ): Effect.Effect<unknown, OperationError> {
+    return Effect.suspend(() => {
+      const expired = this.#expired(operation)
+      if (expired !== undefined) return Effect.fail(expired)
+      return control(this.#host, operation, name, params())
+    })
+  }
+
+  #persist<A>(once: Effect.Effect<A, OperationError>): Effect.Effect<A, OperationError> {
+    return this.#busyTimeoutMillis === 0
+      ? once
+      : retryWhileLocked(once, this.#busyTimeoutMillis, {
+        // In a transaction, another try would not help.
+        isWorthwhile: (code) => mayStartLater(code) && !this.#host.state.isTransaction
+      })
+  }
+
+  #expired(operation: string): LeaseExpiredError | undefined {
+    if (!this.#hasEnded) return undefined
+    return new LeaseExpiredError({
+      ...(this.#pool === undefined ? undefined : { pool: this.#pool }),
+      operation,
+      ...(this.#reason === undefined ? undefined : { reason: this.#reason })
+    })
+  }
+}
+
+/** Runs an operation of the connection itself. */
+export const control = <Name extends keyof Controls>(
+  host: Host,
+  operation: string,
+  name: Name,
+  params: Parameters<Controls[Name]>
+): Effect.Effect<unknown, OperationError> =>
+  request({
+    host,
+    operation,
+    begin: (receiver) => host.control(name, params, receiver),
+    take: () => {},
+    value: (value) => value
+  })
+
+/** The chunks of a stream that have arrived and were not taken. */
+class Chunks {
+  readonly #host: Host
+  readonly #chunks: Array<Array<Row>> = []
+  #pending: Pending | undefined = undefined
+  #end: Exit.Exit<void, OperationError> | undefined = undefined
+  #arrived: Deferred.Deferred<void> | undefined = undefined
+
+  constructor(host: Host) {
+    this.#host = host
+  }
+
+  open(begin: (receiver: Parameters<Host["statement"]>[1]) => Pending): void {
+    this.#pending = begin({
+      rows: (rows, columns) => {
+        this.#chunks.push(toObjects(rows, columns) as Array<Row>)
+        this.#wake()
+      },
+      ended: () => this.#ended(Exit.void),
+      failed: (thrown) => this.#ended(Exit.fail(failure(thrown))),
+      cancelled: () => this.#ended(Exit.void)
+    })
+  }
+
+  close(): void {
+    if (this.#end === undefined && this.#pending !== undefined) this.#host.cancel(this.#pending)
+    this.#chunks.length = 0
+  }
+
+  readonly pull: Pull.Pull<Arr.NonEmptyReadonlyArray<Row>, OperationError> = Effect.suspend(() => {
+    const chunk = this.#chunks.shift()
+    if (chunk !== undefined && Arr.isArrayNonEmpty(chunk)) {
+      if (this.#end === undefined) this.#host.credit(this.#pending!, 1)
+      return Effect.succeed(chunk)
+    }
+    if (this.#end !== undefined) return Exit.isSuccess(this.#end) ? Cause.done() : Effect.failCause(this.#end.cause)
+    this.#arrived = Deferred.makeUnsafe<void>()
+    return Effect.andThen(Deferred.await(this.#arrived), this.pull)
+  })
+
+  #ended(exit: Exit.Exit<void, OperationError>): void {
+    this.#end = exit
+    this.#wake()
+  }
+
+  #wake(): void {
+    const arrived = this.#arrived
+    // The reader may go on at once, and wait again.
+    this.#arrived = undefined
+    if (arrived !== undefined) Deferred.doneUnsafe(arrived, Exit.void)
+  }
+}
