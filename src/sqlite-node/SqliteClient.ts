@@ -82,7 +82,12 @@ export const SqliteClient: Context.Service<SqliteClient, SqliteClient> = Context
  *
  * `filename` is a path or `":memory:"`: no URI, and no empty name.
  */
-export interface SqliteClientConfig extends Omit<SqlitePool.Options, "readOnly" | "immutable"> {
+export interface SqliteClientConfig extends
+  Omit<
+    SqlitePool.Options,
+    "readOnly" | "immutable" | "execution" | "workers" | "maxAbandoned" | "statementTimeout" | "functionsModule"
+  >
+{
   /**
    * Whether the file is only read. It has to exist, all connections are read-only, and a transaction only reads. Default
    * false.
@@ -204,7 +209,16 @@ const makeWithPool = (
     })
   })
 
-const { immutable: _immutable, readOnly: _readOnly, ...ofPool } = PoolSettings.sqlitePoolTable.rules
+const {
+  execution: _execution,
+  functionsModule: _functionsModule,
+  immutable: _immutable,
+  maxAbandoned: _maxAbandoned,
+  readOnly: _readOnly,
+  statementTimeout: _statementTimeout,
+  workers: _workers,
+  ...ofPool
+} = PoolSettings.sqlitePoolTable.rules
 const { statementCacheSize } = ofPool
 
 const table = Options.table({
@@ -234,6 +248,11 @@ const resolve = (config: SqliteClientConfig): Result.Result<Settings, PoolConfig
       ...options,
       readOnly: readonly,
       immutable: false,
+      execution: "in-process",
+      workers: 0,
+      maxAbandoned: 0,
+      statementTimeout: Infinity,
+      functionsModule: undefined,
       ...(given.has("prepareCacheSize") ? { statementCacheSize: prepareCacheSize } : undefined)
     })
     const { connection, walLimit } = settings

@@ -18,7 +18,7 @@ import { unconnected } from "./internal/failures.ts"
 import * as Settings from "./internal/options/connection.ts"
 import type { SqliteReader } from "./SqliteReader.ts"
 
-export type { SqliteConnection } from "./internal/contract/connection.ts"
+export type { AsyncConnection, SqliteConnection } from "./internal/contract/connection.ts"
 export type { Opening, Options } from "./internal/contract/connectionOptions.ts"
 export type { Param, Params, Row, RunResult, SyncOptions, Value } from "./internal/contract/values.ts"
 

@@ -14,6 +14,7 @@ import { join } from "node:path"
 import { unwrap } from "../internal/options/environment.ts"
 import * as HeardReactivity from "../internal/transaction/reactivity.ts"
 import type { ConnectError, PoolConfigError } from "../PoolError.ts"
+import * as Execution from "./internal/client/execution.ts"
 import { SqlitePool } from "./internal/contract/pool.ts"
 import type { Options, TemporaryOptions } from "./internal/contract/poolOptions.ts"
 import { makeWith } from "./internal/database.ts"
@@ -24,6 +25,7 @@ import * as PoolSettings from "./internal/options/pool.ts"
 export type { BackupOptions, BackupProgress } from "./internal/contract/backup.ts"
 export type { BatchOptions, BatchProgress, BatchStatement } from "./internal/contract/batch.ts"
 export type { CheckpointMode, CheckpointResult } from "./internal/contract/checkpoint.ts"
+export type { Execution, InProcessOptions, ReadOptions } from "./internal/contract/execution.ts"
 export type { Commit, ObserveOptions } from "./internal/contract/observe.ts"
 export { type ShutdownReports, SqlitePool, type Stats } from "./internal/contract/pool.ts"
 export type { Options, TemporaryOptions } from "./internal/contract/poolOptions.ts"
@@ -112,6 +114,48 @@ export const layerConfig = (
  */
 export const services = (pool: SqlitePool): Context.Context<SqlitePool | SqlClient.SqlClient> =>
   Context.make(SqlitePool, pool).pipe(Context.add(SqlClient.SqlClient, pool.sql))
+
+/**
+ * Runs an effect whose reads run on workers: statements of `sql` that only read, also those of models and resolvers, and
+ * `read` and `stream`. Choose it for a report or an export that would stop the event loop for too long.
+ *
+ * Fails where a database has no `workers`, with the error of the statement or of `read`. In memory it has no effect. Writes,
+ * and all that is inside a transaction or a `snapshot`, run where they always do.
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { SqlitePool } from "effect-connection-pool/sqlite"
+ *
+ * export const report = Effect.gen(function*() {
+ *   const { sql } = yield* SqlitePool.SqlitePool
+ *   return yield* sql`select page, count(*) as visits from visit group by page order by visits desc`
+ * }).pipe(SqlitePool.onWorker)
+ *
+ * export const Database = SqlitePool.layer({ filename: "app.db", workers: 2 })
+ * ```
+ */
+export const onWorker: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> = Execution.within("worker")
+
+/**
+ * Runs an effect whose reads run in the thread of the application, whatever `execution` of the database says. Choose it for
+ * point reads, which a worker answers later.
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { SqlitePool } from "effect-connection-pool/sqlite"
+ *
+ * export const visits = (page: string) =>
+ *   Effect.gen(function*() {
+ *     const { sql } = yield* SqlitePool.SqlitePool
+ *     return yield* sql`select visits from counter where page = ${page}`
+ *   }).pipe(SqlitePool.inProcess)
+ *
+ * export const Database = SqlitePool.layer({ filename: "app.db", execution: "worker" })
+ * ```
+ */
+export const inProcess: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> = Execution.within(
+  "in-process"
+)
 
 export {
   /**

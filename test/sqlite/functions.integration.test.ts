@@ -48,7 +48,7 @@ describe("a SQL function", () => {
   it.effect("is there before onOpen runs, on a single connection, in a factory and in the drop-in", () =>
     Effect.gen(function*() {
       const seen: Array<unknown> = []
-      const onOpen = (connection: SqliteConnection.SqliteConnection) =>
+      const onOpen = (connection: SqliteConnection.AsyncConnection) =>
         Effect.map(connection.values("select twice(4)"), (rows) => seen.push(rows))
       yield* SqlitePool.make({ filename: yield* file, functions, onOpen })
       yield* SqliteConnection.open({ filename: yield* file, functions, onOpen })

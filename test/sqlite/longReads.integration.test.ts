@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Cause, Context, Effect, Exit, type Fiber } from "effect"
 import { SqliteConnection, SqlitePool, SqlitePoolError } from "effect-connection-pool/sqlite"
 import { TestClock } from "effect/testing"
+import { pinningOf } from "../../src/sqlite/internal/connection/leased.ts"
 import { Pins } from "../../src/sqlite/internal/file/pins.ts"
 import { file } from "../support/files.ts"
 import { settle } from "../support/pools.ts"
@@ -14,12 +15,12 @@ describe("the ages of reads", () => {
       const pins = new Pins(1000, yield* Effect.context<never>(), (heldMillis) => expired.push(heldMillis))
       const begin = Effect.fnUntraced(function*() {
         const lent = yield* SqliteConnection.open({ filename })
-        pins.begin(lent, pins.now())
+        pins.begin(pinningOf(lent), pins.now())
         lent.execUnsafe("begin; select * from sqlite_schema")
         return lent
       })
       const ended = yield* begin()
-      pins.end(ended)
+      pins.end(pinningOf(ended))
       const revoked = yield* begin()
       pins.revokeAll("because")
       assert.throws(() => revoked.queryUnsafe("select 1"), /because/)
@@ -42,10 +43,10 @@ describe("the ages of reads", () => {
       const filename = yield* file
       const pins = new Pins(Infinity, yield* Effect.context<never>(), () => {})
       const older = yield* SqliteConnection.open({ filename })
-      pins.begin(older, pins.now())
+      pins.begin(pinningOf(older), pins.now())
       yield* TestClock.adjust("500 millis")
       const newer = yield* SqliteConnection.open({ filename })
-      pins.begin(newer, pins.now())
+      pins.begin(pinningOf(newer), pins.now())
       newer.execUnsafe("begin; select * from sqlite_schema")
       yield* TestClock.adjust("200 millis")
       assert.strictEqual(pins.oldestMillis(pins.now()), 200)
@@ -105,14 +106,14 @@ describe("the ages of reads", () => {
       )
       // On the clock of the machine.
       const pins = new Pins(50, Context.empty(), () => {})
-      pins.begin(lent, pins.now())
+      pins.begin(pinningOf(lent), pins.now())
       for (let at = 0; at < 3; at++) {
         assert.strictEqual(timers.length, at + 1)
         assert.isFalse(timers[at]!.isAwaited)
         // It holds on to nothing, so it is looked at again later.
         timers[at]!.ring()
       }
-      pins.end(lent)
+      pins.end(pinningOf(lent))
       pins.stop()
     }))
 })

@@ -48,10 +48,11 @@ describe("onOpen", () => {
       )
       assert.deepStrictEqual(told, [false])
       assert.deepStrictEqual(yield* pool.writeSync(seen), dressed)
-      yield* pool.read((outer) =>
-        Effect.sync(() => assert.deepStrictEqual(seen(outer), dressed)).pipe(
-          Effect.andThen(pool.read((inner) => Effect.sync(() => assert.deepStrictEqual(seen(inner), dressed))))
-        )
+      const inProcess = { execution: "in-process" } as const
+      const inner = pool.read((inner) => Effect.sync(() => assert.deepStrictEqual(seen(inner), dressed)), inProcess)
+      yield* pool.read(
+        (outer) => Effect.andThen(Effect.sync(() => assert.deepStrictEqual(seen(outer), dressed)), inner),
+        inProcess
       )
       assert.deepStrictEqual(told, [false, true, true])
       assert.deepStrictEqual(yield* pool.sql`select text from other.note`.values, [["there"]])
@@ -223,7 +224,7 @@ describe("onOpen", () => {
 
   it.effect("has its connection for as long as it runs", () =>
     Effect.gen(function*() {
-      let kept: SqliteConnection.SqliteConnection | undefined
+      let kept: SqliteConnection.AsyncConnection | undefined
       yield* make((connection) =>
         Effect.sync(() => {
           kept = connection

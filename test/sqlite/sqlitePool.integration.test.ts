@@ -164,7 +164,8 @@ describe("a pool over a file", () => {
       }
       // By its type it cannot even be asked: another method would not compile here.
       const methods = ["query", "values", "stream", "queryUnsafe", "valuesUnsafe"] as const
-      const none: Exclude<keyof SqliteReader.SqliteReader, typeof methods[number]> extends never ? true : false = true
+      const none: Exclude<keyof SqliteReader.SqliteSyncReader, typeof methods[number]> extends never ? true : false =
+        true
       assert.isTrue(none)
       const other = yield* judge(filename)
       assert.deepStrictEqual(other.prepare("select * from t").all(), [Object.assign(Object.create(null), { a: 1 })])

@@ -64,7 +64,7 @@ describe("a transaction in a thread", () => {
         isAlone: false,
         isStream: true
       }, receiver)
-      value(name === "rollback" ? await pair.control("rollback", "rollback") : await pair.control("reset"))
+      value(name === "rollback" ? await pair.control("rollback", "rollback") : await pair.control("reset", false))
       assert.deepStrictEqual([pair.host.state.isTransaction, pair.host.state.isPinning], [false, false])
       pair.host.cancelAll()
       await outcome
@@ -139,7 +139,7 @@ describe("a file in a thread", () => {
       // What changes the connection itself is undone by a reset.
       await pair.control("exec", "exec", "create temp table mine(a)", 0)
       assert.isTrue(pair.host.state.needsReset)
-      value(await pair.control("reset"))
+      value(await pair.control("reset", false))
       assert.isFalse(pair.host.state.needsReset)
       assert.include(failure(await pair.statement({ sql: "select * from mine" })).message, "no such table: mine")
       assert.deepStrictEqual(await rows(pair), [1])

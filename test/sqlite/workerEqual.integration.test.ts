@@ -3,8 +3,8 @@ import { assert, describe, it } from "@effect/vitest"
 import * as fc from "fast-check"
 import { Handle } from "../../src/sqlite/internal/connection/handle.ts"
 import { Failure } from "../../src/sqlite/internal/failures.ts"
-import { toObjects } from "../../src/sqlite/internal/worker/host.ts"
 import type { Way } from "../../src/sqlite/internal/worker/protocol.ts"
+import { toObjects } from "../../src/sqlite/internal/worker/rows.ts"
 import { type Outcome, type Pair, pairOf, settingsOf } from "../support/workerPair.ts"
 
 interface Asked {
@@ -209,7 +209,7 @@ const check = async (all: ReadonlyArray<Asked>): Promise<void> => {
   const last = { sql: dump, params: undefined, way: "rows", bigInts: true, isAlone: false } as const
   assert.deepStrictEqual(inThread(await pair.statement(last)), inProcess(handle, last))
   reset(handle)
-  await pair.control("reset")
+  await pair.control("reset", false)
   assert.deepStrictEqual(inThread(await pair.statement(last)), inProcess(handle, last))
   assert.deepStrictEqual(pair.host.state, state(handle))
   handle.close()

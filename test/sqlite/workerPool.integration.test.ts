@@ -22,14 +22,17 @@ const poolOf = (options: Options) =>
     const settings = settingsOf({ filename })
     const opened: Array<WorkerLeased> = []
     const factory = workerFactoryOf(settings, true, (died) =>
-      Effect.tap(open(settings, opened.length === 0, died), (connection) =>
+      Effect.tap(open(settings, opened.length === 0, { died }), (connection) =>
         Effect.sync(() =>
           opened.push(connection)
         )))
     const pool = yield* ConnectionPool.make({ ...options, factory, name: "threads" })
     const other = yield* Effect.acquireRelease(
-      Effect.sync(() => new DatabaseSync(filename, { timeout: 0 })),
-      (other) => Effect.sync(() => other.close())
+      Effect.sync(() =>
+        new DatabaseSync(filename, { timeout: 0 })
+      ),
+      (other) =>
+        Effect.sync(() => other.close())
     )
     return { pool, opened, isWriting: Effect.sync(() => isLocked(other)) }
   })

@@ -2,7 +2,8 @@
 import { Result } from "effect"
 import { MessageChannel } from "node:worker_threads"
 import { resolve } from "../../src/sqlite/internal/options/connection.ts"
-import { Host, type Receiver, type Statement } from "../../src/sqlite/internal/worker/host.ts"
+import { Host } from "../../src/sqlite/internal/worker/host.ts"
+import type { Receiver, Statement } from "../../src/sqlite/internal/worker/pending.ts"
 import {
   type Answers,
   type ControlName,
@@ -62,7 +63,7 @@ export const pairOf = async (options: object = { filename: ":memory:" }): Promis
   const settings = settingsOf(options)
   const { port1, port2 } = new MessageChannel()
   const words = new Words(mostRequests)
-  serve(port2, { settings, words: words.shared })
+  serve(port2, { settings, words: words.shared, isMeasured: false })
   const host = new Host({ send: (requests) => port1.postMessage(requests), busy: () => {} }, words, 20)
   const messages: Array<Answers> = []
   port1.on("message", (answers: Answers) => {
@@ -87,7 +88,7 @@ export const pairOf = async (options: object = { filename: ":memory:" }): Promis
     host.control(name, params, receiver)
     return outcome
   }
-  const opened = await control("open", true)
+  const opened = await control("open", true, false)
   if (opened.tag !== "ended") throw new Error("it was not opened", { cause: opened })
   return {
     host,

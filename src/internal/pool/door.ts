@@ -8,10 +8,14 @@ import type { RoundSettings } from "../options/settings.ts"
 import type { Driver, Group, Member } from "./groups.ts"
 import type { CheckResult } from "./health.ts"
 import type { LogSize } from "./metrics.ts"
+import type { Pipeline } from "./pipeline.ts"
 import type { Inspection, Observation } from "./view.ts"
 
 /** The driver is one for the connections of this pool. */
 export type MakeGroup = <C, E, M extends Member<C>>(driver: Driver<C, M>) => Group<C, E, M>
+
+/** The connections of the pipeline are those of this pool. */
+export type MakePipeline = <C, E>() => Pipeline<C, E>
 
 /** A connection that a fiber has taken, until it ends the lease. */
 export interface Taken<C> {
@@ -57,6 +61,8 @@ export interface Door {
   readonly check: (settings: RoundSettings) => Effect.Effect<CheckResult>
   /** Makes a group of the pool: callers whose work the driver may run as one. */
   readonly group: MakeGroup
+  /** Makes a pipeline of the pool: callers whose requests may be sent ahead of their leases. */
+  readonly pipeline: MakePipeline
   /** `acquireTimeout` of the pool, for modules in which callers wait for something else. */
   readonly acquireTimeoutMillis: number
   /** Calls a function, which must not throw, in the step in which the shutdown of the pool begins. */

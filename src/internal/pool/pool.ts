@@ -22,6 +22,7 @@ import * as Metrics from "./metrics.ts"
 import { Operations } from "./operations.ts"
 import * as Operator from "./operator.ts"
 import * as Outcomes from "./outcomes.ts"
+import { Pipeline } from "./pipeline.ts"
 import * as Refusals from "./refusals.ts"
 import * as Rounds from "./rounds.ts"
 import * as Ladder from "./shutdown.ts"
@@ -98,6 +99,11 @@ export class Pool<C, E> {
     const numbers = state.groups ??= { sizes: new Sizes(), undone: 0 }
     if (state.isMeasured) Metrics.showGroups(state, this.#work.context)
     return new Groups.Group(this.#callers, this.#work, driver, numbers)
+  }
+
+  /** Makes a pipeline: callers whose requests may be sent ahead of their leases. */
+  pipeline(): Pipeline<C, E> {
+    return new Pipeline(this.#callers, this.#work)
   }
 
   // -------------------------------------------------------------------------------------------------------------------

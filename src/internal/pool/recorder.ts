@@ -139,6 +139,11 @@ export class Recorder {
     run.enteredAt = -1
   }
 
+  /** A statement has ended that ran for a caller without a lease. */
+  ran(text: string, tookMillis: number): void {
+    this.#listener.ended?.({ text, tookMillis, isBlocking: false, lease: undefined })
+  }
+
   /** A run has ended. A second call does nothing. */
   finish(run: Run): void {
     this.leave(run)

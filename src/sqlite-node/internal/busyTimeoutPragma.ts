@@ -34,7 +34,13 @@ export const withBusyTimeout = (target: Target, timeout: LockTimeout): Target =>
         timeout.millis = saidMillis < minMillis ? 0 : saidMillis
       }
       const answer: Query = {
-        text: { sql: `select ${saidMillis} as timeout`, kind: "read", changesRows: false, isStatement: true },
+        text: {
+          ...query.text,
+          sql: `select ${saidMillis} as timeout`,
+          kind: "read",
+          changesRows: false,
+          isStatement: true
+        },
         params: query.params
       }
       return target.run(fiber, answer, way)

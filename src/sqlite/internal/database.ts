@@ -1,18 +1,21 @@
 /** The operations of a `SqlitePool`, on its two pools. */
 import { Effect, Result, Stream } from "effect"
-import type { AcquireOptions, ShutdownOptions } from "../../ConnectionPool.ts"
+import type { SqlError } from "effect/sql/SqlError"
+import type { AcquireOptions, ConnectionPool, ShutdownOptions } from "../../ConnectionPool.ts"
 import * as Calls from "../../internal/options/call.ts"
 import { resolveShutdown } from "../../internal/options/pool.ts"
 import * as Body from "../../internal/pool/body.ts"
 import * as DatabaseDoor from "../../internal/pool/databaseDoor.ts"
 import * as Door from "../../internal/pool/door.ts"
 import { byTotal } from "../../internal/pool/slowStatements.ts"
+import type { PoolError } from "../../PoolError.ts"
 import { TransactionCommitError } from "../../TransactionError.ts"
 import { ForeignKeysViolatedError } from "../SqlitePoolError.ts"
-import type { SqliteReader } from "../SqliteReader.ts"
+import type { SqliteReader, SqliteSyncReader } from "../SqliteReader.ts"
 import * as Batch from "./client/batch.ts"
 import type { Decorate } from "./client/client.ts"
 import * as CommitStream from "./client/commitStream.ts"
+import * as Execution from "./client/execution.ts"
 import * as Observe from "./client/observe.ts"
 import * as Snapshot from "./client/snapshot.ts"
 import type { Held } from "./client/targets.ts"
@@ -20,6 +23,7 @@ import { SqliteTransactionConnection } from "./client/transactionConnection.ts"
 import { ReaderView } from "./connection/readerView.ts"
 import * as Refusal from "./connection/refusal.ts"
 import type { SqliteConnection } from "./contract/connection.ts"
+import type { ReadOptions } from "./contract/execution.ts"
 import type { ObserveOptions } from "./contract/observe.ts"
 import type { SqlitePool } from "./contract/pool.ts"
 import type { RebuildOptions, TransactionOptions } from "./contract/transaction.ts"
@@ -28,7 +32,9 @@ import { failure, toSqlError } from "./errors.ts"
 import { readOnlyRefusal } from "./failures.ts"
 import * as Backup from "./file/backup.ts"
 import * as Checkpoint from "./file/checkpoint.ts"
+import type { WorkerPool } from "./file/sides.ts"
 import * as WalCare from "./file/walCare.ts"
+import { withFunctions } from "./options/functionsModule.ts"
 import * as PoolSettings from "./options/pool.ts"
 import * as Pools from "./pools.ts"
 
@@ -36,13 +42,13 @@ import * as Pools from "./pools.ts"
  * Opens a database for checked options. Returns it with the pools behind it.
  */
 export const makeWith = Effect.fnUntraced(function*(settings: PoolSettings.PoolSettings, decorate?: Decorate) {
-  const pools = yield* Pools.make(settings, decorate)
+  const pools = yield* Pools.make(yield* withFunctions(settings), decorate)
   if (pools.file !== undefined) yield* Effect.forkScoped(WalCare.run(pools, pools.file))
   return { pool: fromPools(pools), pools }
 })
 
 const fromPools = (pools: Pools.Pools): SqlitePool => {
-  const { client, file, readers, settings, writer } = pools
+  const { client, file, readers, settings, workers, writer } = pools
 
   const refusal = Refusal.ofReader(settings.name)
   const viewOf = (connection: SqliteConnection) => new ReaderView(connection, refusal)
@@ -54,13 +60,19 @@ const fromPools = (pools: Pools.Pools): SqlitePool => {
     effect: Effect.Effect<A, E, R>
   ) => Effect.provideService(effect, pools.held, { side, connection })
 
-  const [use, useSync]: [SqlitePool["read"], SqlitePool["readSync"]] = file === undefined
+  const [use, useSync]: [Read, SqlitePool["readSync"]] = file === undefined
     ? [
       (f, options) =>
         readers.use((connection) => holding("read", connection, Body.run(f, viewOf(connection))), options),
       (f, options) => readers.useSync({ try: (connection) => f(viewOf(connection)), catch: failure }, options)
     ]
     : [readers.use, (f, options) => readers.useSync({ try: f, catch: failure }, options)]
+
+  const sides = {
+    writer,
+    ...(readers === writer ? undefined : { readers }),
+    ...asReaders(workers)
+  }
 
   /** The error for invalid options of a call that needs no connection. Valid options have no effect there. */
   const invalid = (options: AcquireOptions | undefined) => {
@@ -69,15 +81,29 @@ const fromPools = (pools: Pools.Pools): SqlitePool => {
     return Calls.isRefused(checked) ? Effect.fail(checked) : undefined
   }
 
+  const read = <A, E, R>(
+    f: (reader: SqliteSyncReader) => Effect.Effect<A, E, R>,
+    options: ReadOptions | undefined
+  ): Effect.Effect<A, E | PoolError<SqlError>, R> =>
+    Effect.withFiber((fiber) => {
+      const read = Execution.resolve(settings.name, options)
+      if (Result.isFailure(read)) return Effect.fail(read.failure)
+      const { acquire, execution } = read.success
+      const reader = Pools.readerOf(pools, fiber)
+      if (reader !== undefined) return invalid(acquire) ?? Body.run(f, reader)
+      const target = Execution.targetOf(pools, fiber, execution)
+      if (target === "in-process") return use(f, acquire)
+      // Only a caller that may get a reader in a thread gets one: its type has no synchronous operations.
+      return Effect.isEffect(target)
+        ? target
+        : target.use(f as (reader: SqliteReader) => Effect.Effect<A, E, R>, acquire)
+    })
+
   return DatabaseDoor.add<SqlitePool>({
     name: settings.name,
     filename: settings.connection.filename,
     sql: client.sql,
-    read: (f, options) =>
-      Effect.withFiber((fiber) => {
-        const reader = Pools.readerOf(pools, fiber)
-        return reader === undefined ? use(f, options) : invalid(options) ?? Body.run(f, reader)
-      }),
+    read: read as SqlitePool["read"],
     readSync: (f, options) =>
       Effect.withFiber((fiber) => {
         const reader = Pools.readerOf(pools, fiber)
@@ -124,13 +150,21 @@ const fromPools = (pools: Pools.Pools): SqlitePool => {
     stream: (sql, params, options) =>
       Stream.unwrap(
         Effect.withFiber((fiber) => {
+          const read = Execution.resolve(settings.name, options)
+          if (Result.isFailure(read)) return Effect.fail(read.failure)
+          const { acquire = {}, execution } = read.success
           const reader = Pools.readerOf(pools, fiber)
-          if (reader !== undefined) return invalid(options) ?? Effect.succeed(reader.stream(sql, params))
-          return Effect.flatMap(pools.acquireReader(options === undefined ? {} : options), (connection) => {
-            const reader: SqliteReader = file === undefined ? viewOf(connection) : connection
-            // A stream does not wait for locks, but this statement does.
-            return Effect.as(reader.values("select 1 from sqlite_schema limit 1"), reader.stream(sql, params))
-          })
+          if (reader !== undefined) return invalid(acquire) ?? Effect.succeed(reader.stream(sql, params))
+          const target = Execution.targetOf(pools, fiber, execution)
+          // A stream does not wait for locks, but this statement does.
+          const open = (reader: SqliteReader) =>
+            Effect.as(reader.values("select 1 from sqlite_schema limit 1"), reader.stream(sql, params))
+          if (Effect.isEffect(target)) return target
+          if (target !== "in-process") return Effect.flatMap(Pools.pinning(file!, target).acquire(acquire), open)
+          return Effect.flatMap(
+            pools.acquireReader(acquire),
+            (connection) => open(file === undefined ? viewOf(connection) : connection)
+          )
         })
       ),
     observe: observing(pools),
@@ -156,39 +190,52 @@ const fromPools = (pools: Pools.Pools): SqlitePool => {
       return {
         writer: yield* writer.stats,
         readers: yield* readers.stats,
+        ...(workers === undefined ? undefined : { workers: yield* workers.stats }),
         walBytes: file === undefined ? 0 : file.file.walBytes
       }
     }),
-    slowStatements: readers === writer ? writer.slowStatements : Effect.zipWith(
-      writer.slowStatements,
-      readers.slowStatements,
-      (ofWriter, ofReaders) => [...ofWriter, ...ofReaders].toSorted(byTotal)
+    slowStatements: Effect.map(
+      Effect.all(Object.values(sides).map(({ slowStatements }) => slowStatements)),
+      (lists) => lists.flat().toSorted(byTotal)
     ),
     writer,
     readers,
-    sides: readers === writer ? { writer } : { writer, readers },
+    ...asReaders(workers),
+    sides,
     shutdown: ((options?: ShutdownOptions) =>
       Effect.gen(function*() {
         if (options !== undefined) yield* Effect.fromResult(resolveShutdown(settings.name, options))
         // An observation that waits for a commit would not notice the shutdown.
         pools.commits.end()
+        const ofWorkers = workers && (yield* workers.shutdown(options))
         const ofReaders = yield* readers.shutdown(options)
-        return { readers: ofReaders, writer: yield* writer.shutdown(options) }
+        const report = { readers: ofReaders, writer: yield* writer.shutdown(options) }
+        return ofWorkers === undefined ? report : { ...report, workers: ofWorkers }
       })) as SqlitePool["shutdown"]
   }, { logBytes: () => file?.file.walBytes, log: (most) => logOf(pools, most) })
 }
 
+/** The pool of the workers, as users see it. */
+const asReaders = (workers: WorkerPool | undefined): Pick<SqlitePool["sides"], "workers"> =>
+  workers === undefined ? {} : { workers: workers as object as ConnectionPool<SqliteReader, SqlError> }
+
+type Read = <A, E, R>(
+  f: (reader: SqliteSyncReader) => Effect.Effect<A, E, R>,
+  options: AcquireOptions | undefined
+) => Effect.Effect<A, E | PoolError<SqlError>, R>
+
 const logOf = (
-  { file, readers, settings }: Pools.Pools,
+  { file, readers, settings, workers }: Pools.Pools,
   most: number
 ): DatabaseDoor.LogInspection | undefined => {
   if (file === undefined) return undefined
   const pinning = file.pins.pinning(file.pins.now())
-  const door = Door.of(readers)
+  const [ofReaders, ofWorkers] = [Door.of(readers), workers && Door.of(workers)]
+  const holderOf = (leased: unknown) => ofReaders?.holderOf(leased) ?? ofWorkers?.holderOf(leased)
   return {
     bytes: file.file.walBytes,
     limitBytes: settings.walLimit,
-    pins: pinning.slice(0, most).map(({ leased, pinnedMillis }) => ({ holder: door?.holderOf(leased), pinnedMillis })),
+    pins: pinning.slice(0, most).map(({ leased, pinnedMillis }) => ({ holder: holderOf(leased), pinnedMillis })),
     pinned: pinning.length
   }
 }

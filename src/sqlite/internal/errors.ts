@@ -9,6 +9,7 @@ import {
   SqlError,
   type SqlErrorReason,
   SqlSyntaxError,
+  StatementTimeoutError,
   UnknownError
 } from "effect/sql/SqlError"
 import { LeaseExpiredError } from "../../PoolError.ts"
@@ -48,6 +49,8 @@ const reasonOf = ({ cause, function: name, kind, message, operation }: Failure):
       return new AuthorizationError(props)
     case "connection":
       return new ConnectionError(props)
+    case "timeout":
+      return new StatementTimeoutError(props)
   }
 }
 

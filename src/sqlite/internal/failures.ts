@@ -12,7 +12,7 @@ import { cut } from "../../internal/structures/statementText.ts"
  * - `function`: a SQL function of the application has failed; `cause` is what it threw
  * - the others: `cause` says no more than `message`
  */
-export type FailureKind = "code" | "function" | "unknown" | "syntax" | "authorization" | "connection"
+export type FailureKind = "code" | "function" | "unknown" | "syntax" | "authorization" | "connection" | "timeout"
 
 /** A failure. It is no `Error`, because its `cause` has the stack. */
 export class Failure {
@@ -109,6 +109,13 @@ export const invalidInput = (operation: string, message: string): Failure => fai
 /** The failure of an operation that is not possible, for a reason that has no code in SQLite. */
 export const failed = (operation: string, message: string): Failure =>
   new Failure("unknown", operation, message, new TypeError(message))
+
+/** The failure of a statement that ran for too long. */
+export const timedOut = (operation: string, timeoutMillis: number): Failure => {
+  const message =
+    `${operation}: it ran for longer than statementTimeout, ${timeoutMillis} ms, and was cancelled: nothing is stored`
+  return new Failure("timeout", operation, message, new Error(message))
+}
 
 /** The failure for invalid SQL, which SQLite did not get. */
 export const invalidSql = (operation: string, message: string): Failure =>

@@ -11,10 +11,11 @@ import type { SqlError } from "effect/sql/SqlError"
 import * as ConnectionPool from "../../ConnectionPool.ts"
 import * as Door from "../../internal/pool/door.ts"
 import type { ConnectError, PoolConfigError, PoolError } from "../../PoolError.ts"
-import type { SqliteReader } from "../SqliteReader.ts"
+import type { SqliteSyncReader } from "../SqliteReader.ts"
 import * as Client from "./client/client.ts"
 import type { Held } from "./client/targets.ts"
 import * as ToldReactivity from "./client/toldReactivity.ts"
+import { WorkerReads } from "./client/workerReads.ts"
 import { factoryOf, openWith } from "./connection/factory.ts"
 import { handleOf } from "./connection/leased.ts"
 import { ReaderView } from "./connection/readerView.ts"
@@ -25,7 +26,7 @@ import { failed } from "./failures.ts"
 import * as BulkCommit from "./file/bulkCommit.ts"
 import { Commits } from "./file/commits.ts"
 import { SharedFile } from "./file/connections.ts"
-import type { Pool, Sides } from "./file/sides.ts"
+import type { Pool, Sides, WorkerPool } from "./file/sides.ts"
 import type { Settings } from "./options/connection.ts"
 import { nameOf } from "./options/nameOf.ts"
 import type { PoolSettings } from "./options/pool.ts"
@@ -43,7 +44,7 @@ export interface Pools extends Sides {
 }
 
 /** The reader that a fiber has already: in a transaction, or for a database in memory. Its reads have to run there. */
-export const readerOf = (pools: Pools, fiber: Fiber.Fiber<unknown, unknown>): SqliteReader | undefined => {
+export const readerOf = (pools: Pools, fiber: Fiber.Fiber<unknown, unknown>): SqliteSyncReader | undefined => {
   const connection = pools.client.connectionInTransaction(fiber) ?? heldBy(pools, fiber)?.connection
   return connection && new ReaderView(connection, refusalOf(pools, fiber))
 }
@@ -82,7 +83,7 @@ export const make = Effect.fnUntraced(function*(
   const id = nextId++
   const { watched, ...sides } = yield* open(settings)
   const held = Context.Service<Held, Held>(`effect-connection-pool/sqlite/held/${id}`)
-  const { readers, writer } = sides
+  const { file, readers, workers, writer } = sides
   const acquireReader: Pools["acquireReader"] = (options) =>
     sides.file === undefined
       ? writer.acquire(options)
@@ -93,6 +94,11 @@ export const make = Effect.fnUntraced(function*(
     writer,
     // For a database in memory, the client must see that both are the same pool.
     reader: readers === writer ? writer : { ...readers, acquire: acquireReader },
+    workers: workers && file && {
+      reads: new WorkerReads(pinning(file, workers)),
+      execution: settings.execution,
+      now: () => file.pins.now()
+    },
     busyTimeoutMillis: settings.connection.busyTimeout,
     decorate,
     isReadOnly: settings.connection.isReadOnly,
@@ -113,6 +119,12 @@ export const make = Effect.fnUntraced(function*(
   return { settings, ...sides, acquireReader, client, held }
 })
 
+/** A pool whose `acquire` is for callers that will pin a state of the database: they wait while the log is cut back. */
+export const pinning = (file: SharedFile, workers: WorkerPool): WorkerPool => ({
+  ...workers,
+  acquire: (options) => Effect.andThen(file.gate.await, workers.acquire(options))
+})
+
 /** The `Reactivity` of the application, if it has one, so that its queries see the writes of this client. */
 const reactivity = Effect.flatMap(
   Effect.serviceOption(Reactivity.Reactivity),
@@ -120,9 +132,8 @@ const reactivity = Effect.flatMap(
 )
 
 const open = Effect.fnUntraced(function*(settings: PoolSettings) {
-  const lasting = { ...settings.pool, maxLifetime: Infinity, connectTimeout: settings.connection.busyTimeout + 10_000 }
-  // Only a health checker validates, because a file does not disappear as often as a server.
-  const unasked = { ...lasting, validateAfterIdle: Infinity }
+  const lasting = lastingOptions(settings)
+  const unasked = unaskedOptions(settings)
   if (settings.isOneConnection && !settings.connection.isMemory) {
     const file = new SharedFile(settings, yield* Effect.context<never>())
     const pool = yield* ConnectionPool.make({
@@ -133,7 +144,7 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
       max: 1
     })
     sized(pool, null)
-    return { writer: pool, readers: pool, file: undefined, watched: file, commits: file.commits }
+    return { ...oneSide(pool), file: undefined, watched: file, commits: file.commits }
   }
   if (settings.connection.isMemory) {
     // Nobody else has this database, so nobody else is asked.
@@ -149,7 +160,7 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
     sized(pool, null)
     // The data would be lost with its connection.
     const kept: Pool = { ...pool, invalidate: () => Effect.succeed(false), recycle: Effect.succeed(0) }
-    return { writer: kept, readers: kept, file: undefined, watched: undefined, commits }
+    return { ...oneSide(kept), file: undefined, watched: undefined, commits }
   }
   const file = new SharedFile(settings, yield* Effect.context<never>())
   yield* Effect.addFinalizer(() => Effect.sync(() => file.pins.stop()))
@@ -163,7 +174,8 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
       idleTimeout: settings.idleTimeout
     })
     sized(pool, "readers")
-    return { writer: pool, readers: pool, file, watched: file, commits: file.commits }
+    const workers = yield* openWorkers(settings, file)
+    return { writer: pool, readers: pool, workers, file, watched: file, commits: file.commits }
   }
   const writer = yield* ConnectionPool.make({
     ...unasked,
@@ -183,11 +195,41 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
   sized(writer, null)
   sized(readers, "readers")
   showLog(writer, file)
-  return { writer, readers, file, watched: file, commits: file.commits }
+  const workers = yield* openWorkers(settings, file)
+  return { writer, readers, workers, file, watched: file, commits: file.commits }
 })
 
+/** The same pool for what reads and for what writes. */
+const oneSide = (pool: Pool) => ({ writer: pool, readers: pool, workers: undefined })
+
+/** The pool of the readers in threads, if the database has any. It starts none before one is needed. */
+const openWorkers = Effect.fnUntraced(function*(settings: PoolSettings, file: SharedFile) {
+  if (settings.workers === 0) return undefined
+  const workers = yield* ConnectionPool.make({
+    ...unaskedOptions(settings),
+    factory: file.workerFactory,
+    name: `${settings.name}/workers`,
+    min: 0,
+    max: settings.workers,
+    maxAbandoned: settings.maxAbandoned,
+    idleTimeout: settings.idleTimeout
+  })
+  sized(workers, "workers")
+  return workers
+})
+
+/** The options of pools whose connections have no end of their own. */
+const lastingOptions = ({ connection, pool }: PoolSettings) => ({
+  ...pool,
+  maxLifetime: Infinity,
+  connectTimeout: connection.busyTimeout + 10_000
+})
+
+/** The same, where only a health checker validates, because a file does not disappear as often as a server. */
+const unaskedOptions = (settings: PoolSettings) => ({ ...lastingOptions(settings), validateAfterIdle: Infinity })
+
 /** Says which option of the database, if any, gives a pool more connections. */
-const sized = (pool: Pool, option: string | null): void => Door.of(pool)?.sizedBy(option)
+const sized = (pool: object, option: string | null): void => Door.of(pool)?.sizedBy(option)
 
 /** Shows the size of the log in the metrics of a pool. */
 const showLog = (pool: Pool, { file, settings }: SharedFile): void =>

@@ -23,10 +23,11 @@ import type { Pool } from "../file/sides.ts"
 import { StatementTexts } from "../sql/statementKind.ts"
 import * as EffectStatement from "./effectStatement.ts"
 import type { OwnOptions } from "./foreignKeys.ts"
+import { Routed, type Workers } from "./routed.ts"
 import { targetOf, toConnection, type Transform } from "./sqlConnection.ts"
 import * as Dialect from "./sqliteDialect.ts"
 import { StatementSpans } from "./statementSpan.ts"
-import { type HeldBy, InTransaction, Reserved, Routed, type Target } from "./targets.ts"
+import { type HeldBy, InTransaction, Reserved, type Target } from "./targets.ts"
 import { SqliteTransactionConnection } from "./transactionConnection.ts"
 import { Writes } from "./writes.ts"
 
@@ -65,6 +66,8 @@ export interface Options {
   readonly writer: Pool
   /** A pool of connections that only read. For a database in memory it is `writer`. */
   readonly reader: Pool
+  /** Not set if there are no readers in threads. */
+  readonly workers?: Workers | undefined
   /** How long a statement that starts work is retried while another process has a lock. */
   readonly busyTimeoutMillis: number
   /** Whether every transaction only reads. Default false. */
@@ -109,12 +112,12 @@ export const make = Effect.fnUntraced(
     ]
     const texts = new StatementTexts()
     const spans = new StatementSpans(spanAttributes)
-    const { heldBy, reader, writer } = options
+    const { heldBy, name, reader, workers, writer } = options
     const decoration = (options.decorate ?? undecorated)({ writer, reader }, options.busyTimeoutMillis)
     const { busyTimeout } = decoration
     const { isGrouped = false, look } = options
     const writes = new Writes({ writer, busyTimeout, isGrouped, look })
-    const outside = decoration.outside(new Routed({ writer, reader, busyTimeout, heldBy, writes }))
+    const outside = decoration.outside(new Routed({ name, writer, reader, workers, busyTimeout, heldBy, writes }))
     const connection = toConnection(outside, texts)
     const unlessSelfDeadlock = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
       Effect.withFiber<A, E | SqlError, R>((fiber) => {

@@ -22,8 +22,11 @@ export const openStream = (
   sql: string,
   params: Params | undefined,
   isAlone: boolean
-): Effect.Effect<OpenStream, ReadError, Scope.Scope> =>
-  Effect.flatMap(Stream.toPull(streamOn(connection, sql, params, isAlone)), (rest) =>
+): Effect.Effect<OpenStream, ReadError, Scope.Scope> => openRows(streamOn(connection, sql, params, isAlone))
+
+/** Starts a stream, and reads its first rows. */
+export const openRows = (rows: Stream.Stream<Row, ReadError>): Effect.Effect<OpenStream, ReadError, Scope.Scope> =>
+  Effect.flatMap(Stream.toPull(rows), (rest) =>
     Pull.matchEffect(rest, {
       onSuccess: (first) => Effect.succeed<OpenStream>({ first, rest }),
       onDone: () => Effect.succeed<OpenStream>({ first: undefined, rest }),

@@ -11,11 +11,11 @@ import { codeOf, failure } from "../errors.ts"
 import { invalidInput } from "../failures.ts"
 import type { Cursor } from "./cursor.ts"
 import type { Handle } from "./handle.ts"
-import type { Pin } from "./pin.ts"
+import type { Pin, Pinning } from "./pin.ts"
 import { mayStartLater, retryWhileLocked } from "./retryWhileLocked.ts"
 
 /** The connection of one lease: its operations fail once the lease has ended. */
-export class Leased implements SqliteConnection {
+export class Leased implements SqliteConnection, Pinning {
   #handle: Handle | undefined
   readonly #waits: boolean
   readonly #pool: string | undefined
@@ -38,6 +38,19 @@ export class Leased implements SqliteConnection {
   handle(operation: string): Handle {
     if (this.#handle === undefined) throw this.#expired(operation)
     return this.#handle
+  }
+
+  get isPinning(): boolean {
+    return this.handle("lease").isPinning
+  }
+
+  revoke(reason: string): void {
+    const handle = this.handle("lease")
+    this.expire(reason)
+    handle.afterwards(() => {
+      handle.closeCursors()
+      handle.rollback("revoke")
+    })
   }
 
   /** The same connection for another, whose use of it ends before this lease. */
@@ -249,19 +262,8 @@ const lasts = "withHandle: not with the client of sqlite-node, where changes of 
 /** The pin of a lease, if its age is limited. */
 export const pinOf = (leased: SqliteConnection): Pin | undefined => (leased as Leased).pin
 
-export const setPin = (leased: SqliteConnection, pin: Pin): void => {
-  ;(leased as Leased).pin = pin
-}
+/** The connection of a lease, as something that may pin a state of the database. */
+export const pinningOf = (leased: SqliteConnection): Pinning => leased as Leased
 
 /** Why this library has ended a lease, if it has. */
 export const reasonOf = (leased: SqliteConnection): string | undefined => (leased as Leased).reason
-
-/** Ends a lease, and the cursors and the transaction on its connection. If its holder goes on, it gets the reason. */
-export const revoke = (leased: SqliteConnection, reason: string): void => {
-  const handle = handleOf(leased)
-  ;(leased as Leased).expire(reason)
-  handle.afterwards(() => {
-    handle.closeCursors()
-    handle.rollback("revoke")
-  })
-}

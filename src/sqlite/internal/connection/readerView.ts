@@ -1,13 +1,13 @@
 /** A connection that can write, lent as a reader: for a database in memory, and in a transaction. */
 import { Effect, Stream } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
-import type { SqliteReader } from "../../SqliteReader.ts"
+import type { SqliteSyncReader } from "../../SqliteReader.ts"
 import type { SqliteConnection } from "../contract/connection.ts"
 import type { Params, SyncOptions } from "../contract/values.ts"
 import { toSqlError } from "../errors.ts"
 import { isReadOnly, readRefusal, StatementTexts } from "../sql/statementKind.ts"
 
-export class ReaderView implements SqliteReader {
+export class ReaderView implements SqliteSyncReader {
   readonly #connection: SqliteConnection
   readonly #why: string
 

@@ -5,16 +5,10 @@ import type { LeaseExpiredError } from "../../../PoolError.ts"
 import type { Params, Row, RunResult, SyncOptions, Value } from "./values.ts"
 
 /**
- * A connection to a SQLite database.
- *
- * Every operation but `stream` runs in one step, so several fibers may use the connection at the same time. But they share
- * a transaction that one of them has begun. Each of these operations has a synchronous twin. The twin throws the error with
- * which the operation would fail; for `pool.useSync`, see `failure`.
- *
- * Fails with `SqlError` if SQLite refuses the statement. Fails with `LeaseExpiredError`, without any I/O, if the lease of
- * the connection has ended. Prepared statements are kept by their text, so pass values as parameters.
+ * The operations of a connection to a SQLite database that it has wherever it runs: in the thread of the application, or in
+ * a thread of its own. See `SqliteConnection`.
  */
-export interface SqliteConnection {
+export interface AsyncConnection {
   /** Runs one statement and returns its rows as objects. */
   readonly query: (sql: string, params?: Params) => Effect.Effect<ReadonlyArray<Row>, SqlError | LeaseExpiredError>
   /** Runs one statement and returns its rows as arrays. It is faster than `query`, and keeps columns with equal names. */
@@ -40,7 +34,19 @@ export interface SqliteConnection {
   readonly stream: (sql: string, params?: Params) => Stream.Stream<Row, SqlError | LeaseExpiredError>
   /** Whether a transaction is open. It asks SQLite, which sometimes ends a transaction by itself. */
   readonly isTransaction: Effect.Effect<boolean, SqlError | LeaseExpiredError>
+}
 
+/**
+ * A connection to a SQLite database.
+ *
+ * Every operation but `stream` runs in one step, so several fibers may use the connection at the same time. But they share
+ * a transaction that one of them has begun. Each of these operations has a synchronous twin. The twin throws the error with
+ * which the operation would fail; for `pool.useSync`, see `failure`.
+ *
+ * Fails with `SqlError` if SQLite refuses the statement. Fails with `LeaseExpiredError`, without any I/O, if the lease of
+ * the connection has ended. Prepared statements are kept by their text, so pass values as parameters.
+ */
+export interface SqliteConnection extends AsyncConnection {
   /** The synchronous twin of `query`. Throws its errors. */
   readonly queryUnsafe: (sql: string, params?: Params, options?: SyncOptions) => ReadonlyArray<Row>
   /** The synchronous twin of `values`. Throws its errors. */

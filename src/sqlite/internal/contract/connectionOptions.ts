@@ -1,7 +1,7 @@
 /** The options of a connection to SQLite. */
 import type { Duration, Effect } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
-import type { SqliteConnection } from "./connection.ts"
+import type { AsyncConnection } from "./connection.ts"
 import type { Aggregates, Functions } from "./functions.ts"
 
 /** How to open a database. If an option is unknown or invalid, opening fails with a `SqlError`. */
@@ -72,7 +72,8 @@ export interface Options {
   readonly statementCacheSize?: number | undefined
   /**
    * SQL functions of the application, by their names in SQL: see `SqliteFunction`. Every connection has them, before
-   * `onOpen` runs. They may replace functions of SQLite, except a few that this library needs. Default: none.
+   * `onOpen` runs. They may replace functions of SQLite, except a few that this library needs. A database with workers needs
+   * `functionsModule` instead. Default: none.
    */
   readonly functions?: Functions | undefined
   /** SQL aggregates of the application, by their names in SQL: see `SqliteFunction.aggregate`. Default: none. */
@@ -100,7 +101,7 @@ export interface Options {
    * ```
    */
   readonly onOpen?:
-    | ((connection: SqliteConnection, opening: Opening) => Effect.Effect<unknown, unknown>)
+    | ((connection: AsyncConnection, opening: Opening) => Effect.Effect<unknown, unknown>)
     | undefined
 }
 

@@ -7,20 +7,23 @@ import type { ConnectionStats, SlowStatement } from "../../../ConnectionStats.ts
 import type { LeaseExpiredError, PoolConfigError, PoolError } from "../../../PoolError.ts"
 import type { TransactionError } from "../../../TransactionError.ts"
 import type { BackupError, BatchError, ForeignKeysViolatedError, SnapshotExpiredError } from "../../SqlitePoolError.ts"
-import type { SqliteReader } from "../../SqliteReader.ts"
+import type { SqliteReader, SqliteSyncReader } from "../../SqliteReader.ts"
 import type { BackupOptions, BackupProgress } from "./backup.ts"
 import type { BatchOptions, BatchProgress, BatchStatement } from "./batch.ts"
 import type { CheckpointMode, CheckpointResult } from "./checkpoint.ts"
 import type { SqliteConnection } from "./connection.ts"
+import type { InProcessOptions, ReadOptions } from "./execution.ts"
 import type { Commit, ObserveOptions } from "./observe.ts"
 import type { RebuildOptions, TransactionOptions } from "./transaction.ts"
 import type { Params, Row } from "./values.ts"
 
-/** The numbers of both sides at one moment. */
+/** The numbers of all sides at one moment. */
 export interface Stats {
   readonly writer: ConnectionStats
   /** For a database in memory, the same as `writer`. */
   readonly readers: ConnectionStats
+  /** Not set without `workers`. */
+  readonly workers?: ConnectionStats | undefined
   /** The size of the log, in bytes. */
   readonly walBytes: number
 }
@@ -29,6 +32,8 @@ export interface Stats {
 export interface ShutdownReports {
   readonly readers: ShutdownReport
   readonly writer: ShutdownReport
+  /** Not set without `workers`. */
+  readonly workers?: ShutdownReport | undefined
 }
 
 /**
@@ -56,11 +61,20 @@ export interface SqlitePool {
    *
    * Waits if all readers are in use. Never waits for writers. Inside a transaction or a `snapshot`, it reads on the
    * connection of that, and does not wait for a reader.
+   *
+   * With `{ execution: "worker" }` the reader is in a thread of its own, so a long query does not stop the event loop. With
+   * `{ execution: "in-process" }` it has synchronous operations too. See `docs/workers.md`.
    */
-  readonly read: <A, E, R>(
-    f: (reader: SqliteReader) => Effect.Effect<A, E, R>,
-    options?: AcquireOptions
-  ) => Effect.Effect<A, E | PoolError<SqlError>, R>
+  readonly read: {
+    <A, E, R>(
+      f: (reader: SqliteSyncReader) => Effect.Effect<A, E, R>,
+      options: InProcessOptions
+    ): Effect.Effect<A, E | PoolError<SqlError>, R>
+    <A, E, R>(
+      f: (reader: SqliteReader) => Effect.Effect<A, E, R>,
+      options?: ReadOptions
+    ): Effect.Effect<A, E | PoolError<SqlError>, R>
+  }
 
   /**
    * Runs a synchronous function with a connection that reads. It costs less than `read`, for one or two statements. The
@@ -69,7 +83,7 @@ export interface SqlitePool {
    * The statements do not wait for the locks of other processes.
    */
   readonly readSync: <A>(
-    f: (reader: SqliteReader) => A,
+    f: (reader: SqliteSyncReader) => A,
     options?: AcquireOptions
   ) => Effect.Effect<A, SqlError | LeaseExpiredError | PoolError<SqlError>>
 
@@ -196,7 +210,7 @@ export interface SqlitePool {
   readonly stream: (
     sql: string,
     params?: Params,
-    options?: AcquireOptions
+    options?: ReadOptions
   ) => Stream.Stream<Row, SqlError | LeaseExpiredError | PoolError<SqlError>>
 
   /**
@@ -283,7 +297,7 @@ export interface SqlitePool {
   readonly stats: Effect.Effect<Stats>
 
   /**
-   * The slow statements of both sides, those that took longest in total first. It is empty without `slowStatement`. `pool`
+   * The slow statements of all sides, those that took longest in total first. It is empty without `slowStatement`. `pool`
    * is the name of the side.
    *
    * A statement takes as long as SQLite works for it: without the time in line, for a lock of another process, or between
@@ -306,16 +320,23 @@ export interface SqlitePool {
   readonly readers: ConnectionPool<SqliteConnection, SqlError>
 
   /**
-   * The pools of the database: both, or only `writer` if both are the same. Because of them, a `HealthChecker` can watch
-   * the database: `HealthChecker.make(db)`.
+   * The pool of the workers: readers in threads. Choose it for the same operations. Not set without `workers`. A statement
+   * that cannot be stopped keeps its connection `abandoned` after its caller has gone.
+   */
+  readonly workers?: ConnectionPool<SqliteReader, SqlError> | undefined
+
+  /**
+   * The pools of the database; only `writer` if it is `readers` too. Because of them, a `HealthChecker` can watch the
+   * database: `HealthChecker.make(db)`.
    */
   readonly sides: {
     readonly writer: ConnectionPool<SqliteConnection, SqlError>
     readonly readers?: ConnectionPool<SqliteConnection, SqlError>
+    readonly workers?: ConnectionPool<SqliteReader, SqlError>
   }
 
   /**
-   * Shuts the database down: first the readers, then the writer, so that the log is moved to the file and deleted.
+   * Shuts the database down: first the workers and the readers, then the writer, so that the log is moved to the file and deleted.
    *
    * Each side shuts down like `ConnectionPool.shutdown`, and waits for its leases for the `drainTimeout` of this call or, by
    * default, of the options. The end of the scope or of the layer does the same.

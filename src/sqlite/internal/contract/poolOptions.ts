@@ -1,6 +1,7 @@
 /** The options of a SQLite database. */
 import type { Duration } from "effect"
 import type * as Connection from "./connectionOptions.ts"
+import type { Execution } from "./execution.ts"
 
 /**
  * The options of a database. All but `filename` have defaults; invalid ones are refused with a `PoolConfigError`
@@ -38,6 +39,42 @@ export interface Options extends
    */
   readonly readers?: number | undefined
   /**
+   * Where statements run that only read: those of `sql`, and of `read` and `stream` without `execution`. `readSync`,
+   * transactions, `snapshot` and `observe` stay in the thread of the application.
+   *
+   * - `"in-process"`, the default: a point read takes some microseconds, but a long query stops the event loop.
+   * - `"worker"`: in threads of their own. A long query stops nobody, but a point read takes longer.
+   * - `"auto"` protects from the second run of a slow text on. A text of `sql` that took more than a millisecond runs on
+   *   workers, until it has been fast a thousand times in a row. The first run is in process, and so is each text that is
+   *   new each time. `read` and `stream` stay in process.
+   *
+   * `onWorker` and `inProcess` choose for what runs in them. With `":memory:"` only `"in-process"` is possible.
+   */
+  readonly execution?: Execution | "auto" | undefined
+  /**
+   * The maximum number of workers: threads with a connection that reads. They are started when they are needed. A thread
+   * takes 15 to 40 ms to start and 9 to 12 MiB of memory. More workers than cores do not read faster. Default 0, or 2 with
+   * `execution` `"worker"` or `"auto"`.
+   */
+  readonly workers?: number | undefined
+  /**
+   * How many workers may be replaced while they still run a statement whose caller has gone. A statement cannot be stopped
+   * between two of its rows, so its thread runs on. Beyond this, callers wait. Default 1.
+   */
+  readonly maxAbandoned?: number | undefined
+  /**
+   * How long a statement may run on a worker. After that it is cancelled, and fails with a `SqlError` whose reason is
+   * `StatementTimeoutError`. Its worker is `abandoned` until SQLite stops. The time in line does not count, nor that of a
+   * stream. A statement in process cannot be stopped, so it has no effect there. Default `Infinity`.
+   */
+  readonly statementTimeout?: Duration.Input | undefined
+  /**
+   * A module whose exports `functions` and `aggregates` are what the options with these names are, for a database with
+   * workers: each thread loads it. It should do nothing else when it is loaded. A URL, such as
+   * `new URL("./functions.js", import.meta.url)`, or an absolute path. Default: none.
+   */
+  readonly functionsModule?: URL | string | undefined
+  /**
    * How long a statement outside a transaction, or the opening of a connection, is retried while another process has a lock
    * on the file. Other fibers run meanwhile. Callers in line behind it wait for the lock one after the other, each for so
    * long. Default 5 seconds, floor 0: no retries.
@@ -46,11 +83,11 @@ export interface Options extends
   /** How long a caller waits for a connection, in line and while one is opened. Default 30 seconds. */
   readonly acquireTimeout?: Duration.Input | undefined
   /**
-   * The maximum number of callers in each of the two lines. Further callers are refused at once. It also limits a group
+   * The maximum number of callers in each line. Further callers are refused at once. It also limits a group
    * (`groupCommit`), because all callers of a group but the first are in line. Default `Infinity`, floor 1.
    */
   readonly maxWaiting?: number | undefined
-  /** How long a reader may be idle before it is closed. Default 10 minutes. */
+  /** How long a reader or a worker may be idle before it is closed. Default 10 minutes. */
   readonly idleTimeout?: Duration.Input | undefined
   /** A connection held for longer than this is reported as a possible leak. Default 1 minute. */
   readonly leakThreshold?: Duration.Input | undefined

@@ -9,15 +9,18 @@ import { DatabaseSync } from "node:sqlite"
 import type { ConnectionFactory } from "../../../ConnectionFactory.ts"
 import { factoryOf, openWith } from "../connection/factory.ts"
 import type { Handle } from "../connection/handle.ts"
-import { handleOf } from "../connection/leased.ts"
+import { handleOf, pinningOf } from "../connection/leased.ts"
 import * as Refusal from "../connection/refusal.ts"
 import { mayStartLater } from "../connection/retryWhileLocked.ts"
 import type { SqliteConnection as Connection } from "../contract/connection.ts"
 import { codeOf, toSqlError } from "../errors.ts"
-import { unconnected } from "../failures.ts"
+import { Failure, unconnected } from "../failures.ts"
 import type { Settings } from "../options/connection.ts"
 import { nameOf } from "../options/nameOf.ts"
 import type { PoolSettings } from "../options/pool.ts"
+import { open as openWorker, workerFactoryOf } from "../worker/factory.ts"
+import type { Thread } from "../worker/thread.ts"
+import { answers, type WorkerLeased } from "../worker/workerConnection.ts"
 import { Commits } from "./commits.ts"
 import { DatabaseFile, type Problem } from "./databaseFile.ts"
 import { Pins, revoke } from "./pins.ts"
@@ -27,6 +30,8 @@ type Factory = ConnectionFactory<Connection, SqlError> & {
   readonly validate: (connection: Connection) => Effect.Effect<boolean>
 }
 
+type WorkerFactory = ConnectionFactory<WorkerLeased, SqlError>
+
 export class SharedFile {
   readonly settings: PoolSettings
   readonly file: DatabaseFile
@@ -34,15 +39,19 @@ export class SharedFile {
   readonly commits: Commits
   readonly writerFactory: Factory
   readonly readerFactory: Factory
+  /** Readers in threads. */
+  readonly workerFactory: WorkerFactory
   /** Callers that will pin a state of the database wait here. Closed while the log is cut back. */
   readonly gate = Latch.makeUnsafe(true)
   /** Opened when the file needs care: its log has grown, or the file was moved or replaced. */
   readonly attention = Latch.makeUnsafe(false)
   readonly #writers = new Set<Connection>()
-  /** The open connections. */
+  /** The open connections of this thread. */
   readonly #handles = new Map<Handle, "reads" | "writes">()
-  /** The connections that a reset closes and opens again now. */
-  readonly #reopening = new Set<Handle>()
+  /** The threads that have the file open, or are about to open or close it. */
+  readonly #threads = new Set<Thread>()
+  /** The connections that are closed now in several steps: by a reset, which opens them again, or in a thread. */
+  readonly #reopening = new Set<Handle | Thread>()
   #measuredAt = -Infinity
   #writesSinceMeasured = 0
   #left: string | undefined
@@ -90,12 +99,30 @@ export class SharedFile {
         const now = this.pins.now()
         this.#look(now)
         const leased = reading.beginLease!(kept, pool)
-        this.pins.begin(leased, now)
+        this.pins.begin(pinningOf(leased), now)
         return leased
       },
       endLease: (leased: Connection) => {
-        this.pins.end(leased)
+        this.pins.end(pinningOf(leased))
         reading.endLease!(leased)
+      }
+    }
+    const inThread: Settings = { ...connection, isReadOnly: true, refusal }
+    const threaded = workerFactoryOf(inThread, true, (died) => this.#connectThread(inThread, died))
+    this.workerFactory = {
+      ...threaded,
+      reset: (kept) => this.#resetThread(kept, threaded.reset!(kept)),
+      validate: (kept) => Effect.suspend(() => this.file.problem === undefined ? answers(kept) : Effect.succeed(false)),
+      beginLease: (kept, pool) => {
+        const now = this.pins.now()
+        this.#look(now)
+        const leased = threaded.beginLease!(kept, pool)
+        this.pins.begin(leased, now)
+        return leased
+      },
+      endLease: (leased) => {
+        this.pins.end(leased)
+        threaded.endLease!(leased)
       }
     }
   }
@@ -108,7 +135,13 @@ export class SharedFile {
   /** Whether a reader pins a state of the database, so that the log is needed. */
   get isPinned(): boolean {
     for (const handle of this.#handles.keys()) if (handle.isPinning) return true
+    for (const { host } of this.#threads) if (host.state.isPinning || host.size > 0) return true
     return false
+  }
+
+  /** Whether no connection of this process has the file open. */
+  get #isFirst(): boolean {
+    return this.#handles.size + this.#threads.size === 0
   }
 
   /** Why all connections were closed since the last call, if they were. */
@@ -122,12 +155,10 @@ export class SharedFile {
   #connect(settings: Settings): Effect.Effect<Connection, SqlError, Scope.Scope> {
     let before: Stats | undefined
     const open = Effect.suspend(() => {
-      const { refusal } = this.file
-      if (refusal !== undefined) {
-        return Effect.fail(toSqlError(unconnected("open", `cannot open ${nameOf(settings)}: ${refusal}`)))
-      }
+      const refused = this.#refused(settings)
+      if (refused !== undefined) return Effect.fail(refused)
       before = this.file.present
-      return openWith(settings, this.#handles.size === 0)
+      return openWith(settings, this.#isFirst)
     })
     return Effect.suspend(() => {
       const { problem } = this.file
@@ -135,13 +166,52 @@ export class SharedFile {
       const register = (connection: Connection) =>
         Effect.suspend(() => {
           const handle = handleOf(connection)
-          this.file.note(before, this.#handles.size === 0)
+          this.file.note(before, this.#isFirst)
           this.#handles.set(handle, settings.isReadOnly ? "reads" : "writes")
           // Where there is a writer, it is the one that commits, and that is asked for the commits of others.
           if (settings.isReadOnly === this.settings.connection.isReadOnly) this.commits.opened(handle)
           return Effect.addFinalizer(() => Effect.sync(() => this.#close(handle)))
         })
       return Effect.uninterruptibleMask((restore) => Effect.tap(restore(open), register))
+    })
+  }
+
+  /** Why the file must not be opened now, if it must not. */
+  #refused(settings: Settings): SqlError | undefined {
+    const { refusal } = this.file
+    return refusal === undefined
+      ? undefined
+      : toSqlError(unconnected("open", `cannot open ${nameOf(settings)}: ${refusal}`))
+  }
+
+  /** Opens a connection in a thread. From its start on, the thread ends if the file was moved or replaced. */
+  #connectThread(settings: Settings, died: () => void): Effect.Effect<WorkerLeased, SqlError, Scope.Scope> {
+    return Effect.suspend(() => {
+      const { problem } = this.file
+      if (problem !== undefined) this.#leave(problem)
+      const refused = this.#refused(settings)
+      if (refused !== undefined) return Effect.fail(refused)
+      const before = this.file.present
+      const isFirst = this.#isFirst
+      const opened = openWorker(settings, isFirst, {
+        statementTimeout: this.settings.statementTimeout,
+        died,
+        started: (thread) => void this.#threads.add(thread),
+        closing: (thread) => {
+          this.#reopening.add(thread)
+          this.#expectNewLog()
+        },
+        closed: (thread) => {
+          this.#threads.delete(thread)
+          this.#reopening.delete(thread)
+          this.#expectNewLog()
+        }
+      })
+      return Effect.tap(opened, ({ thread }) =>
+        Effect.sync(() => {
+          this.file.note(before, this.#handles.size === 0 && this.#threads.size === 1)
+          if (thread.host.death !== undefined) this.#threads.delete(thread)
+        }))
     })
   }
 
@@ -159,6 +229,7 @@ export class SharedFile {
   /** Forgets the log if no connection is open here: the last connection of any process deletes it when it closes. */
   #expectNewLog(): void {
     for (const handle of this.#handles.keys()) if (!this.#reopening.has(handle)) return
+    for (const thread of this.#threads) if (!this.#reopening.has(thread)) return
     this.file.forgetLog()
   }
 
@@ -187,6 +258,18 @@ export class SharedFile {
     })
   }
 
+  /** Resets a connection in a thread. Only the thread knows whether it closes the connection and opens it again. */
+  #resetThread<E>({ thread }: WorkerLeased, reset: Effect.Effect<unknown, E>): Effect.Effect<unknown, E> {
+    return Effect.suspend(() => {
+      this.#reopening.add(thread)
+      this.#expectNewLog()
+      return reset.pipe(
+        Effect.tap(Effect.sync(() => this.file.noteLogIfForgotten())),
+        Effect.ensuring(Effect.sync(() => this.#reopening.delete(thread)))
+      )
+    })
+  }
+
   /** Closes all connections if the file or its log was moved or replaced. Looks at the file at most every 50 ms. */
   look(): void {
     const problem = this.file.recentProblem(this.pins.now())
@@ -208,8 +291,9 @@ export class SharedFile {
   #leave(problem: Problem): string {
     const reason = `${nameOf(this.settings.connection)} ${problem.text}`
     this.pins.revokeAll(reason)
-    for (const leased of this.#writers) revoke(leased, reason)
+    for (const leased of this.#writers) revoke(pinningOf(leased), reason)
     this.#writers.clear()
+    this.#endThreads(reason)
     if (problem.kind === "emptied") this.#closeAsItIs()
     else {
       for (const handle of this.#of("reads")) handle.abandon()
@@ -228,6 +312,15 @@ export class SharedFile {
     this.commits.closedAll()
     this.attention.openUnsafe()
     return reason
+  }
+
+  /** Ends all threads. One in which SQLite works now ends later, but nothing that it still finds reaches anybody. */
+  #endThreads(reason: string): void {
+    for (const { host, terminate } of this.#threads) {
+      host.died(new Failure("connection", "thread", reason, new Error(reason)))
+      terminate()
+    }
+    this.#threads.clear()
   }
 
   /** Closes all connections without moving the log into the file that is at the path now. */

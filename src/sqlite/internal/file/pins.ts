@@ -2,9 +2,7 @@
 import type { Context } from "effect"
 import * as LinkedList from "../../../internal/structures/linkedList.ts"
 import * as Alarm from "../../../internal/structures/timer.ts"
-import { handleOf, pinOf, revoke as revokeLease, setPin } from "../connection/leased.ts"
-import { Pin } from "../connection/pin.ts"
-import type { SqliteConnection } from "../contract/connection.ts"
+import { Pin, type Pinning } from "../connection/pin.ts"
 
 export class Pins {
   /** The pins of leases that have not ended, the oldest first. */
@@ -23,30 +21,30 @@ export class Pins {
     return this.#alarm.now()
   }
 
-  begin(leased: SqliteConnection, now: number): void {
+  begin(leased: Pinning, now: number): void {
     const pin = new Pin(leased, now)
-    setPin(leased, pin)
+    leased.pin = pin
     LinkedList.push(this.#pins, pin)
     // The alarm does not keep the process alive. It may ring long after the lease has ended.
     this.#alarm.set(now + this.#maxAgeMillis, false)
   }
 
-  end(leased: SqliteConnection): void {
-    LinkedList.remove(pinOf(leased)!)
+  end(leased: Pinning): void {
+    LinkedList.remove(leased.pin!)
   }
 
   /** The age of the oldest lease that pins a state of the database now. */
   oldestMillis(now: number): number | undefined {
     for (const { begunAt, leased } of LinkedList.members(this.#pins)) {
-      if (handleOf(leased).isPinning) return now - begunAt
+      if (leased.isPinning) return now - begunAt
     }
     return undefined
   }
 
   /** The leases that pin a state of the database now, the oldest first. */
-  pinning(now: number): ReadonlyArray<{ readonly leased: SqliteConnection; readonly pinnedMillis: number }> {
+  pinning(now: number): ReadonlyArray<{ readonly leased: Pinning; readonly pinnedMillis: number }> {
     return this.#all()
-      .filter(({ leased }) => handleOf(leased).isPinning)
+      .filter(({ leased }) => leased.isPinning)
       .map(({ begunAt, leased }) => ({ leased, pinnedMillis: now - begunAt }))
   }
 
@@ -81,7 +79,7 @@ export class Pins {
 
   /** Ends a lease for its age, if it pins a state now. Answers whether it did. */
   #expire(pin: Pin, heldMillis: number): boolean {
-    if (pin.isExempt || !handleOf(pin.leased).isPinning) return false
+    if (pin.isExempt || !pin.leased.isPinning) return false
     LinkedList.remove(pin)
     revoke(
       pin.leased,
@@ -94,9 +92,9 @@ export class Pins {
 }
 
 /** Ends a lease, and the cursors and the transaction on its connection. */
-export const revoke = (leased: SqliteConnection, reason: string): void => {
+export const revoke = (leased: Pinning, reason: string): void => {
   try {
-    revokeLease(leased, reason)
+    leased.revoke(reason)
   } catch {
     // The pool finds the transaction when the connection comes back, and closes the connection if it cannot be ended.
   }

@@ -1,18 +1,24 @@
-/** The two pools of one database, and the file that they share. */
+/** The pools of one database, and the file that they share. */
 import type { SqlError } from "effect/sql/SqlError"
 import type { ConnectionPool } from "../../../ConnectionPool.ts"
 import type { SqliteConnection } from "../contract/connection.ts"
 import type { PoolSettings } from "../options/pool.ts"
+import type { WorkerLeased } from "../worker/workerConnection.ts"
 import type { SharedFile } from "./connections.ts"
 
-/** A pool of connections to SQLite. */
+/** A pool of connections to SQLite in the thread of the application. */
 export type Pool = ConnectionPool<SqliteConnection, SqlError>
+
+/** A pool of connections to SQLite, each in a thread of its own. */
+export type WorkerPool = ConnectionPool<WorkerLeased, SqlError>
 
 export interface Sides {
   readonly settings: PoolSettings
   readonly writer: Pool
   /** The same pool as `writer` if one connection does everything, or if the database is only read. */
   readonly readers: Pool
+  /** The readers in threads. Not set if there are none. */
+  readonly workers: WorkerPool | undefined
   /** Not set if one connection does everything. */
   readonly file: SharedFile | undefined
 }

@@ -36,6 +36,7 @@ export const run = Effect.fnUntraced(function*(sides: Sides, file: SharedFile): 
     const left = file.takeLeft()
     if (left !== undefined) {
       yield* warn(`${left}: all connections to it are closed`)
+      if (sides.workers !== undefined) yield* sides.workers.recycle
       yield* sides.readers.recycle
       yield* sides.writer.recycle
     }

@@ -7,7 +7,7 @@ import type * as Contract from "../contract/connectionOptions.ts"
 import { toSqlError } from "../errors.ts"
 import { invalidInput } from "../failures.ts"
 import type { Lasting } from "../sql/lasting.ts"
-import { functionRules, type FunctionSettings, functionsOf, sharedNames } from "./functions.ts"
+import { functionRules, type FunctionSettings, type FunctionsModule, functionsOf, sharedNames } from "./functions.ts"
 
 export interface Settings {
   /** Absolute, or `:memory:`. */
@@ -43,6 +43,8 @@ export interface Settings {
   readonly lasting: Lasting | undefined
   /** The SQL functions of the application, on every connection. */
   readonly functions: ReadonlyArray<FunctionSettings> | undefined
+  /** Where they are, if they are in a module. */
+  readonly functionsFrom?: FunctionsModule | undefined
   /** Runs with each connection before it is lent for the first time. */
   readonly onOpen: OnOpen | undefined
 }

@@ -1,11 +1,15 @@
 /** The options `functions` and `aggregates`: their rules, and the settings made from them. */
 import { Predicate } from "effect"
+import { isAbsolute } from "node:path"
 import { DatabaseSync } from "node:sqlite"
+import { pathToFileURL } from "node:url"
 import { check, problem, type Resolved, type Rule, show, table } from "../../../internal/options/rules.ts"
 import type { ConfigProblem } from "../../../PoolError.ts"
 
 interface Common {
   readonly name: string
+  /** The place in the list of its name, if it is in a list. */
+  readonly index: number | undefined
   /** The number of arguments; -1 for any number. */
   readonly arity: number
   readonly deterministic: boolean
@@ -29,6 +33,18 @@ export interface AggregateSettings extends Common {
 }
 
 export type FunctionSettings = ScalarSettings | AggregateSettings
+
+/** A function of a module without its code: it can be sent to a thread, which finds the code at that place. */
+export type FoundFunction =
+  | Omit<ScalarSettings, "run">
+  | Omit<AggregateSettings, "start" | "step" | "inverse" | "result">
+
+/** A module, and the functions that were found in it. */
+export interface FunctionsModule {
+  /** The address of the module. */
+  readonly href: string
+  readonly found: ReadonlyArray<FoundFunction>
+}
 
 /** SQLite's own limit. */
 const maxArguments = 1000
@@ -60,6 +76,21 @@ type Kind = FunctionSettings["kind"]
 
 const isRecord = (value: unknown): value is object => Object.prototype.toString.call(value) === "[object Object]"
 
+/** The address of a module: a URL, or an absolute path. */
+const isModule = (given: unknown): boolean =>
+  given instanceof URL || typeof given === "string" && (URL.canParse(given) || isAbsolute(given))
+
+/** The rule of the option `functionsModule`. */
+export const functionsModuleRule = {
+  kind: "value",
+  accepts: isModule,
+  mustBe: "the URL of a module, such as new URL(\"./functions.js\", import.meta.url), or its absolute path",
+  resolve: (given) => ({ value: hrefOf(given as URL | string), problems: [] })
+} as const satisfies Rule
+
+const hrefOf = (given: URL | string): string =>
+  typeof given === "string" && isAbsolute(given) ? pathToFileURL(given).href : String(given)
+
 /** The rules of both options. */
 export const functionRules = {
   functions: {
@@ -81,6 +112,19 @@ export const sharedNames = (functions: unknown, aggregates: unknown): string | u
   const known = new Set(settingsIn(functions).map(keyOf))
   const shared = settingsIn(aggregates).find((settings) => known.has(keyOf(settings)))
   return shared && `without ${signatureOf(shared)}, which is one of functions`
+}
+
+const exportsTable = table(functionRules, [
+  { fields: ["aggregates", "functions"], broken: ({ aggregates, functions }) => sharedNames(functions, aggregates) }
+])
+
+/** The functions and aggregates that a module exports, and what is wrong with them. */
+export const functionsIn = (
+  module: { readonly functions?: unknown; readonly aggregates?: unknown }
+): { readonly functions: ReadonlyArray<FunctionSettings>; readonly problems: ReadonlyArray<ConfigProblem> } => {
+  const { aggregates, functions } = module
+  const { checked, problems } = check(exportsTable, { aggregates, functions })
+  return { functions: functionsOf(checked.functions, checked.aggregates) ?? [], problems }
 }
 
 /** All functions and aggregates. Not set if there are none. */
@@ -113,7 +157,7 @@ const resolve = (kind: Kind, given: unknown, field: string): Resolved => {
     const definitions: ReadonlyArray<unknown> = isList ? value : [value]
     for (const [index, definition] of definitions.entries()) {
       const own = isList ? `${where}[${index}]` : where
-      const settings = definitionOf(kind, String(key), definition, own, problems)
+      const settings = definitionOf(kind, String(key), isList ? index : undefined, definition, own, problems)
       if (settings === undefined) continue
       if (settings.arity > maxArguments) {
         const message = `${own} has ${settings.arity} parameters, but SQLite has at most ${maxArguments} arguments`
@@ -136,6 +180,7 @@ const resolve = (kind: Kind, given: unknown, field: string): Resolved => {
 const definitionOf = (
   kind: Kind,
   name: string,
+  index: number | undefined,
   given: unknown,
   where: string,
   problems: Array<ConfigProblem>
@@ -156,7 +201,7 @@ const definitionOf = (
     if (add(found)) return undefined
     const { varargs, ...common } = checked
     const run = common.run as ScalarSettings["run"]
-    return { ...common, kind, name, run, arity: varargs ? -1 : run.length }
+    return { ...common, kind, name, index, run, arity: varargs ? -1 : run.length }
   }
   const { checked, problems: found } = check(aggregateTable, given)
   if (add(found)) return undefined
@@ -164,7 +209,7 @@ const definitionOf = (
   const callbacks = common as unknown as Pick<AggregateSettings, "start" | "step" | "inverse" | "result">
   // The first parameter is the state.
   const arity = Math.max(callbacks.step.length, callbacks.inverse?.length ?? 0) - 1
-  return { ...common, ...callbacks, kind, name, arity: varargs ? -1 : Math.max(arity, 0) }
+  return { ...common, ...callbacks, kind, name, index, arity: varargs ? -1 : Math.max(arity, 0) }
 }
 
 /** Why a name cannot be the name of a function; `undefined` if it can. */

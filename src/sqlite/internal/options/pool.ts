@@ -7,14 +7,15 @@ import { unless } from "../../../internal/options/problems.ts"
 import { check, type Checked, problem, type Relation, type Rules, table } from "../../../internal/options/rules.ts"
 import type * as PoolConfig from "../../../PoolConfig.ts"
 import type { AcquireOptions } from "../../../PoolConfig.ts"
-import type { PoolConfigError } from "../../../PoolError.ts"
+import { PoolConfigError } from "../../../PoolError.ts"
 import type { CheckpointMode } from "../contract/checkpoint.ts"
+import type { Execution } from "../contract/execution.ts"
 import type { ObserveOptions } from "../contract/observe.ts"
 import type { Options as PoolOptions } from "../contract/poolOptions.ts"
 import type { TransactionOptions } from "../contract/transaction.ts"
 import * as Settings from "./connection.ts"
 import { connectionTable, relationsOfReading } from "./connection.ts"
-import { sharedNames } from "./functions.ts"
+import { functionsModuleRule, sharedNames } from "./functions.ts"
 
 export interface PoolSettings {
   readonly name: string
@@ -26,6 +27,16 @@ export interface PoolSettings {
   readonly idleTimeout: number
   /** The maximum number of readers. */
   readonly readers: number
+  /** The maximum number of readers in threads. 0: there are none. */
+  readonly workers: number
+  /** The maximum number of abandoned readers in threads that are replaced. */
+  readonly maxAbandoned: number
+  /** Where statements run that only read. */
+  readonly execution: Execution | "auto"
+  /** How long a statement may run in a thread, in milliseconds; `Infinity` for no limit. */
+  readonly statementTimeout: number
+  /** The address of the module with the SQL functions. Not set: they are in no module. */
+  readonly functionsModule: string | undefined
   /** In bytes; `Infinity` for no limit. */
   readonly walLimit: number
   /** In milliseconds; `Infinity` for no limit. */
@@ -50,8 +61,16 @@ export interface ClientSettings {
 
 const { journalMode: _journalMode, ...ofConnections } = connectionTable.rules
 
-const { acquireTimeout, closeTimeout, drainTimeout, idleTimeout, leakThreshold, maxWaiting, slowStatement } =
-  poolTable.rules
+const {
+  acquireTimeout,
+  closeTimeout,
+  drainTimeout,
+  idleTimeout,
+  leakThreshold,
+  maxAbandoned,
+  maxWaiting,
+  slowStatement
+} = poolTable.rules
 
 const isFunction = { kind: "value", accepts: Predicate.isFunction, mustBe: "a function from name to name" } as const
 
@@ -70,6 +89,11 @@ const rules = {
   leakThreshold,
   slowStatement,
   readers: { kind: "count", default: 4, floor: 1, finite: true },
+  workers: { kind: "count", default: 0, floor: 0, finite: true },
+  maxAbandoned,
+  execution: { kind: "choice", of: ["in-process", "worker", "auto"], default: "in-process" },
+  statementTimeout: { kind: "duration", default: "Infinity" },
+  functionsModule: functionsModuleRule,
   // With a lower limit, there would be a checkpoint all the time.
   walLimit: { kind: "bytes", default: 64 * 1024 * 1024, floor: 1024 * 1024 },
   maxReadAge: { kind: "duration", default: "5 minutes" },
@@ -97,10 +121,66 @@ const aboutWrites = [
   "groupCommit"
 ] as const
 
+type WithWorkers = Checked<Pick<typeof rules, "workers" | "execution">>
+
+/** The number of workers. If statements run there, there are two, unless the application says how many. */
+const workersOf = ({ execution, workers }: WithWorkers, given: ReadonlySet<string>): number =>
+  execution === "in-process" || given.has("workers") ? workers : 2
+
+type WorkersRelation = {
+  readonly fields: readonly ["workers" | "functions" | "aggregates", "execution" | "workers" | "functionsModule"]
+  readonly broken: (checked: WithWorkers, other: string, given: ReadonlySet<string>) => string | undefined
+}
+
+/** The relations between the options about workers, and to those whose values cannot be sent to a thread. */
+const relationsOfWorkers: ReadonlyArray<WorkersRelation> = [
+  {
+    fields: ["workers", "execution"],
+    broken: ({ execution, workers }, other, given) =>
+      execution !== "in-process" && given.has("workers") && workers === 0
+        ? `at least 1 with ${other} ${JSON.stringify(execution)}`
+        : undefined
+  },
+  ...(["functions", "aggregates"] as const).flatMap((field): ReadonlyArray<WorkersRelation> => [
+    {
+      fields: [field, "functionsModule"],
+      broken: (_, other, given) => given.has(field) && given.has(other) ? `left out with ${other}` : undefined
+    },
+    {
+      fields: [field, "workers"],
+      broken: (checked, other, given) =>
+        given.has(field) && workersOf(checked, given) > 0
+          ? `left out with ${
+            given.has(other) ? other : "execution"
+          }: a function cannot be sent to a thread, but a module ` +
+            "with functions can be loaded there: give functionsModule"
+          : undefined
+    }
+  ])
+]
+
+const whyInMemory = "which no other thread can read"
+
+/** The relations between the options about workers and a database in memory. */
+const relationsOfMemory: ReadonlyArray<Relation<typeof rules>> = [
+  {
+    fields: ["workers", "filename"],
+    broken: ({ filename, workers }) =>
+      filename === ":memory:" && workers > 0 ? `0 for ":memory:", ${whyInMemory}` : undefined
+  },
+  {
+    fields: ["execution", "filename"],
+    broken: ({ execution, filename }) =>
+      filename === ":memory:" && execution !== "in-process" ? `"in-process" for ":memory:", ${whyInMemory}` : undefined
+  }
+]
+
 /** The options of a SQLite pool. */
 export const sqlitePoolTable = table(rules, [
   { fields: ["aggregates", "functions"], broken: ({ aggregates, functions }) => sharedNames(functions, aggregates) },
   ...relationsOfReading,
+  ...relationsOfWorkers,
+  ...relationsOfMemory,
   ...aboutWrites.map((field): Relation<typeof rules> => ({
     fields: [field, "readOnly"],
     broken: ({ immutable, readOnly }, other, given) =>
@@ -114,7 +194,7 @@ export const sqlitePoolTable = table(rules, [
 export const resolve = (options: unknown): Result.Result<PoolSettings, PoolConfigError> => {
   const { checked, given, problems } = check(sqlitePoolTable, options)
   return Result.map(unless(checked.name, problems, checked), (checked) => {
-    const settings = settingsOf(checked)
+    const settings = settingsOf({ ...checked, workers: workersOf(checked, given) })
     if (!settings.connection.isReadOnly) return settings
     return {
       ...settings,
@@ -129,20 +209,21 @@ export const resolve = (options: unknown): Result.Result<PoolSettings, PoolConfi
 const { filename: _filename, immutable: _immutable, readOnly: _readOnly, synchronous, ...ofTemporary } = rules
 
 // A temporary database does not have to survive a crash, so it does not wait for the disk.
-const temporaryTable = table({ ...ofTemporary, synchronous: { ...synchronous, default: "off" } }, [{
-  fields: ["aggregates", "functions"],
-  broken: ({ aggregates, functions }) => sharedNames(functions, aggregates)
-}])
+const temporaryTable = table({ ...ofTemporary, synchronous: { ...synchronous, default: "off" } }, [
+  { fields: ["aggregates", "functions"], broken: ({ aggregates, functions }) => sharedNames(functions, aggregates) },
+  ...relationsOfWorkers
+])
 
 /** Checks the options of a database whose file is not known yet. */
 export const resolveTemporary = (
   options: unknown
 ): Result.Result<(filename: string) => PoolSettings, PoolConfigError> => {
-  const { checked, problems } = check(temporaryTable, options)
+  const { checked, given, problems } = check(temporaryTable, options)
+  const workers = workersOf(checked, given)
   return unless(
     checked.name,
     problems,
-    (filename) => settingsOf({ ...checked, filename, readOnly: false, immutable: false })
+    (filename) => settingsOf({ ...checked, workers, filename, readOnly: false, immutable: false })
   )
 }
 
@@ -202,6 +283,36 @@ export const resolveBatch = (
 const isRows = (rows: unknown): boolean =>
   Stream.isStream(rows) || Predicate.hasProperty(rows, Symbol.iterator) && !Predicate.isString(rows)
 
+const readTable = table({
+  ...callTable.rules,
+  execution: { kind: "choice", of: ["in-process", "worker"] }
+})
+
+/** The settings of one read. */
+export interface Read {
+  /** The options of its acquire. */
+  readonly acquire: AcquireOptions | undefined
+  /** Not set: as the region or the database says. */
+  readonly execution: Execution | undefined
+}
+
+/** Checks the options of a read. What its pool checks too is left to that. */
+export const resolveRead = (pool: string, options: unknown): Result.Result<Read, PoolConfigError> => {
+  if (options === undefined) return noOptions
+  const { checked: { execution, label, timeout }, problems } = check(readTable, options)
+  const acquire = {
+    ...(label === undefined ? undefined : { label }),
+    ...(timeout === undefined ? undefined : { timeout })
+  }
+  return unless(pool, problems, { acquire, execution })
+}
+
+const noOptions = Result.succeed<Read>({ acquire: undefined, execution: undefined })
+
+/** The error of a read that has to run on a worker, where there is none. */
+export const withoutWorkers = (pool: string, message: string): PoolConfigError =>
+  new PoolConfigError({ pool, problems: [{ field: "execution", value: "\"worker\"", message }] })
+
 const checkpointTable = table({ mode: { kind: "choice", of: ["passive", "full", "restart", "truncate"] } })
 
 export const resolveCheckpoint = (pool: string, mode: CheckpointMode): Result.Result<CheckpointMode, PoolConfigError> =>
@@ -240,7 +351,8 @@ export const resolveObserve = <A>(
 /** The settings for checked options. */
 export const settingsOf = (options: Checked<typeof sqlitePoolTable.rules>): PoolSettings => {
   const { acquireTimeout, closeTimeout, drainTimeout, leakThreshold, maxWaiting, slowStatement } = options
-  const { groupCommit, idleTimeout, maxReadAge, name, observeInterval, readers, walLimit } = options
+  const { execution, groupCommit, idleTimeout, maxAbandoned, maxReadAge, name, observeInterval, readers } = options
+  const { statementTimeout, walLimit, workers } = options
   const connection = Settings.settingsOf({ ...options, journalMode: "wal" }, false)
   const { spanAttributes, transformQueryNames, transformResultNames } = options as ClientSettings
   const tellReactivity = options.tellReactivity as PoolOptions["tellReactivity"]
@@ -250,6 +362,11 @@ export const settingsOf = (options: Checked<typeof sqlitePoolTable.rules>): Pool
     pool: { acquireTimeout, closeTimeout, drainTimeout, leakThreshold, maxWaiting, slowStatement },
     idleTimeout,
     readers,
+    workers,
+    maxAbandoned,
+    execution,
+    statementTimeout,
+    functionsModule: options.functionsModule as string | undefined,
     walLimit,
     maxReadAge,
     isOneConnection: connection.isMemory,

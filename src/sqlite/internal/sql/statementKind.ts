@@ -1,5 +1,6 @@
 /** The kind of a statement, by its text. The kind decides where the statement runs. */
 import { denied, type Failure, invalidSql, readOnlyRefusal, shortened } from "../failures.ts"
+import { Pace } from "./pace.ts"
 import * as SqlText from "./scanner.ts"
 
 /** A `recall` asks what its connection wrote before: only the writer knows that. */
@@ -13,6 +14,8 @@ export interface Text {
   readonly changesRows: boolean
   /** Whether it begins as a statement of SQLite does. */
   readonly isStatement: boolean
+  /** How long its runs take, where that decides where they run. */
+  readonly pace: Pace
 }
 
 /** Reads the texts of statements, and remembers the kinds of the last texts. */
@@ -38,7 +41,13 @@ export class StatementTexts {
     if (known !== undefined) return known
     const found = SqlText.read(sql)
     const { isStatement, isWrite, statements } = found
-    const text = { sql, kind: kindOf(found, sql), changesRows: isWrite && statements === 1, isStatement }
+    const text = {
+      sql,
+      kind: kindOf(found, sql),
+      changesRows: isWrite && statements === 1,
+      isStatement,
+      pace: new Pace()
+    }
     if (!isWorthKeeping(sql)) return text
     this.#bySql.set(sql, text)
     this.#length += sql.length

@@ -10,12 +10,13 @@ export class Controller {
   #handle: Handle | undefined = undefined
   #isClosed = false
   readonly #controls: { readonly [Name in ControlName]: Controls[Name] } = {
-    open: (isFirst) => {
+    open: (isFirst, isPrepared) => {
       // An attempt that met a lock is repeated with the same file.
       this.#handle ??= this.#open(isFirst)
-      this.#handle.configure()
-      this.#handle.endOpening()
+      this.#configure(isPrepared)
     },
+    loadExtension: (path) => this.handle.loadExtension("loadExtension", path),
+    endOpening: () => this.handle.endOpening(),
     exec: (operation, script, done) => {
       const progress = { done }
       try {
@@ -50,15 +51,18 @@ export class Controller {
     },
     savepoint: (operation, sql) => void this.handle.run(operation, sql, undefined, false),
     isTransaction: () => this.handle.isTransaction("isTransaction"),
-    reset: () => {
+    reset: (isPrepared) => {
       const { handle } = this
       handle.closeCursors()
       handle.rollback("reset")
-      if (!handle.session.isAltered) return
-      if (handle.settings.isMemory) return handle.session.undo()
+      if (!handle.session.isAltered) return false
+      if (handle.settings.isMemory) {
+        handle.session.undo()
+        return false
+      }
       handle.reopen()
-      handle.configure()
-      handle.endOpening()
+      this.#configure(isPrepared)
+      return true
     },
     close: () => {
       this.#isClosed = true
@@ -93,6 +97,13 @@ export class Controller {
       isTransaction: handle.units.isIntact,
       isPinning: handle.isPinning
     }
+  }
+
+  #configure(isPrepared: boolean): void {
+    const { handle } = this
+    handle.configure()
+    if (isPrepared) handle.session.beginOpening()
+    else handle.endOpening()
   }
 
   #end(statement: "commit" | "rollback"): void {

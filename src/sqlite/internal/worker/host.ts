@@ -3,68 +3,29 @@
  *
  * It is synchronous and knows no fibers: each request has a receiver, whose functions are called with the answers.
  */
+import { Recorder } from "../../../internal/pool/recorder.ts"
 import { notText } from "../connection/preparedStatements.ts"
-import type { Failure } from "../failures.ts"
+import { type Failure, timedOut } from "../failures.ts"
 import { decodeFailure } from "./failureData.ts"
 import { encodeParams } from "./params.ts"
+import type { Pending, Port, Receiver, Statement, Timeout } from "./pending.ts"
 import {
   type Answer,
   type Answers,
-  chunksAhead,
   type ControlName,
   type Controls,
   mostRequests,
   type Request,
-  type State,
-  type Way
+  type State
 } from "./protocol.ts"
-import { type Known, Texts } from "./texts.ts"
+import { Texts } from "./texts.ts"
 import type { Words } from "./word.ts"
-
-/** Gets the answers of one request. Exactly one of `ended`, `failed` and `cancelled` is called, once. */
-export interface Receiver {
-  readonly rows: (rows: ReadonlyArray<ReadonlyArray<unknown>>, columns: ReadonlyArray<string>) => void
-  /** The request has ended. The value of a control or of a statement without rows. */
-  readonly ended: (value: unknown) => void
-  /** `isUnknown`: the thread has ended while it committed, so nobody knows whether something was stored. */
-  readonly failed: (thrown: unknown, isUnknown: boolean) => void
-  /** It was cancelled in time: nothing of it is stored. */
-  readonly cancelled: () => void
-}
-
-export interface Statement {
-  readonly operation: string
-  readonly way: Way
-  readonly sql: string
-  readonly params: unknown
-  readonly bigInts: boolean
-  readonly isAlone: boolean
-  readonly isStream: boolean
-}
-
-/** A request that was made. */
-export interface Pending {
-  readonly receiver: Receiver
-  /** The text, or the name of the operation. */
-  readonly description: string
-  readonly make: (id: number) => Request
-  known: Known | undefined
-  /** Not set while it waits for a number. */
-  id: number | undefined
-  columns: ReadonlyArray<string>
-  isCancelled: boolean
-}
-
-export interface Port {
-  readonly send: (requests: ReadonlyArray<Request>) => void
-  /** Called when requests are out, and when none is out any more. Only meanwhile the thread keeps the process alive. */
-  readonly busy: (isBusy: boolean) => void
-}
 
 export class Host {
   readonly #port: Port
   readonly #words: Words
   readonly #texts: Texts
+  readonly #recorder: Recorder
   readonly #free: Array<number> = []
   readonly #pending = new Map<number, Pending>()
   /** The requests that wait for a number. */
@@ -76,7 +37,12 @@ export class Host {
   /** Called once when nothing is out any more. */
   #onIdle: Array<() => void> = []
 
-  constructor(port: Port, words: Words, textsToKeep: number) {
+  /** Not set: statements may run for ever. */
+  readonly #timeout: Timeout | undefined
+
+  constructor(port: Port, words: Words, textsToKeep: number, recorder = Recorder.unread(), timeout?: Timeout) {
+    this.#timeout = timeout
+    this.#recorder = recorder
     this.#port = port
     this.#words = words
     this.#texts = new Texts(textsToKeep)
@@ -100,15 +66,31 @@ export class Host {
 
   /** The oldest request that is out, as text. */
   get description(): string | undefined {
-    const [pending] = this.#pending.values()
-    return pending?.description
+    return this.#oldest?.description
+  }
+
+  get #oldest(): Pending | undefined {
+    return this.#pending.values().next().value
+  }
+
+  /**
+   * Whether something still runs for a caller that has gone. Requests ahead of a lease do not count, unless the oldest of all
+   * was cancelled: that may be the one at which the thread is now.
+   */
+  get isUnfinished(): boolean {
+    if (this.size === 0) return false
+    if (this.#oldest?.isCancelled === true) return true
+    for (const { isAhead } of this.#waiting) if (!isAhead) return true
+    for (const { isAhead } of this.#pending.values()) if (!isAhead) return true
+    return false
   }
 
   statement(statement: Statement, receiver: Receiver): Pending {
-    const { bigInts, isAlone, isStream, operation, params, sql, way } = statement
+    const { bigInts, isAhead = false, isAlone, isStream, operation, params, sql, way } = statement
     const encoded = encodeParams(params)
     const pending: Pending = {
       receiver,
+      operation,
       description: sql,
       // Its number is decided when it is sent. If it was cancelled before that, the thread would never get the text.
       make: (id) => {
@@ -132,22 +114,34 @@ export class Host {
       known: undefined,
       id: undefined,
       columns: [],
-      isCancelled: false
+      isCancelled: false,
+      isAhead,
+      run: undefined,
+      // A stream runs as long as its reader likes.
+      isTimed: !isStream,
+      firstAt: undefined
     }
-    if (typeof sql === "string") this.#begin(pending)
-    else receiver.failed(notText(operation, sql), false)
+    if (typeof sql === "string") {
+      if (!isAhead) pending.run = this.#recorder.start(sql)
+      this.#begin(pending)
+    } else receiver.failed(notText(operation, sql), false, false)
     return pending
   }
 
   control<Name extends ControlName>(name: Name, params: Parameters<Controls[Name]>, receiver: Receiver): Pending {
     const pending: Pending = {
       receiver,
+      operation: name,
       description: name,
       make: (id) => ({ kind: "control", id, name, params }),
       known: undefined,
       id: undefined,
       columns: [],
-      isCancelled: false
+      isCancelled: false,
+      isAhead: false,
+      run: undefined,
+      isTimed: false,
+      firstAt: undefined
     }
     this.#begin(pending)
     return pending
@@ -170,6 +164,7 @@ export class Host {
       if (at < 0) return false
       this.#waiting.splice(at, 1)
       pending.isCancelled = true
+      this.#record(pending, undefined)
       pending.receiver.cancelled()
       return true
     }
@@ -184,6 +179,30 @@ export class Host {
     for (const pending of [...this.#waiting, ...this.#pending.values()]) this.cancel(pending)
   }
 
+  /**
+   * Fails the requests whose callers still wait, but not those of callers without a lease. What is being committed goes on.
+   */
+  failAll(errorOf: (operation: string) => unknown): void {
+    if (this.size === 0) return
+    for (const pending of [...this.#waiting, ...this.#pending.values()]) {
+      if (!pending.isAhead) this.fail(pending, errorOf(pending.operation))
+    }
+  }
+
+  /** Cancels a request whose caller still waits, and fails it. Returns whether that was in time: if not, its answer follows. */
+  fail(pending: Pending, thrown: unknown): boolean {
+    if (pending.isCancelled || !this.cancel(pending)) return false
+    pending.receiver.failed(thrown, false, false)
+    return true
+  }
+
+  /** The caller of a request has a lease of the connection now. */
+  own(pending: Pending): void {
+    if (!pending.isAhead) return
+    pending.isAhead = false
+    if (!pending.isCancelled) pending.run = this.#recorder.start(pending.description)
+  }
+
   /** Calls a function as soon as nothing is out: at once, or after the last answer. Returns a function that takes it back. */
   whenIdle(f: () => void): () => void {
     if (this.size === 0) f()
@@ -191,6 +210,29 @@ export class Host {
     return () => {
       this.#onIdle = this.#onIdle.filter((other) => other !== f)
     }
+  }
+
+  /** Fails the statement that runs, if it ran for too long. */
+  checkTimeout(): void {
+    const first = this.#first
+    if (first === undefined || this.#timeout === undefined) return
+    const { millis, now } = this.#timeout
+    if (now() - first.firstAt! >= millis) this.fail(first, timedOut(first.operation, millis))
+    else this.#timeout.set(first.firstAt! + millis)
+  }
+
+  /** The statement that runs, if its time is limited. Streams run beside it. */
+  get #first(): Pending | undefined {
+    for (const pending of this.#pending.values()) if (pending.isTimed) return pending
+    return undefined
+  }
+
+  /** Watches the statement that is the first now. */
+  #watchFirst(timeout: Timeout): void {
+    const first = this.#first
+    if (first === undefined || first.firstAt !== undefined) return
+    first.firstAt = timeout.now()
+    timeout.set(first.firstAt + timeout.millis)
   }
 
   /** Handles the answers of one message. */
@@ -208,10 +250,15 @@ export class Host {
     this.#state = { isUsable: false, needsReset: false, isTransaction: false, isPinning: false }
     const lost = [...this.#pending]
     this.#pending.clear()
-    for (const pending of this.#waiting.splice(0)) pending.receiver.failed(death, false)
-    for (const [id, { isCancelled, receiver }] of lost) {
+    for (const pending of this.#waiting.splice(0)) {
+      this.#record(pending, undefined)
+      pending.receiver.failed(death, false, true)
+    }
+    for (const [id, pending] of lost) {
+      const { isCancelled, receiver } = pending
+      this.#record(pending, undefined)
       if (isCancelled) receiver.cancelled()
-      else receiver.failed(death, this.#words.isCommitting(id))
+      else receiver.failed(death, this.#words.isCommitting(id), true)
     }
     this.#idle()
   }
@@ -223,7 +270,10 @@ export class Host {
   }
 
   #begin(pending: Pending): void {
-    if (this.#death !== undefined) return pending.receiver.failed(this.#death, false)
+    if (this.#death !== undefined) {
+      this.#record(pending, undefined)
+      return pending.receiver.failed(this.#death, false, true)
+    }
     const id = this.#free.pop()
     if (id === undefined) this.#waiting.push(pending)
     else {
@@ -236,6 +286,7 @@ export class Host {
     pending.id = id
     this.#words.begin(id)
     this.#pending.set(id, pending)
+    if (this.#timeout !== undefined) this.#watchFirst(this.#timeout)
     this.#send(pending.make(id))
   }
 
@@ -266,19 +317,30 @@ export class Host {
       this.#rows(pending, answer.rows, answer.columns)
       if (!answer.isLast) return
       this.#done(id)
+      this.#record(pending, answer.tookMillis)
       if (pending.isCancelled) receiver.cancelled()
-      else receiver.ended(undefined)
+      else receiver.ended(undefined, answer.tookMillis)
       return
     }
     this.#done(id)
+    this.#record(pending, answer.tookMillis)
     switch (answer.kind) {
       case "value":
-        return pending.isCancelled ? receiver.cancelled() : receiver.ended(answer.value)
+        return pending.isCancelled ? receiver.cancelled() : receiver.ended(answer.value, answer.tookMillis)
       case "failed":
-        return pending.isCancelled ? receiver.cancelled() : receiver.failed(decodeFailure(answer.failure), false)
+        return pending.isCancelled ? receiver.cancelled() : receiver.failed(decodeFailure(answer.failure), false, false)
       case "cancelled":
         return receiver.cancelled()
     }
+  }
+
+  /** Notes the end of a statement, and how long the thread has worked for it, if that is known. */
+  #record(pending: Pending, tookMillis: number | undefined): void {
+    const { run } = pending
+    if (run !== undefined) {
+      if (tookMillis !== undefined) run.spentMillis = tookMillis
+      this.#recorder.finish(run)
+    } else if (pending.isAhead && tookMillis !== undefined) this.#recorder.ran(pending.description, tookMillis)
   }
 
   #rows(
@@ -300,19 +362,6 @@ export class Host {
     const next = this.#waiting.shift()
     if (next === undefined) this.#free.push(id)
     else this.#assign(next, id)
+    if (this.#timeout !== undefined) this.#watchFirst(this.#timeout)
   }
 }
-
-/** The chunks that a receiver takes before it allows more. */
-export const chunksPerCredit = Math.max(1, Math.floor(chunksAhead / 2))
-
-/** Makes objects without a prototype from rows. Of several columns with one name, the last one counts. */
-export const toObjects = (
-  rows: ReadonlyArray<ReadonlyArray<unknown>>,
-  columns: ReadonlyArray<string>
-): Array<Record<string, unknown>> =>
-  rows.map((row) => {
-    const object = Object.create(null) as Record<string, unknown>
-    for (let at = 0; at < columns.length; at++) object[columns[at]!] = row[at]
-    return object
-  })

@@ -31,8 +31,11 @@ export interface StatementRequest {
 
 /** Operations of the connection itself, with their parameters. They are those of `Handle`. */
 export interface Controls {
-  /** Opens the file. The first request. */
-  readonly open: (isFirst: boolean) => void
+  /** Opens the file. The first request. `isPrepared`: `onOpen` runs next, and then `endOpening`. */
+  readonly open: (isFirst: boolean, isPrepared: boolean) => void
+  readonly loadExtension: (path: string) => void
+  /** `onOpen` has ended. */
+  readonly endOpening: () => void
   /** Runs a script after its first `done` characters. */
   readonly exec: (operation: string, script: string, done: number) => Executed
   readonly begin: (isolation: string) => void
@@ -43,8 +46,8 @@ export interface Controls {
   /** Runs a savepoint statement of this library. */
   readonly savepoint: (operation: string, sql: string) => void
   readonly isTransaction: () => boolean
-  /** Makes the connection as it was before the lease. */
-  readonly reset: () => void
+  /** Makes the connection as it was before the lease. Returns whether `onOpen` has to run again, if it is there. */
+  readonly reset: (isPrepared: boolean) => boolean
   readonly close: () => void
 }
 
@@ -84,8 +87,14 @@ export interface ForgetRequest {
 
 export type Request = StatementRequest | ControlRequest | CreditRequest | CancelRequest | ForgetRequest
 
+/** The last answer of a request. */
+interface LastAnswer {
+  /** How long the thread has worked for the request. Not set if that was short and nobody measures it. */
+  readonly tookMillis?: number
+}
+
 /** Some of the rows of a statement. */
-export interface RowsAnswer {
+export interface RowsAnswer extends LastAnswer {
   readonly kind: "rows"
   readonly id: number
   readonly rows: ReadonlyArray<ReadonlyArray<unknown>>
@@ -96,20 +105,20 @@ export interface RowsAnswer {
 }
 
 /** The request has ended. */
-export interface ValueAnswer {
+export interface ValueAnswer extends LastAnswer {
   readonly kind: "value"
   readonly id: number
   readonly value: unknown
 }
 
-export interface FailedAnswer {
+export interface FailedAnswer extends LastAnswer {
   readonly kind: "failed"
   readonly id: number
   readonly failure: FailureData
 }
 
 /** The request was cancelled in time: nothing of it is stored. */
-export interface CancelledAnswer {
+export interface CancelledAnswer extends LastAnswer {
   readonly kind: "cancelled"
   readonly id: number
 }
@@ -128,6 +137,9 @@ export interface Answers {
   readonly answers: ReadonlyArray<Answer>
   readonly state: State
 }
+
+/** A shorter time is not told, unless statements are measured. */
+export const slowMillis = 1
 
 /** The number of requests that may be out at the same time. */
 export const mostRequests = 256

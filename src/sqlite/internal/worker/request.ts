@@ -5,7 +5,8 @@ import { postponeInterrupt } from "../../../internal/runtime.ts"
 import type { LeaseExpiredError } from "../../../PoolError.ts"
 import { failure } from "../errors.ts"
 import { sqliteMessage } from "../failures.ts"
-import type { Host, Pending, Receiver } from "./host.ts"
+import type { Host } from "./host.ts"
+import type { Pending, Receiver } from "./pending.ts"
 
 type RequestError = SqlError | LeaseExpiredError
 

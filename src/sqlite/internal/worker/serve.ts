@@ -1,4 +1,5 @@
 /** Runs a connection at the end of a port: in a thread, or in a test without one. */
+import { load } from "../connection/functionsModule.ts"
 import { Handle } from "../connection/handle.ts"
 import { refuseIncomplete } from "../connection/immutable.ts"
 import { refuseStrayLog } from "../connection/strayLog.ts"
@@ -11,6 +12,8 @@ import { Words } from "./word.ts"
 export interface ThreadData {
   readonly settings: Settings
   readonly words: SharedArrayBuffer
+  /** Whether the time of each request is told. */
+  readonly isMeasured: boolean
 }
 
 /** The part of a message port that is used. */
@@ -20,17 +23,24 @@ export interface Port {
   readonly close: () => void
 }
 
-export const serve = (port: Port, { settings, words }: ThreadData): void => {
-  const server = new Server({
-    words: new Words(words),
-    open: (isFirst) => {
-      if (settings.isImmutable) refuseIncomplete(settings)
-      else if (isFirst && !settings.isMemory) refuseStrayLog(settings)
-      return new Handle(settings)
-    },
-    send: (answers) => port.postMessage(answers),
-    now: () => performance.now(),
-    onClose: () => port.close()
-  })
-  port.on("message", (requests) => server.receive(requests))
+export const serve = (port: Port, { isMeasured, settings, words }: ThreadData): void => {
+  const begin = (settings: Settings) => {
+    const server = new Server({
+      words: new Words(words),
+      open: (isFirst) => {
+        if (settings.isImmutable) refuseIncomplete(settings)
+        else if (isFirst && !settings.isMemory) refuseStrayLog(settings)
+        return new Handle(settings)
+      },
+      send: (answers) => port.postMessage(answers),
+      now: () => performance.now(),
+      isMeasured,
+      onClose: () => port.close()
+    })
+    port.on("message", (requests) => server.receive(requests))
+  }
+  const { functionsFrom } = settings
+  if (functionsFrom === undefined) begin(settings)
+  // If it cannot be loaded, the thread ends with the error. What was sent meanwhile waits in the port.
+  else void load(functionsFrom).then((functions) => begin({ ...settings, functions }))
 }

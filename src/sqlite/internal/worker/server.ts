@@ -22,6 +22,7 @@ import {
   type ControlRequest,
   type Request,
   rowsPerChunk,
+  slowMillis,
   type State,
   type StatementRequest,
   type TextNumber
@@ -41,6 +42,8 @@ interface Reading {
   /** Whether it runs in a transaction of its own, which is committed after the last row. */
   readonly isUnit: boolean
   credit: number
+  /** How long it has run before the present step. */
+  spentMillis: number
 }
 
 export interface ServerOptions {
@@ -50,6 +53,8 @@ export interface ServerOptions {
   readonly send: (answers: Answers) => void
   /** The time in milliseconds. */
   readonly now: () => number
+  /** Whether the time of each request is told. */
+  readonly isMeasured: boolean
   /** The connection was closed, and the answer was sent. */
   readonly onClose: () => void
 }
@@ -69,11 +74,16 @@ export class Server {
   readonly #streams = new Map<number, Reading>()
   #answers: Array<Answer> = []
   #flushedAt = 0
+  readonly #isMeasured: boolean
+  /** When the present step of a request has begun, and how long its earlier steps took. */
+  #enteredAt = 0
+  #spentMillis = 0
 
-  constructor({ now, onClose, open, send, words }: ServerOptions) {
+  constructor({ isMeasured, now, onClose, open, send, words }: ServerOptions) {
     this.#words = words
     this.#send = send
     this.#now = now
+    this.#isMeasured = isMeasured
     this.#onClose = onClose
     this.#controller = new Controller(open)
   }
@@ -105,7 +115,11 @@ export class Server {
           }
       }
     }
-    for (const reading of ready) this.#advance(reading)
+    for (const reading of ready) {
+      this.#enteredAt = this.#now()
+      this.#spentMillis = reading.spentMillis
+      this.#advance(reading)
+    }
     this.#runTasks()
     this.#flush()
     if (this.#controller.isClosed) this.#onClose()
@@ -138,9 +152,11 @@ export class Server {
 
   #run({ request, sql }: Task): void {
     const { id } = request
+    this.#enteredAt = this.#now()
+    this.#spentMillis = 0
     if (this.#words.isCancelled(id)) return this.#answer({ kind: "cancelled", id })
     // What follows may take long, and answers must not wait for it.
-    if (this.#answers.length > 0 && this.#now() - this.#flushedAt > flushAfterMillis) this.#flush()
+    if (this.#answers.length > 0 && this.#enteredAt - this.#flushedAt > flushAfterMillis) this.#flush()
     try {
       if (request.kind === "control") this.#control(request)
       else if (request.way === "result") this.#result(request, sql)
@@ -190,7 +206,7 @@ export class Server {
       arrays: true,
       which: isStream ? "fresh" : "get"
     })
-    const reading: Reading = { request, cursor, isUnit, credit: chunksAhead }
+    const reading: Reading = { request, cursor, isUnit, credit: chunksAhead, spentMillis: 0 }
     if (isUnit) {
       try {
         this.#beginUnit(operation)
@@ -238,6 +254,7 @@ export class Server {
         this.#rows(reading, rows, false)
         this.#flush()
       }
+      reading.spentMillis = this.#spent
       // A write that has not ended would make other statements a part of its transaction.
       if (isStream && !isUnit) this.#streams.set(id, reading)
       else this.#waiting = reading
@@ -335,7 +352,17 @@ export class Server {
   }
 
   #answer(answer: Answer): void {
-    this.#answers.push(answer)
+    this.#answers.push(answer.kind === "rows" && !answer.isLast ? answer : this.#timed(answer))
+  }
+
+  #timed(answer: Answer): Answer {
+    const tookMillis = this.#spent
+    return tookMillis >= slowMillis || this.#isMeasured ? { ...answer, tookMillis } : answer
+  }
+
+  /** How long the present request has run. */
+  get #spent(): number {
+    return this.#spentMillis + this.#now() - this.#enteredAt
   }
 
   #flush(): void {
@@ -347,7 +374,9 @@ export class Server {
   }
 
   get #state(): State {
-    return this.#controller.state
+    const { state } = this.#controller
+    // A query that waits for credit is at work. It is no cursor that its caller has left open.
+    return this.#waiting === undefined ? state : { ...state, isPinning: state.isTransaction || this.#streams.size > 0 }
   }
 }
 

@@ -1,9 +1,12 @@
 /** Starts the thread of a connection, and notices when it ends. */
 import { Worker } from "node:worker_threads"
+import { show } from "../../../internal/options/show.ts"
+import type { Recorder } from "../../../internal/pool/recorder.ts"
 import { Failure, invalidInput } from "../failures.ts"
 import type { Settings } from "../options/connection.ts"
 import { nameOf } from "../options/nameOf.ts"
 import { Host } from "./host.ts"
+import type { Timeout } from "./pending.ts"
 import { type Answers, mostRequests } from "./protocol.ts"
 import type { ThreadData } from "./serve.ts"
 import { Words } from "./word.ts"
@@ -14,15 +17,24 @@ export interface Thread {
   readonly terminate: () => void
 }
 
+export interface StartOptions {
+  /** Called when the thread ends without having been closed. */
+  readonly onDeath: () => void
+  /** Records the statements of the connection. */
+  readonly recorder: Recorder
+  /** Not set: statements may run for ever. */
+  readonly timeout: Timeout | undefined
+}
+
 /**
- * Starts a thread. `onDeath` is called when it ends without having been closed. Throws if it cannot be started, and a
+ * Starts a thread. Throws if it cannot be started, and a
  * `Failure` if the settings have what cannot be sent to a thread.
  */
-export const start = (settings: Settings, onDeath: () => void): Thread => {
-  refuseFunctions(settings)
+export const start = (settings: Settings, { onDeath, recorder, timeout }: StartOptions): Thread => {
+  const sent = sendable(settings)
   const words = new Words(mostRequests)
-  const data: ThreadData = { settings, words: words.shared }
-  const worker = new Worker(script, {
+  const data: ThreadData = { settings: sent, words: words.shared, isMeasured: recorder.isMeasured }
+  const worker = new Worker(scriptOf(settings), {
     workerData: data,
     name: "effect-connection-pool",
     // Preloads of the application do not run there, neither those of its command line nor those of NODE_OPTIONS.
@@ -38,7 +50,9 @@ export const start = (settings: Settings, onDeath: () => void): Thread => {
       busy: (isBusy) => isBusy ? worker.ref() : worker.unref()
     },
     words,
-    settings.statementCacheSize
+    settings.statementCacheSize,
+    recorder,
+    timeout
   )
   const die = (why: string, cause: unknown) => {
     if (host.death !== undefined) return
@@ -53,15 +67,26 @@ export const start = (settings: Settings, onDeath: () => void): Thread => {
   return { host, terminate: () => void worker.terminate() }
 }
 
-/** Functions cannot be sent. To leave them out would change what statements mean. */
-const refuseFunctions = (settings: Settings): void => {
-  const { functions, lasting, onOpen } = settings
-  const given = Object.entries({ "functions or aggregates": functions, onOpen, "lasting settings": lasting })
-    .filter(([, value]) => value !== undefined)
-    .map(([name]) => name)
-  if (given.length === 0) return
-  throw invalidInput("open", `cannot open ${nameOf(settings)} in a thread: it has ${given.join(" and ")}`)
+/** The settings without what cannot be sent. To leave functions out that are in no module would change what SQL means. */
+const sendable = (settings: Settings): Settings => {
+  const { functions, functionsFrom, lasting } = settings
+  const refuse = (what: string) => {
+    throw invalidInput("open", `cannot open ${nameOf(settings)} in a thread: it has ${what}`)
+  }
+  if (functions !== undefined && functionsFrom === undefined) refuse("functions that are in no module")
+  if (lasting !== undefined) refuse("lasting settings")
+  return { ...settings, functions: undefined, onOpen: undefined }
 }
 
-/** Under Node's type stripping, the sources run as they are. */
-const script = new URL(`./threadMain${import.meta.url.endsWith(".ts") ? ".ts" : ".js"}`, import.meta.url)
+/** The script of the threads, beside this file: in a bundle, beside the bundle. */
+const scriptOf = (settings: Settings): URL => {
+  const url = import.meta.url as string | undefined
+  // Under Node's type stripping, the sources run as they are.
+  const extension = /\.[cm]?[jt]s$/.exec(url ?? "")?.[0]
+  if (url !== undefined && extension !== undefined) return new URL(`./threadMain${extension}`, url)
+  throw invalidInput(
+    "open",
+    `cannot open ${nameOf(settings)} in a thread: the script of threads is not found, because import.meta.url is ` +
+      `${show(url)}: bundle for ESM, into a file`
+  )
+}

@@ -3,34 +3,36 @@ import { Array as Arr, Cause, Channel, Deferred, Effect, Exit, type Pull, Scope,
 import { SafeIntegers } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { LeaseExpiredError } from "../../../PoolError.ts"
+import type { Pin, Pinning } from "../connection/pin.ts"
 import { mayStartLater, retryWhileLocked } from "../connection/retryWhileLocked.ts"
+import type { AsyncConnection } from "../contract/connection.ts"
 import type { Params, Row, RunResult, Value } from "../contract/values.ts"
-import { failure } from "../errors.ts"
+import { codeOf, failure } from "../errors.ts"
 import { decodeFailure } from "./failureData.ts"
-import { type Host, type Pending, toObjects } from "./host.ts"
+import type { Host } from "./host.ts"
+import type { Pending } from "./pending.ts"
 import type { Controls, Executed, Way } from "./protocol.ts"
 import { request } from "./request.ts"
+import { toObjects } from "./rows.ts"
 import type { Thread } from "./thread.ts"
 
-type OperationError = SqlError | LeaseExpiredError
+export type OperationError = SqlError | LeaseExpiredError
 
-/** The operations of a connection in a thread. They are those of `SqliteConnection`, without the synchronous ones. */
-export interface WorkerOperations {
-  readonly query: (sql: string, params?: Params) => Effect.Effect<ReadonlyArray<Row>, OperationError>
-  readonly values: (
-    sql: string,
-    params?: Params
-  ) => Effect.Effect<ReadonlyArray<ReadonlyArray<Value>>, OperationError>
-  readonly run: (sql: string, params?: Params) => Effect.Effect<RunResult, OperationError>
-  readonly exec: (script: string) => Effect.Effect<void, OperationError>
-  readonly stream: (sql: string, params?: Params) => Stream.Stream<Row, OperationError>
-  readonly isTransaction: Effect.Effect<boolean, OperationError>
+/** A statement of `sql`. */
+export interface StatementOf {
+  readonly operation: string
+  readonly way: Way
+  readonly sql: string
+  readonly params: Params | undefined
+  readonly bigInts: boolean
 }
 
 /** The connection of one lease: its operations fail once the lease has ended. */
-export class WorkerLeased implements WorkerOperations {
+export class WorkerLeased implements AsyncConnection, Pinning {
   /** The thread, which is there longer than the lease. */
   readonly thread: Thread
+  /** Its pin, if the time is limited for which it may pin a state of the database. */
+  pin: Pin | undefined = undefined
   readonly #host: Host
   readonly #busyTimeoutMillis: number
   readonly #pool: string | undefined
@@ -45,11 +47,21 @@ export class WorkerLeased implements WorkerOperations {
     this.#pool = pool
   }
 
-  /** Ends the lease. What still runs is cancelled. */
+  /** Ends the lease. What it has asked for and has not got is cancelled, and fails if somebody still waits for it. */
   expire(reason?: string): void {
     this.#hasEnded = true
     this.#reason ??= reason
-    this.#host.cancelAll()
+    this.#host.failAll((operation) => this.#expired(operation))
+  }
+
+  /** Whether it pins a state, as far as the thread has told: in a transaction, or by a stream. */
+  get isPinning(): boolean {
+    return this.#host.state.isPinning
+  }
+
+  /** The transaction and the cursors end when the pool resets the connection. */
+  revoke(reason: string): void {
+    this.expire(reason)
   }
 
   query(sql: string, params?: Params) {
@@ -78,6 +90,15 @@ export class WorkerLeased implements WorkerOperations {
       })
       return this.#persist(once)
     })
+  }
+
+  /** Runs a statement of `sql`. Its failure is a `SqlError` of that operation. */
+  execute<A>(
+    { bigInts, operation, params, sql, way }: StatementOf,
+    take: (rows: ReadonlyArray<ReadonlyArray<unknown>>, columns: ReadonlyArray<string>) => void,
+    value: (value: unknown) => A
+  ): Effect.Effect<A, OperationError> {
+    return this.#statement(operation, way, sql, params, bigInts, take, value, true)
   }
 
   get isTransaction() {
@@ -143,11 +164,12 @@ export class WorkerLeased implements WorkerOperations {
     params: Params | undefined,
     bigInts: boolean,
     take: (rows: ReadonlyArray<ReadonlyArray<unknown>>, columns: ReadonlyArray<string>) => void,
-    value: (value: unknown) => A
+    value: (value: unknown) => A,
+    isAlone = false
   ): Effect.Effect<A, OperationError> {
     const expired = this.#expired(operation)
     if (expired !== undefined) return Effect.fail(expired)
-    const statement = { operation, way, sql, params, bigInts, isAlone: false, isStream: false }
+    const statement = { operation, way, sql, params, bigInts, isAlone, isStream: false }
     return request({
       host: this.#host,
       operation,
@@ -187,6 +209,13 @@ export class WorkerLeased implements WorkerOperations {
     })
   }
 }
+
+/** Whether a connection can read the file. If another process has locked the file, the answer is yes. */
+export const answers = (connection: WorkerLeased): Effect.Effect<boolean> =>
+  Effect.match(connection.values("select 1 from sqlite_schema limit 1"), {
+    onSuccess: () => true,
+    onFailure: (error) => mayStartLater(codeOf(error))
+  })
 
 /** Runs an operation of the connection itself. */
 export const control = <Name extends keyof Controls>(
@@ -244,7 +273,8 @@ class Chunks {
   })
 
   #ended(exit: Exit.Exit<void, OperationError>): void {
-    this.#end = exit
+    // What was failed on this side is answered as cancelled afterwards.
+    this.#end ??= exit
     this.#wake()
   }
 

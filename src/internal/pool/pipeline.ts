@@ -1,0 +1,267 @@
+/**
+ * Pipelines: callers whose requests may be sent on a connection before they have a lease of it.
+ *
+ * For a driver that talks to something outside of this thread, a lease for each request would cost a round trip for each
+ * request. A caller of a pipeline stands in line like every other caller. When one of them gets a connection, the requests of
+ * those directly behind it go out with its own. They stay in line, with their deadlines, and whoever gets its answer there
+ * is served: it counts as if it had had a lease of its own. A caller that gets another connection before that soon takes
+ * its request back, and sends it there. So nobody waits behind a slow request while a connection is free.
+ *
+ * It is for requests that change nothing, because a request that is taken back may have run.
+ */
+import { Effect, type Exit, type Fiber } from "effect"
+import type { AcquireOptions } from "../../PoolConfig.ts"
+import type { PoolError } from "../../PoolError.ts"
+import * as Calls from "../options/call.ts"
+import type { CallSettings } from "../options/settings.ts"
+import * as Runtime from "../runtime.ts"
+import * as Alarm from "../structures/timer.ts"
+import * as Body from "./body.ts"
+import { type Callers, LeaseEffect } from "./callers.ts"
+import { reasonToLeave } from "./reasons.ts"
+import * as Sharing from "./sharing.ts"
+import type * as State from "./state.ts"
+import type { Work } from "./work.ts"
+
+/** The answer to a request. `undefined`: the connection was lost, and its caller had no lease of it. */
+export type Answer = Exit.Exit<unknown, unknown> | undefined
+
+/** The request of one caller. */
+export interface Member<C> {
+  /**
+   * Sends the request. `done` is called once with the answer, never in this step, and not after the request was taken back.
+   * Returns a function that takes it back. `isAhead`: the caller has no lease yet.
+   */
+  readonly send: (connection: C, isAhead: boolean, done: (answer: Answer) => void) => Sent
+  /** Whether others may be sent behind it, and it behind others: it is not known to take long. */
+  readonly isQuick: () => boolean
+}
+
+/** A request that is out. */
+export interface Sent {
+  readonly takeBack: () => void
+  /** Its caller has a lease of the connection now. */
+  readonly own: () => void
+}
+
+/** The most requests that are sent ahead of their leases at once on one connection. */
+const mostAhead = 128
+
+/** A request that was sent ahead is sent again on another connection only if it was not answered for so long. */
+const staleMillis = 2
+
+interface Gatherer<C, E> {
+  readonly lease: PipelinedLease<C, E>
+  readonly entry: State.Entry<C>
+  readonly connection: C
+}
+
+export class Pipeline<C, E> {
+  readonly callers: Callers<C, E>
+  readonly #work: Work<C>
+  /** The callers that have sent their requests in this step, on connections that may get more. */
+  #gatherers: Array<Gatherer<C, E>> = []
+  /** The callers that have got their answers, and do not know it yet. */
+  #answered: Array<PipelinedLease<C, E>> = []
+  /** The callers that have one connection, while their requests are out on another. */
+  #elsewhere: Array<Gatherer<C, E>> = []
+  readonly #alarm: Alarm.Alarm
+
+  constructor(callers: Callers<C, E>, work: Work<C>) {
+    this.callers = callers
+    this.#work = work
+    this.#alarm = Alarm.make(work.context, (now) => this.#ring(now))
+  }
+
+  use<A, X>(member: Member<C>, options: AcquireOptions | undefined): Effect.Effect<A, X | PoolError<E>> {
+    return new PipelinedUse(this, member, options) as Effect.Effect<unknown, unknown> as Effect.Effect<
+      A,
+      X | PoolError<E>
+    >
+  }
+
+  now(): number {
+    return this.#work.now()
+  }
+
+  /** Sends more requests on a connection at the end of this step, when others have joined the line. */
+  gather(lease: PipelinedLease<C, E>, entry: State.Entry<C>, connection: C): void {
+    this.#gatherers.push({ lease, entry, connection })
+    if (this.#gatherers.length === 1) queueMicrotask(this.#sendAhead)
+  }
+
+  /** Sends a request again on the connection that its caller has now, unless the answer comes soon from the other one. */
+  elsewhere(lease: PipelinedLease<C, E>, entry: State.Entry<C>, connection: C): void {
+    this.#elsewhere.push({ lease, entry, connection })
+    this.#alarm.set(lease.sentAt + staleMillis, false)
+  }
+
+  #ring(now: number): void {
+    const waiting = this.#elsewhere.filter(({ entry, lease }) => lease.isElsewhere(entry))
+    this.#elsewhere = []
+    for (const { connection, entry, lease } of waiting) {
+      if (lease.mayBeSent(now)) lease.send(entry, connection, false)
+      else this.elsewhere(lease, entry, connection)
+    }
+  }
+
+  readonly #sendAhead = (): void => {
+    const { state } = this.#work
+    const now = this.now()
+    const gatherers = this.#gatherers.filter(({ entry, lease }) =>
+      lease.stage === "held" && lease.entry === entry && !state.paused && reasonToLeave(state, entry, now) === undefined
+    )
+    this.#gatherers = []
+    if (gatherers.length === 0) return
+    let next = 0
+    for (const lease of this.#behind(now, gatherers.length * mostAhead)) {
+      const { connection, entry } = gatherers[next++ % gatherers.length]!
+      lease.send(entry, connection, true)
+    }
+  }
+
+  /** The callers at the head of the line whose requests may go out now. */
+  #behind(now: number, most: number): ReadonlyArray<PipelinedLease<C, E>> {
+    const found: Array<PipelinedLease<C, E>> = []
+    let waiter = this.#work.state.waiters.head
+    while (waiter !== undefined && found.length < most) {
+      const { lease } = waiter
+      if (!(lease instanceof PipelinedLease) || lease.pipeline !== this || !lease.member.isQuick()) break
+      if (lease.mayBeSent(now)) found.push(lease)
+      waiter = waiter.next
+    }
+    return found
+  }
+
+  /** A caller has its answer. Those whose answers came with one message go on together, after all of them were noted. */
+  answered(lease: PipelinedLease<C, E>): void {
+    this.#answered.push(lease)
+    if (this.#answered.length === 1) queueMicrotask(this.#serve)
+  }
+
+  readonly #serve = (): void => {
+    const leases = this.#answered
+    this.#answered = []
+    const { state } = this.#work
+    const now = this.now()
+    // First those in line, so that none of them gets the connection that the others return.
+    for (const lease of leases) {
+      if (lease.stage !== "waiting") continue
+      Sharing.serve(state, lease.waiter!, lease.sentOn!, lease.sentAt, now, Body.failureIn(lease.answer!))
+    }
+    for (const lease of leases) lease.goOn()
+    this.#work.attend()
+  }
+}
+
+/** The lease of a caller of a pipeline. */
+class PipelinedLease<C, E> extends LeaseEffect<C, E, unknown, unknown, never> {
+  readonly pipeline: Pipeline<C, E>
+  readonly member: Member<C>
+  answer: Exit.Exit<unknown, unknown> | undefined = undefined
+  /** The connection on which its request was sent, and when. */
+  sentOn: State.Entry<C> | undefined = undefined
+  sentAt = 0
+  #sent: Sent | undefined = undefined
+  /** Set while the caller has a connection and waits for the answer. */
+  #resume: ((effect: Effect.Effect<unknown, unknown>) => void) | undefined = undefined
+
+  constructor(
+    pipeline: Pipeline<C, E>,
+    fiber: Fiber.Fiber<unknown, unknown>,
+    options: CallSettings | undefined,
+    member: Member<C>
+  ) {
+    super(pipeline.callers, undefined, fiber, options)
+    this.pipeline = pipeline
+    this.member = member
+    this.f = (connection) => this.answer ?? this.#lead(connection)
+  }
+
+  override step(): Effect.Effect<unknown, unknown> {
+    // Served in line. With a lease of its own, it has to take that first.
+    return this.stage === "ended" && this.answer !== undefined ? this.answer : super.step()
+  }
+
+  /** Whether the request may be sent ahead: it is not out, or was for too long. */
+  mayBeSent(now: number): boolean {
+    return this.answer === undefined && (this.#sent === undefined || now - this.sentAt >= staleMillis)
+  }
+
+  /** Whether the caller has this connection, and its request is out on another, or lost there. */
+  isElsewhere(entry: State.Entry<C>): boolean {
+    return this.stage === "held" && this.entry === entry && this.answer === undefined &&
+      (this.#sent === undefined || this.sentOn !== entry)
+  }
+
+  /** The caller has a connection. */
+  #lead(connection: C): Effect.Effect<unknown, unknown> {
+    const entry = this.entry!
+    return Effect.callback<unknown, unknown>((resume) => {
+      this.#resume = resume
+      // Before the request is sent, so that those of others go out with it.
+      if (this.member.isQuick()) this.pipeline.gather(this, entry, connection)
+      if (this.#sent !== undefined && this.sentOn === entry) this.#sent.own()
+      else if (this.mayBeSent(this.pipeline.now())) this.send(entry, connection, false)
+      else this.pipeline.elsewhere(this, entry, connection)
+    })
+  }
+
+  send(entry: State.Entry<C>, connection: C, isAhead: boolean): void {
+    this.takeBack()
+    this.sentOn = entry
+    this.sentAt = this.pipeline.now()
+    const sent: Sent = this.member.send(connection, isAhead, (answer) => {
+      if (this.#sent === sent) this.#done(answer)
+    })
+    this.#sent = sent
+  }
+
+  /** Takes the request back, if it is out. */
+  takeBack(): void {
+    const sent = this.#sent
+    this.#sent = undefined
+    sent?.takeBack()
+  }
+
+  #done(answer: Answer): void {
+    this.#sent = undefined
+    // If it was lost, it is sent again when the caller gets a connection.
+    if (answer === undefined) return
+    this.answer = answer
+    this.pipeline.answered(this)
+  }
+
+  /** Continues the caller, if it has a connection and waits for the answer. */
+  goOn(): void {
+    const resume = this.#resume
+    this.#resume = undefined
+    resume?.(this.answer!)
+  }
+}
+
+/** Asks for a connection as a caller of a pipeline. */
+class PipelinedUse<C, E> extends Runtime.OwnStep<unknown, unknown, never> {
+  readonly #pipeline: Pipeline<C, E>
+  readonly #member: Member<C>
+  readonly #options: AcquireOptions | undefined
+
+  constructor(pipeline: Pipeline<C, E>, member: Member<C>, options: AcquireOptions | undefined) {
+    super()
+    this.#pipeline = pipeline
+    this.#member = member
+    this.#options = options
+  }
+
+  step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<unknown, unknown> {
+    const { callers } = this.#pipeline
+    const settings = callers.resolve(this.#options)
+    if (Calls.isRefused(settings)) return Effect.fail(settings)
+    const lease = new PipelinedLease(this.#pipeline, fiber, settings, this.#member)
+    const secured = Runtime.onExitWithin(lease, fiber, (exit) => {
+      lease.takeBack()
+      return callers.end(lease, exit)
+    })
+    return secured === lease ? lease.step() : secured
+  }
+}

@@ -1,0 +1,72 @@
+/** The requests of a connection in a thread, on the side of the caller. */
+import type { Run } from "../../../internal/pool/statements.ts"
+import type { Request, Way } from "./protocol.ts"
+import type { Known } from "./texts.ts"
+
+/**
+ * Gets the answers of one request. Exactly one of `ended`, `failed` and `cancelled` is called, once; only after `failed` of a
+ * request that was ended on this side, `cancelled` may follow.
+ */
+export interface Receiver {
+  readonly rows: (rows: ReadonlyArray<ReadonlyArray<unknown>>, columns: ReadonlyArray<string>) => void
+  /**
+   * The request has ended. The value of a control or of a statement without rows. `tookMillis` is set if it took long, or if
+   * statements are measured.
+   */
+  readonly ended: (value: unknown, tookMillis?: number) => void
+  /**
+   * `isUnknown`: the thread has ended while it committed, so nobody knows whether something was stored. `isDead`: the thread
+   * has ended.
+   */
+  readonly failed: (thrown: unknown, isUnknown: boolean, isDead: boolean) => void
+  /** It was cancelled in time: nothing of it is stored. */
+  readonly cancelled: () => void
+}
+
+export interface Statement {
+  readonly operation: string
+  readonly way: Way
+  readonly sql: string
+  readonly params: unknown
+  readonly bigInts: boolean
+  readonly isAlone: boolean
+  readonly isStream: boolean
+  /** Whether it is sent for a caller that has no lease yet, so that the end of a lease does not cancel it. Default false. */
+  readonly isAhead?: boolean
+}
+
+/** A request that was made. */
+export interface Pending {
+  readonly receiver: Receiver
+  readonly operation: string
+  /** The text, or the name of the operation. */
+  readonly description: string
+  readonly make: (id: number) => Request
+  known: Known | undefined
+  /** Not set while it waits for a number. */
+  id: number | undefined
+  columns: ReadonlyArray<string>
+  isCancelled: boolean
+  /** Whether its caller has no lease yet. */
+  isAhead: boolean
+  /** Its run, if it is recorded. */
+  run: Run | undefined
+  /** Whether the time has a limit for which it may run. */
+  readonly isTimed: boolean
+  /** Since when nothing was before it. Not set if that is not watched. */
+  firstAt: number | undefined
+}
+
+/** Limits how long statements run. */
+export interface Timeout {
+  readonly millis: number
+  readonly now: () => number
+  /** Lets `Host.checkTimeout` be called at that time, or earlier. */
+  readonly set: (at: number) => void
+}
+
+export interface Port {
+  readonly send: (requests: ReadonlyArray<Request>) => void
+  /** Called when requests are out, and when none is out any more. Only meanwhile the thread keeps the process alive. */
+  readonly busy: (isBusy: boolean) => void
+}

@@ -1,0 +1,30 @@
+/** Statements that stay in the middle of SQLite, in a thread, until a test lets them go on. */
+import { Effect } from "effect"
+import { existsSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { folder } from "./files.ts"
+
+/** The module with the SQL functions of the tests. */
+export const functionsModule = new URL("./programs/sqlFunctions.ts", import.meta.url)
+
+const pause = Effect.callback<void>((resume) => {
+  setTimeout(() => resume(Effect.void), 2)
+})
+
+/** Waits in real time until something is true, whatever the clock of the test says. */
+export const soon = (isTrue: () => boolean): Effect.Effect<void> =>
+  Effect.suspend(() => isTrue() ? Effect.void : Effect.andThen(pause, soon(isTrue)))
+
+/** A statement that waits. At the end of the scope it goes on, because its thread would never end. */
+export const heldStatement = Effect.gen(function*() {
+  const path = join(yield* folder, "gate")
+  const letGo = Effect.sync(() => writeFileSync(`${path}.go`, ""))
+  yield* Effect.addFinalizer(() => letGo)
+  return {
+    sql: `select held('${path}') as a`,
+    /** Ends when the statement is in the middle of SQLite. */
+    hasBegun: soon(() => existsSync(`${path}.begun`)),
+    isBegun: () => existsSync(`${path}.begun`),
+    letGo
+  }
+})
