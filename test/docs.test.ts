@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Result } from "effect"
 import { PoolError, PoolMapError, TransactionError } from "effect-connection-pool"
+import { PgPoolError } from "effect-connection-pool/postgres"
 import { SqlitePoolError } from "effect-connection-pool/sqlite"
 import * as SqlErrors from "effect/sql/SqlError"
 import { execFile } from "node:child_process"
@@ -185,6 +186,7 @@ const errors = [
       reason: new SqlErrors.ConstraintError({ cause: undefined, message: "NOT NULL constraint failed: person.name" })
     })
   }),
+  new PgPoolError.AdvisoryLockLostError({ pool: "app", key: "invoices" }),
   new SqlitePoolError.BackupError({
     pool: "app",
     target: "/backup/app.db",
@@ -381,7 +383,7 @@ describe("the documentation", () => {
 
   it("lists every error, with the message that it has", () => {
     const text = page("docs/errors.md").replaceAll("\n", " ")
-    const exported = { ...PoolError, ...PoolMapError, ...TransactionError, ...SqlitePoolError }
+    const exported = { ...PoolError, ...PoolMapError, ...TransactionError, ...SqlitePoolError, ...PgPoolError }
     const names = Object.keys(exported).filter((name) => /^[A-Z]\w+Error$/.test(name))
     assert.deepStrictEqual(new Set(errors.map(({ _tag }) => _tag)), new Set(names))
     for (const { _tag, message } of errors) assert.include(text, `> ${message} `, _tag)

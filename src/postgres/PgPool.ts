@@ -15,6 +15,8 @@ import type { Options } from "./internal/contract/poolOptions.ts"
 import { makeWith } from "./internal/database.ts"
 import * as PoolSettings from "./internal/options/pool.ts"
 
+export type { ListenEvent, Listening, Notification } from "./internal/contract/listen.ts"
+export type { LockKey, LockOptions } from "./internal/contract/lock.ts"
 export { PgPool, type ShutdownReports, type Stats } from "./internal/contract/pool.ts"
 export type { Options } from "./internal/contract/poolOptions.ts"
 export type { Isolation, TransactionOptions } from "./internal/contract/transaction.ts"

@@ -5,6 +5,7 @@
  * `SqlError` has, whether the connection is closed, whether `retry` runs a transaction again, and whether the pool connects
  * again.
  */
+import { Schema } from "effect"
 import { sqlStateOf as internal } from "./internal/sqlState.ts"
 
 /**
@@ -26,3 +27,22 @@ import { sqlStateOf as internal } from "./internal/sqlState.ts"
  * ```
  */
 export const sqlStateOf = (error: unknown): string | undefined => internal(error)
+
+/**
+ * The connection that held an advisory lock was lost, and the lock with it, so others may hold it now. The effect was
+ * interrupted.
+ *
+ * What the effect has done in its own transactions is stored or not, as they say. Ask for the lock again.
+ */
+export class AdvisoryLockLostError extends Schema.TaggedError<AdvisoryLockLostError>(
+  "effect-connection-pool/postgres/AdvisoryLockLostError"
+)("AdvisoryLockLostError", {
+  pool: Schema.String,
+  /** The key of the lock. */
+  key: Schema.String
+}) {
+  override get message(): string {
+    return `pool "${this.pool}": the connection with the advisory lock ${JSON.stringify(this.key)} was lost, ` +
+      "and so the lock: the effect was interrupted, for others may hold it now"
+  }
+}

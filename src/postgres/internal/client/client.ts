@@ -18,9 +18,11 @@ import * as Transactor from "../../../Transactor.ts"
 import { sessionOf } from "../connection/leased.ts"
 import type { PgConnection } from "../contract/connection.ts"
 import type { Isolation } from "../contract/transaction.ts"
+import { denied } from "../errors.ts"
 import type { StatementTexts } from "../sql/statementText.ts"
 import { toSqlError } from "../sqlState.ts"
 import { dialect, type OwnOptions } from "./pgDialect.ts"
+import { pooledListen } from "./refusals.ts"
 import { inTransaction, reserved, routed, toConnection } from "./sqlConnection.ts"
 import { PgTransactionConnection } from "./transactionConnection.ts"
 
@@ -30,6 +32,8 @@ export interface Options {
   readonly pool: ConnectionPool<PgConnection, SqlError>
   readonly texts: StatementTexts
   readonly controlTimeoutMillis: number
+  /** Whether there is a pooler in between, where only a transaction keeps its session. */
+  readonly isPooled: boolean
   /** The options of the client of `@effect/sql-pg`. */
   readonly config: PgClient.PgClientConfig
   readonly spanAttributes: ReadonlyArray<readonly [string, unknown]>
@@ -46,7 +50,7 @@ export interface Client {
 
 export const make = Effect.fnUntraced(
   function*(options: Options): Effect.fn.Return<Client, never, Reactivity.Reactivity> {
-    const { config, name, pool, spanAttributes, texts } = options
+    const { config, isPooled, name, pool, spanAttributes, texts } = options
     const outside = toConnection(routed(pool, texts))
     const heard = new HeardReactivity.HeardReactivity(yield* Reactivity.Reactivity)
     const made = yield* SqlClient.make({
@@ -81,7 +85,8 @@ export const make = Effect.fnUntraced(
       [PgClient.TypeId]: PgClient.TypeId,
       config,
       json: (value: unknown) => Statement.fragment([json(value)]),
-      listen: listenOn(pool),
+      listen: (channel: string) =>
+        isPooled ? Effect.fail(denied("listen", channel, pooledListen)) : listenOn(pool, channel),
       notify: (channel: string, payload: string) => Effect.asVoid(made`select pg_notify(${channel}, ${payload})`),
       withTransaction,
       afterCommit
@@ -116,8 +121,8 @@ export const make = Effect.fnUntraced(
 const json = Statement.custom<PgClient.PgCustom>("PgJson")
 
 /** Listens on a connection of its own, as the client of `@effect/sql-pg` does: if the connection is lost, the queue fails. */
-const listenOn = (pool: ConnectionPool<PgConnection, SqlError>) =>
-(
+const listenOn = (
+  pool: ConnectionPool<PgConnection, SqlError>,
   channel: string
 ): Effect.Effect<Queue.Dequeue<Notification, SqlError>, SqlError, Scope.Scope> =>
   Effect.flatMap(

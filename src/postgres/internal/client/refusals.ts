@@ -25,3 +25,10 @@ const alone = (dirt: number): string => {
     : ": keep the connection with `write`"
   return why + instead
 }
+
+/** For what needs a session, behind a pooler that gives each transaction another one. */
+export const pooledListen =
+  "a pooler in transaction mode keeps no session, so nobody would hear: listen with a pool on the server itself"
+
+export const pooledLock =
+  "a pooler in transaction mode keeps no session, so the lock would be that of another: take it inside `transaction`"

@@ -13,6 +13,8 @@ import { type Address, Wire } from "./wire.ts"
 export interface Settings {
   readonly address: Address
   readonly cancelTimeoutMillis: number
+  /** Whether there is a pooler in between, where only a transaction keeps its session. */
+  readonly isPooled: boolean
   /** The settings of the driver, without those that say where the server is. */
   readonly driver: Driver.Config
 }
@@ -42,7 +44,7 @@ export const factoryOf = (
 
 /** Opens a session for the current scope. */
 const open = (
-  { address, cancelTimeoutMillis, driver }: Settings,
+  { address, cancelTimeoutMillis, driver, isPooled }: Settings,
   texts: StatementTexts,
   died: () => void
 ): Effect.Effect<Session, SqlError, Scope.Scope> =>
@@ -59,5 +61,5 @@ const open = (
       // The pool has a deadline of its own, and tells what passed it.
       connectTimeout: Duration.infinity
     })
-    return new Session(connection, wire, statements, texts)
+    return new Session({ driver: connection, wire, statements, texts, isPooled })
   }).pipe(Effect.mapError(toSqlError))

@@ -9,7 +9,7 @@ import { Cause, Effect, type Exit, Semaphore, Stream } from "effect"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import type { Statements } from "../../../ConnectionFactory.ts"
 import { denied, invalidInput, invalidSql, notSent } from "../errors.ts"
-import { cleaning, Dirt, type StatementTexts, type Text } from "../sql/statementText.ts"
+import { cleaning, Dirt, nameOfDirt, type StatementTexts, type Text } from "../sql/statementText.ts"
 import { sqlStateOf, toSqlError } from "../sqlState.ts"
 import { problemOf } from "./parameters.ts"
 import type { Wire } from "./wire.ts"
@@ -17,11 +17,22 @@ import type { Wire } from "./wire.ts"
 /** A check that runs when it is the turn of a statement. It returns the error with which the statement is refused. */
 export type Check<E> = () => E | undefined
 
+/** What a session is made of. */
+export interface Parts {
+  readonly driver: Driver
+  readonly wire: Wire
+  readonly statements: Statements
+  readonly texts: StatementTexts
+  /** Whether there is a pooler in between, where only a transaction keeps its session. */
+  readonly isPooled: boolean
+}
+
 export class Session {
   readonly driver: Driver
   readonly #wire: Wire
   readonly #statements: Statements
   readonly texts: StatementTexts
+  readonly #isPooled: boolean
   readonly #turn = Semaphore.makeUnsafe(1)
   #isInTransaction = false
   /** Whether a transaction was open when the last statement began. */
@@ -32,11 +43,12 @@ export class Session {
   #running: string | undefined = undefined
   readonly #waiting = new Set<() => void>()
 
-  constructor(driver: Driver, wire: Wire, statements: Statements, texts: StatementTexts) {
+  constructor({ driver, isPooled, statements, texts, wire }: Parts) {
     this.driver = driver
     this.#wire = wire
     this.#statements = statements
     this.texts = texts
+    this.#isPooled = isPooled
   }
 
   get isAlive(): boolean {
@@ -167,6 +179,21 @@ export class Session {
     )
   }
 
+  /** Ends when the session has ended. */
+  get closed(): Effect.Effect<void> {
+    return this.#wire.closed
+  }
+
+  /** Ends the session, which does not work any more. */
+  abort(reason: string): void {
+    this.#wire.destroy(reason)
+  }
+
+  /** The only advisory lock of the lease was given back. */
+  unlocked(): void {
+    this.#dirt &= ~Dirt.locks
+  }
+
   /** A transaction has ended with the session, so there is nothing to roll back. */
   forgetTransaction(): void {
     this.#isInTransaction = false
@@ -184,6 +211,7 @@ export class Session {
     if (text.isCopy) return invalidSql(operation, `${operation}: the driver cannot COPY from or to the client`)
     const problem = problemOf(text, params)
     if (problem !== undefined) return invalidInput(operation, `${operation}: ${problem}`)
+    if (this.#isPooled && text.dirt !== Dirt.none) return pooled(operation, text)
     return this.#isStreaming
       ? invalidInput(
         operation,
@@ -225,6 +253,14 @@ export class Session {
     }
   }
 }
+
+const pooled = (operation: string, { dirt, sql }: Text): SqlError =>
+  denied(
+    operation,
+    sql,
+    `it leaves ${nameOfDirt(dirt)}, and a pooler in transaction mode keeps no session: ` +
+      "use `set local`, or what ends with a transaction"
+  )
 
 const uncontrolled = ({ control, sql }: Text): SqlError | undefined =>
   control === undefined ? undefined : denied("stream", sql, "it returns no rows, so run it as a query")

@@ -96,6 +96,15 @@ export class Wire {
     })
   })
 
+  /** Ends when the socket of the session is closed. */
+  readonly closed: Effect.Effect<void> = Effect.callback<void>((resume) => {
+    const socket = this.#socket
+    if (socket === undefined || this.#isClosed) return resume(Effect.void)
+    const done = () => resume(Effect.void)
+    socket.once("close", done)
+    return Effect.sync(() => socket.off("close", done))
+  })
+
   #own(socket: Socket): void {
     this.#socket = socket
     socket.on("error", (error) => {

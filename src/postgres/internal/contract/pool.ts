@@ -6,7 +6,10 @@ import type { AcquireOptions, ConnectionPool, ShutdownOptions, ShutdownReport } 
 import type { ConnectionStats, SlowStatement } from "../../../ConnectionStats.ts"
 import type { PoolConfigError, PoolError } from "../../../PoolError.ts"
 import type { TransactionError } from "../../../TransactionError.ts"
+import type { AdvisoryLockLostError } from "../../PgPoolError.ts"
 import type { Params, PgConnection, Row } from "./connection.ts"
+import type { ListenEvent } from "./listen.ts"
+import type { LockKey, LockOptions } from "./lock.ts"
 import type { TransactionOptions } from "./transaction.ts"
 
 /** The numbers of the pool at one moment. */
@@ -72,6 +75,57 @@ export interface PgPool {
     params?: Params,
     options?: AcquireOptions
   ) => Stream.Stream<Row, SqlError | PoolError<SqlError>>
+
+  /**
+   * Listens to a channel: a stream of `Notification`, and of `Listening`, which comes first and again after each lost connection.
+   * What was sent in between may have been missed, so read it after each `Listening`.
+   *
+   * All listeners share one connection beside the pool, which is open while somebody listens. It is asked every `keepalive`
+   * (30 seconds if that is `Infinity`) whether it still works. The stream fails if the first connection cannot be opened, or if
+   * another cannot help (a wrong password); a shutdown ends it with `PoolClosedError`. Notifications that are not read wait in
+   * memory. `sql.notify(channel, payload)` sends one; in a transaction it is sent with the commit.
+   *
+   * ```ts
+   * import { Effect, Stream } from "effect"
+   * import { PgPool } from "effect-connection-pool/postgres"
+   *
+   * declare const readOrders: Effect.Effect<void>
+   *
+   * export const program = Effect.gen(function*() {
+   *   const db = yield* PgPool.PgPool
+   *   // Both events are a reason to look.
+   *   yield* Stream.runForEach(db.listen("orders"), () => readOrders)
+   * })
+   * ```
+   */
+  readonly listen: (channel: string) => Stream.Stream<ListenEvent, SqlError | PoolError<SqlError>>
+
+  /**
+   * Runs an effect while an advisory lock is held: at most one effect at a time with this key, in all processes that use this
+   * database. Waits for the lock; that wait can be interrupted, and `Effect.timeout` limits it.
+   *
+   * Holds one connection of the pool until the effect ends; what the effect runs takes others, so `max` must be above the number of
+   * locks at a time. If that connection is lost, the lock is lost too: the effect is interrupted, and this fails with
+   * `AdvisoryLockLostError`. Inside a transaction the lock is taken on its connection, and held until it ends.
+   *
+   * ```ts
+   * import { Effect } from "effect"
+   * import { PgPool } from "effect-connection-pool/postgres"
+   *
+   * declare const sendInvoices: Effect.Effect<void>
+   *
+   * // Once, however many processes try.
+   * export const nightly = Effect.gen(function*() {
+   *   const db = yield* PgPool.PgPool
+   *   yield* db.lock("invoices", sendInvoices)
+   * })
+   * ```
+   */
+  readonly lock: <A, E, R>(
+    key: LockKey,
+    effect: Effect.Effect<A, E, R>,
+    options?: LockOptions
+  ) => Effect.Effect<A, E | SqlError | AdvisoryLockLostError | PoolError<SqlError>, R>
 
   /** The numbers of this moment. */
   readonly stats: Effect.Effect<Stats>

@@ -18,6 +18,11 @@ export interface PoolSettings {
   readonly pool: PoolConfig
   readonly connection: ConnectionSettings
   readonly controlTimeoutMillis: number
+  /** Whether there is a pooler in between, where only a transaction keeps its session. */
+  readonly isPooled: boolean
+  /** The options in which the pool of the connection that listens differs. */
+  readonly listener: PoolConfig
+  readonly listenerChecks: { readonly checkMillis: number; readonly checkTimeoutMillis: number }
   /** The options of the client of `@effect/sql-pg`. */
   readonly client: PgClientConfig
   readonly spanAttributes: ReadonlyArray<readonly [string, unknown]>
@@ -75,6 +80,7 @@ const rules = {
   idleInTransactionTimeout: { kind: "duration", default: "1 minute" },
   controlTimeout: { kind: "duration", default: "5 seconds" },
   cancelTimeout: { kind: "duration", default: "1 second", finite: true },
+  pooler: { kind: "choice", of: ["none", "transaction"], default: "none" },
   prepare: { kind: "flag", default: true },
   statementCacheSize: { kind: "count", default: 100, floor: 1, finite: true },
   maxMessageSize: { kind: "bytes", default: 16 * 1024 * 1024, floor: 1024 },
@@ -90,8 +96,31 @@ const rules = {
   spanAttributes: { kind: "value", accepts: isRecord, mustBe: "a record" }
 } as const satisfies Rules
 
+/** What a pooler in transaction mode cannot keep, because each transaction may have another session. */
+const notPooled = [
+  "prepare",
+  "startupParameters",
+  "statementTimeout",
+  "lockTimeout",
+  "idleInTransactionTimeout"
+] as const
+
+const mustBeWithPooler = (field: typeof notPooled[number], pooler: string): string =>
+  field === "prepare"
+    ? `false with ${pooler} "transaction": each transaction may have another session`
+    : `left out with ${pooler} "transaction", which refuses it: set it for the role (alter role ... set ...)`
+
 /** The options of a PostgreSQL pool. */
-export const pgPoolTable = table(rules, poolTable.relations as unknown as ReadonlyArray<Relation<typeof rules>>)
+export const pgPoolTable = table(rules, [
+  ...poolTable.relations as unknown as ReadonlyArray<Relation<typeof rules>>,
+  ...notPooled.map((field): Relation<typeof rules> => ({
+    fields: [field, "pooler"],
+    broken: ({ pooler, prepare }, other, given) =>
+      pooler === "transaction" && given.has(field) && (field !== "prepare" || prepare)
+        ? mustBeWithPooler(field, other)
+        : undefined
+  }))
+])
 
 /** Checks all options. */
 export const resolve = (options: unknown): Result.Result<PoolSettings, PoolConfigError> => {
@@ -107,6 +136,7 @@ const settingsOf = (checked: Checked<typeof rules>): PoolSettings => {
   const username = checked.username ?? url.username ?? userInfo().username
   const database = checked.database ?? url.database ?? username
   const given = checked as unknown as Options
+  const isPooled = checked.pooler === "transaction"
   const client: PgClientConfig = {
     host,
     port,
@@ -116,9 +146,9 @@ const settingsOf = (checked: Checked<typeof rules>): PoolSettings => {
       (url.password === undefined ? undefined : Redacted.make(url.password)),
     ssl: given.ssl ?? url.ssl ?? false,
     applicationName: checked.applicationName ?? url.applicationName ?? name,
-    startupParameters: parametersOf(checked),
+    startupParameters: isPooled ? {} : parametersOf(checked),
     types: checked.types as Registry | undefined,
-    prepare,
+    prepare: prepare && !isPooled,
     preparedStatementCacheSize: statementCacheSize,
     maxMessageSize: maxMessageSize === Infinity ? 2 ** 31 - 1 : maxMessageSize,
     transformResultNames: given.transformResultNames,
@@ -135,9 +165,17 @@ const settingsOf = (checked: Checked<typeof rules>): PoolSettings => {
     connection: {
       address: { host, port, path: host.startsWith("/") ? `${host}/.s.PGSQL.${port}` : undefined },
       cancelTimeoutMillis: cancelTimeout,
+      isPooled,
       driver: client
     },
     controlTimeoutMillis: controlTimeout,
+    isPooled,
+    // Two, because a lost one may still be closing.
+    listener: { name: `${name}/listener`, min: 0, max: 2, leakThreshold: Infinity, idleTimeout: 1000, metrics: false },
+    listenerChecks: {
+      checkMillis: checked.keepalive === Infinity ? 30_000 : checked.keepalive,
+      checkTimeoutMillis: checked.validateTimeout
+    },
     client,
     spanAttributes: [
       ...Object.entries(given.spanAttributes ?? {}),

@@ -1,0 +1,100 @@
+/**
+ * Listens to channels on one connection for all listeners, which is opened for the first of them and closed after the last.
+ *
+ * If that connection is lost, each listener listens again on a new one, and says so.
+ */
+import type { PgConnection as Driver } from "@effect/sql-pg/PgConnection"
+import { Clock, Deferred, Effect, RcRef, Schedule, type Scope, Stream } from "effect"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import type { ConnectionPool } from "../../../ConnectionPool.ts"
+import { PoolClosedError, type PoolError } from "../../../PoolError.ts"
+import { sessionOf } from "../connection/leased.ts"
+import type { PgConnection } from "../contract/connection.ts"
+import type { ListenEvent } from "../contract/listen.ts"
+import { isLost, toSqlError } from "../sqlState.ts"
+
+export interface Options {
+  readonly name: string
+  /** The pool of the connection that listens. */
+  readonly pool: ConnectionPool<PgConnection, SqlError>
+  /** How often the connection is asked whether it still works: a network that goes silent closes no socket. */
+  readonly checkMillis: number
+  /** How long it may take to answer that. */
+  readonly checkTimeoutMillis: number
+}
+
+type Failure = SqlError | PoolError<SqlError>
+
+export interface Listeners {
+  readonly listen: (channel: string) => Stream.Stream<ListenEvent, Failure>
+  /** Ends all streams with a `PoolClosedError`. */
+  readonly close: Effect.Effect<void>
+}
+
+export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Return<Listeners, never, Scope.Scope> {
+  const { name } = options
+  const closed = Deferred.makeUnsafe<never, PoolClosedError>()
+  const close = Effect.asVoid(Deferred.fail(closed, new PoolClosedError({ pool: name, phase: "closed" })))
+  yield* Effect.addFinalizer(() => close)
+  const shared: RcRef.RcRef<Driver, PoolError<SqlError>> = yield* RcRef.make({
+    acquire: Effect.suspend(() => open(options, () => RcRef.invalidate(shared)))
+  })
+  const listen = (channel: string): Stream.Stream<ListenEvent, Failure> =>
+    Stream.suspend(() => {
+      // When the connection was lost, once somebody has listened on it.
+      let lostAt: number | undefined
+      let hasListened = false
+      const once = Stream.unwrap(Effect.gen(function*() {
+        const driver = yield* RcRef.get(shared)
+        const queue = yield* Effect.mapError(driver.listen(channel), toSqlError)
+        const now = yield* Clock.currentTimeMillis
+        const listening: ListenEvent = {
+          _tag: "Listening",
+          channel,
+          ...(lostAt === undefined ? undefined : { awayMillis: now - lostAt })
+        }
+        hasListened = true
+        const notifications = Stream.map(Stream.fromQueue(queue), ({ payload, processId }): ListenEvent => ({
+          _tag: "Notification",
+          channel,
+          payload,
+          processId
+        }))
+        return Stream.concat(Stream.succeed(listening), Stream.mapError(notifications, toSqlError))
+      }))
+      const noted = Stream.tapError(once, () =>
+        Effect.map(Clock.currentTimeMillis, (now) => {
+          if (hasListened) lostAt ??= now
+          hasListened = false
+        }))
+      const again = Schedule.while(
+        Schedule.spaced(pauseMillis),
+        ({ input }) => Effect.succeed(lostAt !== undefined && mayListenAgain(input))
+      )
+      return Stream.interruptWhen(Stream.retry(noted, again), Deferred.await(closed))
+    })
+  return { listen, close }
+})
+
+/** Opens the connection for all listeners, for the scope. */
+const open = (
+  { checkMillis, checkTimeoutMillis, pool }: Options,
+  invalidate: () => Effect.Effect<void>
+): Effect.Effect<Driver, PoolError<SqlError>, Scope.Scope> =>
+  Effect.gen(function*() {
+    const session = sessionOf(yield* pool.acquire({ label: "listen" }))
+    const pinned = yield* session.driver.pin
+    yield* Effect.forkScoped(Effect.andThen(session.closed, Effect.suspend(invalidate)))
+    const check = Effect.timeout(pinned.query("select 1"), checkTimeoutMillis).pipe(
+      Effect.catchCause(() => Effect.sync(() => session.abort(`it did not answer within ${checkTimeoutMillis} ms`)))
+    )
+    yield* Effect.forkScoped(Effect.repeat(Effect.delay(check, checkMillis), Schedule.forever))
+    return pinned
+  })
+
+/** Whether a failure is one of the network or of a server that is away, and not of rights or names. */
+const mayListenAgain = (error: unknown): boolean =>
+  isSqlError(error) ? isLost(error) : (error as { readonly _tag?: string })._tag === "AcquireTimeoutError"
+
+/** The backoff of the pool comes on top. */
+const pauseMillis = 10

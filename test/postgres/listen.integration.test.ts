@@ -1,0 +1,151 @@
+/** Listening to channels of PostgreSQL, through lost connections. */
+import { assert } from "@effect/vitest"
+import { Effect, type Exit, Fiber, Queue, Stream } from "effect"
+import { PgPool } from "effect-connection-pool/postgres"
+import { PoolAssert, TemporaryPostgres } from "effect-connection-pool/testing"
+import { describeServer, make, until } from "../support/postgres.ts"
+
+const { failsWith } = PoolAssert
+
+/** Collects what a listener hears, in a fiber of its own. */
+const hear = Effect.fnUntraced(function*(db: PgPool.PgPool, channel: string) {
+  const heard = yield* Queue.unbounded<PgPool.ListenEvent>()
+  const fiber = yield* Effect.forkScoped(Stream.runForEach(db.listen(channel), (event) => Queue.offer(heard, event)))
+  return { fiber, next: Queue.take(heard) }
+})
+
+/** The session that listens, on the server. */
+const listening = (server: TemporaryPostgres.TemporaryPostgres, database: string) =>
+  Effect.map(server.backends(database), (all) => all.filter(({ query }) => /^(?:un)?listen/i.test(query)))
+
+describeServer("a listener", (it) => {
+  it.effect("hears what is sent after it has said that it listens", () =>
+    Effect.gen(function*() {
+      const { db, judge } = yield* make()
+      const { next } = yield* hear(db, "news")
+      assert.deepStrictEqual(yield* next, { _tag: "Listening", channel: "news" })
+      yield* judge("select pg_notify('news', 'one')")
+      yield* db.sql.notify("other", "no")
+      yield* db.transaction(db.sql.notify("news", "two"))
+      const heard = [yield* next, yield* next]
+      assert.deepStrictEqual(heard.map((event) => event._tag === "Notification" ? event.payload : event._tag), [
+        "one",
+        "two"
+      ])
+    }))
+
+  it.effect("shares one connection beside the pool with all others, which is closed after the last", () =>
+    Effect.gen(function*() {
+      const { backends, db } = yield* make({ max: 1 })
+      yield* Effect.scoped(Effect.gen(function*() {
+        const all = yield* Effect.forEach(["a", "b", "a", "quite \"odd\""], (channel) => hear(db, channel))
+        for (const { next } of all) assert.strictEqual((yield* next)._tag, "Listening")
+        assert.strictEqual((yield* backends).length, 1)
+        yield* db.sql`select 1`
+        assert.strictEqual((yield* backends).length, 2)
+        yield* db.sql.notify("a", "to both")
+        yield* db.sql.notify("quite \"odd\"", "to one")
+        const heard = yield* Effect.forEach([all[0]!, all[2]!, all[3]!], ({ next }) => next)
+        assert.deepStrictEqual(heard.map((event) => event._tag === "Notification" ? event.payload : ""), [
+          "to both",
+          "to both",
+          "to one"
+        ])
+      }))
+      yield* until("only the connection of the pool is left", Effect.map(backends, (all) => all.length === 1))
+    }))
+
+  it.effect("listens again after its connection was lost, says for how long nobody did, and misses nothing after that", () =>
+    Effect.gen(function*() {
+      const { db, kill } = yield* make()
+      const [one, other] = [yield* hear(db, "news"), yield* hear(db, "news")]
+      yield* one.next
+      yield* other.next
+      for (let round = 0; round < 3; round++) {
+        assert.isAtLeast(yield* kill, 1)
+        for (const { next } of [one, other]) {
+          const event = yield* next
+          assert.strictEqual(event._tag, "Listening")
+          assert.isAtLeast((event as PgPool.Listening).awayMillis!, 0)
+        }
+        yield* db.sql`select 1`
+        yield* db.sql.notify("news", String(round))
+        for (const { next } of [one, other]) {
+          assert.deepInclude(yield* next, { _tag: "Notification", payload: String(round) })
+        }
+      }
+    }))
+
+  it.effect("waits for a server that restarts", () =>
+    Effect.gen(function*() {
+      const server = yield* TemporaryPostgres.make()
+      const db = yield* PgPool.make({ ...(yield* server.database), acquireTimeout: "1 second", drainTimeout: 0 })
+      const { next } = yield* hear(db, "news")
+      yield* next
+      yield* server.stop("immediate")
+      // Longer than a caller would wait.
+      yield* Effect.sleep(1200)
+      yield* server.start
+      const event = yield* next
+      assert.isAtLeast((event as PgPool.Listening).awayMillis!, 1000)
+    }))
+
+  it.effect("notices a network that has gone silent", () =>
+    Effect.gen(function*() {
+      const { database, server } = yield* make()
+      const proxy = yield* server.proxy
+      const db = yield* PgPool.make({
+        ...database,
+        host: proxy.host,
+        port: proxy.port,
+        keepalive: "50 millis",
+        validateTimeout: "100 millis",
+        cancelTimeout: "50 millis",
+        connectTimeout: "200 millis",
+        drainTimeout: 0
+      })
+      const { next } = yield* hear(db, "news")
+      yield* next
+      yield* proxy.silence
+      yield* Effect.sleep(300)
+      yield* proxy.restore
+      assert.strictEqual((yield* next)._tag, "Listening")
+      yield* server.query("select pg_notify('news', 'again')", { database: database.database })
+      assert.deepInclude(yield* next, { payload: "again" })
+    }))
+
+  it.effect("fails at once where it cannot listen at all", () =>
+    Effect.gen(function*() {
+      const { database } = yield* make()
+      const db = yield* PgPool.make({ ...database, database: "nowhere" })
+      yield* failsWith(Stream.runDrain(db.listen("news")), "ConnectError")
+      const long = yield* failsWith(Stream.runDrain((yield* make()).db.listen("x".repeat(64))), "SqlError")
+      assert.include(long.message, "63")
+    }))
+
+  it.effect("that is interrupted stops listening on the server", () =>
+    Effect.gen(function*() {
+      const { database, db, server } = yield* make()
+      const [kept, left] = [yield* hear(db, "kept"), yield* hear(db, "left")]
+      yield* kept.next
+      yield* left.next
+      yield* Fiber.interrupt(left.fiber)
+      const [session] = yield* listening(server, database.database)
+      assert.strictEqual(session?.query, "UNLISTEN \"left\"")
+      yield* db.sql.notify("kept", "still")
+      assert.deepInclude(yield* kept.next, { payload: "still" })
+    }))
+
+  it.effect("ends with a shutdown", () =>
+    Effect.gen(function*() {
+      const { db } = yield* make()
+      const { fiber, next } = yield* hear(db, "news")
+      yield* next
+      yield* db.shutdown()
+      const error = yield* failsWith(
+        Effect.flatMap(Fiber.await(fiber), (exit) => exit as Exit.Exit<void, { readonly _tag: "PoolClosedError" }>),
+        "PoolClosedError"
+      )
+      assert.isDefined(error)
+    }))
+})
