@@ -97,6 +97,15 @@ describe("an inspector of many pools", () => {
       assert.deepStrictEqual(yield* lanesOf(40), [lanes, more])
     }))
 
+  it.effect("gives a large pool the lanes that small ones do not need", () =>
+    Effect.gen(function*() {
+      const large = yield* poolsOf(1, { min: mostLanes, max: mostLanes, start: "eager" })
+      const inspector = yield* Inspected.make({ watch: [...large, ...yield* poolsOf(40)] })
+      yield* TestClock.adjust("1 second")
+      const { frames } = yield* inspector.events()
+      assert.deepStrictEqual(frames.map(({ lanes }) => lanes.length).slice(1), [mostLanes])
+    }))
+
   it.effect("goes back less far if there are too many, and says how far", () =>
     Effect.gen(function*() {
       const pools = yield* poolsOf(100)

@@ -45,7 +45,7 @@ class Group extends Series<Source> {
   #showsGroups = false
   #showsStatements = false
   #showsLogs = false
-  readonly #logs = new Map<Source, LogSize>()
+  readonly #logs = new WeakMap<Source, LogSize>()
 
   constructor(name: string, context: Context.Context<never>) {
     super(context)
@@ -84,11 +84,6 @@ class Group extends Series<Source> {
     const { logLimit, logSize } = this.#metrics
     this.gauge(logSize, (source) => this.#logs.get(source)?.bytes() ?? 0)
     this.gauge(logLimit, (source) => this.#logs.get(source)?.limitBytes ?? 0)
-  }
-
-  override leave(source: Source): void {
-    super.leave(source)
-    this.#logs.delete(source)
   }
 
   #showGauges(): void {
