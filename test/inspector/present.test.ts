@@ -28,6 +28,16 @@ describe("what an inspector shows", () => {
         false
       ])
       assert.deepStrictEqual([databases, health, maps], [[], [], []])
+      // Its button has the same numbers, although the last look may be a second old.
+      yield* TestClock.adjust("600 millis")
+      const others = [
+        yield* Effect.forkChild(pool.use(() => Effect.void)),
+        yield* Effect.forkChild(pool.use(() => Effect.void))
+      ]
+      yield* settle
+      const { pool: shown, pools: [button] } = yield* inspector.events()
+      assert.deepStrictEqual([button!.waiting, shown!.stats.waiting], [3, 3])
+      for (const other of others) yield* Fiber.interrupt(other)
       yield* lease.giveBack
       yield* Fiber.join(waiting)
     }))

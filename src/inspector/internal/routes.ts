@@ -57,7 +57,7 @@ export const events = (shown: Shown): Effect.Effect<Response, never, HttpServerR
       historyMillis: settings.intervalMillis * recorder.mostFrames,
       canAct: shown.canAct,
       // The first frame was recorded before anybody could ask.
-      ...shown.row(recorder.frames.newest!, wanted),
+      ...withPresent(shown.row(recorder.frames.newest!, wanted), chosen, pool),
       chosen,
       pool,
       frames: frames.given,
@@ -68,6 +68,14 @@ export const events = (shown: Shown): Effect.Effect<Response, never, HttpServerR
     }
     return json(answer)
   })
+
+/** The row of pools, in which the pool that is shown has the numbers that are shown. The others have those of the last look. */
+const withPresent = (row: Row, chosen: number, pool: PoolView | undefined): Row => {
+  if (pool === undefined) return row
+  const { isOpen, isPaused, stats: { inUse, max, waiting } } = pool
+  const pools = row.pools.map((one) => one.index === chosen ? { ...one, inUse, max, waiting, isOpen, isPaused } : one)
+  return { ...row, pools }
+}
 
 /** The most characters of the text that a page looks for in names. */
 const mostOfFind = 200

@@ -223,7 +223,7 @@ const showLoad = (points: ReadonlyArray<Frame>): void => {
         draw("text", { x: 6, y: y(highest) + 4 }, highest),
         draw("text", { x: 6, y: y(0) }, 0)
       ]),
-      draw("text", { x: labelWidth, y: height - 4 }, `${text} (area: in use; dashes: max; line: in line)`)
+      draw("text", { x: labelWidth, y: height - 4 }, text)
     )
   )
 }

@@ -126,7 +126,7 @@ const showEvents = (happenings: ReadonlyArray<Happening>, pool: number): void =>
     "Events, the newest first",
     [
       { name: "time", className: "time", of: ({ at }) => timeText(at) },
-      { name: "pool", of: ({ source }) => source },
+      { name: "pool", className: "pool", of: ({ source }) => source },
       { name: "what", className: "text", of: ({ text }) => text }
     ],
     shown,
@@ -194,7 +194,7 @@ const mapPart = (index: number, turnTo: (map: number, from: number) => void): HT
     {},
     make("h3"),
     make("p"),
-    make("div", { class: "scroll" }, make("table")),
+    make("div", { class: "scroll tall", tabindex: "0", role: "region" }, make("table")),
     make("div", { class: "buttons" }, before, after)
   )
   const turn = (button: Element, direction: number) =>
@@ -223,6 +223,7 @@ const showMap = (part: HTMLElement, map: MapView): void => {
   part.dataset["from"] = String(from)
   part.dataset["atATime"] = String(atATime)
   part.querySelector("h3")!.textContent = name
+  part.querySelector(".tall")!.setAttribute("aria-label", `Pools of ${name}`)
   const isCut = poolCount > atATime
   const sums = `${total} of ${max} pools, ${inUse} in use, ${waiting} callers wait.`
   part.querySelector("p")!.textContent = isCut
