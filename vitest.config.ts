@@ -3,12 +3,16 @@ import { defineConfig } from "vitest/config"
 
 const source = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
+// The tests of SQLite in another mode: see `test/support/modes/mode.ts`.
+const isInMode = process.env["SQLITE_MODE"] !== undefined
+const sqlite = isInMode ? "./test/support/modes/sqlite.ts" : "./src/sqlite/index.ts"
+
 export default defineConfig({
   resolve: {
     alias: [
       { find: /^effect-connection-pool$/, replacement: source("./src/index.ts") },
       { find: /^effect-connection-pool\/postgres$/, replacement: source("./src/postgres/index.ts") },
-      { find: /^effect-connection-pool\/sqlite$/, replacement: source("./src/sqlite/index.ts") },
+      { find: /^effect-connection-pool\/sqlite$/, replacement: source(sqlite) },
       { find: /^effect-connection-pool\/sqlite-node$/, replacement: source("./src/sqlite-node/index.ts") },
       { find: /^effect-connection-pool\/inspector$/, replacement: source("./src/inspector/index.ts") },
       { find: /^effect-connection-pool\/testing$/, replacement: source("./src/testing/index.ts") }
@@ -17,6 +21,7 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     globalSetup: "test/support/postgresNotice.ts",
+    setupFiles: isInMode ? ["./test/support/modes/mode.ts"] : [],
     // A test that hangs, not one on a machine that is busy.
     testTimeout: 30_000,
     // By default one core would be left idle, which on two cores is half of them.

@@ -133,6 +133,8 @@ export type StatementError = TransactionEndedError | TransactionLostError | Tran
  */
 export interface TransactionConnection<out C> {
   readonly mode: Mode
+  /** The connection itself, so that a driver with several kinds can see which one it is. Statements use the functions below. */
+  readonly connection: C
   /**
    * Runs a statement in one step: `f` returns its value at once, or throws. `failure` turns the thrown value into the typed
    * failure; what `failure` throws is a defect.

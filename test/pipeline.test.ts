@@ -42,6 +42,7 @@ class Line {
 
 const ask = (name: string, isQuick = true): Member<Line> => ({
   isQuick: () => isQuick,
+  isOnce: false,
   send: (line, isAhead, done): Sent => {
     const request = { name, isAhead, done }
     line.out.push(request)
@@ -51,6 +52,7 @@ const ask = (name: string, isQuick = true): Member<Line> => ({
         line.takenBack.push(name)
         const at = line.out.indexOf(request)
         if (at >= 0) line.out.splice(at, 1)
+        return true
       },
       own: () => {
         request.isAhead = false

@@ -9,6 +9,7 @@ describe("a step of a statement in the present step of a fiber", () => {
       const asked: Array<string> = []
       const connection: TransactionConnection<{ readonly n: number }> = {
         mode: { isolation: "any", readOnly: false },
+        connection: { n: 7 },
         step: (statement, f) =>
           Effect.withFiber((fiber) =>
             Effect.sync(() => {
@@ -29,7 +30,10 @@ describe("a level of a transaction", () => {
   it("that was ended from outside, and ends late, leaves those that were opened at its depth since", () => {
     const fiber = {} as Fiber.Fiber<unknown, unknown>
     const database = { pool: "p", isTransaction: () => true, reasonOfLoss: undefined, turnTimeoutMillis: 1000 }
-    const transaction = new OpenTransaction(database, {}, { isolation: "any", readOnly: false }, {})
+    const transaction = new OpenTransaction(database, { invalidate: () => Effect.void }, {}, {
+      isolation: "any",
+      readOnly: false
+    }, {})
     transaction.openLevel(fiber)
     const below = transaction.openLevel(fiber)
     const above = transaction.openLevel(fiber)

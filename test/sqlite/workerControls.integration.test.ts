@@ -32,15 +32,24 @@ const withTable = async (options?: object): Promise<Pair> => {
 const insert = (pair: Pair, a: number) =>
   pair.statement({ sql: "insert into t values (?)", params: [a], way: "result" })
 
+const immediate = {
+  isolation: "immediate",
+  isReadOnly: false,
+  why: "this transaction is read-only: leave out `readOnly`",
+  isOfDatabase: false,
+  statement: undefined,
+  foreignKeys: undefined
+} as const
+
 describe("a transaction in a thread", () => {
   it("is stored by its commit, and by nothing before", async () => {
     await using pair = await withTable()
-    value(await pair.control("begin", "immediate"))
+    value(await pair.control("begin", immediate))
     assert.isTrue(pair.host.state.isTransaction)
     await insert(pair, 1)
-    value(await pair.control("savepoint", "savepoint", "savepoint s"))
+    value(await pair.control("savepoint", "savepoint", 1))
     await insert(pair, 2)
-    value(await pair.control("savepoint", "rollback", "rollback to s"))
+    value(await pair.control("undo", 1))
     assert.isTrue(value(await pair.control("isTransaction")))
     value(await pair.control("commit"))
     assert.isFalse(pair.host.state.isTransaction)
@@ -51,7 +60,7 @@ describe("a transaction in a thread", () => {
     await using pair = await withTable()
     await insert(pair, 1)
     for (const name of ["rollback", "reset"] as const) {
-      await pair.control("begin", "immediate")
+      await pair.control("begin", immediate)
       await insert(pair, 2)
       const { outcome, receiver } = collecting(() => {})
       pair.host.statement({
@@ -64,7 +73,7 @@ describe("a transaction in a thread", () => {
         isAlone: false,
         isStream: true
       }, receiver)
-      value(name === "rollback" ? await pair.control("rollback", "rollback") : await pair.control("reset", false))
+      value(name === "rollback" ? await pair.control("rollback") : await pair.control("reset", false))
       assert.deepStrictEqual([pair.host.state.isTransaction, pair.host.state.isPinning], [false, false])
       pair.host.cancelAll()
       await outcome
@@ -74,19 +83,19 @@ describe("a transaction in a thread", () => {
 
   it("is not committed if its commit was cancelled before it began", async () => {
     await using pair = await withTable()
-    await pair.control("begin", "immediate")
+    await pair.control("begin", immediate)
     await insert(pair, 1)
     const { outcome, receiver } = collecting(() => {})
     const commit = pair.host.control("commit", [], receiver)
     assert.isTrue(pair.host.cancel(commit))
     assert.deepStrictEqual(await outcome, { tag: "cancelled" })
-    await pair.control("rollback", "rollback")
+    await pair.control("rollback")
     assert.deepStrictEqual(await rows(pair), [])
   })
 
   it("that only reads refuses writes with its reason, until it ends", async () => {
     await using pair = await withTable()
-    value(await pair.control("beginReadOnly", "this transaction is read-only: leave out `readOnly`"))
+    value(await pair.control("begin", { ...immediate, isReadOnly: true }))
     const refused = failure(await insert(pair, 1))
     assert.strictEqual(codeOfThrown(refused.cause), 8)
     assert.include(refused.message, "this transaction is read-only: leave out `readOnly`")
@@ -97,7 +106,7 @@ describe("a transaction in a thread", () => {
   it("that SQLite has ended is seen in the state after the statement", async () => {
     await using pair = await withTable()
     await insert(pair, 1)
-    await pair.control("begin", "immediate")
+    await pair.control("begin", immediate)
     const lost = failure(await pair.statement({ sql: "insert or rollback into t values (1)", way: "result" }))
     assert.strictEqual(codeOfThrown(lost.cause), 2067)
     assert.isFalse(pair.host.state.isTransaction)

@@ -23,8 +23,12 @@ export const make = Effect.fnUntraced(function*(
   return { faulty, pool }
 })
 
-/** Lets every fiber that can run do so. */
-export const settle = Effect.repeat(Effect.yieldNow, { times: 30 })
+const turns = Effect.repeat(Effect.yieldNow, { times: 30 })
+
+/** Lets every fiber that can run do so. Where connections are in threads, their answers take a moment: see `modes`. */
+export const settle = process.env["SQLITE_MODE"] === undefined
+  ? turns
+  : Effect.andThen(Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 60))), turns)
 
 /** Leases a connection in a fiber of its own, until it is told to let go. */
 export const borrow = Effect.fnUntraced(function*(pool: Pool, options?: ConnectionPool.AcquireOptions) {

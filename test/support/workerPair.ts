@@ -79,6 +79,7 @@ export const pairOf = async (options: object = { filename: ":memory:" }): Promis
       bigInts: false,
       isAlone: false,
       isStream: false,
+      mayStore: true,
       ...given
     }, receiver)
     return outcome

@@ -7,7 +7,8 @@
  * is served: it counts as if it had had a lease of its own. A caller that gets another connection before that soon takes
  * its request back, and sends it there. So nobody waits behind a slow request while a connection is free.
  *
- * It is for requests that change nothing, because a request that is taken back may have run.
+ * A request that changes something is sent once, and it has to be possible to know whether it was taken back in time. If not,
+ * its caller gets the answer, also if it was interrupted meanwhile or could not wait any longer.
  */
 import { Effect, type Exit, type Fiber } from "effect"
 import type { AcquireOptions } from "../../PoolConfig.ts"
@@ -35,11 +36,16 @@ export interface Member<C> {
   readonly send: (connection: C, isAhead: boolean, done: (answer: Answer) => void) => Sent
   /** Whether others may be sent behind it, and it behind others: it is not known to take long. */
   readonly isQuick: () => boolean
+  /** Whether it changes something, so that it is never sent again while it is out. */
+  readonly isOnce: boolean
+  /** What a caller with a lease does besides: `answer` waits for the answer to its request. Default: nothing. */
+  readonly lead?: (connection: C, answer: Effect.Effect<unknown, unknown>) => Effect.Effect<unknown, unknown>
 }
 
 /** A request that is out. */
 export interface Sent {
-  readonly takeBack: () => void
+  /** Takes the request back. Returns whether that was in time: if not, the answer follows. */
+  readonly takeBack: () => boolean
   /** Its caller has a lease of the connection now. */
   readonly own: () => void
 }
@@ -74,10 +80,10 @@ export class Pipeline<C, E> {
   }
 
   use<A, X>(member: Member<C>, options: AcquireOptions | undefined): Effect.Effect<A, X | PoolError<E>> {
-    return new PipelinedUse(this, member, options) as Effect.Effect<unknown, unknown> as Effect.Effect<
-      A,
-      X | PoolError<E>
-    >
+    const used = member.isOnce
+      ? truthful((noted) => new PipelinedUse(this, member, options, noted))
+      : new PipelinedUse(this, member, options, undefined)
+    return used as Effect.Effect<unknown, unknown> as Effect.Effect<A, X | PoolError<E>>
   }
 
   now(): number {
@@ -162,7 +168,13 @@ class PipelinedLease<C, E> extends LeaseEffect<C, E, unknown, unknown, never> {
   /** The connection on which its request was sent, and when. */
   sentOn: State.Entry<C> | undefined = undefined
   sentAt = 0
+  /** Whether the caller has left, but its request was not taken back in time, so that the caller has to get the answer. */
+  isLate = false
+  /** Whether the caller, with a lease, has got the answer. */
+  isTold = false
   #sent: Sent | undefined = undefined
+  /** Set while a caller that has left waits for the answer. */
+  #resumeLate: ((answer: Effect.Effect<Answer>) => void) | undefined = undefined
   /** Set while the caller has a connection and waits for the answer. */
   #resume: ((effect: Effect.Effect<unknown, unknown>) => void) | undefined = undefined
 
@@ -175,7 +187,10 @@ class PipelinedLease<C, E> extends LeaseEffect<C, E, unknown, unknown, never> {
     super(pipeline.callers, undefined, fiber, options)
     this.pipeline = pipeline
     this.member = member
-    this.f = (connection) => this.answer ?? this.#lead(connection)
+    this.f = (connection) => {
+      const answer = this.answer ?? this.#lead(connection)
+      return member.lead === undefined ? answer : member.lead(connection, answer)
+    }
   }
 
   override step(): Effect.Effect<unknown, unknown> {
@@ -185,7 +200,8 @@ class PipelinedLease<C, E> extends LeaseEffect<C, E, unknown, unknown, never> {
 
   /** Whether the request may be sent ahead: it is not out, or was for too long. */
   mayBeSent(now: number): boolean {
-    return this.answer === undefined && (this.#sent === undefined || now - this.sentAt >= staleMillis)
+    if (this.answer !== undefined) return false
+    return this.#sent === undefined || (!this.member.isOnce && now - this.sentAt >= staleMillis)
   }
 
   /** Whether the caller has this connection, and its request is out on another, or lost there. */
@@ -202,13 +218,15 @@ class PipelinedLease<C, E> extends LeaseEffect<C, E, unknown, unknown, never> {
       // Before the request is sent, so that those of others go out with it.
       if (this.member.isQuick()) this.pipeline.gather(this, entry, connection)
       if (this.#sent !== undefined && this.sentOn === entry) this.#sent.own()
+      // What changes something and was not taken back in time is waited for, wherever it is.
+      else if (this.member.isOnce) this.send(entry, connection, false)
       else if (this.mayBeSent(this.pipeline.now())) this.send(entry, connection, false)
       else this.pipeline.elsewhere(this, entry, connection)
     })
   }
 
   send(entry: State.Entry<C>, connection: C, isAhead: boolean): void {
-    this.takeBack()
+    if (!this.takeBack()) return
     this.sentOn = entry
     this.sentAt = this.pipeline.now()
     const sent: Sent = this.member.send(connection, isAhead, (answer) => {
@@ -217,15 +235,36 @@ class PipelinedLease<C, E> extends LeaseEffect<C, E, unknown, unknown, never> {
     this.#sent = sent
   }
 
-  /** Takes the request back, if it is out. */
-  takeBack(): void {
+  /** Takes the request back, if it is out. Returns whether that was in time: if not, the answer follows. */
+  takeBack(): boolean {
     const sent = this.#sent
+    if (sent === undefined) return true
+    const isInTime = sent.takeBack()
+    // What changes nothing may run to its end: its answer is of no use any more.
+    if (!isInTime && this.member.isOnce) return false
     this.#sent = undefined
-    sent?.takeBack()
+    return true
+  }
+
+  /** The caller leaves: takes its request back. */
+  leave(): void {
+    this.isLate = !this.takeBack()
+  }
+
+  /** The answer to a request that was not taken back in time; `undefined` if it was lost. */
+  get late(): Effect.Effect<Answer> {
+    return Effect.callback((resume) => {
+      if (this.answer !== undefined || this.#sent === undefined) resume(Effect.succeed(this.answer))
+      else this.#resumeLate = resume
+    })
   }
 
   #done(answer: Answer): void {
     this.#sent = undefined
+    if (this.isLate) {
+      this.answer = answer
+      return this.#resumeLate?.(Effect.succeed(answer))
+    }
     // If it was lost, it is sent again when the caller gets a connection.
     if (answer === undefined) return
     this.answer = answer
@@ -236,21 +275,55 @@ class PipelinedLease<C, E> extends LeaseEffect<C, E, unknown, unknown, never> {
   goOn(): void {
     const resume = this.#resume
     this.#resume = undefined
+    this.isTold ||= resume !== undefined
     resume?.(this.answer!)
   }
 }
+
+/** Where a use notes its lease, for what comes after its end. */
+interface Noted {
+  lease: PipelinedLease<never, never> | undefined
+}
+
+/** Ends with the answer to a request that was not taken back in time, instead of the interrupt or failure that came too late. */
+const truthful = (use: (noted: Noted) => Effect.Effect<unknown, unknown>): Effect.Effect<unknown, unknown> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.suspend(() => {
+      const noted: Noted = { lease: undefined }
+      return Effect.flatMap(Effect.exit(restore(use(noted))), (exit) => {
+        const { lease } = noted
+        // The end of the use has taken its request back, or has noted that this came too late.
+        if (lease === undefined || exit._tag === "Success" || exit === lease.answer) return exit
+        if (!lease.isLate && (lease.answer === undefined || lease.isTold)) return exit
+        return Effect.flatMap(lease.late, (answer) => {
+          if (answer === undefined) return exit
+          return Effect.withFiber((fiber) => {
+            Runtime.postponeInterrupt(fiber)
+            return answer
+          })
+        })
+      })
+    })
+  )
 
 /** Asks for a connection as a caller of a pipeline. */
 class PipelinedUse<C, E> extends Runtime.OwnStep<unknown, unknown, never> {
   readonly #pipeline: Pipeline<C, E>
   readonly #member: Member<C>
   readonly #options: AcquireOptions | undefined
+  readonly #noted: Noted | undefined
 
-  constructor(pipeline: Pipeline<C, E>, member: Member<C>, options: AcquireOptions | undefined) {
+  constructor(
+    pipeline: Pipeline<C, E>,
+    member: Member<C>,
+    options: AcquireOptions | undefined,
+    noted: Noted | undefined
+  ) {
     super()
     this.#pipeline = pipeline
     this.#member = member
     this.#options = options
+    this.#noted = noted
   }
 
   step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<unknown, unknown> {
@@ -258,8 +331,9 @@ class PipelinedUse<C, E> extends Runtime.OwnStep<unknown, unknown, never> {
     const settings = callers.resolve(this.#options)
     if (Calls.isRefused(settings)) return Effect.fail(settings)
     const lease = new PipelinedLease(this.#pipeline, fiber, settings, this.#member)
+    if (this.#noted !== undefined) this.#noted.lease = lease as unknown as PipelinedLease<never, never>
     const secured = Runtime.onExitWithin(lease, fiber, (exit) => {
-      lease.takeBack()
+      lease.leave()
       return callers.end(lease, exit)
     })
     return secured === lease ? lease.step() : secured

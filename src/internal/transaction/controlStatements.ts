@@ -6,41 +6,33 @@
  */
 import { Cause, Effect, Exit, type Fiber } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
-import type { ConnectionPool } from "../../ConnectionPool.ts"
-import type { Mode } from "../../Transaction.ts"
 import { isSuccess, withFiber, within } from "../runtime.ts"
 import { answered, driverDied, isUnanswered, toError } from "./controlDeadline.ts"
 import type { Dialect } from "./dialect.ts"
-import type { OpenTransaction } from "./level.ts"
+import type { Lender, OpenTransaction } from "./level.ts"
 import type { Restore, Run } from "./run.ts"
 
 export class ControlStatements<C, Isolation extends string, E, Own extends object> {
   readonly #dialect: Dialect<C, Isolation, Own>
   readonly #timeoutMillis: number
-  readonly #poolFor: (mode: Mode) => ConnectionPool<C, E>
 
-  constructor(
-    dialect: Dialect<C, Isolation, Own>,
-    timeoutMillis: number,
-    poolFor: (mode: Mode) => ConnectionPool<C, E>
-  ) {
+  constructor(dialect: Dialect<C, Isolation, Own>, timeoutMillis: number) {
     this.#dialect = dialect
     this.#timeoutMillis = timeoutMillis
-    this.#poolFor = poolFor
   }
 
   /** Begins a transaction in the present step of the run's fiber, as far as possible. Returns what is left to do. */
-  begin({ fiber, restore, settings }: Run<C, Isolation, E>, connection: C): Effect.Effect<void, SqlError> {
+  begin({ fiber, lender, restore, settings }: Run<C, Isolation, E>, connection: C): Effect.Effect<void, SqlError> {
     const { mode, own, statement } = settings
     // A statement with a deadline runs in a fiber of its own, which is interrupted only where the caller may be.
     const waiting = this.#timeoutMillis === Infinity ? restore : Effect.interruptible
     const begin = () => this.#dialect.begin(connection, mode, statement, waiting, own as Own)
-    const answered = this.#answered(fiber, "begin", begin, connection, mode, undefined, restore)
+    const answered = this.#answered(fiber, "begin", begin, connection, lender!, undefined, restore)
     if (isSuccess(answered)) return answered
     return Effect.tapCause(
       answered,
       // If the transaction was begun although the statement failed, nothing else would end it.
-      () => this.isTransaction(connection) ? this.abandon(connection, mode, undefined, undefined) : Effect.void
+      () => this.isTransaction(connection) ? this.abandon(connection, lender!, undefined, undefined) : Effect.void
     )
   }
 
@@ -55,9 +47,9 @@ export class ControlStatements<C, Isolation extends string, E, Own extends objec
 
   /** Commits in the present step of a fiber, as far as possible. Returns what is left to do. */
   commit(transaction: OpenTransaction<C>, fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<void, SqlError> {
-    const { connection, mode } = transaction
+    const { connection, lender } = transaction
     const commit = () => this.#dialect.commit(connection)
-    return this.#answered(fiber, "commit", commit, connection, mode, transaction, undefined)
+    return this.#answered(fiber, "commit", commit, connection, lender, transaction, undefined)
   }
 
   rollback(transaction: OpenTransaction<C>): Effect.Effect<void, SqlError> {
@@ -84,22 +76,22 @@ export class ControlStatements<C, Isolation extends string, E, Own extends objec
   /** Has the pool close a connection that cannot be trusted any more. */
   abandon(
     connection: C,
-    mode: Mode,
+    lender: Lender<C>,
     transaction: OpenTransaction<C> | undefined,
     error: SqlError | undefined
-  ): Effect.Effect<void> {
+  ): Effect.Effect<unknown> {
     return Effect.suspend(() => {
       if (transaction !== undefined) {
         transaction.isAbandoned = true
         transaction.lose(undefined, error, error === undefined ? "its driver died" : error.message)
       }
-      return this.#poolFor(mode).invalidate(connection)
+      return lender.invalidate(connection)
     })
   }
 
   #in(transaction: OpenTransaction<C>, operation: string, statement: () => Effect.Effect<void, SqlError>) {
-    const { connection, mode } = transaction
-    return withFiber((fiber) => this.#answered(fiber, operation, statement, connection, mode, transaction, undefined))
+    const { connection, lender } = transaction
+    return withFiber((fiber) => this.#answered(fiber, operation, statement, connection, lender, transaction, undefined))
   }
 
   #answered(
@@ -107,7 +99,7 @@ export class ControlStatements<C, Isolation extends string, E, Own extends objec
     operation: string,
     statement: () => Effect.Effect<void, SqlError>,
     connection: C,
-    mode: Mode,
+    lender: Lender<C>,
     transaction: OpenTransaction<C> | undefined,
     restore: Restore | undefined
   ): Effect.Effect<void, SqlError> {
@@ -115,7 +107,7 @@ export class ControlStatements<C, Isolation extends string, E, Own extends objec
     const given = this.#timeoutMillis === Infinity
       ? called(fiber, operation, statement)
       : answered(operation, withFiber((own) => called(own, operation, statement)), this.#timeoutMillis, restore)
-    return isSuccess(given) ? given : this.#judged(operation, given, connection, mode, transaction, restore)
+    return isSuccess(given) ? given : this.#judged(operation, given, connection, lender, transaction, restore)
   }
 
   /** A control statement that may fail. */
@@ -123,7 +115,7 @@ export class ControlStatements<C, Isolation extends string, E, Own extends objec
     operation: string,
     answer: Effect.Effect<void, SqlError>,
     connection: C,
-    mode: Mode,
+    lender: Lender<C>,
     transaction: OpenTransaction<C> | undefined,
     restore: Restore | undefined
   ): Effect.Effect<void, SqlError> {
@@ -131,14 +123,14 @@ export class ControlStatements<C, Isolation extends string, E, Own extends objec
       // Only the caller of a begin can interrupt a statement: any other interrupt comes from the driver.
       if (Cause.hasDies(cause) || (restore === undefined && Cause.hasInterrupts(cause))) {
         return Effect.andThen(
-          this.abandon(connection, mode, transaction, undefined),
+          this.abandon(connection, lender, transaction, undefined),
           Effect.fail(driverDied(operation, cause))
         )
       }
       const given = Effect.failCause(cause)
       const error = toError(cause)
       return isUnanswered(error)
-        ? Effect.andThen(this.abandon(connection, mode, transaction, error), given)
+        ? Effect.andThen(this.abandon(connection, lender, transaction, error), given)
         : given
     })
   }

@@ -22,9 +22,15 @@ export interface DatabaseSettings<C> {
   readonly turnTimeoutMillis: number
 }
 
+/** The pool that has lent the connection of a transaction. */
+export interface Lender<in C> {
+  readonly invalidate: (connection: C) => Effect.Effect<unknown>
+}
+
 /** A transaction that is open, or was open. */
 export class OpenTransaction<C> {
   readonly database: DatabaseSettings<C>
+  readonly lender: Lender<C>
   readonly connection: C
   readonly mode: Mode
   /** Its options that only the dialect knows. */
@@ -37,8 +43,9 @@ export class OpenTransaction<C> {
   isAbandoned = false
   readonly turnDeadlines = new TurnDeadlines()
 
-  constructor(database: DatabaseSettings<C>, connection: C, mode: Mode, own: object) {
+  constructor(database: DatabaseSettings<C>, lender: Lender<C>, connection: C, mode: Mode, own: object) {
     this.database = database
+    this.lender = lender
     this.connection = connection
     this.mode = mode
     this.own = own
@@ -168,10 +175,11 @@ export const stepWithin = <C, A, E>(
 
 /** The connection of a transaction at a level. `levelOf` finds the level of the fiber that runs a statement. */
 export const connectionOf = <C>(
-  mode: Mode,
+  { connection, mode }: OpenTransaction<C>,
   levelOf: (fiber: Fiber.Fiber<unknown, unknown> | undefined) => Level<C>
 ): Quick<C> => ({
   mode,
+  connection,
   step: (statement, f, failure) => withFiber((fiber) => stepAt(levelOf(fiber), fiber, statement, f, failure)),
   stepWithin: (fiber, statement, f, failure) => stepAt(levelOf(fiber), fiber, statement, f, failure),
   stepUnsafe: (statement, f, busy) => {

@@ -20,6 +20,7 @@ import {
   maskWithin,
   matchWithin,
   OwnStep,
+  postponeInterrupt,
   restoreWithin,
   spanMaker
 } from "../runtime.ts"
@@ -233,7 +234,10 @@ export class Machinery<C, Isolation extends string, E> {
       exit = failing(given, Cause.die(thrown))
     }
     run.forget?.()
-    return outcomeOf(run, exit, present)
+    const outcome = outcomeOf(run, exit, present)
+    // An interrupt came too late for what is committed, and would hide that.
+    if (outcome._tag === "Success" && run.outer === undefined) postponeInterrupt(run.fiber)
+    return outcome
   }
 }
 

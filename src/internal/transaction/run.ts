@@ -2,6 +2,7 @@
 import { type Clock, type Context, Effect, type Exit, type Fiber, type Scope, type Tracer } from "effect"
 import type { Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
+import type { ConnectionPool } from "../../ConnectionPool.ts"
 import type { PoolError } from "../../PoolError.ts"
 import type { TransactionError, TransactionRollbackError } from "../../TransactionError.ts"
 import type { Taken } from "../pool/door.ts"
@@ -27,6 +28,8 @@ export class Run<C, Isolation extends string, E> {
   /** For an outermost transaction: its lease, or the scope that holds its connection, once it has one. */
   lease: Taken<C> | undefined = undefined
   scope: Scope.Closeable | undefined = undefined
+  /** For an outermost transaction: the pool that lends its connection, once it is asked for one. */
+  lender: ConnectionPool<C, E> | undefined = undefined
   /** For an outermost transaction: the connection on which it is begun, once that has started. */
   begunOn: C | undefined = undefined
   /** The level of its body, once the transaction or the savepoint has begun. */

@@ -49,10 +49,15 @@ export const make = <C, Isolation extends string, E, Own extends object>(
   const isCurable = isCurableFor(dialect.isCurable && ((error) => orElse(false, () => dialect.isCurable!(error))))
   const optionsTable = tableOf(dialect)
   const standard = standardOf(dialect)
-  const poolFor = (mode: Mode): ConnectionPool<C, E> => mode.readOnly ? readers : pool
-  const control = new ControlStatements(dialect, controlTimeoutMillis, poolFor)
+  const control = new ControlStatements<C, Isolation, E, Own>(dialect, controlTimeoutMillis)
 
-  const takeFor = { pool: Door.takeFrom(pool), readers: Door.takeFrom(readers) }
+  const writing: Lending<C, E> = { pool, take: Door.takeFrom(pool) }
+  const reading: Lending<C, E> = { pool: readers, take: Door.takeFrom(readers) }
+  const lendingFor = (fiber: Fiber.Fiber<unknown, unknown>, mode: Mode<Isolation>): Lending<C, E> => {
+    const other = options.poolOf?.(fiber, mode)
+    if (other !== undefined) return { pool: other, take: Door.takeFrom(other) }
+    return mode.readOnly ? reading : writing
+  }
 
   const levelOf = (fiber: Fiber.Fiber<unknown, unknown>): Level<C> | undefined => {
     const held = Context.getOrUndefined(fiber.context, transactionService)
@@ -72,10 +77,12 @@ export const make = <C, Isolation extends string, E, Own extends object>(
   const acquireAndBegin = (run: Run<C, Isolation, E>): Effect.Effect<void, SqlError> => {
     const { fiber, settings: { label, mode, timeoutMillis } } = run
     const options = label === undefined && timeoutMillis === undefined ? undefined : { label, timeout: timeoutMillis }
-    run.lease = (mode.readOnly ? takeFor.readers : takeFor.pool)?.(fiber, options)
+    const { pool, take } = lendingFor(fiber, mode)
+    run.lender = pool
+    run.lease = take?.(fiber, options)
     if (run.lease !== undefined) return beginOn(run, run.lease.connection)
     run.scope = Scope.makeUnsafe()
-    const acquired = Scope.provide(heldByFiber(poolFor(mode).acquire(options)), run.scope)
+    const acquired = Scope.provide(heldByFiber(pool.acquire(options)), run.scope)
     return Effect.matchEffect(run.restore(acquired), {
       onFailure: (error) => run.fail(error),
       onSuccess: (connection) => beginOn(run, connection)
@@ -92,11 +99,11 @@ export const make = <C, Isolation extends string, E, Own extends object>(
 
   const begun = (run: Run<C, Isolation, E>, connection: C): Effect.Effect<void, SqlError> => {
     const { mode, own } = run.settings
-    const transaction = new OpenTransaction(database, connection, mode, own)
+    const transaction = new OpenTransaction(database, run.lender!, connection, mode, own)
     const level = transaction.openLevel(run.fiber)
     run.level = level
     // The fiber that runs a statement may be in no transaction, or in another one by now.
-    const joined = connectionOf(mode, (fiber) => {
+    const joined = connectionOf(transaction, (fiber) => {
       const own = fiber && levelOf(fiber)
       return own?.transaction === transaction ? own : level
     })
@@ -158,7 +165,7 @@ export const make = <C, Isolation extends string, E, Own extends object>(
         onFailure: (cause) =>
           isUnknown(cause)
             ? Effect.andThen(
-              control.abandon(transaction.connection, transaction.mode, transaction, cause),
+              control.abandon(transaction.connection, transaction.lender, transaction, cause),
               run.fail(new TransactionOutcomeUnknownError({ pool: name, cause }))
             )
             : failed(cause),
@@ -185,11 +192,11 @@ export const make = <C, Isolation extends string, E, Own extends object>(
 
   const rollBack = (run: Run<C, Isolation, E>, transaction: OpenTransaction<C>): Effect.Effect<void> =>
     Effect.suspend(() => {
-      const { connection, mode } = transaction
+      const { connection, lender } = transaction
       if (transaction.isAbandoned || !control.isTransaction(connection)) return Effect.void
       return Effect.catchCause(
         control.rollback(transaction),
-        (cause) => Effect.andThen(noteRollbackFailure(run, 0, cause), poolFor(mode).invalidate(connection))
+        (cause) => Effect.andThen(noteRollbackFailure(run, 0, cause), lender.invalidate(connection))
       )
     })
 
@@ -245,12 +252,12 @@ export const make = <C, Isolation extends string, E, Own extends object>(
     }
     const fork = Effect.runForkWith(run.fiber.context)
     if (level !== undefined) {
-      const { connection, mode } = level.transaction
+      const { connection, lender } = level.transaction
       // The pool takes the connection back at once, so it must not lend it while the rollback still runs.
       const ending = fork(rollBack(run, level.transaction))
-      if (ending.pollUnsafe() === undefined) fork(poolFor(mode).invalidate(connection))
+      if (ending.pollUnsafe() === undefined) fork(lender.invalidate(connection))
     } else if (run.begunOn !== undefined && control.isTransaction(run.begunOn)) {
-      fork(poolFor(run.settings.mode).invalidate(run.begunOn))
+      fork(run.lender!.invalidate(run.begunOn))
     }
     lease?.end()
     if (scope !== undefined) fork(Scope.close(scope, Exit.void))
@@ -336,12 +343,18 @@ export const make = <C, Isolation extends string, E, Own extends object>(
     afterCommit: machinery.afterCommit,
     connectionOf: (fiber) => {
       const level = levelOf(fiber)
-      return level && connectionOf(level.transaction.mode, () => level)
+      return level && connectionOf(level.transaction, () => level)
     }
   }
 }
 
 const noOptions = {}
+
+/** A pool that lends connections to transactions, and how to take one of them at once. */
+interface Lending<C, E> {
+  readonly pool: ConnectionPool<C, E>
+  readonly take: Door.Take<C> | undefined
+}
 
 /** `Effect.matchEffect`. What has succeeded already goes on in the present step. */
 const goOn = <A, E, R, A2, E2, R2, A3, E3, R3>(

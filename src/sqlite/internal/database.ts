@@ -20,6 +20,7 @@ import * as Observe from "./client/observe.ts"
 import * as Snapshot from "./client/snapshot.ts"
 import type { Held } from "./client/targets.ts"
 import { SqliteTransactionConnection } from "./client/transactionConnection.ts"
+import { WorkerTransactionConnection } from "./client/workerTransaction.ts"
 import { ReaderView } from "./connection/readerView.ts"
 import * as Refusal from "./connection/refusal.ts"
 import type { SqliteConnection } from "./contract/connection.ts"
@@ -127,7 +128,10 @@ const fromPools = (pools: Pools.Pools): SqlitePool => {
         const body = synchronous("write", f)
         if (connection === undefined) return client.writes.body(fiber, body, options)
         const run = () =>
-          connection instanceof SqliteTransactionConnection
+          connection instanceof WorkerTransactionConnection
+            // Whatever the function does with the connection fails.
+            ? body(connection)
+            : connection instanceof SqliteTransactionConnection
             ? connection.atomically(body)
             : client.writes.atomically(connection, body)
         return invalid(options) ?? Effect.try({ try: run, catch: failure })
@@ -145,8 +149,13 @@ const fromPools = (pools: Pools.Pools): SqlitePool => {
         : Batch.batch(pools, undefined, given, rest[0])) as SqlitePool["batch"],
     snapshot: (effect, options) =>
       options === undefined
-        ? Snapshot.snapshot(pools, effect, options)
-        : Effect.suspend(() => invalid(options) ?? Snapshot.snapshot(pools, effect, options)),
+        ? Snapshot.snapshot(pools, effect, undefined, undefined)
+        : Effect.suspend(() => {
+          const read = Execution.resolve(settings.name, options)
+          if (Result.isFailure(read)) return Effect.fail(read.failure)
+          const { acquire, execution } = read.success
+          return invalid(acquire) ?? Snapshot.snapshot(pools, effect, acquire, execution)
+        }),
     stream: (sql, params, options) =>
       Stream.unwrap(
         Effect.withFiber((fiber) => {

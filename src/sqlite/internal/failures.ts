@@ -209,3 +209,7 @@ const propertyOf = (value: unknown, name: string): unknown =>
   (typeof value === "object" || typeof value === "function") && value !== null
     ? (value as Readonly<Record<string, unknown>>)[name]
     : undefined
+
+/** The failure of a statement of a batch whose rows nobody would get. */
+export const returnsRows = (): Failure =>
+  invalidSql("batch", "batch: the statement returns rows, which would be lost: use `sql`, or leave its `returning` out")

@@ -83,7 +83,7 @@ export const make = Effect.fnUntraced(function*(
   const id = nextId++
   const { watched, ...sides } = yield* open(settings)
   const held = Context.Service<Held, Held>(`effect-connection-pool/sqlite/held/${id}`)
-  const { file, readers, workers, writer } = sides
+  const { file, readers, workers, workerWriter, writer } = sides
   const acquireReader: Pools["acquireReader"] = (options) =>
     sides.file === undefined
       ? writer.acquire(options)
@@ -92,6 +92,7 @@ export const make = Effect.fnUntraced(function*(
   const client = yield* Client.make({
     name: settings.name,
     writer,
+    workerWriter,
     // For a database in memory, the client must see that both are the same pool.
     reader: readers === writer ? writer : { ...readers, acquire: acquireReader },
     workers: workers && file && {
@@ -175,15 +176,9 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
     })
     sized(pool, "readers")
     const workers = yield* openWorkers(settings, file)
-    return { writer: pool, readers: pool, workers, file, watched: file, commits: file.commits }
+    return { writer: pool, workerWriter: undefined, readers: pool, workers, file, watched: file, commits: file.commits }
   }
-  const writer = yield* ConnectionPool.make({
-    ...unasked,
-    factory: file.writerFactory,
-    name: `${settings.name}/writer`,
-    min: 1,
-    max: 1
-  })
+  const { workerWriter, writer } = yield* openWriter(settings, file)
   const readers = yield* ConnectionPool.make({
     ...unasked,
     factory: file.readerFactory,
@@ -196,11 +191,27 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
   sized(readers, "readers")
   showLog(writer, file)
   const workers = yield* openWorkers(settings, file)
-  return { writer, readers, workers, file, watched: file, commits: file.commits }
+  return { writer, workerWriter, readers, workers, file, watched: file, commits: file.commits }
+})
+
+/** The pool of the connection that writes. */
+const openWriter = Effect.fnUntraced(function*(settings: PoolSettings, file: SharedFile) {
+  const options = { ...unaskedOptions(settings), name: `${settings.name}/writer`, min: 1, max: 1 }
+  if (settings.writerExecution === "in-process") {
+    const writer: Pool = yield* ConnectionPool.make({ ...options, factory: file.writerFactory })
+    return { writer, workerWriter: undefined }
+  }
+  // A second writer could only wait for the lock of one that is abandoned.
+  const workerWriter: WorkerPool = yield* ConnectionPool.make({
+    ...options,
+    factory: file.workerWriterFactory,
+    maxAbandoned: 0
+  })
+  return { writer: workerWriter as unknown as Pool, workerWriter }
 })
 
 /** The same pool for what reads and for what writes. */
-const oneSide = (pool: Pool) => ({ writer: pool, readers: pool, workers: undefined })
+const oneSide = (pool: Pool) => ({ writer: pool, workerWriter: undefined, readers: pool, workers: undefined })
 
 /** The pool of the readers in threads, if the database has any. It starts none before one is needed. */
 const openWorkers = Effect.fnUntraced(function*(settings: PoolSettings, file: SharedFile) {

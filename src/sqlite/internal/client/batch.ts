@@ -12,16 +12,21 @@ import type { TransactionError } from "../../../TransactionError.ts"
 import { BatchError } from "../../SqlitePoolError.ts"
 import { bind, type Params } from "../connection/binding.ts"
 import type { Handle } from "../connection/handle.ts"
-import { handleOf } from "../connection/leased.ts"
 import { type Prepared, readSql } from "../connection/preparedStatements.ts"
 import type { BatchProgress } from "../contract/batch.ts"
 import { failure } from "../errors.ts"
-import { type Failure as ConnectionFailure, invalidInput, invalidSql } from "../failures.ts"
+import { invalidInput, returnsRows } from "../failures.ts"
 import * as Progress from "../file/progress.ts"
 import { type Batch as Settings, resolveBatch } from "../options/pool.ts"
 import { StatementTexts, uncontrolled } from "../sql/statementKind.ts"
+import type { Ran } from "../worker/batch.ts"
+import { decodeFailure } from "../worker/failureData.ts"
+import { encodeParams } from "../worker/params.ts"
+import { bytesOf, bytesPerChunk } from "../worker/protocol.ts"
+import type { WorkerLeased } from "../worker/workerConnection.ts"
 import { fromIterable, fromStream, type Source, totalOf } from "./batchRows.ts"
 import type { WithClient } from "./snapshot.ts"
+import { handleIn, onWorker } from "./workerTransaction.ts"
 
 export type Failure = BatchError | LeaseExpiredError | TransactionError | PoolError<SqlError>
 
@@ -72,8 +77,11 @@ const transaction = <E, R>(transactor: WithClient["client"]["transactor"], work:
   Effect.withFiber((fiber) => {
     const connection = transactor.connectionOf(fiber)!
     const step = (f: (handle: Handle) => void) =>
-      connection.step("batch", (connection) => f(handleOf(connection, "batch")), (thrown) => work.failed(thrown))
-    const some = step((handle) => work.some(handle))
+      connection.step("batch", (connection) => f(handleIn(connection, "batch")), (thrown) => work.failed(thrown))
+    const inThread = onWorker(connection)
+    const some = inThread === undefined
+      ? step((handle) => work.some(handle))
+      : inThread.steps("batch", (worker) => work.send(worker))
     return Effect.gen(function*() {
       work.begin()
       for (;;) {
@@ -88,7 +96,7 @@ const transaction = <E, R>(transactor: WithClient["client"]["transactor"], work:
         if (work.isFull || work.hasEnded) break
         work.take(yield* source)
       }
-      yield* step((handle) => work.end(handle))
+      if (inThread === undefined) yield* step((handle) => work.end(handle))
     })
   })
 
@@ -107,6 +115,10 @@ interface WorkOptions {
 /** How long rows run at once, and how many at most: the clock of a test may stand still. */
 const sliceMillis = 3
 const mostInSlice = 10_000
+
+/** The number of rows that are sent at once to a thread, at most, and the size of a row that is no array, about. */
+const mostInMessage = 1000
+const bytesOfOther = 256
 
 /** The time between two reports. */
 const reportMillis = 100
@@ -202,6 +214,52 @@ class Work {
     if (this.#options.now() - this.#reportedAt < reportMillis) return
     this.#count(handle)
     this.report()
+  }
+
+  /** Runs the next rows on a connection in a thread, with one message. */
+  send(worker: WorkerLeased): Effect.Effect<void, BatchError | LeaseExpiredError> {
+    return Effect.suspend(() => {
+      let rows: ReadonlyArray<unknown>
+      try {
+        rows = this.#encoded()
+      } catch (thrown) {
+        return Effect.fail(this.failed(thrown))
+      }
+      const ran = worker.control("batch", "batch", () => [this.#options.sql, rows])
+      return Effect.matchEffect(ran, {
+        onFailure: (error) => Effect.fail(this.failed(error)),
+        onSuccess: (value) => this.#sent(value as Ran)
+      })
+    })
+  }
+
+  #sent({ changes, done, failure }: Ran): Effect.Effect<void, BatchError | LeaseExpiredError> {
+    this.#at += done
+    this.#changes += changes
+    if (failure !== undefined) return Effect.fail(this.failed(decodeFailure(failure)))
+    if (this.#options.now() - this.#reportedAt >= reportMillis) this.report()
+    return Effect.void
+  }
+
+  /** The next rows as they are sent. If the first of them cannot be sent, it throws the reason. */
+  #encoded(): ReadonlyArray<unknown> {
+    const { sql } = this.#options
+    const encoded: Array<unknown> = []
+    const end = Math.min(this.#rows.length, this.#full - this.#before, this.#at + mostInMessage)
+    try {
+      for (let at = this.#at, bytes = 0; at < end && bytes < bytesPerChunk; at++) {
+        const row = this.#rows[at]
+        const text = sql ?? sqlOf(row)
+        if (this.#texts.kindOf(text) === "control") throw uncontrolled(text, "batch")
+        const params = sql === undefined ? (row as ReadonlyArray<unknown>)[1] : row
+        bytes += Array.isArray(params) ? bytesOf(params) : bytesOfOther
+        const sent = encodeParams(params)
+        encoded.push(sql === undefined ? [text, sent] : sent)
+      }
+    } catch (thrown) {
+      if (encoded.length === 0) throw thrown
+    }
+    return encoded
   }
 
   /** Runs the next rows that have the same statement. */
@@ -303,6 +361,3 @@ const changesOn = (handle: Handle): number => {
   const [row] = handle.rows("batch", "select total_changes()", undefined, true, false)
   return (row as readonly [number])[0]
 }
-
-const returnsRows = (): ConnectionFailure =>
-  invalidSql("batch", "batch: the statement returns rows, which would be lost: use `sql`, or leave its `returning` out")

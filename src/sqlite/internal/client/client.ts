@@ -17,11 +17,14 @@ import type * as Transaction from "../../../Transaction.ts"
 import * as Transactor from "../../../Transactor.ts"
 import type { BusyTimeout } from "../connection/retryWhileLocked.ts"
 import type { SqliteConnection } from "../contract/connection.ts"
+import type { Execution } from "../contract/execution.ts"
 import type { Isolation } from "../contract/transaction.ts"
 import type { BulkCommit } from "../file/bulkCommit.ts"
-import type { Pool } from "../file/sides.ts"
+import type { AnyConnection, AnyPool, Pool, WorkerPool } from "../file/sides.ts"
 import { StatementTexts } from "../sql/statementKind.ts"
+import { WorkerLeased } from "../worker/workerConnection.ts"
 import * as EffectStatement from "./effectStatement.ts"
+import { current } from "./execution.ts"
 import type { OwnOptions } from "./foreignKeys.ts"
 import { Routed, type Workers } from "./routed.ts"
 import { targetOf, toConnection, type Transform } from "./sqlConnection.ts"
@@ -29,6 +32,8 @@ import * as Dialect from "./sqliteDialect.ts"
 import { StatementSpans } from "./statementSpan.ts"
 import { type HeldBy, InTransaction, Reserved, type Target } from "./targets.ts"
 import { SqliteTransactionConnection } from "./transactionConnection.ts"
+import { InWorkerTransaction, onWorker, ReservedWorker, WorkerTransactionConnection } from "./workerTransaction.ts"
+import { WorkerWrites } from "./workerWrites.ts"
 import { Writes } from "./writes.ts"
 
 /** How a client of another package changes the way of a statement: see `sqlite-node`. */
@@ -47,7 +52,7 @@ export interface Decoration {
 
 /** Makes the decoration for a database from its pools. */
 export type Decorate = (
-  pools: { readonly writer: Pool; readonly reader: Pool },
+  pools: { readonly writer: Pool; readonly reader: Pool; readonly workers: ReadonlyArray<WorkerPool> },
   busyTimeoutMillis: number
 ) => Decoration
 
@@ -66,6 +71,8 @@ export interface Options {
   readonly writer: Pool
   /** A pool of connections that only read. For a database in memory it is `writer`. */
   readonly reader: Pool
+  /** The pool `writer`, if its connection is in a thread. */
+  readonly workerWriter?: WorkerPool | undefined
   /** Not set if there are no readers in threads. */
   readonly workers?: Workers | undefined
   /** How long a statement that starts work is retried while another process has a lock. */
@@ -93,11 +100,13 @@ export interface Client {
   readonly sql: SqlClient.SqlClient
   /** The connection of the transaction of this client that a fiber is in, if it is in one. */
   readonly connectionInTransaction: (fiber: Fiber.Fiber<unknown, unknown>) => SqliteConnection | undefined
-  readonly transactor: Transaction.Transactor<SqliteConnection, Isolation, SqlError, OwnOptions>
+  readonly transactor: Transaction.Transactor<AnyConnection, Isolation, SqlError, OwnOptions>
   /** Runs what changes the database in one step, outside of transactions. */
   readonly writes: Writes
   /** Whether a transaction that only reads is a snapshot. */
   readonly isSnapshot: Context.Reference<boolean>
+  /** Where a snapshot runs, if its caller has said so. */
+  readonly snapshotExecution: Context.Reference<Execution | undefined>
   /** Ends transactions that statements have left open. Runs before the pools are closed. */
   readonly close: Effect.Effect<void>
 }
@@ -112,12 +121,18 @@ export const make = Effect.fnUntraced(
     ]
     const texts = new StatementTexts()
     const spans = new StatementSpans(spanAttributes)
-    const { heldBy, name, reader, workers, writer } = options
-    const decoration = (options.decorate ?? undecorated)({ writer, reader }, options.busyTimeoutMillis)
+    const { heldBy, name, reader, workers, workerWriter, writer } = options
+    const decoration = (options.decorate ?? undecorated)(
+      { writer, reader, workers: workers === undefined ? [] : [workers.reads.workers] },
+      options.busyTimeoutMillis
+    )
     const { busyTimeout } = decoration
     const { isGrouped = false, look } = options
-    const writes = new Writes({ writer, busyTimeout, isGrouped, look })
-    const outside = decoration.outside(new Routed({ name, writer, reader, workers, busyTimeout, heldBy, writes }))
+    const writes = new Writes({ writer, busyTimeout, isGrouped: isGrouped && workerWriter === undefined, look })
+    const workerWrites = workerWriter && new WorkerWrites(workerWriter, busyTimeout, isGrouped)
+    const outside = decoration.outside(
+      new Routed({ name, writer, reader, workers, busyTimeout, heldBy, writes, workerWrites })
+    )
     const connection = toConnection(outside, texts)
     const unlessSelfDeadlock = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
       Effect.withFiber<A, E | SqlError, R>((fiber) => {
@@ -126,7 +141,11 @@ export const make = Effect.fnUntraced(
       })
     const reserved = unlessSelfDeadlock(Effect.mapBoth(writer.acquire(), {
       onFailure: sqlErrorOf,
-      onSuccess: (connection) => toConnection(new Reserved(connection), texts)
+      onSuccess: (connection: AnyConnection) =>
+        toConnection(
+          connection instanceof WorkerLeased ? new ReservedWorker(connection) : new Reserved(connection),
+          texts
+        )
     }))
     const compiler = Statement.makeCompilerSqlite(options.transformQueryNames)
     const transformRows = options.transformResultNames &&
@@ -167,6 +186,10 @@ export const make = Effect.fnUntraced(
     const isSnapshot = Context.Reference<boolean>(`effect-connection-pool/sqlite/isSnapshot/${nextId++}`, {
       defaultValue: () => false
     })
+    const snapshotExecution = Context.Reference<Execution | undefined>(
+      `effect-connection-pool/sqlite/snapshotExecution/${nextId++}`,
+      { defaultValue: () => undefined }
+    )
     const transactor = Transactor.make({
       name: options.name,
       dialect: Dialect.make({
@@ -177,10 +200,21 @@ export const make = Effect.fnUntraced(
         look,
         bulk: options.bulk
       }),
-      pool: writer,
-      readers: reader,
+      pool: writer as unknown as AnyPool,
+      readers: reader as unknown as AnyPool,
+      poolOf: workers && ((fiber, { readOnly }) => {
+        if (!readOnly) return undefined
+        const execution = fiber.getRef(snapshotExecution) ?? current(fiber) ?? workers.execution
+        return execution === "worker" ? workers.reads.workers as unknown as AnyPool : undefined
+      }),
       transactionService: sql.transactionService,
-      toSql: (transaction) => toConnection(decoration.inside(new InTransaction(transaction)), texts),
+      toSql: (transaction) => {
+        const inWorker = onWorker(transaction)
+        const target = inWorker === undefined
+          ? new InTransaction(transaction as Transaction.TransactionConnection<SqliteConnection>)
+          : new InWorkerTransaction(inWorker)
+        return toConnection(decoration.inside(target), texts)
+      },
       spanAttributes
     })
     const withTransaction: SqlClient.SqlClient["withTransaction"] = options.decorate === undefined
@@ -192,7 +226,11 @@ export const make = Effect.fnUntraced(
     Object.assign(sql, { safe: sql, withTransaction, afterCommit })
     const connectionInTransaction = (fiber: Fiber.Fiber<unknown, unknown>) => {
       const transaction = transactor.connectionOf(fiber)
-      return transaction && new SqliteTransactionConnection(transaction, texts)
+      if (transaction === undefined) return undefined
+      const inWorker = onWorker(transaction)
+      return inWorker === undefined
+        ? new SqliteTransactionConnection(transaction as Transaction.TransactionConnection<SqliteConnection>, texts)
+        : new WorkerTransactionConnection(inWorker, texts)
     }
     const withoutTransaction = Context.omit(transactionService) as <R>(
       context: Context.Context<R>
@@ -207,7 +245,7 @@ export const make = Effect.fnUntraced(
         })
       })
     const close = Effect.andThen(decoration.close, Effect.sync(() => heard.end()))
-    return { sql, transactor, connectionInTransaction, writes, isSnapshot, close }
+    return { sql, transactor, connectionInTransaction, writes, isSnapshot, snapshotExecution, close }
   }
 )
 

@@ -4,6 +4,7 @@ import { SafeIntegers } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { AcquireOptions } from "../../../ConnectionPool.ts"
 import type { LeaseExpiredError, PoolError } from "../../../PoolError.ts"
+import type { TransactionConnection } from "../../../Transaction.ts"
 import type { Handle } from "../connection/handle.ts"
 import { handleOf } from "../connection/leased.ts"
 import type { Collected } from "../connection/observed.ts"
@@ -12,11 +13,14 @@ import type { SqliteConnection } from "../contract/connection.ts"
 import type { ObserveOptions } from "../contract/observe.ts"
 import type { Params, Row } from "../contract/values.ts"
 import { codeOf, failure } from "../errors.ts"
+import type { AnyConnection } from "../file/sides.ts"
 import { isReadOnly, readRefusal, StatementTexts } from "../sql/statementKind.ts"
 import { everything, type Reads } from "../sql/tables.ts"
+import type { WorkerLeased } from "../worker/workerConnection.ts"
 import { type Observable, observe, type Observer } from "./observation.ts"
 import { snapshot, type SnapshotError, type WithClient } from "./snapshot.ts"
 import type { Held } from "./targets.ts"
+import { handleIn, onWorker } from "./workerTransaction.ts"
 
 /** The pools of a database, and what a fiber may hold of them. */
 export interface WithHeld extends WithClient, Observable {
@@ -99,7 +103,7 @@ export const effect = <A, E, R>(
         pools,
         Effect.suspend(() => {
           observer.begin()
-          return snapshot(pools, collecting(pools, observer, query), acquire)
+          return snapshot(pools, collecting(pools, observer, query), acquire, undefined)
         })
       )
   )
@@ -111,8 +115,10 @@ const collecting = <A, E, R>(
   query: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, R> =>
   Effect.withFiber((fiber) => {
-    const begin = (connection: SqliteConnection) => {
-      const handle = handleOf(connection, "observe")
+    const inWorker = onWorker(transactor.connectionOf(fiber)!)
+    if (inWorker !== undefined) return collectingIn(inWorker, observer, query)
+    const begin = (connection: AnyConnection) => {
+      const handle = handleIn(connection, "observe")
       return { handle, collected: handle.observed.collect() }
     }
     return Effect.acquireUseRelease(
@@ -128,6 +134,22 @@ const collecting = <A, E, R>(
         })
     )
   })
+
+/** `collecting` in a snapshot on a worker. */
+const collectingIn = <A, E, R>(
+  transaction: TransactionConnection<WorkerLeased>,
+  observer: Observer,
+  query: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> => {
+  const control = (name: "collect" | "reads") =>
+    transaction.steps("observe", (worker) => worker.control("observe", name, () => []))
+  const reads = Effect.catch(control("reads"), () => Effect.succeed(everything))
+  // If the lease was ended already, the transaction fails, and says why.
+  return Effect.andThen(
+    Effect.ignore(control("collect")),
+    Effect.tap(query, () => Effect.map(reads, (reads) => observer.end(reads as Reads)))
+  )
+}
 
 /**
  * Runs an effect outside of the transaction that its fiber is in, and without the connection that it holds in memory: an

@@ -9,7 +9,7 @@ import type { Execution } from "../contract/execution.ts"
 import type { Params } from "../contract/values.ts"
 import { codeOf, failure, toSqlError } from "../errors.ts"
 import { primaryOf, READONLY } from "../failures.ts"
-import type { Pool } from "../file/sides.ts"
+import type { Pool, WorkerPool } from "../file/sides.ts"
 import { type StatementKind, type Text, uncontrolled } from "../sql/statementKind.ts"
 import { current, withoutWorkers } from "./execution.ts"
 import { openRows, openStream, streamFrom } from "./openStream.ts"
@@ -26,6 +26,7 @@ import {
   type Way
 } from "./targets.ts"
 import { executeOn, type WorkerReads } from "./workerReads.ts"
+import type { WorkerWrites } from "./workerWrites.ts"
 import type { Writes } from "./writes.ts"
 
 /** Readers in threads, and when statements run there. */
@@ -51,6 +52,8 @@ export interface RoutedOptions {
   readonly heldBy: HeldBy | undefined
   /** Runs statements that insert, update or delete. */
   readonly writes: Writes
+  /** Runs all statements that do more than read, if the writer is in a thread. */
+  readonly workerWrites: WorkerWrites | undefined
 }
 
 /**
@@ -68,21 +71,22 @@ export class Routed implements Target {
     const { text: { changesRows, kind, sql } } = query
     const bigInts = bigIntsOf(fiber)
     const once = (connection: SqliteConnection) => execute(connection, query, way, bigInts, true)
-    const { heldBy, reader, writer } = this.#options
+    const { heldBy, workerWrites } = this.#options
     const held = heldBy === undefined ? undefined : heldFor(kind, heldBy(fiber))
     if (held !== undefined) return inOneStep(() => once(held))
     switch (kind) {
       case "control":
         return Effect.fail(toSqlError(uncontrolled(sql)))
       case "write":
-        return changesRows ? this.#write(fiber, once) : this.#runOn(writer, fiber, once, undefined)
+        if (workerWrites === undefined && changesRows) return this.#write(fiber, once)
+        return this.#runOnWriter(fiber, query, way, once)
       case "recall":
-        return this.#runOn(writer, fiber, once, undefined)
+        return this.#runOnWriter(fiber, query, way, once)
       case "read": {
         const execution = this.#executionOf(fiber, query.text)
-        if (execution === "in-process") return this.#runOn(reader, fiber, once, this.#otherwise)
+        if (execution === "in-process") return this.#runOnReader(fiber, query, way, once)
         if (execution === "worker") return this.#runOnWorker(fiber, query, way, once)
-        return this.#runOn(reader, fiber, (connection) => this.#timed(query.text, once, connection), this.#otherwise)
+        return this.#runOnReader(fiber, query, way, (connection) => this.#timed(query.text, once, connection))
       }
     }
   }
@@ -98,10 +102,10 @@ export class Routed implements Target {
     return execution === "auto" && text.pace.isSlow ? "worker" : execution
   }
 
-  /** The pool that runs what a reader has refused as a write. */
-  get #otherwise(): Pool | undefined {
+  /** Whether there is a writer besides the readers, which runs what a reader has refused as a write. */
+  get #hasWriter(): boolean {
     const { reader, writer } = this.#options
-    return reader === writer ? undefined : writer
+    return reader !== writer
   }
 
   #timed<A>({ pace }: Text, once: (connection: SqliteConnection) => A, connection: SqliteConnection): A {
@@ -125,9 +129,7 @@ export class Routed implements Target {
     const { reads } = workers
     const bigInts = bigIntsOf(fiber)
     return Effect.catch(reads.run(fiber, query, way), (error): Running<W> => {
-      if (this.#otherwise !== undefined && isRefusedByReader(error)) {
-        return this.#runOn(this.#otherwise, fiber, once, undefined)
-      }
+      if (this.#hasWriter && isRefusedByReader(error)) return this.#runOnWriter(fiber, query, way, once)
       if (!mayStartLater(codeOf(error))) return Effect.fail(sqlErrorOf(error))
       const persisted = reads.workers.use((connection) => this.#persist(executeOn(connection, query, way, bigInts)))
       return Effect.mapError(persisted, sqlErrorOf)
@@ -149,21 +151,18 @@ export class Routed implements Target {
   }
 
   #stream(query: Query, fiber: Fiber.Fiber<unknown, unknown>): Stream.Stream<unknown, SqlError> {
-    const { writer } = this.#options
     switch (query.text.kind) {
       case "control":
         return Stream.fail(toSqlError(uncontrolled(query.text.sql)))
       case "write":
       case "recall":
-        return this.#streamOn(writer, query)
-      case "read": {
-        const otherwise = this.#otherwise
+        return this.#streamOnWriter(query)
+      case "read":
         return Stream.catchIf(
           this.#streamRead(query, fiber),
-          (error) => otherwise !== undefined && isRefusedByReader(error),
-          () => this.#streamOn(otherwise!, query)
+          (error) => this.#hasWriter && isRefusedByReader(error),
+          () => this.#streamOnWriter(query)
         )
-      }
     }
   }
 
@@ -171,10 +170,19 @@ export class Routed implements Target {
     const { name, reader, workers } = this.#options
     if (this.#executionOf(fiber, query.text) !== "worker") return this.#streamOn(reader, query)
     if (workers === undefined) return Stream.fail(toSqlError(withoutWorkers("stream", name)))
-    const { params, text: { sql } } = query
-    const acquired = workers.reads.workers.acquire()
+    return this.#streamOnWorker(workers.reads.workers, query)
+  }
+
+  #streamOnWriter(query: Query): Stream.Stream<unknown, SqlError> {
+    const { workerWrites, writer } = this.#options
+    return workerWrites === undefined
+      ? this.#streamOn(writer, query)
+      : this.#streamOnWorker(workerWrites.writer, query)
+  }
+
+  #streamOnWorker(pool: WorkerPool, { params, text: { sql } }: Query): Stream.Stream<unknown, SqlError> {
     return streamFrom(
-      Effect.flatMap(acquired, (worker) => this.#persist(openRows(worker.stream(sql, params as Params)))),
+      Effect.flatMap(pool.acquire(), (worker) => this.#persist(openRows(worker.stream(sql, params as Params)))),
       Effect.void
     )
   }
@@ -187,26 +195,46 @@ export class Routed implements Target {
     return isSuccess(ran) ? ran : Effect.mapError(ran, sqlErrorOf)
   }
 
-  /** Runs a statement on a connection of `pool`. If that refuses it as a write, `writer` runs it, if it is given. */
+  /** Runs a statement on a reader. If that refuses it as a write, the writer runs it, if there is one. */
+  #runOnReader<W extends Way>(
+    fiber: Fiber.Fiber<unknown, unknown>,
+    query: Query,
+    way: W,
+    once: (connection: SqliteConnection) => Results[W]
+  ): Running<W> {
+    const ran = this.#runOn(this.#options.reader, fiber, once)
+    if (isSuccess(ran) || !this.#hasWriter) return ran
+    return Effect.catch(
+      ran,
+      (error) => isRefusedByReader(error) ? this.#runOnWriter(fiber, query, way, once) : Effect.fail(error)
+    )
+  }
+
+  #runOnWriter<W extends Way>(
+    fiber: Fiber.Fiber<unknown, unknown>,
+    query: Query,
+    way: W,
+    once: (connection: SqliteConnection) => Results[W]
+  ): Running<W> {
+    const { workerWrites, writer } = this.#options
+    return workerWrites === undefined ? this.#runOn(writer, fiber, once) : workerWrites.run(fiber, query, way)
+  }
+
+  /** Runs a statement on a connection of `pool`. */
   #runOn<A>(
     pool: Pool,
     fiber: Fiber.Fiber<unknown, unknown>,
-    once: (connection: SqliteConnection) => A,
-    writer: Pool | undefined
+    once: (connection: SqliteConnection) => A
   ): Effect.Effect<A, SqlError> {
     const ran = within(pool.useSync({ try: once, catch: failure }), fiber)
     if (isSuccess(ran)) return ran
-    const otherwise = (error: Parameters<typeof sqlErrorOf>[0]) =>
-      writer !== undefined && isRefusedByReader(error)
-        ? this.#runOn(writer, fiber, once, undefined)
-        : Effect.fail(sqlErrorOf(error))
     return Effect.catch(ran, (error) => {
-      if (!mayStartLater(codeOf(error))) return otherwise(error)
+      if (!mayStartLater(codeOf(error))) return Effect.fail(sqlErrorOf(error))
       // All retries run in one lease, so that no later caller is served before this one.
       const persisted = pool.use((connection) =>
         this.#persist(Effect.try({ try: () => once(connection), catch: failure }))
       )
-      return Effect.catch(persisted, otherwise)
+      return Effect.mapError(persisted, sqlErrorOf)
     })
   }
 

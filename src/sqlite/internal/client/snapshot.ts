@@ -6,10 +6,11 @@ import type { PoolError } from "../../../PoolError.ts"
 import type { TransactionError } from "../../../TransactionError.ts"
 import { SnapshotExpiredError } from "../../SqlitePoolError.ts"
 import { pinOf } from "../connection/leased.ts"
-import type { SqliteConnection } from "../contract/connection.ts"
-import { failure } from "../errors.ts"
+import type { Execution } from "../contract/execution.ts"
 import type { Sides } from "../file/sides.ts"
+import { WorkerLeased } from "../worker/workerConnection.ts"
 import type { Client } from "./client.ts"
+import { targetOf } from "./execution.ts"
 
 /** The pools of a database, and the client over them. */
 export interface WithClient extends Sides {
@@ -22,17 +23,23 @@ export type SnapshotError = TransactionError | SnapshotExpiredError | PoolError<
 export const snapshot = <A, E, R>(
   pools: WithClient,
   effect: Effect.Effect<A, E, R>,
-  options: AcquireOptions | undefined
+  options: AcquireOptions | undefined,
+  execution: Execution | undefined
 ): Effect.Effect<A, E | SnapshotError, R> =>
-  Effect.withFiber((fiber) =>
-    pools.client.transactor.connectionOf(fiber) === undefined
-      ? Effect.provideService(
-        pools.client.transactor.transaction(endedByAge(pools, effect), { ...options, readOnly: true }),
-        pools.client.isSnapshot,
-        true
-      )
-      : effect
-  )
+  Effect.withFiber((fiber) => {
+    const { isSnapshot, snapshotExecution, transactor } = pools.client
+    if (transactor.connectionOf(fiber) !== undefined) return effect
+    const target = targetOf(pools, fiber, execution)
+    if (Effect.isEffect(target)) return target
+    const transaction = Effect.provideService(
+      transactor.transaction(endedByAge(pools, effect), { ...options, readOnly: true }),
+      isSnapshot,
+      true
+    )
+    return pools.workers === undefined
+      ? transaction
+      : Effect.provideService(transaction, snapshotExecution, target === "in-process" ? target : "worker")
+  })
 
 const endedByAge = <A, E, R>(
   pools: WithClient,
@@ -50,14 +57,10 @@ const endedByAge = <A, E, R>(
       })
       Deferred.doneUnsafe(expired, Exit.fail(error))
     }
-    const watch = (connection: SqliteConnection) => {
-      // Each reader of a file has a pin.
-      pinOf(connection)!.onExpiry = onExpiry
-    }
-    const transaction = pools.client.transactor.connectionOf(fiber)!
-    return Effect.andThen(
-      Effect.ignore(transaction.step("snapshot", watch, failure)),
-      Effect.raceFirst(effect, Deferred.await(expired))
-    )
+    const { connection } = pools.client.transactor.connectionOf(fiber)!
+    // Each reader of a file has a pin.
+    const pin = connection instanceof WorkerLeased ? connection.pin : pinOf(connection)
+    pin!.onExpiry = onExpiry
+    return Effect.raceFirst(effect, Deferred.await(expired))
   })
 }

@@ -17,14 +17,14 @@ import { bigIntsOf, type Query, type Results, type Way } from "./targets.ts"
 type Rows = ReadonlyArray<ReadonlyArray<unknown>>
 
 /** The names of the operations, as in errors, and what is asked of the thread. */
-const ways: { readonly [W in Way]: { readonly operation: string; readonly way: WorkerWay } } = {
+export const ways: { readonly [W in Way]: { readonly operation: string; readonly way: WorkerWay } } = {
   objects: { operation: "execute", way: "rows" },
   arrays: { operation: "executeValues", way: "rows" },
   raw: { operation: "executeRaw", way: "rowsOrResult" }
 }
 
 /** Collects the rows of a statement, in the form that was asked for. */
-class Collected<W extends Way> {
+export class Collected<W extends Way> {
   readonly #asArrays: boolean
   readonly #isRaw: boolean
   #rows: Array<unknown> | undefined = undefined
@@ -51,12 +51,13 @@ export const executeOn = <W extends Way>(
   connection: WorkerLeased,
   { params, text: { sql } }: Query,
   way: W,
-  bigInts: boolean
+  bigInts: boolean,
+  isAlone = true
 ): Effect.Effect<Results[W], SqlError | LeaseExpiredError> =>
   Effect.suspend(() => {
     const collected = new Collected(way)
     return connection.execute(
-      { ...ways[way], sql, params: params as Params, bigInts },
+      { ...ways[way], sql, params: params as Params, bigInts, isAlone },
       (rows, columns) => collected.take(rows, columns),
       (value) => collected.result(value)
     )
@@ -64,6 +65,7 @@ export const executeOn = <W extends Way>(
 
 /** The request of one statement. It may be sent again, with all of its rows. */
 class Read<W extends Way> implements Member<WorkerLeased> {
+  readonly isOnce = false
   readonly #query: Query
   readonly #way: W
   readonly #bigInts: boolean
@@ -82,7 +84,17 @@ class Read<W extends Way> implements Member<WorkerLeased> {
     const { params, text: { pace, sql } } = this.#query
     const { operation, way } = ways[this.#way]
     const receiver = new Reading(new Collected(this.#way), pace, () => isAhead, done)
-    const statement = { operation, way, sql, params, bigInts: this.#bigInts, isAlone: true, isStream: false, isAhead }
+    const statement = {
+      operation,
+      way,
+      sql,
+      params,
+      bigInts: this.#bigInts,
+      isAlone: true,
+      isStream: false,
+      isAhead,
+      mayStore: false
+    }
     const pending = host.statement(statement, receiver)
     receiver.credit = () => host.credit(pending, 1)
     receiver.isAhead = () => pending.isAhead

@@ -18,10 +18,11 @@ import type { LeaseExpiredError, PoolError } from "../../../PoolError.ts"
 import type { Handle } from "../connection/handle.ts"
 import { handleOf, viewOf } from "../connection/leased.ts"
 import { type BusyTimeout, mayStartLater, retryWhileLocked } from "../connection/retryWhileLocked.ts"
+import { whyUndone } from "../connection/shared.ts"
 import { lost } from "../connection/units.ts"
 import type { SqliteConnection } from "../contract/connection.ts"
 import { codeOf, failure } from "../errors.ts"
-import { primaryOf, sqliteMessage } from "../failures.ts"
+import { sqliteMessage } from "../failures.ts"
 import type { Pool } from "../file/sides.ts"
 
 export interface Options {
@@ -218,7 +219,7 @@ export class Writes {
         const isFunction: boolean = work instanceof FunctionWork
         mayHaveChanged ||= isFunction
         // A statement that has succeeded has not ended the transaction. To ask SQLite takes time.
-        why = isFunction || answer._tag === "Failure" ? whyUndone(handle, answer) : undefined
+        why = isFunction || answer._tag === "Failure" ? whyUndone(handle, codeOf(errorOf(answer))) : undefined
         work = why === undefined ? others.next() : undefined
       }
       why ??= others.areWaiting ? undefined : "a caller has left"
@@ -243,20 +244,6 @@ export class Writes {
 
 /** Where foreign keys are deferred, nothing is shared. */
 const deferred: Outcome = { _tag: "unshared", isLasting: true }
-
-/** Why the work of all has to be undone after one caller got this answer. `undefined` if it need not be undone. */
-const whyUndone = (handle: Handle, answer: Exit.Exit<unknown, unknown>): string | undefined => {
-  const { isIntact, isPartLeft, whyAlone } = handle.units
-  if (!isIntact) return "SQLite has ended the transaction"
-  if (whyAlone !== undefined) return whyAlone
-  if (isPartLeft) return "a part of a statement that has failed is left"
-  if (!handle.isUsable) return "the connection is in doubt"
-  const code = codeOf(errorOf(answer))
-  return code === undefined || ofOneStatement.has(primaryOf(code)) ? undefined : `SQLite has failed with code ${code}`
-}
-
-/** Failures that concern only one statement: ERROR, TOOBIG, CONSTRAINT, MISMATCH, AUTH and RANGE. */
-const ofOneStatement: ReadonlySet<number> = new Set([1, 18, 19, 20, 23, 25])
 
 const errorOf = (exit: Exit.Exit<unknown, unknown>): unknown => {
   if (Exit.isSuccess(exit)) return undefined

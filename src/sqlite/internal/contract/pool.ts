@@ -195,10 +195,13 @@ export interface SqlitePool {
    *
    * It is a transaction that only reads, with a limit: it fails with `SnapshotExpiredError` after `maxReadAge`, because the
    * log of the database grows until it ends. Holds one reader. Inside a transaction it is part of that transaction.
+   *
+   * With `{ execution: "worker" }`, or where reads run on workers anyway, its reader is in a thread. Then its statements run
+   * one after the other, and each waits for its turn, at most for `acquireTimeout`. Its synchronous operations fail.
    */
   readonly snapshot: <A, E, R>(
     effect: Effect.Effect<A, E, R>,
-    options?: AcquireOptions
+    options?: ReadOptions
   ) => Effect.Effect<A, E | TransactionError | SnapshotExpiredError | PoolError<SqlError>, R>
 
   /**

@@ -39,14 +39,15 @@ export interface Options extends
    */
   readonly readers?: number | undefined
   /**
-   * Where statements run that only read: those of `sql`, and of `read` and `stream` without `execution`. `readSync`,
-   * transactions, `snapshot` and `observe` stay in the thread of the application.
+   * Where statements run that only read: those of `sql`, and of `read`, `stream` and `snapshot` without `execution`;
+   * transactions with `readOnly` too, and effects that are observed. `readSync`, transactions that write, and `observe` of one
+   * statement stay in the thread of the application.
    *
    * - `"in-process"`, the default: a point read takes some microseconds, but a long query stops the event loop.
    * - `"worker"`: in threads of their own. A long query stops nobody, but a point read takes longer.
    * - `"auto"` protects from the second run of a slow text on. A text of `sql` that took more than a millisecond runs on
    *   workers, until it has been fast a thousand times in a row. The first run is in process, and so is each text that is
-   *   new each time. `read` and `stream` stay in process.
+   *   new each time. `read`, `stream` and `snapshot` stay in process.
    *
    * `onWorker` and `inProcess` choose for what runs in them. With `":memory:"` only `"in-process"` is possible.
    */
@@ -63,7 +64,7 @@ export interface Options extends
    */
   readonly maxAbandoned?: number | undefined
   /**
-   * How long a statement may run on a worker. After that it is cancelled, and fails with a `SqlError` whose reason is
+   * How long a statement may run on a worker, or on a writer in a thread. After that it is cancelled, and fails with a `SqlError` whose reason is
    * `StatementTimeoutError`. Its worker is `abandoned` until SQLite stops. The time in line does not count, nor that of a
    * stream. A statement in process cannot be stopped, so it has no effect there. Default `Infinity`.
    */

@@ -9,7 +9,10 @@
 import type { Context } from "effect"
 import * as Alarm from "../../../internal/structures/timer.ts"
 import type { Handle } from "../connection/handle.ts"
+import type { Observed } from "../connection/observed.ts"
 import { Changes } from "../sql/tables.ts"
+import type { CommitListener } from "../worker/pending.ts"
+import type { Thread } from "../worker/thread.ts"
 
 /** Who has committed: a connection of this pool, or any other connection. */
 export type Author = "pool" | "other"
@@ -23,9 +26,17 @@ export interface Listener {
   readonly ended: () => void
 }
 
+/** A connection that reports its commits, and that can be asked whether other connections have committed. */
+export interface Committer {
+  readonly watch: (listener: CommitListener | undefined) => void
+  /** Whether others have committed since the last question. A connection in a thread tells its listener later instead. */
+  readonly ask: () => boolean
+}
+
 export class Commits {
   readonly #listeners = new Set<Listener>()
-  readonly #handles = new Set<Handle>()
+  /** The connections, by what they are known by: a handle, or a thread. */
+  readonly #committers = new Map<object, Committer>()
   readonly #intervalMillis: number
   readonly #alarm: Alarm.Alarm
   readonly #look: () => void
@@ -51,21 +62,22 @@ export class Commits {
   }
 
   /** A connection was opened that may commit, or that is asked for the commits of others. */
-  opened(handle: Handle): void {
-    this.#handles.add(handle)
+  opened(key: Handle | Thread): void {
+    const committer = "host" in key ? ofThread(key) : ofHandle(key)
+    this.#committers.set(key, committer)
     if (!this.isObserved) return
-    this.#watch(handle)
+    this.#watch(committer)
     // Nobody was asked while no connection was open.
     this.#tell(Changes.unknown(), "other")
   }
 
-  closed(handle: Handle): void {
-    this.#handles.delete(handle)
+  closed(key: Handle | Thread): void {
+    this.#committers.delete(key)
   }
 
   /** All connections were closed, because the file was moved or replaced. */
   closedAll(): void {
-    this.#handles.clear()
+    this.#committers.clear()
     this.#tell(Changes.unknown(), "other")
   }
 
@@ -73,7 +85,7 @@ export class Commits {
   ask(): void {
     if (!this.isObserved) return
     let isChanged = false
-    for (const handle of this.#handles) isChanged = haveOthersCommitted(handle) || isChanged
+    for (const { ask } of this.#committers.values()) isChanged = ask() || isChanged
     if (isChanged) this.#tell(Changes.unknown(), "other")
   }
 
@@ -82,14 +94,14 @@ export class Commits {
     if (this.#isOver || (this.#isReadingOver && listener.isReading)) return listener.ended()
     this.#listeners.add(listener)
     if (this.#listeners.size > 1) return
-    for (const handle of this.#handles) this.#watch(handle)
+    for (const committer of this.#committers.values()) this.#watch(committer)
     this.#schedule(this.#alarm.now())
   }
 
   remove(listener: Listener): void {
     if (!this.#listeners.delete(listener) || this.isObserved) return
     this.#alarm.stop()
-    for (const handle of this.#handles) handle.observed.watch(undefined)
+    for (const { watch } of this.#committers.values()) watch(undefined)
   }
 
   /** The readers are shut down: tells the listeners that read. Commits go on. */
@@ -109,10 +121,15 @@ export class Commits {
     for (const listener of listeners) listener.ended()
   }
 
-  #watch(handle: Handle): void {
-    handle.observed.watch((changes) => this.#tell(changes, "pool"))
+  #watch({ ask, watch }: Committer): void {
+    watch(this.#listener)
     // Later answers are about the time since this one.
-    haveOthersCommitted(handle)
+    ask()
+  }
+
+  readonly #listener: CommitListener = {
+    committed: (changes) => this.#tell(changes, "pool"),
+    haveOthersCommitted: () => this.#tell(Changes.unknown(), "other")
   }
 
   #tell(changes: Changes, by: Author): void {
@@ -131,10 +148,23 @@ export class Commits {
   }
 }
 
+const ofHandle = (handle: Handle): Committer => ({
+  watch: (listener) => handle.observed.watch(listener?.committed),
+  ask: () => haveOthersCommitted(handle.observed)
+})
+
+const ofThread = ({ host }: Thread): Committer => ({
+  watch: (listener) => host.watch(listener),
+  ask: () => {
+    host.ask()
+    return false
+  }
+})
+
 /** What cannot be asked now is asked the next time. */
-const haveOthersCommitted = (handle: Handle): boolean => {
+const haveOthersCommitted = (observed: Observed): boolean => {
   try {
-    return handle.observed.haveOthersCommitted() === true
+    return observed.haveOthersCommitted() === true
   } catch {
     // Another process has a lock, or the connection is closed. Statements of callers meet that too, and report it.
     return false

@@ -5,11 +5,11 @@
 import { type Context, Effect, Latch, type Scope } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Stats } from "node:fs"
-import { DatabaseSync } from "node:sqlite"
 import type { ConnectionFactory } from "../../../ConnectionFactory.ts"
 import { factoryOf, openWith } from "../connection/factory.ts"
 import type { Handle } from "../connection/handle.ts"
 import { handleOf, pinningOf } from "../connection/leased.ts"
+import type { Pinning } from "../connection/pin.ts"
 import * as Refusal from "../connection/refusal.ts"
 import { mayStartLater } from "../connection/retryWhileLocked.ts"
 import type { SqliteConnection as Connection } from "../contract/connection.ts"
@@ -23,6 +23,7 @@ import type { Thread } from "../worker/thread.ts"
 import { answers, type WorkerLeased } from "../worker/workerConnection.ts"
 import { Commits } from "./commits.ts"
 import { DatabaseFile, type Problem } from "./databaseFile.ts"
+import { guardOf } from "./guard.ts"
 import { Pins, revoke } from "./pins.ts"
 
 /** A factory with `validate`, which a health checker uses. The pools themselves do not validate. */
@@ -41,15 +42,20 @@ export class SharedFile {
   readonly readerFactory: Factory
   /** Readers in threads. */
   readonly workerFactory: WorkerFactory
+  /** A writer in a thread. */
+  readonly workerWriterFactory: WorkerFactory
   /** Callers that will pin a state of the database wait here. Closed while the log is cut back. */
   readonly gate = Latch.makeUnsafe(true)
   /** Opened when the file needs care: its log has grown, or the file was moved or replaced. */
   readonly attention = Latch.makeUnsafe(false)
-  readonly #writers = new Set<Connection>()
+  /** The leases of connections that write. */
+  readonly #writers = new Set<Pinning>()
   /** The open connections of this thread. */
   readonly #handles = new Map<Handle, "reads" | "writes">()
   /** The threads that have the file open, or are about to open or close it. */
-  readonly #threads = new Set<Thread>()
+  readonly #threads = new Map<Thread, "reads" | "writes">()
+  /** The threads that still close a file that was moved or replaced. What is opened at its path waits for them. */
+  readonly #leaving = new Set<Promise<unknown>>()
   /** The connections that are closed now in several steps: by a reset, which opens them again, or in a thread. */
   readonly #reopening = new Set<Handle | Thread>()
   #measuredAt = -Infinity
@@ -79,11 +85,11 @@ export class SharedFile {
       beginLease: (kept: Connection, pool: string) => {
         this.#look(this.pins.now())
         const leased = writing.beginLease!(kept, pool)
-        this.#writers.add(leased)
+        this.#writers.add(pinningOf(leased))
         return leased
       },
       endLease: (leased: Connection) => {
-        this.#writers.delete(leased)
+        this.#writers.delete(pinningOf(leased))
         this.#measure(this.pins.now())
         writing.endLease!(leased)
         this.commits.ask()
@@ -107,12 +113,9 @@ export class SharedFile {
         reading.endLease!(leased)
       }
     }
-    const inThread: Settings = { ...connection, isReadOnly: true, refusal }
-    const threaded = workerFactoryOf(inThread, true, (died) => this.#connectThread(inThread, died))
+    const threaded = this.#threaded({ ...connection, isReadOnly: true, refusal })
     this.workerFactory = {
       ...threaded,
-      reset: (kept) => this.#resetThread(kept, threaded.reset!(kept)),
-      validate: (kept) => Effect.suspend(() => this.file.problem === undefined ? answers(kept) : Effect.succeed(false)),
       beginLease: (kept, pool) => {
         const now = this.pins.now()
         this.#look(now)
@@ -125,6 +128,31 @@ export class SharedFile {
         threaded.endLease!(leased)
       }
     }
+    const writingThread = this.#threaded(connection)
+    this.workerWriterFactory = {
+      ...writingThread,
+      beginLease: (kept, pool) => {
+        this.#look(this.pins.now())
+        const leased = writingThread.beginLease!(kept, pool)
+        this.#writers.add(leased)
+        return leased
+      },
+      endLease: (leased) => {
+        this.#writers.delete(leased)
+        this.#measure(this.pins.now())
+        // While somebody observes, the thread looks for the commits of others after each message.
+        writingThread.endLease!(leased)
+      }
+    }
+  }
+
+  #threaded(settings: Settings): WorkerFactory {
+    const threaded = workerFactoryOf(settings, true, (died) => this.#connectThread(settings, died))
+    return {
+      ...threaded,
+      reset: (kept) => this.#resetThread(kept, threaded.reset!(kept)),
+      validate: (kept) => Effect.suspend(() => this.file.problem === undefined ? answers(kept) : Effect.succeed(false))
+    }
   }
 
   /** Whether the log should be cut back. At half of `walLimit`, because it grows until it is cut back. */
@@ -135,7 +163,7 @@ export class SharedFile {
   /** Whether a reader pins a state of the database, so that the log is needed. */
   get isPinned(): boolean {
     for (const handle of this.#handles.keys()) if (handle.isPinning) return true
-    for (const { host } of this.#threads) if (host.state.isPinning || host.size > 0) return true
+    for (const { host } of this.#threads.keys()) if (host.state.isPinning || host.size > 0) return true
     return false
   }
 
@@ -160,9 +188,7 @@ export class SharedFile {
       before = this.file.present
       return openWith(settings, this.#isFirst)
     })
-    return Effect.suspend(() => {
-      const { problem } = this.file
-      if (problem !== undefined) this.#leave(problem)
+    return this.#once(() => {
       const register = (connection: Connection) =>
         Effect.suspend(() => {
           const handle = handleOf(connection)
@@ -176,6 +202,17 @@ export class SharedFile {
     })
   }
 
+  /** Opens a connection once no thread has another file open that was at the path. */
+  #once<A>(open: () => Effect.Effect<A, SqlError, Scope.Scope>): Effect.Effect<A, SqlError, Scope.Scope> {
+    return Effect.suspend(() => {
+      const { problem } = this.file
+      if (problem !== undefined) this.#leave(problem)
+      return this.#leaving.size === 0
+        ? open()
+        : Effect.andThen(Effect.promise(() => Promise.all(this.#leaving)), this.#once(open))
+    })
+  }
+
   /** Why the file must not be opened now, if it must not. */
   #refused(settings: Settings): SqlError | undefined {
     const { refusal } = this.file
@@ -186,9 +223,7 @@ export class SharedFile {
 
   /** Opens a connection in a thread. From its start on, the thread ends if the file was moved or replaced. */
   #connectThread(settings: Settings, died: () => void): Effect.Effect<WorkerLeased, SqlError, Scope.Scope> {
-    return Effect.suspend(() => {
-      const { problem } = this.file
-      if (problem !== undefined) this.#leave(problem)
+    return this.#once(() => {
       const refused = this.#refused(settings)
       if (refused !== undefined) return Effect.fail(refused)
       const before = this.file.present
@@ -196,7 +231,7 @@ export class SharedFile {
       const opened = openWorker(settings, isFirst, {
         statementTimeout: this.settings.statementTimeout,
         died,
-        started: (thread) => void this.#threads.add(thread),
+        started: (thread) => void this.#threads.set(thread, settings.isReadOnly ? "reads" : "writes"),
         closing: (thread) => {
           this.#reopening.add(thread)
           this.#expectNewLog()
@@ -204,6 +239,7 @@ export class SharedFile {
         closed: (thread) => {
           this.#threads.delete(thread)
           this.#reopening.delete(thread)
+          this.commits.closed(thread)
           this.#expectNewLog()
         }
       })
@@ -211,6 +247,7 @@ export class SharedFile {
         Effect.sync(() => {
           this.file.note(before, this.#handles.size === 0 && this.#threads.size === 1)
           if (thread.host.death !== undefined) this.#threads.delete(thread)
+          else if (!settings.isReadOnly) this.commits.opened(thread)
         }))
     })
   }
@@ -229,7 +266,7 @@ export class SharedFile {
   /** Forgets the log if no connection is open here: the last connection of any process deletes it when it closes. */
   #expectNewLog(): void {
     for (const handle of this.#handles.keys()) if (!this.#reopening.has(handle)) return
-    for (const thread of this.#threads) if (!this.#reopening.has(thread)) return
+    for (const thread of this.#threads.keys()) if (!this.#reopening.has(thread)) return
     this.file.forgetLog()
   }
 
@@ -291,9 +328,9 @@ export class SharedFile {
   #leave(problem: Problem): string {
     const reason = `${nameOf(this.settings.connection)} ${problem.text}`
     this.pins.revokeAll(reason)
-    for (const leased of this.#writers) revoke(pinningOf(leased), reason)
+    for (const leased of this.#writers) revoke(leased, reason)
     this.#writers.clear()
-    this.#endThreads(reason)
+    this.#endThreads(problem, reason)
     if (problem.kind === "emptied") this.#closeAsItIs()
     else {
       for (const handle of this.#of("reads")) handle.abandon()
@@ -315,10 +352,19 @@ export class SharedFile {
   }
 
   /** Ends all threads. One in which SQLite works now ends later, but nothing that it still finds reaches anybody. */
-  #endThreads(reason: string): void {
-    for (const { host, terminate } of this.#threads) {
+  #endThreads({ kind }: Problem, reason: string): void {
+    const log = kind === "log" ? "empty" : this.file.isLogLeft ? "end" : undefined
+    for (const [{ ended, host, terminate }, its] of this.#threads) {
+      // Only a connection that writes can move the log. If SQLite works there now, it does that afterwards.
+      const movesLog = its === "writes" && kind !== "emptied"
+      const guard = its === "writes" && !movesLog ? guardOf(this.settings.connection.filename) : undefined
+      if (movesLog) host.leave(log)
       host.died(new Failure("connection", "thread", reason, new Error(reason)))
-      terminate()
+      const leaving: Promise<unknown> = (movesLog ? ended : terminate()).finally(() => {
+        guard?.close()
+        this.#leaving.delete(leaving)
+      })
+      this.#leaving.add(leaving)
     }
     this.#threads.clear()
   }
@@ -343,21 +389,6 @@ export class SharedFile {
     this.#writesSinceMeasured = 0
     this.#measuredAt = now
     if (this.isWalLong) this.attention.openUnsafe()
-  }
-}
-
-/**
- * Locks a file, so that no other connection is the last one to close it. The last one would move the log to the file.
- */
-const guardOf = (filename: string): DatabaseSync | undefined => {
-  const guard = new DatabaseSync(filename, { readOnly: true, timeout: 0 })
-  try {
-    guard.exec("begin; select 1 from sqlite_schema limit 1")
-    return guard
-  } catch {
-    // The file is no database any more.
-    guard.close()
-    return undefined
   }
 }
 

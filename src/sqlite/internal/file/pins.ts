@@ -81,12 +81,13 @@ export class Pins {
   #expire(pin: Pin, heldMillis: number): boolean {
     if (pin.isExempt || !pin.leased.isPinning) return false
     LinkedList.remove(pin)
+    // First, because a statement that runs in another thread fails with the end of the lease.
+    pin.onExpiry?.(heldMillis)
     revoke(
       pin.leased,
       `it was held for ${Math.round(heldMillis)} ms, more than maxReadAge, ${this.#maxAgeMillis} ms`
     )
     this.#onExpired(heldMillis)
-    pin.onExpiry?.(heldMillis)
     return true
   }
 }

@@ -37,6 +37,8 @@ export interface PoolSettings {
   readonly statementTimeout: number
   /** The address of the module with the SQL functions. Not set: they are in no module. */
   readonly functionsModule: string | undefined
+  /** Where the connection that writes is. */
+  readonly writerExecution: Execution
   /** In bytes; `Infinity` for no limit. */
   readonly walLimit: number
   /** In milliseconds; `Infinity` for no limit. */
@@ -124,7 +126,7 @@ const aboutWrites = [
 type WithWorkers = Checked<Pick<typeof rules, "workers" | "execution">>
 
 /** The number of workers. If statements run there, there are two, unless the application says how many. */
-const workersOf = ({ execution, workers }: WithWorkers, given: ReadonlySet<string>): number =>
+export const workersOf = ({ execution, workers }: WithWorkers, given: ReadonlySet<string>): number =>
   execution === "in-process" || given.has("workers") ? workers : 2
 
 type WorkersRelation = {
@@ -133,7 +135,7 @@ type WorkersRelation = {
 }
 
 /** The relations between the options about workers, and to those whose values cannot be sent to a thread. */
-const relationsOfWorkers: ReadonlyArray<WorkersRelation> = [
+export const relationsOfWorkers: ReadonlyArray<WorkersRelation> = [
   {
     fields: ["workers", "execution"],
     broken: ({ execution, workers }, other, given) =>
@@ -367,6 +369,7 @@ export const settingsOf = (options: Checked<typeof sqlitePoolTable.rules>): Pool
     execution,
     statementTimeout,
     functionsModule: options.functionsModule as string | undefined,
+    writerExecution: "in-process",
     walLimit,
     maxReadAge,
     isOneConnection: connection.isMemory,

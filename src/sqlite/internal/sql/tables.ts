@@ -112,6 +112,13 @@ export interface Reads {
 
 export const everything: Reads = { isEverything: true, keys: new Set() }
 
+/** Changes as data that a thread can send. */
+export interface ChangesData {
+  readonly tables: ReadonlyMap<string, Written>
+  readonly isUnknown: boolean
+  readonly changesSchema: boolean
+}
+
 /** The changes of one commit, or of several. */
 export class Changes {
   readonly #tables = new Map<string, Written>()
@@ -123,6 +130,19 @@ export class Changes {
     const changes = new Changes()
     changes.#isUnknown = true
     return changes
+  }
+
+  /** The changes that another thread has sent. */
+  static from({ changesSchema, isUnknown, tables }: ChangesData): Changes {
+    const changes = new Changes()
+    for (const [key, written] of tables) changes.#tables.set(key, written)
+    changes.#isUnknown = isUnknown
+    changes.#changesSchema = changesSchema
+    return changes
+  }
+
+  get data(): ChangesData {
+    return { tables: this.#tables, isUnknown: this.#isUnknown, changesSchema: this.#changesSchema }
   }
 
   /** Whether any table may have changed. */

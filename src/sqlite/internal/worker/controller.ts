@@ -1,14 +1,21 @@
 /** The operations of the connection itself, in the thread: see `Controls`. */
+import { type Census, newViolations } from "../connection/foreignKeys.ts"
 import type { Handle } from "../connection/handle.ts"
-import * as Refusal from "../connection/refusal.ts"
-import { closed, readOnlyRefusal } from "../failures.ts"
+import type { Collected } from "../connection/observed.ts"
+import * as Transactions from "../connection/transactions.ts"
+import { closed } from "../failures.ts"
+import { everything } from "../sql/tables.ts"
+import { runBatch } from "./batch.ts"
 import { encodeFailure } from "./failureData.ts"
-import type { ControlName, ControlRequest, Controls, State } from "./protocol.ts"
+import type { ControlName, ControlRequest, Controls, LeaveRequest, State } from "./protocol.ts"
 
 export class Controller {
   readonly #open: (isFirst: boolean) => Handle
   #handle: Handle | undefined = undefined
   #isClosed = false
+  #collected: Collected | undefined = undefined
+  /** The violations of foreign keys before the present transaction, if it has them off. */
+  #before: Census | undefined = undefined
   readonly #controls: { readonly [Name in ControlName]: Controls[Name] } = {
     open: (isFirst, isPrepared) => {
       // An attempt that met a lock is repeated with the same file.
@@ -26,33 +33,59 @@ export class Controller {
         return { done: progress.done, failure: encodeFailure(thrown, operation) }
       }
     },
-    begin: (isolation) => {
-      const sql = `begin ${isolation}`
-      const { settings } = this.handle
-      // SQLite would begin a transaction that cannot write.
-      if (settings.isReadOnly) throw readOnlyRefusal("begin", sql, settings.refusal ?? Refusal.ofConnection)
-      this.handle.run("begin", sql, undefined, false)
+    begin: (beginning) => {
+      this.#forget()
+      this.#before = Transactions.begin(this.handle, beginning)
     },
-    beginReadOnly: (why) => {
+    commit: () => {
       const { handle } = this
-      handle.run("begin", "begin", undefined, false)
+      if (this.#before !== undefined) {
+        const found = newViolations(handle, this.#before)
+        if (found.count > 0) return found
+      }
+      Transactions.end(handle, "commit")
+      return undefined
+    },
+    rollback: () => {
+      const { handle } = this
+      handle.closeCursors()
+      // SQLite ends a transaction by itself after some failures.
+      handle.rollback("rollback")
+      handle.session.resumeForeignKeys()
+    },
+    savepoint: (verb, depth) => this.#savepoint(verb, depth),
+    undo: (depth) => {
+      const { handle } = this
+      // SQLite ends a transaction by itself after some failures.
+      if (!handle.units.isIntact) return
       try {
-        handle.rows("begin", "pragma schema_version", undefined, true, false)
-        handle.restrict("begin", why)
+        this.#savepoint("rollback to", depth)
+        this.#savepoint("release", depth)
       } catch (thrown) {
-        handle.rollback("begin")
+        // Nobody may wait for this, so what cannot be undone alone is undone with all the rest.
+        handle.closeCursors()
+        handle.rollback("rollback")
         throw thrown
       }
     },
-    commit: () => this.#end("commit"),
-    rollback: (operation) => {
-      this.handle.closeCursors()
-      this.handle.rollback(operation)
+    batch: (sql, rows) => runBatch(this.handle, sql, rows),
+    collect: () => {
+      this.#collected = this.handle.observed.collect()
     },
-    savepoint: (operation, sql) => void this.handle.run(operation, sql, undefined, false),
+    reads: () => {
+      const collected = this.#collected
+      this.#collected = undefined
+      try {
+        return collected === undefined ? everything : this.handle.observed.reads(collected)
+      } catch {
+        // Another process has changed the schema, or has a lock. Then every commit counts until the next run.
+        return everything
+      }
+    },
     isTransaction: () => this.handle.isTransaction("isTransaction"),
     reset: (isPrepared) => {
       const { handle } = this
+      this.#forget()
       handle.closeCursors()
       handle.rollback("reset")
       if (!handle.session.isAltered) return false
@@ -77,6 +110,17 @@ export class Controller {
   /** Whether the connection was closed, so that nothing is left to do. */
   get isClosed(): boolean {
     return this.#isClosed
+  }
+
+  /** Closes the file without writing to the one that is at the path now. */
+  leave(log: LeaveRequest["log"]): void {
+    const handle = this.#handle
+    this.#isClosed = true
+    if (handle === undefined) return
+    handle.closeCursors()
+    if (log === "empty") handle.emptyLog()
+    else if (log === "end") handle.endLog()
+    handle.abandon()
   }
 
   get handle(): Handle {
@@ -106,12 +150,15 @@ export class Controller {
     else handle.endOpening()
   }
 
-  #end(statement: "commit" | "rollback"): void {
-    const { handle } = this
-    handle.closeCursors()
-    handle.restrict(statement, undefined)
-    handle.run(statement, statement, undefined, false)
-    handle.session.resumeForeignKeys()
+  /** Stops noting what statements read. */
+  #forget(): void {
+    if (this.#collected !== undefined) this.handle.observed.forget(this.#collected)
+    this.#collected = undefined
+  }
+
+  #savepoint(verb: "savepoint" | "release" | "rollback to", depth: number): void {
+    const operation = verb === "rollback to" ? "rollback" : verb
+    this.handle.run(operation, `${verb} ${Transactions.savepointAt(depth)}`, undefined, false)
   }
 }
 

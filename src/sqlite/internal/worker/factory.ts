@@ -120,7 +120,7 @@ const close = (thread: Thread, hooks: Hooks): Effect.Effect<void> =>
       const done = () => resume(Effect.void)
       host.control("close", [], { rows: () => {}, ended: done, failed: done, cancelled: done })
     })
-    return Effect.onInterrupt(Effect.interruptible(closed), () => Effect.sync(terminate))
+    return Effect.onInterrupt(Effect.interruptible(closed), () => Effect.sync(() => void terminate()))
   })
 
 /** What still runs on a connection after its lease. It was cancelled when the lease ended. */

@@ -6,14 +6,24 @@
 import { Recorder } from "../../../internal/pool/recorder.ts"
 import { notText } from "../connection/preparedStatements.ts"
 import { type Failure, timedOut } from "../failures.ts"
+import { Changes } from "../sql/tables.ts"
 import { decodeFailure } from "./failureData.ts"
 import { encodeParams } from "./params.ts"
-import type { Pending, Port, Receiver, Statement, Timeout } from "./pending.ts"
+import {
+  type CommitListener,
+  newPending,
+  type Pending,
+  type Port,
+  type Receiver,
+  type Statement,
+  type Timeout
+} from "./pending.ts"
 import {
   type Answer,
   type Answers,
   type ControlName,
   type Controls,
+  type LeaveRequest,
   mostRequests,
   type Request,
   type State
@@ -32,6 +42,7 @@ export class Host {
   readonly #waiting: Array<Pending> = []
   #outbox: Array<Request> = []
   #isFlushing = false
+  #listener: CommitListener | undefined = undefined
   #state: State = { isUsable: true, needsReset: false, isTransaction: false, isPinning: false }
   #death: Failure | undefined
   /** Called once when nothing is out any more. */
@@ -86,12 +97,24 @@ export class Host {
   }
 
   statement(statement: Statement, receiver: Receiver): Pending {
-    const { bigInts, isAhead = false, isAlone, isStream, operation, params, sql, way } = statement
+    const {
+      bigInts,
+      isAhead = false,
+      isAlone,
+      isShared = false,
+      isStream,
+      mayStore = false,
+      operation,
+      params,
+      sql,
+      way
+    } = statement
     const encoded = encodeParams(params)
-    const pending: Pending = {
+    const pending = newPending({
       receiver,
       operation,
       description: sql,
+      mayStore,
       // Its number is decided when it is sent. If it was cancelled before that, the thread would never get the text.
       make: (id) => {
         const found = this.#texts.read(sql)
@@ -108,19 +131,14 @@ export class Host {
           params: encoded,
           bigInts,
           isAlone,
-          isStream
+          isStream,
+          isShared
         }
       },
-      known: undefined,
-      id: undefined,
-      columns: [],
-      isCancelled: false,
       isAhead,
-      run: undefined,
       // A stream runs as long as its reader likes.
-      isTimed: !isStream,
-      firstAt: undefined
-    }
+      isTimed: !isStream
+    })
     if (typeof sql === "string") {
       if (!isAhead) pending.run = this.#recorder.start(sql)
       this.#begin(pending)
@@ -128,23 +146,42 @@ export class Host {
     return pending
   }
 
-  control<Name extends ControlName>(name: Name, params: Parameters<Controls[Name]>, receiver: Receiver): Pending {
-    const pending: Pending = {
+  control<Name extends ControlName>(
+    name: Name,
+    params: Parameters<Controls[Name]>,
+    receiver: Receiver,
+    mayStore = false
+  ): Pending {
+    const pending = newPending({
       receiver,
       operation: name,
       description: name,
+      mayStore,
       make: (id) => ({ kind: "control", id, name, params }),
-      known: undefined,
-      id: undefined,
-      columns: [],
-      isCancelled: false,
       isAhead: false,
-      run: undefined,
-      isTimed: false,
-      firstAt: undefined
-    }
+      isTimed: false
+    })
     this.#begin(pending)
     return pending
+  }
+
+  /** Has the thread report commits, or none any more. */
+  watch(listener: CommitListener | undefined): void {
+    this.#listener = listener
+    this.#send({ kind: "watch", isOn: listener !== undefined })
+  }
+
+  /** Asks the thread whether other connections have committed. It reports that only if they have. */
+  ask(): void {
+    this.#send({ kind: "ask" })
+  }
+
+  /**
+   * Has the thread close the file, because another one is at its path, and end: see `LeaveRequest`. It is the last message.
+   * Nobody waits for the end, so this side has to be told that it is over.
+   */
+  leave(log: LeaveRequest["log"]): void {
+    if (this.#death === undefined) this.#port.send([...this.#outbox.splice(0), { kind: "leave", log }])
   }
 
   /** Allows more chunks of rows. */
@@ -236,9 +273,13 @@ export class Host {
   }
 
   /** Handles the answers of one message. */
-  receive({ answers, state }: Answers): void {
+  receive({ answers, commits, haveOthersCommitted, state }: Answers): void {
     if (this.#death !== undefined) return
     this.#state = state
+    if (this.#listener !== undefined) {
+      for (const changes of commits ?? []) this.#listener.committed(Changes.from(changes))
+      if (haveOthersCommitted === true) this.#listener.haveOthersCommitted()
+    }
     for (const answer of answers) this.#receive(answer)
     this.#idle()
   }
@@ -255,10 +296,10 @@ export class Host {
       pending.receiver.failed(death, false, true)
     }
     for (const [id, pending] of lost) {
-      const { isCancelled, receiver } = pending
+      const { isCancelled, mayStore, receiver } = pending
       this.#record(pending, undefined)
       if (isCancelled) receiver.cancelled()
-      else receiver.failed(death, this.#words.isCommitting(id), true)
+      else receiver.failed(death, mayStore && this.#words.isCommitting(id), true)
     }
     this.#idle()
   }

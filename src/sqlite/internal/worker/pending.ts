@@ -1,5 +1,6 @@
 /** The requests of a connection in a thread, on the side of the caller. */
 import type { Run } from "../../../internal/pool/statements.ts"
+import type { Changes } from "../sql/tables.ts"
 import type { Request, Way } from "./protocol.ts"
 import type { Known } from "./texts.ts"
 
@@ -33,6 +34,16 @@ export interface Statement {
   readonly isStream: boolean
   /** Whether it is sent for a caller that has no lease yet, so that the end of a lease does not cancel it. Default false. */
   readonly isAhead?: boolean
+  /** Whether something may be stored when it ends: not in a transaction that this library ends. Default false. */
+  readonly mayStore?: boolean
+  /** Whether it may share a commit with the statements next to it. Default false. */
+  readonly isShared?: boolean
+}
+
+/** Gets the commits that the thread reports, in the step in which they become known, before their callers are answered. */
+export interface CommitListener {
+  readonly committed: (changes: Changes) => void
+  readonly haveOthersCommitted: () => void
 }
 
 /** A request that was made. */
@@ -42,6 +53,7 @@ export interface Pending {
   /** The text, or the name of the operation. */
   readonly description: string
   readonly make: (id: number) => Request
+  readonly mayStore: boolean
   known: Known | undefined
   /** Not set while it waits for a number. */
   id: number | undefined
@@ -56,6 +68,19 @@ export interface Pending {
   /** Since when nothing was before it. Not set if that is not watched. */
   firstAt: number | undefined
 }
+
+/** A request that was made just now. */
+export const newPending = (
+  given: Pick<Pending, "receiver" | "operation" | "description" | "make" | "mayStore" | "isAhead" | "isTimed">
+): Pending => ({
+  ...given,
+  known: undefined,
+  id: undefined,
+  columns: [],
+  isCancelled: false,
+  run: undefined,
+  firstAt: undefined
+})
 
 /** Limits how long statements run. */
 export interface Timeout {

@@ -5,6 +5,10 @@
  * order in which they were made; streams run between them. Each request has a number, which is free again after its last
  * answer. The number is also the index of its word: see `word.ts`.
  */
+import type { Violations } from "../connection/foreignKeys.ts"
+import type { Beginning } from "../connection/transactions.ts"
+import type { ChangesData, Reads } from "../sql/tables.ts"
+import type { Ran } from "./batch.ts"
 import type { FailureData } from "./failureData.ts"
 
 /** What a caller wants of a statement: its rows as arrays, its rows or its result, or its result only. */
@@ -27,6 +31,8 @@ export interface StatementRequest {
   readonly isAlone: boolean
   /** Whether other requests run before all rows are read. Its rows are of one state of the database. */
   readonly isStream: boolean
+  /** Whether it may share a commit with those next to it. */
+  readonly isShared: boolean
 }
 
 /** Operations of the connection itself, with their parameters. They are those of `Handle`. */
@@ -38,13 +44,20 @@ export interface Controls {
   readonly endOpening: () => void
   /** Runs a script after its first `done` characters. */
   readonly exec: (operation: string, script: string, done: number) => Executed
-  readonly begin: (isolation: string) => void
-  /** Begins a transaction that sees one state of the database, and refuses writes for the reason. */
-  readonly beginReadOnly: (why: string | undefined) => void
-  readonly commit: () => void
-  readonly rollback: (operation: string) => void
-  /** Runs a savepoint statement of this library. */
-  readonly savepoint: (operation: string, sql: string) => void
+  readonly begin: (beginning: Beginning) => void
+  /** Commits, unless the transaction had foreign keys off and has caused violations, which it returns. */
+  readonly commit: () => Violations | undefined
+  readonly rollback: () => void
+  /** Begins the savepoint at a depth, or ends it so that its work stays. */
+  readonly savepoint: (verb: "savepoint" | "release", depth: number) => void
+  /** Undoes and ends the savepoint at a depth. If that fails, the whole transaction is undone. */
+  readonly undo: (depth: number) => void
+  /** Runs rows of a batch: see `batch.ts`. */
+  readonly batch: (sql: string | undefined, rows: ReadonlyArray<unknown>) => Ran
+  /** From now on, notes what the statements of this transaction read. */
+  readonly collect: () => void
+  /** What they have read. */
+  readonly reads: () => Reads
   readonly isTransaction: () => boolean
   /** Makes the connection as it was before the lease. Returns whether `onOpen` has to run again, if it is there. */
   readonly reset: (isPrepared: boolean) => boolean
@@ -85,7 +98,35 @@ export interface ForgetRequest {
   readonly numbers: ReadonlyArray<TextNumber>
 }
 
-export type Request = StatementRequest | ControlRequest | CreditRequest | CancelRequest | ForgetRequest
+/** From now on, the thread reports commits, or reports none any more. */
+export interface WatchRequest {
+  readonly kind: "watch"
+  readonly isOn: boolean
+}
+
+/** Asks whether other connections have committed. The thread looks at that after each message while it reports commits. */
+export interface AskRequest {
+  readonly kind: "ask"
+}
+
+/**
+ * Closes the file and ends the thread, because another file is at the path now. What its log holds goes to the old file, if
+ * `log` is set: `empty` moves it there, `end` also deletes the log, which would destroy the new file.
+ */
+export interface LeaveRequest {
+  readonly kind: "leave"
+  readonly log: "empty" | "end" | undefined
+}
+
+export type Request =
+  | StatementRequest
+  | ControlRequest
+  | CreditRequest
+  | CancelRequest
+  | ForgetRequest
+  | WatchRequest
+  | AskRequest
+  | LeaveRequest
 
 /** The last answer of a request. */
 interface LastAnswer {
@@ -136,6 +177,10 @@ export interface State {
 export interface Answers {
   readonly answers: ReadonlyArray<Answer>
   readonly state: State
+  /** The changes of commits that were not reported yet. They are told before the answers. */
+  readonly commits?: ReadonlyArray<ChangesData> | undefined
+  /** Whether other connections have committed since the last report. */
+  readonly haveOthersCommitted?: boolean | undefined
 }
 
 /** A shorter time is not told, unless statements are measured. */
@@ -146,6 +191,10 @@ export const mostRequests = 256
 
 /** The rows of one message, at most. Larger chunks hold up the event loop of the receiver. */
 export const rowsPerChunk = 500
+
+/** The number of statements that share one commit, at most, and the time after which no other joins them. */
+export const mostShared = 500
+export const longestSharedMillis = 4
 
 /** The size of the values in one message, about. One row may be larger. */
 export const bytesPerChunk = 256 * 1024

@@ -93,9 +93,16 @@ export const request = <A>({ begin, host, operation, take, value }: Options<A>):
   )
 
 /** The error for work that may be stored, or not. No retry could be right. */
-const outcomeUnknown = (thrown: unknown, operation: string): SqlError => {
+export const outcomeUnknown = (thrown: unknown, operation: string): SqlError => {
   const message =
     `${operation}: it is not known whether it was stored, because ${sqliteMessage(thrown)} while it was ` +
     "being committed: look in the database before you run it again"
-  return new SqlError({ reason: new UnknownError({ cause: thrown, message, operation }) })
+  const error = new SqlError({ reason: new UnknownError({ cause: thrown, message, operation }) })
+  unknown.add(error)
+  return error
 }
+
+const unknown = new WeakSet<object>()
+
+/** Whether it is unknown what became of the work that failed with this error. */
+export const isOutcomeUnknown = (error: object): boolean => unknown.has(error)

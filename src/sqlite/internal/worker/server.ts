@@ -7,61 +7,50 @@
 import type { Params } from "../connection/binding.ts"
 import type { Cursor } from "../connection/cursor.ts"
 import type { Handle } from "../connection/handle.ts"
-import type { Prepared, StatementEffect } from "../connection/preparedStatements.ts"
-import { isExpected } from "../connection/units.ts"
-import { codeOfThrown, Failure, fromSqlite } from "../failures.ts"
+import { circumstancesOf, wantsRows } from "./circumstances.ts"
 import { Controller } from "./controller.ts"
 import { encodeFailure } from "./failureData.ts"
+import { apart, type Member, together } from "./group.ts"
+import { Outbox, type OutboxOptions } from "./outbox.ts"
 import { decodeParams } from "./params.ts"
 import {
   type Answer,
-  type Answers,
   bytesOf,
   bytesPerChunk,
   chunksAhead,
   type ControlRequest,
+  longestSharedMillis,
   type Request,
   rowsPerChunk,
-  slowMillis,
   type State,
   type StatementRequest,
   type TextNumber
 } from "./protocol.ts"
+import { sharedFrom, type SharedTask, type Task } from "./tasks.ts"
+import * as Unit from "./unit.ts"
 import type { Words } from "./word.ts"
-
-/** A statement that was resolved when it arrived: later requests may forget its number. */
-interface Task {
-  readonly request: StatementRequest | ControlRequest
-  readonly sql: string
-}
 
 /** A statement whose rows are read. */
 interface Reading {
   readonly request: StatementRequest
   readonly cursor: Cursor
-  /** Whether it runs in a transaction of its own, which is committed after the last row. */
-  readonly isUnit: boolean
+  readonly unit: Unit.Unit
   credit: number
   /** How long it has run before the present step. */
   spentMillis: number
 }
 
-export interface ServerOptions {
+export interface ServerOptions extends OutboxOptions {
   readonly words: Words
   /** Opens the file. Called by the first request. */
   readonly open: (isFirst: boolean) => Handle
-  readonly send: (answers: Answers) => void
-  /** The time in milliseconds. */
-  readonly now: () => number
-  /** Whether the time of each request is told. */
-  readonly isMeasured: boolean
   /** The connection was closed, and the answer was sent. */
   readonly onClose: () => void
 }
 
 export class Server {
   readonly #words: Words
-  readonly #send: (answers: Answers) => void
+  readonly #outbox: Outbox
   readonly #now: () => number
   readonly #onClose: () => void
   readonly #controller: Controller
@@ -72,33 +61,32 @@ export class Server {
   /** The statement that waits for credit, and keeps all tasks waiting. */
   #waiting: Reading | undefined = undefined
   readonly #streams = new Map<number, Reading>()
-  #answers: Array<Answer> = []
-  #flushedAt = 0
-  readonly #isMeasured: boolean
-  /** When the present step of a request has begun, and how long its earlier steps took. */
-  #enteredAt = 0
-  #spentMillis = 0
+  /** The number of next tasks that run alone, because they were in a group that was undone. */
+  #apart = 0
 
-  constructor({ isMeasured, now, onClose, open, send, words }: ServerOptions) {
-    this.#words = words
-    this.#send = send
-    this.#now = now
-    this.#isMeasured = isMeasured
-    this.#onClose = onClose
-    this.#controller = new Controller(open)
+  constructor(options: ServerOptions) {
+    this.#words = options.words
+    this.#outbox = new Outbox(options)
+    this.#now = options.now
+    this.#onClose = options.onClose
+    this.#controller = new Controller(options.open)
   }
 
   /** Handles the requests of one message. */
   receive(requests: ReadonlyArray<Request>): void {
-    this.#flushedAt = this.#now()
+    this.#outbox.begin()
     const ready: Array<Reading> = []
     for (const request of requests) {
       switch (request.kind) {
         case "statement":
-          this.#tasks.push({ request, sql: this.#textOf(request) })
+          this.#tasks.push({
+            request,
+            sql: this.#textOf(request),
+            params: decodeParams(request.params) as Params | undefined
+          })
           break
         case "control":
-          this.#tasks.push({ request, sql: "" })
+          this.#tasks.push({ request, sql: "", params: undefined })
           break
         case "credit":
         case "cancel": {
@@ -108,6 +96,14 @@ export class Server {
           if (!ready.includes(reading)) ready.push(reading)
           break
         }
+        case "watch":
+          this.#outbox.reports.watch(request.isOn, this.#controller.handle.observed)
+          break
+        case "ask":
+          break
+        case "leave":
+          this.#controller.leave(request.log)
+          return this.#onClose()
         case "forget":
           for (const number of request.numbers) {
             this.#texts.delete(number)
@@ -116,8 +112,7 @@ export class Server {
       }
     }
     for (const reading of ready) {
-      this.#enteredAt = this.#now()
-      this.#spentMillis = reading.spentMillis
+      this.#outbox.enter(reading.spentMillis)
       this.#advance(reading)
     }
     this.#runTasks()
@@ -141,6 +136,12 @@ export class Server {
       if (tasks.length === 0) return
       this.#tasks = []
       for (let at = 0; at < tasks.length; at++) {
+        const shared = this.#apart > 0 ? [] : sharedFrom(tasks, at)
+        if (shared.length > 1) {
+          at += this.#together(shared) - 1
+          continue
+        }
+        if (this.#apart > 0) this.#apart--
         this.#run(tasks[at]!)
         if (this.#waiting !== undefined) {
           this.#tasks = tasks.slice(at + 1).concat(this.#tasks)
@@ -150,17 +151,72 @@ export class Server {
     }
   }
 
-  #run({ request, sql }: Task): void {
+  /** Runs statements with one commit, as far as possible. Returns the number of those that were answered. */
+  #together(tasks: ReadonlyArray<SharedTask>): number {
+    const { handle } = this.#controller
+    const members = tasks.map((task) => this.#member(task))
+    const startedAt = this.#now()
+    const isTimeUp = () => this.#now() - startedAt >= longestSharedMillis
+    const outcome = together(handle, this.#words, members, isTimeUp)
+    switch (outcome.tag) {
+      case "done":
+        for (const answer of outcome.answers) answer()
+        return outcome.answers.length
+      case "alone":
+        this.#apart = members.length
+        return 0
+      case "failed":
+        for (const { fail } of members) fail(outcome.thrown)
+        return members.length
+    }
+  }
+
+  #member({ params, request, sql }: SharedTask): Member {
+    const { bigInts, id, isAlone, operation } = request
+    const { handle } = this.#controller
+    /** An answer after the commit, with the time that its statement took. */
+    const later = (answer: () => void) => {
+      const { spentMillis } = this.#outbox
+      return () => {
+        this.#outbox.enter(spentMillis)
+        answer()
+      }
+    }
+    return {
+      id,
+      run: () => {
+        this.#outbox.enter(0)
+        if (!wantsRows(handle, request, sql)) {
+          const value = handle.run(operation, sql, params, bigInts, isAlone)
+          return later(() => this.#answer({ kind: "value", id, value }))
+        }
+        const cursor = handle.cursor(operation, sql, params, bigInts, isAlone, { arrays: true, which: "get" })
+        const reading: Reading = { request, cursor, unit: "none", credit: 0, spentMillis: 0 }
+        try {
+          const rows = this.#chunk(reading)
+          // An error behind some rows is thrown by the next read.
+          if (cursor.hasFailed) cursor.read(1)
+          // Its rows need several messages.
+          if (cursor.isOpen) throw apart
+          return later(() => this.#rows(reading, rows, true))
+        } finally {
+          cursor.close()
+        }
+      },
+      fail: (thrown) => this.#answer({ kind: "failed", id, failure: encodeFailure(thrown, operation) })
+    }
+  }
+
+  #run({ params, request, sql }: Task): void {
     const { id } = request
-    this.#enteredAt = this.#now()
-    this.#spentMillis = 0
+    this.#outbox.enter(0)
     if (this.#words.isCancelled(id)) return this.#answer({ kind: "cancelled", id })
     // What follows may take long, and answers must not wait for it.
-    if (this.#answers.length > 0 && this.#enteredAt - this.#flushedAt > flushAfterMillis) this.#flush()
+    if (this.#outbox.isDue) this.#flush()
     try {
       if (request.kind === "control") this.#control(request)
-      else if (request.way === "result") this.#result(request, sql)
-      else this.#read(request, sql)
+      else if (wantsRows(this.#controller.handle, request, sql)) this.#read(request, sql, params)
+      else this.#result(request, sql, params)
     } catch (thrown) {
       const operation = request.kind === "control" ? request.name : request.operation
       this.#answer({ kind: "failed", id, failure: encodeFailure(thrown, operation) })
@@ -173,43 +229,36 @@ export class Server {
     this.#answer({ kind: "value", id, value: this.#controller.run(request) })
   }
 
-  #result(request: StatementRequest, sql: string): void {
+  #result(request: StatementRequest, sql: string, params: Params | undefined): void {
     const { bigInts, id, isAlone, operation } = request
     const { handle } = this.#controller
-    const params = decodeParams(request.params) as Params | undefined
-    const effect = this.#effectOf(request, sql)
-    if (effect !== "stores") {
-      if (!this.#mayBegin(id, effect)) return this.#answer({ kind: "cancelled", id })
-      return this.#answer({ kind: "value", id, value: handle.run(operation, sql, params, bigInts, isAlone) })
-    }
-    this.#beginUnit(operation)
+    const { isCancellable, unit } = circumstancesOf(handle, request, sql)
+    if (!this.#mayBegin(id, isCancellable)) return this.#answer({ kind: "cancelled", id })
+    Unit.begin(handle, unit, operation)
     let value: unknown
     try {
       value = handle.run(operation, sql, params, bigInts, isAlone)
     } catch (thrown) {
-      return this.#failUnit(id, thrown, operation)
+      return this.#failUnit(request, unit, thrown)
     }
-    this.#endUnit(id, () => this.#answer({ kind: "value", id, value }), operation)
+    this.#endUnit(request, unit, () => this.#answer({ kind: "value", id, value }))
   }
 
-  #read(request: StatementRequest, sql: string): void {
-    const { bigInts, id, isAlone, isStream, operation, way } = request
+  #read(request: StatementRequest, sql: string, params: Params | undefined): void {
+    const { bigInts, id, isAlone, isStream, operation } = request
     const { handle } = this.#controller
-    if (way === "rowsOrResult" && this.#prepare(request, sql).statement.columns().length === 0) {
-      return this.#result(request, sql)
-    }
-    const effect = this.#effectOf(request, sql)
-    const isUnit = effect === "stores"
-    if (!this.#mayBegin(id, effect)) return this.#answer({ kind: "cancelled", id })
-    const params = decodeParams(request.params) as Params | undefined
+    const { isCancellable, prepared, unit } = circumstancesOf(handle, request, sql)
+    if (!this.#mayBegin(id, isCancellable)) return this.#answer({ kind: "cancelled", id })
     const cursor = handle.cursor(operation, sql, params, bigInts, isAlone, {
       arrays: true,
       which: isStream ? "fresh" : "get"
     })
-    const reading: Reading = { request, cursor, isUnit, credit: chunksAhead, spentMillis: 0 }
-    if (isUnit) {
+    const reading: Reading = { request, cursor, unit, credit: chunksAhead, spentMillis: 0 }
+    if (unit !== "none") {
       try {
-        this.#beginUnit(operation)
+        Unit.begin(handle, unit, operation)
+        // Its first step may compile it again, and notes its tables.
+        handle.observed.runs(prepared!.tables)
       } catch (thrown) {
         cursor.close()
         throw thrown
@@ -218,32 +267,15 @@ export class Server {
     this.#advance(reading)
   }
 
-  /**
-   * The effect of a statement. One that stores something runs in a transaction of its own, so that it can be cancelled until
-   * that commits. In a transaction of the caller, nothing is stored before that ends.
-   */
-  #effectOf(request: StatementRequest, sql: string): StatementEffect {
-    const { handle } = this.#controller
-    if (handle.settings.isReadOnly || handle.isTransaction(request.operation)) return "reads"
-    return this.#prepare(request, sql).effect
-  }
-
-  /** The statement of a request, to look at it. It does not run yet. */
-  #prepare({ isAlone, operation }: StatementRequest, sql: string): Prepared {
-    const { handle } = this.#controller
-    const prepared = handle.prepare(operation, sql, isAlone)
-    handle.recorder.end()
-    return prepared
-  }
-
-  /** Whether a statement may begin. A statement that cannot run in a transaction cannot be cancelled from now on. */
-  #mayBegin(id: number, effect: StatementEffect): boolean {
-    return effect === "other" ? this.#words.commit(id) : !this.#words.isCancelled(id)
+  /** Whether a statement may begin. Unless it is cancellable, it cannot be cancelled from now on. */
+  #mayBegin(id: number, isCancellable: boolean): boolean {
+    return isCancellable ? !this.#words.isCancelled(id) : this.#words.commit(id)
   }
 
   /** Sends rows while there is credit. */
   #advance(reading: Reading): void {
-    const { cursor, isUnit, request: { id, isStream, operation } } = reading
+    const { cursor, request, unit } = reading
+    const { id, isStream } = request
     try {
       if (this.#words.isCancelled(id)) return this.#stop(reading)
       while (reading.credit > 0) {
@@ -254,14 +286,13 @@ export class Server {
         this.#rows(reading, rows, false)
         this.#flush()
       }
-      reading.spentMillis = this.#spent
+      reading.spentMillis = this.#outbox.spentMillis
       // A write that has not ended would make other statements a part of its transaction.
-      if (isStream && !isUnit) this.#streams.set(id, reading)
+      if (isStream && unit === "none") this.#streams.set(id, reading)
       else this.#waiting = reading
     } catch (thrown) {
       this.#ended(reading)
-      if (isUnit) this.#failUnit(id, thrown, operation)
-      else this.#answer({ kind: "failed", id, failure: encodeFailure(thrown, operation) })
+      this.#failUnit(request, unit, thrown)
     }
   }
 
@@ -280,17 +311,15 @@ export class Server {
       reading.cursor.read(1)
     }
     this.#ended(reading)
-    const { isUnit, request: { id, operation } } = reading
-    if (isUnit) this.#endUnit(id, () => this.#rows(reading, rows, true), operation)
-    else this.#rows(reading, rows, true)
+    this.#endUnit(reading.request, reading.unit, () => this.#rows(reading, rows, true))
   }
 
   /** Ends a statement that was cancelled. */
   #stop(reading: Reading): void {
-    const { cursor, isUnit, request: { id } } = reading
+    const { cursor, request: { id }, unit } = reading
     this.#ended(reading)
     cursor.close()
-    if (isUnit) this.#undo()
+    Unit.undo(this.#controller.handle, unit)
     this.#answer({ kind: "cancelled", id })
   }
 
@@ -306,71 +335,38 @@ export class Server {
     this.#answer({ kind: "rows", id, rows, columns: isKnown ? undefined : names, isLast })
   }
 
-  #beginUnit(operation: string): void {
-    try {
-      this.#controller.handle.units.begin("alone")
-    } catch (thrown) {
-      throw asOf(thrown, operation)
+  /** Ends the unit of a statement, unless the statement was cancelled, and then answers. */
+  #endUnit({ id, operation }: StatementRequest, unit: Unit.Unit, answer: () => void): void {
+    const { handle } = this.#controller
+    if (unit !== "none") {
+      if (!this.#words.commit(id)) {
+        Unit.undo(handle, unit)
+        return this.#answer({ kind: "cancelled", id })
+      }
+      try {
+        Unit.end(handle, unit, operation)
+      } catch (thrown) {
+        return this.#answer({ kind: "failed", id, failure: encodeFailure(thrown, operation) })
+      }
     }
+    answer()
   }
 
-  /** Commits the transaction of one statement, unless it was cancelled, and then answers. */
-  #endUnit(id: number, succeed: () => void, operation: string): void {
-    const { units } = this.#controller.handle
-    if (!this.#words.commit(id)) {
-      this.#undo()
-      return this.#answer({ kind: "cancelled", id })
-    }
-    try {
-      units.commit()
-    } catch (thrown) {
-      this.#undo()
-      return this.#answer({ kind: "failed", id, failure: encodeFailure(asOf(thrown, operation), operation) })
-    }
-    succeed()
-  }
-
-  /**
-   * A statement in a transaction of its own has failed. What SQLite expected leaves what the statement would have left alone:
-   * nothing, or with `or fail` a part. Any other failure would have left nothing.
-   */
-  #failUnit(id: number, thrown: unknown, operation: string): void {
-    const { units } = this.#controller.handle
-    const code = thrown instanceof Failure ? codeOfThrown(thrown.cause) : undefined
+  #failUnit(request: StatementRequest, unit: Unit.Unit, thrown: unknown): void {
+    const { handle } = this.#controller
+    const { id, operation } = request
     const fail = () => this.#answer({ kind: "failed", id, failure: encodeFailure(thrown, operation) })
-    if (code !== undefined && isExpected(code) && units.isIntact) return this.#endUnit(id, fail, operation)
-    this.#undo()
+    if (Unit.keepsPart(handle, unit, thrown)) return this.#endUnit(request, unit, fail)
+    Unit.undo(handle, unit)
     fail()
   }
 
-  #undo(): void {
-    try {
-      this.#controller.handle.units.rollback()
-    } catch {
-      // The transaction is still open, so the connection is reset before it is lent again.
-    }
-  }
-
   #answer(answer: Answer): void {
-    this.#answers.push(answer.kind === "rows" && !answer.isLast ? answer : this.#timed(answer))
-  }
-
-  #timed(answer: Answer): Answer {
-    const tookMillis = this.#spent
-    return tookMillis >= slowMillis || this.#isMeasured ? { ...answer, tookMillis } : answer
-  }
-
-  /** How long the present request has run. */
-  get #spent(): number {
-    return this.#spentMillis + this.#now() - this.#enteredAt
+    this.#outbox.answer(answer)
   }
 
   #flush(): void {
-    this.#flushedAt = this.#now()
-    if (this.#answers.length === 0) return
-    const answers = this.#answers
-    this.#answers = []
-    this.#send({ answers, state: this.#state })
+    this.#outbox.flush(() => this.#state)
   }
 
   get #state(): State {
@@ -379,10 +375,3 @@ export class Server {
     return this.#waiting === undefined ? state : { ...state, isPinning: state.isTransaction || this.#streams.size > 0 }
   }
 }
-
-/** A failure of the transaction around a statement, as the statement alone would have failed. */
-const asOf = (thrown: unknown, operation: string): unknown =>
-  thrown instanceof Failure && thrown.kind === "code" ? fromSqlite(thrown.cause, operation) : thrown
-
-/** Answers that are ready do not wait longer than this for a request that runs after them. */
-const flushAfterMillis = 0.5

@@ -14,7 +14,9 @@ import { Words } from "./word.ts"
 export interface Thread {
   readonly host: Host
   /** Ends the thread. If SQLite runs a statement, the thread ends only after it, and nobody waits for that. */
-  readonly terminate: () => void
+  readonly terminate: () => Promise<unknown>
+  /** Resolved when the thread has ended. */
+  readonly ended: Promise<unknown>
 }
 
 export interface StartOptions {
@@ -43,6 +45,7 @@ export const start = (settings: Settings, { onDeath, recorder, timeout }: StartO
     trackUnmanagedFds: false
   })
   worker.unref()
+  const ended = new Promise((resolve) => worker.on("exit", resolve))
   const host = new Host(
     {
       // oxlint-disable-next-line unicorn/require-post-message-target-origin -- A thread has no origin.
@@ -64,7 +67,7 @@ export const start = (settings: Settings, { onDeath, recorder, timeout }: StartO
   worker.on("messageerror", (error: Error) => die(`: ${error.message}`, error))
   worker.on("error", (error: unknown) => die(`: ${error instanceof Error ? error.message : String(error)}`, error))
   worker.on("exit", (code: number) => die(code === 0 ? "" : ` with code ${code}`, undefined))
-  return { host, terminate: () => void worker.terminate() }
+  return { host, terminate: () => worker.terminate(), ended }
 }
 
 /** The settings without what cannot be sent. To leave functions out that are in no module would change what SQL means. */
@@ -74,7 +77,8 @@ const sendable = (settings: Settings): Settings => {
     throw invalidInput("open", `cannot open ${nameOf(settings)} in a thread: it has ${what}`)
   }
   if (functions !== undefined && functionsFrom === undefined) refuse("functions that are in no module")
-  if (lasting !== undefined) refuse("lasting settings")
+  // Only the connection that keeps the changes of statements tells the others.
+  if (lasting !== undefined && lasting.isReadOnly === settings.isReadOnly) refuse("lasting settings")
   return { ...settings, functions: undefined, onOpen: undefined }
 }
 

@@ -29,9 +29,9 @@ export class Words {
     return Atomics.compareExchange(this.#words, id, RUNNING, CANCELLED) !== COMMITTING
   }
 
-  /** Begins to commit. Returns whether that is allowed: if not, the request was cancelled. */
+  /** Begins to commit, or goes on with it. Returns whether that is allowed: if not, the request was cancelled. */
   commit(id: number): boolean {
-    return Atomics.compareExchange(this.#words, id, RUNNING, COMMITTING) === RUNNING
+    return Atomics.compareExchange(this.#words, id, RUNNING, COMMITTING) !== CANCELLED
   }
 
   isCancelled(id: number): boolean {

@@ -25,6 +25,8 @@ export interface StatementOf {
   readonly sql: string
   readonly params: Params | undefined
   readonly bigInts: boolean
+  /** Whether its lease is for it alone: see `Handle.rows`. */
+  readonly isAlone: boolean
 }
 
 /** The connection of one lease: its operations fail once the lease has ended. */
@@ -33,6 +35,8 @@ export class WorkerLeased implements AsyncConnection, Pinning {
   readonly thread: Thread
   /** Its pin, if the time is limited for which it may pin a state of the database. */
   pin: Pin | undefined = undefined
+  /** Whether its statements store something by themselves. Not in a transaction that this library ends. */
+  mayStore = true
   readonly #host: Host
   readonly #busyTimeoutMillis: number
   readonly #pool: string | undefined
@@ -45,6 +49,16 @@ export class WorkerLeased implements AsyncConnection, Pinning {
     this.#host = thread.host
     this.#busyTimeoutMillis = busyTimeoutMillis
     this.#pool = pool
+  }
+
+  /** Whether the lease has ended. */
+  get hasEnded(): boolean {
+    return this.#hasEnded
+  }
+
+  /** Why this library has ended the lease, if it has. */
+  get reason(): string | undefined {
+    return this.#reason
   }
 
   /** Ends the lease. What it has asked for and has not got is cancelled, and fails if somebody still waits for it. */
@@ -83,7 +97,7 @@ export class WorkerLeased implements AsyncConnection, Pinning {
     return Effect.suspend(() => {
       // A statement of the script that has run is not run again.
       let done = 0
-      const once = Effect.flatMap(this.#control("exec", "exec", () => ["exec", script, done]), (value) => {
+      const once = Effect.flatMap(this.control("exec", "exec", () => ["exec", script, done]), (value) => {
         const executed = value as Executed
         done = executed.done
         return executed.failure === undefined ? Effect.void : Effect.fail(failure(decodeFailure(executed.failure)))
@@ -94,15 +108,15 @@ export class WorkerLeased implements AsyncConnection, Pinning {
 
   /** Runs a statement of `sql`. Its failure is a `SqlError` of that operation. */
   execute<A>(
-    { bigInts, operation, params, sql, way }: StatementOf,
+    { bigInts, isAlone, operation, params, sql, way }: StatementOf,
     take: (rows: ReadonlyArray<ReadonlyArray<unknown>>, columns: ReadonlyArray<string>) => void,
     value: (value: unknown) => A
   ): Effect.Effect<A, OperationError> {
-    return this.#statement(operation, way, sql, params, bigInts, take, value, true)
+    return this.#statement(operation, way, sql, params, bigInts, take, value, isAlone)
   }
 
   get isTransaction() {
-    return Effect.map(this.#control("isTransaction", "isTransaction", () => []), (value) => value as boolean)
+    return Effect.map(this.control("isTransaction", "isTransaction", () => []), (value) => value as boolean)
   }
 
   /** Fails with a lock as any statement does: starting is not tried again. */
@@ -122,7 +136,16 @@ export class WorkerLeased implements AsyncConnection, Pinning {
                   if (expired !== undefined) return Effect.fail(expired)
                   chunks.open((receiver) =>
                     this.#host.statement(
-                      { operation: "stream", way: "rows", sql, params, bigInts, isAlone: false, isStream: true },
+                      {
+                        operation: "stream",
+                        way: "rows",
+                        sql,
+                        params,
+                        bigInts,
+                        isAlone: false,
+                        isStream: true,
+                        mayStore: this.mayStore
+                      },
                       receiver
                     )
                   )
@@ -169,7 +192,7 @@ export class WorkerLeased implements AsyncConnection, Pinning {
   ): Effect.Effect<A, OperationError> {
     const expired = this.#expired(operation)
     if (expired !== undefined) return Effect.fail(expired)
-    const statement = { operation, way, sql, params, bigInts, isAlone, isStream: false }
+    const statement = { operation, way, sql, params, bigInts, isAlone, isStream: false, mayStore: this.mayStore }
     return request({
       host: this.#host,
       operation,
@@ -179,7 +202,8 @@ export class WorkerLeased implements AsyncConnection, Pinning {
     })
   }
 
-  #control<Name extends keyof Controls>(
+  /** Runs an operation of the connection itself, unless the lease has ended. `params` are asked for when it begins. */
+  control<Name extends keyof Controls>(
     operation: string,
     name: Name,
     params: () => Parameters<Controls[Name]>
@@ -187,7 +211,8 @@ export class WorkerLeased implements AsyncConnection, Pinning {
     return Effect.suspend(() => {
       const expired = this.#expired(operation)
       if (expired !== undefined) return Effect.fail(expired)
-      return control(this.#host, operation, name, params())
+      const mayStore = name === "commit" || (name === "exec" && this.mayStore)
+      return control(this.#host, operation, name, params(), mayStore)
     })
   }
 
@@ -222,12 +247,13 @@ export const control = <Name extends keyof Controls>(
   host: Host,
   operation: string,
   name: Name,
-  params: Parameters<Controls[Name]>
+  params: Parameters<Controls[Name]>,
+  mayStore = false
 ): Effect.Effect<unknown, OperationError> =>
   request({
     host,
     operation,
-    begin: (receiver) => host.control(name, params, receiver),
+    begin: (receiver) => host.control(name, params, receiver, mayStore),
     take: () => {},
     value: (value) => value
   })

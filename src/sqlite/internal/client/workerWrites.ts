@@ -1,0 +1,147 @@
+/** Single statements of `sql` that do more than read, on a writer in a thread. */
+import { Effect, Exit, type Fiber } from "effect"
+import type { SqlError } from "effect/sql/SqlError"
+import * as Door from "../../../internal/pool/door.ts"
+import type { Answer, Member, Pipeline, Sent } from "../../../internal/pool/pipeline.ts"
+import { sqlErrorOf } from "../../../internal/transaction/sqlErrorOf.ts"
+import type { LeaseExpiredError } from "../../../PoolError.ts"
+import { type BusyTimeout, mayStartLater, retryWhileLocked } from "../connection/retryWhileLocked.ts"
+import { codeOf, failure } from "../errors.ts"
+import type { WorkerPool } from "../file/sides.ts"
+import type { Receiver } from "../worker/pending.ts"
+import { outcomeUnknown } from "../worker/request.ts"
+import type { WorkerLeased } from "../worker/workerConnection.ts"
+import { bigIntsOf, type Query, type Results, type Running, type Way } from "./targets.ts"
+import { Collected, executeOn, ways } from "./workerReads.ts"
+
+type Rows = ReadonlyArray<ReadonlyArray<unknown>>
+
+/**
+ * The request of one statement that changes rows. The requests of those who ask at the same time are sent with one message,
+ * and the thread commits them together: see `group.ts` there.
+ */
+class Write<W extends Way> implements Member<WorkerLeased> {
+  readonly isOnce = true
+  readonly #query: Query
+  readonly #way: W
+  readonly #bigInts: boolean
+  readonly #busyTimeout: BusyTimeout
+
+  constructor(query: Query, way: W, bigInts: boolean, busyTimeout: BusyTimeout) {
+    this.#query = query
+    this.#way = way
+    this.#bigInts = bigInts
+    this.#busyTimeout = busyTimeout
+  }
+
+  isQuick(): boolean {
+    return true
+  }
+
+  /** All tries run in one lease, so that no later caller is served before this one. */
+  lead(connection: WorkerLeased, answer: Effect.Effect<unknown, unknown>): Effect.Effect<unknown, unknown> {
+    return Effect.catch(answer, (error) =>
+      mayStartLater(codeOf(error))
+        ? persist(executeOn(connection, this.#query, this.#way, this.#bigInts), this.#busyTimeout)
+        : Effect.fail(error))
+  }
+
+  send({ thread: { host } }: WorkerLeased, isAhead: boolean, done: (answer: Answer) => void): Sent {
+    const { params, text: { sql } } = this.#query
+    const { operation, way } = ways[this.#way]
+    const receiver = new Writing(new Collected(this.#way), operation, done)
+    const pending = host.statement({
+      operation,
+      way,
+      sql,
+      params,
+      bigInts: this.#bigInts,
+      isAlone: true,
+      isStream: false,
+      isAhead,
+      isShared: true,
+      mayStore: true
+    }, receiver)
+    receiver.credit = () => host.credit(pending, 1)
+    receiver.isAhead = () => pending.isAhead
+    receiver.begun()
+    return { takeBack: () => host.cancel(pending), own: () => host.own(pending) }
+  }
+}
+
+class Writing<W extends Way> implements Receiver {
+  readonly #collected: Collected<W>
+  readonly #operation: string
+  readonly #done: (answer: Answer) => void
+  credit: () => void = () => {}
+  isAhead: () => boolean = () => false
+  #early: (() => void) | undefined = undefined
+  #hasBegun = false
+
+  constructor(collected: Collected<W>, operation: string, done: (answer: Answer) => void) {
+    this.#collected = collected
+    this.#operation = operation
+    this.#done = done
+  }
+
+  /** The request was made. An answer that came before that is given in a step of its own. */
+  begun(): void {
+    this.#hasBegun = true
+    if (this.#early !== undefined) queueMicrotask(this.#early)
+  }
+
+  rows(rows: Rows, columns: ReadonlyArray<string>): void {
+    this.#collected.take(rows, columns)
+    this.credit()
+  }
+
+  ended(value: unknown): void {
+    this.#answer(Exit.succeed(this.#collected.result(value)))
+  }
+
+  failed(thrown: unknown, isUnknown: boolean, isDead: boolean): void {
+    if (isUnknown) return this.#answer(Exit.fail(outcomeUnknown(thrown, this.#operation)))
+    const error = failure(thrown)
+    // Its caller has no lease yet. With one, it asks again: on a new connection, or until the lock is free.
+    const isAgain = this.isAhead() && (isDead || mayStartLater(codeOf(error)))
+    this.#answer(isAgain ? undefined : Exit.fail(error))
+  }
+
+  cancelled(): void {
+    // It was taken back in time, or failed on this side.
+  }
+
+  #answer(answer: Answer): void {
+    if (this.#hasBegun) this.#done(answer)
+    else this.#early = () => this.#done(answer)
+  }
+}
+
+export class WorkerWrites {
+  readonly writer: WorkerPool
+  readonly #busyTimeout: BusyTimeout
+  /** Not set if nothing is committed together. */
+  readonly #pipeline: Pipeline<WorkerLeased, SqlError> | undefined
+
+  constructor(writer: WorkerPool, busyTimeout: BusyTimeout, isGrouped: boolean) {
+    this.writer = writer
+    this.#busyTimeout = busyTimeout
+    // The pool is one of this library.
+    this.#pipeline = isGrouped ? Door.of(writer)!.pipeline() : undefined
+  }
+
+  run<W extends Way>(fiber: Fiber.Fiber<unknown, unknown>, query: Query, way: W): Running<W> {
+    const bigInts = bigIntsOf(fiber)
+    const ran = this.#pipeline === undefined || !query.text.changesRows
+      ? this.writer.use((connection) => persist(executeOn(connection, query, way, bigInts), this.#busyTimeout))
+      : this.#pipeline.use<Results[W], SqlError | LeaseExpiredError>(
+        new Write(query, way, bigInts, this.#busyTimeout),
+        undefined
+      )
+    return Effect.mapError(ran, sqlErrorOf)
+  }
+}
+
+/** Tries a statement again while another process has a lock. */
+const persist = <A, E>(statement: Effect.Effect<A, E>, { millis }: BusyTimeout): Effect.Effect<A, E> =>
+  retryWhileLocked(statement, millis, { isWorthwhile: mayStartLater })

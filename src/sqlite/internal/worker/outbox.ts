@@ -1,0 +1,67 @@
+/** The answers of a thread that were not sent yet, with the times that their requests took. */
+import { type Answer, type Answers, slowMillis, type State } from "./protocol.ts"
+import { Reports } from "./reports.ts"
+
+export interface OutboxOptions {
+  readonly send: (answers: Answers) => void
+  /** The time in milliseconds. */
+  readonly now: () => number
+  /** Whether the time of each request is told. */
+  readonly isMeasured: boolean
+}
+
+/** Answers that are ready do not wait longer than this for a request that runs after them. */
+const flushAfterMillis = 0.5
+
+export class Outbox {
+  readonly reports = new Reports()
+  readonly #options: OutboxOptions
+  #answers: Array<Answer> = []
+  #sentAt = 0
+  /** When the present step of a request has begun, and how long its earlier steps took. */
+  #enteredAt = 0
+  #spentMillis = 0
+
+  constructor(options: OutboxOptions) {
+    this.#options = options
+  }
+
+  /** A message has arrived. */
+  begin(): void {
+    this.#sentAt = this.#options.now()
+  }
+
+  /** A step of a request begins, whose earlier steps took so long. */
+  enter(spentMillis: number): void {
+    this.#enteredAt = this.#options.now()
+    this.#spentMillis = spentMillis
+  }
+
+  /** How long the present request has run. */
+  get spentMillis(): number {
+    return this.#spentMillis + this.#options.now() - this.#enteredAt
+  }
+
+  /** Whether answers have waited for so long that what follows should not hold them up. */
+  get isDue(): boolean {
+    return this.#answers.length > 0 && this.#enteredAt - this.#sentAt > flushAfterMillis
+  }
+
+  answer(answer: Answer): void {
+    this.#answers.push(answer.kind === "rows" && !answer.isLast ? answer : this.#timed(answer))
+  }
+
+  #timed(answer: Answer): Answer {
+    const tookMillis = this.spentMillis
+    return tookMillis >= slowMillis || this.#options.isMeasured ? { ...answer, tookMillis } : answer
+  }
+
+  flush(state: () => State): void {
+    this.begin()
+    const reports = this.reports.take()
+    if (this.#answers.length === 0 && reports === undefined) return
+    const answers = this.#answers
+    this.#answers = []
+    this.#options.send({ answers, state: state(), ...reports })
+  }
+}

@@ -1,0 +1,205 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber, Option, Random, Stream } from "effect"
+import { SqliteConnection, SqliteWorkerPool } from "effect-connection-pool/sqlite"
+import { PoolAssert } from "effect-connection-pool/testing"
+import { judge } from "../support/files.ts"
+import { interruptAfter, make, slowWrite, threadOf, turnsOf, until } from "../support/workerPools.ts"
+
+describe("a writer in a thread", () => {
+  it.live("stores single statements, with their results and errors", () =>
+    Effect.gen(function*() {
+      const { pool, rows } = yield* make()
+      const { sql } = pool
+      assert.deepStrictEqual(yield* sql`insert into t values (2) returning a`, [{ a: 2 }])
+      assert.deepStrictEqual({ ...(yield* sql`insert into t values (3)`.raw) as object }, {
+        changes: 1,
+        lastInsertRowid: 3
+      })
+      const error = yield* Effect.flip(sql`insert into nowhere values (1)`)
+      assert.strictEqual(error._tag, "SqlError")
+      yield* pool.write((connection) => connection.exec("begin; insert into t values (4); commit"))
+      assert.deepStrictEqual(rows(), [1, 2, 3, 4])
+      const { changes } = yield* pool.write((connection) => connection.run("delete from t where a > 2"))
+      assert.strictEqual(changes, 2)
+    }).pipe(Effect.scoped))
+
+  it.live(
+    "tells each interrupted caller the truth: what it was told is not stored is not",
+    () =>
+      Effect.gen(function*() {
+        const { other, pool } = yield* make({ synchronous: "off" })
+        const { sql } = pool
+        const runs = Number(process.env["WORKER_WRITES"] ?? 300)
+        const stored = new Set<number>()
+        const usual = yield* turnsOf(sql`insert into t values (2)`)
+        const one = (n: number) =>
+          Effect.flatMap(Random.nextIntBetween(0, 4 * usual), (turns) =>
+            interruptAfter(
+              turns,
+              Effect.tap(sql`insert into t values (${n})`, Effect.sync(() => stored.add(n)))
+            ))
+        yield* Effect.forEach(Array.from({ length: runs }, (_, at) => at + 10), one, { concurrency: 20 })
+        yield* sql`insert into t values (-1)`
+        const found = other.prepare("select a from t where a >= 10").all().map((row) => row["a"] as number)
+        assert.deepStrictEqual(found.toSorted((a, b) => a - b), [...stored].toSorted((a, b) => a - b))
+        assert.isAbove(found.length, 0)
+        assert.isBelow(found.length, runs)
+      }).pipe(Effect.scoped),
+    120_000
+  )
+
+  it.live("does not hold up the event loop while SQLite writes", () =>
+    Effect.gen(function*() {
+      const { pool, rows } = yield* make()
+      const fiber = yield* Effect.forkChild(pool.sql.unsafe(slowWrite(2_000_000)), { startImmediately: true })
+      let turns = 0
+      while (fiber.pollUnsafe() === undefined) {
+        yield* Effect.promise(() => new Promise(setImmediate))
+        turns++
+      }
+      assert.isAbove(turns, 100)
+      assert.deepStrictEqual(rows(), [1, 2_000_000])
+    }).pipe(Effect.scoped))
+
+  it.live("is replaced when its thread ends, and tells whoever waits that nothing is stored", () =>
+    Effect.gen(function*() {
+      const { pool, rows } = yield* make()
+      const { terminate } = yield* pool.write((connection) => Effect.succeed(threadOf(connection)))
+      const fiber = yield* Effect.forkChild(pool.sql.unsafe(slowWrite(5_000_000)), { startImmediately: true })
+      yield* Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 50)))
+      yield* Effect.promise(() => terminate())
+      const error = yield* Effect.flip(Fiber.join(fiber))
+      assert.include(error.message, "has ended")
+      assert.notInclude(error.message, "not known")
+      yield* pool.sql`insert into t values (2)`
+      assert.deepStrictEqual(rows(), [1, 2])
+      assert.strictEqual((yield* pool.stats).writer.connects, 2)
+    }).pipe(Effect.scoped))
+
+  it.live("waits for the lock of another connection, for at most busyTimeout", () =>
+    Effect.gen(function*() {
+      const { other, pool, rows } = yield* make({ busyTimeout: "5 seconds" })
+      other.exec("begin immediate")
+      const fiber = yield* Effect.forkChild(pool.sql`insert into t values (2)`, { startImmediately: true })
+      const transaction = yield* Effect.forkChild(pool.transaction(pool.sql`insert into t values (3)`), {
+        startImmediately: true
+      })
+      yield* Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 20)))
+      other.exec("rollback")
+      yield* Fiber.joinAll([fiber, transaction])
+      assert.deepStrictEqual(rows(), [1, 2, 3])
+    }).pipe(Effect.scoped))
+
+  it.live("fails with the error of SQLite when the lock stays", () =>
+    Effect.gen(function*() {
+      const { other, pool } = yield* make({ busyTimeout: 20 })
+      other.exec("begin immediate")
+      const error = yield* Effect.flip(pool.sql`insert into t values (2)`)
+      assert.strictEqual(SqliteConnection.codeOf(error), 5)
+      yield* PoolAssert.failsWith(pool.transaction(Effect.void), "TransactionBeginError")
+      other.exec("rollback")
+    }).pipe(Effect.scoped))
+
+  it.live("tells observers of commits, its own and those of others, before its caller goes on", () =>
+    Effect.gen(function*() {
+      const { other, pool } = yield* make({ observeInterval: 5 })
+      const seen: Array<unknown> = []
+      const fiber = yield* Effect.forkChild(
+        Stream.runForEach(
+          pool.observe("select count(*) as n from t"),
+          (rows) => Effect.sync(() => seen.push(rows[0]!["n"]))
+        ),
+        { startImmediately: true }
+      )
+      yield* until(() => seen.length === 1)
+      yield* pool.sql`insert into t values (2)`
+      yield* until(() => seen.length === 2)
+      yield* pool.transaction(pool.sql`insert into t values (3)`)
+      yield* until(() => seen.length === 3)
+      yield* pool.write((connection) => connection.exec("create table u(a); insert into u values (1)"))
+      other.exec("insert into t values (4)")
+      yield* until(() => seen.at(-1) === 4)
+      yield* Fiber.interrupt(fiber)
+      assert.includeOrderedMembers(seen as Array<number>, [1, 2, 3])
+    }).pipe(Effect.scoped))
+
+  it.live("names the tables of each commit", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make()
+      const commits: Array<unknown> = []
+      const fiber = yield* Effect.forkChild(
+        Stream.runForEach(pool.commits, ({ by, tables }) => Effect.sync(() => commits.push([by, tables]))),
+        { startImmediately: true }
+      )
+      yield* pool.sql`insert into t values (2)`
+      yield* until(() => commits.length === 1)
+      yield* Effect.exit(pool.transaction(Effect.andThen(pool.sql`insert into t values (3)`, Effect.fail("no"))))
+      yield* pool.sql`delete from t`
+      yield* until(() => commits.length === 2)
+      yield* Fiber.interrupt(fiber)
+      assert.deepStrictEqual(commits, [["pool", ["t"]], ["pool", ["t"]]])
+    }).pipe(Effect.scoped))
+
+  it.live("runs a batch, and undoes it if a row fails", () =>
+    Effect.gen(function*() {
+      const { other, pool } = yield* make()
+      yield* pool.write((connection) => connection.exec("create table b(id integer primary key, name text)"))
+      const count = () => other.prepare("select count(*) as n from b").get()!["n"]
+      const people = Array.from({ length: 5000 }, (_, id) => [id, `name ${id}`] as const)
+      const progress = yield* Stream.runLast(pool.batch("insert into b values (?, ?)", people))
+      assert.strictEqual(count(), 5000)
+      const { changes, rows, stored } = Option.getOrThrow(progress)
+      assert.deepStrictEqual({ changes, rows, stored }, { changes: 5000, rows: 5000, stored: 5000 })
+      const twice = [...people.map(([id, name]) => [id + 10_000, name]), [3, "again"]]
+      const error = yield* Effect.flip(Stream.runDrain(pool.batch("insert into b values (?, ?)", twice as never)))
+      assert.strictEqual(error._tag, "BatchError")
+      assert.strictEqual((error as { readonly row: number }).row, 5000)
+      assert.strictEqual(count(), 5000)
+      yield* Stream.runDrain(pool.batch([
+        ["delete from b where id = :id", { id: 1 }],
+        ["insert into b values (?, ?)", [-1, "Ada"]]
+      ]))
+      assert.strictEqual(count(), 5000)
+    }).pipe(Effect.scoped))
+
+  it.live("backs up, and cuts its log back", () =>
+    Effect.gen(function*() {
+      const { filename, pool } = yield* make()
+      yield* pool.sql`insert into t values (2)`
+      yield* Stream.runDrain(pool.backup(`${filename}.copy`))
+      const copy = yield* judge(`${filename}.copy`)
+      assert.strictEqual(copy.prepare("select count(*) as n from t").get()!["n"], 2)
+      assert.isTrue((yield* pool.checkpoint()).isComplete)
+      assert.strictEqual((yield* pool.stats).walBytes, 0)
+    }).pipe(Effect.scoped))
+
+  it.live("lends nothing of a lease to the next: transactions, settings and temporary tables end with it", () =>
+    Effect.gen(function*() {
+      const { pool, rows } = yield* make()
+      yield* pool.write((connection) =>
+        connection.exec("pragma recursive_triggers = on; create temporary table x(a); begin; insert into t values (2)")
+      )
+      const left = yield* pool.write((connection) =>
+        Effect.all({
+          isTransaction: connection.isTransaction,
+          triggers: connection.values("pragma recursive_triggers"),
+          temporary: connection.values("select count(*) from temp.sqlite_schema")
+        })
+      )
+      assert.deepStrictEqual(left, { isTransaction: false, triggers: [[0]], temporary: [[0]] })
+      assert.deepStrictEqual(rows(), [1])
+    }).pipe(Effect.scoped))
+
+  it.effect("refuses options that a thread cannot have", () =>
+    Effect.gen(function*() {
+      for (const [field, value] of [["aggregates", {}], ["functions", {}], ["readOnly", true]] as const) {
+        const error = yield* Effect.flip(
+          SqliteWorkerPool.make({ filename: "app.db", [field]: value } as SqliteWorkerPool.Options)
+        )
+        assert.strictEqual(error._tag, "PoolConfigError")
+        assert.include(error.message, field)
+      }
+      const error = yield* Effect.flip(SqliteWorkerPool.make({ filename: ":memory:" }))
+      assert.include(error.message, "filename")
+    }).pipe(Effect.scoped))
+})

@@ -1,0 +1,50 @@
+/** SQLite pools whose writer is in a thread. */
+import { Effect, Fiber } from "effect"
+import { SqliteWorkerPool } from "effect-connection-pool/sqlite"
+import type { WorkerLeased } from "../../src/sqlite/internal/worker/workerConnection.ts"
+import { file, judge } from "./files.ts"
+
+/** A pool over a new file with a table that has one row, and a plain handle on the same file. */
+export const make = Effect.fnUntraced(function*(options?: Partial<SqliteWorkerPool.Options>) {
+  const filename = yield* file
+  const pool = yield* SqliteWorkerPool.make({ filename, drainTimeout: 0, ...options })
+  yield* pool.write((connection) => connection.exec("create table t(a); insert into t values (1)"))
+  const other = yield* judge(filename)
+  return {
+    filename,
+    pool,
+    other,
+    /** What everybody sees in the table. */
+    rows: (): ReadonlyArray<unknown> => other.prepare("select a from t order by rowid").all().map((row) => row["a"])
+  }
+})
+
+/** The thread of a connection. */
+export const threadOf = (connection: object) => (connection as WorkerLeased).thread
+
+export const counting = (to: number) =>
+  `with recursive n(i) as (select 1 union all select i + 1 from n where i < ${to}) select count(*) from n`
+
+/** A write that takes a while in one step of SQLite. */
+export const slowWrite = (to: number) => `insert into t ${counting(to)}`
+
+const turn = Effect.promise(() => new Promise(setImmediate))
+
+/** The number of turns of the event loop that an effect takes. */
+export const turnsOf = Effect.fnUntraced(function*<E>(effect: Effect.Effect<unknown, E>) {
+  const fiber = yield* Effect.forkChild(effect, { startImmediately: true })
+  let turns = 0
+  for (; fiber.pollUnsafe() === undefined; turns++) yield* turn
+  return turns
+})
+
+/** Runs an effect in a fiber, and interrupts that after so many turns of the event loop. */
+export const interruptAfter = Effect.fnUntraced(function*<E>(turns: number, effect: Effect.Effect<unknown, E>) {
+  const fiber = yield* Effect.forkChild(effect, { startImmediately: true })
+  for (let at = 0; at < turns; at++) yield* turn
+  yield* Fiber.interrupt(fiber)
+})
+
+/** Waits until something is true, which another thread decides. */
+export const until = (isTrue: () => boolean): Effect.Effect<void> =>
+  Effect.suspend(() => isTrue() ? Effect.void : Effect.andThen(turn, until(isTrue)))
