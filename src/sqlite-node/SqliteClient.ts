@@ -80,14 +80,10 @@ export const SqliteClient: Context.Service<SqliteClient, SqliteClient> = Context
 /**
  * The options of `@effect/sql-sqlite-node`, and those of a `SqlitePool`. All but `filename` have defaults.
  *
- * `filename` is a path or `":memory:"`: no URI, and no empty name.
+ * `filename` is a path or `":memory:"`: no URI, and no empty name. With `execution: "worker"`, what only reads runs in threads, and
+ * what statements have changed about their connection lasts there too. Not with `readonly` and `disableWAL`.
  */
-export interface SqliteClientConfig extends
-  Omit<
-    SqlitePool.Options,
-    "readOnly" | "immutable" | "execution" | "workers" | "maxAbandoned" | "statementTimeout" | "functionsModule"
-  >
-{
+export interface SqliteClientConfig extends Omit<SqlitePool.Options, "readOnly" | "immutable"> {
   /**
    * Whether the file is only read. It has to exist, all connections are read-only, and a transaction only reads. Default
    * false.
@@ -209,16 +205,7 @@ const makeWithPool = (
     })
   })
 
-const {
-  execution: _execution,
-  functionsModule: _functionsModule,
-  immutable: _immutable,
-  maxAbandoned: _maxAbandoned,
-  readOnly: _readOnly,
-  statementTimeout: _statementTimeout,
-  workers: _workers,
-  ...ofPool
-} = PoolSettings.sqlitePoolTable.rules
+const { immutable: _immutable, readOnly: _readOnly, ...ofPool } = PoolSettings.sqlitePoolTable.rules
 const { statementCacheSize } = ofPool
 
 const table = Options.table({
@@ -228,11 +215,34 @@ const table = Options.table({
   prepareCacheSize: statementCacheSize,
   prepareCacheTTL: { kind: "duration", zero: true },
   disableWAL: { kind: "flag", default: false }
-}, [{
-  fields: ["readonly", "filename"],
-  broken: ({ filename, readonly }) =>
-    readonly && filename === ":memory:" ? "false for \":memory:\", which nothing else could fill" : undefined
-}, { fields: ["aggregates", "functions"], broken: ({ aggregates, functions }) => sharedNames(functions, aggregates) }])
+}, [
+  {
+    fields: ["readonly", "filename"],
+    broken: ({ filename, readonly }) =>
+      readonly && filename === ":memory:" ? "false for \":memory:\", which nothing else could fill" : undefined
+  },
+  ...(["readonly", "disableWAL", "filename"] as const).map((field) => ({
+    fields: ["workers", field] as const,
+    broken: (checked: WithWorkers, other: string, given: ReadonlySet<string>) =>
+      PoolSettings.workersOf(checked, given) > 0 &&
+        (field === "filename" ? checked.filename === ":memory:" : checked[field])
+        ? `0, and execution "in-process", with ${other} ${JSON.stringify(checked[field])}`
+        : undefined
+  })),
+  ...PoolSettings.relationsOfWorkers,
+  {
+    fields: ["aggregates", "functions"],
+    broken: ({ aggregates, functions }) => sharedNames(functions, aggregates)
+  }
+])
+
+interface WithWorkers {
+  readonly workers: number
+  readonly execution: "in-process" | "worker" | "auto"
+  readonly filename: string
+  readonly readonly: boolean
+  readonly disableWAL: boolean
+}
 
 interface Settings {
   readonly poolSettings: PoolSettings.PoolSettings
@@ -248,11 +258,7 @@ const resolve = (config: SqliteClientConfig): Result.Result<Settings, PoolConfig
       ...options,
       readOnly: readonly,
       immutable: false,
-      execution: "in-process",
-      workers: 0,
-      maxAbandoned: 0,
-      statementTimeout: Infinity,
-      functionsModule: undefined,
+      workers: PoolSettings.workersOf(options, given),
       ...(given.has("prepareCacheSize") ? { statementCacheSize: prepareCacheSize } : undefined)
     })
     const { connection, walLimit } = settings
@@ -300,5 +306,8 @@ const loadExtension = (pools: Pools, path: string): Effect.Effect<void, SqlError
       },
       catch: failure
     }, { label: "loadExtension" })
-    return Effect.mapError(Effect.andThen(load, pools.readers.recycle), sqlErrorOf)
+    return Effect.mapError(
+      Effect.all([load, pools.readers.recycle, pools.workers?.recycle ?? Effect.void], { discard: true }),
+      sqlErrorOf
+    )
   })

@@ -25,29 +25,31 @@ import { LockTimeout, withBusyTimeout } from "./busyTimeoutPragma.ts"
 import { ManualTransaction } from "./manualTransaction.ts"
 
 /** Decorates a client. `lasting` keeps the changes that statements make to their connection. */
-export const oneConnection = (lasting: Lasting): Decorate => ({ reader, writer }, busyTimeoutMillis) => {
+export const oneConnection = (lasting: Lasting): Decorate => ({ reader, workers, writer }, busyTimeoutMillis) => {
   const timeout = new LockTimeout(busyTimeoutMillis)
   const manual = new ManualTransaction(writer, timeout)
   return {
     busyTimeout: timeout,
-    outside: (target) => withBusyTimeout(new OneConnection(target, manual, lasting, reader), timeout),
+    outside: (target) => withBusyTimeout(new OneConnection(target, manual, lasting, [reader, ...workers]), timeout),
     inside: (target) => withBusyTimeout(target, timeout),
     selfDeadlock: (fiber) => manual.selfDeadlock(fiber),
     close: manual.close
   }
 }
 
+type Recyclable = Pick<Pool, "recycle">
+
 class OneConnection implements Target {
   readonly #target: Target
   readonly #manual: ManualTransaction
   readonly #lasting: Lasting
-  readonly #reader: Pool
+  readonly #readers: ReadonlyArray<Recyclable>
 
-  constructor(target: Target, manual: ManualTransaction, lasting: Lasting, reader: Pool) {
+  constructor(target: Target, manual: ManualTransaction, lasting: Lasting, readers: ReadonlyArray<Recyclable>) {
     this.#target = target
     this.#manual = manual
     this.#lasting = lasting
-    this.#reader = reader
+    this.#readers = readers
   }
 
   run<W extends Way>(fiber: Fiber.Fiber<unknown, unknown>, query: Query, way: W): Running<W> {
@@ -84,6 +86,6 @@ class OneConnection implements Target {
   /** Replaces all readers, because some were opened before the last change. */
   readonly #renew: Effect.Effect<void> = Effect.suspend(() => {
     this.#lasting.isStale = false
-    return Effect.asVoid(this.#reader.recycle)
+    return Effect.forEach(this.#readers, ({ recycle }) => recycle, { discard: true })
   })
 }
