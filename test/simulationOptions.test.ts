@@ -162,6 +162,33 @@ describe("the times of a simulation", () => {
       ])
     }))
 
+  it.effect("and arrivals need all that their kind is made of", () => {
+    const missing = (name: string, of: string) => `${name} is not given: it must be ${of}`
+    const time = "a duration above zero, such as \"5 seconds\""
+    const list = "a list that is not empty"
+    return rows([
+      [
+        { arrivals: undefined, service: undefined },
+        missing("arrivals", "arrivals, such as PoolSimulation.poisson(100)"),
+        missing("service", "times, such as PoolSimulation.exponential(\"20 millis\")")
+      ],
+      [
+        { arrivals: { _tag: "Rates", phases: [{}] } },
+        missing("arrivals.phases[0].lasts", time),
+        missing("arrivals.phases[0].perSecond", "a number of zero or more")
+      ],
+      [{ arrivals: { _tag: "Recorded" } }, missing("arrivals.times", list)],
+      [
+        { connect: { _tag: "Histogram" } },
+        missing("connect.bounds", "a list of numbers above zero, each above the one before it"),
+        missing("connect.counts", "a list of numbers of zero or more, of which at least one is above zero")
+      ],
+      [connect([1], [1, 1], Infinity), duration("connect.mean", "Infinity")],
+      [{ connect: { _tag: "Lognormal" } }, missing("connect.median", time), missing("connect.p99", time)],
+      [{ connect: { _tag: "Sampled" } }, missing("connect.times", list)]
+    ])
+  })
+
   it.effect("of service may be split into work and waiting", () =>
     rows([
       [{ service: { work: 1 } }],
@@ -227,6 +254,10 @@ describe("the other options of a simulation", () => {
     rows([
       [{ p99Wait: 0, upTo: 1 }],
       [{ upTo: 10_000 }],
+      [
+        { p99Wait: undefined },
+        "p99Wait is not given: it must be a duration of zero or more, such as \"5 seconds\""
+      ],
       [{ p99Wait: -1 }, "p99Wait is -1, but must be a duration of zero or more, such as \"5 seconds\""],
       [{ p99Wait: Infinity }, "p99Wait is Infinity, but must be a duration of zero or more, such as \"5 seconds\""],
       [{ upTo: 0 }, "upTo is 0, but must be a whole number from 1 to 10000"],
