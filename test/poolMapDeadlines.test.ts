@@ -158,6 +158,22 @@ describe("a caller that waits for room while all pools are in use", () => {
     }))
 })
 
+describe("a pool that was invalidated", () => {
+  it.effect("closes once the last lease has ended that its map does not know of", () =>
+    Effect.gen(function*() {
+      let state: "in use" | "idle" = "in use"
+      const { map, take } = yield* makeMap({ stateOf: () => state })
+      yield* map.use("a", () => Effect.void)
+      yield* take
+      yield* map.invalidate("a")
+      yield* TestClock.adjust("5 seconds")
+      assert.deepStrictEqual(yield* take, [])
+      state = "idle"
+      yield* TestClock.adjust("100 millis")
+      assert.deepStrictEqual(yield* take, ["closing a1", "closed a1"])
+    }))
+})
+
 describe("callers whose deadlines come at one moment", () => {
   it.effect("all see the line as it was, and what each of them waited for", () =>
     Effect.gen(function*() {

@@ -313,4 +313,20 @@ describe("the connection of `effect/sql` in a transaction", () => {
       yield* failsWith(sayOn(0, "late"), "TransactionEndedError")
       assert.deepStrictEqual(words.said, ["begin strict", "rollback"])
     }))
+
+  it.effect("tells whether its transaction is open, without a statement", () =>
+    Effect.gen(function*() {
+      const { connectionOf, transaction, words } = yield* make
+      const connection = Effect.withFiber((fiber) => Effect.succeed(connectionOf(fiber)!))
+      const isOpen = Effect.flatMap(connection, (connection) => connection.assertOpen("a look"))
+      const ended = yield* transaction(Effect.gen(function*() {
+        yield* isOpen
+        yield* transaction(isOpen)
+        yield* isOpen
+        return yield* connection
+      }))
+      const { operation } = yield* failsWith(ended.assertOpen("a late look"), "TransactionEndedError")
+      assert.strictEqual(operation, "a late look")
+      assert.deepStrictEqual(words.said, ["begin strict", "savepoint 1", "release 1", "commit"])
+    }))
 })

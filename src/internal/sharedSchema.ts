@@ -13,8 +13,7 @@ export const shared = <S extends Schema.Codec<object, unknown>>(
   const seen = new WeakSet<object>()
   return Schema.declare<S["Type"]>(
     (part): part is S["Type"] => {
-      if (typeof part !== "object" || part === null) return false
-      if (seen.has(part)) return true
+      if (seen.has(part as object)) return true
       if (!is(part)) return false
       seen.add(part)
       return true
