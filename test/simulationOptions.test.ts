@@ -27,6 +27,8 @@ const rows = (table: ReadonlyArray<readonly [options: object, ...problems: Reado
 const duration = (name: string, value: unknown, of = "a duration above zero, such as \"5 seconds\"") =>
   `${name} is ${value}, but must be ${of}`
 
+const missing = (name: string, of: string) => `${name} is not given: it must be ${of}`
+
 const aboveZero = (value: unknown) => `arrivals.perSecond is ${value}, but must be a number above zero`
 
 const connect = (bounds: unknown, counts: unknown, mean?: unknown) => ({
@@ -163,7 +165,6 @@ describe("the times of a simulation", () => {
     }))
 
   it.effect("and arrivals need all that their kind is made of", () => {
-    const missing = (name: string, of: string) => `${name} is not given: it must be ${of}`
     const time = "a duration above zero, such as \"5 seconds\""
     const list = "a list that is not empty"
     return rows([
