@@ -166,7 +166,9 @@ export interface Statements {
  * }
  * class SessionError extends Data.TaggedError("SessionError")<{ readonly cause: unknown }> {}
  *
- * const attempt = <A>(f: () => Promise<A>) => Effect.tryPromise({ try: f, catch: (cause) => new SessionError({ cause }) })
+ * function attempt<A>(f: () => Promise<A>) {
+ *   return Effect.tryPromise({ try: f, catch: (cause) => new SessionError({ cause }) })
+ * }
  *
  * export const factory = ConnectionFactory.make({
  *   connect: Effect.gen(function*() {

@@ -7,6 +7,7 @@
  */
 import { type Config, Context, type Duration, Effect, Layer, Result, type Scope, type Stream } from "effect"
 import { fromEnvironment, unwrap } from "./internal/options/environment.ts"
+import { noEffect } from "./internal/options/noEffect.ts"
 import { resolveShutdown } from "./internal/options/pool.ts"
 import { poolMapConfigTable, resolve } from "./internal/options/poolMap.ts"
 import { conditionOf } from "./internal/poolMap/condition.ts"
@@ -209,10 +210,12 @@ const fromInternal = <K, P, E, S>(
     use,
     get: (key, options) => Use.get(map, key, options),
     provide: <A, E2, R>(key: K, effect: Effect.Effect<A, E2, R>, options?: AcquireOptions) =>
-      use(key, (pool) => {
-        const context = services === undefined ? Context.empty() : services(pool)
-        return Effect.provideContext(effect, context as Context.Context<S>)
-      }, options),
+      Effect.isEffect(effect)
+        ? use(key, (pool) => {
+          const context = services === undefined ? Context.empty() : services(pool)
+          return Effect.provideContext(effect, context as Context.Context<S>)
+        }, options)
+        : Effect.die(noEffect("provide was given", effect)),
     has: (key) =>
       Effect.sync(() => {
         const list = find(state, key)?.list

@@ -42,8 +42,8 @@ const examplesOf = (file: string): Array<Example> =>
   Array.from(prose(file).matchAll(/^```ts\n([\s\S]*?)^```\n(?:\s*Prints:\s*^```text\n([\s\S]*?)^```)?/gm)).map(
     ([, code, prints], index) => ({
       file,
-      // With its folder: a page and a module may have one name.
-      name: `${file.replace(/\.\w+$/, "").replaceAll("/", ".")}-${index + 1}.ts`,
+      // With its folder: a page and a module may have one name. It ends as the README says, and fewer texts compile so.
+      name: `${file.replace(/\.\w+$/, "").replaceAll("/", ".")}-${index + 1}.mts`,
       code: code!,
       prints
     })
@@ -66,7 +66,7 @@ writeFileSync(
   JSON.stringify({
     extends: "../../tsconfig.json",
     compilerOptions: { noUnusedLocals: false },
-    include: ["*.ts"]
+    include: ["*.mts"]
   })
 )
 

@@ -7,13 +7,14 @@
  */
 import { type Config, Context, Effect, Layer, Result, type Scope } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
-import type { SqlError } from "effect/sql/SqlError"
+import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { unwrap } from "../internal/options/environment.ts"
+import { causeText } from "../internal/pool/causeText.ts"
 import * as HeardReactivity from "../internal/transaction/reactivity.ts"
-import type { ConnectError, PoolConfigError } from "../PoolError.ts"
+import { ConnectError, type PoolConfigError } from "../PoolError.ts"
 import * as Execution from "./internal/client/execution.ts"
 import { SqlitePool } from "./internal/contract/pool.ts"
 import type { Options, TemporaryOptions } from "./internal/contract/poolOptions.ts"
@@ -184,12 +185,22 @@ export const makeTemporary = (
   Effect.gen(function*() {
     const resolve = yield* Effect.fromResult(PoolSettings.resolveTemporary(options === undefined ? {} : options))
     const folder = yield* Effect.acquireRelease(
-      Effect.sync(() => mkdtempSync(join(tmpdir(), "effect-connection-pool-"))),
+      Effect.try({ try: makeFolder, catch: (cause) => noFolder(resolve("").name, cause) }),
       (folder) => tidied(`the folder ${folder}`, () => rmSync(folder, { recursive: true, force: true }))
     )
     const { pool } = yield* makeWith(resolve(join(folder, "temporary.db")))
     return pool
   })
+
+const makeFolder = () => mkdtempSync(join(tmpdir(), "effect-connection-pool-"))
+
+const noFolder = (pool: string, cause: unknown): ConnectError<SqlError> => {
+  const message =
+    `cannot make a folder in "${tmpdir()}", the folder for temporary files (${causeText(cause)}): set TMPDIR ` +
+    "to another one"
+  const error = new SqlError({ reason: new ConnectionError({ cause, message, operation: "open" }) })
+  return new ConnectError({ pool, attempts: 1, reason: { _tag: "ConnectFailed", error } })
+}
 
 /**
  * `makeTemporary` as a layer.

@@ -158,7 +158,8 @@ describe("an error of SQLite", () => {
       expectError(thrown(() => connection.runUnsafe("insert into t values (1)")), {
         reason: AuthorizationError,
         code: 8,
-        message: "attempt to write a readonly database: its file is read-only, or `pragma query_only` is on"
+        message:
+          "attempt to write a readonly database: its file, or its log beside it, is read-only for this process, or `pragma query_only` is on"
       })
     }))
 

@@ -29,7 +29,7 @@ const wrong: Record<string, readonly [options: object, messages: ReadonlyArray<s
   ]],
   "no function": [{ functions: { f: "upper", g: {} } }, [
     "functions.f is \"upper\", but must be a function, or a record with its run, or a list of them",
-    "functions.g.run is not given: it must be a function that returns its result at once"
+    "functions.g.run is not given: it must be a function that returns its result at once (not async, no generator)"
   ]],
   "functions that cannot return": [{
     functions: {
@@ -40,8 +40,8 @@ const wrong: Record<string, readonly [options: object, messages: ReadonlyArray<s
       }
     }
   }, [
-    "functions.g.run is a function, but must be a function that returns its result at once",
-    "functions.h.run is a function, but must be a function that returns its result at once"
+    "functions.g.run is a function, but must be a function that returns its result at once (not async, no generator)",
+    "functions.h.run is a function, but must be a function that returns its result at once (not async, no generator)"
   ]],
   "names that SQL cannot call": [
     { functions: { "my fn": one, "": one, "1st": one, order: one, Not: one, [Symbol("s")]: one, "a\0b": one } },
@@ -104,7 +104,7 @@ const wrong: Record<string, readonly [options: object, messages: ReadonlyArray<s
   ],
   "parts of an aggregate": [{ aggregates: { a: { ...sum, step: undefined, resolt: 1 }, b: one } }, [
     "aggregates.a.resolt is no option; did you mean result?",
-    "aggregates.a.step is not given: it must be a function that returns its result at once",
+    "aggregates.a.step is not given: it must be a function that returns its result at once (not async, no generator)",
     "aggregates.b is a function, but must be an aggregate, or a list of them"
   ]],
   "what cannot be read": [{

@@ -193,7 +193,7 @@ describe("permissions", () => {
 
   it.effect("may be missing for the folder", () =>
     Effect.gen(function*() {
-      yield* denying((path) => !path.endsWith(".db"))
+      yield* denying((path, mode) => !path.endsWith(".db") && mode !== fs.constants.X_OK)
       assert.include(
         yield* message({}, code(1544)),
         "SQLite needs files beside it, and the folder \"<folder>\" is read-only (SQL"

@@ -1,7 +1,7 @@
 /** Runs the caller's function with a connection. If it throws or returns something wrong, the pool is not harmed. */
 import { type Cause, Effect, Exit } from "effect"
-import { isLater } from "../marks.ts"
-import { show } from "../options/rules.ts"
+import { disown, isLater } from "../marks.ts"
+import { noEffect } from "../options/noEffect.ts"
 
 export { isLater } from "../marks.ts"
 
@@ -10,14 +10,9 @@ export const run = <C, A, X, R>(f: (connection: C) => Effect.Effect<A, X, R>, co
   const body = f(connection) as Effect.Effect<A, X, R> | undefined
   // The runtime drops a fiber that evaluates something that is no Effect, without running its finalizers.
   // (`Effect.isEffect` would take a tenth of the whole call.)
-  return body?.[Effect.TypeId] === undefined ? noEffect(body) : body
-}
-
-const noEffect = (returned: unknown): Effect.Effect<never> => {
-  const hint = returned instanceof Promise ? ": Effect.tryPromise makes an Effect of a promise" : ""
-  return Effect.die(
-    new TypeError(`the function that was given the connection returned no Effect, but ${show(returned)}${hint}`)
-  )
+  return body?.[Effect.TypeId] === undefined
+    ? Effect.die(noEffect("the function that was given the connection returned", body))
+    : body
 }
 
 /**
@@ -37,12 +32,14 @@ export const sync = <C, A, X>(
 }
 
 /** The defect of a synchronous function that returned such a value. */
-export const late = (operation: string, value: unknown, instead: string): TypeError =>
-  new TypeError(
+export const late = (operation: string, value: unknown, instead: string): TypeError => {
+  disown(value)
+  return new TypeError(
     `the function given to ${operation} returned ${
       value instanceof Promise ? "a promise, which may go on after the lease" : "an Effect, which did not run"
     }: ${instead}`
   )
+}
 
 const caught = <X>(thrown: unknown, onThrow: (thrown: unknown) => X): Exit.Exit<never, X> => {
   try {

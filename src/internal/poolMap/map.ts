@@ -6,8 +6,8 @@
 import { Cause, Context, Deferred, Effect, Exit, Fiber, Layer, Scheduler, Scope, type Stream, Tracer } from "effect"
 import * as PoolMapEvent from "../../PoolMapEvent.ts"
 import type { PoolMapShutdownReport } from "../../PoolMapStats.ts"
+import { noEffect } from "../options/noEffect.ts"
 import type { PoolMapSettings } from "../options/poolMap.ts"
-import { show } from "../options/rules.ts"
 import { Events } from "../pool/events.ts"
 import { guarded } from "../pool/work.ts"
 import * as AsyncContext from "../structures/asyncContext.ts"
@@ -198,7 +198,7 @@ export class MapOfPools<K, P> {
       // The runtime drops a fiber that evaluates something that is no Effect, without running its finalizers.
       return Effect.isEffect(opened)
         ? opened
-        : Effect.die(new TypeError(`open returned no Effect, but ${show(opened)}`))
+        : Effect.die(noEffect("open returned", opened))
     }).pipe(
       Effect.provideService(Scope.Scope, scope),
       Effect.annotateLogs("key", keyText(key))

@@ -16,6 +16,7 @@ import {
   TransactionOutcomeUnknownError,
   TransactionRollbackError
 } from "../../TransactionError.ts"
+import { disown } from "../marks.ts"
 import { toMillis } from "../options/duration.ts"
 import { show } from "../options/rules.ts"
 import * as Door from "../pool/door.ts"
@@ -311,6 +312,7 @@ export const make = <C, Isolation extends string, E, Own extends object>(
       const given = this.#given
       const present = this.#present
       if (!Effect.isEffect(effect)) {
+        disown(effect)
         return Effect.die(new TypeError(`pool "${name}": the body of a transaction is no Effect: ${show(effect)}`))
       }
       const outer = levelOf(fiber)

@@ -197,7 +197,7 @@ const hints: ReadonlyMap<number | undefined, string> = new Map([
     6,
     "this connection itself has a statement or a transaction open, so another try would not help"
   ],
-  [READONLY, "its file is read-only, or `pragma query_only` is on"],
+  [READONLY, "its file, or its log beside it, is read-only for this process, or `pragma query_only` is on"],
   [1032, "its file was moved or deleted while it was open"],
   [
     517,

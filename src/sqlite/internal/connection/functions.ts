@@ -6,7 +6,7 @@
  * statement has ended.
  */
 import type { AggregateOptions, DatabaseSync, SQLInputValue } from "node:sqlite"
-import { isAsyncFiberError, isLater } from "../../../internal/marks.ts"
+import { disown, isAsyncFiberError, isLater } from "../../../internal/marks.ts"
 import { failed, Failure, functionFailed, functionMessage, integerTooBig, isIntegerTooBig } from "../failures.ts"
 import type { AggregateSettings, FunctionSettings, ScalarSettings } from "../options/functions.ts"
 import { describe, storable, toSqlite } from "./binding.ts"
@@ -267,7 +267,10 @@ const notStorable = (value: unknown): TypeError =>
       : `it returned ${describe(value)}, but must return ${storable}`
   )
 
-const later = (value: unknown): string => value instanceof Promise ? "a promise" : "an Effect"
+const later = (value: unknown): string => {
+  disown(value)
+  return value instanceof Promise ? "a promise" : "an Effect"
+}
 
 const cannotWait =
   "it ran an Effect that has to wait, and a SQL function cannot wait: the statement that calls it has " +

@@ -1,6 +1,7 @@
 /** Opens connections, and resets them for the next caller. Never waits inside SQLite. */
 import { Effect, type Scope } from "effect"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import { noEffect } from "../../../internal/options/noEffect.ts"
 import { causeText } from "../../../internal/pool/causeText.ts"
 import { toSqlError } from "../errors.ts"
 import { Failure } from "../failures.ts"
@@ -76,7 +77,11 @@ const runOnOpen = (handle: Handle, onOpen: OnOpen): Effect.Effect<void, SqlError
     const connection = new Leased(handle, true, undefined)
     handle.session.beginOpening()
     const loadExtension = (path: string) => typed(settings, () => handle.loadExtension("loadExtension", path))
-    return onOpen(connection, { isReader: settings.isReadOnly, loadExtension }).pipe(
+    const opening: unknown = onOpen(connection, { isReader: settings.isReadOnly, loadExtension })
+    const checked = Effect.isEffect(opening)
+      ? opening as ReturnType<OnOpen>
+      : Effect.die(noEffect("onOpen returned", opening))
+    return checked.pipe(
       Effect.mapError((error) => isSqlError(error) ? error : onOpenFailed(settings, error)),
       Effect.ensuring(Effect.sync(() => connection.expire("onOpen has ended")))
     )

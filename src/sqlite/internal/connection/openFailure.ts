@@ -1,12 +1,13 @@
 /** Finds out why a database could not be opened. SQLite does not say it. */
 import { SqlError, UnknownError } from "effect/sql/SqlError"
-import { accessSync, constants, realpathSync, type Stats, statSync } from "node:fs"
+import { accessSync, constants, type Stats, statSync } from "node:fs"
 import { dirname } from "node:path"
 import { show } from "../../../internal/options/rules.ts"
 import { toSqlError } from "../errors.ts"
 import { codeOfThrown, fromSqliteSaying, invalidInput, isLock, primaryOf, sqliteMessage } from "../failures.ts"
 import type { Settings } from "../options/connection.ts"
 import { nameOf } from "../options/nameOf.ts"
+import { realOf } from "./paths.ts"
 
 /**
  * The error for a failed open. It names the file and the problem.
@@ -33,6 +34,8 @@ const explain = (settings: Settings, code: number): string => {
       return "the disk, or the file system, failed"
     case 11: // CORRUPT
       return "it is corrupt"
+    case 13: // FULL
+      return "the disk is full"
     case 14: // CANTOPEN
       return explainCannotOpen(settings)
     case 26: // NOTADB
@@ -51,7 +54,8 @@ const explainReadOnly = ({ filename, isReadOnly }: Settings, code: number): stri
   if (!isAllowed(folder, constants.W_OK)) {
     return isReadOnly ? walNeedsFolder(folder) : `SQLite needs files beside it, and the folder "${folder}" is read-only`
   }
-  return "the file is read-only"
+  const beside = isAllowed(filename, constants.W_OK) ? refusedBeside(filename, constants.W_OK) : undefined
+  return beside === undefined ? "the file is read-only" : notAllowed(beside, false)
 }
 
 const walNeedsFolder = (folder: string): string =>
@@ -59,24 +63,20 @@ const walNeedsFolder = (folder: string): string =>
   "changes the file, set immutable"
 
 /** The folder in which SQLite keeps the files beside a file: it follows links. */
-const folderOf = (filename: string): string => {
-  try {
-    return dirname(realpathSync(filename))
-  } catch {
-    return dirname(filename)
-  }
-}
+const folderOf = (filename: string): string => dirname(realOf(filename, filename))
 
 const explainCannotOpen = ({ filename, isImmutable, isReadOnly }: Settings): string => {
   if (lookAt(filename) !== undefined) {
     const wanted = isReadOnly ? constants.R_OK : constants.R_OK | constants.W_OK
     if (!isAllowed(filename, wanted)) return "this process may not open the file"
     const folder = folderOf(filename)
-    return isReadOnly && !isImmutable && !isAllowed(folder, constants.W_OK)
-      ? walNeedsFolder(folder)
-      : "it cannot be opened"
+    if (isReadOnly && !isImmutable && !isAllowed(folder, constants.W_OK)) return walNeedsFolder(folder)
+    const beside = isImmutable ? undefined : refusedBeside(filename, wanted)
+    return beside === undefined ? "it cannot be opened" : notAllowed(beside, isReadOnly)
   }
   const folder = dirname(filename)
+  const closed = closedFolder(folder)
+  if (closed !== undefined) return `this process may not enter the folder "${closed}"`
   const parent = lookAt(folder)
   if (parent === undefined) return `the folder "${folder}" does not exist`
   if (!parent.isDirectory()) return `"${folder}" is not a folder`
@@ -85,11 +85,33 @@ const explainCannotOpen = ({ filename, isImmutable, isReadOnly }: Settings): str
 }
 
 /**
- * Throws if the file exists and cannot be written. SQLite would open it, and fail at the first write.
+ * Throws if the file, or one of the files that SQLite has left beside it, exists and cannot be written. SQLite would open the
+ * database, and fail at the first write.
  */
 export const refuseReadOnlyFile = (settings: Settings): void => {
-  if (isAllowed(settings.filename, constants.W_OK)) return
-  throw invalidInput("open", `cannot open ${nameOf(settings)}: the file is read-only; to read it, set readOnly`)
+  const refuse = (why: string) => invalidInput("open", `cannot open ${nameOf(settings)}: ${why}`)
+  if (!isAllowed(settings.filename, constants.W_OK)) throw refuse("the file is read-only; to read it, set readOnly")
+  const beside = refusedBeside(settings.filename, constants.W_OK)
+  if (beside !== undefined) throw refuse(notAllowed(beside, false))
+}
+
+const notAllowed = (beside: string, isReadOnly: boolean): string =>
+  `this process may not ${isReadOnly ? "read" : "write"} "${beside}", which is part of the database; mostly, another ` +
+  "user has opened it before: give that file to the user of this process"
+
+/** The first of the files that SQLite has left beside a file and that this process may not use. */
+const refusedBeside = (filename: string, mode: number): string | undefined => {
+  const real = realOf(filename, filename)
+  return ["-wal", "-shm", "-journal"]
+    .map((suffix) => real + suffix)
+    .find((path) => lookAt(path) !== undefined && !isAllowed(path, mode))
+}
+
+/** The first folder on the way to a path that this process may not enter, so that it sees nothing in it. */
+const closedFolder = (folder: string): string | undefined => {
+  const above = dirname(folder)
+  const closed = above === folder ? undefined : closedFolder(above)
+  return closed ?? (lookAt(folder)?.isDirectory() === true && !isAllowed(folder, constants.X_OK) ? folder : undefined)
 }
 
 /** The error for an `onOpen` that failed with another error than a `SqlError`. */

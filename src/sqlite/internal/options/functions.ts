@@ -53,7 +53,10 @@ const maxArguments = 1000
 const isSynchronous = (value: unknown): value is (...args: Array<unknown>) => unknown =>
   Predicate.isFunction(value) && Object.prototype.toString.call(value) === "[object Function]"
 
-const isCall = { accepts: isSynchronous, mustBe: "a function that returns its result at once" } as const
+const isCall = {
+  accepts: isSynchronous,
+  mustBe: "a function that returns its result at once (not async, no generator)"
+} as const
 
 const properties = {
   deterministic: { kind: "flag", default: false },
