@@ -6,6 +6,7 @@
  * again.
  */
 import { Schema } from "effect"
+import { cut } from "../internal/structures/statementText.ts"
 import { sqlStateOf as internal } from "./internal/sqlState.ts"
 
 /**
@@ -42,7 +43,9 @@ export class AdvisoryLockLostError extends Schema.TaggedError<AdvisoryLockLostEr
   key: Schema.String
 }) {
   override get message(): string {
-    return `pool "${this.pool}": the connection with the advisory lock ${JSON.stringify(this.key)} was lost, ` +
+    return `pool "${this.pool}": the connection with the advisory lock ${
+      JSON.stringify(cut(this.key, 100))
+    } was lost, ` +
       "and so the lock: the effect was interrupted, for others may hold it now"
   }
 }

@@ -12,7 +12,7 @@ import * as Binaries from "./internal/postgres/binaries.ts"
 import * as Process from "./internal/postgres/process.ts"
 import * as Proxy from "./internal/postgres/proxy.ts"
 
-export type { StopMode } from "./internal/postgres/process.ts"
+export type { StopMode, Tls } from "./internal/postgres/process.ts"
 export type { Proxy } from "./internal/postgres/proxy.ts"
 
 /** The server cannot run here, or does not do what a test asks for. */
@@ -71,6 +71,8 @@ export interface TemporaryPostgres {
 export interface Options {
   /** Settings of the server, as in `postgresql.conf`: `{ max_connections: 20 }`. */
   readonly parameters?: Readonly<Record<string, string | number | boolean>> | undefined
+  /** The certificate of the server and its private key, as PEM: then clients may encrypt. Default: none. */
+  readonly tls?: Process.Tls | undefined
 }
 
 const optionsTable = table({
@@ -78,6 +80,13 @@ const optionsTable = table({
     kind: "value",
     accepts: (given) => Predicate.isObject(given) && Object.getPrototypeOf(given) === Object.prototype,
     mustBe: "a record of settings"
+  },
+  tls: {
+    kind: "value",
+    accepts: (given) =>
+      Predicate.hasProperty(given, "certificate") && Predicate.isString(given.certificate) &&
+      Predicate.hasProperty(given, "key") && Predicate.isString(given.key),
+    mustBe: "a certificate and a key, as PEM"
   }
 })
 
@@ -121,12 +130,12 @@ const programs = (): Binaries.Programs | string => (known ??= Binaries.find())
  */
 export const make = (options?: Options): Effect.Effect<TemporaryPostgres, TemporaryPostgresError, Scope.Scope> =>
   Effect.gen(function*() {
-    const { parameters = {} } = checkOrThrow("TemporaryPostgres", optionsTable, options) as Options
+    const { parameters = {}, tls } = checkOrThrow("TemporaryPostgres", optionsTable, options) as Options
     const found = programs()
     if (typeof found === "string") return yield* new TemporaryPostgresError({ message: found })
     const port = yield* Process.freePort
     const server = yield* Effect.acquireRelease(
-      Effect.sync(() => new Process.Server({ programs: found, parameters }, Process.folderFor(found), port)),
+      Effect.sync(() => new Process.Server({ programs: found, parameters, tls }, Process.folderFor(found), port)),
       (server) => Effect.andThen(server.stop("immediate"), server.remove)
     )
     yield* failing(server.prepare)
@@ -174,7 +183,7 @@ const fromServer = (server: Process.Server): TemporaryPostgres => {
     ...where,
     database: Effect.acquireRelease(
       Effect.suspend(() => {
-        const database = `test_${nextDatabase++}`
+        const database = `test_${process.pid}_${nextDatabase++}`
         return Effect.as(query(`create database ${database}`), { ...where, database })
       }),
       // If the server does not run any more, nothing has to be dropped.

@@ -108,8 +108,9 @@ describeServer("an interrupt", (it) => {
       const frozen = yield* db.write((connection) => connection.processId)
       yield* Effect.scoped(Effect.gen(function*() {
         yield* server.freeze(frozen)
-        const exit = yield* Effect.exit(Effect.timeout(db.sql`select 1`, "50 millis"))
-        assert.isTrue(Exit.isFailure(exit))
+        const asked = yield* Effect.forkChild(Effect.exit(Effect.timeout(db.sql`select 1`, "50 millis")))
+        // The driver alone would wait for five seconds.
+        yield* Effect.raceFirst(Fiber.join(asked), Effect.andThen(Effect.sleep(4000), Effect.die("still waiting")))
         // The server is still frozen.
         assert.deepStrictEqual(yield* db.sql`select 1 as one`, [{ one: 1 }])
         const next = yield* db.write((connection) => connection.processId)
@@ -138,6 +139,39 @@ describeServer("an interrupt", (it) => {
         }))
       }))
   }
+
+  it.effect("frees the caller of a begin that a frozen server does not answer, within `cancelTimeout`", () =>
+    Effect.gen(function*() {
+      const { db, server } = yield* make({ max: 1, controlTimeout: "1 minute", cancelTimeout: "50 millis" })
+      const frozen = yield* db.write((connection) => connection.processId)
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* server.freeze(frozen)
+        const exit = yield* Effect.exit(Effect.timeout(db.transaction(Effect.void), "50 millis"))
+        assert.isTrue(Exit.isFailure(exit))
+        assert.deepStrictEqual(yield* db.sql`select 1 as one`, [{ one: 1 }])
+      }))
+    }))
+
+  it.effect("by a shutdown ends in bounded time, also while a begin is not answered", () =>
+    Effect.gen(function*() {
+      const { database, server } = yield* make()
+      const db = yield* PgPool.make({
+        ...database,
+        max: 1,
+        drainTimeout: "50 millis",
+        closeTimeout: "2 seconds",
+        controlTimeout: "1 minute",
+        cancelTimeout: "50 millis"
+      })
+      const frozen = yield* db.write((connection) => connection.processId)
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* server.freeze(frozen)
+        const hanging = yield* Effect.forkDetach(db.transaction(Effect.void), { startImmediately: true })
+        const { primary } = yield* db.shutdown()
+        assert.strictEqual(primary.returned + primary.interrupted + primary.revoked, 1)
+        assert.isTrue(Exit.isFailure(yield* Fiber.await(hanging)))
+      }))
+    }))
 
   it.effect("of a rollback's wait on a frozen server ends with its connection", () =>
     Effect.gen(function*() {

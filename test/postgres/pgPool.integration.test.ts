@@ -143,13 +143,14 @@ describeServer("a PostgreSQL pool", (it) => {
       const { db, value } = yield* make({ max: 1, setup: ["create table t (n int)"] })
       const late = yield* db.write((connection) =>
         Effect.gen(function*() {
-          yield* Effect.forkDetach(connection.query("select pg_sleep(0.2)"), { startImmediately: true })
+          yield* Effect.forkDetach(connection.query("select pg_sleep(20)"), { startImmediately: true })
           return yield* Effect.forkDetach(connection.run("insert into t values (1)"), { startImmediately: true })
         })
       )
       yield* failsWith(Fiber.join(late), "LeaseExpiredError")
-      // The lease that comes next waits for what still runs.
+      // What still runs is cancelled before the next lease.
       assert.deepStrictEqual(yield* db.sql`select count(*)::int4 as n from t`, [{ n: 0 }])
+      assert.strictEqual((yield* db.stats).primary.abandonments, 1)
       assert.strictEqual(yield* value("select count(*)::int4 from t"), 0)
     }))
 
@@ -251,6 +252,18 @@ describeServer("a PostgreSQL pool", (it) => {
         "ConnectError"
       )
       assert.include(error.message, "database \"nowhere\" does not exist (SQLSTATE 3D000)")
+    }))
+
+  it.effect("has one deadline for a connection, and names who holds them", () =>
+    Effect.gen(function*() {
+      const { db } = yield* make({ max: 1 })
+      const holder = yield* Effect.forkChild(db.sql`select pg_sleep(20)`)
+      yield* until("it runs", Effect.map(db.primary.holders, (all) => all[0]?.statement?.isRunning === true))
+      const error = yield* failsWith(db.write(() => Effect.void, { timeout: "50 millis" }), "AcquireTimeoutError")
+      assert.include(error.message, "select pg_sleep(20)")
+      const asSql = yield* failsWith(db.transaction(Effect.void, { timeout: 0 }), "AcquireTimeoutError")
+      assert.strictEqual(asSql.timeoutMillis, 0)
+      yield* Fiber.interrupt(holder)
     }))
 
   it.effect("is watched by a health checker", () =>

@@ -101,6 +101,13 @@ describe("the options of a PostgreSQL pool", () => {
       ])
     }))))
 
+  it("have no deadline of a cancel beyond that of the driver", () => {
+    assert.deepStrictEqual(problemsOf({ cancelTimeout: "6 seconds" }), [
+      "cancelTimeout is \"6 seconds\", but must be at most 5 seconds"
+    ])
+    assert.strictEqual(resolved({ cancelTimeout: "5 seconds" }).connection.cancelTimeoutMillis, 5000)
+  })
+
   it("become the settings with which each session begins", () => {
     assert.deepStrictEqual(resolved({}).client.startupParameters, { idle_in_transaction_session_timeout: "60000" })
     assert.deepStrictEqual(

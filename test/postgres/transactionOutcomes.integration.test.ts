@@ -2,7 +2,7 @@
 import { assert } from "@effect/vitest"
 import { Effect, Fiber, Schedule } from "effect"
 import { PgPool } from "effect-connection-pool/postgres"
-import { PoolAssert } from "effect-connection-pool/testing"
+import { PoolAssert, TemporaryPostgres } from "effect-connection-pool/testing"
 import { describeServer, make } from "../support/postgres.ts"
 
 const { failsWith } = PoolAssert
@@ -50,18 +50,19 @@ describeServer("the outcome of a transaction of PostgreSQL", (it) => {
     }))
 
   it.effect(
-    "is never a success that is not stored: a bank whose connections are killed again and again",
+    "is never a success that is not stored: a bank whose connections are killed again and again, and whose server crashes",
     () =>
       Effect.gen(function*() {
         const accounts = 10
-        const { db, kill, value } = yield* make({
-          max: 8,
-          setup: [
-            "create table account (id int primary key, euros int not null)",
-            `insert into account select n, 100 from generate_series(0, ${accounts - 1}) n`,
-            "create table ledger (transfer int primary key, source int, target int, euros int)"
-          ]
-        })
+        const server = yield* TemporaryPostgres.make()
+        const database = yield* server.database
+        const db = yield* PgPool.make({ ...database, max: 8, drainTimeout: 0 })
+        const judge = (sql: string) => server.query(sql, { database: database.database })
+        const value = (sql: string) => Effect.map(judge(sql), ([row]) => Object.values(row ?? {})[0])
+        const kill = Effect.orElseSucceed(server.kill(database.database), () => 0)
+        yield* judge("create table account (id int primary key, euros int not null)")
+        yield* judge(`insert into account select n, 100 from generate_series(0, ${accounts - 1}) n`)
+        yield* judge("create table ledger (transfer int primary key, source int, target int, euros int)")
         const { sql } = db
         let isOver = false
         let [next, kills] = [0, 0]
@@ -93,6 +94,9 @@ describeServer("the outcome of a transaction of PostgreSQL", (it) => {
         for (let round = 0; round < 25; round++) {
           yield* Effect.sleep(100)
           kills += yield* kill
+          if (round !== 12) continue
+          yield* server.stop("immediate")
+          yield* server.start
         }
         isOver = true
         yield* Fiber.join(tellers)

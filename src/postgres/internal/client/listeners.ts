@@ -85,9 +85,8 @@ const open = (
     const session = sessionOf(yield* pool.acquire({ label: "listen" }))
     const pinned = yield* session.driver.pin
     yield* Effect.forkScoped(Effect.andThen(session.closed, Effect.suspend(invalidate)))
-    const check = Effect.timeout(pinned.query("select 1"), checkTimeoutMillis).pipe(
-      Effect.catchCause(() => Effect.sync(() => session.abort(`it did not answer within ${checkTimeoutMillis} ms`)))
-    )
+    // If it is not answered, the interrupt of this ends the session after `cancelTimeout`.
+    const check = Effect.ignoreCause(Effect.timeout(pinned.query("select 1"), checkTimeoutMillis))
     yield* Effect.forkScoped(Effect.repeat(Effect.delay(check, checkMillis), Schedule.forever))
     return pinned
   })

@@ -184,11 +184,6 @@ export class Session {
     return this.#wire.closed
   }
 
-  /** Ends the session, which does not work any more. */
-  abort(reason: string): void {
-    this.#wire.destroy(reason)
-  }
-
   /** The only advisory lock of the lease was given back. */
   unlocked(): void {
     this.#dirt &= ~Dirt.locks

@@ -52,7 +52,7 @@ export interface Options extends PoolConfig {
   readonly controlTimeout?: Duration.Input | undefined
   /**
    * How long a cancelled statement may go on before its connection is closed. An interrupted caller waits as long, at most.
-   * Default 1 second.
+   * Default 1 second, at most 5 seconds.
    */
   readonly cancelTimeout?: Duration.Input | undefined
   /**

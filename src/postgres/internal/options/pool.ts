@@ -113,6 +113,11 @@ const mustBeWithPooler = (field: typeof notPooled[number], pooler: string): stri
 /** The options of a PostgreSQL pool. */
 export const pgPoolTable = table(rules, [
   ...poolTable.relations as unknown as ReadonlyArray<Relation<typeof rules>>,
+  {
+    fields: ["cancelTimeout", "cancelTimeout"],
+    // The driver itself ends the session then.
+    broken: ({ cancelTimeout }) => cancelTimeout > 5000 ? "at most 5 seconds" : undefined
+  },
   ...notPooled.map((field): Relation<typeof rules> => ({
     fields: [field, "pooler"],
     broken: ({ pooler, prepare }, other, given) =>

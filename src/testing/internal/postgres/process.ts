@@ -1,7 +1,7 @@
 /** The process of a temporary PostgreSQL server: starts it, waits until it is ready, and stops it. */
 import { Effect } from "effect"
 import { type ChildProcess, execFile, spawn } from "node:child_process"
-import { chmodSync, chownSync, closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs"
+import { chmodSync, chownSync, closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -11,6 +11,13 @@ export interface Settings {
   readonly programs: Programs
   /** Settings of the server, as in `postgresql.conf`. */
   readonly parameters: Readonly<Record<string, string | number | boolean>>
+  readonly tls: Tls | undefined
+}
+
+/** The certificate of the server, and its private key, as PEM. */
+export interface Tls {
+  readonly certificate: string
+  readonly key: string
 }
 
 /** How a server is stopped: `"fast"` ends its sessions, `"immediate"` is a crash. */
@@ -34,7 +41,9 @@ export class Server {
   }
 
   /** Makes the data folder. */
-  readonly prepare: Effect.Effect<void, string> = Effect.callback<void, string>((resume) => {
+  readonly prepare: Effect.Effect<void, string> = Effect.suspend(() => Effect.andThen(this.#initialize, this.#encrypt))
+
+  readonly #initialize: Effect.Effect<void, string> = Effect.callback<void, string>((resume) => {
     const { initdb, user } = this.#settings.programs
     const flags = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions"]
     const running = execFile(
@@ -47,11 +56,26 @@ export class Server {
     return Effect.sync(() => running.kill("SIGKILL"))
   })
 
+  readonly #encrypt: Effect.Effect<void> = Effect.sync(() => {
+    const { programs: { user }, tls } = this.#settings
+    if (tls === undefined) return
+    for (const [name, pem] of [["server.crt", tls.certificate], ["server.key", tls.key]] as const) {
+      const file = join(this.#data, name)
+      writeFileSync(file, pem, { mode: 0o600 })
+      if (user !== undefined) chownSync(file, user.uid, user.gid)
+    }
+  })
+
   /** Starts the server, and waits until it takes connections. */
   readonly start: Effect.Effect<void, string> = Effect.suspend(() => {
     if (this.#process !== undefined) return Effect.void
     const { parameters, programs: { postgres, user } } = this.#settings
-    const all = { ...standard, unix_socket_directories: this.folder, ...parameters }
+    const all = {
+      ...standard,
+      ssl: this.#settings.tls !== undefined,
+      unix_socket_directories: this.folder,
+      ...parameters
+    }
     const flags = Object.entries(all).flatMap(([name, value]) => ["-c", `${name}=${value}`])
     const log = openSync(this.#log, "a")
     const server = spawn(postgres, ["-D", this.#data, "-p", String(this.port), "-h", "127.0.0.1", ...flags], {

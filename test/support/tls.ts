@@ -1,0 +1,20 @@
+/** A certificate for localhost that signs itself, for servers of tests. It is good for a hundred years, and for nothing else. */
+export const certificate = `-----BEGIN CERTIFICATE-----
+MIIBmzCCAUGgAwIBAgIUPf9914cJfeno4ozhRlzxvQ0NOs0wCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyOTE0MzcxNVoYDzIxMjYxMTA1
+MTQzNzE1WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAASIEEtLlZ55MxySRNzESeanBoTtzVL9Om3EkMkImfeJLruBJn6jusf0
+otpXlCiWcbWT+S495bZ7vVow6YfefvbKo28wbTAdBgNVHQ4EFgQUkJuGI5zXuKW7
+EErX+N8UhK6BEzkwHwYDVR0jBBgwFoAUkJuGI5zXuKW7EErX+N8UhK6BEzkwDwYD
+VR0TAQH/BAUwAwEB/zAaBgNVHREEEzARgglsb2NhbGhvc3SHBH8AAAEwCgYIKoZI
+zj0EAwIDSAAwRQIgEgmwypTQ70IKNMd4TiCSi7L0Usx7W7QkDyIla7dEfNgCIQCJ
+QzXUSoeY8MwQgzuOTDP6TpgdA1RQVdW3MVubVVSuiA==
+-----END CERTIFICATE-----
+`
+
+export const key = `-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgCtYCqoBAuhv/IDzw
+BArJpnhlZj1qo1yJsh3xWd4DY2mhRANCAASIEEtLlZ55MxySRNzESeanBoTtzVL9
+Om3EkMkImfeJLruBJn6jusf0otpXlCiWcbWT+S495bZ7vVow6YfefvbK
+-----END PRIVATE KEY-----
+`
