@@ -79,6 +79,8 @@ describe("a process that may not", () => {
         })
         if (typeof answers === "string") return context.skip(`no unprivileged process can read this: ${answers}`)
         const said = " (unable to open database file, code 14)"
+        const interrupted = "a write to it was interrupted, and has to be rolled back: open it for writing once, and " +
+          "close it (attempt to write a readonly database, code 776)"
         assert.deepStrictEqual(answers, {
           free: ["open", "open"],
           log: [cannotOpen("log") + belongs("write", "log/test.db-wal"), "open"],
@@ -87,7 +89,10 @@ describe("a process that may not", () => {
             cannotOpen("secret") + belongs("write", "secret/test.db-wal") + said,
             cannotOpen("secret") + belongs("read", "secret/test.db-wal") + said
           ],
-          journal: [cannotOpen("journal") + belongs("write", "journal/test.db-journal") + said, "open"]
+          journal: [
+            cannotOpen("journal") + belongs("write", "journal/test.db-journal") + said,
+            cannotOpen("journal") + interrupted
+          ]
         })
       }),
     30_000
@@ -105,6 +110,27 @@ describe("a process that may not", () => {
       const why = `this process may not enter the folder "<folder>/closed" (unable to open database file, code 14)`
       assert.deepStrictEqual(answers, { closed: [cannotOpen("closed") + why, cannotOpen("closed") + why] })
     }), 30_000)
+})
+
+describe("a database by a relative path", () => {
+  it.effect("cannot be opened by a process whose folder is gone, which is a typed error", () =>
+    Effect.gen(function*() {
+      const here = process.cwd()
+      const gone = yield* folder
+      const path = fs.mkdtempSync(join(gone, "gone-"))
+      yield* Effect.acquireRelease(
+        Effect.sync(() => process.chdir(path)),
+        () => Effect.sync(() => process.chdir(here))
+      )
+      fs.rmdirSync(path)
+      const message = yield* Effect.as(SqliteConnection.open({ filename: "app.db" }), "open").pipe(
+        Effect.catchTag("SqlError", (error) => Effect.succeed(error.message))
+      )
+      assert.include(
+        message,
+        "cannot open the SQLite database \"app.db\": the current folder of this process does not exist any more (unab"
+      )
+    }))
 })
 
 describe("a database on a full disk", () => {

@@ -5,6 +5,8 @@ export const show = (value: unknown): string => {
   switch (typeof value) {
     case "string":
       return JSON.stringify(value.length <= 100 ? value : `${value.slice(0, 100)}...`)
+    case "bigint":
+      return `${value}n`
     case "function":
       return "a function"
     case "object":

@@ -1,7 +1,7 @@
 /** Finds out why a database could not be opened. SQLite does not say it. */
 import { SqlError, UnknownError } from "effect/sql/SqlError"
 import { accessSync, constants, type Stats, statSync } from "node:fs"
-import { dirname } from "node:path"
+import { dirname, isAbsolute } from "node:path"
 import { show } from "../../../internal/options/rules.ts"
 import { toSqlError } from "../errors.ts"
 import { codeOfThrown, fromSqliteSaying, invalidInput, isLock, primaryOf, sqliteMessage } from "../failures.ts"
@@ -74,6 +74,8 @@ const explainCannotOpen = ({ filename, isImmutable, isReadOnly }: Settings): str
     const beside = isImmutable ? undefined : refusedBeside(filename, wanted)
     return beside === undefined ? "it cannot be opened" : notAllowed(beside, isReadOnly)
   }
+  // Every path is made absolute, where that is possible.
+  if (!isAbsolute(filename)) return "the current folder of this process does not exist any more"
   const folder = dirname(filename)
   const closed = closedFolder(folder)
   if (closed !== undefined) return `this process may not enter the folder "${closed}"`

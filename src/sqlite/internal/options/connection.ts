@@ -136,6 +136,15 @@ export const resolve = (options: unknown): Result.Result<Settings, SqlError> => 
   )
 }
 
+/** The path of a file. If the folder of this process is gone: as it was given, and opening says that there is no folder. */
+const fromHere = (filename: string): string => {
+  try {
+    return absolute(filename)
+  } catch {
+    return filename
+  }
+}
+
 /** The settings for checked options. The path becomes absolute, so a later change of folder has no effect. */
 export const settingsOf = (options: Options, hasJournalMode: boolean): Settings => {
   const { autoVacuum, busyTimeout, cacheSize, foreignKeys, journalSizeLimit, pageSize, statementCacheSize } = options
@@ -143,7 +152,7 @@ export const settingsOf = (options: Options, hasJournalMode: boolean): Settings 
     options
   const isMemory = filename === ":memory:"
   return {
-    filename: isMemory ? filename : absolute(filename),
+    filename: isMemory ? filename : fromHere(filename),
     isMemory,
     isReadOnly: readOnly || immutable,
     isImmutable: immutable,
