@@ -47,11 +47,14 @@ const ask = (name: string, isQuick = true): Member<Line> => ({
     const request = { name, isAhead, done }
     line.out.push(request)
     line.sent.push(isAhead ? `(${name})` : name)
+    const takeBack = () => {
+      line.takenBack.push(name)
+      const at = line.out.indexOf(request)
+      if (at >= 0) line.out.splice(at, 1)
+    }
     return {
       takeBack: () => {
-        line.takenBack.push(name)
-        const at = line.out.indexOf(request)
-        if (at >= 0) line.out.splice(at, 1)
+        takeBack()
         return true
       },
       own: () => {
@@ -169,7 +172,7 @@ describe("a pipeline", () => {
       yield* settle
       const [one, two] = lines[0]!.sent.length > 0 ? [lines[0]!, lines[1]!] : [lines[1]!, lines[0]!]
       assert.deepStrictEqual(one.sent, ["a", "(b)", "(c)"])
-      yield* TestClock.adjust(3)
+      yield* TestClock.adjust(10)
       yield* Deferred.succeed(free, undefined)
       yield* Fiber.join(other)
       yield* settle

@@ -5,11 +5,14 @@ import { SqliteConnection, SqlitePool } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
 import { renameSync } from "node:fs"
+import { fileURLToPath } from "node:url"
 import { Worker } from "node:worker_threads"
 import { summaryOfSides } from "../support/health.ts"
 import { functionsModule, heldStatement, soon } from "../support/held.ts"
 import { settle } from "../support/pools.ts"
 import { count, insert, make } from "../support/sqlitePools.ts"
+
+const vec = fileURLToPath(import.meta.resolve("sqlite-vec-linux-x64/vec0.so"))
 
 const onWorker = { execution: "worker" } as const
 
@@ -86,7 +89,7 @@ describe("the line of the workers", () => {
       const after = yield* statsOf(pool)
       assert.strictEqual(after.checkouts - before.checkouts, 200)
       assert.strictEqual(after.returns - before.returns, 200)
-      assert.deepStrictEqual([after.idle, after.total, after.waiting], [1, 1, 0])
+      assert.deepStrictEqual([after.idle, after.total, after.waiting, after.abandonments], [1, 1, 0, 0])
     }))
 
   it.effect("does not keep a statement behind a slow one, if another worker is free", () =>
@@ -99,7 +102,7 @@ describe("the line of the workers", () => {
       const slow = yield* Effect.forkChild(sql.unsafe(held.sql).values)
       const quick = yield* Effect.forEach([1, 2, 3, 4, 5], (n) => Effect.forkChild(sql`select ${n} as n`.values))
       yield* held.hasBegun
-      yield* TestClock.adjust(5)
+      yield* TestClock.adjust(10)
       // Whoever was sent behind the slow one goes to the other worker as soon as that is free.
       yield* sql`select count(*) from t`
       assert.deepStrictEqual(yield* Effect.forEach(quick, Fiber.join), [1, 2, 3, 4, 5].map((n) => [[n]]))
@@ -334,10 +337,10 @@ describe("a file with workers", () => {
       const { pool } = yield* make({
         workers: 1,
         functionsModule,
-        onOpen: (connection, { isReader }) =>
-          Effect.andThen(
-            Effect.sync(() => opened.push(isReader)),
-            connection.exec("pragma recursive_triggers = on; create temp table own as select 7 as a")
+        onOpen: (connection, { isReader, loadExtension }) =>
+          Effect.sync(() => opened.push(isReader)).pipe(
+            Effect.andThen(loadExtension(vec)),
+            Effect.andThen(connection.exec("pragma recursive_triggers = on; create temp table own as select 7 as a"))
           )
       })
       for (const execution of ["in-process", "worker"] as const) {
@@ -349,7 +352,7 @@ describe("a file with workers", () => {
           [[8, "abab", 24]]
         )
         assert.deepStrictEqual(yield* values("select is_main()"), [[execution === "in-process" ? 1 : 0]])
-        assert.deepStrictEqual(yield* values("select a from own"), [[7]])
+        assert.deepStrictEqual(yield* values("select a, typeof(vec_version()) from own"), [[7, "text"]])
         const error = yield* Effect.flip(values("select fail()"))
         assert.include(error.message, "not today")
         // A change of a lease is undone, and the connection is prepared again.

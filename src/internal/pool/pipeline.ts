@@ -44,8 +44,11 @@ export interface Member<C> {
 
 /** A request that is out. */
 export interface Sent {
-  /** Takes the request back. Returns whether that was in time: if not, the answer follows. */
-  readonly takeBack: () => boolean
+  /**
+   * Takes the request back. Returns whether that was in time: if not, the answer follows. `isMoved`: its caller sends it on
+   * another connection.
+   */
+  readonly takeBack: (isMoved: boolean) => boolean
   /** Its caller has a lease of the connection now. */
   readonly own: () => void
 }
@@ -53,8 +56,8 @@ export interface Sent {
 /** The most requests that are sent ahead of their leases at once on one connection. */
 const mostAhead = 128
 
-/** A request that was sent ahead is sent again on another connection only if it was not answered for so long. */
-const staleMillis = 2
+/** A request that was sent ahead is sent on another connection only if nothing was answered on its own for so long. */
+const staleMillis = 10
 
 interface Gatherer<C, E> {
   readonly lease: PipelinedLease<C, E>
@@ -72,6 +75,8 @@ export class Pipeline<C, E> {
   /** The callers that have one connection, while their requests are out on another. */
   #elsewhere: Array<Gatherer<C, E>> = []
   readonly #alarm: Alarm.Alarm
+  /** When a request was last answered on a connection. */
+  readonly #answeredAt = new WeakMap<State.Entry<C>, number>()
 
   constructor(callers: Callers<C, E>, work: Work<C>) {
     this.callers = callers
@@ -99,16 +104,21 @@ export class Pipeline<C, E> {
   /** Sends a request again on the connection that its caller has now, unless the answer comes soon from the other one. */
   elsewhere(lease: PipelinedLease<C, E>, entry: State.Entry<C>, connection: C): void {
     this.#elsewhere.push({ lease, entry, connection })
-    this.#alarm.set(lease.sentAt + staleMillis, false)
+    this.#alarm.set(this.staleFrom(lease), false)
   }
 
   #ring(now: number): void {
     const waiting = this.#elsewhere.filter(({ entry, lease }) => lease.isElsewhere(entry))
     this.#elsewhere = []
     for (const { connection, entry, lease } of waiting) {
-      if (lease.mayBeSent(now)) lease.send(entry, connection, false)
+      if (lease.mayBeSentOn(entry, now)) lease.send(entry, connection, false)
       else this.elsewhere(lease, entry, connection)
     }
+  }
+
+  /** From when on a request that is out counts as stuck. */
+  staleFrom({ sentAt, sentOn }: PipelinedLease<C, E>): number {
+    return Math.max(sentAt, this.#answeredAt.get(sentOn!) ?? 0) + staleMillis
   }
 
   readonly #sendAhead = (): void => {
@@ -120,20 +130,22 @@ export class Pipeline<C, E> {
     this.#gatherers = []
     if (gatherers.length === 0) return
     let next = 0
-    for (const lease of this.#behind(now, gatherers.length * mostAhead)) {
-      const { connection, entry } = gatherers[next++ % gatherers.length]!
+    for (const lease of this.#behind(gatherers.length * mostAhead)) {
+      const { connection, entry } = gatherers[next % gatherers.length]!
+      if (!lease.mayBeSentOn(entry, now)) continue
+      next++
       lease.send(entry, connection, true)
     }
   }
 
-  /** The callers at the head of the line whose requests may go out now. */
-  #behind(now: number, most: number): ReadonlyArray<PipelinedLease<C, E>> {
+  /** The callers at the head of the line whose requests may be sent ahead. */
+  #behind(most: number): ReadonlyArray<PipelinedLease<C, E>> {
     const found: Array<PipelinedLease<C, E>> = []
     let waiter = this.#work.state.waiters.head
     while (waiter !== undefined && found.length < most) {
       const { lease } = waiter
       if (!(lease instanceof PipelinedLease) || lease.pipeline !== this || !lease.member.isQuick()) break
-      if (lease.mayBeSent(now)) found.push(lease)
+      found.push(lease)
       waiter = waiter.next
     }
     return found
@@ -152,6 +164,7 @@ export class Pipeline<C, E> {
     const now = this.now()
     // First those in line, so that none of them gets the connection that the others return.
     for (const lease of leases) {
+      this.#answeredAt.set(lease.sentOn!, now)
       if (lease.stage !== "waiting") continue
       Sharing.serve(state, lease.waiter!, lease.sentOn!, lease.sentAt, now, Body.failureIn(lease.answer!))
     }
@@ -198,10 +211,11 @@ class PipelinedLease<C, E> extends LeaseEffect<C, E, unknown, unknown, never> {
     return this.stage === "ended" && this.answer !== undefined ? this.answer : super.step()
   }
 
-  /** Whether the request may be sent ahead: it is not out, or was for too long. */
-  mayBeSent(now: number): boolean {
+  /** Whether the request may be sent on this connection: it is not out, or stuck on another one. */
+  mayBeSentOn(entry: State.Entry<C>, now: number): boolean {
     if (this.answer !== undefined) return false
-    return this.#sent === undefined || (!this.member.isOnce && now - this.sentAt >= staleMillis)
+    if (this.#sent === undefined) return true
+    return !this.member.isOnce && this.sentOn !== entry && now >= this.pipeline.staleFrom(this)
   }
 
   /** Whether the caller has this connection, and its request is out on another, or lost there. */
@@ -220,13 +234,13 @@ class PipelinedLease<C, E> extends LeaseEffect<C, E, unknown, unknown, never> {
       if (this.#sent !== undefined && this.sentOn === entry) this.#sent.own()
       // What changes something and was not taken back in time is waited for, wherever it is.
       else if (this.member.isOnce) this.send(entry, connection, false)
-      else if (this.mayBeSent(this.pipeline.now())) this.send(entry, connection, false)
+      else if (this.mayBeSentOn(entry, this.pipeline.now())) this.send(entry, connection, false)
       else this.pipeline.elsewhere(this, entry, connection)
     })
   }
 
   send(entry: State.Entry<C>, connection: C, isAhead: boolean): void {
-    if (!this.takeBack()) return
+    if (!this.takeBack(true)) return
     this.sentOn = entry
     this.sentAt = this.pipeline.now()
     const sent: Sent = this.member.send(connection, isAhead, (answer) => {
@@ -236,10 +250,10 @@ class PipelinedLease<C, E> extends LeaseEffect<C, E, unknown, unknown, never> {
   }
 
   /** Takes the request back, if it is out. Returns whether that was in time: if not, the answer follows. */
-  takeBack(): boolean {
+  takeBack(isMoved = false): boolean {
     const sent = this.#sent
     if (sent === undefined) return true
-    const isInTime = sent.takeBack()
+    const isInTime = sent.takeBack(isMoved)
     // What changes nothing may run to its end: its answer is of no use any more.
     if (!isInTime && this.member.isOnce) return false
     this.#sent = undefined

@@ -99,7 +99,10 @@ class Read<W extends Way> implements Member<WorkerLeased> {
     receiver.credit = () => host.credit(pending, 1)
     receiver.isAhead = () => pending.isAhead
     receiver.begun()
-    return { takeBack: () => host.cancel(pending), own: () => host.own(pending) }
+    return {
+      takeBack: (isMoved) => isMoved ? host.move(pending) : host.cancel(pending),
+      own: () => host.own(pending)
+    }
   }
 }
 

@@ -86,11 +86,11 @@ export class Host {
 
   /**
    * Whether something still runs for a caller that has gone. Requests ahead of a lease do not count, unless the oldest of all
-   * was cancelled: that may be the one at which the thread is now.
+   * was cancelled: that may be the one at which the thread is now. What was moved was queued, and is skipped.
    */
   get isUnfinished(): boolean {
     if (this.size === 0) return false
-    if (this.#oldest?.isCancelled === true) return true
+    if (this.#oldest?.isCancelled === true && !this.#oldest.isMoved) return true
     for (const { isAhead } of this.#waiting) if (!isAhead) return true
     for (const { isAhead } of this.#pending.values()) if (!isAhead) return true
     return false
@@ -209,6 +209,12 @@ export class Host {
     pending.isCancelled = true
     this.#send({ kind: "cancel", id })
     return true
+  }
+
+  /** Cancels a request whose caller sends it elsewhere. */
+  move(pending: Pending): boolean {
+    pending.isMoved = true
+    return this.cancel(pending)
   }
 
   /** Cancels all requests that can be cancelled still. */

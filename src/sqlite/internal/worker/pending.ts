@@ -61,6 +61,8 @@ export interface Pending {
   isCancelled: boolean
   /** Whether its caller has no lease yet. */
   isAhead: boolean
+  /** Whether its caller has sent it elsewhere. */
+  isMoved: boolean
   /** Its run, if it is recorded. */
   run: Run | undefined
   /** Whether the time has a limit for which it may run. */
@@ -79,7 +81,8 @@ export const newPending = (
   columns: [],
   isCancelled: false,
   run: undefined,
-  firstAt: undefined
+  firstAt: undefined,
+  isMoved: false
 })
 
 /** Limits how long statements run. */

@@ -72,14 +72,16 @@ export const start = (settings: Settings, { onDeath, recorder, timeout }: StartO
 
 /** The settings without what cannot be sent. To leave functions out that are in no module would change what SQL means. */
 const sendable = (settings: Settings): Settings => {
-  const { functions, functionsFrom, lasting } = settings
+  const { extensions, functions, functionsFrom, lasting, onOpen } = settings
   const refuse = (what: string) => {
     throw invalidInput("open", `cannot open ${nameOf(settings)} in a thread: it has ${what}`)
   }
   if (functions !== undefined && functionsFrom === undefined) refuse("functions that are in no module")
   // Only the connection that keeps the changes of statements tells the others.
   if (lasting !== undefined && lasting.isReadOnly === settings.isReadOnly) refuse("lasting settings")
-  return { ...settings, functions: undefined, onOpen: undefined }
+  // The thread does not see that there is an `onOpen`, which may load extensions.
+  const allowed = extensions ?? (onOpen === undefined ? undefined : new Set<string>())
+  return { ...settings, functions: undefined, onOpen: undefined, extensions: allowed }
 }
 
 /** The script of the threads, beside this file: in a bundle, beside the bundle. */
