@@ -7,6 +7,8 @@ import * as SqlSchema from "effect/sql/SqlSchema"
 import { Pace } from "../../src/sqlite/internal/sql/pace.ts"
 import { counting, executions } from "../support/executions.ts"
 import { file, judge } from "../support/files.ts"
+import { functionsModule } from "../support/held.ts"
+import { refused } from "../support/programs/sqlFunctions.ts"
 import { count, insert, make } from "../support/sqlitePools.ts"
 
 /** The numbers of leases that each side has given out. */
@@ -114,14 +116,6 @@ for (const [execution, options] of executions) {
         const error = yield* PoolAssert.failsWith(expired.query("select 1"), "LeaseExpiredError")
         assert.strictEqual(error.pool, `books/${side}`)
       }))
-
-    it.effect("runs what a reader has refused as a write on the writer", () =>
-      Effect.gen(function*() {
-        const { pool } = yield* make(options)
-        // Its text seems to read.
-        yield* pool.sql`pragma user_version = 3`
-        assert.deepStrictEqual(yield* pool.sql`pragma user_version`.values, [[3]])
-      }))
   })
 }
 
@@ -160,6 +154,17 @@ describe("a choice of where to read", () => {
         { execution: "in-process" }
       )
       assert.deepStrictEqual(yield* used(pool, read), [[[1]], { readers: 1 }])
+    }))
+
+  it.effect("runs a statement on the writer that a worker has refused as a write, though its text seems to read", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ execution: "worker", functionsModule })
+      const { sql } = pool
+      assert.deepStrictEqual(yield* used(pool, sql.unsafe(refused).values), [[[1]], { writer: 1, workers: 1 }])
+      const stream = Stream.runCount(sql.unsafe(refused).stream)
+      assert.deepStrictEqual(yield* used(pool, stream), [1, { writer: 1, workers: 1 }])
+      const error = yield* PoolAssert.failsWith(pool.read((reader) => reader.query(refused)), "SqlError")
+      assert.strictEqual(SqliteConnection.codeOf(error), 8)
     }))
 
   it.effect("of a worker is refused where there is none", () =>

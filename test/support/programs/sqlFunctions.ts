@@ -1,6 +1,18 @@
 /** SQL functions that threads load. */
 import { existsSync, writeFileSync } from "node:fs"
+import { DatabaseSync } from "node:sqlite"
 import { isMainThread } from "node:worker_threads"
+
+/** A statement that seems to read, and that a reader in a thread refuses as a write. */
+export const refused = "select writes(1)"
+
+if (!isMainThread) {
+  const real = DatabaseSync.prototype.prepare
+  DatabaseSync.prototype.prepare = function(sql, options) {
+    if (sql !== refused) return real.call(this, sql, options)
+    throw Object.assign(new Error("attempt to write a readonly database"), { code: "ERR_SQLITE_ERROR", errcode: 8 })
+  }
+}
 
 const sleeper = new Int32Array(new SharedArrayBuffer(4))
 
@@ -16,6 +28,7 @@ export const functions = {
     (a: unknown, b: unknown) => `${String(a)}${String(b)}`.repeat(2)
   ],
   is_main: () => isMainThread,
+  writes: (n: unknown) => Number(n),
   fail: () => {
     throw new RangeError("not today")
   },
