@@ -47,14 +47,11 @@ const ask = (name: string, isQuick = true): Member<Line> => ({
     const request = { name, isAhead, done }
     line.out.push(request)
     line.sent.push(isAhead ? `(${name})` : name)
-    const takeBack = () => {
-      line.takenBack.push(name)
-      const at = line.out.indexOf(request)
-      if (at >= 0) line.out.splice(at, 1)
-    }
     return {
       takeBack: () => {
-        takeBack()
+        line.takenBack.push(name)
+        const at = line.out.indexOf(request)
+        if (at >= 0) line.out.splice(at, 1)
         return true
       },
       own: () => {

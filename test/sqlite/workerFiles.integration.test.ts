@@ -8,7 +8,7 @@ import { renameSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import type { WorkerLeased } from "../../src/sqlite/internal/worker/workerConnection.ts"
 import { summaryOfSides } from "../support/health.ts"
-import { functionsModule, heldStatement, soon } from "../support/held.ts"
+import { functionsModule, heldStatement } from "../support/held.ts"
 import { settle } from "../support/pools.ts"
 import { count, make } from "../support/sqlitePools.ts"
 
@@ -43,18 +43,15 @@ describe("a file with workers", () => {
     Effect.gen(function*() {
       const { filename, pool } = yield* make({ execution: "worker", workers: 1 })
       const { thread } = (yield* pool.read(Effect.succeed)) as WorkerLeased
-      assert.isUndefined(thread.host.death)
+      const read = pool.readSync((reader) => reader.valuesUnsafe("select 1"))
+      yield* read
+      const death = () => thread.host.death?.message
+      assert.isUndefined(death())
       renameSync(filename, `${filename}.moved`)
       yield* TestClock.adjust("1 second")
-      let death: unknown
-      yield* Effect.exit(Effect.ensuring(
-        pool.readSync((reader) => reader.valuesUnsafe("select 1")),
-        Effect.sync(() => {
-          death = thread.host.death
-        })
-      )).pipe(Effect.forkChild)
-      yield* soon(() => thread.host.death !== undefined || thread.host.size > 0)
-      assert.include((death as { readonly message: string }).message, "was moved, replaced or deleted")
+      // The reader that is lent now looks at the file.
+      yield* Effect.forkChild(Effect.exit(read), { startImmediately: true })
+      assert.include(death(), "was moved, replaced or deleted")
     }))
 
   it.effect("has a third side in stats, in a shutdown, and for a health checker", () =>

@@ -15,6 +15,7 @@ import {
   type Pending,
   type Port,
   type Receiver,
+  requestOf,
   type Statement,
   type Timeout
 } from "./pending.ts"
@@ -97,18 +98,7 @@ export class Host {
   }
 
   statement(statement: Statement, receiver: Receiver): Pending {
-    const {
-      bigInts,
-      isAhead = false,
-      isAlone,
-      isShared = false,
-      isStream,
-      mayStore = false,
-      operation,
-      params,
-      sql,
-      way
-    } = statement
+    const { isAhead = false, isStream, mayStore = false, operation, params, sql } = statement
     const encoded = encodeParams(params)
     const pending = newPending({
       receiver,
@@ -119,21 +109,7 @@ export class Host {
       make: (id) => {
         const found = this.#texts.read(sql)
         pending.known = found?.known
-        const number = found?.known.number
-        const text = found === undefined || found.isNew ? sql : undefined
-        return {
-          kind: "statement",
-          id,
-          operation,
-          way,
-          number,
-          sql: text,
-          params: encoded,
-          bigInts,
-          isAlone,
-          isStream,
-          isShared
-        }
+        return requestOf(statement, id, encoded, found)
       },
       isAhead,
       // A stream runs as long as its reader likes.

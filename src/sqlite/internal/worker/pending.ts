@@ -71,6 +71,26 @@ export interface Pending {
   firstAt: number | undefined
 }
 
+/** The request for a statement. The text is part of it if the thread does not know its number. */
+export const requestOf = (
+  { bigInts, isAlone, isShared = false, isStream, operation, sql, way }: Statement,
+  id: number,
+  params: unknown,
+  found: { readonly known: Known; readonly isNew: boolean } | undefined
+): Request => ({
+  kind: "statement",
+  id,
+  operation,
+  way,
+  number: found?.known.number,
+  sql: found === undefined || found.isNew ? sql : undefined,
+  params,
+  bigInts,
+  isAlone,
+  isStream,
+  isShared
+})
+
 /** A request that was made just now. */
 export const newPending = (
   given: Pick<Pending, "receiver" | "operation" | "description" | "make" | "mayStore" | "isAhead" | "isTimed">
