@@ -226,4 +226,40 @@ const ofSqlite: ReadonlyArray<Goal> = [
   })
 ]
 
-export const goals: ReadonlyArray<Goal> = [...ofPools, ...ofSqlite]
+const scanning = (where: string) =>
+  // 5 ms, of a scan of 20.
+  within(
+    `event loop beside scans, ${where}`,
+    "workers-mixed",
+    `ours: ${where}`,
+    "event loop, p99",
+    "a scan alone",
+    0.25
+  )
+
+/** Goals of reads in threads, beside those in process. */
+const ofWorkers: ReadonlyArray<Goal> = [
+  scanning("scans on workers"),
+  scanning("all on workers"),
+  {
+    name: "heavy reads on two workers",
+    case: "workers-heavy",
+    subject: { name: "ours: 2 workers" },
+    against: { name: "ours: in process" },
+    // 1.7 times as many, with two processors.
+    atMost: 1 / 1.7,
+    floor: { subject: { name: "floor: 2 threads" }, against: { name: "floor: in process" } }
+  },
+  ...row(
+    "reads by key on workers, 100 at a time",
+    "workers-point",
+    { name: "ours: sql, on workers", load: "100" },
+    undefined,
+    {
+      "ours: sql, in process": 2
+    }
+  ),
+  within("reads by key beside 50 stuck queries", "workers-stuck", "ours: 1 worker", "beside them", "undisturbed", 2)
+]
+
+export const goals: ReadonlyArray<Goal> = [...ofPools, ...ofSqlite, ...ofWorkers]

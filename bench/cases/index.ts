@@ -19,6 +19,8 @@ import { startCases } from "./start.ts"
 import { statementCases } from "./statements.ts"
 import { tracedCases } from "./traced.ts"
 import { twoWriterCases } from "./twoWriters.ts"
+import { workerCases } from "./workers.ts"
+import { workerStartCases } from "./workerStarts.ts"
 
 export const cases = (who: Everybody, effort: Effort, folders: Folders): ReadonlyArray<Case> => {
   const { pools, sqlite } = who
@@ -36,6 +38,8 @@ export const cases = (who: Everybody, effort: Effort, folders: Folders): Readonl
     ...serviceCases(sqlite, effort),
     ...tracedCases(sqlite, effort),
     ...importCases(sqlite, effort),
+    ...workerCases(sqlite.workers, effort),
+    ...workerStartCases(sqlite.workers, effort, folders),
     ...startCases(sqlite, effort),
     ...idleCases(who, effort, folders),
     ...poolMapCases(who.maps, who.databasesByKey, effort)

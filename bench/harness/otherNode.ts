@@ -21,5 +21,5 @@ export const node26 = (): OtherNode | undefined => {
 export const keyCases =
   /^(?:alone|crowd-microtask|line-10k|heap-waiter|point-reads|writes-\w+|mixed-\w+|traced-\w+|start|idle-databases)$/
 
-/** Two processes for each case, so that the whole benchmark stays under twenty minutes. */
+/** Two processes for each case, so that the whole benchmark stays under 25 minutes. */
 export const processesThere = 2

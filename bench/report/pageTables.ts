@@ -165,6 +165,21 @@ export const pageTables: ReadonlyArray<PageTable> = [
     ])
   },
   {
+    name: "workers",
+    corner: "",
+    columns: {
+      "beside in process": ["ours: in process", "ours: sql, in process"]
+    },
+    rows: [
+      row("heavy reads on two workers", "workers-heavy", "ours: 2 workers"),
+      row("reads by key, `sql`, 100 at a time", "workers-point", "ours: sql, on workers", "100"),
+      row("reads by key, `sql`, alone", "workers-point", "ours: sql, on workers", "1"),
+      row("10 000 rows of 5 columns, `sql`", "workers-rows", "ours: sql, on a worker", "all"),
+      row("10 000 rows, longest stall", "workers-rows", "ours: sql, on a worker", "longest stall"),
+      row("10 000 rows, `stream`, longest stall", "workers-rows", "ours: stream, on a worker", "longest stall")
+    ]
+  },
+  {
     name: "node 26",
     corner: "on Node 26",
     columns: { "beside Effect's `Pool.use`": "Pool.use", "`@effect/sql-sqlite-node`": "@effect/sql-sqlite-node: sql" },
@@ -174,6 +189,47 @@ export const pageTables: ReadonlyArray<PageTable> = [
 ]
 
 export const costTables: ReadonlyArray<CostTable> = [
+  {
+    name: "workers, mixed",
+    case: "workers-mixed",
+    columns: {
+      "event loop, p99, µs": "event loop, p99",
+      "its longest stall, µs": "event loop, longest",
+      "per read, µs": "per operation",
+      "read by key, p99, µs": "read by key, p99"
+    },
+    contestants: ["ours: all in process", "ours: scans on workers", "ours: all on workers", "ours: auto"]
+  },
+  {
+    name: "workers, stuck",
+    case: "workers-stuck",
+    columns: {
+      "per read before, µs": "undisturbed",
+      "per read beside them, µs": "beside them",
+      "workers left behind": "abandoned"
+    },
+    contestants: ["ours: 1 worker", "ours: 2 workers"]
+  },
+  {
+    name: "workers, start",
+    case: "workers-start",
+    columns: {
+      "first row, µs": "first row",
+      "next row, µs": "next row",
+      "after its thread has ended, µs": "after a crash"
+    },
+    contestants: ["ours: worker"]
+  },
+  {
+    name: "workers, memory",
+    case: "workers-memory",
+    columns: {
+      "memory of the process, bytes": "resident bytes",
+      "heap, bytes": "heap bytes here",
+      "heap of its thread, bytes": "heap bytes in its thread"
+    },
+    contestants: ["ours: worker", "ours: reader in process"]
+  },
   {
     name: "idle",
     case: "idle-databases",

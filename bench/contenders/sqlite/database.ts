@@ -18,6 +18,26 @@ export const select = "select id, name, n from item where id = ?"
 /** Changes a row to what it was. */
 export const update = "update item set n = n where id = ?"
 
+/** Looks at each item so many times, and counts those with a nine in their name. A thousand times take about half a second. */
+export const scanOf = (times: number): string =>
+  `with recursive time(k) as (select 1 union all select k + 1 from time where k < ${times})
+  select count(*) as n from time, item where name like '%9%'`
+
+const scans = 40
+
+/** About 20 ms. */
+export const scan = scanOf(scans)
+
+/** What a scan counts. */
+export const scanned = scans *
+  Array.from({ length: rows }, (_, id) => String(id + 1)).filter((id) => id.includes("9")).length
+
+/** All items, in five columns. */
+export const items = "select id, name, n, n * 0.5 as half, name || '!' as shout from item"
+
+/** How many that are. */
+export const itemCount = rows
+
 /** Adds a row to the table of what was written, which is empty at first. */
 export const insert = "insert into entry(n) values (?)"
 

@@ -15,6 +15,7 @@ import { services, type Witnessed, witnessed } from "./services.ts"
 import * as Original from "./sqlSqliteNode.ts"
 import { statementsInTurn } from "./statements.ts"
 import { ofNode } from "./witness.ts"
+import { type WorkerContenders, workerContenders } from "./workers.ts"
 
 export interface SqliteContenders {
   /** Whoever reads. */
@@ -39,6 +40,8 @@ export interface SqliteContenders {
   readonly importers: (synchronous: Synchronous) => ReadonlyArray<SqliteContender<Importer>>
   /** Whoever is told apart by how it is opened. */
   readonly starters: ReadonlyArray<SqliteContender<Reader>>
+  /** Whoever reads in threads, or in process beside them. */
+  readonly workers: WorkerContenders
   /** Why the clients on better-sqlite3 are not among them, if they are not. */
   readonly whyMissing: string | undefined
 }
@@ -112,6 +115,7 @@ export const sqliteContenders = async (folders: Folders): Promise<SqliteContende
       { name: "@effect/sql-sqlite-node: layer", open: Original.inLayer },
       ...peers.starters
     ],
+    workers: workerContenders(library),
     whyMissing
   }
 }
