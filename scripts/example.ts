@@ -6,7 +6,8 @@ import { fileURLToPath } from "node:url"
 const folder = new URL("../examples/", import.meta.url)
 const examples: Record<string, string> = {
   "http-service": "http-service/server.ts",
-  "http-load": "http-service/load.ts"
+  "http-load": "http-service/load.ts",
+  "http-report": "http-service/report.ts"
 }
 for (const file of readdirSync(folder)) if (file.endsWith(".ts")) examples[basename(file, ".ts")] = file
 

@@ -95,15 +95,16 @@ describe("the HTTP service", () => {
       assert.strictEqual(health.status, 200)
       const report = JSON.parse(health.text) as Record<string, unknown>
       assert.include(report, { pool: "notes", status: "healthy", isStopping: false })
-      assert.deepStrictEqual(Object.keys(report["sides"] as object), ["writer", "readers"])
+      assert.deepStrictEqual(Object.keys(report["sides"] as object), ["writer", "readers", "workers"])
       const pool = await json(agent, `${url}/pool`)
-      const { readers, writer } = pool["stats"] as Record<string, unknown>
+      const { readers, workers, writer } = pool["stats"] as Record<string, unknown>
       assert.deepInclude(writer, { pool: "notes/writer", max: 1, inUse: 0 })
       assert.deepInclude(readers, { pool: "notes/readers", max: 4, inUse: 0 })
-      assert.deepStrictEqual(pool["holders"], { writer: [], readers: [] })
+      assert.deepInclude(workers, { pool: "notes/workers", max: 1, inUse: 0 })
+      assert.deepStrictEqual(pool["holders"], { writer: [], readers: [], workers: [] })
       const metrics = (await ask(agent, `${url}/metrics`)).text
       assert.match(metrics, /^db_client_connection_max\{db_client_connection_pool_name="notes\/readers"\} 4$/m)
-      for (const name of ["notes", "notes/writer", "notes/readers"]) {
+      for (const name of ["notes", "notes/writer", "notes/readers", "notes/workers"]) {
         const shown = `effect_connection_pool_health{db_client_connection_pool_name="${name}",status="healthy"} 1`
         assert.include(metrics.split("\n"), shown)
       }
@@ -230,7 +231,7 @@ describe("the HTTP service", () => {
         // Some of them were answered while the service was about to stop, and all who waited for the lock.
         assert.include(answers, 201)
         const nothing = `{"returned":0,"interrupted":0,"revoked":0,"abandoned":[],"closeTimeouts":0}`
-        assert.include(lines, `database closed: {"readers":${nothing},"writer":${nothing}}`)
+        assert.include(lines, `database closed: {"readers":${nothing},"writer":${nothing},"workers":${nothing}}`)
       }),
     60_000
   )

@@ -3,9 +3,10 @@
  *
  *     POST /notes     stores a note: {"text": "..."}
  *     GET  /notes     the last twenty
+ *     GET  /report    the words that are used most: it reads all notes, on a worker, so that everything else goes on
  *     GET  /health    200, or 503 if the service should get no requests; the report as JSON
  *     GET  /metrics   for Prometheus
- *     GET  /pool      the file, the numbers of both sides, their connections, and who holds them
+ *     GET  /pool      the file, the numbers of all sides, their connections, and who holds them
  *     GET  /inspector a page that shows all that, live; only with NOTES_INSPECTOR_PASSWORD, and for the user "operator"
  *     POST /exercise  troubles to practise with, while that page is open; only with NOTES_EXERCISES=on
  *
@@ -63,6 +64,8 @@ const Database = Layer.unwrap(Effect.gen(function*() {
     acquireTimeout: "1 second",
     busyTimeout: "1 second",
     maxWaiting: 200,
+    // For the report.
+    workers: 1,
     slowStatement: "100 millis",
     ...options
   })
@@ -77,7 +80,7 @@ const Database = Layer.unwrap(Effect.gen(function*() {
   Layer.provide(NodeServices.layer)
 )
 
-/** Of both sides, the one that writes and those that read. What lasts shorter than the interval may go unseen. */
+/** Of all sides: the one that writes, those that read, and the worker. What lasts shorter than the interval may go unseen. */
 class NotesHealth extends HealthChecker.Service<NotesHealth>()("notes/NotesHealth") {
   static readonly live = Layer.unwrap(
     Effect.map(
@@ -124,7 +127,19 @@ class Notes extends Context.Service<Notes>()("notes/Notes", {
       Result: Note,
       execute: (count) => sql`select * from note order by id desc limit ${count}`
     })
-    return { insert: repository.insert, latest }
+    const mostUsed = SqlSchema.findAll({
+      Request: Schema.Int,
+      Result: Schema.Struct({ word: Schema.String, times: Schema.Int }),
+      execute: (count) =>
+        sql`
+          with recursive word(rest, word) as (
+            select lower(text) || ' ', '' from note
+            union all
+            select substr(rest, instr(rest, ' ') + 1), substr(rest, 1, instr(rest, ' ') - 1) from word where rest <> ''
+          )
+          select word, count(*) as times from word where word <> '' group by word order by times desc, word limit ${count}`
+    })
+    return { insert: repository.insert, latest, mostUsed }
   })
 }) {
   static readonly live = Layer.effect(Notes, Notes.make).pipe(Layer.provide(Migrations))
@@ -153,6 +168,14 @@ const list = Effect.gen(function*() {
   return yield* HttpServerResponse.schemaJson(Schema.Array(Note.json))(yield* notes.latest(20))
 }).pipe(orLater)
 
+const words = Effect.gen(function*() {
+  const notes = yield* Notes
+  return HttpServerResponse.jsonUnsafe(yield* notes.mostUsed(10))
+})
+
+/** With many notes, it takes a second. Only the one who asks waits for it. */
+const report = SqlitePool.onWorker(words).pipe(orLater)
+
 /** Whether the service is about to stop. */
 class Life extends Context.Service<Life, { isStopping: boolean }>()("notes/Life") {
   static readonly live = Layer.sync(Life, () => ({ isStopping: false }))
@@ -165,15 +188,17 @@ const health = Effect.gen(function*() {
   return HttpServerResponse.jsonUnsafe(body, { status: isStopping || report.status === "unhealthy" ? 503 : 200 })
 })
 
+type Side = Pick<SqlitePool.SqlitePool["writer"], "holders" | "connections">
+
 const look = Effect.gen(function*() {
-  const { filename, readers, stats, writer } = yield* SqlitePool.SqlitePool
-  const both = <A>(of: (side: SqlitePool.SqlitePool["writer"]) => Effect.Effect<A>) =>
-    Effect.all({ writer: of(writer), readers: of(readers) })
+  const { filename, readers, stats, workers, writer } = yield* SqlitePool.SqlitePool
+  const each = <A>(of: (side: Side) => Effect.Effect<A>) =>
+    Effect.all({ writer: of(writer), readers: of(readers), ...(workers === undefined ? {} : { workers: of(workers) }) })
   return HttpServerResponse.jsonUnsafe({
     filename,
     stats: yield* stats,
-    holders: yield* both(({ holders }) => holders),
-    connections: yield* both(({ connections }) => connections)
+    holders: yield* each(({ holders }) => holders),
+    connections: yield* each(({ connections }) => connections)
   })
 })
 
@@ -201,7 +226,7 @@ const inspector = Layer.unwrap(Effect.gen(function*() {
 
 /**
  * Troubles to practise with: `/exercise/leak` keeps a reader and never gives it back, `/exercise/report` runs a slow
- * statement. Who wants an outage locks the file from outside, as `lock.ts` does.
+ * statement in process, and `/exercise/words` the report, which `/report` runs on a worker. Who wants an outage locks the file from outside, as `lock.ts` does.
  */
 const exercises = Layer.unwrap(Effect.gen(function*() {
   if (!(yield* Config.Boolean("NOTES_EXERCISES").pipe(Config.withDefault(false)))) return Layer.empty
@@ -209,20 +234,22 @@ const exercises = Layer.unwrap(Effect.gen(function*() {
   const leak = Effect.ignore(db.read(() => Effect.never, { label: "nightly export" }))
   const text =
     "with recursive n(i) as (select 1 union all select i + 1 from n where i < 3000000) select count(*) from n"
-  const report = db.read((reader) => reader.values(text), { label: "report" })
+  const slow = db.read((reader) => reader.values(text), { label: "report" })
   return Layer.mergeAll(
     HttpRouter.add(
       "POST",
       "/exercise/leak",
       Effect.as(Effect.forkDetach(leak), HttpServerResponse.empty({ status: 202 }))
     ),
-    HttpRouter.add("POST", "/exercise/report", Effect.as(report, HttpServerResponse.empty()).pipe(orLater))
+    HttpRouter.add("POST", "/exercise/report", Effect.as(slow, HttpServerResponse.empty()).pipe(orLater)),
+    HttpRouter.add("POST", "/exercise/words", SqlitePool.inProcess(words).pipe(orLater))
   )
 }))
 
 const routes = Layer.mergeAll(
   HttpRouter.add("POST", "/notes", store),
   HttpRouter.add("GET", "/notes", list),
+  HttpRouter.add("GET", "/report", report),
   HttpRouter.add("GET", "/health", health),
   HttpRouter.add("GET", "/pool", look),
   inspector,
