@@ -26,10 +26,10 @@ const run = (name: string, args: ReadonlyArray<string>, onLine: (line: string) =
 
 const said = [
   "free, abandoned: 1",
-  "served on a worker: [ [ 7 ] ]",
+  "served on a worker: 7",
   "free, abandoned: 2",
   "beyond maxAbandoned: AcquireTimeoutError",
-  "served in process: [ [ 7 ] ]",
+  "served in process: 7",
   "closed, left behind: 2"
 ]
 

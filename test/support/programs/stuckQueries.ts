@@ -11,6 +11,8 @@ const [folder, end] = process.argv.slice(2) as [string, string | undefined]
 
 const functionsModule = new URL("sqlFunctions.ts", import.meta.url)
 
+const say = (...words: ReadonlyArray<unknown>) => process.stdout.write(`${words.map(String).join(" ")}\n`)
+
 const onWorker = { execution: "worker" } as const
 
 /** Starts a query, and leaves it when it has run for 200 ms. */
@@ -20,7 +22,7 @@ const leave = (db: SqlitePool.SqlitePool, path: string) =>
     while (!existsSync(`${path}.begun`)) yield* Effect.sleep(1)
     yield* Effect.sleep(200)
     yield* Fiber.interrupt(fiber)
-    console.log("free, abandoned:", (yield* db.stats).workers?.abandoned)
+    say("free, abandoned:", (yield* db.stats).workers?.abandoned)
   })
 
 const program = Effect.gen(function*() {
@@ -28,16 +30,16 @@ const program = Effect.gen(function*() {
   yield* db.write((connection) => connection.exec("create table t(a); insert into t values (7)"))
   const read = db.read((reader) => reader.values("select a from t"), onWorker)
   yield* leave(db, join(folder, "one"))
-  console.log("served on a worker:", yield* read)
+  say("served on a worker:", yield* read)
   yield* leave(db, join(folder, "two"))
   const late = yield* Effect.flip(db.read((reader) => reader.values("select a from t"), { ...onWorker, timeout: 50 }))
-  console.log("beyond maxAbandoned:", late._tag)
-  console.log("served in process:", yield* db.sql`select a from t`.values)
+  say("beyond maxAbandoned:", late._tag)
+  say("served in process:", yield* db.sql`select a from t`.values)
   yield* db.write((connection) => connection.run("insert into t values (8)"))
   const { workers } = yield* db.shutdown({ drainTimeout: 100 })
-  console.log("closed, left behind:", workers?.abandoned.length)
+  say("closed, left behind:", workers?.abandoned.length)
 })
 
 await Effect.runPromise(Effect.scoped(program))
 if (end === "kill") process.kill(process.pid, "SIGKILL")
-console.log("returned")
+say("returned")

@@ -55,11 +55,11 @@ const rest = (db: SqlitePool.SqlitePool): Effect.Effect<SqlitePool.Stats["reader
       : Effect.andThen(Effect.sleep(5), rest(db))
   })
 
+/** What the process holds, without its garbage. */
 const held = async () => {
-  for (let turn = 0; turn < 3; turn++) {
-    globalThis.gc!()
-    await setTimeout(20)
-  }
+  globalThis.gc!()
+  await setTimeout(50)
+  globalThis.gc!()
   return { rss: process.memoryUsage().rss, heap: process.memoryUsage().heapUsed, threads: threads() }
 }
 
@@ -88,6 +88,12 @@ const { memory, stats } = await Effect.runPromise(Effect.scoped(Effect.gen(funct
   return { memory, stats: yield* rest(db) }
 })))
 
+const gone = async (): Promise<void> => {
+  if (threads() <= before) return
+  await setTimeout(5)
+  await gone()
+}
+
 // Ends only if no thread is left.
-while (threads() > before) await setTimeout(5)
-console.log(JSON.stringify({ memory, outcomes, stats }))
+await gone()
+process.stdout.write(`${JSON.stringify({ memory, outcomes, stats })}\n`)
