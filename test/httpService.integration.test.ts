@@ -72,7 +72,7 @@ describe("the HTTP service", () => {
     await withService({}, async ({ url }) => {
       assert.strictEqual(await statusOfInspector(url, basic("open sesame")), 404)
     })
-  })
+  }, 60_000)
 
   it("answers, and shows its health, its metrics and its database", () =>
     withService({}, async ({ url }) => {
