@@ -87,7 +87,8 @@ export const open = (options: Options): Effect.Effect<SqliteConnection, SqlError
  *
  * The connection is one of `write`, or of `read` of a database in a file, where the handle only reads. When the body has
  * ended, the handle and its statements are dead. When the lease ends, the connection is opened anew; in memory, its
- * settings are restored. A transaction that is left open is rolled back. The handle cannot be closed.
+ * settings are restored. A transaction that is left open is rolled back. The handle cannot be closed. Never give it to
+ * `backup` of `node:sqlite`, which does not check what it is given and ends the process: use `backup` of the pool.
  *
  * Fails with a `SqlError` inside a transaction, for a reader in memory, and with the client of `sqlite-node`. What the
  * library throws is its own. While the body waits, the lease keeps other callers waiting. The pool sees nothing of the
