@@ -26,6 +26,8 @@ export default mergeConfig(
   defineConfig({
     plugins: [{ name: "mutants", enforce: "pre", load: (id) => sources[id] }],
     test: {
+      // It has modules by their files, and would give them the mutants of an earlier sample.
+      fsModuleCache: false,
       maxWorkers: 1,
       isolate: stage === "rest",
       silent: true,
