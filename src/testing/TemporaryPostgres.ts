@@ -6,6 +6,7 @@
  * real time.
  */
 import { Data, Effect, Predicate, type Scope } from "effect"
+import type { SqlError } from "effect/sql/SqlError"
 import { checkOrThrow } from "../internal/options/problems.ts"
 import { table } from "../internal/options/rules.ts"
 import * as Binaries from "./internal/postgres/binaries.ts"
@@ -63,8 +64,23 @@ export interface TemporaryPostgres {
   readonly proxy: Effect.Effect<Proxy.Proxy, never, Scope.Scope>
   /** Stops the server. Default: `"fast"`. */
   readonly stop: (mode?: Process.StopMode) => Effect.Effect<void>
-  /** Starts it again, on the same port. */
+  /** Starts it again, on the same port, with the data that it had: a primary comes back as a primary. */
   readonly start: Effect.Effect<void, TemporaryPostgresError>
+  /**
+   * Starts a replica for the current scope: another server, which follows this one. It takes about a second. The databases of this
+   * server are there too. For a lag of a known length, give it the parameter `recovery_min_apply_delay`.
+   */
+  readonly replica: (options?: Options) => Effect.Effect<TemporaryReplica, TemporaryPostgresError, Scope.Scope>
+}
+
+/** A running replica. After `promote` it is a primary like any other. */
+export interface TemporaryReplica extends TemporaryPostgres {
+  /** Makes it a primary with a timeline of its own, and waits until it takes writes. */
+  readonly promote: Effect.Effect<void, TemporaryPostgresError>
+  /** Stops the replay of what it receives until the scope ends, so that it lags behind. A promotion goes on with the replay. */
+  readonly pauseReplay: Effect.Effect<void, TemporaryPostgresError, Scope.Scope>
+  /** Waits until it has replayed all that its primary has now. */
+  readonly caughtUp: Effect.Effect<void, TemporaryPostgresError>
 }
 
 /** The options of a server. */
@@ -133,36 +149,99 @@ export const make = (options?: Options): Effect.Effect<TemporaryPostgres, Tempor
     const { parameters = {}, tls } = checkOrThrow("TemporaryPostgres", optionsTable, options) as Options
     const found = programs()
     if (typeof found === "string") return yield* new TemporaryPostgresError({ message: found })
-    const port = yield* Process.freePort
-    const server = yield* Effect.acquireRelease(
-      Effect.sync(() => new Process.Server({ programs: found, parameters, tls }, Process.folderFor(found), port)),
-      (server) => Effect.andThen(server.stop("immediate"), server.remove)
-    )
+    const server = yield* scoped({ programs: found, parameters, tls })
     yield* failing(server.prepare)
     yield* failing(server.start)
-    return fromServer(server)
+    return fromServer(server, found)
   })
+
+/** A server that does not run yet, for the current scope. */
+const scoped = (settings: Process.Settings): Effect.Effect<Process.Server, never, Scope.Scope> =>
+  Effect.flatMap(Process.freePort, (port) =>
+    Effect.acquireRelease(
+      Effect.sync(() => new Process.Server(settings, Process.folderFor(settings.programs), port)),
+      (server) => Effect.andThen(server.stop("immediate"), server.remove)
+    ))
 
 const failing = (effect: Effect.Effect<void, string>): Effect.Effect<void, TemporaryPostgresError> =>
   Effect.mapError(effect, (message) => new TemporaryPostgresError({ message }))
 
-const fromServer = (server: Process.Server): TemporaryPostgres => {
+type Row = Readonly<Record<string, unknown>>
+
+/** A connection of its own for the current scope, as the superuser: a function that runs statements on it. */
+const connected = (port: number, database: string) =>
+  Effect.gen(function*() {
+    const driver = yield* Effect.tryPromise({
+      try: () => import("@effect/sql-pg/PgConnection"),
+      catch: (cause) => new TemporaryPostgresError({ message: "it needs the package @effect/sql-pg", cause })
+    })
+    const connection = yield* Effect.mapError(
+      driver.make({ host: "127.0.0.1", port, username: "postgres", database, applicationName: judge }),
+      (error) => errorOf("connect", error)
+    )
+    return (
+      sql: string,
+      params: ReadonlyArray<unknown> = []
+    ): Effect.Effect<ReadonlyArray<Row>, TemporaryPostgresError> =>
+      Effect.mapBoth(connection.query(sql, params), {
+        onFailure: (error) => errorOf(sql, error),
+        onSuccess: ({ rows }) => rows
+      })
+  })
+
+const errorOf = (what: string, cause: SqlError): TemporaryPostgresError => {
+  const { cause: behind } = cause.reason
+  return new TemporaryPostgresError({
+    message: `${what}: ${behind instanceof Error ? behind.message : cause.message}`,
+    cause
+  })
+}
+
+/** Makes a replica of a running server: copies its data as a backup does, and follows it. */
+const replicaOf = (primary: Process.Server, programs: Binaries.Programs, options: Options | undefined) =>
+  Effect.gen(function*() {
+    const { parameters = {}, tls = primary.tls } = checkOrThrow("TemporaryPostgres", optionsTable, options) as Options
+    const server = yield* scoped({ programs, parameters, tls, primaryPort: primary.port })
+    yield* Effect.scoped(Effect.gen(function*() {
+      const ask = yield* connected(primary.port, "postgres")
+      yield* ask("select pg_backup_start('replica', true)")
+      yield* failing(server.prepareFrom(primary))
+      const [stopped] = yield* ask("select labelfile from pg_backup_stop(false)")
+      yield* failing(server.becomeReplica(String(stopped?.["labelfile"])))
+    }))
+    yield* failing(server.start)
+    return replicaFrom(fromServer(server, programs), primary.port)
+  })
+
+const replicaFrom = (server: TemporaryPostgres, primaryPort: number): TemporaryReplica => {
+  const { query } = server
+  return {
+    ...server,
+    promote: Effect.flatMap(query("select pg_promote(true, 30) as promoted"), ([row]) =>
+      row?.["promoted"] === true
+        ? Effect.void
+        : Effect.fail(new TemporaryPostgresError({ message: "the replica was not promoted within 30 seconds" }))),
+    pauseReplay: Effect.asVoid(
+      Effect.acquireRelease(
+        query("select pg_wal_replay_pause()"),
+        // A replica that was promoted, or does not run any more, has nothing to resume.
+        () => Effect.ignore(query("select pg_wal_replay_resume()"))
+      )
+    ),
+    caughtUp: Effect.scoped(Effect.gen(function*() {
+      const primary = yield* connected(primaryPort, "postgres")
+      const [there] = yield* primary("select pg_current_wal_insert_lsn()::text as position")
+      const replica = yield* connected(server.port, "postgres")
+      const isThere = "select coalesce(pg_last_wal_replay_lsn() >= $1::text::pg_lsn, true) as there"
+      while ((yield* replica(isThere, [there?.["position"]]))[0]?.["there"] !== true) yield* Process.pause
+    }))
+  }
+}
+
+const fromServer = (server: Process.Server, programs: Binaries.Programs): TemporaryPostgres => {
   const where = { host: "127.0.0.1", port: server.port, username: "postgres" }
   const query: TemporaryPostgres["query"] = (sql, { database = "postgres", params = [] } = {}) =>
-    Effect.scoped(Effect.gen(function*() {
-      const driver = yield* Effect.tryPromise({
-        try: () => import("@effect/sql-pg/PgConnection"),
-        catch: (cause) => new TemporaryPostgresError({ message: "it needs the package @effect/sql-pg", cause })
-      })
-      const connection = yield* driver.make({ ...where, database, applicationName: judge })
-      return (yield* connection.query(sql, params)).rows
-    })).pipe(
-      Effect.catchTag("SqlError", (cause) => {
-        const { cause: behind } = cause.reason
-        const why = behind instanceof Error ? behind.message : cause.message
-        return Effect.fail(new TemporaryPostgresError({ message: `${sql}: ${why}`, cause }))
-      })
-    )
+    Effect.scoped(Effect.flatMap(connected(server.port, database), (ask) => ask(sql, params)))
   const backends: TemporaryPostgres["backends"] = (database) =>
     Effect.map(
       query(
@@ -206,7 +285,8 @@ const fromServer = (server: Process.Server): TemporaryPostgres => {
       ),
     proxy: Proxy.make(where.host, where.port),
     stop: (mode = "fast") => server.stop(mode),
-    start: failing(server.start)
+    start: failing(server.start),
+    replica: (options) => replicaOf(server, programs, options)
   }
 }
 

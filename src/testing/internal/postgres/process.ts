@@ -6,12 +6,15 @@ import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type { Programs } from "./binaries.ts"
+import { copyData } from "./copyData.ts"
 
 export interface Settings {
   readonly programs: Programs
   /** Settings of the server, as in `postgresql.conf`. */
   readonly parameters: Readonly<Record<string, string | number | boolean>>
   readonly tls: Tls | undefined
+  /** The server that it follows, if it is a replica. */
+  readonly primaryPort?: number | undefined
 }
 
 /** The certificate of the server, and its private key, as PEM. */
@@ -34,6 +37,10 @@ export class Server {
     this.#settings = settings
     this.folder = folder
     this.port = port
+  }
+
+  get tls(): Tls | undefined {
+    return this.#settings.tls
   }
 
   get processId(): number | undefined {
@@ -66,14 +73,40 @@ export class Server {
     }
   })
 
+  /** Makes the data folder of a replica from that of a server that is in the state of a backup (`pg_backup_start`). */
+  readonly prepareFrom = (primary: Server): Effect.Effect<void, string> =>
+    Effect.tryPromise({
+      try: () => copyData(primary.#data, this.#data, this.#settings.programs.user),
+      catch: (error) => `the data of the primary cannot be copied: ${String(error)}`
+    })
+
+  /** Says to the copied data where its backup began (`pg_backup_stop`), and that it is a replica. */
+  readonly becomeReplica = (label: string): Effect.Effect<void, string> =>
+    Effect.try({
+      try: () => {
+        const { user } = this.#settings.programs
+        for (const [name, text] of [["backup_label", label], ["standby.signal", ""]] as const) {
+          const file = join(this.#data, name)
+          writeFileSync(file, text, { mode: 0o600 })
+          if (user !== undefined) chownSync(file, user.uid, user.gid)
+        }
+      },
+      catch: (error) => `the replica cannot be prepared: ${String(error)}`
+    })
+
   /** Starts the server, and waits until it takes connections. */
   readonly start: Effect.Effect<void, string> = Effect.suspend(() => {
     if (this.#process !== undefined) return Effect.void
     const { parameters, programs: { postgres, user } } = this.#settings
+    const { primaryPort, tls } = this.#settings
+    const following = primaryPort === undefined
+      ? undefined
+      : { primary_conninfo: `host=127.0.0.1 port=${primaryPort} user=postgres application_name=replica_${this.port}` }
     const all = {
       ...standard,
-      ssl: this.#settings.tls !== undefined,
+      ssl: tls !== undefined,
       unix_socket_directories: this.folder,
+      ...following,
       ...parameters
     }
     const flags = Object.entries(all).flatMap(([name, value]) => ["-c", `${name}=${value}`])
@@ -124,7 +157,9 @@ export class Server {
       }
       try {
         const lines = readFileSync(join(this.#data, "postmaster.pid"), "utf8").split("\n")
-        return Effect.succeed(lines[0] === String(server.pid) && lines[7]?.trim() === "ready")
+        // A replica that takes connections says "standby".
+        const state = lines[7]?.trim()
+        return Effect.succeed(lines[0] === String(server.pid) && (state === "ready" || state === "standby"))
       } catch {
         return Effect.succeed(false)
       }
@@ -159,7 +194,7 @@ export class Server {
 }
 
 /** Real time: the tests that use a server may have a clock of their own. */
-const pause: Effect.Effect<void> = Effect.callback<void>((resume) => {
+export const pause: Effect.Effect<void> = Effect.callback<void>((resume) => {
   const timer = setTimeout(() => resume(Effect.void), 5)
   return Effect.sync(() => clearTimeout(timer))
 })
@@ -171,6 +206,10 @@ const standard = {
   shared_buffers: "16MB",
   max_connections: 100,
   dynamic_shared_memory_type: "mmap",
+  // What a replica needs that was away for a moment.
+  wal_keep_size: "256MB",
+  // A replica asks for the log as soon as there is some.
+  wal_retrieve_retry_interval: "100ms",
   log_min_messages: "warning",
   log_line_prefix: "%m [%p] "
 }
