@@ -55,6 +55,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["postgres/internal/contract/", "postgres/PgConnection.ts"],
   ["postgres/internal/sql/", "postgres/internal/errors.ts", "postgres/internal/sqlState.ts", "postgres/PgPoolError.ts"],
   ["postgres/internal/connection/"],
+  ["postgres/internal/hosts/"],
   ["postgres/internal/options/"],
   ["postgres/internal/client/"],
   ["postgres/internal/database.ts"],

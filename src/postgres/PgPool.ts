@@ -15,10 +15,11 @@ import type { Options } from "./internal/contract/poolOptions.ts"
 import { makeWith } from "./internal/database.ts"
 import * as PoolSettings from "./internal/options/pool.ts"
 
+export type { HostEvent, HostStatus, Position } from "./internal/contract/hosts.ts"
 export type { ListenEvent, Listening, Notification } from "./internal/contract/listen.ts"
 export type { LockKey, LockOptions } from "./internal/contract/lock.ts"
-export { PgPool, type ShutdownReports, type Stats } from "./internal/contract/pool.ts"
-export type { Options } from "./internal/contract/poolOptions.ts"
+export { PgPool, type ReadOptions, type ShutdownReports, type Stats } from "./internal/contract/pool.ts"
+export type { Options, ReplicaOptions } from "./internal/contract/poolOptions.ts"
 export type { Isolation, TransactionOptions } from "./internal/contract/transaction.ts"
 
 /**

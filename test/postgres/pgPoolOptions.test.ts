@@ -52,6 +52,51 @@ describe("the options of a PostgreSQL pool", () => {
     })
   })
 
+  it("say which hosts there are, and how their replicas are read", () => {
+    assert.isUndefined(resolved({ host: "db" }).hosts)
+    const { hosts } = resolved({ hosts: ["db1", "db2:5433", "[::1]:1", "/run"], port: 6000, replicas: { max: 3 } })
+    assert.deepStrictEqual(hosts?.addresses, [
+      { host: "db1", port: 6000, path: undefined },
+      { host: "db2", port: 5433, path: undefined },
+      { host: "::1", port: 1, path: undefined },
+      { host: "/run", port: 6000, path: "/run/.s.PGSQL.6000" }
+    ])
+    assert.deepStrictEqual(hosts?.replicas, { min: 0, max: 3 })
+    assert.deepStrictEqual([hosts?.mayFallBack, hosts?.maxLagMillis, hosts?.intervalMillis], [true, 4500, 500])
+    assert.isUndefined(resolved({ hosts: ["db1"] }).hosts?.replicas)
+    assert.deepStrictEqual(resolved({ host: "db", replicas: {} }).hosts?.addresses, [
+      { host: "db", port: 5432, path: undefined }
+    ])
+    assert.deepStrictEqual(
+      problemsOf({ hosts: ["db1:0", "a b", "db3:70000"], replicas: { max: 0, maxLags: 1 } }),
+      [
+        "hosts[0] is \"db1:0\", but must be a host with or without its port, such as \"db1\" or \"db1:5433\"",
+        "hosts[1] is \"a b\", but must be a host with or without its port, such as \"db1\" or \"db1:5433\"",
+        "hosts[2] is \"db3:70000\", but must be a host with or without its port, such as \"db1\" or \"db1:5433\"",
+        "replicas.maxLags is no option; did you mean maxLag?",
+        "replicas.max is 0, but must be a whole number of at least 1"
+      ]
+    )
+    assert.deepStrictEqual(problemsOf({ hosts: [] }), ["hosts is an array, but must be a list of at least one host"])
+    assert.deepStrictEqual(problemsOf({ hosts: ["a"], host: "b" }), [
+      "hosts is an array, but must be left out, or host: one of the two"
+    ])
+    assert.deepStrictEqual(problemsOf({ replicas: { min: 9 } }), ["replicas.min is 9, but must be at most 8 (max)"])
+    assert.match(
+      String(problemsOf({ replicas: {}, pooler: "transaction" })),
+      /must be left out with pooler "transaction"/
+    )
+  })
+
+  it.effect("of several hosts come from the environment", () =>
+    Effect.gen(function*() {
+      const env = { DB_HOSTS: "db1, db2:5433", DB_REPLICAS_MAX: "3", DB_REPLICAS_MAX_LAG: "2 seconds" }
+      const config = yield* PgPool.config("DB").parse(ConfigProvider.fromEnv({ env }))
+      assert.deepStrictEqual(config, { hosts: ["db1", "db2:5433"], replicas: { max: 3, maxLag: 2000 } })
+      const none = yield* PgPool.config("DB").parse(ConfigProvider.fromEnv({ env: { DB_HOST: "db" } }))
+      assert.deepStrictEqual(none, { host: "db" })
+    }))
+
   it("never show a secret", () => {
     const secret = "hunter2"
     for (

@@ -14,7 +14,8 @@ const make = (query: (sql: string) => Effect.Effect<{ readonly command: string }
     wire: wire as unknown as Wire,
     statements: { isMeasured: false, run: (_, effect) => effect, runSync: (_, f) => f(), stream: (_, rows) => rows },
     texts: new StatementTexts(),
-    isPooled: false
+    isPooled: false,
+    isReadOnly: false
   })
   return { session, wire }
 }

@@ -139,3 +139,41 @@ describe("the text of a statement of PostgreSQL", () => {
     assert.notStrictEqual(texts.read(long), texts.read(long))
   })
 })
+
+describe("a statement of PostgreSQL goes to a replica", () => {
+  const reads = [
+    "select 1",
+    "(select 1) union (select 2)",
+    "values (1)",
+    "table t",
+    "with a as (select 1) select * from a",
+    "explain select 1",
+    "select 'insert into t' from t",
+    "select \"update\" from t",
+    "select pg_sleep(1)"
+  ]
+  const others = [
+    "insert into t values (1)",
+    "with a as (insert into t values (1) returning n) select * from a",
+    "with a as (delete from t returning n) select * from a",
+    "select * into other from t",
+    "select 1 from t for update",
+    "select 1 from t for no key update",
+    "select 1 from t for share",
+    "select 1 from t for key share",
+    "explain analyze insert into t values (1)",
+    "select nextval('s')",
+    "select pg_notify('a', 'b')",
+    "select pg_advisory_xact_lock(1)",
+    "select pg_try_advisory_lock(1)",
+    "select pg_current_wal_lsn()",
+    "select set_config('a.b', 'c', false)",
+    "show timezone",
+    "set local work_mem = '1MB'",
+    "begin",
+    "call f()",
+    "do $$ begin end $$"
+  ]
+  for (const sql of reads) it(`first: ${sql}`, () => assert.isTrue(textOf(sql).isRead))
+  for (const sql of others) it(`never: ${sql}`, () => assert.isFalse(textOf(sql).isRead))
+})

@@ -6,39 +6,78 @@ import type { AcquireOptions, ShutdownOptions } from "../../ConnectionPool.ts"
 import * as ConnectionPool from "../../ConnectionPool.ts"
 import * as Calls from "../../internal/options/call.ts"
 import { resolveShutdown } from "../../internal/options/pool.ts"
+import { show } from "../../internal/options/show.ts"
 import * as Body from "../../internal/pool/body.ts"
+import { byTotal } from "../../internal/pool/slowStatements.ts"
 import type { PoolError } from "../../PoolError.ts"
+import { TransactionBeginError } from "../../TransactionError.ts"
 import * as Client from "./client/client.ts"
 import * as Listeners from "./client/listeners.ts"
 import { lock } from "./client/locks.ts"
+import { OwnWrites } from "./client/ownWrites.ts"
+import { onlyReads, Reading } from "./client/reading.ts"
 import { pooledListen, refusalAlone } from "./client/refusals.ts"
 import { factoryOf } from "./connection/factory.ts"
 import type { PgConnection, Row } from "./contract/connection.ts"
 import type { PgPool } from "./contract/pool.ts"
-import { denied } from "./errors.ts"
+import { denied, invalidInput } from "./errors.ts"
+import * as Hosts from "./hosts/hosts.ts"
+import { parse } from "./hosts/role.ts"
 import type { PoolSettings } from "./options/pool.ts"
 import { StatementTexts } from "./sql/statementText.ts"
 
+/** What a database is made of. */
+interface Parts {
+  readonly pool: Pool
+  readonly replicas: Pool | undefined
+  readonly reading: Reading | undefined
+  readonly client: Client.Client
+  readonly listeners: Listeners.Listeners
+  readonly hosts: Hosts.Hosts | undefined
+  readonly writes: OwnWrites
+  readonly texts: StatementTexts
+}
+
+type Pool = ConnectionPool.ConnectionPool<PgConnection, SqlError>
+
 /** Opens a database for checked options. */
 export const makeWith = Effect.fnUntraced(function*(settings: PoolSettings) {
+  const { connection, name } = settings
   const texts = new StatementTexts()
-  const pool = yield* ConnectionPool.make<PgConnection, SqlError>({
+  const hosts = settings.hosts && (yield* Hosts.make({ name, settings: settings.hosts, connection, texts }))
+  const factory = factoryOf(connection, texts, hosts?.choices.writers)
+  const sizes = settings.hosts?.replicas
+  const pool: Pool = yield* ConnectionPool.make<PgConnection, SqlError>({
     ...settings.pool,
-    factory: factoryOf(settings.connection, texts)
+    ...(sizes === undefined ? undefined : { name: `${name}/primary` }),
+    factory
   })
+  const replicas: Pool | undefined = sizes && (yield* ConnectionPool.make<PgConnection, SqlError>({
+    ...settings.pool,
+    ...sizes,
+    name: `${name}/replicas`,
+    factory: factoryOf(readOnly(connection), texts, hosts?.choices.readers)
+  }))
   const listeners = yield* Listeners.make({
-    name: settings.name,
+    name,
     // A pool of its own, so that those who listen leave the others their connections.
-    pool: yield* ConnectionPool.make<PgConnection, SqlError>({
-      ...settings.pool,
-      ...settings.listener,
-      factory: factoryOf(settings.connection, texts)
-    }),
+    pool: yield* ConnectionPool.make<PgConnection, SqlError>({ ...settings.pool, ...settings.listener, factory }),
     ...settings.listenerChecks
   })
+  const writes = new OwnWrites(pool)
+  const reading = replicas && new Reading({
+    name,
+    primary: pool,
+    replicas,
+    writes,
+    catchUpMillis: settings.hosts!.catchUpMillis,
+    mayFallBack: settings.hosts!.mayFallBack
+  })
   const client = yield* Client.make({
-    name: settings.name,
+    name,
     pool,
+    replicas,
+    reading,
     texts,
     controlTimeoutMillis: settings.controlTimeoutMillis,
     isPooled: settings.isPooled,
@@ -46,8 +85,21 @@ export const makeWith = Effect.fnUntraced(function*(settings: PoolSettings) {
     spanAttributes: settings.spanAttributes
   }).pipe(Effect.provideService(Reactivity.Reactivity, yield* reactivity))
   yield* Effect.addFinalizer(() => client.close)
-  return fromPool(settings, pool, client, listeners, texts)
+  return fromParts(settings, { pool, replicas, reading, client, listeners, hosts, writes, texts })
 })
+
+/** Sessions that cannot write, also after their server was promoted: only then a read that was lost may run again. */
+const readOnly = (connection: PoolSettings["connection"]): PoolSettings["connection"] => ({
+  ...connection,
+  isReadOnly: true,
+  driver: {
+    ...connection.driver,
+    startupParameters: { ...connection.driver.startupParameters, default_transaction_read_only: "on" }
+  }
+})
+
+const noPosition = (operation: string, given: unknown): SqlError =>
+  invalidInput(operation, `${operation}: after is ${show(given)}, but must be a position, as \`position\` gives it`)
 
 type Rows = Stream.Stream<Row, SqlError>
 
@@ -57,36 +109,76 @@ const reactivity = Effect.flatMap(
   Option.match({ onNone: () => Reactivity.make, onSome: Effect.succeed })
 )
 
-const fromPool = (
+const fromParts = (
   settings: PoolSettings,
-  pool: ConnectionPool.ConnectionPool<PgConnection, SqlError>,
-  client: Client.Client,
-  listeners: Listeners.Listeners,
-  texts: StatementTexts
+  { client, hosts, listeners, pool, reading, replicas, texts, writes }: Parts
 ): PgPool => {
+  const { transaction } = client.transactor
   /** The error for invalid options of a call that needs no connection. Valid options have no effect there. */
   const invalid = (options: AcquireOptions | undefined) => {
     if (options === undefined) return undefined
     const checked = Calls.resolve(settings.name, options)
     return Calls.isRefused(checked) ? Effect.fail(checked) : undefined
   }
+  /** A transaction that only reads, which sees what its fiber has written. */
+  const reads: PgPool["transaction"] = (effect, options) =>
+    Effect.withFiber((fiber) => {
+      const needed = reading && client.connectionInTransaction(fiber) === undefined ? writes.needed(fiber) : undefined
+      const run = transaction(effect, options)
+      if (needed === undefined) return run
+      const begun = Effect.catchTag(
+        needed,
+        "SqlError",
+        (cause) => Effect.fail(new TransactionBeginError({ pool: settings.name, depth: 0, cause }))
+      )
+      return Effect.andThen(begun, run)
+    })
+  const writesToo: PgPool["transaction"] = (effect, options) =>
+    options?.readOnly === true
+      ? reads(effect, options)
+      : Effect.withFiber((fiber) => writes.wrote(fiber, transaction(effect, options)))
+
   return {
     name: settings.name,
     sql: client.sql,
     write: (f, options) =>
       Effect.withFiber((fiber) => {
         const connection = client.connectionInTransaction(fiber)
-        return connection === undefined ? pool.use(f, options) : invalid(options) ?? Body.run(f, connection)
+        return connection === undefined
+          ? writes.wrote(fiber, pool.use(f, options))
+          : invalid(options) ?? Body.run(f, connection)
       }),
-    transaction: client.transactor.transaction,
+    read: (f, given) =>
+      Effect.withFiber((fiber) => {
+        const { after, ...rest } = given ?? {}
+        const options = given && rest
+        if (after !== undefined && parse(after) === undefined) return Effect.fail(noPosition("read", after))
+        const connection = client.connectionInTransaction(fiber)
+        if (connection !== undefined) return invalid(options) ?? Body.run(f, connection)
+        if (reading !== undefined) return reading.use(fiber, f, options, after)
+        const lent = settings.isPooled
+          ? f
+          : (connection: PgConnection) => Effect.andThen(onlyReads(connection), Body.run(f, connection))
+        return pool.use(lent, options)
+      }),
+    snapshot: (effect, options) => reads(effect, { ...options, readOnly: true }),
+    transaction: reading === undefined ? transaction : writesToo,
+    position: writes.position,
+    readYourWrites: (effect, { after } = {}) =>
+      after === undefined || parse(after) !== undefined
+        ? writes.follow(effect, after)
+        : Effect.fail(noPosition("readYourWrites", after)),
+    hostEvents: hosts?.events ?? Stream.empty,
+    hosts: hosts?.status ?? Effect.succeed([]),
     stream: (sql, params, options) =>
       Stream.unwrap(Effect.withFiber((fiber): Effect.Effect<Rows, SqlError | PoolError<SqlError>, Scope.Scope> => {
         const connection = client.connectionInTransaction(fiber)
         const refusal = connection === undefined ? refusalAlone("stream", texts.read(sql)) : undefined
         if (refusal !== undefined) return Effect.fail(refusal)
-        const lent = connection === undefined
-          ? pool.acquire(options)
-          : invalid(options) ?? Effect.succeed(connection)
+        const own = reading !== undefined && texts.read(sql).isRead
+          ? reading.acquire(fiber, options)
+          : pool.acquire(options)
+        const lent = connection === undefined ? own : invalid(options) ?? Effect.succeed(connection)
         return Effect.map(
           lent,
           (connection) =>
@@ -109,15 +201,25 @@ const fromPool = (
         effect,
         options
       ),
-    stats: Effect.map(pool.stats, (primary) => ({ primary })),
-    slowStatements: pool.slowStatements,
+    stats: Effect.flatMap(pool.stats, (primary) =>
+      replicas === undefined
+        ? Effect.succeed({ primary })
+        : Effect.map(replicas.stats, (replicas) => ({ primary, replicas }))),
+    slowStatements: Effect.flatMap(pool.slowStatements, (ofPrimary) =>
+      replicas === undefined
+        ? Effect.succeed(ofPrimary)
+        : Effect.map(replicas.slowStatements, (ofReplicas) => [...ofPrimary, ...ofReplicas].toSorted(byTotal))),
     primary: pool,
-    sides: { primary: pool },
+    replicas,
+    sides: replicas === undefined ? { primary: pool } : { primary: pool, replicas },
     shutdown: ((options?: ShutdownOptions) =>
       Effect.gen(function*() {
         if (options !== undefined) yield* Effect.fromResult(resolveShutdown(settings.name, options))
         yield* listeners.close
-        return { primary: yield* pool.shutdown(options) }
+        const ofReplicas = replicas && (yield* replicas.shutdown(options))
+        const primary = yield* pool.shutdown(options)
+        if (hosts !== undefined) yield* hosts.stop
+        return ofReplicas === undefined ? { primary } : { primary, replicas: ofReplicas }
       })) as PgPool["shutdown"]
   }
 }

@@ -26,3 +26,15 @@ export const notSent = (operation: string, why: string): SqlError => {
 export class NotSent extends Error {
   override readonly name = "NotSent"
 }
+
+/** The cause of the `SqlError` of a connect attempt for which there was no host. */
+export class NoHost extends Error {
+  override readonly name = "NoHost"
+  /** Whether another attempt cannot help. */
+  readonly isHopeless: boolean
+
+  constructor(message: string, isHopeless: boolean) {
+    super(message)
+    this.isHopeless = isHopeless
+  }
+}

@@ -19,7 +19,7 @@ import {
   UniqueViolation,
   UnknownError
 } from "effect/sql/SqlError"
-import { NotSent } from "./errors.ts"
+import { NoHost, NotSent } from "./errors.ts"
 
 /** The SQLSTATE behind an error, or behind one of its causes. `undefined` if the server has not answered. */
 export const sqlStateOf = (error: unknown): string | undefined => propertyBehind(error, "code", isSqlState)
@@ -91,6 +91,7 @@ export const commitOutcome = (error: SqlError): "rolled back" | "unknown" => {
  * refused certificate or an unknown host are not transient.
  */
 export const isTransient = (error: SqlError): boolean => {
+  if (error.reason.cause instanceof NoHost) return !error.reason.cause.isHopeless
   const state = sqlStateOf(error)
   if (state !== undefined) return endsSession(state) || state.startsWith("53") || state === "55000"
   if (error.reason._tag !== "ConnectionError") return false

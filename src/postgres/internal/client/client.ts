@@ -21,7 +21,8 @@ import type { Isolation } from "../contract/transaction.ts"
 import { denied } from "../errors.ts"
 import type { StatementTexts } from "../sql/statementText.ts"
 import { toSqlError } from "../sqlState.ts"
-import { dialect, type OwnOptions } from "./pgDialect.ts"
+import { dialect, dialectOver, type OwnOptions } from "./pgDialect.ts"
+import type { Reading } from "./reading.ts"
 import { pooledListen } from "./refusals.ts"
 import { inTransaction, reserved, routed, toConnection } from "./sqlConnection.ts"
 import { PgTransactionConnection } from "./transactionConnection.ts"
@@ -30,6 +31,9 @@ export interface Options {
   /** The name of the database in errors. */
   readonly name: string
   readonly pool: ConnectionPool<PgConnection, SqlError>
+  /** The pool that reads. Not set if everything runs on the primary. */
+  readonly replicas: ConnectionPool<PgConnection, SqlError> | undefined
+  readonly reading: Reading | undefined
   readonly texts: StatementTexts
   readonly controlTimeoutMillis: number
   /** Whether there is a pooler in between, where only a transaction keeps its session. */
@@ -50,8 +54,8 @@ export interface Client {
 
 export const make = Effect.fnUntraced(
   function*(options: Options): Effect.fn.Return<Client, never, Reactivity.Reactivity> {
-    const { config, isPooled, name, pool, spanAttributes, texts } = options
-    const outside = toConnection(routed(pool, texts))
+    const { config, isPooled, name, pool, reading, replicas, spanAttributes, texts } = options
+    const outside = toConnection(routed(pool, texts, reading))
     const heard = new HeardReactivity.HeardReactivity(yield* Reactivity.Reactivity)
     const made = yield* SqlClient.make({
       driver: "effect-connection-pool",
@@ -72,8 +76,10 @@ export const make = Effect.fnUntraced(
     const { transactionService } = made
     const transactor = Transactor.make({
       name,
-      dialect,
+      dialect: reading === undefined ? dialect : dialectOver(reading),
       pool,
+      // A replica has no serializable transactions.
+      poolOf: (_, { isolation, readOnly }) => readOnly && isolation !== "serializable" ? replicas : undefined,
       transactionService,
       toSql: (transaction) => toConnection(inTransaction(transaction, texts)),
       spanAttributes,

@@ -8,6 +8,7 @@ import type { Session } from "../connection/session.ts"
 import type { PgConnection } from "../contract/connection.ts"
 import type { Isolation } from "../contract/transaction.ts"
 import { commitOutcome, isCurable } from "../sqlState.ts"
+import type { Reading } from "./reading.ts"
 
 /** The options that only this dialect knows. */
 export interface OwnOptions {
@@ -35,6 +36,20 @@ export const dialect: Dialect<PgConnection, Isolation, OwnOptions> = {
   isCurable,
   own: { fields: ["deferrable"], check: problemsOf }
 }
+
+/** The dialect where transactions that read begin on a replica: they wait there for what their fiber has written. */
+export const dialectOver = (reading: Reading): typeof dialect => ({
+  ...dialect,
+  begin: (connection, mode, statement, restore, own) => {
+    const begun = dialect.begin(connection, mode, statement, restore, own)
+    if (!mode.readOnly) return begun
+    return Effect.withFiber((fiber) => {
+      const position = reading.writes.known(fiber)
+      if (position === undefined) return begun
+      return Effect.andThen(restore(reading.untilReached(connection, position)), begun)
+    })
+  }
+})
 
 function problemsOf(
   { deferrable }: OwnOptions,

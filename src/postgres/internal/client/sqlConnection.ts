@@ -9,6 +9,8 @@ import type { StatementError, TransactionConnection } from "../../../Transaction
 import { leasedOf } from "../connection/leased.ts"
 import type { PgConnection, Row } from "../contract/connection.ts"
 import type { StatementTexts } from "../sql/statementText.ts"
+import { sqlStateOf } from "../sqlState.ts"
+import type { Reading } from "./reading.ts"
 import { refusalAlone, refusalInTransaction } from "./refusals.ts"
 
 type Failure = SqlError | LeaseExpiredError | PoolError<SqlError> | StatementError
@@ -24,12 +26,31 @@ export interface Target {
   readonly acquire: (sql: string) => Effect.Effect<PgConnection, Failure, Scope.Scope>
 }
 
-/** Each statement gets a connection of its own. */
-export const routed = (pool: ConnectionPool<PgConnection, SqlError>, texts: StatementTexts): Target => ({
-  refusal: (operation, sql) => refusalAlone(operation, texts.read(sql)),
-  use: (_, f) => pool.use(f),
-  acquire: () => pool.acquire()
-})
+/** Each statement gets a connection of its own: of the primary, or of a replica if it reads and there are replicas. */
+export const routed = (
+  pool: ConnectionPool<PgConnection, SqlError>,
+  texts: StatementTexts,
+  reading: Reading | undefined
+): Target => {
+  const refusal: Target["refusal"] = (operation, sql) => refusalAlone(operation, texts.read(sql))
+  /** A server that refuses a write is no primary any more, and has changed nothing. Its connection is not lent again. */
+  const onPrimary: Target["use"] = (_, f) => Effect.catchIf(pool.use(f), isReadOnlyServer, () => pool.use(f))
+  if (reading === undefined) return { refusal, use: onPrimary, acquire: () => pool.acquire() }
+  return {
+    refusal,
+    use: (sql, f) =>
+      Effect.withFiber((fiber) =>
+        texts.read(sql).isRead ? reading.statement(fiber, f) : reading.writes.wrote(fiber, onPrimary(sql, f))
+      ),
+    acquire: (sql) =>
+      Effect.withFiber((fiber) => {
+        if (texts.read(sql).isRead) return reading.acquire(fiber, undefined)
+        return Effect.tap(pool.acquire(), () => Effect.addFinalizer(() => reading.writes.wrote(fiber, Effect.void)))
+      })
+  }
+}
+
+const isReadOnlyServer = (error: unknown): boolean => sqlStateOf(error) === "25006"
 
 /** All statements run on the connection of a transaction. */
 export const inTransaction = (

@@ -15,17 +15,38 @@ export interface Settings {
   readonly cancelTimeoutMillis: number
   /** Whether there is a pooler in between, where only a transaction keeps its session. */
   readonly isPooled: boolean
+  /** Whether its sessions are meant to read only. */
+  readonly isReadOnly: boolean
   /** The settings of the driver, without those that say where the server is. */
   readonly driver: Driver.Config
 }
 
+/** Opens a session at an address, for the current scope. */
+export type OpenAt = (address: Address, died: () => void) => Effect.Effect<Session, SqlError, Scope.Scope>
+
+/** Where sessions are opened, and which of them may be lent, where there are several hosts. */
+export interface Choice {
+  readonly open: (at: OpenAt, died: () => void) => Effect.Effect<Session, SqlError, Scope.Scope>
+  readonly mayLend: (session: Session) => boolean
+}
+
 export const factoryOf = (
   settings: Settings,
-  texts: StatementTexts
-): ConnectionFactory.ConnectionFactory<PgConnection, SqlError> =>
-  ConnectionFactory.make<PgConnection, SqlError>({
-    connect: (died) => Effect.map(open(settings, texts, died), (session) => new Leased(session, undefined)),
-    isAlive: (connection) => sessionOf(connection).isAlive,
+  texts: StatementTexts,
+  choice?: Choice
+): ConnectionFactory.ConnectionFactory<PgConnection, SqlError> => {
+  const at: OpenAt = (address, died) => open({ ...settings, address }, texts, died)
+  const opened = choice === undefined
+    ? (died: () => void) => at(settings.address, died)
+    : (died: () => void) => choice.open(at, died)
+  return ConnectionFactory.make<PgConnection, SqlError>({
+    connect: (died) => Effect.map(opened(died), (session) => new Leased(session, undefined)),
+    isAlive: choice === undefined
+      ? (connection) => sessionOf(connection).mayBeLent
+      : (connection) => {
+        const session = sessionOf(connection)
+        return session.mayBeLent && choice.mayLend(session)
+      },
     validate: (connection) => sessionOf(connection).validate,
     needsReset: (connection) => sessionOf(connection).needsReset,
     isInTransaction: (connection) => sessionOf(connection).isInTransaction,
@@ -41,10 +62,11 @@ export const factoryOf = (
     judge: () => "healthy",
     isTransient
   })
+}
 
 /** Opens a session for the current scope. */
-const open = (
-  { address, cancelTimeoutMillis, driver, isPooled }: Settings,
+export const open = (
+  { address, cancelTimeoutMillis, driver, isPooled, isReadOnly }: Settings,
   texts: StatementTexts,
   died: () => void
 ): Effect.Effect<Session, SqlError, Scope.Scope> =>
@@ -61,5 +83,5 @@ const open = (
       // The pool has a deadline of its own, and tells what passed it.
       connectTimeout: Duration.infinity
     })
-    return new Session({ driver: connection, wire, statements, texts, isPooled })
+    return new Session({ driver: connection, wire, statements, texts, isPooled, isReadOnly })
   }).pipe(Effect.mapError(toSqlError))

@@ -25,6 +25,8 @@ export interface Parts {
   readonly texts: StatementTexts
   /** Whether there is a pooler in between, where only a transaction keeps its session. */
   readonly isPooled: boolean
+  /** Whether it is meant to read only. */
+  readonly isReadOnly: boolean
 }
 
 export class Session {
@@ -33,7 +35,11 @@ export class Session {
   readonly #statements: Statements
   readonly texts: StatementTexts
   readonly #isPooled: boolean
+  /** Whether it is meant to read only. */
+  readonly #isReadOnly: boolean
   readonly #turn = Semaphore.makeUnsafe(1)
+  /** Whether it has refused a write that nothing in it forbids: its server is no primary any more. */
+  #refusesWrites = false
   #isInTransaction = false
   /** Whether a transaction was open when the last statement began. */
   #wasInTransaction = false
@@ -43,16 +49,22 @@ export class Session {
   #running: string | undefined = undefined
   readonly #waiting = new Set<() => void>()
 
-  constructor({ driver, isPooled, statements, texts, wire }: Parts) {
+  constructor({ driver, isPooled, isReadOnly, statements, texts, wire }: Parts) {
     this.driver = driver
     this.#wire = wire
     this.#statements = statements
     this.texts = texts
     this.#isPooled = isPooled
+    this.#isReadOnly = isReadOnly
   }
 
   get isAlive(): boolean {
     return this.#wire.isOpen && !this.#wire.isDoubtful
+  }
+
+  /** Whether it may have another lease. */
+  get mayBeLent(): boolean {
+    return this.isAlive && !this.#refusesWrites
   }
 
   /** Whether a transaction is open, as far as the statements tell that have ended. */
@@ -189,6 +201,11 @@ export class Session {
     this.#dirt &= ~Dirt.locks
   }
 
+  /** Ends the session, which must not be used any more. */
+  abort(reason: string): void {
+    this.#wire.destroy(reason)
+  }
+
   /** A transaction has ended with the session, so there is nothing to roll back. */
   forgetTransaction(): void {
     this.#isInTransaction = false
@@ -242,9 +259,11 @@ export class Session {
       else if (control === "end") this.#isInTransaction = false
       return
     }
+    const state = sqlStateOf(Cause.squash(exit.cause))
     // What the server has refused has begun nothing.
-    if (control === "begin" && sqlStateOf(Cause.squash(exit.cause)) !== undefined) {
-      this.#isInTransaction = this.#wasInTransaction
+    if (control === "begin" && state !== undefined) this.#isInTransaction = this.#wasInTransaction
+    if (state === "25006" && !this.#wasInTransaction && this.#dirt === Dirt.none && !this.#isReadOnly) {
+      this.#refusesWrites = true
     }
   }
 }

@@ -8,6 +8,7 @@ import type { PoolConfigError, PoolError } from "../../../PoolError.ts"
 import type { TransactionError } from "../../../TransactionError.ts"
 import type { AdvisoryLockLostError } from "../../PgPoolError.ts"
 import type { Params, PgConnection, Row } from "./connection.ts"
+import type { HostEvent, HostStatus, Position } from "./hosts.ts"
 import type { ListenEvent } from "./listen.ts"
 import type { LockKey, LockOptions } from "./lock.ts"
 import type { TransactionOptions } from "./transaction.ts"
@@ -15,15 +16,24 @@ import type { TransactionOptions } from "./transaction.ts"
 /** The numbers of the pool at one moment. */
 export interface Stats {
   readonly primary: ConnectionStats
+  /** Not set without `replicas`. */
+  readonly replicas?: ConnectionStats | undefined
 }
 
 /** How the shutdown of the pool went. */
 export interface ShutdownReports {
   readonly primary: ShutdownReport
+  readonly replicas?: ShutdownReport | undefined
+}
+
+/** The options of `read`. */
+export interface ReadOptions extends AcquireOptions {
+  /** What must be seen: everything that was committed before this position, which `position` gave, maybe in another process. */
+  readonly after?: Position | undefined
 }
 
 /**
- * An open PostgreSQL database, on one server, which is called the primary.
+ * An open PostgreSQL database: a primary, which takes writes, and with the option `replicas` others that are read.
  *
  * Any number of fibers may use it at the same time.
  */
@@ -49,6 +59,75 @@ export interface PgPool {
     f: (connection: PgConnection) => Effect.Effect<A, E, R>,
     options?: AcquireOptions
   ) => Effect.Effect<A, E | PoolError<SqlError>, R>
+
+  /**
+   * Runs an effect with a connection that reads: to a replica if there are some, else to the primary. A write is refused, also by
+   * the primary. Choose it for several statements on one connection, and with `after`. For single statements `sql` is enough: one
+   * that reads goes to a replica by itself.
+   *
+   * Each statement sees what its server has: a replica may lag behind by `maxLag`. If the statements must see one state, use
+   * `snapshot`. With `after`, or inside `readYourWrites`, it waits for a replica up to 100 milliseconds, and then reads on the
+   * primary. Inside a transaction it is part of that.
+   */
+  readonly read: <A, E, R>(
+    f: (connection: PgConnection) => Effect.Effect<A, E, R>,
+    options?: ReadOptions
+  ) => Effect.Effect<A, E | SqlError | PoolError<SqlError>, R>
+
+  /**
+   * Runs an effect in which every read sees the same state: a transaction that only reads, on a replica if there are some. Writes
+   * of the effect are refused. Inside a transaction it is part of that.
+   */
+  readonly snapshot: <A, E, R>(
+    effect: Effect.Effect<A, E, R>,
+    options?: AcquireOptions
+  ) => Effect.Effect<A, E | TransactionError | PoolError<SqlError>, R>
+
+  /**
+   * The position of the database now, on the primary: at least that of the last commit. Give it to `read` or `readYourWrites` later,
+   * also in another process, to see that commit on a replica.
+   *
+   * ```ts
+   * import { Effect } from "effect"
+   * import { PgPool } from "effect-connection-pool/postgres"
+   *
+   * export const rename = (id: number, name: string) =>
+   *   Effect.gen(function*() {
+   *     const db = yield* PgPool.PgPool
+   *     yield* db.sql`update person set name = ${name} where id = ${id}`
+   *     // For a cookie. The next request sees the new name.
+   *     return yield* db.position
+   *   })
+   *
+   * export const show = (id: number, after: PgPool.Position) =>
+   *   Effect.flatMap(
+   *     PgPool.PgPool,
+   *     (db) => db.read((connection) => connection.query("select name from person where id = $1", [id]), { after })
+   *   )
+   * ```
+   */
+  readonly position: Effect.Effect<Position, SqlError | PoolError<SqlError>>
+
+  /**
+   * Runs an effect whose reads see its own writes: each read after a write waits until a replica has it, up to 100 milliseconds, or
+   * goes to the primary. A transaction that only reads waits on its replica, up to `controlTimeout`. With `after`, all reads see
+   * what was committed before that, too. Costs one question to the primary after a write, and one to the replica for each read. Fails
+   * with `SqlError` if `after` is no position.
+   */
+  readonly readYourWrites: <A, E, R>(
+    effect: Effect.Effect<A, E, R>,
+    options?: { readonly after?: Position | undefined }
+  ) => Effect.Effect<A, E | SqlError, R>
+
+  /**
+   * What happens to the hosts, from now on: a primary that is lost or found, and for how long there was none; replicas that lag
+   * behind; an old primary that came back and is refused. Without `hosts` and `replicas` there is nothing to tell. The stream ends
+   * with the scope of the pool. A reader that is slow misses the oldest of more than 64.
+   */
+  readonly hostEvents: Stream.Stream<HostEvent>
+
+  /** The hosts as they were last seen. Empty without `hosts` and `replicas`: then the only host is not asked. */
+  readonly hosts: Effect.Effect<ReadonlyArray<HostStatus>>
 
   /**
    * Runs an effect as a transaction: commits when it succeeds, and rolls back when it fails, dies or is interrupted. Every
@@ -134,13 +213,19 @@ export interface PgPool {
   readonly slowStatements: Effect.Effect<ReadonlyArray<SlowStatement>>
 
   /**
-   * The pool of the connections. Choose it for the operations of a `ConnectionPool`: health checks, events, holders. For
-   * statements use `write`, which joins transactions.
+   * The pool of the connections to the primary. Choose it for the operations of a `ConnectionPool`: health checks, events,
+   * holders. For statements use `write`, which joins transactions.
    */
   readonly primary: ConnectionPool<PgConnection, SqlError>
 
+  /** The pool of the connections that read. Not set without the option `replicas`. */
+  readonly replicas?: ConnectionPool<PgConnection, SqlError> | undefined
+
   /** The pools of the database. Because of them, a `HealthChecker` can watch it: `HealthChecker.make(db)`. */
-  readonly sides: { readonly primary: ConnectionPool<PgConnection, SqlError> }
+  readonly sides: {
+    readonly primary: ConnectionPool<PgConnection, SqlError>
+    readonly replicas?: ConnectionPool<PgConnection, SqlError>
+  }
 
   /** Shuts the pool down: see `ConnectionPool.shutdown`. The end of the scope or of the layer does the same. */
   readonly shutdown: {

@@ -21,6 +21,18 @@ export interface Options extends PoolConfig {
   readonly host?: string | undefined
   /** The port. Default 5432. */
   readonly port?: number | undefined
+  /**
+   * Several hosts of one database, as `"db1"` or `"db2:5433"`, in place of `host`: the primary and its replicas, in any order. Each
+   * is asked for its role, when a connection opens and about twice a second. Connections go to the primary, and after a failover to
+   * the one that was promoted. Name them all: an old primary is known by what the others say. Default: `host` alone, which is not
+   * asked.
+   */
+  readonly hosts?: ReadonlyArray<string> | undefined
+  /**
+   * Reads on replicas: `{}` for the defaults. Needs the replicas in `hosts`. Default: everything runs on the primary. `min` and
+   * `max` of the database are those of the primary.
+   */
+  readonly replicas?: ReplicaOptions | undefined
   /** The database. Default: the name of the user. */
   readonly database?: string | undefined
   /** The role. Default: the user of this process. */
@@ -78,4 +90,22 @@ export interface Options extends PoolConfig {
   readonly transformJson?: boolean | undefined
   /** For `sql`: additional attributes of its spans. */
   readonly spanAttributes?: Readonly<Record<string, unknown>> | undefined
+}
+
+/** The options of reads on replicas. */
+export interface ReplicaOptions {
+  /** The connections for reads that are kept open, over all replicas. Default 0. */
+  readonly min?: number | undefined
+  /** The maximum number of connections for reads, over all replicas. Default 8, floor 1. */
+  readonly max?: number | undefined
+  /**
+   * How far a replica may lag behind the primary. One that is later is not read until it has caught up. While the primary does not
+   * answer, a replica counts as fresh that has all that the primary was seen to have. Default 5 seconds, or `Infinity`.
+   */
+  readonly maxLag?: Duration.Input | undefined
+  /**
+   * What is read if no replica is fresh. `"primary"`, the default: the primary, on at most `max` connections beside its own.
+   * `"none"`: reads wait for a replica, until `acquireTimeout`.
+   */
+  readonly fallback?: "primary" | "none" | undefined
 }

@@ -11,6 +11,7 @@ import type { PoolConfig } from "../../../PoolConfig.ts"
 import type { ConfigProblem, PoolConfigError } from "../../../PoolError.ts"
 import type { Settings as ConnectionSettings } from "../connection/factory.ts"
 import type { Options } from "../contract/poolOptions.ts"
+import * as Hosts from "./hosts.ts"
 import * as Url from "./url.ts"
 
 export interface PoolSettings {
@@ -26,6 +27,8 @@ export interface PoolSettings {
   /** The options of the client of `@effect/sql-pg`. */
   readonly client: PgClientConfig
   readonly spanAttributes: ReadonlyArray<readonly [string, unknown]>
+  /** The hosts to choose from. `undefined`: there is one, which is not asked. */
+  readonly hosts: Hosts.Settings | undefined
 }
 
 const isName = { kind: "value", accepts: Predicate.isFunction, mustBe: "a function from name to name" } as const
@@ -69,6 +72,8 @@ const rules = {
   url: { kind: "secret", problem: urlProblem },
   host: { kind: "text" },
   port: { kind: "count", floor: 1, ceiling: 65_535 },
+  hosts: Hosts.hostsRule,
+  replicas: Hosts.replicasRule,
   database: { kind: "text" },
   username: { kind: "text" },
   password: { kind: "secret", mayBeEffect: true },
@@ -112,11 +117,23 @@ const mustBeWithPooler = (field: typeof notPooled[number], pooler: string): stri
 
 /** The options of a PostgreSQL pool. */
 export const pgPoolTable = table(rules, [
+  {
+    fields: ["hosts", "host"],
+    broken: (_, other, given) =>
+      given.has("hosts") && given.has("host") ? `left out, or ${other}: one of the two` : undefined
+  },
   ...poolTable.relations as unknown as ReadonlyArray<Relation<typeof rules>>,
   {
     fields: ["cancelTimeout", "cancelTimeout"],
     // The driver itself ends the session then.
     broken: ({ cancelTimeout }) => cancelTimeout > 5000 ? "at most 5 seconds" : undefined
+  },
+  {
+    fields: ["replicas", "pooler"],
+    broken: ({ pooler }, other, given) =>
+      pooler === "transaction" && given.has("replicas")
+        ? `left out with ${other} "transaction", which refuses the setting that makes a connection read only`
+        : undefined
   },
   ...notPooled.map((field): Relation<typeof rules> => ({
     fields: [field, "pooler"],
@@ -142,6 +159,12 @@ const settingsOf = (checked: Checked<typeof rules>): PoolSettings => {
   const database = checked.database ?? url.database ?? username
   const given = checked as unknown as Options
   const isPooled = checked.pooler === "transaction"
+  const hosts = Hosts.settingsOf({
+    hosts: checked.hosts as Hosts.Given | undefined,
+    replicas: checked.replicas as Hosts.Replicas | undefined,
+    only: { host, port },
+    connectTimeoutMillis: checked.connectTimeout
+  })
   const client: PgClientConfig = {
     host,
     port,
@@ -168,9 +191,10 @@ const settingsOf = (checked: Checked<typeof rules>): PoolSettings => {
       ...Object.keys(ofPool).map((field) => [field, checked[field as keyof typeof ofPool]])
     ]) as PoolConfig,
     connection: {
-      address: { host, port, path: host.startsWith("/") ? `${host}/.s.PGSQL.${port}` : undefined },
+      address: Hosts.addressOf(host, port),
       cancelTimeoutMillis: cancelTimeout,
       isPooled,
+      isReadOnly: Object.hasOwn(client.startupParameters ?? {}, "default_transaction_read_only"),
       driver: client
     },
     controlTimeoutMillis: controlTimeout,
@@ -186,9 +210,10 @@ const settingsOf = (checked: Checked<typeof rules>): PoolSettings => {
       ...Object.entries(given.spanAttributes ?? {}),
       ["db.system.name", "postgresql"],
       ["db.namespace", database],
-      ["server.address", host],
+      ["server.address", hosts === undefined ? host : hosts.addresses.map((address) => address.host).join(",")],
       ["server.port", port]
-    ]
+    ],
+    hosts
   }
 }
 
@@ -214,4 +239,5 @@ const parametersOf = (checked: Timeouts): Record<string, string> => {
 }
 
 /** Reads all options from the configuration. Variables that are not set are left out. */
-export const config = (prefix: string | undefined): Config.Config<object> => fromEnvironment(pgPoolTable, prefix)
+export const config = (prefix: string | undefined): Config.Config<object> =>
+  Hosts.withHosts(fromEnvironment(pgPoolTable, prefix), prefix)

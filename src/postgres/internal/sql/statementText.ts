@@ -36,6 +36,11 @@ export interface Text {
   readonly dirt: number
   /** Whether its effect ends with the transaction, so that it has none outside of one: `set local`. */
   readonly isLocal: boolean
+  /**
+   * Whether it only reads, as far as its text tells. A function that it calls may write: a replica refuses that, and nothing has
+   * changed.
+   */
+  readonly isRead: boolean
   /** Whether it copies to or from the client, which the driver cannot. */
   readonly isCopy: boolean
   /** How many parameters it has. `undefined` if the text does not tell. */
@@ -74,10 +79,12 @@ export const textOf = (sql: string): Text => {
   const code = scanned.replace(/^[\s;]+/, "").toLowerCase()
   // The code of a `do` is a literal.
   const all = /^do\b/.test(code) ? sql.toLowerCase() : code
+  const dirt = dirtOf(code, all)
   return {
     sql,
     control: controlOf(code),
-    dirt: dirtOf(code, all),
+    dirt,
+    isRead: dirt === Dirt.none && isReadOf(code),
     isLocal: /^set\s+(?:local|transaction|constraints)\b/.test(code),
     isCopy: /^copy\b[^]*\b(?:from\s+stdin|to\s+stdout)\b/.test(code),
     parameters
@@ -93,6 +100,14 @@ const controlOf = (code: string): Control | undefined => {
   if (/^(?:commit|end|rollback|abort)\b/.test(code)) return /\band\s+chain\b/.test(code) ? "chain" : "end"
   return /^prepare\s+transaction\b/.test(code) ? "end" : undefined
 }
+
+const isReadOf = (code: string): boolean =>
+  /^(?:select|values|table|with|explain|\()/.test(code) &&
+  !/\b(?:insert|update|delete|merge|into|share)\b/.test(code) &&
+  !/\b(?:nextval|setval|currval|lastval|pg_notify|txid_\w+|lo_\w+|dblink\w*)\s*\(/.test(code) &&
+  // About the server that writes, or about what only it has.
+  !/\bpg_(?:current_wal\w*|current_xact_id\w*|(?:try_)?advisory\w*|export_snapshot|logical\w*|snapshot\w*)\s*\(/
+    .test(code)
 
 const dirtOf = (code: string, all: string): number => {
   let dirt: number = Dirt.none

@@ -1,0 +1,71 @@
+/** What an effect has written itself, so that its reads wait until a replica has it. */
+import { Context, Effect, type Fiber } from "effect"
+import type { SqlError } from "effect/sql/SqlError"
+import type { ConnectionPool } from "../../../ConnectionPool.ts"
+import type { PoolError } from "../../../PoolError.ts"
+import { sessionOf } from "../connection/leased.ts"
+import type { PgConnection } from "../contract/connection.ts"
+import type { Position } from "../contract/hosts.ts"
+import * as Role from "../hosts/role.ts"
+
+/** The writes of one effect. */
+interface Writes {
+  /** How many have ended. */
+  count: number
+  /** How many of them are before `position`. */
+  known: number
+  position: Position | undefined
+}
+
+let nextId = 1
+
+export class OwnWrites {
+  readonly #primary: ConnectionPool<PgConnection, SqlError>
+  readonly #reference = Context.Reference<Writes | undefined>(`effect-connection-pool/postgres/writes/${nextId++}`, {
+    defaultValue: () => undefined
+  })
+
+  constructor(primary: ConnectionPool<PgConnection, SqlError>) {
+    this.#primary = primary
+  }
+
+  /** Follows the writes of an effect. It sees what was written before `after`, too. */
+  follow<A, E, R>(effect: Effect.Effect<A, E, R>, after: Position | undefined): Effect.Effect<A, E, R> {
+    return Effect.suspend(() => Effect.provideService(effect, this.#reference, { count: 0, known: 0, position: after }))
+  }
+
+  /** Runs what may write, and notes its end. */
+  wrote<A, E, R>(fiber: Fiber.Fiber<unknown, unknown>, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
+    const writes = fiber.getRef(this.#reference)
+    // Also what has failed may be stored.
+    return writes === undefined ? effect : Effect.ensuring(effect, Effect.sync(() => void writes.count++))
+  }
+
+  /** The position that a read of this fiber has to see, if it is known. `undefined`: none. */
+  known(fiber: Fiber.Fiber<unknown, unknown>): Position | undefined {
+    return fiber.getRef(this.#reference)?.position
+  }
+
+  /** The position that a read of this fiber has to see. Asks the primary if there was a write since it was asked last. */
+  needed(
+    fiber: Fiber.Fiber<unknown, unknown>
+  ): Effect.Effect<Position | undefined, SqlError | PoolError<SqlError>> | undefined {
+    const writes = fiber.getRef(this.#reference)
+    if (writes === undefined) return undefined
+    if (writes.known === writes.count) {
+      return writes.position === undefined
+        ? undefined
+        : Effect.succeed(writes.position)
+    }
+    const { count } = writes
+    return Effect.map(this.position, (position) => {
+      writes.known = Math.max(writes.known, count)
+      return writes.position = Role.later(writes.position, position)
+    })
+  }
+
+  /** At least that of the last commit. */
+  get position(): Effect.Effect<Position, SqlError | PoolError<SqlError>> {
+    return this.#primary.use((connection) => Role.positionOf(sessionOf(connection)))
+  }
+}

@@ -1,0 +1,154 @@
+/** Reads on a replica, and what is done when it cannot serve one. */
+import { Effect, type Fiber, Schedule, type Scope } from "effect"
+import { isSqlError, SqlError, StatementTimeoutError } from "effect/sql/SqlError"
+import type { AcquireOptions, ConnectionPool } from "../../../ConnectionPool.ts"
+import type { LeaseExpiredError, PoolError } from "../../../PoolError.ts"
+import { sessionOf } from "../connection/leased.ts"
+import type { PgConnection } from "../contract/connection.ts"
+import type { Position } from "../contract/hosts.ts"
+import { hasReached } from "../hosts/role.ts"
+import { isLost, sqlStateOf } from "../sqlState.ts"
+import type { OwnWrites } from "./ownWrites.ts"
+
+type Pool = ConnectionPool<PgConnection, SqlError>
+type Failure = SqlError | PoolError<SqlError>
+
+export interface Options {
+  readonly name: string
+  readonly primary: Pool
+  readonly replicas: Pool
+  readonly writes: OwnWrites
+  /** How long a read waits for a replica that has not reached its position. */
+  readonly catchUpMillis: number
+  /** Whether the primary is read if a replica does not reach the position in time. */
+  readonly mayFallBack: boolean
+}
+
+/** A replica has not reached a position in time. */
+class Behind {
+  readonly _tag = "Behind"
+}
+
+export class Reading {
+  readonly writes: OwnWrites
+  readonly #options: Options
+
+  constructor(options: Options) {
+    this.#options = options
+    this.writes = options.writes
+  }
+
+  /**
+   * Runs one statement that reads. It has changed nothing on the replica, so it runs on the primary if the replica refuses it, and
+   * once more on a replica if its connection is lost.
+   */
+  statement<A>(
+    fiber: Fiber.Fiber<unknown, unknown>,
+    f: (connection: PgConnection) => Effect.Effect<A, SqlError | LeaseExpiredError>
+  ): Effect.Effect<A, Failure | LeaseExpiredError> {
+    const { primary, replicas } = this.#options
+    const attempt = (left: number): Effect.Effect<A, Failure | LeaseExpiredError> =>
+      Effect.catch(this.#on(replicas, this.writes.needed(fiber), f, undefined), (error) => {
+        if (error._tag === "Behind") return primary.use(f)
+        if (!isSqlError(error)) return Effect.fail(error)
+        if (isForPrimary(error)) return primary.use(f)
+        return isLost(error) && left > 0 ? attempt(left - 1) : Effect.fail(error)
+      })
+    return attempt(2)
+  }
+
+  /** Runs an effect with a connection that reads. */
+  use<A, E, R>(
+    fiber: Fiber.Fiber<unknown, unknown>,
+    f: (connection: PgConnection) => Effect.Effect<A, E, R>,
+    options: AcquireOptions | undefined,
+    after: Position | undefined
+  ): Effect.Effect<A, E | Failure, R> {
+    const { primary, replicas } = this.#options
+    const needed = after === undefined ? this.writes.needed(fiber) : Effect.succeed(after)
+    return Effect.catchIf(
+      this.#on(replicas, needed, f, options),
+      (error): error is Behind => error instanceof Behind,
+      () => primary.use((connection) => Effect.andThen(onlyReads(connection), f(connection)), options)
+    )
+  }
+
+  /** A connection that reads, for the scope. */
+  acquire(
+    fiber: Fiber.Fiber<unknown, unknown>,
+    options: AcquireOptions | undefined
+  ): Effect.Effect<PgConnection, Failure, Scope.Scope> {
+    const needed = this.writes.needed(fiber)
+    const { primary, replicas } = this.#options
+    if (needed === undefined) return replicas.acquire(options)
+    return Effect.flatMap(
+      needed,
+      (position) =>
+        Effect.flatMap(replicas.acquire(options), (connection) =>
+          Effect.flatMap(
+            this.#reaches(connection, position),
+            (isThere) => isThere ? Effect.succeed(connection) : primary.acquire(options)
+          ))
+    )
+  }
+
+  /** Waits until the server of a connection has what was written before a position. */
+  untilReached(connection: PgConnection, position: Position): Effect.Effect<void, SqlError> {
+    return Effect.asVoid(Effect.repeat(hasReached(sessionOf(connection), position), {
+      until: (isThere) => isThere,
+      schedule: poll
+    }))
+  }
+
+  /** Whether the server of a connection has, or gets in time, what was written before a position. */
+  #reaches(connection: PgConnection, position: Position | undefined): Effect.Effect<boolean, SqlError> {
+    return Effect.suspend(() => {
+      if (position === undefined) return Effect.succeed(true)
+      const { catchUpMillis, mayFallBack, name } = this.#options
+      return Effect.timeoutOrElse(Effect.as(this.untilReached(connection, position), true), {
+        duration: catchUpMillis,
+        orElse: () => mayFallBack ? Effect.succeed(false) : Effect.fail(tooLate(name, position, catchUpMillis))
+      })
+    })
+  }
+
+  #on<A, E, R>(
+    pool: Pool,
+    needed: Effect.Effect<Position | undefined, Failure> | undefined,
+    f: (connection: PgConnection) => Effect.Effect<A, E, R>,
+    options: AcquireOptions | undefined
+  ): Effect.Effect<A, E | Failure | Behind, R> {
+    if (needed === undefined) return pool.use(f, options)
+    return Effect.flatMap(needed, (position) =>
+      pool.use(
+        (connection): Effect.Effect<A, E | SqlError | Behind, R> =>
+          Effect.flatMap(
+            this.#reaches(connection, position),
+            (isThere): Effect.Effect<A, E | Behind, R> => isThere ? f(connection) : Effect.fail(new Behind())
+          ),
+        options
+      ))
+  }
+}
+
+const poll = Schedule.spaced("2 millis")
+
+/** Makes a connection of the primary refuse writes until the end of its lease. */
+export const onlyReads = (connection: PgConnection): Effect.Effect<void, SqlError> =>
+  Effect.asVoid(sessionOf(connection).control("set default_transaction_read_only = on"))
+
+/**
+ * Whether a replica cannot run a statement that the primary can: it is a write (25006), needs what a replica does not have (55000,
+ * 0A000), or the replay of the log has ended it (40001, 40P01).
+ */
+const isForPrimary = (error: SqlError): boolean => {
+  const state = sqlStateOf(error)
+  return state === "25006" || state === "55000" || state === "0A000" || state === "40001" || state === "40P01"
+}
+
+const tooLate = (name: string, position: Position, millis: number): SqlError => {
+  const message =
+    `pool "${name}": no replica has reached ${position} within ${millis} ms, and the primary is not read ` +
+    "(fallback \"none\")"
+  return new SqlError({ reason: new StatementTimeoutError({ cause: new Error(message), message, operation: "read" }) })
+}

@@ -1,0 +1,42 @@
+/** What a pool over several hosts tells of them. */
+
+/**
+ * A position in the log of the database: everything that was committed before it is there, once a replica has reached it. It is
+ * text, such as `0/16B3748`, so it can go into a cookie or a message.
+ */
+export type Position = string
+
+/** One host, as it was last seen. */
+export interface HostStatus {
+  /** The host with its port, as in `db1:5432`. */
+  readonly host: string
+  /**
+   * `"refused"`: it takes writes, but another server was promoted after it, so it is an old primary. `"away"`: it does not answer.
+   * `"unknown"`: it was not asked yet.
+   */
+  readonly role: "primary" | "replica" | "refused" | "away" | "unknown"
+  /** The number of promotions in the history of its data; 0 if it has not answered yet. */
+  readonly timeline: number
+  /** For a replica: whether it is fresh enough to be read (`maxLag`). */
+  readonly isFresh: boolean
+  /** Why it is away, if it is. */
+  readonly problem: string | undefined
+}
+
+/** Something happened to the hosts. */
+export type HostEvent =
+  /** The primary does not answer, or is none any more. Writes wait. */
+  | { readonly _tag: "PrimaryLost"; readonly host: string; readonly problem: string }
+  /** There is a primary. `awayMillis`: how long there was none; not set for the first. */
+  | {
+    readonly _tag: "PrimaryFound"
+    readonly host: string
+    readonly timeline: number
+    readonly awayMillis: number | undefined
+  }
+  /** A host takes writes, but its timeline is older than `newest`: it is an old primary, and is not used. */
+  | { readonly _tag: "OldPrimaryRefused"; readonly host: string; readonly timeline: number; readonly newest: number }
+  /** A replica lags behind by more than `maxLag`, or does not answer. It is not read. */
+  | { readonly _tag: "ReplicaLost"; readonly host: string; readonly problem: string }
+  /** A replica can be read. */
+  | { readonly _tag: "ReplicaFound"; readonly host: string }

@@ -1,0 +1,131 @@
+/** The options of several hosts and of replicas. */
+import { Config, Option, Predicate } from "effect"
+import { fromEnvironment } from "../../../internal/options/environment.ts"
+import { check, problem, type Resolved, type Rule, table } from "../../../internal/options/rules.ts"
+import type { Address } from "../connection/wire.ts"
+import type { Settings } from "../hosts/settings.ts"
+
+export type { Settings }
+
+/** A host of the list, with its port if it has one of its own. */
+export interface HostAndPort {
+  readonly host: string
+  readonly port: number | undefined
+}
+
+export type Given = ReadonlyArray<HostAndPort>
+
+/** The checked options of replicas. */
+export interface Replicas {
+  readonly min: number
+  readonly max: number
+  readonly maxLag: number
+  readonly fallback: "primary" | "none"
+}
+
+/** The socket in the file system, if the host is a folder. */
+export const addressOf = (host: string, port: number): Address => ({
+  host,
+  port,
+  path: host.startsWith("/") ? `${host}/.s.PGSQL.${port}` : undefined
+})
+
+const mustBeHost = "a host with or without its port, such as \"db1\" or \"db1:5433\""
+
+/** Reads `db1`, `db1:5433`, `[::1]:5433` or the folder of a socket. */
+const read = (text: unknown): HostAndPort | undefined => {
+  if (!Predicate.isString(text)) return undefined
+  const [, bracketed, plain, port] = /^(?:\[([^\]]+)\]|(\/[^:]*|[^\s:,[\]/]+))(?::(\d{1,5}))?$/.exec(text.trim()) ?? []
+  const host = bracketed ?? plain
+  const number = port === undefined ? undefined : Number(port)
+  if (host === undefined || (number !== undefined && (number < 1 || number > 65_535))) return undefined
+  return { host, port: number }
+}
+
+const resolveHosts = (value: unknown, field: string): Resolved => {
+  const given = value as ReadonlyArray<unknown>
+  const hosts = given.map(read)
+  const problems = given.flatMap((text, index) =>
+    hosts[index] === undefined ? [problem(`${field}[${index}]`, text, mustBeHost)] : []
+  )
+  return { value: hosts, problems }
+}
+
+export const hostsRule = {
+  kind: "value",
+  accepts: (value) => Array.isArray(value) && value.length > 0,
+  mustBe: "a list of at least one host",
+  resolve: resolveHosts
+} as const satisfies Rule
+
+const replicasTable = table({
+  min: { kind: "count", default: 0, floor: 0, finite: true },
+  max: { kind: "count", default: 8, floor: 1, finite: true },
+  maxLag: { kind: "duration", default: "5 seconds" },
+  fallback: { kind: "choice", of: ["primary", "none"], default: "primary" }
+}, [
+  { fields: ["min", "max"], broken: ({ max, min }, other) => min > max ? `at most ${max} (${other})` : undefined }
+])
+
+const resolveReplicas = (value: unknown, field: string): Resolved => {
+  const { checked, problems } = check(replicasTable, value)
+  return {
+    value: checked,
+    problems: problems.map(({ field: inner, message, value }) => ({
+      field: `${field}.${inner}`,
+      message: `${field}.${message}`,
+      value
+    }))
+  }
+}
+
+export const replicasRule = {
+  kind: "value",
+  accepts: (value) => Object.prototype.toString.call(value) === "[object Object]",
+  mustBe: "a record with max, min, maxLag and fallback",
+  resolve: resolveReplicas
+} as const satisfies Rule
+
+/** The settings; `undefined` if there is only one host, and no replicas. */
+export const settingsOf = (given: {
+  readonly hosts: Given | undefined
+  readonly replicas: Replicas | undefined
+  readonly only: { readonly host: string; readonly port: number }
+  readonly connectTimeoutMillis: number
+}): Settings | undefined => {
+  const { connectTimeoutMillis, hosts, only, replicas } = given
+  if (hosts === undefined && replicas === undefined) return undefined
+  const maxLagMillis = replicas?.maxLag ?? Infinity
+  const mayFallBack = replicas?.fallback !== "none"
+  const intervalMillis = Math.max(20, Math.min(500, maxLagMillis / 10))
+  return {
+    addresses: (hosts ?? [{ host: only.host, port: undefined }]).map(({ host, port }) =>
+      addressOf(host, port ?? only.port)
+    ),
+    replicas: replicas === undefined ? undefined : { min: replicas.min, max: replicas.max },
+    // What is asked only now and then may be that much older.
+    maxLagMillis: Math.max(0, maxLagMillis - intervalMillis),
+    mayFallBack,
+    catchUpMillis: mayFallBack ? 100 : maxLagMillis,
+    intervalMillis,
+    timeoutMillis: Math.min(3000, connectTimeoutMillis),
+    searchMillis: Math.min(5000, connectTimeoutMillis / 2)
+  }
+}
+
+/** Adds these options from the configuration: `HOSTS=db1,db2:5433`, `REPLICAS_MAX=8`, `REPLICAS_MAX_LAG=5s`. */
+export const withHosts = (options: Config.Config<object>, given: string | undefined): Config.Config<object> => {
+  const prefix = given === undefined || given === "" ? "" : `${given}_`
+  return Config.map(
+    Config.all({
+      options,
+      hosts: Config.option(Config.String(`${prefix}HOSTS`)),
+      replicas: fromEnvironment(replicasTable, `${prefix}REPLICAS`)
+    }),
+    ({ hosts, options, replicas }) => ({
+      ...options,
+      ...(Option.isSome(hosts) ? { hosts: hosts.value.split(",").map((host) => host.trim()) } : undefined),
+      ...(Object.keys(replicas).length > 0 ? { replicas } : undefined)
+    })
+  )
+}

@@ -1,0 +1,119 @@
+/** Reads on a replica that see what was written before them. */
+import { assert } from "@effect/vitest"
+import { Effect, Exit, Fiber, Scope } from "effect"
+import type { PgPool } from "effect-connection-pool/postgres"
+import { PoolAssert } from "effect-connection-pool/testing"
+import { until } from "../support/postgres.ts"
+import { describeReplicated, poolOver, Servers } from "../support/replicas.ts"
+
+const { failsWith } = PoolAssert
+
+const make = Effect.fnUntraced(function*(table: string, options?: Partial<PgPool.Options>) {
+  const { primary, replica } = yield* Servers
+  yield* primary.query(`create table ${table} (n int)`)
+  yield* replica.caughtUp
+  const db = yield* poolOver({ primary, replica }, options)
+  return { db, primary, replica }
+})
+
+describeReplicated("a read after a write, with a replica that is late", (it) => {
+  it.effect("may miss it on its own, and never inside `readYourWrites`", () =>
+    Effect.gen(function*() {
+      const { db, primary, replica } = yield* make("own")
+      const { sql } = db
+      const seen = Effect.map(sql<{ n: number }>`select count(*)::int4 as n from own`, ([row]) => row!.n)
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* replica.pauseReplay
+        yield* sql`insert into own values (1)`
+        assert.strictEqual(yield* seen, 0)
+        const inside = yield* db.readYourWrites(Effect.gen(function*() {
+          const before = yield* seen
+          yield* sql`insert into own values (2)`
+          const after = yield* seen
+          yield* db.transaction(sql`insert into own values (3)`)
+          const afterTransaction = yield* seen
+          yield* db.write((connection) => connection.run("insert into own values (4)"))
+          const afterWrite = yield* db.read((connection) =>
+            connection.query("select count(*)::int4 as n, inet_server_port() as port from own")
+          )
+          return [before, after, afterTransaction, afterWrite]
+        }))
+        assert.deepStrictEqual(inside, [0, 2, 3, [{ n: 4, port: primary.port }]])
+        // Outside of it, nothing has changed.
+        assert.strictEqual(yield* seen, 0)
+      }))
+    }))
+
+  it.effect("waits for the replica where that is soon there, and reads on it", () =>
+    Effect.gen(function*() {
+      const { db, replica } = yield* make("soon")
+      const { sql } = db
+      for (let n = 1; n <= 20; n++) {
+        const [row] = yield* db.readYourWrites(
+          Effect.andThen(
+            sql`insert into soon values (${n})`,
+            sql`select count(*)::int4 as n, inet_server_port() as port from soon`
+          )
+        )
+        assert.strictEqual(row!["n"], n)
+      }
+      const { replicas } = yield* db.stats
+      assert.isAtLeast(replicas!.checkouts, 20)
+      assert.isDefined(replica)
+    }))
+
+  it.effect("sees it in a snapshot, which waits on its replica", () =>
+    Effect.gen(function*() {
+      const { db, replica } = yield* make("snapped")
+      const { sql } = db
+      const paused = yield* Scope.make()
+      yield* Scope.provide(replica.pauseReplay, paused)
+      const reading = yield* Effect.forkChild(db.readYourWrites(
+        Effect.andThen(
+          sql`insert into snapped values (1)`,
+          db.snapshot(sql`select n, inet_server_port() as port from snapped`)
+        )
+      ))
+      yield* until("it waits", Effect.map(db.stats, ({ replicas }) => replicas!.inUse === 1))
+      yield* Scope.close(paused, Exit.void)
+      assert.deepStrictEqual(yield* Fiber.join(reading), [{ n: 1, port: replica.port }])
+    }))
+
+  it.effect("sees it by its position in another pool, as another process would", () =>
+    Effect.gen(function*() {
+      const { db, primary, replica } = yield* make("other")
+      const other = yield* poolOver({ primary, replica })
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* replica.pauseReplay
+        yield* db.sql`insert into other values (1)`
+        const position = yield* db.position
+        assert.match(position, /^[0-9A-F]+\/[0-9A-F]+$/)
+        assert.deepStrictEqual(yield* other.read((connection) => connection.query("select n from other")), [])
+        assert.deepStrictEqual(
+          yield* other.read((connection) => connection.query("select n from other"), { after: position }),
+          [{ n: 1 }]
+        )
+        assert.deepStrictEqual(
+          yield* other.readYourWrites(other.sql`select n from other`, { after: position }),
+          [{ n: 1 }]
+        )
+      }))
+    }))
+
+  it.effect("fails in time with `fallback: \"none\"`, and with what is no position", () =>
+    Effect.gen(function*() {
+      const { db, replica } = yield* make("none", { replicas: { fallback: "none", maxLag: "300 millis" } })
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* replica.pauseReplay
+        yield* db.sql`insert into none values (1)`
+        const after = yield* db.position
+        const late = yield* failsWith(db.read((connection) => connection.query("select 1"), { after }), "SqlError")
+        assert.strictEqual(late.reason._tag, "StatementTimeoutError")
+        assert.include(late.message, "no replica has reached")
+      }))
+      const wrong = yield* failsWith(db.read(() => Effect.void, { after: "; drop table" }), "SqlError")
+      assert.include(wrong.message, "must be a position")
+      const alsoWrong = yield* failsWith(db.readYourWrites(Effect.void, { after: "1" }), "SqlError")
+      assert.include(alsoWrong.message, "must be a position")
+    }))
+})
