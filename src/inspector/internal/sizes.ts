@@ -79,8 +79,8 @@ const limits = [
   "The number of requests was measured, not when each came. Bursts wait for longer than the simulation says. A fixed number " +
   "of workers, each of which waits for its answer before it asks again, waits for less.",
   "Leases are taken to be as long in a bigger pool. A database that is busy already gets slower instead: more connections do " +
-  "not help then. All connections of SQLite in this process work in one thread, so more readers help only while leases wait " +
-  "for something else."
+  "not help then. All readers of SQLite that are not workers work in one thread, so more of them help only while leases wait " +
+  "for something else; more workers than cores do not help either."
 ]
 
 const problemOf = ({ problems }: PoolConfigError): string => problems.map(({ message }) => message).join("; ")
