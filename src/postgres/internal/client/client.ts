@@ -21,7 +21,7 @@ import type { Isolation } from "../contract/transaction.ts"
 import { denied } from "../errors.ts"
 import type { StatementTexts } from "../sql/statementText.ts"
 import { toSqlError } from "../sqlState.ts"
-import { dialect, dialectOver, type OwnOptions } from "./pgDialect.ts"
+import * as Dialect from "./pgDialect.ts"
 import type { Reading } from "./reading.ts"
 import { pooledListen } from "./refusals.ts"
 import { inTransaction, reserved, routed, toConnection } from "./sqlConnection.ts"
@@ -45,7 +45,7 @@ export interface Options {
 
 export interface Client {
   readonly sql: PgClient.PgClient
-  readonly transactor: Transaction.Transactor<PgConnection, Isolation, SqlError, OwnOptions>
+  readonly transactor: Transaction.Transactor<PgConnection, Isolation, SqlError, Dialect.OwnOptions>
   /** The connection of the transaction of this client that a fiber is in, if it is in one. */
   readonly connectionInTransaction: (fiber: Fiber.Fiber<unknown, unknown>) => PgConnection | undefined
   /** Ends what the client has begun in the `Reactivity` of the application. */
@@ -76,14 +76,16 @@ export const make = Effect.fnUntraced(
     const { transactionService } = made
     const transactor = Transactor.make({
       name,
-      dialect: reading === undefined ? dialect : dialectOver(reading),
+      // It has its own way to keep the deadline of these statements.
+      dialect: reading === undefined
+        ? Dialect.make(options.controlTimeoutMillis)
+        : Dialect.over(reading, options.controlTimeoutMillis),
       pool,
       // A replica has no serializable transactions.
       poolOf: (_, { isolation, readOnly }) => readOnly && isolation !== "serializable" ? replicas : undefined,
       transactionService,
       toSql: (transaction) => toConnection(inTransaction(transaction, texts)),
-      spanAttributes,
-      controlTimeout: options.controlTimeoutMillis
+      spanAttributes
     })
     const { afterCommit, withTransaction } = transactor
     heard.defer({ transactionService, afterCommit })

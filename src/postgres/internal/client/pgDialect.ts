@@ -15,7 +15,8 @@ export interface OwnOptions {
   readonly deferrable?: boolean | undefined
 }
 
-export const dialect: Dialect<PgConnection, Isolation, OwnOptions> = {
+/** `millis` is the deadline of each statement. */
+export const make = (millis: number): Dialect<PgConnection, Isolation, OwnOptions> => ({
   isolations: ["read committed", "repeatable read", "serializable"],
   // With "read committed" it would not see one state.
   readOnlyIsolations: ["repeatable read", "serializable"],
@@ -25,31 +26,36 @@ export const dialect: Dialect<PgConnection, Isolation, OwnOptions> = {
     readOnly: /\bread\s+only\b/i.test(statement)
   }),
   begin: (connection, mode, statement, restore, own) =>
-    restore(begin(sessionOf(connection), mode, statement, own.deferrable === true)),
-  commit: (connection) => commit(sessionOf(connection)),
-  rollback: (connection) => unlessGone(sessionOf(connection), "rollback"),
-  savepoint: (connection, depth) => control(connection, `savepoint ${nameAt(depth)}`),
-  release: (connection, depth) => control(connection, `release savepoint ${nameAt(depth)}`),
-  rollbackTo: (connection, depth) => control(connection, `rollback to savepoint ${nameAt(depth)}`),
+    restore(begin(sessionOf(connection), mode, statement, own.deferrable === true, millis)),
+  commit: (connection) => commit(sessionOf(connection), millis),
+  rollback: (connection) => rollback(sessionOf(connection), millis),
+  savepoint: (connection, depth) => control(connection, millis, "savepoint", `savepoint ${nameAt(depth)}`),
+  release: (connection, depth) => control(connection, millis, "release", `release savepoint ${nameAt(depth)}`),
+  rollbackTo: (connection, depth) =>
+    control(connection, millis, "rollback to savepoint", `rollback to savepoint ${nameAt(depth)}`),
   isTransaction: (connection) => sessionOf(connection).isInTransaction,
   commitOutcome,
   isCurable,
   own: { fields: ["deferrable"], check: problemsOf }
-}
+})
 
 /** The dialect where transactions that read begin on a replica: they wait there for what their fiber has written. */
-export const dialectOver = (reading: Reading): typeof dialect => ({
-  ...dialect,
-  begin: (connection, mode, statement, restore, own) => {
-    const begun = dialect.begin(connection, mode, statement, restore, own)
-    if (!mode.readOnly) return begun
-    return Effect.withFiber((fiber) => {
-      const position = reading.writes.known(fiber)
-      if (position === undefined) return begun
-      return Effect.andThen(restore(reading.untilReached(connection, position)), begun)
-    })
+export const over = (reading: Reading, millis: number): ReturnType<typeof make> => {
+  const dialect = make(millis)
+  return {
+    ...dialect,
+    begin: (connection, mode, statement, restore, own) => {
+      const begun = dialect.begin(connection, mode, statement, restore, own)
+      if (!mode.readOnly) return begun
+      return Effect.withFiber((fiber) => {
+        const position = reading.writes.known(fiber)
+        if (position === undefined) return begun
+        const reached = sessionOf(connection).within("begin", reading.untilReached(connection, position), millis)
+        return Effect.andThen(restore(reached), begun)
+      })
+    }
   }
-})
+}
 
 function problemsOf(
   { deferrable }: OwnOptions,
@@ -73,27 +79,28 @@ const begin = (
   session: Session,
   { isolation, readOnly }: Mode<Isolation>,
   statement: string | undefined,
-  deferrable: boolean
+  deferrable: boolean,
+  millis: number
 ): Effect.Effect<void, SqlError> => {
   const sql = statement ??
     `begin isolation level ${isolation} ${readOnly ? "read only" : "read write"}${deferrable ? " deferrable" : ""}`
-  const begun = Effect.flatMap(session.control(sql), () =>
+  const begun = Effect.flatMap(session.controlWithin("begin", sql, millis), () =>
     session.isInTransaction
       ? Effect.void
       : Effect.fail(unexpected("begin", `begin: ${JSON.stringify(sql)} begins no transaction`)))
   // PostgreSQL fixes what a transaction sees at its first query. One that is deferrable waits there, maybe for long.
-  return readOnly && !deferrable && statement === undefined ? Effect.andThen(begun, pin(session)) : begun
+  return readOnly && !deferrable && statement === undefined ? Effect.andThen(begun, pin(session, millis)) : begun
 }
 
-const pin = (session: Session): Effect.Effect<void, SqlError> =>
+const pin = (session: Session, millis: number): Effect.Effect<void, SqlError> =>
   Effect.catch(
-    Effect.asVoid(session.control("select 1")),
-    (error) => Effect.andThen(Effect.ignore(session.control("rollback")), Effect.fail(error))
+    Effect.asVoid(session.controlWithin("begin", "select 1", millis)),
+    (error) => Effect.andThen(Effect.ignore(session.controlWithin("rollback", "rollback", millis)), Effect.fail(error))
   )
 
 /** Commits. The server answers the commit of a transaction in which a statement has failed with a rollback. */
-const commit = (session: Session): Effect.Effect<void, SqlError> =>
-  Effect.flatMap(session.control("commit"), ({ command }) =>
+const commit = (session: Session, millis: number): Effect.Effect<void, SqlError> =>
+  Effect.flatMap(session.controlWithin("commit", "commit", millis), ({ command }) =>
     command === "ROLLBACK"
       ? Effect.fail(unexpected(
         "commit",
@@ -102,13 +109,17 @@ const commit = (session: Session): Effect.Effect<void, SqlError> =>
       ))
       : Effect.void)
 
-const control = (connection: PgConnection, sql: string): Effect.Effect<void, SqlError> =>
-  Effect.asVoid(sessionOf(connection).control(sql))
+const control = (
+  connection: PgConnection,
+  millis: number,
+  operation: string,
+  sql: string
+): Effect.Effect<void, SqlError> => Effect.asVoid(sessionOf(connection).controlWithin(operation, sql, millis))
 
 /** With its session, the server has rolled the transaction back already, or will when it notices. */
-const unlessGone = (session: Session, sql: string): Effect.Effect<void, SqlError> =>
+const rollback = (session: Session, millis: number): Effect.Effect<void, SqlError> =>
   Effect.suspend(() => {
-    if (session.isAlive) return Effect.asVoid(session.control(sql))
+    if (session.isAlive) return Effect.asVoid(session.controlWithin("rollback", "rollback", millis))
     session.forgetTransaction()
     return Effect.void
   })

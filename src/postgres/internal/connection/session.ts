@@ -6,11 +6,11 @@
  */
 import type { PgConnection as Driver } from "@effect/sql-pg/PgConnection"
 import { Cause, Effect, type Exit, Semaphore, Stream } from "effect"
-import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import { ConnectionError, isSqlError, SqlError } from "effect/sql/SqlError"
 import type { Statements } from "../../../ConnectionFactory.ts"
-import { denied, invalidInput, invalidSql, notSent } from "../errors.ts"
+import { denied, invalidInput, invalidSql, NotSent, notSent } from "../errors.ts"
 import { cleaning, Dirt, nameOfDirt, type StatementTexts, type Text } from "../sql/statementText.ts"
-import { sqlStateOf, toSqlError } from "../sqlState.ts"
+import { isLost, sqlStateOf, toSqlError } from "../sqlState.ts"
 import { problemOf } from "./parameters.ts"
 import type { Wire } from "./wire.ts"
 
@@ -103,7 +103,7 @@ export class Session {
       }))
       return this.#statements.run(
         text.sql,
-        Effect.mapError(ran, (error) => isSqlError(error) ? toSqlError(error) : error)
+        Effect.mapError(ran, (error) => isSqlError(error) ? this.#explained(error) : error)
       )
     })
   }
@@ -117,6 +117,27 @@ export class Session {
       () => this.driver.query(sql),
       () => undefined
     )
+  }
+
+  /** Runs a statement that begins or ends a transaction or a savepoint, within its deadline. */
+  controlWithin(operation: string, sql: string, millis: number): Effect.Effect<{ readonly command: string }, SqlError> {
+    return this.within(operation, this.control(sql), millis)
+  }
+
+  /**
+   * Runs an effect that waits for the server. At the deadline the session is ended, and with it what runs on it: that costs less
+   * than to wait for it in a fiber of its own.
+   */
+  within<A, E, R>(operation: string, effect: Effect.Effect<A, E, R>, millis: number): Effect.Effect<A, E, R> {
+    if (millis === Infinity) return effect
+    return Effect.suspend(() => {
+      const late = () => this.#wire.destroy(`${operation} was not answered within ${millis} ms (controlTimeout)`)
+      const timer = setTimeout(late, millis)
+      return Effect.onExitPrimitive(effect, () => {
+        clearTimeout(timer)
+        return undefined
+      })
+    })
   }
 
   /** The rows of a statement as a stream, which has the wire until it ends. */
@@ -217,6 +238,17 @@ export class Session {
     // The transaction has ended with the session.
     this.#isInTransaction = false
     return notSent(operation, this.#wire.reason ?? "the server has closed it")
+  }
+
+  /** The error as the caller gets it. If the session was ended from here, it says why. */
+  #explained(error: SqlError): SqlError {
+    const { cause, operation } = error.reason
+    const why = this.#wire.reason
+    if (why === undefined || cause instanceof NotSent || !isLost(error) || sqlStateOf(error) !== undefined) {
+      return toSqlError(error)
+    }
+    const message = `the connection was lost: ${why}`
+    return new SqlError({ reason: new ConnectionError({ cause, message, operation: operation ?? "query" }) })
   }
 
   #problemOf(operation: string, text: Text, params: ReadonlyArray<unknown>): SqlError | undefined {
