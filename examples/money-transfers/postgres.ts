@@ -95,6 +95,8 @@ export const postgres = Effect.fn("money-transfers-postgres")(
     const readings: Readings = { right: 0, wrong: 0, failed: 0 }
     let awayMillis = 0
     let killed = 0
+    let longestMillis = 0
+    let lastAt = performance.now()
 
     yield* Effect.forkScoped(Stream.runForEach(db.hostEvents, (event) =>
       Effect.sync(() => {
@@ -130,8 +132,12 @@ export const postgres = Effect.fn("money-transfers-postgres")(
       tally,
       stats: Effect.map(db.stats, ({ primary }) => primary),
       ended: (id, outcome) => {
-        if (outcome === "committed") acknowledged.add(id)
-        else if (outcome === "open") open.add(id)
+        if (outcome === "committed") {
+          acknowledged.add(id)
+          longestMillis = Math.max(longestMillis, performance.now() - lastAt)
+          lastAt = performance.now()
+        }
+        if (outcome === "open") open.add(id)
       }
     })
     const onOldPrimary = yield* Fiber.join(failover)
@@ -158,7 +164,8 @@ export const postgres = Effect.fn("money-transfers-postgres")(
       ["connections created", writers.connects],
       ["connections closed", writers.disconnects],
       ["backends killed", killed],
-      ["writes were away", `${Math.round(awayMillis)} ms`],
+      ["no primary was known for", `${Math.round(awayMillis)} ms`],
+      ["writes were away, at most", `${Math.round(longestMillis)} ms`],
       ["reads beside them", readings.right],
       ["connections for reads", replicas!.connects]
     ]
