@@ -56,7 +56,7 @@ export interface WorkerContenders {
 }
 
 /** SQL functions that threads load. */
-const functionsModule = new URL("workerFunctions.ts", import.meta.url)
+const functionsModule = new URL("workerFunctions.js", import.meta.url)
 
 const inProcess: Options = { execution: "in-process" }
 const onWorkers: Options = { execution: "worker", workers: 2 }

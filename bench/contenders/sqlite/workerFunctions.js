@@ -1,4 +1,4 @@
-/** SQL functions for the threads of this library. */
+/** SQL functions for the threads of this library. It is JavaScript, because threads that strip types hold more memory. */
 export const functions = {
   /** The bytes of the heap of this thread. */
   heap_used: () => process.memoryUsage().heapUsed,
