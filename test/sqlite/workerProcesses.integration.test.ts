@@ -65,6 +65,7 @@ interface Held {
 }
 
 interface Leaks {
+  readonly left: number
   readonly memory: ReadonlyArray<Held>
   readonly outcomes: Readonly<Record<"answered" | "failed" | "interrupted" | "crashed", number>>
   readonly stats: Readonly<Record<"checkouts" | "returns" | "connects" | "total" | "idle", number>> & {
@@ -82,7 +83,7 @@ describe("a process whose statements on workers fail, are interrupted and end th
     Effect.gen(function*() {
       const { code, lines } = yield* run("workerLeaks", [yield* folder, String(statements)])
       assert.strictEqual(code, 0)
-      const { memory, outcomes, stats } = JSON.parse(lines.at(-1)!) as Leaks
+      const { left, memory, outcomes, stats } = JSON.parse(lines.at(-1)!) as Leaks
       const { answered, crashed, failed, interrupted } = outcomes
       assert.strictEqual(answered + crashed + failed + interrupted, 3 * statements)
       const all = Array.from({ length: statements }, (_, at) => at)
@@ -94,6 +95,7 @@ describe("a process whose statements on workers fail, are interrupted and end th
         [stats.checkouts - stats.returns, stats.evictions["dead"], stats.connects - crashed, stats.idle],
         [0, crashed, stats.total, stats.total]
       )
+      assert.isAtMost(left, 0, "threads that are left after the end")
       const [warm, , last] = memory as [Held, Held, Held]
       assert.strictEqual(last.threads - last.connections, warm.threads - warm.connections)
       assert.isBelow(last.heap - warm.heap, 4 * mebibyte, JSON.stringify(memory))

@@ -88,12 +88,12 @@ const { memory, stats } = await Effect.runPromise(Effect.scoped(Effect.gen(funct
   return { memory, stats: yield* rest(db) }
 })))
 
-const gone = async (): Promise<void> => {
-  if (threads() <= before) return
+/** How many threads are left after a while. */
+const left = async (turns: number): Promise<number> => {
+  const count = threads() - before
+  if (count <= 0 || turns === 0) return count
   await setTimeout(5)
-  await gone()
+  return left(turns - 1)
 }
 
-// Ends only if no thread is left.
-await gone()
-process.stdout.write(`${JSON.stringify({ memory, outcomes, stats })}\n`)
+process.stdout.write(`${JSON.stringify({ left: await left(4000), memory, outcomes, stats })}\n`)
