@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Option, Random, Stream } from "effect"
 import { SqliteConnection, SqliteWorkerPool } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
+import { renameSync } from "node:fs"
 import { judge } from "../support/files.ts"
 import { interruptAfter, make, slowWrite, threadOf, turnsOf, until } from "../support/workerPools.ts"
 
@@ -201,5 +202,24 @@ describe("a writer in a thread", () => {
       }
       const error = yield* Effect.flip(SqliteWorkerPool.make({ filename: ":memory:" }))
       assert.include(error.message, "filename")
+    }).pipe(Effect.scoped))
+
+  it.live("leaves a file that was replaced, with what its log holds, and opens the one at its path", () =>
+    Effect.gen(function*() {
+      const { filename, other, pool } = yield* make({ workers: 1, execution: "worker" })
+      yield* pool.sql`insert into t values (2)`
+      yield* pool.sql`select * from t`
+      other.close()
+      renameSync(filename, `${filename}.moved`)
+      const next = yield* judge(
+        `${filename}.next`,
+        "pragma journal_mode = wal; create table t(a); insert into t values (7)"
+      )
+      next.close()
+      renameSync(`${filename}.next`, filename)
+      assert.deepStrictEqual(yield* Effect.eventually(pool.sql`select a from t`), [{ a: 7 }])
+      yield* pool.sql`insert into t values (8)`
+      const moved = yield* judge(`${filename}.moved`)
+      assert.strictEqual(moved.prepare("select count(*) as n from t").get()!["n"], 2)
     }).pipe(Effect.scoped))
 })

@@ -354,17 +354,20 @@ export class SharedFile {
   /** Ends all threads. One in which SQLite works now ends later, but nothing that it still finds reaches anybody. */
   #endThreads({ kind }: Problem, reason: string): void {
     const log = kind === "log" ? "empty" : this.file.isLogLeft ? "end" : undefined
-    for (const [{ ended, host, terminate }, its] of this.#threads) {
+    // The log can be ended only when nobody else has the file open.
+    const readers: Array<Promise<unknown>> = []
+    for (const [{ ended, host, terminate }, its] of [...this.#threads].toSorted(([, a], [, b]) => a.localeCompare(b))) {
+      host.died(new Failure("connection", "thread", reason, new Error(reason)))
       // Only a connection that writes can move the log. If SQLite works there now, it does that afterwards.
       const movesLog = its === "writes" && kind !== "emptied"
       const guard = its === "writes" && !movesLog ? guardOf(this.settings.connection.filename) : undefined
-      if (movesLog) host.leave(log)
-      host.died(new Failure("connection", "thread", reason, new Error(reason)))
-      const leaving: Promise<unknown> = (movesLog ? ended : terminate()).finally(() => {
+      const end = movesLog ? Promise.all(readers).then(() => host.leave(log)).then(() => ended) : terminate()
+      const leaving: Promise<unknown> = end.finally(() => {
         guard?.close()
         this.#leaving.delete(leaving)
       })
       this.#leaving.add(leaving)
+      if (its === "reads") readers.push(end)
     }
     this.#threads.clear()
   }

@@ -157,7 +157,7 @@ export class Host {
    * Nobody waits for the end, so this side has to be told that it is over.
    */
   leave(log: LeaveRequest["log"]): void {
-    if (this.#death === undefined) this.#port.send([...this.#outbox.splice(0), { kind: "leave", log }])
+    this.#port.send([{ kind: "leave", log }])
   }
 
   /** Allows more chunks of rows. */
