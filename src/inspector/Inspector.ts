@@ -26,7 +26,7 @@ import { sizes } from "./internal/sizes.ts"
 import * as Sources from "./internal/sources.ts"
 import { poolView } from "./internal/views.ts"
 
-export type { AnyDatabase, AnyMap, AnyPool, Watched } from "./internal/sources.ts"
+export type { AnyDatabase, AnyHost, AnyHostEvent, AnyMap, AnyPool, Watched } from "./internal/sources.ts"
 
 /** What is shown. */
 export interface ShownOptions {

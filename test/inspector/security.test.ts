@@ -267,7 +267,7 @@ describe("the options of an inspector", () => {
           ({ message }) => message
         )
       assert.include(yield* refused({ authorization: undefined }), "authorization is not given")
-      assert.include(yield* refused({ watch: [{}] }), "a ConnectionPool, a SqlitePool or a PoolMap")
+      assert.include(yield* refused({ watch: [{}] }), "a ConnectionPool, a SqlitePool, a PgPool or a PoolMap")
       assert.include(yield* refused({ watch: [Effect.succeed(pool)] }), "no effect or layer of one")
       assert.include(yield* refused({ path: "inspector" }), "it begins with /")
       assert.include(yield* refused({ path: "/a/:b" }), "has no parameters")

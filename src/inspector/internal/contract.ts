@@ -29,6 +29,9 @@ export interface Answer {
   readonly hasMore: boolean
   readonly databases: ReadonlyArray<DatabaseView>
   readonly moreDatabases: number
+  /** The hosts of all databases that have several; of many, first those that are not as they should be. */
+  readonly hosts: ReadonlyArray<HostView>
+  readonly moreHosts: number
   readonly maps: ReadonlyArray<MapView>
   readonly moreMaps: number
   readonly health: ReadonlyArray<HealthView>
@@ -146,6 +149,22 @@ export interface DatabaseView {
       readonly morePins: number
     }
     | undefined
+}
+
+/** One host of a database, as the database last saw it. */
+export interface HostView {
+  readonly database: string
+  readonly host: string
+  /** `"primary"`, `"replica"`, `"refused"`, `"away"` or `"unknown"`. */
+  readonly role: string
+  /** Not set if it has not answered yet. */
+  readonly timeline: number | undefined
+  /** For a replica: whether it is fresh enough to be read, and what it had not replayed, if that is known. */
+  readonly isFresh: boolean
+  readonly lagBytes: number | undefined
+  readonly answeredAgoMillis: number | undefined
+  /** Why it is away. */
+  readonly problem: string | undefined
 }
 
 export interface MapView {

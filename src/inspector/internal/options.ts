@@ -18,7 +18,8 @@ const shown = {
   watch: {
     kind: "value",
     accepts: isArrayOf(isWatched),
-    mustBe: "an array of pools: each a ConnectionPool, a SqlitePool or a PoolMap, and no effect or layer of one",
+    mustBe:
+      "an array of pools: each a ConnectionPool, a SqlitePool, a PgPool or a PoolMap, and no effect or layer of one",
     required: true
   },
   health: { kind: "value", accepts: isArrayOf(isChecker), mustBe: "an array of health checkers" },

@@ -1,4 +1,4 @@
-/** What the page shows besides pools, at the present moment: the logs of databases, maps of pools, and health. */
+/** What the page shows besides pools, at the present moment: the logs and hosts of databases, maps of pools, and health. */
 import { DateTime, Effect } from "effect"
 import type { HealthChecker } from "../../HealthChecker.ts"
 import { type HealthReport, reasonText } from "../../HealthReport.ts"
@@ -6,6 +6,7 @@ import type { WatchedPool } from "../../internal/poolMap/door.ts"
 import { keyText } from "../../internal/poolMap/view.ts"
 import { inOneLine, labelText } from "../../internal/structures/statementText.ts"
 import type { Answer, DatabaseView, HealthView, MapView } from "./contract.ts"
+import { hostViews } from "./hosts.ts"
 import { byRank } from "./ranks.ts"
 import { firstOf } from "./rows.ts"
 import type { DatabaseSource, MapSource, Sources } from "./sources.ts"
@@ -21,7 +22,9 @@ const mostPoolsOfMap = 100
 const mostCheckers = 50
 
 /** What was found when it was looked at everything. */
-export interface Overview extends Pick<Answer, "databases" | "moreDatabases" | "moreMaps" | "health" | "moreHealth"> {
+export interface Overview
+  extends Pick<Answer, "databases" | "moreDatabases" | "hosts" | "moreHosts" | "moreMaps" | "health" | "moreHealth">
+{
   /** The maps that are listed, and their pools in the order in which they are listed. */
   readonly maps: ReadonlyArray<{
     readonly source: MapSource
@@ -44,6 +47,7 @@ export const overview = Effect.fnUntraced(function*(
   return {
     databases: listed.map(databaseView),
     moreDatabases: databases.length - listed.length,
+    ...yield* hostViews(databases),
     maps: seen,
     moreMaps: maps.length - seen.length,
     health: worst.map((index) => healthView(checkers[index]!.pool, last[index])),

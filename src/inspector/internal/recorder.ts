@@ -92,6 +92,20 @@ export const make = Effect.fnUntraced(function*(
         ...Words.ofMap(event)
       })))
   }
+  for (const { hostEvents, name } of sources.databases) {
+    if (hostEvents === undefined) continue
+    yield* follow(hostEvents, (event, at) =>
+      recorder.happenings.add((number) => ({
+        number,
+        at,
+        pool: -1,
+        source: name,
+        tag: event._tag,
+        connection: undefined,
+        evictReason: undefined,
+        ...Words.ofHosts(event)
+      })))
+  }
   const lanesOfFrame = mostKept / mostFrames - count
   const lookEvery = Math.ceil(mostFrames / ofLooks)
   let taken = 0

@@ -1,9 +1,10 @@
 /** What an inspector watches: the pools, databases, maps and health checkers that it was given, told apart by their shape. */
-import { Predicate } from "effect"
+import { Effect, Predicate, Stream } from "effect"
 import type { ConnectionPool } from "../../ConnectionPool.ts"
 import type { HealthChecker } from "../../HealthChecker.ts"
 import * as DatabaseDoor from "../../internal/pool/databaseDoor.ts"
 import * as Door from "../../internal/pool/door.ts"
+import type { AnyHost, AnyHostEvent } from "../../internal/pool/hostEvents.ts"
 import * as MapDoor from "../../internal/poolMap/door.ts"
 import { cut, labelText } from "../../internal/structures/statementText.ts"
 import type { PoolMap } from "../../PoolMap.ts"
@@ -11,17 +12,22 @@ import type { PoolMap } from "../../PoolMap.ts"
 /** A pool of the library, whatever it lends. */
 export type AnyPool = Omit<ConnectionPool<unknown, unknown>, "use" | "useSync" | "acquire" | "invalidate">
 
-/** A database of several pools, such as a `SqlitePool`. */
+export type { AnyHost, AnyHostEvent }
+
+/** A database of several pools, such as a `SqlitePool` or a `PgPool`. */
 export interface AnyDatabase {
   readonly name: string
   readonly filename?: string | undefined
   readonly sides: Readonly<Record<string, AnyPool>>
+  /** Its hosts as they were last seen, and what happens to them, if it has several. */
+  readonly hosts?: Effect.Effect<ReadonlyArray<AnyHost>> | undefined
+  readonly hostEvents?: Stream.Stream<AnyHostEvent> | undefined
 }
 
 /** The part of a `PoolMap` that does not depend on its keys and pools. */
 export type AnyMap = Pick<PoolMap<unknown, unknown, unknown, unknown>, "name" | "stats" | "pools" | "events">
 
-/** What can be watched: a `ConnectionPool`, a `SqlitePool` with its two sides, or a `PoolMap`. */
+/** What can be watched: a `ConnectionPool`, a `SqlitePool` or `PgPool` with its pools, or a `PoolMap`. */
 export type Watched = AnyPool | AnyDatabase | AnyMap
 
 /** All that is watched, in order. A pool that is given twice, or of which both sides are one, is there once. */
@@ -51,12 +57,20 @@ export interface DatabaseSource {
   readonly door: DatabaseDoor.DatabaseDoor | undefined
   /** The indexes of its pools. */
   readonly pools: ReadonlyArray<number>
+  readonly hosts: Effect.Effect<ReadonlyArray<AnyHost>> | undefined
+  readonly hostEvents: Stream.Stream<AnyHostEvent> | undefined
 }
 
 export const isPool = (value: unknown): value is AnyPool => Predicate.isObject(value) && Door.of(value) !== undefined
 
 const isDatabase = (value: unknown): value is AnyDatabase =>
-  Predicate.hasProperty(value, "sides") && Predicate.isObject(value.sides) && Object.values(value.sides).every(isPool)
+  Predicate.hasProperty(value, "sides") && Predicate.isObject(value.sides) &&
+  Object.values(value.sides).every(isPool) &&
+  isRight(value, "hosts", Effect.isEffect) && isRight(value, "hostEvents", Stream.isStream)
+
+/** Whether a property is as it must be, or not there. */
+const isRight = (value: object, name: string, accepts: (its: unknown) => boolean): boolean =>
+  !Predicate.hasProperty(value, name) || value[name] === undefined || accepts(value[name])
 
 const isMap = (value: unknown): value is AnyMap => Predicate.isObject(value) && MapDoor.of(value) !== undefined
 
@@ -86,7 +100,9 @@ export const of = (watched: ReadonlyArray<Watched>, checkers: ReadonlyArray<Heal
         name: labelText(one.name),
         filename: one.filename && cut(one.filename, mostOfPath),
         door: DatabaseDoor.of(one),
-        pools: Object.values(one.sides).map(add)
+        pools: Object.values(one.sides).map(add),
+        hosts: one.hosts,
+        hostEvents: one.hostEvents
       })
     } else maps.push({ name: labelText(one.name), map: one, door: MapDoor.of(one)! })
   }

@@ -1,8 +1,9 @@
-/** What the page says of the events of pools and maps. */
+/** What the page says of the events of pools, maps and hosts. */
 import { causeText } from "../../internal/pool/causeText.ts"
+import { type AnyHostEvent, sayingOf as sayingOfHosts } from "../../internal/pool/hostEvents.ts"
 import { sayingOf, slowText } from "../../internal/pool/log.ts"
 import { keyText } from "../../internal/poolMap/view.ts"
-import { cutCopy } from "../../internal/structures/statementText.ts"
+import { cutCopy, inOneLine } from "../../internal/structures/statementText.ts"
 import { counted } from "../../PoolError.ts"
 import type { PoolEvent } from "../../PoolEvent.ts"
 import type { PoolMapEvent } from "../../PoolMapEvent.ts"
@@ -65,6 +66,12 @@ export const ofMap = (event: PoolMapEvent<unknown>): Words => {
         `${counted(event.events, "event", "events")} came too fast, and ${event.events === 1 ? "is" : "are"} not here`
       )
   }
+}
+
+/** The words for an event of the hosts of a database: those of its log. */
+export const ofHosts = (event: AnyHostEvent): Words => {
+  const { isWarning, text } = sayingOfHosts(event)
+  return { level: isWarning ? "warning" : "info", text: inOneLine(text, mostOfText) }
 }
 
 const levels: Readonly<Record<"Debug" | "Info" | "Warn" | "Error", Level>> = {

@@ -3,6 +3,7 @@
 type Answer = import("../internal/contract.ts").Answer
 type PoolView = import("../internal/contract.ts").PoolView
 type PoolRow = import("../internal/contract.ts").PoolRow
+type HostView = import("../internal/contract.ts").HostView
 type MapView = import("../internal/contract.ts").MapView
 type HolderView = import("../internal/contract.ts").HolderView
 type Frame = import("../internal/contract.ts").Frame

@@ -140,6 +140,7 @@ const show = (isNew = false): void => {
   if (last.chosen === chosen) showPool(last, frames, reasons.get(chosen) ?? new Map())
   showHealth(last)
   showDatabases(last)
+  showHosts(last)
   showMaps(last, turnTo)
   showEvents(happenings, chosen)
 }

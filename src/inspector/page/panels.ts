@@ -185,6 +185,37 @@ const showDatabases = ({ databases, moreDatabases }: Answer): void => {
   showMore("databases-note", moreDatabases, "databases are not listed: their logs are shorter.")
 }
 
+const showHosts = ({ hosts, moreHosts }: Answer): void => {
+  showPart("hosts-part", hosts.length > 0)
+  const columns: ReadonlyArray<Column<HostView>> = [
+    { name: "host", className: "pool", of: ({ host }) => host },
+    { name: "role", className: "text", of: hostText },
+    { name: "lag", isNumber: true, of: lagText },
+    { name: "timeline", isNumber: true, of: ({ timeline }) => timeline ?? "" },
+    {
+      name: "answered",
+      isNumber: true,
+      of: ({ answeredAgoMillis: ago }) => ago === undefined ? "never" : `${millisText(ago)} ago`
+    },
+    { name: "database", className: "pool", of: ({ database }) => database }
+  ]
+  showTable(byId("hosts"), "Hosts of databases", columns, hosts, "None.", levelOf)
+  showMore("hosts-note", moreHosts, "hosts are not listed: they are nothing worse.")
+}
+
+const hostText = ({ isFresh, problem, role }: HostView): string => {
+  if (role === "away") return `away: ${problem ?? "it does not answer"}`
+  if (role === "refused") return "old primary, not used"
+  if (role === "unknown") return "not asked yet"
+  return role === "replica" && !isFresh ? "replica, not read: it lags behind" : role
+}
+
+const lagText = ({ lagBytes, role }: HostView): string =>
+  role !== "replica" ? "" : lagBytes === undefined ? "unknown" : bytesText(lagBytes)
+
+const levelOf = ({ isFresh, role }: HostView): string | undefined =>
+  role === "away" ? "error" : role === "refused" || role === "replica" && !isFresh ? "warning" : undefined
+
 /** The part of the page of one map. Its buttons stay, so that they keep the focus. */
 const mapPart = (index: number, turnTo: (map: number, from: number) => void): HTMLElement => {
   const before = make("button", { type: "button" }, "Busier pools")

@@ -19,6 +19,13 @@ export interface HostStatus {
   readonly timeline: number
   /** For a replica: whether it is fresh enough to be read (`maxLag`). */
   readonly isFresh: boolean
+  /**
+   * For a replica: how many bytes of the log of the primary it had not replayed yet, as both last answered. Not set for other hosts, and
+   * while no primary is known or the replica follows an older timeline: then nobody can tell.
+   */
+  readonly lagBytes: number | undefined
+  /** How long ago it last answered, in milliseconds. Not set if it has not answered yet. */
+  readonly answeredAgoMillis: number | undefined
   /** Why it is away, if it is. */
   readonly problem: string | undefined
 }

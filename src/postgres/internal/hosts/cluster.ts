@@ -19,6 +19,8 @@ export interface Host {
   replayed: bigint
   /** Why it does not answer; `undefined` if it does. */
   problem: string | undefined
+  /** When it last answered; `undefined` if it has not yet. */
+  answeredAtMillis: number | undefined
   /** Whether asking it again cannot help: a wrong password, no such database. */
   isHopeless: boolean
   /** How many sessions read from it. */
@@ -60,6 +62,7 @@ export class Cluster {
       timeline: 0,
       replayed: 0n,
       problem: undefined,
+      answeredAtMillis: undefined,
       isHopeless: false,
       readers: 0,
       isFresh: false
@@ -69,6 +72,7 @@ export class Cluster {
   /** Notes what a host has answered. */
   answered(host: Host, { isReplica, position, timeline }: Answer, nowMillis: number): void {
     host.problem = undefined
+    host.answeredAtMillis = nowMillis
     host.isHopeless = false
     host.timeline = timeline
     if (timeline > this.newest) this.#promoted(timeline)
@@ -121,14 +125,19 @@ export class Cluster {
     return this.primary === undefined || !this.#options.mayFallBack ? [] : [this.primary]
   }
 
-  get status(): ReadonlyArray<HostStatus> {
-    return this.hosts.map(({ isFresh, name, problem, role, timeline }) => ({
-      host: name,
-      role: problem === undefined ? role : "away",
-      timeline,
-      isFresh: isFresh && problem === undefined,
-      problem
-    }))
+  status(nowMillis: number): ReadonlyArray<HostStatus> {
+    return this.hosts.map((host) => {
+      const { answeredAtMillis, isFresh, name, problem, role, timeline } = host
+      return {
+        host: name,
+        role: problem === undefined ? role : "away",
+        timeline,
+        isFresh: isFresh && problem === undefined,
+        lagBytes: this.#lagOf(host),
+        answeredAgoMillis: answeredAtMillis === undefined ? undefined : Math.max(0, nowMillis - answeredAtMillis),
+        problem
+      }
+    })
   }
 
   /** What each host is, for the error of those who find none. */
@@ -139,6 +148,15 @@ export class Cluster {
       if (role === "unknown") return `${name} was not asked yet`
       return `${name} is a ${role}${role === "replica" && !isFresh ? " that lags behind" : ""} (timeline ${timeline})`
     }).join("; ")
+  }
+
+  #lagOf({ problem, replayed, role, timeline }: Host): number | undefined {
+    const written = this.#samples.at(-1)?.position
+    // Positions of two timelines cannot be compared.
+    const isKnown = this.primary !== undefined && role === "replica" && problem === undefined &&
+      timeline === this.newest
+    if (!isKnown || written === undefined) return undefined
+    return written > replayed ? Number(written - replayed) : 0
   }
 
   #promoted(timeline: number): void {

@@ -1,5 +1,6 @@
 /** The hosts of one database for the current scope: watched, told of, and chosen from. */
 import { Effect, PubSub, type Scope, Stream } from "effect"
+import { sayingOf } from "../../../internal/pool/hostEvents.ts"
 import { open, type Settings as ConnectionSettings } from "../connection/factory.ts"
 import type { HostEvent, HostStatus } from "../contract/hosts.ts"
 import type { StatementTexts } from "../sql/statementText.ts"
@@ -47,33 +48,13 @@ export const make = Effect.fnUntraced(
     return {
       choices,
       events: Stream.fromPubSub(events),
-      status: Effect.sync(() => cluster.status),
+      status: Effect.map(Watch.nowMillis, (now) => cluster.status(now)),
       stop: watch.stop
     }
   }
 )
 
 const logOf = (pool: string, event: HostEvent): Effect.Effect<void> => {
-  const [isWarning, message] = messageOf(event)
-  return Effect.annotateLogs(isWarning ? Effect.logWarning(message) : Effect.logInfo(message), "pool", pool)
-}
-
-const messageOf = (event: HostEvent): readonly [isWarning: boolean, message: string] => {
-  switch (event._tag) {
-    case "PrimaryLost":
-      return [true, `the primary ${event.host} is lost, writes wait: ${event.problem}`]
-    case "PrimaryFound": {
-      const { awayMillis, host, timeline } = event
-      const away = awayMillis === undefined ? "" : `, after ${Math.round(awayMillis)} ms without one`
-      return [false, `the primary is ${host} (timeline ${timeline})${away}`]
-    }
-    case "OldPrimaryRefused": {
-      const { host, newest, timeline } = event
-      return [true, `${host} is not used: it is an old primary (timeline ${timeline}, the newest is ${newest})`]
-    }
-    case "ReplicaLost":
-      return [true, `the replica ${event.host} is not read: ${event.problem}`]
-    case "ReplicaFound":
-      return [false, `the replica ${event.host} can be read`]
-  }
+  const { isWarning, text } = sayingOf(event)
+  return Effect.annotateLogs(isWarning ? Effect.logWarning(text) : Effect.logInfo(text), "pool", pool)
 }
