@@ -30,11 +30,22 @@ describeServer("an inspector of a PostgreSQL database with a replica", (it) => {
         const { databases, pools } = yield* answer
         assert.deepStrictEqual(pools.map(({ name }) => name), [db.primary.name, db.replicas!.name])
         assert.deepStrictEqual(databases.map(({ pools }) => pools), [[0, 1]])
+        yield* until(
+          "each host has answered, and the page knows",
+          Effect.map(shown, (hosts) => hosts.every(({ isFresh, role }) => role === "primary" || isFresh))
+        )
         assert.deepStrictEqual(
           (yield* shown).map((
             { database, host, isFresh, role, timeline }
           ) => [database, host, role, timeline, isFresh]),
-          (yield* db.hosts).map(({ host, isFresh, role, timeline }) => ["orders", host, role, timeline, isFresh])
+          [
+            ["orders", hostOf(replica), "replica", 1, true],
+            ["orders", hostOf(primary), "primary", 1, false]
+          ]
+        )
+        assert.deepStrictEqual(
+          (yield* db.hosts).map(({ host, isFresh, role, timeline }) => [host, role, timeline, isFresh]),
+          (yield* shown).map(({ host, isFresh, role, timeline }) => [host, role, timeline, isFresh])
         )
         const answered = (yield* of(hostOf(primary))).answeredAgoMillis!
         assert.isAtLeast(answered, 0)
