@@ -60,8 +60,6 @@ export class Database {
             ? toConnect()
             : outage.connect === "refused"
             ? Effect.fail(new DatabaseDown(outage.isTransient))
-            : outage.connect === "hangs"
-            ? Effect.never
             : slow.get(outage)!()
           return Effect.flatMap(waits, () => {
             // The outage may have begun after the attempt.
