@@ -40,7 +40,7 @@ const invalid: ReadonlyArray<readonly [options: unknown, ...messages: ReadonlyAr
   [{ timeout: Number.NaN }, `timeout is NaN, but must be ${duration}`],
   [{ timeout: -1 }, `timeout is -1, but must be ${duration}`],
   [{ timeout: -Infinity }, `timeout is -Infinity, but must be ${duration}`],
-  [{ timeout: -5n }, `timeout is -5, but must be ${duration}`],
+  [{ timeout: -5n }, `timeout is -5n, but must be ${duration}`],
   [{ timeout: "soon" }, `timeout is "soon", but must be ${duration}`],
   [{ timeout: "" }, `timeout is "", but must be ${duration}`],
   [{ timeout: "x".repeat(1000) }, `timeout is "${"x".repeat(100)}...", but must be ${duration}`],
