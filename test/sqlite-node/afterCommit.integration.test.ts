@@ -154,24 +154,34 @@ describe("what waits for a commit", () => {
       assert.deepStrictEqual(events, ["Error: SqlClient.afterCommit: the transaction has already ended", "success"])
     }))
 
-  it.effect("runs even if the fiber is interrupted meanwhile", () =>
+  it.effect("runs even if the fiber is interrupted meanwhile, which then learns that all is stored", () =>
     Effect.gen(function*() {
-      const events = yield* compare(yield* clients, (sql, log) =>
-        Effect.gen(function*() {
-          const begun = yield* Deferred.make<void>()
-          const goOn = yield* Latch.make()
-          const fiber = yield* Effect.forkDetach(sql.withTransaction(sql.afterCommit(Effect.gen(function*() {
-            yield* Deferred.succeed(begun, undefined)
-            yield* goOn.await
-            log("ran")
-          }))))
-          yield* Deferred.await(begun)
-          fiber.interruptUnsafe()
-          yield* goOn.open
-          const exit = yield* Fiber.await(fiber)
-          log(exit._tag)
+      const run = Effect.fnUntraced(function*(sql: SqlClient) {
+        const begun = yield* Deferred.make<void>()
+        const goOn = yield* Latch.make()
+        const events: Array<string> = []
+        const waiting = sql.afterCommit(Effect.gen(function*() {
+          yield* Deferred.succeed(begun, undefined)
+          yield* goOn.await
+          events.push("ran")
         }))
-      assert.deepStrictEqual(events, ["ran", "Failure", "success"])
+        const fiber = yield* sql.withTransaction(Effect.andThen(sql`insert into t values (1)`, waiting)).pipe(
+          Effect.tap(() => Effect.sync(() => events.push("went on"))),
+          Effect.andThen(Effect.yieldNow),
+          Effect.tap(() => Effect.sync(() => events.push("went too far"))),
+          Effect.forkDetach
+        )
+        yield* Deferred.await(begun)
+        fiber.interruptUnsafe()
+        yield* goOn.open
+        const exit = yield* Fiber.await(fiber)
+        assert.isTrue(Exit.hasInterrupts(exit))
+        return events
+      })
+      const { "drop-in": dropIn, original, pool } = yield* clients
+      assert.deepStrictEqual(yield* run(original), ["ran"])
+      // The original hides from the fiber that its transaction is stored.
+      for (const sql of [dropIn, pool]) assert.deepStrictEqual(yield* run(sql), ["ran", "went on"])
     }))
 
   it.effect("runs with the services of its registration, and outside of the transaction", () =>
