@@ -5,15 +5,16 @@
  * disk. Choose `SqlitePool` otherwise: there, a small write costs some microseconds, and here a message to the thread and
  * back. Reads run where a `SqlitePool` runs them: in the thread of the application, or with `workers` in threads too.
  */
-import { Context, Effect, Layer, Result, type Scope } from "effect"
+import { type Config, Context, Effect, Layer, Result, type Scope } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
+import { unwrap } from "../internal/options/environment.ts"
 import * as HeardReactivity from "../internal/transaction/reactivity.ts"
 import type { ConnectError, PoolConfigError } from "../PoolError.ts"
 import type { Options as PoolOptions } from "./internal/contract/poolOptions.ts"
 import { SqliteWorkerPool } from "./internal/contract/workerPool.ts"
 import { makeWith } from "./internal/database.ts"
-import { resolveWorker } from "./internal/options/workerPool.ts"
+import * as WorkerPoolSettings from "./internal/options/workerPool.ts"
 
 export { type SqliteWorkerConnection, SqliteWorkerPool } from "./internal/contract/workerPool.ts"
 
@@ -44,7 +45,7 @@ export const make = (
   options: Options
 ): Effect.Effect<SqliteWorkerPool, PoolConfigError | ConnectError<SqlError>, Scope.Scope> =>
   Effect.suspend(() => {
-    const settings = resolveWorker(options)
+    const settings = WorkerPoolSettings.resolveWorker(options)
     if (Result.isFailure(settings)) return Effect.fail(settings.failure)
     return Effect.map(makeWith(settings.success), ({ pool: { writeSync: _, ...pool } }) =>
       pool as unknown as SqliteWorkerPool)
@@ -55,6 +56,32 @@ export const layer = (
   options: Options
 ): Layer.Layer<SqliteWorkerPool | SqlClient.SqlClient, PoolConfigError | ConnectError<SqlError>> =>
   HeardReactivity.inLayer(Layer.effectContext(Effect.map(make(options), services)))
+
+/**
+ * `layer`, with options from the configuration: all of them with `config`, or each with a `Config` of its own.
+ *
+ * Fails with a `ConfigError` that lists every variable that is not set or is not what it must be.
+ *
+ * ```ts
+ * import { SqliteWorkerPool } from "effect-connection-pool/sqlite"
+ *
+ * // Every option from the environment: DB_FILENAME, DB_WORKERS, DB_BUSY_TIMEOUT and so on.
+ * export const Database = SqliteWorkerPool.layerConfig(SqliteWorkerPool.config("DB"))
+ * ```
+ */
+export const layerConfig = (
+  config: Config.Wrap<Options>
+): Layer.Layer<
+  SqliteWorkerPool | SqlClient.SqlClient,
+  Config.ConfigError | PoolConfigError | ConnectError<SqlError>
+> =>
+  HeardReactivity.inLayer(
+    Layer.effectContext(Effect.map(Effect.flatMap(unwrap<Options>(config), make), services))
+  )
+
+/** Every option from the configuration, under a prefix: see `SqlitePool.config`. */
+export const config = (prefix?: string): Config.Config<Options> =>
+  WorkerPoolSettings.config(prefix) as Config.Config<Options>
 
 /** The services of an open database: the pool, and its client for all that asks for one. It is what `layer` provides. */
 export const services = (pool: SqliteWorkerPool): Context.Context<SqliteWorkerPool | SqlClient.SqlClient> =>

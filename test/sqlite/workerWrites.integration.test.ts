@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Option, Random, Stream } from "effect"
+import { ConfigProvider, Context, Effect, Fiber, Layer, Option, Random, Stream } from "effect"
 import { SqliteConnection, SqliteWorkerPool } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { renameSync } from "node:fs"
-import { judge } from "../support/files.ts"
+import { file, judge } from "../support/files.ts"
 import { interruptAfter, make, slowWrite, threadOf, turnsOf, until } from "../support/workerPools.ts"
 
 describe("a writer in a thread", () => {
@@ -202,6 +202,23 @@ describe("a writer in a thread", () => {
       }
       const error = yield* Effect.flip(SqliteWorkerPool.make({ filename: ":memory:" }))
       assert.include(error.message, "filename")
+    }).pipe(Effect.scoped))
+
+  it.live("is made from the configuration, where what a thread cannot have is no option", () =>
+    Effect.gen(function*() {
+      const env = { DB_FILENAME: yield* file, DB_WORKERS: "1", DB_SYNCHRONOUS: "off" }
+      const layerFor = (more: Record<string, string>) =>
+        SqliteWorkerPool.layerConfig(SqliteWorkerPool.config("DB")).pipe(
+          Layer.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env: { ...env, ...more } })))
+        )
+      const context = yield* Layer.build(layerFor({ DB_READ_ONLY: "true" }))
+      const pool = Context.get(context, SqliteWorkerPool.SqliteWorkerPool)
+      assert.deepStrictEqual(yield* pool.sql`select 1 as a`, [{ a: 1 }])
+      assert.strictEqual((yield* pool.stats).workers?.max, 1)
+      assert.deepStrictEqual(yield* pool.sql`pragma synchronous`.values, [[0]])
+      const wrong = yield* Effect.flip(Layer.build(layerFor({ DB_WORKERS: "many" })))
+      assert.strictEqual(wrong._tag, "ConfigError")
+      assert.include(wrong.message, "DB_WORKERS")
     }).pipe(Effect.scoped))
 
   it.live("leaves a file that was replaced, with what its log holds, and opens the one at its path", () =>

@@ -1,5 +1,6 @@
 /** The options of a SQLite pool whose writer is in a thread: those of a SQLite pool that a thread can have. */
-import { Result } from "effect"
+import { type Config, Result } from "effect"
+import { fromEnvironment } from "../../../internal/options/environment.ts"
 import { unless } from "../../../internal/options/problems.ts"
 import { check, type Relation, table } from "../../../internal/options/rules.ts"
 import type { PoolConfigError } from "../../../PoolError.ts"
@@ -37,3 +38,7 @@ export const resolveWorker = (options: unknown): Result.Result<PoolSettings, Poo
 }
 
 const absent = { readOnly: false, immutable: false, functions: undefined, aggregates: undefined } as const
+
+/** Reads all options from the configuration. Variables that are not set are left out, but `FILENAME` is required. */
+export const config = (prefix: string | undefined): Config.Config<{ readonly filename: string }> =>
+  fromEnvironment(workerPoolTable, prefix) as Config.Config<{ readonly filename: string }>
