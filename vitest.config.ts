@@ -35,7 +35,8 @@ export default defineConfig({
       reporter: ["text", "json-summary"],
       // A run takes long, and its coverage is of use also if a test has failed.
       reportOnFailure: true,
-      thresholds: { lines: 98.5, branches: 98.3 }
+      // What only runs inside of a thread is not counted, and some failures of a network happen only there.
+      thresholds: { lines: 98.1, branches: 95.7, "src/internal/**": { lines: 99.5, branches: 98.5 } }
     }
   }
 })
