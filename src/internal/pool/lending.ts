@@ -38,7 +38,8 @@ const giveUp = <C>(
   answer: "validate" | EvictReason,
   now: number
 ): false => {
-  if (answer !== "validate") closeFor(state, entry, answer, now)
+  // The caller may get another connection at once, and nothing else would open the one that is missing now.
+  if (answer !== "validate") leaveFor(state, entry, answer, now)
   return false
 }
 
