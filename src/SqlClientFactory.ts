@@ -10,6 +10,7 @@ import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import * as ConnectionFactory from "./ConnectionFactory.ts"
 import type { AcquireOptions, ConnectionPool } from "./ConnectionPool.ts"
 import * as Recorded from "./internal/sqlClient/recorded.ts"
+import { endsSession, maxDepth, sqlStateOf } from "./internal/sqlClient/sqlState.ts"
 import type { PoolError } from "./PoolError.ts"
 
 /** How to make, validate and reset the clients of one pool. Only `connect` is required. */
@@ -93,7 +94,7 @@ const recorded = <C extends SqlClient, E, R>(connect: Effect.Effect<C, E, R>): E
  * Judges a client's connection by a failure, for any database of `effect/sql`: the default `judge` of `make`.
  *
  * The verdict is `fatal` for a `SqlError` that ends the session: a `ConnectionError`, or a SQLSTATE of that kind (`08...`,
- * `57P0.`, `25P03`, `25P04`), whatever reason the client gives it. It is `healthy` for any other `SqlError` with a code or a
+ * `57P01` to `57P05`, `25P03`, `25P04`), whatever reason the client gives it. It is `healthy` for any other `SqlError` with a code or a
  * reason of its own, because the database has answered. It is `suspect` for everything else: an interrupt, a defect, a failure
  * without a `SqlError` in it, and `08P01`, which PostgreSQL also answers to a missing parameter. It also looks at the causes of
  * errors.
@@ -124,31 +125,13 @@ const sqlErrorIn = (error: unknown): SqlError | undefined => {
   return undefined
 }
 
-const maxDepth = 10
-
 const judgeSqlError = ({ reason }: SqlError): ConnectionFactory.Verdict => {
-  const state = sqlStateIn(reason.cause)
+  const state = sqlStateOf(reason.cause)
   if (state === "08P01") return "suspect"
-  if (state !== undefined && /^(08...|57P0.|25P0[34])$/.test(state)) return "fatal"
+  if (state !== undefined && endsSession(state)) return "fatal"
   if (reason._tag === "ConnectionError") return "fatal"
   return reason._tag === "UnknownError" && state === undefined ? "suspect" : "healthy"
 }
-
-/** Finds the code of the database, wherever the driver's error keeps it. */
-const sqlStateIn = (error: unknown): string | undefined => {
-  let found = error
-  for (let depth = 0; depth < maxDepth && found !== undefined; depth++) {
-    const code = Predicate.hasProperty(found, "code") ? found.code : undefined
-    if (typeof code === "string" && isSqlState(code)) return code
-    const state = Predicate.hasProperty(found, "sqlState") ? found.sqlState : undefined
-    if (typeof state === "string" && isSqlState(state)) return state
-    found = Predicate.hasProperty(found, "cause") ? found.cause : undefined
-  }
-  return undefined
-}
-
-/** Whether a code is a SQLSTATE, and not one of Node's own, such as `EPIPE`. */
-const isSqlState = (code: string): boolean => /^(?!E)[0-9A-Z]{5}$/.test(code)
 
 const isRetryable = (error: unknown): boolean => isSqlError(error) && error.isRetryable
 

@@ -1,8 +1,10 @@
 /** A primary that is lost, and one that is promoted, judged by both servers. */
 import { assert } from "@effect/vitest"
-import { Effect, Fiber, Stream } from "effect"
+import { Effect, Fiber, Schedule, Stream } from "effect"
 import { PgPool } from "effect-connection-pool/postgres"
 import { PoolAssert } from "effect-connection-pool/testing"
+import { BeginTransaction } from "effect/sql/SqlClient"
+import { run } from "../support/childProcess.ts"
 import { describeServer, make as makeAlone, until } from "../support/postgres.ts"
 import { hostOf, poolOver, servers } from "../support/replicas.ts"
 
@@ -20,18 +22,29 @@ describeServer("a failover of PostgreSQL", (it) => {
         const db = yield* poolOver(both, { max: 10, replicas: { max: 10 }, acquireTimeout: "25 seconds" })
         const events: Array<PgPool.HostEvent> = []
         yield* Effect.forkScoped(Stream.runForEach(db.hostEvents, (event) => Effect.sync(() => events.push(event))))
-        let [written, failed, read] = [0, 0, 0]
+        let [written, read] = [0, 0]
         let isOver = false
         let since = 0
-        const write = Effect.matchEffect(db.sql`insert into t values (1)`, {
-          onFailure: () => Effect.sync(() => void failed++),
-          onSuccess: () => Effect.sync(() => void (written++, since++))
+        /** The failed writes, by the connection on which they failed; `undefined` where none was lent. */
+        const failed: Array<number | undefined> = []
+        const write = Effect.suspend(() => {
+          let connection: number | undefined
+          const insert = db.write((lent) =>
+            Effect.flatMap(lent.processId, (processId) => {
+              connection = processId
+              return lent.run("insert into t values (1)")
+            })
+          )
+          return Effect.matchEffect(insert, {
+            onFailure: () => Effect.sync(() => void failed.push(connection)),
+            onSuccess: () => Effect.sync(() => void (written++, since++))
+          })
         })
         const all = <A, E>(count: number, effect: Effect.Effect<A, E>) =>
           Effect.forkChild(
             Effect.forEach(
               Array.from({ length: count }),
-              () => Effect.repeat(Effect.andThen(effect, Effect.sleep(1)), { until: () => isOver }),
+              () => Effect.repeat(Effect.andThen(effect, Effect.yieldNow), { until: () => isOver }),
               { concurrency: "unbounded", discard: true }
             )
           )
@@ -64,16 +77,17 @@ describeServer("a failover of PostgreSQL", (it) => {
         isOver = true
         yield* Fiber.join(writers)
         yield* Fiber.join(readers)
-        assert.isAtMost(failed, 10)
+        assert.notInclude(failed, undefined, "a write failed because it got no connection")
+        assert.strictEqual(new Set(failed).size, failed.length, "two writes failed on one connection")
+        assert.isAtMost(failed.length, 10)
         assert.isAbove(read, 50)
         assert.deepStrictEqual(yield* primary.query("select count(*)::int4 as n from t"), before)
 
         // A fresh process asks all hosts, whatever their order.
         for (const hosts of [[hostOf(primary), hostOf(replica)], [hostOf(replica), hostOf(primary)]]) {
-          const fresh = yield* poolOver(both, { hosts, replicas: undefined, max: 1 })
-          assert.deepStrictEqual(yield* fresh.sql`insert into t values (1) returning inet_server_port() as port`, [
-            { port: replica.port }
-          ])
+          const fresh = yield* run("freshWriter", ...hosts)
+          yield* fresh.says(`written to ${replica.port}`)
+          yield* fresh.ended
         }
         assert.deepStrictEqual(yield* primary.query("select count(*)::int4 as n from t"), before)
 
@@ -165,6 +179,44 @@ describeServer("a connection whose server refuses writes", (it) => {
         assert.strictEqual((yield* db.stats).primary.connects, 2)
       }))
     }))
+})
+
+describeServer("a server that turns out to be a standby", (it) => {
+  it.effect(
+    "refuses a transaction with an error that may be run again, is not asked again, and takes the rerun once it is promoted",
+    () =>
+      Effect.gen(function*() {
+        const { primary, replica } = yield* servers
+        yield* primary.query("create table t (n int)")
+        yield* replica.caughtUp
+        const { host, port, username } = replica
+        const db = yield* PgPool.make({ host, port, username, database: "postgres", max: 1, drainTimeout: 0 })
+        const insert = db.sql`insert into t values (1)`
+        const connects = Effect.map(db.stats, ({ primary }) => primary.connects)
+
+        const begun = yield* failsWith(db.transaction(insert), "TransactionBeginError")
+        assert.isTrue(begun.isRetryable)
+        assert.include(begun.message, "this server takes no writes, so its connection is replaced")
+        // A begin that does not say what it wants is let through.
+        const body = yield* failsWith(
+          Effect.provideService(db.sql.withTransaction(insert), BeginTransaction, "begin"),
+          "SqlError"
+        )
+        assert.deepStrictEqual([body.reason._tag, body.isRetryable], ["ConnectionError", true])
+        assert.strictEqual(yield* connects, 2)
+        yield* failsWith(Stream.runDrain(db.stream("insert into t values (1) returning n")), "SqlError")
+        assert.strictEqual(yield* connects, 3)
+        // A single statement tries another connection by itself.
+        assert.strictEqual((yield* failsWith(insert, "SqlError")).reason._tag, "ConnectionError")
+        assert.strictEqual(yield* connects, 5)
+
+        const waiting = yield* Effect.forkChild(db.transaction(insert, { retry: Schedule.spaced("20 millis") }))
+        yield* replica.promote
+        yield* Fiber.join(waiting)
+        assert.deepStrictEqual(yield* replica.query("select n from t"), [{ n: 1 }])
+      }),
+    { timeout: 60_000 }
+  )
 })
 
 const hosts = (

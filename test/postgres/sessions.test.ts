@@ -1,7 +1,7 @@
 import type { PgConnection } from "@effect/sql-pg/PgConnection"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber } from "effect"
-import type { SqlError } from "effect/sql/SqlError"
+import { SqlError, UnknownError } from "effect/sql/SqlError"
 import { Session } from "../../src/postgres/internal/connection/session.ts"
 import type { Wire } from "../../src/postgres/internal/connection/wire.ts"
 import { StatementTexts } from "../../src/postgres/internal/sql/statementText.ts"
@@ -39,6 +39,51 @@ describe("a session of PostgreSQL", () => {
       yield* session.reset
       assert.deepStrictEqual([asked, session.isInTransaction, session.needsReset], [
         ["begin", "rollback"],
+        false,
+        false
+      ])
+    }))
+
+  const refused = (code: string) =>
+    Effect.fail(
+      new SqlError({ reason: new UnknownError({ cause: Object.assign(new Error("no"), { code }), message: "no" }) })
+    )
+
+  const withTransaction: ReadonlyArray<readonly [mayBeLent: boolean, before: ReadonlyArray<string>]> = [
+    [false, []],
+    [false, ["begin"]],
+    [false, ["begin read write", "set local work_mem = '1MB'"]],
+    [false, ["begin read only", "commit"]],
+    [false, ["begin read only", "rollback", "begin"]],
+    [true, ["begin read only"]],
+    [true, ["begin read only", "set local work_mem = '1MB'"]],
+    [true, ["begin", "set transaction read only"]],
+    [true, ["set default_transaction_read_only = on"]],
+    [true, ["set default_transaction_read_only = on", "begin"]]
+  ]
+  for (const [mayBeLent, before] of withTransaction) {
+    const name = before.length === 0 ? "alone" : `after ${before.join(", ")}`
+    it.effect(`that is refused a write ${name} ${mayBeLent ? "wanted it so" : "has no primary, and is not lent again"}`, () =>
+      Effect.gen(function*() {
+        const { session } = make((sql) => sql === "insert" ? refused("25006") : Effect.succeed({ command: "" }))
+        for (const sql of before) yield* session.control(sql)
+        const error = yield* Effect.flip(session.control("insert"))
+        assert.strictEqual(error.reason._tag, mayBeLent ? "AuthorizationError" : "ConnectionError")
+        assert.strictEqual(session.mayBeLent, mayBeLent)
+        assert.strictEqual(error.message.includes("this server takes no writes"), !mayBeLent)
+      }))
+  }
+
+  it.effect("calls only a refused write one, and keeps on where a feature is missing", () =>
+    Effect.gen(function*() {
+      const { session } = make((sql) => refused(sql === "select 1" ? "0A000" : "40001"))
+      yield* Effect.flip(session.control("select 1"))
+      yield* Effect.flip(session.control("begin"))
+      assert.isTrue(session.mayBeLent)
+      const standby = make(() => refused("0A000"))
+      const error = yield* Effect.flip(standby.session.control("begin read write"))
+      assert.deepStrictEqual([error.isRetryable, standby.session.mayBeLent, standby.session.isInTransaction], [
+        true,
         false,
         false
       ])

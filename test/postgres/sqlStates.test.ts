@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { PgPoolError } from "effect-connection-pool/postgres"
 import { ConnectionError, SqlError, UnknownError } from "effect/sql/SqlError"
-import { invalidInput, notSent } from "../../src/postgres/internal/errors.ts"
+import { invalidInput, noPrimary, notSent } from "../../src/postgres/internal/errors.ts"
 import { commitOutcome, isCurable, isLost, isTransient, toSqlError } from "../../src/postgres/internal/sqlState.ts"
 
 /** An answer of the server, as the driver has it. */
@@ -88,6 +88,9 @@ describe("the SQLSTATE of an error", () => {
     assert.isTrue(isCurable(answered("0A000", "cached plan must not change result type")))
     assert.isTrue(isCurable(unanswered("ECONNRESET")))
     assert.isTrue(isCurable(notSent("commit", "no")))
+    const standby = noPrimary(answered("25006"))
+    assert.isTrue(isCurable(standby))
+    assert.deepStrictEqual([isLost(standby), PgPoolError.sqlStateOf(standby)], [false, "25006"])
     for (const state of ["23505", "08P01", "57014", "25006"]) assert.isFalse(isCurable(answered(state)), state)
     assert.isFalse(isCurable(answered("0A000", "cannot do that")))
   })

@@ -140,6 +140,27 @@ describe("the text of a statement of PostgreSQL", () => {
   })
 })
 
+describe("a statement of PostgreSQL makes its transaction refuse writes", () => {
+  const forbidding = [
+    "begin read only",
+    "begin isolation level repeatable read, read only",
+    "start transaction read only",
+    "set transaction read only",
+    "set local transaction_read_only = on",
+    "set session characteristics as transaction read only",
+    "select set_config('transaction_read_only', 'on', true)"
+  ]
+  const others = [
+    "begin",
+    "begin read write",
+    "set local work_mem = '1MB'",
+    "select 'read only'",
+    "insert into t values (1)"
+  ]
+  for (const sql of forbidding) it(`maybe: ${sql}`, () => assert.isTrue(textOf(sql).forbidsWrites))
+  for (const sql of others) it(`never: ${sql}`, () => assert.isFalse(textOf(sql).forbidsWrites))
+})
+
 describe("a statement of PostgreSQL goes to a replica", () => {
   const reads = [
     "select 1",
@@ -167,6 +188,10 @@ describe("a statement of PostgreSQL goes to a replica", () => {
     "select pg_advisory_xact_lock(1)",
     "select pg_try_advisory_lock(1)",
     "select pg_current_wal_lsn()",
+    "select pg_terminate_backend(pid) from pg_stat_activity",
+    "select pg_cancel_backend(1)",
+    "select pg_reload_conf()",
+    "select pg_stat_reset()",
     "select set_config('a.b', 'c', false)",
     "show timezone",
     "set local work_mem = '1MB'",

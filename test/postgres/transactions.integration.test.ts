@@ -74,8 +74,9 @@ describeServer("a transaction of PostgreSQL", (it) => {
 
   it.effect("that only reads is refused its writes", () =>
     Effect.gen(function*() {
-      const { db, value } = yield* make(table)
+      const { db, value } = yield* make({ max: 1, ...table })
       const error = yield* failsWith(db.transaction(db.sql`insert into t values (2)`, { readOnly: true }), "SqlError")
+      assert.strictEqual((yield* db.stats).primary.disconnects, 0)
       assert.strictEqual(error.reason._tag, "AuthorizationError")
       assert.include(error.message, "cannot execute INSERT in a read-only transaction (SQLSTATE 25006)")
       assert.strictEqual(yield* value("select count(*)::int4 from t"), 0)

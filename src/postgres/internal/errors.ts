@@ -27,6 +27,20 @@ export class NotSent extends Error {
   override readonly name = "NotSent"
 }
 
+/** A write that the server refused because it takes none: it is a standby. Nothing has changed, and another server may take it. */
+export const noPrimary = ({ message: said, reason }: SqlError): SqlError => {
+  const message =
+    `${said}: this server takes no writes, so its connection is replaced: run all of it again; if that does ` +
+    "not help, name all servers in `hosts`"
+  const cause = new NoPrimary(message, { cause: reason.cause })
+  return new SqlError({ reason: new ConnectionError({ cause, message, operation: reason.operation ?? "query" }) })
+}
+
+/** The cause of the `SqlError` of a write that was refused because the server takes none. */
+export class NoPrimary extends Error {
+  override readonly name = "NoPrimary"
+}
+
 /** The cause of the `SqlError` of a connect attempt for which there was no host. */
 export class NoHost extends Error {
   override readonly name = "NoHost"

@@ -1,5 +1,5 @@
 /**
- * What a SQLSTATE means for the session, for a transaction and for a connect attempt. It is decided here, and nowhere else:
+ * What a SQLSTATE means for a session of a `PgPool`, for its transactions and for a connect attempt:
  * https://www.postgresql.org/docs/current/errcodes-appendix.html.
  */
 import { Predicate } from "effect"
@@ -19,38 +19,14 @@ import {
   UniqueViolation,
   UnknownError
 } from "effect/sql/SqlError"
-import { NoHost, NotSent } from "./errors.ts"
+import { endsSession, isSqlState, sqlStateOf, textBehind } from "../../internal/sqlClient/sqlState.ts"
+import { NoHost, NoPrimary, NotSent } from "./errors.ts"
 
-/** The SQLSTATE behind an error, or behind one of its causes. `undefined` if the server has not answered. */
-export const sqlStateOf = (error: unknown): string | undefined => propertyBehind(error, "code", isSqlState)
-
-/** Whether a code is a SQLSTATE, and not one of Node's own, such as `EPIPE`. */
-const isSqlState = (code: string): boolean => /^(?!E)[0-9A-Z]{5}$/.test(code)
+export { sqlStateOf }
 
 /** The code of Node behind an error, such as `ECONNREFUSED`. */
 const nodeCodeOf = (error: unknown): string | undefined =>
-  propertyBehind(error, "code", (code) => /^(?:E|ERR_|CERT_|[A-Z]+_)[A-Z0-9_]+$/.test(code) && !isSqlState(code))
-
-const propertyBehind = (
-  error: unknown,
-  name: "code",
-  accepts: (text: string) => boolean
-): string | undefined => {
-  let found = error
-  for (let depth = 0; depth < 10 && Predicate.isObject(found); depth++) {
-    const value = Predicate.hasProperty(found, name) ? found[name] : undefined
-    if (Predicate.isString(value) && accepts(value)) return value
-    found = isSqlError(found) ? found.reason : Predicate.hasProperty(found, "cause") ? found.cause : undefined
-  }
-  return undefined
-}
-
-/**
- * Whether the server ends the session with this SQLSTATE: class 08, shutdown and crash (57P01, 57P02), not yet up (57P03),
- * the database dropped (57P04), idle for too long (57P05), and a transaction that was idle or open for too long (25P03,
- * 25P04). Not 08P01: the server also answers it to a missing parameter, and goes on.
- */
-const endsSession = (state: string): boolean => /^(?:08(?!P01)...|57P0[1-5]|25P0[34])$/.test(state)
+  textBehind(error, ["code"], (code) => /^(?:E|ERR_|CERT_|[A-Z]+_)[A-Z0-9_]+$/.test(code) && !isSqlState(code))
 
 /** Whether an error says that the session is lost: by its SQLSTATE, or because there was no answer at all. */
 export const isLost = (error: unknown): boolean => {
@@ -65,10 +41,11 @@ const isOfPool = (cause: unknown): boolean => Predicate.hasProperty(cause, "pool
 
 /**
  * Whether a transaction that failed with this error may succeed when all of it is run again: it lost a race (40001), was the
- * victim of a deadlock (40P01), waited too long for a lock (55P03), lost its session before its commit, or met a statement
- * that was prepared before its table changed (0A000).
+ * victim of a deadlock (40P01), waited too long for a lock (55P03), lost its session before its commit, met a statement
+ * that was prepared before its table changed (0A000), or met a server that takes no writes.
  */
 export const isCurable = (error: SqlError): boolean => {
+  if (error.reason.cause instanceof NoPrimary) return true
   const state = sqlStateOf(error)
   if (state === "0A000") return /cached plan/.test(String(error.reason.cause))
   return state === "40001" || state === "40P01" || state === "55P03" || isLost(error)
@@ -118,46 +95,44 @@ const transientCodes: ReadonlySet<string> = new Set([
   "ENOENT"
 ])
 
+interface ReasonProps {
+  readonly cause: unknown
+  readonly message: string
+  readonly operation: string
+}
+
 /** The kind of the `SqlError` for a SQLSTATE. */
-export const reasonOf = (
+const reasonOf = (
   state: string,
   constraint: unknown,
-  props: { readonly cause: unknown; readonly message: string; readonly operation: string }
+  props: ReasonProps
 ): SqlErrorReason => {
-  if (endsSession(state)) return new ConnectionError(props)
-  switch (state) {
-    case "08P01":
-      return new SqlSyntaxError(props)
-    case "42501":
-    case "25006":
-      return new AuthorizationError(props)
-    case "23505":
-      return new UniqueViolation({
-        ...props,
-        constraint: Predicate.isString(constraint) && constraint !== "" ? constraint : "unknown"
-      })
-    case "40P01":
-      return new DeadlockError(props)
-    case "40001":
-      return new SerializationError(props)
-    case "55P03":
-      return new LockTimeoutError(props)
-    case "57014":
-      return new StatementTimeoutError(props)
-    case "53300":
-      return new ConnectionError(props)
+  if (state === "23505") {
+    return new UniqueViolation({
+      ...props,
+      constraint: Predicate.isString(constraint) && constraint !== "" ? constraint : "unknown"
+    })
   }
-  switch (state.slice(0, 2)) {
-    case "28":
-      return new AuthenticationError(props)
-    case "42":
-      return new SqlSyntaxError(props)
-    case "23":
-      return new ConstraintError(props)
-    default:
-      return new UnknownError(props)
-  }
+  const Reason = endsSession(state)
+    ? ConnectionError
+    : reasons.get(state) ?? reasons.get(state.slice(0, 2)) ?? UnknownError
+  return new Reason(props)
 }
+
+/** The kinds by SQLSTATE, and by the class of the others. */
+const reasons = new Map<string, new(props: ReasonProps) => SqlErrorReason>([
+  ["08P01", SqlSyntaxError],
+  ["42501", AuthorizationError],
+  ["25006", AuthorizationError],
+  ["40P01", DeadlockError],
+  ["40001", SerializationError],
+  ["55P03", LockTimeoutError],
+  ["57014", StatementTimeoutError],
+  ["53300", ConnectionError],
+  ["28", AuthenticationError],
+  ["42", SqlSyntaxError],
+  ["23", ConstraintError]
+])
 
 /**
  * The error of the driver as the caller gets it: with the message of the server and its SQLSTATE, and with the kind that the

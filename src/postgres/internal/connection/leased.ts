@@ -75,14 +75,7 @@ export class Leased implements PgConnection {
     params: Params = none,
     isPrepared: boolean
   ): Effect.Effect<Result, SqlError | LeaseExpiredError> {
-    const session = this.#session
-    return session.run(
-      operation,
-      session.texts.read(sql),
-      params,
-      () => session.driver.query(sql, params, isPrepared),
-      () => this.#expired(operation)
-    )
+    return this.#ran(operation, sql, params, ({ driver }) => driver.query(sql, params, isPrepared))
   }
 
   arrays(
@@ -91,12 +84,21 @@ export class Leased implements PgConnection {
     params: Params = none,
     isPrepared: boolean
   ): Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, SqlError | LeaseExpiredError> {
+    return this.#ran(operation, sql, params, ({ driver }) => driver.queryValues(sql, params, isPrepared))
+  }
+
+  #ran<A>(
+    operation: string,
+    sql: string,
+    params: Params,
+    query: (session: Session) => Effect.Effect<A, SqlError>
+  ): Effect.Effect<A, SqlError | LeaseExpiredError> {
     const session = this.#session
     return session.run(
       operation,
       session.texts.read(sql),
       params,
-      () => session.driver.queryValues(sql, params, isPrepared),
+      () => query(session),
       () => this.#expired(operation)
     )
   }

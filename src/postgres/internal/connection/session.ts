@@ -8,7 +8,7 @@ import type { PgConnection as Driver } from "@effect/sql-pg/PgConnection"
 import { Cause, Effect, type Exit, Semaphore, Stream } from "effect"
 import { ConnectionError, isSqlError, SqlError } from "effect/sql/SqlError"
 import type { Statements } from "../../../ConnectionFactory.ts"
-import { denied, invalidInput, invalidSql, NotSent, notSent } from "../errors.ts"
+import { denied, invalidInput, invalidSql, noPrimary, NotSent, notSent } from "../errors.ts"
 import { cleaning, Dirt, nameOfDirt, type StatementTexts, type Text } from "../sql/statementText.ts"
 import { isLost, sqlStateOf, toSqlError } from "../sqlState.ts"
 import { problemOf } from "./parameters.ts"
@@ -43,6 +43,8 @@ export class Session {
   #isInTransaction = false
   /** Whether a transaction was open when the last statement began. */
   #wasInTransaction = false
+  /** Whether the open transaction was told to refuse writes, as far as the texts tell. */
+  #isReadTransaction = false
   #dirt: number = Dirt.none
   /** Whether a stream of rows has the wire. */
   #isStreaming = false
@@ -103,7 +105,7 @@ export class Session {
       }))
       return this.#statements.run(
         text.sql,
-        Effect.mapError(ran, (error) => isSqlError(error) ? this.#explained(error) : error)
+        Effect.mapError(ran, (error) => isSqlError(error) ? this.#explained(text, error) : error)
       )
     })
   }
@@ -163,7 +165,11 @@ export class Session {
             this.#ended(text, undefined)
           })
         )
-        return this.#statements.stream(text.sql, Stream.mapError(rows(), toSqlError))
+        const explained = Stream.mapError(rows(), (error) => {
+          this.#noteRefusal(text, error)
+          return this.#explained(text, error)
+        })
+        return this.#statements.stream(text.sql, explained)
       })
     )
     return Stream.unwrap(begun)
@@ -240,8 +246,9 @@ export class Session {
     return notSent(operation, this.#wire.reason ?? "the server has closed it")
   }
 
-  /** The error as the caller gets it. If the session was ended from here, it says why. */
-  #explained(error: SqlError): SqlError {
+  /** The error as the caller gets it. If the session was ended from here, or its server is no primary, it says so. */
+  #explained(text: Text, error: SqlError): SqlError {
+    if (this.#refusesWrites && isRefusal(text, sqlStateOf(error))) return noPrimary(toSqlError(error))
     const { cause, operation } = error.reason
     const why = this.#wire.reason
     if (why === undefined || cause instanceof NotSent || !isLost(error) || sqlStateOf(error) !== undefined) {
@@ -271,6 +278,7 @@ export class Session {
     this.#wasInTransaction = this.#isInTransaction
     // Until its end is seen, it may have begun.
     if (text.control === "begin") this.#isInTransaction = true
+    if (text.control === "begin" || text.forbidsWrites) this.#isReadTransaction = text.forbidsWrites
   }
 
   #ended(text: Text, exit: Exit.Exit<unknown, SqlError> | undefined): void {
@@ -283,7 +291,8 @@ export class Session {
   }
 
   /** What the end of a statement says about the transaction. */
-  #follow({ control }: Text, exit: Exit.Exit<unknown, SqlError>): void {
+  #follow(text: Text, exit: Exit.Exit<unknown, SqlError>): void {
+    const { control } = text
     if (exit._tag === "Success") {
       const { command } = exit.value as { readonly command?: string }
       // What the server has done counts more than the text.
@@ -291,14 +300,24 @@ export class Session {
       else if (control === "end") this.#isInTransaction = false
       return
     }
-    const state = sqlStateOf(Cause.squash(exit.cause))
+    const error = Cause.squash(exit.cause)
     // What the server has refused has begun nothing.
-    if (control === "begin" && state !== undefined) this.#isInTransaction = this.#wasInTransaction
-    if (state === "25006" && !this.#wasInTransaction && this.#dirt === Dirt.none && !this.#isReadOnly) {
-      this.#refusesWrites = true
-    }
+    if (control === "begin" && sqlStateOf(error) !== undefined) this.#isInTransaction = this.#wasInTransaction
+    this.#noteRefusal(text, error)
+  }
+
+  /** Notes that the server takes no writes, unless this session was told to refuse them. */
+  #noteRefusal(text: Text, error: unknown): void {
+    if (!isRefusal(text, sqlStateOf(error))) return
+    const isOwnWish = this.#isReadOnly || this.#dirt !== Dirt.none ||
+      (this.#wasInTransaction && this.#isReadTransaction)
+    if (!isOwnWish) this.#refusesWrites = true
   }
 }
+
+/** Whether a server has refused a write. A standby refuses to begin what may write with 0A000, and a write with 25006. */
+const isRefusal = ({ control }: Text, state: string | undefined): boolean =>
+  state === "25006" || (state === "0A000" && control === "begin")
 
 const pooled = (operation: string, { dirt, sql }: Text): SqlError =>
   denied(

@@ -36,6 +36,8 @@ export interface Text {
   readonly dirt: number
   /** Whether its effect ends with the transaction, so that it has none outside of one: `set local`. */
   readonly isLocal: boolean
+  /** Whether it begins a transaction that refuses writes, or may make the open one refuse them. */
+  readonly forbidsWrites: boolean
   /**
    * Whether it only reads, as far as its text tells. A function that it calls may write: a replica refuses that, and nothing has
    * changed.
@@ -85,6 +87,8 @@ export const textOf = (sql: string): Text => {
     control: controlOf(code),
     dirt,
     isRead: dirt === Dirt.none && isReadOf(code),
+    // The name of what `set_config` sets is a literal or a value.
+    forbidsWrites: /^(?:begin|start|set)\b.*\b(?:read\s+only|transaction_read_only)\b|\bset_config\s*\(/s.test(code),
     isLocal: /^set\s+(?:local|transaction|constraints)\b/.test(code),
     isCopy: /^copy\b[^]*\b(?:from\s+stdin|to\s+stdout)\b/.test(code),
     parameters
@@ -104,6 +108,8 @@ const controlOf = (code: string): Control | undefined => {
 const isReadOf = (code: string): boolean =>
   /^(?:select|values|table|with|explain|\()/.test(code) &&
   !/\b(?:insert|update|delete|merge|into|share)\b/.test(code) &&
+  // Acts on the server that runs it, and not on what is stored.
+  !/\bpg_(?:cancel_backend|terminate_backend|reload_conf|rotate_logfile|promote|stat_reset\w*)\s*\(/.test(code) &&
   !/\b(?:nextval|setval|currval|lastval|pg_notify|txid_\w+|lo_\w+|dblink\w*)\s*\(/.test(code) &&
   // About the server that writes, or about what only it has.
   !/\bpg_(?:current_wal\w*|current_xact_id\w*|(?:try_)?advisory\w*|export_snapshot|logical\w*|snapshot\w*)\s*\(/
