@@ -86,13 +86,7 @@ describeServer("an advisory lock", (it) => {
       yield* until("it waits", Effect.map(waitersOf(made), (count) => count === 1))
       yield* Fiber.interrupt(waiter)
       assert.strictEqual(yield* waitersOf(made), 0)
-      // From before the lock to after it.
       yield* Fiber.interrupt(holder)
-      for (let round = 0; round < 20; round++) {
-        const asking = yield* Effect.forkChild(db.lock("k", Effect.sleep(1)), { startImmediately: true })
-        yield* Effect.sleep(round / 5)
-        yield* Fiber.interrupt(asking)
-      }
       yield* until("nobody holds it", Effect.map(locksOf(made), (count) => count === 0))
     }))
 
@@ -111,6 +105,19 @@ describeServer("an advisory lock", (it) => {
       const error = yield* failsWith(Fiber.join(running), "AdvisoryLockLostError")
       assert.deepStrictEqual([error.key, isInterrupted], ["1, 2", true])
       yield* db.lock([1, 2], Effect.void)
+    }))
+
+  it.effect("whose server does not answer that it is given back keeps nobody for longer than `controlTimeout`", () =>
+    Effect.gen(function*() {
+      const made = yield* make({ max: 1, controlTimeout: "100 millis", cancelTimeout: "50 millis" })
+      const { db, server } = made
+      const frozen = yield* db.write((connection) => connection.processId)
+      yield* Effect.scoped(Effect.gen(function*() {
+        assert.strictEqual(yield* db.lock("k", Effect.as(server.freeze(frozen), "done")), "done")
+        // The server is still frozen.
+        assert.notStrictEqual(yield* db.write((connection) => connection.processId), frozen)
+      }))
+      yield* until("nobody holds it", Effect.map(locksOf(made), (count) => count === 0))
     }))
 
   it.effect("inside a transaction is held until that ends", () =>

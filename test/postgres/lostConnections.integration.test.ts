@@ -74,6 +74,17 @@ describeServer("a connection that PostgreSQL ends", (it) => {
       assert.isAtMost(rows, stored + failed)
     }))
 
+  it.effect("while it is asked for its position is replaced, and asked again", () =>
+    Effect.gen(function*() {
+      const { database, server } = yield* make()
+      const proxy = yield* server.proxy
+      const db = yield* PgPool.make({ ...database, host: proxy.host, port: proxy.port, max: 1, drainTimeout: 0 })
+      yield* db.sql`select 1`
+      yield* proxy.loseNextAnswer
+      assert.match(yield* db.position, /^[0-9A-F]+\/[0-9A-F]+$/)
+      assert.strictEqual((yield* db.stats).primary.disconnects, 1)
+    }))
+
   it.effect("because its transaction was idle for too long fails that transaction, and the next lease is clean", () =>
     Effect.gen(function*() {
       const { backends, db, value } = yield* make({

@@ -1,8 +1,9 @@
 /** Reads on a replica that see what was written before them. */
 import { assert } from "@effect/vitest"
-import { Effect, Exit, Fiber, Scope } from "effect"
+import { Effect, Exit, Fiber, Scope, Stream } from "effect"
 import type { PgPool } from "effect-connection-pool/postgres"
 import { PoolAssert } from "effect-connection-pool/testing"
+import { BeginTransaction } from "effect/sql/SqlClient"
 import { until } from "../support/postgres.ts"
 import { describeReplicated, poolOver, Servers } from "../support/replicas.ts"
 
@@ -44,6 +45,66 @@ describeReplicated("a read after a write, with a replica that is late", (it) => 
       }))
     }))
 
+  it.effect("sees what was written in any way", () =>
+    Effect.gen(function*() {
+      const { db, replica } = yield* make("ways")
+      const { sql } = db
+      const seen = Effect.map(sql<{ n: number }>`select count(*)::int4 as n from ways`, ([row]) => row!.n)
+      const insert = "insert into ways values (1) returning n"
+      const ways: ReadonlyArray<Effect.Effect<unknown, unknown>> = [
+        sql.unsafe(insert),
+        sql.unsafe(insert).unprepared,
+        Stream.runDrain(sql.unsafe(insert).stream),
+        Stream.runDrain(db.stream(insert)),
+        sql.withTransaction(sql.unsafe(insert)),
+        db.transaction(sql.withTransaction(sql.unsafe(insert))),
+        db.write((connection) => connection.run(insert)),
+        Effect.scoped(Effect.flatMap(sql.reserve, (connection) => connection.execute(insert, [], undefined)))
+      ]
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* replica.pauseReplay
+        for (const [index, way] of ways.entries()) {
+          assert.strictEqual(yield* db.readYourWrites(Effect.andThen(way, seen)), index + 1, `way ${index}`)
+        }
+      }))
+    }))
+
+  it.effect("is no write itself, so the primary is not asked for its position again", () =>
+    Effect.gen(function*() {
+      const { db } = yield* make("unchanged")
+      const { sql } = db
+      const checkouts = Effect.map(db.stats, ({ primary }) => primary.checkouts)
+      yield* db.readYourWrites(Effect.gen(function*() {
+        yield* sql`insert into unchanged values (1)`
+        yield* db.snapshot(sql`select n from unchanged`)
+        const before = yield* checkouts
+        yield* db.snapshot(sql`select n from unchanged`)
+        yield* Effect.provideService(
+          sql.withTransaction(sql`select n from unchanged`),
+          BeginTransaction,
+          "begin isolation level repeatable read read only"
+        )
+        yield* db.snapshot(sql`select n from unchanged`)
+        assert.strictEqual(yield* checkouts, before)
+      }))
+    }))
+
+  it.effect("holds no connection of a late replica while it reads on the primary", () =>
+    Effect.gen(function*() {
+      const { db, replica } = yield* make("unheld", { max: 1, replicas: { max: 1 } })
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* replica.pauseReplay
+        const inUse = yield* db.readYourWrites(Effect.andThen(
+          db.sql`insert into unheld values (1)`,
+          Stream.runCollect(Stream.mapEffect(
+            db.stream("select n from unheld"),
+            () => Effect.map(db.stats, ({ primary, replicas }) => [primary.inUse, replicas!.inUse])
+          ))
+        ))
+        assert.deepStrictEqual(inUse, [[1, 0]])
+      }))
+    }))
+
   it.effect("waits for the replica where that is soon there, and reads on it", () =>
     Effect.gen(function*() {
       const { db, replica } = yield* make("soon")
@@ -66,17 +127,40 @@ describeReplicated("a read after a write, with a replica that is late", (it) => 
     Effect.gen(function*() {
       const { db, replica } = yield* make("snapped")
       const { sql } = db
-      const paused = yield* Scope.make()
-      yield* Scope.provide(replica.pauseReplay, paused)
-      const reading = yield* Effect.forkChild(db.readYourWrites(
-        Effect.andThen(
-          sql`insert into snapped values (1)`,
-          db.snapshot(sql`select n, inet_server_port() as port from snapped`)
+      const read = sql`select count(*)::int4 as n, inet_server_port() as port from snapped`
+      const ways = [
+        db.snapshot(read),
+        Effect.provideService(
+          sql.withTransaction(read),
+          BeginTransaction,
+          "begin isolation level repeatable read read only"
         )
-      ))
-      yield* until("it waits", Effect.map(db.stats, ({ replicas }) => replicas!.inUse === 1))
-      yield* Scope.close(paused, Exit.void)
-      assert.deepStrictEqual(yield* Fiber.join(reading), [{ n: 1, port: replica.port }])
+      ]
+      for (const [index, way] of ways.entries()) {
+        const paused = yield* Scope.make()
+        yield* Scope.provide(replica.pauseReplay, paused)
+        const reading = yield* Effect.forkChild(
+          db.readYourWrites(Effect.andThen(sql`insert into snapped values (1)`, way))
+        )
+        yield* until("it waits", Effect.map(db.stats, ({ replicas }) => replicas!.inUse === 1))
+        yield* Scope.close(paused, Exit.void)
+        assert.deepStrictEqual(yield* Fiber.join(reading), [{ n: index + 1, port: replica.port }])
+      }
+    }))
+
+  it.effect("fails in a snapshot whose replica does not get it within `controlTimeout`, and the connection is kept", () =>
+    Effect.gen(function*() {
+      const { db, replica } = yield* make("late", { controlTimeout: "100 millis" })
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* replica.pauseReplay
+        const late = yield* failsWith(
+          db.readYourWrites(Effect.andThen(db.sql`insert into late values (1)`, db.snapshot(db.sql`select 1`))),
+          "TransactionBeginError"
+        )
+        assert.match(late.message, /no replica has reached \S+ within 100 ms, .*run it without readOnly, or later/)
+        assert.deepStrictEqual(yield* db.snapshot(db.sql`select 1 as one`), [{ one: 1 }])
+        assert.strictEqual((yield* db.stats).replicas!.disconnects, 0)
+      }))
     }))
 
   it.effect("sees it by its position in another pool, as another process would", () =>

@@ -10,13 +10,12 @@ import { show } from "../../internal/options/show.ts"
 import * as Body from "../../internal/pool/body.ts"
 import { byTotal } from "../../internal/pool/slowStatements.ts"
 import type { PoolError } from "../../PoolError.ts"
-import { TransactionBeginError } from "../../TransactionError.ts"
 import * as Client from "./client/client.ts"
 import * as Listeners from "./client/listeners.ts"
 import { lock } from "./client/locks.ts"
 import { OwnWrites } from "./client/ownWrites.ts"
 import { onlyReads, Reading } from "./client/reading.ts"
-import { pooledListen, refusalAlone } from "./client/refusals.ts"
+import { pooledListen } from "./client/refusals.ts"
 import { factoryOf } from "./connection/factory.ts"
 import type { PgConnection, Row } from "./contract/connection.ts"
 import type { PgPool } from "./contract/pool.ts"
@@ -35,7 +34,6 @@ interface Parts {
   readonly listeners: Listeners.Listeners
   readonly hosts: Hosts.Hosts | undefined
   readonly writes: OwnWrites
-  readonly texts: StatementTexts
 }
 
 type Pool = ConnectionPool.ConnectionPool<PgConnection, SqlError>
@@ -85,7 +83,7 @@ export const makeWith = Effect.fnUntraced(function*(settings: PoolSettings) {
     spanAttributes: settings.spanAttributes
   }).pipe(Effect.provideService(Reactivity.Reactivity, yield* reactivity))
   yield* Effect.addFinalizer(() => client.close)
-  return fromParts(settings, { pool, replicas, reading, client, listeners, hosts, writes, texts })
+  return fromParts(settings, { pool, replicas, reading, client, listeners, hosts, writes })
 })
 
 /** Sessions that cannot write, also after their server was promoted: only then a read that was lost may run again. */
@@ -111,33 +109,15 @@ const reactivity = Effect.flatMap(
 
 const fromParts = (
   settings: PoolSettings,
-  { client, hosts, listeners, pool, reading, replicas, texts, writes }: Parts
+  { client, hosts, listeners, pool, reading, replicas, writes }: Parts
 ): PgPool => {
-  const { transaction } = client.transactor
+  const { outside, transaction } = client
   /** The error for invalid options of a call that needs no connection. Valid options have no effect there. */
   const invalid = (options: AcquireOptions | undefined) => {
     if (options === undefined) return undefined
     const checked = Calls.resolve(settings.name, options)
     return Calls.isRefused(checked) ? Effect.fail(checked) : undefined
   }
-  /** A transaction that only reads, which sees what its fiber has written. */
-  const reads: PgPool["transaction"] = (effect, options) =>
-    Effect.withFiber((fiber) => {
-      const needed = reading && client.connectionInTransaction(fiber) === undefined ? writes.needed(fiber) : undefined
-      const run = transaction(effect, options)
-      if (needed === undefined) return run
-      const begun = Effect.catchTag(
-        needed,
-        "SqlError",
-        (cause) => Effect.fail(new TransactionBeginError({ pool: settings.name, depth: 0, cause }))
-      )
-      return Effect.andThen(begun, run)
-    })
-  const writesToo: PgPool["transaction"] = (effect, options) =>
-    options?.readOnly === true
-      ? reads(effect, options)
-      : Effect.withFiber((fiber) => writes.wrote(fiber, transaction(effect, options)))
-
   return {
     name: settings.name,
     sql: client.sql,
@@ -161,8 +141,8 @@ const fromParts = (
           : (connection: PgConnection) => Effect.andThen(onlyReads(connection), Body.run(f, connection))
         return pool.use(lent, options)
       }),
-    snapshot: (effect, options) => reads(effect, { ...options, readOnly: true }),
-    transaction: reading === undefined ? transaction : writesToo,
+    snapshot: (effect, options) => transaction(effect, { ...options, readOnly: true }),
+    transaction,
     position: writes.position,
     readYourWrites: (effect, { after } = {}) =>
       after === undefined || parse(after) !== undefined
@@ -173,12 +153,11 @@ const fromParts = (
     stream: (sql, params, options) =>
       Stream.unwrap(Effect.withFiber((fiber): Effect.Effect<Rows, SqlError | PoolError<SqlError>, Scope.Scope> => {
         const connection = client.connectionInTransaction(fiber)
-        const refusal = connection === undefined ? refusalAlone("stream", texts.read(sql)) : undefined
+        const refusal = connection === undefined ? outside.refusal("stream", sql) : undefined
         if (refusal !== undefined) return Effect.fail(refusal)
-        const own = reading !== undefined && texts.read(sql).isRead
-          ? reading.acquire(fiber, options)
-          : pool.acquire(options)
-        const lent = connection === undefined ? own : invalid(options) ?? Effect.succeed(connection)
+        const lent = connection === undefined
+          ? outside.acquire(sql, options)
+          : invalid(options) ?? Effect.succeed(connection)
         return Effect.map(
           lent,
           (connection) =>
@@ -195,6 +174,7 @@ const fromParts = (
           name: settings.name,
           pool,
           isPooled: settings.isPooled,
+          controlTimeoutMillis: settings.controlTimeoutMillis,
           connectionInTransaction: client.connectionInTransaction
         },
         key,

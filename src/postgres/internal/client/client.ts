@@ -14,6 +14,7 @@ import type { ConnectionPool } from "../../../ConnectionPool.ts"
 import * as HeardReactivity from "../../../internal/transaction/reactivity.ts"
 import { sqlErrorOf } from "../../../internal/transaction/sqlErrorOf.ts"
 import type * as Transaction from "../../../Transaction.ts"
+import { TransactionBeginError } from "../../../TransactionError.ts"
 import * as Transactor from "../../../Transactor.ts"
 import { sessionOf } from "../connection/leased.ts"
 import type { PgConnection } from "../contract/connection.ts"
@@ -24,7 +25,7 @@ import { toSqlError } from "../sqlState.ts"
 import * as Dialect from "./pgDialect.ts"
 import type { Reading } from "./reading.ts"
 import { pooledListen } from "./refusals.ts"
-import { inTransaction, reserved, routed, toConnection } from "./sqlConnection.ts"
+import { inTransaction, reserved, type Routed, routed, toConnection } from "./sqlConnection.ts"
 import { PgTransactionConnection } from "./transactionConnection.ts"
 
 export interface Options {
@@ -43,9 +44,14 @@ export interface Options {
   readonly spanAttributes: ReadonlyArray<readonly [string, unknown]>
 }
 
+type Transactions = Transaction.Transactor<PgConnection, Isolation, SqlError, Dialect.OwnOptions>
+
 export interface Client {
   readonly sql: PgClient.PgClient
-  readonly transactor: Transaction.Transactor<PgConnection, Isolation, SqlError, Dialect.OwnOptions>
+  /** The target of statements outside of transactions. */
+  readonly outside: Routed
+  /** Runs a transaction. One that only reads sees what its fiber has written. */
+  readonly transaction: Transactions["transaction"]
   /** The connection of the transaction of this client that a fiber is in, if it is in one. */
   readonly connectionInTransaction: (fiber: Fiber.Fiber<unknown, unknown>) => PgConnection | undefined
   /** Ends what the client has begun in the `Reactivity` of the application. */
@@ -55,14 +61,18 @@ export interface Client {
 export const make = Effect.fnUntraced(
   function*(options: Options): Effect.fn.Return<Client, never, Reactivity.Reactivity> {
     const { config, isPooled, name, pool, reading, replicas, spanAttributes, texts } = options
-    const outside = toConnection(routed(pool, texts, reading))
+    const target = routed(pool, texts, reading)
+    const outside = toConnection(target)
+    const reservable = reading === undefined
+      ? pool.acquire()
+      : Effect.withFiber((fiber) => reading.writes.acquire(fiber))
     const heard = new HeardReactivity.HeardReactivity(yield* Reactivity.Reactivity)
     const made = yield* SqlClient.make({
       driver: "effect-connection-pool",
       // Only its text tells whether a statement may have a connection for itself, so each statement takes one itself.
       acquirer: Effect.succeed(outside),
       borrower: (f) => f(outside),
-      transactionAcquirer: Effect.mapBoth(pool.acquire(), {
+      transactionAcquirer: Effect.mapBoth(reservable, {
         onFailure: sqlErrorOf,
         onSuccess: (connection) => toConnection(reserved(connection))
       }),
@@ -87,8 +97,40 @@ export const make = Effect.fnUntraced(
       toSql: (transaction) => toConnection(inTransaction(transaction, texts)),
       spanAttributes
     })
-    const { afterCommit, withTransaction } = transactor
+    const { afterCommit } = transactor
     heard.defer({ transactionService, afterCommit })
+    /**
+     * Asks what a transaction that may be read on a replica has to see, if that is not known. It is asked before the transaction has
+     * a connection, so that none is held while another is waited for.
+     */
+    const needed = (fiber: Fiber.Fiber<unknown, unknown>, isReadOnly: boolean) =>
+      reading === undefined || transactor.connectionOf(fiber) !== undefined ||
+        !(isReadOnly || fiber.getRef(SqlClient.BeginTransaction) !== undefined)
+        ? undefined
+        : reading.writes.needed(fiber)
+    const transaction: Client["transaction"] = reading === undefined ?
+      transactor.transaction :
+      (effect, given) =>
+        Effect.withFiber((fiber) => {
+          const asked = needed(fiber, given?.readOnly === true)
+          const run = transactor.transaction(effect, given)
+          return asked === undefined ? run : Effect.andThen(
+            Effect.catchTag(
+              asked,
+              "SqlError",
+              (cause) => Effect.fail(new TransactionBeginError({ pool: name, depth: 0, cause }))
+            ),
+            run
+          )
+        })
+    const withTransaction: Transactions["withTransaction"] = reading === undefined
+      ? transactor.withTransaction
+      : (effect) =>
+        Effect.withFiber((fiber) => {
+          const asked = needed(fiber, false)
+          const run = transactor.withTransaction(effect)
+          return asked === undefined ? run : Effect.andThen(Effect.mapError(asked, sqlErrorOf), run)
+        })
     const sql: PgClient.PgClient = Object.assign(made, {
       [PgClient.TypeId]: PgClient.TypeId,
       config,
@@ -115,7 +157,8 @@ export const make = Effect.fnUntraced(
       })
     return {
       sql,
-      transactor,
+      outside: target,
+      transaction,
       connectionInTransaction: (fiber) => {
         const transaction = transactor.connectionOf(fiber)
         return transaction && new PgTransactionConnection(transaction, texts)

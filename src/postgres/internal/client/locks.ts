@@ -16,12 +16,14 @@ export interface Options {
   readonly pool: ConnectionPool<PgConnection, SqlError>
   /** Whether there is a pooler in between, where only a transaction keeps its session. */
   readonly isPooled: boolean
+  /** How long the server may take to answer that the lock is given back. */
+  readonly controlTimeoutMillis: number
   readonly connectionInTransaction: (fiber: Fiber.Fiber<unknown, unknown>) => PgConnection | undefined
 }
 
 /** Runs an effect while a lock is held. */
 export const lock = <A, E, R>(
-  { connectionInTransaction, isPooled, name, pool }: Options,
+  { connectionInTransaction, controlTimeoutMillis, isPooled, name, pool }: Options,
   key: LockKey,
   effect: Effect.Effect<A, E, R>,
   options: LockOptions | undefined
@@ -52,7 +54,8 @@ export const lock = <A, E, R>(
         session.closed,
         Effect.fail(new AdvisoryLockLostError({ pool: name, key: nameOf(key) }))
       )
-      const unlocked = Effect.matchEffect(connection.query(of("unlock"), params), {
+      const unlock = session.within("unlock", connection.query(of("unlock"), params), controlTimeoutMillis)
+      const unlocked = Effect.matchEffect(unlock, {
         // The reset after the lease gives it back, or the end of the session has.
         onFailure: () => Effect.void,
         onSuccess: () => Effect.sync(() => session.unlocked())

@@ -1,12 +1,13 @@
 /** What an effect has written itself, so that its reads wait until a replica has it. */
-import { Context, Effect, type Fiber } from "effect"
+import { Context, Effect, type Fiber, type Scope } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
-import type { ConnectionPool } from "../../../ConnectionPool.ts"
+import type { AcquireOptions, ConnectionPool } from "../../../ConnectionPool.ts"
 import type { PoolError } from "../../../PoolError.ts"
 import { sessionOf } from "../connection/leased.ts"
 import type { PgConnection } from "../contract/connection.ts"
 import type { Position } from "../contract/hosts.ts"
 import * as Role from "../hosts/role.ts"
+import { isLost } from "../sqlState.ts"
 
 /** The writes of one effect. */
 interface Writes {
@@ -41,6 +42,17 @@ export class OwnWrites {
     return writes === undefined ? effect : Effect.ensuring(effect, Effect.sync(() => void writes.count++))
   }
 
+  /** A connection of the primary for the scope. What is done on it is a write that ends with the scope. */
+  acquire(
+    fiber: Fiber.Fiber<unknown, unknown>,
+    options?: AcquireOptions
+  ): Effect.Effect<PgConnection, PoolError<SqlError>, Scope.Scope> {
+    return Effect.tap(
+      this.#primary.acquire(options),
+      () => Effect.addFinalizer(() => this.wrote(fiber, Effect.void))
+    )
+  }
+
   /** The position that a read of this fiber has to see, if it is known. `undefined`: none. */
   known(fiber: Fiber.Fiber<unknown, unknown>): Position | undefined {
     return fiber.getRef(this.#reference)?.position
@@ -64,8 +76,11 @@ export class OwnWrites {
     })
   }
 
-  /** At least that of the last commit. */
+  /** At least that of the last commit. It is asked again if its connection is lost. */
   get position(): Effect.Effect<Position, SqlError | PoolError<SqlError>> {
-    return this.#primary.use((connection) => Role.positionOf(sessionOf(connection)))
+    return Effect.retry(this.#primary.use((connection) => Role.positionOf(sessionOf(connection))), {
+      times: 2,
+      while: isLost
+    })
   }
 }

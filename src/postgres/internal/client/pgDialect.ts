@@ -39,20 +39,42 @@ export const make = (millis: number): Dialect<PgConnection, Isolation, OwnOption
   own: { fields: ["deferrable"], check: problemsOf }
 })
 
-/** The dialect where transactions that read begin on a replica: they wait there for what their fiber has written. */
+/**
+ * The dialect of a database with replicas. Transactions that only read wait on their replica for what their fiber has written;
+ * the commit of the others is a write.
+ */
 export const over = (reading: Reading, millis: number): ReturnType<typeof make> => {
   const dialect = make(millis)
+  /** The sessions whose last transaction only read. */
+  const onlyRead = new WeakSet<Session>()
   return {
     ...dialect,
     begin: (connection, mode, statement, restore, own) => {
+      if (mode.readOnly) onlyRead.add(sessionOf(connection))
+      else onlyRead.delete(sessionOf(connection))
       const begun = dialect.begin(connection, mode, statement, restore, own)
       if (!mode.readOnly) return begun
       return Effect.withFiber((fiber) => {
         const position = reading.writes.known(fiber)
         if (position === undefined) return begun
-        const reached = sessionOf(connection).within("begin", reading.untilReached(connection, position), millis)
-        return Effect.andThen(restore(reached), begun)
+        return Effect.flatMap(
+          restore(reading.reached(connection, position, millis)),
+          (isThere) =>
+            isThere ? begun : Effect.fail(
+              reading.tooLate(
+                position,
+                millis,
+                "a transaction that only reads waits for one (controlTimeout): run it without readOnly, or later"
+              )
+            )
+        )
       })
+    },
+    commit: (connection) => {
+      const committed = dialect.commit(connection)
+      return onlyRead.has(sessionOf(connection))
+        ? committed
+        : Effect.withFiber((fiber) => reading.writes.wrote(fiber, committed))
     }
   }
 }

@@ -1,7 +1,8 @@
 /** Reads on a replica, and what is done when it cannot serve one. */
-import { Effect, type Fiber, Schedule, type Scope } from "effect"
+import { Effect, Exit, type Fiber, Schedule, Scope } from "effect"
 import { isSqlError, SqlError, StatementTimeoutError } from "effect/sql/SqlError"
 import type { AcquireOptions, ConnectionPool } from "../../../ConnectionPool.ts"
+import * as Body from "../../../internal/pool/body.ts"
 import type { LeaseExpiredError, PoolError } from "../../../PoolError.ts"
 import { sessionOf } from "../connection/leased.ts"
 import type { PgConnection } from "../contract/connection.ts"
@@ -69,7 +70,7 @@ export class Reading {
     return Effect.catchIf(
       this.#on(replicas, needed, f, options),
       (error): error is Behind => error instanceof Behind,
-      () => primary.use((connection) => Effect.andThen(onlyReads(connection), f(connection)), options)
+      () => primary.use((connection) => Effect.andThen(onlyReads(connection), Body.run(f, connection)), options)
     )
   }
 
@@ -81,35 +82,42 @@ export class Reading {
     const needed = this.writes.needed(fiber)
     const { primary, replicas } = this.#options
     if (needed === undefined) return replicas.acquire(options)
-    return Effect.flatMap(
-      needed,
-      (position) =>
-        Effect.flatMap(replicas.acquire(options), (connection) =>
-          Effect.flatMap(
-            this.#reaches(connection, position),
-            (isThere) => isThere ? Effect.succeed(connection) : primary.acquire(options)
-          ))
-    )
+    return Effect.gen({ self: this }, function*() {
+      const position = yield* needed
+      // A scope of its own, so that a replica that is late is not held while the primary is read.
+      const scope = yield* Scope.fork(yield* Effect.scope)
+      const connection = yield* Scope.provide(replicas.acquire(options), scope)
+      if (yield* this.#reaches(connection, position)) return connection
+      yield* Scope.close(scope, Exit.void)
+      return yield* primary.acquire(options)
+    })
   }
 
-  /** Waits until the server of a connection has what was written before a position. */
-  untilReached(connection: PgConnection, position: Position): Effect.Effect<void, SqlError> {
-    return Effect.asVoid(Effect.repeat(hasReached(sessionOf(connection), position), {
+  /** Whether the server of a connection has what was written before a position, or gets it in time. */
+  reached(connection: PgConnection, position: Position, millis: number): Effect.Effect<boolean, SqlError> {
+    const reached = Effect.repeat(hasReached(sessionOf(connection), position), {
       until: (isThere) => isThere,
       schedule: poll
-    }))
+    })
+    return Effect.timeoutOrElse(Effect.as(reached, true), { duration: millis, orElse: () => Effect.succeed(false) })
   }
 
-  /** Whether the server of a connection has, or gets in time, what was written before a position. */
-  #reaches(connection: PgConnection, position: Position | undefined): Effect.Effect<boolean, SqlError> {
-    return Effect.suspend(() => {
-      if (position === undefined) return Effect.succeed(true)
-      const { catchUpMillis, mayFallBack, name } = this.#options
-      return Effect.timeoutOrElse(Effect.as(this.untilReached(connection, position), true), {
-        duration: catchUpMillis,
-        orElse: () => mayFallBack ? Effect.succeed(false) : Effect.fail(tooLate(name, position, catchUpMillis))
-      })
+  /** The error for a replica that has not reached a position. */
+  tooLate(position: Position, millis: number, why: string): SqlError {
+    const message = `pool "${this.#options.name}": no replica has reached ${position} within ${millis} ms, and ${why}`
+    return new SqlError({
+      reason: new StatementTimeoutError({ cause: new Error(message), message, operation: "read" })
     })
+  }
+
+  /** Whether a connection can serve a read that has to see a position. */
+  #reaches(connection: PgConnection, position: Position | undefined): Effect.Effect<boolean, SqlError> {
+    if (position === undefined) return Effect.succeed(true)
+    const { catchUpMillis, mayFallBack } = this.#options
+    return Effect.flatMap(this.reached(connection, position, catchUpMillis), (isThere) =>
+      isThere || mayFallBack
+        ? Effect.succeed(isThere)
+        : Effect.fail(this.tooLate(position, catchUpMillis, "the primary is not read (fallback \"none\")")))
   }
 
   #on<A, E, R>(
@@ -124,7 +132,7 @@ export class Reading {
         (connection): Effect.Effect<A, E | SqlError | Behind, R> =>
           Effect.flatMap(
             this.#reaches(connection, position),
-            (isThere): Effect.Effect<A, E | Behind, R> => isThere ? f(connection) : Effect.fail(new Behind())
+            (isThere): Effect.Effect<A, E | Behind, R> => isThere ? Body.run(f, connection) : Effect.fail(new Behind())
           ),
         options
       ))
@@ -144,11 +152,4 @@ export const onlyReads = (connection: PgConnection): Effect.Effect<void, SqlErro
 const isForPrimary = (error: SqlError): boolean => {
   const state = sqlStateOf(error)
   return state === "25006" || state === "55000" || state === "0A000" || state === "40001" || state === "40P01"
-}
-
-const tooLate = (name: string, position: Position, millis: number): SqlError => {
-  const message =
-    `pool "${name}": no replica has reached ${position} within ${millis} ms, and the primary is not read ` +
-    "(fallback \"none\")"
-  return new SqlError({ reason: new StatementTimeoutError({ cause: new Error(message), message, operation: "read" }) })
 }

@@ -1,15 +1,15 @@
 /** The targets of statements of `sql`: a connection of their own, that of a transaction, or one that its caller has reserved. */
 import { type Array as Arr, Effect, type Scope, Stream } from "effect"
 import type { Connection } from "effect/sql/SqlConnection"
-import type { SqlError } from "effect/sql/SqlError"
-import type { ConnectionPool } from "../../../ConnectionPool.ts"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import type { AcquireOptions, ConnectionPool } from "../../../ConnectionPool.ts"
 import { sqlErrorOf } from "../../../internal/transaction/sqlErrorOf.ts"
 import type { LeaseExpiredError, PoolError } from "../../../PoolError.ts"
 import type { StatementError, TransactionConnection } from "../../../Transaction.ts"
 import { leasedOf } from "../connection/leased.ts"
 import type { PgConnection, Row } from "../contract/connection.ts"
+import { NoPrimary } from "../errors.ts"
 import type { StatementTexts } from "../sql/statementText.ts"
-import { sqlStateOf } from "../sqlState.ts"
 import type { Reading } from "./reading.ts"
 import { refusalAlone, refusalInTransaction } from "./refusals.ts"
 
@@ -26,31 +26,38 @@ export interface Target {
   readonly acquire: (sql: string) => Effect.Effect<PgConnection, Failure, Scope.Scope>
 }
 
+/** The target of statements outside of transactions. */
+export interface Routed extends Target {
+  readonly acquire: (
+    sql: string,
+    options?: AcquireOptions
+  ) => Effect.Effect<PgConnection, SqlError | PoolError<SqlError>, Scope.Scope>
+}
+
 /** Each statement gets a connection of its own: of the primary, or of a replica if it reads and there are replicas. */
 export const routed = (
   pool: ConnectionPool<PgConnection, SqlError>,
   texts: StatementTexts,
   reading: Reading | undefined
-): Target => {
+): Routed => {
   const refusal: Target["refusal"] = (operation, sql) => refusalAlone(operation, texts.read(sql))
   /** A server that refuses a write is no primary any more, and has changed nothing. Its connection is not lent again. */
-  const onPrimary: Target["use"] = (_, f) => Effect.catchIf(pool.use(f), isReadOnlyServer, () => pool.use(f))
-  if (reading === undefined) return { refusal, use: onPrimary, acquire: () => pool.acquire() }
+  const onPrimary: Target["use"] = (_, f) => Effect.catchIf(pool.use(f), isOfNoPrimary, () => pool.use(f))
+  if (reading === undefined) return { refusal, use: onPrimary, acquire: (_, options) => pool.acquire(options) }
   return {
     refusal,
     use: (sql, f) =>
       Effect.withFiber((fiber) =>
         texts.read(sql).isRead ? reading.statement(fiber, f) : reading.writes.wrote(fiber, onPrimary(sql, f))
       ),
-    acquire: (sql) =>
-      Effect.withFiber((fiber) => {
-        if (texts.read(sql).isRead) return reading.acquire(fiber, undefined)
-        return Effect.tap(pool.acquire(), () => Effect.addFinalizer(() => reading.writes.wrote(fiber, Effect.void)))
-      })
+    acquire: (sql, options) =>
+      Effect.withFiber((fiber) =>
+        texts.read(sql).isRead ? reading.acquire(fiber, options) : reading.writes.acquire(fiber, options)
+      )
   }
 }
 
-const isReadOnlyServer = (error: unknown): boolean => sqlStateOf(error) === "25006"
+const isOfNoPrimary = (error: unknown): boolean => isSqlError(error) && error.reason.cause instanceof NoPrimary
 
 /** All statements run on the connection of a transaction. */
 export const inTransaction = (
