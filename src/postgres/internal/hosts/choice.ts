@@ -22,8 +22,6 @@ export interface Options {
 export interface Choices {
   readonly writers: Choice
   readonly readers: Choice
-  /** The host of a session; `undefined` if it was not chosen here. */
-  readonly hostOf: (session: Session) => Host | undefined
   /** Ends the sessions that write to an older timeline. */
   readonly fence: (newest: number) => void
 }
@@ -141,7 +139,6 @@ export const make = ({ cluster, searchMillis: limitMillis, watch }: Options): Ch
         return origin !== undefined && cluster.mayRead(origin.host)
       }
     },
-    hostOf: (session) => origins.get(session)?.host,
     fence: (newest) => {
       for (const session of writing) {
         const { host, timeline } = origins.get(session)!

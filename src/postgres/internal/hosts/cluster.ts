@@ -8,6 +8,7 @@
 import type { Address } from "../connection/wire.ts"
 import type { HostEvent, HostStatus } from "../contract/hosts.ts"
 import type { Answer } from "./role.ts"
+import { Samples } from "./samples.ts"
 
 export interface Host {
   readonly address: Address
@@ -28,12 +29,6 @@ export interface Host {
   isFresh: boolean
 }
 
-/** What the primary had written at one moment. */
-interface Sample {
-  readonly atMillis: number
-  readonly position: bigint
-}
-
 export interface Options {
   readonly maxLagMillis: number
   /** Whether the primary is read if no replica is fresh. */
@@ -50,11 +45,12 @@ export class Cluster {
   /** The newest timeline that any host has named. */
   newest = 0
   primary: Host | undefined = undefined
-  #samples: Array<Sample> = []
+  readonly #samples: Samples
   #lostAtMillis: number | undefined = undefined
 
   constructor(addresses: ReadonlyArray<Address>, options: Options) {
     this.#options = options
+    this.#samples = new Samples(options.maxLagMillis)
     this.hosts = addresses.map((address) => ({
       address,
       name: address.path ?? `${address.host}:${address.port}`,
@@ -84,7 +80,7 @@ export class Cluster {
     else {
       host.role = "primary"
       if (this.primary !== host) this.#found(host, nowMillis)
-      this.#sample({ atMillis: nowMillis, position })
+      this.#samples.add(nowMillis, position)
     }
     this.#judge(nowMillis)
   }
@@ -95,11 +91,6 @@ export class Cluster {
     host.isHopeless = isHopeless
     this.#noLonger(host, problem, nowMillis)
     this.#judge(nowMillis)
-  }
-
-  /** Forgets which host is the primary, because it refused a write. */
-  forget(host: Host, nowMillis: number): void {
-    this.#noLonger(host, "it refuses writes", nowMillis)
   }
 
   /** Whether a session that writes may be lent: no newer timeline is known than that with which it was opened. */
@@ -151,7 +142,7 @@ export class Cluster {
   }
 
   #lagOf({ problem, replayed, role, timeline }: Host): number | undefined {
-    const written = this.#samples.at(-1)?.position
+    const written = this.#samples.last
     // Positions of two timelines cannot be compared.
     const isKnown = this.primary !== undefined && role === "replica" && problem === undefined &&
       timeline === this.newest
@@ -162,7 +153,7 @@ export class Cluster {
   #promoted(timeline: number): void {
     this.newest = timeline
     // Positions of the old timeline may never come on the new one.
-    this.#samples = []
+    this.#samples.clear()
     this.#options.fence(timeline)
   }
 
@@ -190,20 +181,12 @@ export class Cluster {
     this.#options.tell({ _tag: "OldPrimaryRefused", host: name, timeline, newest: this.newest })
   }
 
-  /** Keeps one sample that is older than the bound, and those after it. */
-  #sample(sample: Sample): void {
-    this.#samples.push(sample)
-    const since = sample.atMillis - this.#options.maxLagMillis
-    while (this.#samples.length > 1 && this.#samples[1]!.atMillis <= since) this.#samples.shift()
-  }
-
   /**
    * A replica is fresh if it has replayed all that the primary had `maxLag` ago. Its own word does not count: one that is cut off
    * from the primary believes that it has everything. While the primary does not answer, nothing is known to be missing.
    */
   #judge(nowMillis: number): void {
-    const since = nowMillis - this.#options.maxLagMillis
-    const needed = (this.#samples.findLast(({ atMillis }) => atMillis <= since) ?? this.#samples[0])?.position ?? 0n
+    const needed = this.#samples.neededAt(nowMillis)
     for (const host of this.hosts) {
       if (host.role !== "replica") {
         host.isFresh = false

@@ -33,7 +33,7 @@ export const addressOf = (host: string, port: number): Address => ({
 const mustBeHost = "a host with or without its port, such as \"db1\" or \"db1:5433\""
 
 /** Reads `db1`, `db1:5433`, `[::1]:5433` or the folder of a socket. */
-const read = (text: unknown): HostAndPort | undefined => {
+export const readHost = (text: unknown): HostAndPort | undefined => {
   if (!Predicate.isString(text)) return undefined
   const [, bracketed, plain, port] = /^(?:\[([^\]]+)\]|(\/[^:]*|[^\s:,[\]/]+))(?::(\d{1,5}))?$/.exec(text.trim()) ?? []
   const host = bracketed ?? plain
@@ -44,7 +44,7 @@ const read = (text: unknown): HostAndPort | undefined => {
 
 const resolveHosts = (value: unknown, field: string): Resolved => {
   const given = value as ReadonlyArray<unknown>
-  const hosts = given.map(read)
+  const hosts = given.map(readHost)
   const problems = given.flatMap((text, index) =>
     hosts[index] === undefined ? [problem(`${field}[${index}]`, text, mustBeHost)] : []
   )
@@ -103,8 +103,8 @@ export const settingsOf = (given: {
       addressOf(host, port ?? only.port)
     ),
     replicas: replicas === undefined ? undefined : { min: replicas.min, max: replicas.max },
-    // What is asked only now and then may be that much older.
-    maxLagMillis: Math.max(0, maxLagMillis - intervalMillis),
+    // What is asked, or kept, only now and then may be that much older.
+    maxLagMillis: Math.max(0, Math.min(maxLagMillis - intervalMillis, maxLagMillis * 0.99)),
     mayFallBack,
     catchUpMillis: mayFallBack ? 100 : maxLagMillis,
     intervalMillis,
