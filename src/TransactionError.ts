@@ -53,7 +53,7 @@ export class TransactionBeginError extends Schema.TaggedError<TransactionBeginEr
   depth: Schema.Number,
   cause: SqlError
 }) {
-  /** Whether running the whole transaction again may succeed. */
+  /** Whether running the whole transaction again may succeed: `retry` would do it. */
   get isRetryable(): boolean {
     return isCurable(this.cause)
   }
@@ -78,7 +78,7 @@ export class TransactionCommitError extends Schema.TaggedError<TransactionCommit
   depth: Schema.Number,
   cause: SqlError
 }) {
-  /** Whether running the whole transaction again may succeed. */
+  /** Whether running the whole transaction again may succeed: `retry` would do it. */
   get isRetryable(): boolean {
     return isCurable(this.cause)
   }
@@ -315,7 +315,7 @@ export const isTransactionError = (error: unknown): error is TransactionError =>
 
 /**
  * Whether a transaction that failed with this error may succeed when all of it is run again: it met a lock, it lost a race, or
- * the database did not answer its begin. A dialect may know more such errors; `retry` asks it too.
+ * the database did not answer its begin. A dialect may know more such errors of statements; `retry` asks it too.
  *
  * It also looks at the `cause` of an error of the application, so a body may give its failures names of its own. It is false
  * where the outcome of the transaction is unknown.
@@ -331,12 +331,19 @@ export const isCurableFor = (ofDialect: ((error: SqlError) => boolean) | undefin
     if (suspect instanceof SqlError) {
       const { reason } = suspect
       // The first `SqlError` decides, unless an error behind it says that the outcome is unknown.
-      isSo ??= curable.has(reason._tag) || reason.cause instanceof ControlTimeout || ofDialect?.(suspect) === true
+      isSo ??= curable.has(reason._tag) || reason.cause instanceof ControlTimeout || curableErrors.has(suspect) ||
+        ofDialect?.(suspect) === true
       suspect = reason.cause
     } else suspect = "cause" in suspect ? suspect.cause : undefined
   }
   return isSo === true
 }
+
+/** The errors of control statements that their dialect calls curable. */
+const curableErrors = new WeakSet<SqlError>()
+
+/** @internal Notes that a dialect calls an error curable, so that the error of the transaction says so, too. */
+export const noteCurable = (error: SqlError): void => void curableErrors.add(error)
 
 const curable: ReadonlySet<string> = new Set(["LockTimeoutError", "SerializationError", "DeadlockError"])
 

@@ -184,6 +184,26 @@ describe("`retry`", () => {
     }))
 })
 
+describe("the error of a begin or a commit", () => {
+  it.effect("says that a rerun may help where the dialect says so, as `retry` sees it", () =>
+    Effect.gen(function*() {
+      const { say, transaction, withTransaction, words } = yield* makeWith({
+        dialect: { isCurable: (error) => error.message === "no commit" || error.message === "no savepoint 1" }
+      })
+      words.failing.push("commit")
+      const committed = yield* failsWith(transaction(say("a")), "TransactionCommitError")
+      assert.deepStrictEqual([committed.isRetryable, TransactionError.isCurable(committed)], [true, true])
+      words.failing.push("commit")
+      assert.isTrue(TransactionError.isCurable(yield* failsWith(withTransaction(say("a")), "SqlError")))
+      words.failing.push("savepoint 1")
+      const inner = yield* transaction(failsWith(transaction(say("a")), "TransactionBeginError"))
+      assert.isTrue(inner.isRetryable)
+      words.failing.push("begin strict")
+      const begun = yield* failsWith(transaction(say("a")), "TransactionBeginError")
+      assert.deepStrictEqual([begun.isRetryable, TransactionError.isCurable(begun)], [false, false])
+    }))
+})
+
 describe("a database that does not answer the begin or the end of a transaction", () => {
   const make = makeWith({ controlTimeout: "1 second" })
   type World = Effect.Success<typeof make>

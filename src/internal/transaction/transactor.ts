@@ -11,6 +11,7 @@ import type { ConnectionPool } from "../../ConnectionPool.ts"
 import type { Mode, Options, Transactor } from "../../Transaction.ts"
 import {
   isCurableFor,
+  noteCurable,
   TransactionBeginError,
   TransactionCommitError,
   TransactionOutcomeUnknownError,
@@ -48,6 +49,11 @@ export const make = <C, Isolation extends string, E, Own extends object>(
     turnTimeoutMillis: Door.of(pool)?.acquireTimeoutMillis ?? Infinity
   }
   const isCurable = isCurableFor(dialect.isCurable && ((error) => orElse(false, () => dialect.isCurable!(error))))
+  /** The error of a control statement, for the error of its transaction, which says whether a rerun may help. */
+  const known = (cause: SqlError): SqlError => {
+    if (isCurable(cause)) noteCurable(cause)
+    return cause
+  }
   const optionsTable = tableOf(dialect)
   const standard = standardOf(dialect)
   const control = new ControlStatements<C, Isolation, E, Own>(dialect, controlTimeoutMillis)
@@ -93,7 +99,7 @@ export const make = <C, Isolation extends string, E, Own extends object>(
   const beginOn = (run: Run<C, Isolation, E>, connection: C): Effect.Effect<void, SqlError> => {
     run.begunOn = connection
     return goOn(control.begin(run, connection), {
-      onFailure: (cause) => run.fail(new TransactionBeginError({ pool: name, depth: 0, cause })),
+      onFailure: (cause) => run.fail(new TransactionBeginError({ pool: name, depth: 0, cause: known(cause) })),
       onSuccess: () => begun(run, connection)
     })
   }
@@ -125,7 +131,7 @@ export const make = <C, Isolation extends string, E, Own extends object>(
     const { transaction } = run.outer!
     const depth = run.outer!.depth + 1
     return goOn(within(control.savepoint(transaction, depth), run.fiber), {
-      onFailure: (cause) => run.fail(new TransactionBeginError({ pool: name, depth, cause })),
+      onFailure: (cause) => run.fail(new TransactionBeginError({ pool: name, depth, cause: known(cause) })),
       onSuccess: () => {
         run.level = transaction.openLevel(run.fiber)
         run.connection = Context.getUnsafe(run.context, transactionService)[0]
@@ -156,7 +162,9 @@ export const make = <C, Isolation extends string, E, Own extends object>(
         Effect.suspend(() => {
           // The driver may have taken the connection away instead of sending the statement.
           const reason = transaction.database.reasonOfLoss?.(transaction.connection)
-          if (reason === undefined) return run.fail(new TransactionCommitError({ pool: name, depth, cause }))
+          if (reason === undefined) {
+            return run.fail(new TransactionCommitError({ pool: name, depth, cause: known(cause) }))
+          }
           transaction.lose(undefined, undefined, reason)
           return run.fail(transaction.lost!)
         })
