@@ -191,11 +191,32 @@ describe("the options of a PostgreSQL pool", () => {
       assert.notInclude(error.message, "hunter2")
     }).pipe(Effect.runPromise))
 
+  it("may be a URL of several hosts", () => {
+    const url = "postgres://ada:p%40ss@db1,db2:5433,[::1]:6000/app?sslmode=require"
+    const { client, hosts } = resolved({ url, port: 7000 })
+    assert.deepStrictEqual(hosts!.addresses, [
+      { host: "db1", port: 7000, path: undefined },
+      { host: "db2", port: 5433, path: undefined },
+      { host: "::1", port: 6000, path: undefined }
+    ])
+    assert.deepStrictEqual([client.username, client.database, client.ssl], ["ada", "app", true])
+    assert.strictEqual(Redacted.value(client.password as Redacted.Redacted), "p@ss")
+    const { hosts: inParameter } = resolved({ url: "postgres:///app?host=db1,db2" })
+    assert.deepStrictEqual(inParameter!.addresses.map(({ host }) => host), ["db1", "db2"])
+    // An option comes before the URL.
+    assert.deepStrictEqual(resolved({ url, hosts: ["db9"] }).hosts!.addresses.map(({ host }) => host), ["db9"])
+    const alone = resolved({ url, host: "db9" })
+    assert.deepStrictEqual([alone.hosts, alone.connection.address.host], [undefined, "db9"])
+  })
+
   it("refuse what is no URL of PostgreSQL, and say why", () => {
     const refused: ReadonlyArray<readonly [url: string, mustBe: string]> = [
       ["db", "a URL such as postgres://user:password@host:5432/database"],
       ["http://db", "a URL that begins with postgres://"],
       ["postgres://a%@db", "a URL whose parts are written with % correctly"],
+      ["postgres://db1,/app", "a URL whose hosts are written like db1,db2:5433"],
+      ["postgres://db1,db2:99999/app", "a URL whose hosts are written like db1,db2:5433"],
+      ["postgres://app?host=db1,", "a URL whose hosts are written like db1,db2:5433"],
       ["postgres://db?port=0", "a URL whose port is from 1 to 65535"],
       [
         "postgres://db?sslmode=prefer",

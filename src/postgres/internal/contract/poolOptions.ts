@@ -13,7 +13,7 @@ export interface Options extends PoolConfig {
   readonly name?: string | undefined
   /**
    * Where the database is, as `postgres://user:password@host:5432/database?sslmode=require`. The other options come before
-   * what it says. Parameters: `host`, `port`, `user`, `password`, `dbname`, `application_name`, and `sslmode`, which is
+   * what it says. Several hosts are separated by commas, as in `db1,db2:5433`. Parameters: `host`, `port`, `user`, `password`, `dbname`, `application_name`, and `sslmode`, which is
    * `disable`, or `require`, `verify-ca` or `verify-full`, which all verify the certificate.
    */
   readonly url?: string | Redacted.Redacted | undefined

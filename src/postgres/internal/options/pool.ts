@@ -160,7 +160,7 @@ const settingsOf = (checked: Checked<typeof rules>): PoolSettings => {
   const given = checked as unknown as Options
   const isPooled = checked.pooler === "transaction"
   const hosts = Hosts.settingsOf({
-    hosts: checked.hosts as Hosts.Given | undefined,
+    hosts: checked.hosts as Hosts.Given | undefined ?? (checked.host === undefined ? url.hosts : undefined),
     replicas: checked.replicas as Hosts.Replicas | undefined,
     only: { host, port },
     connectTimeoutMillis: checked.connectTimeout

@@ -1,7 +1,9 @@
 /** Reads the address of a server from a URL: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS. */
+import { type HostAndPort, readHost } from "./hosts.ts"
 
 /** What a URL says. What it does not say is not set. */
 export interface FromUrl {
+  hosts?: ReadonlyArray<HostAndPort>
   host?: string
   port?: number
   database?: string
@@ -13,9 +15,11 @@ export interface FromUrl {
 
 /** Reads a URL. Returns what is wrong with it as a text, which never has the password in it. */
 export const read = (text: string): FromUrl | string => {
+  // `URL` knows no list of hosts.
+  const [, before, several, after] = /^(\w+:\/\/(?:[^/?#]*@)?)([^/?#@]*,[^/?#@]*)(.*)$/s.exec(text) ?? []
   let url: URL
   try {
-    url = new URL(text)
+    url = new URL(several === undefined ? text : `${before}several${after}`)
   } catch {
     return "a URL such as postgres://user:password@host:5432/database"
   }
@@ -23,7 +27,10 @@ export const read = (text: string): FromUrl | string => {
   const found: FromUrl = {}
   try {
     const host = url.hostname.startsWith("[") ? url.hostname.slice(1, -1) : decodeURIComponent(url.hostname)
-    if (host !== "") found.host = host
+    if (several !== undefined) {
+      const problem = readHosts(found, decodeURIComponent(several))
+      if (problem !== undefined) return problem
+    } else if (host !== "") found.host = host
     if (url.port !== "") found.port = Number(url.port)
     if (url.username !== "") found.username = decodeURIComponent(url.username)
     if (url.password !== "") found.password = decodeURIComponent(url.password)
@@ -39,9 +46,21 @@ export const read = (text: string): FromUrl | string => {
   return found
 }
 
+const readHosts = (found: FromUrl, list: string): string | undefined => {
+  const hosts: Array<HostAndPort> = []
+  for (const text of list.split(",")) {
+    const host = readHost(text)
+    if (host === undefined) return "a URL whose hosts are written like db1,db2:5433"
+    hosts.push(host)
+  }
+  found.hosts = hosts
+  return undefined
+}
+
 const readParameter = (found: FromUrl, name: string, value: string): string | undefined => {
   switch (name) {
     case "host":
+      if (value.includes(",")) return readHosts(found, value)
       found.host = value
       return undefined
     case "port": {
