@@ -17,7 +17,7 @@ const record = fromJson<Recorded>(readFileSync(flags.json ?? join(results, "late
 for (const [file, svg] of charts(record)) writeFileSync(join(flags.into ?? results, file), `${svg}\n`)
 
 /** The pages that quote the record. */
-const pages = ["README.md", "docs/performance.md", "docs/sqlite.md", "docs/workers.md"]
+const pages = ["README.md", "docs/performance.md", "docs/postgres.md", "docs/sqlite.md", "docs/workers.md"]
 
 if (flags.json === undefined) {
   for (const file of pages) {

@@ -262,4 +262,17 @@ const ofWorkers: ReadonlyArray<Goal> = [
   within("reads by key beside 50 stuck queries", "workers-stuck", "ours: 1 worker", "beside them", "undisturbed", 2)
 ]
 
-export const goals: ReadonlyArray<Goal> = [...ofPools, ...ofSqlite, ...ofWorkers]
+/** A lease for each statement or transaction costs at most as much as with the better one of its peers. */
+const ofPostgres: ReadonlyArray<Goal> = ["1", "100"].flatMap((users) =>
+  (["reads", "transactions"] as const).flatMap((what) =>
+    row(
+      `PostgreSQL, ${what} by ${users === "1" ? "1 fiber" : `${users} fibers`}`,
+      `postgres-${what}-${users}`,
+      { ...sql, load: "time" },
+      undefined,
+      { "@effect/sql-pg: sql": 1.05, "pg.Pool": 1.05 }
+    )
+  )
+)
+
+export const goals: ReadonlyArray<Goal> = [...ofPools, ...ofSqlite, ...ofWorkers, ...ofPostgres]

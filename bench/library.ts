@@ -1,8 +1,11 @@
 /** The library as its users run it: built, and resolved as they resolve it. Its types come from the source. */
 import type * as ConnectionPoolLibrary from "effect-connection-pool"
 import type * as InspectorModule from "effect-connection-pool/inspector"
+import type * as PostgresLibrary from "effect-connection-pool/postgres"
 import type * as SqliteLibrary from "effect-connection-pool/sqlite"
+import type * as TestingLibrary from "effect-connection-pool/testing"
 import assert from "node:assert/strict"
+import { existsSync } from "node:fs"
 import { createRequire } from "node:module"
 import { resolve } from "node:path"
 import { pathToFileURL } from "node:url"
@@ -10,6 +13,8 @@ import { pathToFileURL } from "node:url"
 export type Library = typeof ConnectionPoolLibrary
 export type Sqlite = typeof SqliteLibrary
 export type InspectorLibrary = typeof InspectorModule
+export type Postgres = typeof PostgresLibrary
+export type Testing = typeof TestingLibrary
 
 /** Resolves a module as the library does, because `bench/` is another package. */
 const root = createRequire(new URL("../package.json", import.meta.url))
@@ -61,6 +66,22 @@ export const loadSqlite = async ({ before, library }: Folders): Promise<Loaded<S
   before: before === undefined ? undefined : await load<Sqlite>(sqliteOf(before))
 })
 
+/** The same for its PostgreSQL. A build from before there was one does not take part. */
+export const loadPostgres = async ({ before, library }: Folders): Promise<Loaded<Postgres>> => ({
+  library: await load<Postgres>(
+    library === undefined ? root.resolve("effect-connection-pool/postgres") : postgresOf(library)
+  ),
+  before: before !== undefined && hasPostgres(before) ? await load<Postgres>(postgresOf(before)) : undefined
+})
+
+export const hasPostgres = (folder: string): boolean => existsSync(postgresOf(folder))
+
+/** The helpers for tests of the build that is measured, which start a server. */
+export const loadTesting = ({ library }: Folders): Promise<Testing> =>
+  load<Testing>(
+    library === undefined ? root.resolve("effect-connection-pool/testing") : resolve(library, "testing/index.js")
+  )
+
 /** The inspector of the build that is measured. */
 export const loadInspector = ({ library }: Folders): Promise<InspectorLibrary> =>
   load<InspectorLibrary>(
@@ -72,5 +93,7 @@ export const loadInspector = ({ library }: Folders): Promise<InspectorLibrary> =
 const entryOf = (folder: string): string => resolve(folder, "index.js")
 
 const sqliteOf = (folder: string): string => resolve(folder, "sqlite/index.js")
+
+const postgresOf = (folder: string): string => resolve(folder, "postgres/index.js")
 
 const load = async <A>(entry: string): Promise<A> => await import(pathToFileURL(entry).href) as A

@@ -8,7 +8,9 @@ import assert from "node:assert/strict"
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
 import { cases } from "./cases/index.ts"
+import { needsServer } from "./cases/postgres.ts"
 import { everybody } from "./contenders/index.ts"
+import { whyNoServer } from "./contenders/postgres/server.ts"
 import { goals } from "./goals.ts"
 import type { Case } from "./harness/case.ts"
 import { effort } from "./harness/effort.ts"
@@ -47,13 +49,19 @@ assert.match(there, /^(?:none|key|all)$/, `--node26 is ${there}, but must be non
 
 const folders = { library: flags.library, before: flags.before }
 const who = await everybody(folders)
-const wanted = cases(who, effort(flags.short), folders).filter(({ name }) => new RegExp(flags.cases).test(name))
+const noServer = await whyNoServer(folders)
+const wanted = cases(who, effort(flags.short), folders).filter(({ name }) =>
+  new RegExp(flags.cases).test(name) && (noServer === undefined || !needsServer.test(name))
+)
 console.log(`${surroundings}\n`)
 const { whyMissing } = who.sqlite
-const missing = whyMissing === undefined
-  ? undefined
-  : `without better-sqlite3, which cannot be loaded (${whyMissing}), and the clients on it`
-if (missing !== undefined) console.log(`${missing}\n`)
+const missing = [
+  ...(whyMissing === undefined
+    ? []
+    : [`without better-sqlite3, which cannot be loaded (${whyMissing}), and the clients on it`]),
+  ...(noServer === undefined ? [] : [`without the cases with PostgreSQL: ${noServer}`])
+]
+for (const line of missing) console.log(`${line}\n`)
 
 /** Measures, on this Node or on another, and prints what comes of it. */
 const measure = async (some: ReadonlyArray<Case>, node?: OtherNode): Promise<Results> => {
@@ -89,4 +97,6 @@ const onNode26 = async (): Promise<ReadonlyArray<OtherResults>> => {
 const results = await measure(wanted)
 const others = await onNode26()
 const file = flags.json ?? (isTheRecord ? fileURLToPath(new URL("results/latest.json", import.meta.url)) : undefined)
-if (file !== undefined) writeRecord(file, flags.short, results, others, missing)
+if (file !== undefined) {
+  writeRecord(file, flags.short, results, others, missing.length === 0 ? undefined : missing.join("; "))
+}

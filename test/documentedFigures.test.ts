@@ -52,7 +52,8 @@ const ratio = (from: Measurements, { case: one, load, subject }: PageRow, peer: 
 
 const written = (value: number): string => value < 0.1 ? value.toPrecision(2) : value.toFixed(2)
 
-const pages = ["README.md", "docs/performance.md", "docs/sqlite.md", "docs/workers.md"].map(page).join("\n")
+const pages = ["README.md", "docs/performance.md", "docs/postgres.md", "docs/sqlite.md", "docs/workers.md"].map(page)
+  .join("\n")
 
 /** The cells of the table of that name, row by row, without its head. */
 const cellsOf = (name: string): ReadonlyArray<ReadonlyArray<string>> => {

@@ -14,6 +14,7 @@ import { leaverCases } from "./leavers.ts"
 import { lineCases } from "./line.ts"
 import { pointReadCases } from "./pointReads.ts"
 import { poolMapCases } from "./poolMap.ts"
+import { postgresCases } from "./postgres.ts"
 import { serviceCases } from "./service.ts"
 import { startCases } from "./start.ts"
 import { statementCases } from "./statements.ts"
@@ -40,6 +41,7 @@ export const cases = (who: Everybody, effort: Effort, folders: Folders): Readonl
     ...importCases(sqlite, effort),
     ...workerCases(sqlite.workers, effort),
     ...workerStartCases(sqlite.workers, effort, folders),
+    ...postgresCases(who.postgres, effort, folders),
     ...startCases(sqlite, effort),
     ...idleCases(who, effort, folders),
     ...poolMapCases(who.maps, who.databasesByKey, effort)

@@ -16,6 +16,8 @@ import { inspected } from "./inspected.ts"
 import { ours } from "./ours.ts"
 import { pgPool } from "./pgPool.ts"
 import { type MapContenders, mapContenders } from "./poolMaps.ts"
+import type { PostgresContender } from "./postgres/client.ts"
+import { postgresContenders } from "./postgres/index.ts"
 import { promiseLoop } from "./promiseLoop.ts"
 import { type DatabasesByKey, databasesByKey } from "./sqlite/databasesByKey.ts"
 import { type SqliteContenders, sqliteContenders } from "./sqlite/index.ts"
@@ -23,10 +25,11 @@ import { tarn } from "./tarn.ts"
 
 export type Contenders = ReturnType<typeof contenders>
 
-/** The pools, and the ways to SQLite. */
+/** The pools, and the ways to SQLite and PostgreSQL. */
 export interface Everybody {
   readonly pools: Contenders
   readonly sqlite: SqliteContenders
+  readonly postgres: ReadonlyArray<PostgresContender>
   readonly maps: MapContenders
   readonly databasesByKey: ReadonlyArray<DatabasesByKey>
 }
@@ -36,6 +39,7 @@ export const everybody = async (folders: Folders): Promise<Everybody> => {
   return {
     pools: contenders(libraries, await loadInspector(folders)),
     sqlite: await sqliteContenders(folders),
+    postgres: postgresContenders(folders),
     maps: mapContenders(libraries),
     databasesByKey: databasesByKey(libraries.library, (await loadSqlite(folders)).library)
   }

@@ -85,6 +85,11 @@ const statements = (load: string, tracer: string): ReadonlyArray<PageRow> => [
 
 const traced = statements("traced", "with a tracer")
 
+const postgres = (label: string, what: string, figure: string): ReadonlyArray<PageRow> =>
+  ["1", "100"].map((users) =>
+    row(`${label}, ${users === "1" ? "1 fiber" : `${users} fibers`}`, `postgres-${what}-${users}`, "ours: sql", figure)
+  )
+
 export const pageTables: ReadonlyArray<PageTable> = [
   { name: "pools, in short", corner: "", columns: pools, rows: [...inShort, withDeadline] },
   {
@@ -177,6 +182,22 @@ export const pageTables: ReadonlyArray<PageTable> = [
       row("10 000 rows of 5 columns, `sql`", "workers-rows", "ours: sql, on a worker", "all"),
       row("10 000 rows, longest stall", "workers-rows", "ours: sql, on a worker", "longest stall"),
       row("10 000 rows, `stream`, longest stall", "workers-rows", "ours: stream, on a worker", "longest stall")
+    ]
+  },
+  {
+    name: "postgres",
+    corner: "",
+    columns: {
+      "beside `@effect/sql-pg`": "@effect/sql-pg: sql",
+      "with `multiplex`": "@effect/sql-pg: sql, multiplex",
+      "`pg.Pool`": "pg.Pool",
+      "the floor": "floor: Pool.use"
+    },
+    rows: [
+      ...postgres("reads by key, `sql`", "reads", "time"),
+      ...postgres("transactions of one update", "transactions", "time"),
+      ...postgres("processor time of reads by key", "reads", "processor"),
+      ...postgres("processor time of transactions", "transactions", "processor")
     ]
   },
   {

@@ -86,6 +86,7 @@ const versions: Readonly<Record<string, string>> = {
   sqlite: process.versions["sqlite"]!,
   effect: versionOf("effect"),
   "@effect/sql-sqlite-node": versionOf("@effect/sql-sqlite-node"),
+  "@effect/sql-pg": versionOf("@effect/sql-pg"),
   ...(require("../package.json") as { readonly dependencies: Readonly<Record<string, string>> }).dependencies
 }
 

@@ -4,7 +4,8 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 
-const rows = 10_000
+/** How many items there are. */
+export const rows = 10_000
 
 /** A row of the table; the one with `id` has `id * 2` in `n`. */
 export interface Item {
