@@ -3,7 +3,13 @@ import { Effect, Fiber } from "effect"
 import { ConnectionFactory, ConnectionPool } from "effect-connection-pool"
 import { FaultyFactory, PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
-import { borrow, make, settle, shape } from "./support/pools.ts"
+import { borrow, type Connection, make, type Pool, settle, shape } from "./support/pools.ts"
+
+const ways = {
+  use: (pool: Pool) => pool.use(({ id }) => Effect.succeed(id)),
+  useSync: (pool: Pool) => pool.useSync(({ id }) => id),
+  acquire: (pool: Pool) => Effect.scoped(Effect.map(pool.acquire(), ({ id }) => id))
+}
 
 describe("a driver that reports the death of a connection", () => {
   it.effect("gets idle connections evicted at once, and min restored, without any caller", () =>
@@ -172,4 +178,73 @@ describe("idle connections that die without a word", () => {
       assert.strictEqual((yield* faulty.counters).attempts, 4)
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
+
+  for (const [name, way] of Object.entries(ways)) {
+    it.effect(`are replaced for min by the lease that finds one (${name}), although its close takes long`, () =>
+      Effect.gen(function*() {
+        const { faulty, pool } = yield* make({ min: 2, max: 3 })
+        yield* faulty.disconnect.hold
+        yield* faulty.connect.hold
+        yield* faulty.kill(2)
+        // The caller does not wait for the replacement, and does not open another.
+        assert.strictEqual(yield* way(pool), 1)
+        assert.deepStrictEqual(yield* shape(pool), { connecting: 1, idle: 1, closing: 1 })
+        yield* faulty.connect.open
+        yield* settle
+        const { checkouts, connectAttempts, returns } = yield* pool.stats
+        assert.deepStrictEqual([connectAttempts, checkouts, returns], [3, 1, 1])
+        yield* faulty.disconnect.open
+        yield* settle
+        assert.deepStrictEqual(yield* shape(pool), { idle: 2 })
+        yield* PoolAssert.nothingLeaked(faulty, pool)
+      }))
+  }
+
+  it.effect("leave the order of arrival as it is: who finds one is served before who asks after it", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 1, max: 2 })
+      yield* faulty.disconnect.hold
+      yield* faulty.kill(1)
+      const finder = yield* borrow(pool)
+      const next = yield* borrow(pool)
+      assert.strictEqual(finder.connection?.id, 2)
+      assert.deepStrictEqual(yield* shape(pool), { inUse: 1, closing: 1, waiting: 1 })
+      yield* finder.giveBack
+      assert.strictEqual(next.connection?.id, 2)
+      yield* next.giveBack
+      yield* faulty.disconnect.open
+      yield* settle
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+})
+
+describe("an idle connection whose driver throws when it is lent", () => {
+  for (const [name, way] of Object.entries(ways)) {
+    it.effect(`is replaced for min by the lease that finds it (${name}), although its close takes long`, () =>
+      Effect.gen(function*() {
+        const faulty = yield* FaultyFactory.make()
+        const factory = ConnectionFactory.make<Connection, FaultyFactory.FaultyError>({
+          ...faulty.factory,
+          beginLease: (connection, pool) => {
+            if (connection.id === 2) throw new Error("no")
+            return faulty.factory.beginLease!(connection, pool)
+          }
+        })
+        const pool: Pool = yield* ConnectionPool.make({ factory, min: 2, max: 3, drainTimeout: 0 })
+        yield* Effect.addFinalizer(() => Effect.andThen(faulty.connect.open, faulty.disconnect.open))
+        yield* settle
+        yield* faulty.disconnect.hold
+        yield* faulty.connect.hold
+        assert.strictEqual(yield* way(pool), 1)
+        assert.deepStrictEqual(yield* shape(pool), { connecting: 1, idle: 1, closing: 1 })
+        yield* faulty.connect.open
+        yield* settle
+        const { connectAttempts, evictions } = yield* pool.stats
+        assert.deepStrictEqual([connectAttempts, evictions.driver], [3, 1])
+        yield* faulty.disconnect.open
+        yield* settle
+        assert.deepStrictEqual(yield* shape(pool), { idle: 2 })
+        yield* PoolAssert.nothingLeaked(faulty, pool)
+      }))
+  }
 })

@@ -26,20 +26,22 @@ export const take = <C>(state: State<C>, lease: Lease<C>, now: number): boolean 
   const entry = state.idle.tail
   if (entry === undefined || state.waiters.length !== 0 || state.paused) return false
   const answer = mayBeLent(state, entry, now)
-  if (answer !== "lend") return giveUp(state, entry, answer, now)
-  if (!grant(state, entry, lease, now)) return false
+  if (answer !== "lend" || !grant(state, entry, lease, now)) return giveUp(state, entry, answer, now)
   hold(state, lease)
   return true
 }
 
+/** Evicts a connection that may not be lent. If it might have been lent, the driver has thrown, and it was evicted. */
 const giveUp = <C>(
   state: State<C>,
   entry: Entry<C>,
-  answer: "validate" | EvictReason,
+  answer: "lend" | "validate" | EvictReason,
   now: number
 ): false => {
+  if (answer === "validate") return false
+  if (answer !== "lend") closeFor(state, entry, answer, now)
   // The caller may get another connection at once, and nothing else would open the one that is missing now.
-  if (answer !== "validate") leaveFor(state, entry, answer, now)
+  settle(state, now)
   return false
 }
 
