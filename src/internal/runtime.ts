@@ -265,24 +265,29 @@ export const isInterruptedInStep = (fiber: Fiber.Fiber<unknown, unknown>): boole
 
 interface Interruptible {
   readonly _deferredInterrupt?: boolean
+  _interruptedCause?: Cause.Cause<never> | undefined
 }
 
 /**
- * Takes back an interrupt that came too late: the fiber goes on with the value that it has waited for, and is interrupted
- * at its next wait. Without this, leaving an uninterruptible region replaces the value by the interrupt, so that the
- * caller could not know that its work is done. Call it in the step of an uninterruptible region that returns the value.
+ * Takes back an interrupt that came too late: the fiber goes on with the exit that it has waited for, and is interrupted
+ * at its next wait. Without this, leaving an uninterruptible region replaces the exit by the interrupt, so that the
+ * caller could not know that its work is done. Call it in the last step of an uninterruptible region, with its `restore`.
+ * If the caller itself is in such a region, this does nothing: the interrupt was delivered, or waits for the end of it.
  *
- * Test: `internal/runtime.test.ts`, "delivers an interrupt that came too late after the value".
+ * Tests: `internal/interrupts.test.ts`.
  */
-export const postponeInterrupt = (fiber: Fiber.Fiber<unknown, unknown>): void => {
-  const own = fiber as unknown as { _interruptedCause?: Cause.Cause<never> | undefined }
+export const postponeInterrupt = (fiber: Fiber.Fiber<unknown, unknown>, restore: typeof Effect.interruptible): void => {
+  const own = fiber as unknown as Interruptible
   const cause = own._interruptedCause
-  if (cause === undefined) return
+  if (cause === undefined || restore(Effect.void) === Effect.void) return
   own._interruptedCause = undefined
-  const interruptors = Array.from(Cause.interruptors(cause))
   queueMicrotask(() => {
-    if (interruptors.length === 0) fiber.interruptUnsafe()
-    for (const id of interruptors) fiber.interruptUnsafe(id)
+    const since = own._interruptedCause
+    const reasons = cause.reasons.filter(Cause.isInterruptReason)
+    // The fiber is interrupted once, for all reasons. If it was interrupted since, that was the time.
+    const last = since === undefined ? reasons.pop() : undefined
+    own._interruptedCause = Cause.combine(Cause.fromReasons(reasons), since ?? Cause.empty)
+    if (last !== undefined) fiber.interruptUnsafe(last.fiberId, Context.makeUnsafe(last.annotations))
   })
 }
 
@@ -331,9 +336,8 @@ export const wasDropped = (fiber: Fiber.Fiber<unknown, unknown>, exit: Exit.Exit
   Exit.isFailure(exit) && exit.cause.reasons.some(isNoEffect) && hasStack(fiber)
 
 const isNoEffect = (reason: Cause.Reason<unknown>): boolean =>
-  Cause.isDieReason(reason) && typeof reason.defect === "string" && reason.defect.startsWith(noEffect)
-
-const noEffect = "Fiber.runLoop: Not a valid effect"
+  Cause.isDieReason(reason) && typeof reason.defect === "string" &&
+  reason.defect.startsWith("Fiber.runLoop: Not a valid effect")
 
 const hasStack = (fiber: Fiber.Fiber<unknown, unknown>): boolean => {
   const stack: unknown = Reflect.get(fiber, "_stack")

@@ -345,32 +345,6 @@ describe("what leans on the inside of Effect", () => {
     })
   })
 
-  it.live("delivers an interrupt that came too late after the value", () =>
-    Effect.gen(function*() {
-      const seen: Array<unknown> = []
-      const answer = Effect.promise(() => new Promise((resolve) => setTimeout(() => resolve("stored"), 5)))
-      const late = Effect.uninterruptible(Effect.flatMap(answer, (value) =>
-        Effect.withFiber((fiber) => {
-          Runtime.postponeInterrupt(fiber)
-          return Effect.succeed(value)
-        })))
-      const interruptor = yield* Effect.withFiber((fiber) => Effect.succeed(fiber.id))
-      const fiber = yield* Effect.forkChild(
-        Effect.onExit(late, (exit) => Effect.sync(() => seen.push(exit))).pipe(
-          Effect.andThen(Effect.sync(() => seen.push("went on"))),
-          Effect.andThen(Effect.never)
-        ),
-        { startImmediately: true }
-      )
-      yield* Fiber.interrupt(fiber)
-      assert.deepStrictEqual(seen, [Exit.succeed("stored"), "went on"])
-      const exit = yield* Fiber.await(fiber)
-      assert.isTrue(Exit.hasInterrupts(exit))
-      if (Exit.isFailure(exit)) assert.deepStrictEqual([...Cause.interruptors(exit.cause)], [interruptor])
-      // Without an interrupt, it does nothing.
-      yield* late
-    }))
-
   it("knows the marks of Effect's values", () => {
     assert.isTrue(isLater(Effect.void))
     assert.isTrue(isLater(Effect.never))

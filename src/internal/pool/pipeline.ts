@@ -312,7 +312,7 @@ const truthful = (use: (noted: Noted) => Effect.Effect<unknown, unknown>): Effec
         return Effect.flatMap(lease.late, (answer) => {
           if (answer === undefined) return exit
           return Effect.withFiber((fiber) => {
-            Runtime.postponeInterrupt(fiber)
+            Runtime.postponeInterrupt(fiber, restore)
             return answer
           })
         })

@@ -165,6 +165,7 @@ export class Machinery<C, Isolation extends string, E> {
     run.fiber.setContext(run.context)
     const exit = this.#note(run, given)
     const isGood = isSuccess(exit)
+    run.wasToCommit = isGood && run.outer === undefined
     const ended = isGood ? this.#control.conclude(run) : this.#control.undo(run)
     if (isSuccess(ended)) return this.#release(run, exit, isGood, present)
     return Effect.matchCauseEffect(ended, {
@@ -235,8 +236,8 @@ export class Machinery<C, Isolation extends string, E> {
     }
     run.forget?.()
     const outcome = outcomeOf(run, exit, present)
-    // An interrupt came too late for what is committed, and would hide that.
-    if (outcome._tag === "Success" && run.outer === undefined) postponeInterrupt(run.fiber)
+    // An interrupt came too late for a commit, and would hide how it ended.
+    if (run.wasToCommit) postponeInterrupt(run.fiber, run.restore)
     return outcome
   }
 }

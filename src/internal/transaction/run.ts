@@ -38,6 +38,8 @@ export class Run<C, Isolation extends string, E> {
   connection: Connection | undefined = undefined
   /** Whether its body runs now. */
   isInBody = false
+  /** For an outermost transaction: whether its body has succeeded, so that the database was to commit it. */
+  wasToCommit = false
   /** Stops watching whether the fiber has ended. */
   forget: (() => void) | undefined = undefined
   /** The failure of the transaction itself. It replaces the exit of the body. */

@@ -85,7 +85,7 @@ export const request = <A>({ begin, host, operation, take, value }: Options<A>):
         // Too late: it is being committed, or its answer is on the way.
         return Effect.flatMap(Effect.exit(wait), (answer) =>
           Effect.withFiber((fiber) => {
-            postponeInterrupt(fiber)
+            postponeInterrupt(fiber, restore)
             return answer
           }))
       })
