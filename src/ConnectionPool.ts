@@ -268,6 +268,9 @@ const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => 
     whenShutDown: (f) => pool.whenShutDown(f),
     sizedBy: (option) => {
       pool.state.sizeOption = option
+    },
+    adviseOnSlow: (advice) => {
+      pool.state.slowAdvice = advice
     }
   })
 }

@@ -66,6 +66,8 @@ export type PoolEvent = Data.TaggedEnum<{
     readonly slowAfterMillis: number
     /** Whether it ran in one step, so that nothing else could run in this process meanwhile. */
     readonly isBlocking: boolean
+    /** What would keep such a statement from holding up this process. Not set if that is not known, or not needed. */
+    readonly advice?: string
     /** Who ran it. Not set if nobody did: it was a statement of the driver between two leases. */
     readonly holder: Holder | undefined
     /** Whether it is logged. There is at most one such warning a second, and one a minute for each text. */

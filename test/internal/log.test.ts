@@ -153,6 +153,10 @@ describe("the log of a pool", () => {
         `${statement} report (fiber #21) ${took}; nothing else in this process could run meanwhile; ` +
         "1 more was slow since the last such warning"
       ],
+      [
+        { ...slow, holder, isBlocking: true, advice: "run it elsewhere" },
+        `${statement} a caller (fiber #21) ${took}; nothing else in this process could run meanwhile (run it elsewhere)`
+      ],
       [{ ...slow, holder, isLogged: false }, undefined]
     ])
   })

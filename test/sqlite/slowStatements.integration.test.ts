@@ -191,6 +191,44 @@ describe("statements of SQLite", () => {
       })
     ))
 
+  it.effect("say how they would run on a worker, if they held up the process and could run there", () =>
+    onWorkClock((clock) =>
+      Effect.gen(function*() {
+        const adviceOf = (
+          side: "readers" | "writer",
+          options: Partial<SqlitePool.Options>,
+          statement = side === "readers" ? read(1) : write(1)
+        ) =>
+          Effect.gen(function*() {
+            const pool = yield* make(clock, options)
+            const slow = yield* slowOf(pool[side])
+            yield* pool.sql.unsafe(statement)
+            const [event] = yield* slow
+            assert.strictEqual(event?.text, statement)
+            return event?.advice
+          })
+        // The clock that a module of functions could move is in another thread.
+        const onWorker = "run it on a worker: `SqlitePool.onWorker`, or `{ execution: \"worker\" }`"
+        const module = " and its functions in a `functionsModule`"
+        const every = { slowStatement: 0, functions: undefined }
+        assert.strictEqual(yield* adviceOf("readers", { ...every, workers: 1 }, "select 1"), onWorker)
+        const opened = `${onWorker}, after you have opened the database with \`workers\``
+        assert.strictEqual(yield* adviceOf("readers", every, "select 1"), opened)
+        assert.strictEqual(yield* adviceOf("readers", {}), `${opened}${module}`)
+        const writer = "run it on a worker: open the database with `SqliteWorkerPool`"
+        assert.strictEqual(yield* adviceOf("writer", every, "insert into t values (1)"), writer)
+        assert.strictEqual(yield* adviceOf("writer", {}), `${writer}${module}`)
+        assert.isUndefined(yield* adviceOf("writer", { filename: ":memory:" }))
+        const pool = yield* make(clock)
+        const slow = yield* slowOf(pool.readers)
+        yield* Stream.runDrain(pool.stream(read(1)))
+        assert.deepStrictEqual((yield* slow).map(({ advice, isBlocking }) => [advice, isBlocking]), [[
+          undefined,
+          false
+        ]])
+      })
+    ))
+
   it.effect("are not measured without slowStatement", () =>
     onWorkClock((clock) =>
       Effect.gen(function*() {

@@ -212,7 +212,9 @@ describe("a choice of where to read", () => {
       const filename = yield* file
       const pool = yield* SqlitePool.make({ filename, execution: "auto" })
       const where = Effect.map(used(pool, pool.sql.unsafe(counting(200_000)).values), ([, grown]) => grown)
+      assert.deepStrictEqual(yield* pool.movedToWorkers, [])
       assert.deepStrictEqual(yield* where, { readers: 1 })
+      assert.deepStrictEqual(yield* pool.movedToWorkers, [counting(200_000).replaceAll(/\s+/g, " ").trim()])
       assert.deepStrictEqual(yield* where, { workers: 1 })
       assert.deepStrictEqual(yield* where, { workers: 1 })
       // Another text is not affected, nor is what hands out a connection, nor a region that chooses.
@@ -223,23 +225,39 @@ describe("a choice of where to read", () => {
     }))
 })
 
+/** How many fast runs follow a slow one until the text is not slow any more. */
+const awayAfterSlow = (pace: Pace) => {
+  pace.took(1.1)
+  let runs = 0
+  while (pace.isSlow && runs < 5000) {
+    pace.took(1)
+    runs++
+  }
+  return runs
+}
+
 describe("the pace of a text", () => {
-  it("is slow after one slow run, until a thousand runs in a row were fast", () => {
+  it("is slow for ten fast runs after one slow run, for a hundred after the second, and then for a thousand", () => {
     const pace = new Pace()
     pace.took(1)
     assert.isFalse(pace.isSlow)
-    pace.took(1.1)
-    for (let run = 1; run < 1000; run++) pace.took(0.1)
-    assert.isTrue(pace.isSlow)
-    pace.took(20)
+    assert.deepStrictEqual([0, 1, 2, 3].map(() => awayAfterSlow(pace)), [10, 100, 1000, 10])
+  })
+
+  it("counts the fast runs since the last slow one", () => {
+    const pace = new Pace()
+    for (let run = 0; run < 3; run++) pace.took(20)
     for (let run = 1; run < 1000; run++) pace.took(0)
     assert.isTrue(pace.isSlow)
-    pace.took(1)
+    assert.strictEqual(awayAfterSlow(pace), 1000)
     assert.isFalse(pace.isSlow)
-    for (let run = 0; run < 2000; run++) pace.took(0)
-    assert.isFalse(pace.isSlow)
-    pace.took(2)
-    assert.isTrue(pace.isSlow)
+  })
+
+  it("is as it was at first after a thousand fast runs in a row, wherever they were", () => {
+    const pace = new Pace()
+    assert.deepStrictEqual([awayAfterSlow(pace), awayAfterSlow(pace)], [10, 100])
+    for (let run = 100; run < 1000; run++) pace.took(0)
+    assert.deepStrictEqual([awayAfterSlow(pace), awayAfterSlow(pace)], [10, 100])
   })
 
   it("is long if its runs take long on average, and not for one of them", () => {

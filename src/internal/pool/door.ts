@@ -69,6 +69,8 @@ export interface Door {
   readonly whenShutDown: (f: () => void) => void
   /** Says which option raises `max`, where another module sets `max`; `null` if there is none. Errors name it. */
   readonly sizedBy: (option: string | null) => void
+  /** Says what would keep a slow statement in one step from holding up this process. The event and the warning say it. */
+  readonly adviseOnSlow: (advice: string) => void
 }
 
 // A property instead of an entry of a WeakMap, because a copy of a pool keeps it.

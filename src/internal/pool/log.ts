@@ -150,10 +150,11 @@ type Slow = Extract<PoolEvent, { readonly _tag: "StatementSlow" }>
 
 /** What is said of a slow statement. */
 export const slowText = (
-  { connection, holder, isBlocking, slowAfterMillis, text, tookMillis, unlogged }: Slow
+  { advice, connection, holder, isBlocking, slowAfterMillis, text, tookMillis, unlogged }: Slow
 ): string => {
   const who = holder === undefined ? "the driver" : callerText(holder)
-  const blocking = isBlocking ? "; nothing else in this process could run meanwhile" : ""
+  const how = advice === undefined ? "" : ` (${advice})`
+  const blocking = isBlocking ? `; nothing else in this process could run meanwhile${how}` : ""
   const others = unlogged === 0
     ? ""
     : `; ${counted(unlogged, "more was", "more were")} slow since the last such warning`

@@ -37,6 +37,7 @@ const note = <C>(work: Work<C>, entry: Entry<C>, slow: SlowStatements, ended: En
       tookMillis,
       slowAfterMillis: slowStatementMillis,
       isBlocking,
+      ...(isBlocking && state.slowAdvice !== undefined ? { advice: state.slowAdvice } : undefined),
       holder: lease && callerOf(entry, lease, now),
       ...slow.note(text, tookMillis, now)
     })

@@ -332,6 +332,9 @@ export class State<C> {
   /** Not set: statements are not measured. */
   slow: SlowStatements | undefined = undefined
 
+  /** What would keep a slow statement in one step from holding up this process, if that is known. */
+  slowAdvice: string | undefined = undefined
+
   /** The option that raises `max`, for errors; `null` if there is none. */
   sizeOption: string | null = "max"
 

@@ -8,6 +8,7 @@ import * as Body from "../../internal/pool/body.ts"
 import * as DatabaseDoor from "../../internal/pool/databaseDoor.ts"
 import * as Door from "../../internal/pool/door.ts"
 import { byTotal } from "../../internal/pool/slowStatements.ts"
+import { shortTextOf } from "../../internal/structures/statementText.ts"
 import type { PoolError } from "../../PoolError.ts"
 import { TransactionCommitError } from "../../TransactionError.ts"
 import { ForeignKeysViolatedError } from "../SqlitePoolError.ts"
@@ -193,7 +194,10 @@ const fromPools = (pools: Pools.Pools): SqlitePool => {
               )
             )
           )
-          : writer.use((connection) => Checkpoint.checkpoint(connection, checked.success), { label: "checkpoint" })
+          : Effect.andThen(
+            Checkpoint.moveAhead(pools),
+            writer.use((connection) => Checkpoint.checkpoint(connection, checked.success), { label: "checkpoint" })
+          )
       }),
     stats: Effect.gen(function*() {
       return {
@@ -206,6 +210,9 @@ const fromPools = (pools: Pools.Pools): SqlitePool => {
     slowStatements: Effect.map(
       Effect.all(Object.values(sides).map(({ slowStatements }) => slowStatements)),
       (lists) => lists.flat().toSorted(byTotal)
+    ),
+    movedToWorkers: Effect.sync(() =>
+      settings.execution === "auto" ? client.texts.slow.map((text) => shortTextOf(text)) : []
     ),
     writer,
     readers,

@@ -30,6 +30,7 @@ import type { Pool, Sides, WorkerPool } from "./file/sides.ts"
 import type { Settings } from "./options/connection.ts"
 import { nameOf } from "./options/nameOf.ts"
 import type { PoolSettings } from "./options/pool.ts"
+import { adviceFor } from "./options/slowAdvice.ts"
 
 export interface Pools extends Sides {
   /** Acquires a reader for a caller that will pin a state of the database. Waits while the log is cut back. */
@@ -175,6 +176,7 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
       idleTimeout: settings.idleTimeout
     })
     sized(pool, "readers")
+    advised(pool, settings, "readers")
     const workers = yield* openWorkers(settings, file)
     return { writer: pool, workerWriter: undefined, readers: pool, workers, file, watched: file, commits: file.commits }
   }
@@ -189,6 +191,8 @@ const open = Effect.fnUntraced(function*(settings: PoolSettings) {
   })
   sized(writer, null)
   sized(readers, "readers")
+  advised(writer, settings, "writer")
+  advised(readers, settings, "readers")
   showLog(writer, file)
   const workers = yield* openWorkers(settings, file)
   return { writer, workerWriter, readers, workers, file, watched: file, commits: file.commits }
@@ -241,6 +245,12 @@ const unaskedOptions = (settings: PoolSettings) => ({ ...lastingOptions(settings
 
 /** Says which option of the database, if any, gives a pool more connections. */
 const sized = (pool: object, option: string | null): void => Door.of(pool)?.sizedBy(option)
+
+/** Has the warning of a slow statement in process say how such a statement runs on a worker. */
+const advised = (pool: object, settings: PoolSettings, side: "writer" | "readers"): void => {
+  const advice = adviceFor(settings, side)
+  if (advice !== undefined) Door.of(pool)?.adviseOnSlow(advice)
+}
 
 /** Shows the size of the log in the metrics of a pool. */
 const showLog = (pool: Pool, { file, settings }: SharedFile): void =>

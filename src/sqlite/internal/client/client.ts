@@ -103,6 +103,7 @@ export interface Client {
   readonly transactor: Transaction.Transactor<AnyConnection, Isolation, SqlError, OwnOptions>
   /** Runs what changes the database in one step, outside of transactions. */
   readonly writes: Writes
+  readonly texts: StatementTexts
   /** Whether a transaction that only reads is a snapshot. */
   readonly isSnapshot: Context.Reference<boolean>
   /** Where a snapshot runs, if its caller has said so. */
@@ -245,7 +246,7 @@ export const make = Effect.fnUntraced(
         })
       })
     const close = Effect.andThen(decoration.close, Effect.sync(() => heard.end()))
-    return { sql, transactor, connectionInTransaction, writes, isSnapshot, snapshotExecution, close }
+    return { sql, transactor, connectionInTransaction, writes, isSnapshot, snapshotExecution, texts, close }
   }
 )
 

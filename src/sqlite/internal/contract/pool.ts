@@ -289,7 +289,8 @@ export interface SqlitePool {
   /**
    * Moves the pages of the log to the file. SQLite does that by itself about every thousand pages. The default mode,
    * `"truncate"`, also cuts the log back to zero bytes. A reader that needs the log can keep pages from being moved: the
-   * result says how many were moved. Blocks the event loop while it writes. With `readOnly` or `immutable`, it fails with a
+   * result says how many were moved. Another thread moves most of a log that is longer than 8 MiB. The rest, and a shorter log,
+   * blocks the event loop, unless the writer is in a thread. An interrupt waits for that thread. With `readOnly` or `immutable`, it fails with a
    * `SqlError` whose reason is `AuthorizationError`.
    */
   readonly checkpoint: (
@@ -308,6 +309,12 @@ export interface SqlitePool {
    * Statements of `SqliteConnection.withHandle` are not seen, nor is the work of `backup`.
    */
   readonly slowStatements: Effect.Effect<ReadonlyArray<SlowStatement>>
+
+  /**
+   * The texts of `sql` that `execution: "auto"` runs on workers now, because they were slow, without their parameters. It knows
+   * the last 1000 texts. Empty where `execution` is not `"auto"`.
+   */
+  readonly movedToWorkers: Effect.Effect<ReadonlyArray<string>>
 
   /**
    * The pool of the connection that writes. Choose it for the operations of a `ConnectionPool`: health checks, metrics,

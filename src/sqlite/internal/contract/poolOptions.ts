@@ -46,8 +46,9 @@ export interface Options extends
    * - `"in-process"`, the default: a point read takes some microseconds, but a long query stops the event loop.
    * - `"worker"`: in threads of their own. A long query stops nobody, but a point read takes longer.
    * - `"auto"` protects from the second run of a slow text on. A text of `sql` that took more than a millisecond runs on
-   *   workers, until it has been fast a thousand times in a row. The first run is in process, and so is each text that is
-   *   new each time. `read`, `stream` and `snapshot` stay in process.
+   *   workers. It comes back after 10 fast runs in a row, the second time after 100, and then after 1000, so that a pause of
+   *   the machine moves no text for long. The first run is in process, and so is each text that is new each time. `read`,
+   *   `stream` and `snapshot` stay in process. `movedToWorkers` lists the texts that are away.
    *
    * `onWorker` and `inProcess` choose for what runs in them. With `":memory:"` only `"in-process"` is possible.
    */

@@ -11,8 +11,8 @@ import { Worker } from "node:worker_threads"
 import type { SharedFile } from "./connections.ts"
 
 /**
- * Moves the log to the file, as far as no reader needs it; with `cuts`, cuts it back to zero bytes too. The caller holds the
- * connection that writes, so that this process writes nothing meanwhile. Keeps the process alive until it has ended. An
+ * Moves the log to the file, as far as no reader needs it; with `cuts`, cuts it back to zero bytes too. For that, the caller
+ * holds the connection that writes, so that this process writes nothing meanwhile. Keeps the process alive until it has ended. An
  * interrupt waits for it.
  */
 export const checkpointOnThread = ({ file, settings }: SharedFile, cuts: boolean): Effect.Effect<void> =>

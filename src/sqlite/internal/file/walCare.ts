@@ -8,12 +8,12 @@
  */
 import { Effect } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
-import { statementText } from "../../../internal/holder.ts"
+import { leftText, statementText } from "../../../internal/holder.ts"
 import * as Door from "../../../internal/pool/door.ts"
 import { callerText } from "../../../internal/pool/log.ts"
 import type { LeaseExpiredError } from "../../../PoolError.ts"
 import type { SqliteConnection } from "../contract/connection.ts"
-import { truncate } from "./checkpoint.ts"
+import { moveAhead, truncate } from "./checkpoint.ts"
 import type { SharedFile } from "./connections.ts"
 import type { Sides } from "./sides.ts"
 
@@ -28,6 +28,8 @@ export const run = Effect.fnUntraced(function*(sides: Sides, file: SharedFile): 
   const shrink = shrinkWal(sides, file)
   const warn = (message: string) => Effect.annotateLogs(Effect.logWarning(message), "pool", sides.settings.name)
   let isWarned = false
+  /** Whether the log could not be cut back the last time. */
+  let isRepeated = false
   for (;;) {
     yield* file.attention.await
     file.attention.closeUnsafe()
@@ -41,7 +43,10 @@ export const run = Effect.fnUntraced(function*(sides: Sides, file: SharedFile): 
       yield* sides.writer.recycle
     }
     if (!file.isWalLong) continue
+    // A thread would find no more than a moment ago.
+    if (!isRepeated) yield* moveAhead(sides)
     const why = yield* shrink
+    isRepeated = why !== undefined
     if (why === undefined) isWarned = false
     else {
       if (!isWarned && file.file.walBytes > sides.settings.walLimit) {
@@ -83,12 +88,20 @@ const shrinkWal = (sides: Sides, file: SharedFile): Effect.Effect<string | undef
 }
 
 /** The read that has pinned a state for longest, and so keeps the log from being cut back. */
-const pinnedBy = ({ readers }: Sides, { pins }: SharedFile): string => {
+const pinnedBy = ({ readers, workers }: Sides, { pins }: SharedFile): string => {
   const [oldest] = pins.pinning(pins.now())
-  const holder = oldest && Door.of(readers)?.holderOf(oldest.leased)
-  return holder === undefined
-    ? "a read pins it"
-    : `a read pins it: ${callerText(holder)} has held connection ${holder.connection} for ${
+  const ofWorkers = workers && Door.of(workers)
+  const holder = oldest === undefined
+    // A thread tells whether it pins a state only when a statement has ended.
+    ? ofWorkers?.holders(mostLookedAt).find(({ statement }) => statement?.isRunning === true)
+    : Door.of(readers)?.holderOf(oldest.leased) ?? ofWorkers?.holderOf(oldest.leased)
+  if (holder !== undefined) {
+    return `a read pins it: ${callerText(holder)} has held connection ${holder.connection} for ${
       Math.round(holder.heldMillis)
     } ms${statementText(holder)}`
+  }
+  const [left] = ofWorkers?.abandoned(1) ?? []
+  return left === undefined ? "a read pins it" : `a read whose caller has left pins it: ${leftText(left)}`
 }
+
+const mostLookedAt = 100

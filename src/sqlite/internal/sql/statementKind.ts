@@ -32,6 +32,11 @@ export class StatementTexts {
     return this.#length
   }
 
+  /** The texts that were slow and are kept, in the order in which they were first read. */
+  get slow(): ReadonlyArray<string> {
+    return [...this.#bySql.values()].filter(({ pace }) => pace.isSlow).map(({ sql }) => sql)
+  }
+
   kindOf(sql: string): StatementKind {
     return this.read(sql).kind
   }
