@@ -1,5 +1,6 @@
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
+import { threads } from "./test/support/threads.ts"
 
 const source = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
@@ -8,6 +9,7 @@ const isInMode = process.env["SQLITE_MODE"] !== undefined
 const sqlite = isInMode ? "./test/support/modes/sqlite.ts" : "./src/sqlite/index.ts"
 
 export default defineConfig({
+  plugins: [threads],
   resolve: {
     alias: [
       { find: /^effect-connection-pool$/, replacement: source("./src/index.ts") },

@@ -6,6 +6,11 @@ interface Report {
   readonly numPassedTests: number
   readonly numFailedTests: number
   readonly success: boolean
+  readonly testResults: ReadonlyArray<{
+    readonly name: string
+    readonly status: string
+    readonly assertionResults: ReadonlyArray<{ readonly fullName: string; readonly status: string }>
+  }>
 }
 
 let passed = 0
@@ -20,6 +25,11 @@ for (const name of ["tests.json", "tests-node26.json"]) {
   }
   const report = JSON.parse(readFileSync(file, "utf8")) as Report
   console.log(`${name}: ${report.numPassedTests} passed, ${report.numFailedTests} failed`)
+  for (const { assertionResults, name, status } of report.testResults) {
+    if (status === "passed") continue
+    const tests = assertionResults.filter(({ status }) => status === "failed").map(({ fullName }) => fullName)
+    for (const test of tests.length === 0 ? ["could not be run"] : tests) console.log(`failed: ${name}: ${test}`)
+  }
   passed += report.numPassedTests
   failed += report.numFailedTests
   // A file that cannot be loaded fails, and has no tests to count.

@@ -15,6 +15,7 @@ export interface Measurements {
 
 export interface RecordedGoal {
   readonly name: string
+  readonly case: string
   readonly subject: RecordedSide
   readonly against: RecordedSide
   /** The highest ratio that reached the goal in this run. */
@@ -42,6 +43,18 @@ export interface RecordedContestant {
   /** What each round cost; the rounds of all contestants of a case are in the same order. */
   readonly costs: ReadonlyArray<number>
   readonly median: number
+}
+
+/** Of each case the newest measurement, and the goals of that run for it. */
+export const newestOf = (records: ReadonlyArray<Recorded>): Recorded => {
+  const byDate = records.toSorted((one, other) => one.date.localeCompare(other.date))
+  const newest = new Map(byDate.flatMap((record) => record.cases.map(({ name }) => [name, record])))
+  return {
+    date: byDate.at(-1)!.date,
+    cases: byDate.flatMap((record) => record.cases.filter(({ name }) => newest.get(name) === record)),
+    goals: byDate.flatMap((record) => record.goals.filter((goal) => newest.get(goal.case) === record)),
+    otherNodes: byDate.findLast(({ otherNodes = [] }) => otherNodes.length > 0)?.otherNodes ?? []
+  }
 }
 
 export const contestantsOf = ({ cases }: Measurements, one: string): ReadonlyArray<RecordedContestant> =>

@@ -7,12 +7,19 @@ import { join } from "node:path"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { folder } from "../support/files.ts"
+import { bundle } from "../support/threads.ts"
 
-/** Runs a program in a process of its own. */
-const run = (name: string, args: ReadonlyArray<string>, onLine: (line: string) => void = () => {}) =>
+/** Runs a program, bundled, in a process of its own. Its first argument is a folder. */
+const run = (
+  name: string,
+  [folder, ...args]: readonly [string, ...ReadonlyArray<string>],
+  onLine: (line: string) => void = () => {}
+) =>
   Effect.promise(async () => {
-    const path = fileURLToPath(new URL(`../support/programs/${name}.ts`, import.meta.url))
-    const child = spawn(process.execPath, ["--expose-gc", path, ...args], { stdio: ["ignore", "pipe", "inherit"] })
+    const outdir = join(folder, "program")
+    await bundle(outdir, { [name]: fileURLToPath(new URL(`../support/programs/${name}.ts`, import.meta.url)) })
+    const command = ["--expose-gc", join(outdir, `${name}.mjs`), folder, ...args]
+    const child = spawn(process.execPath, command, { stdio: ["ignore", "pipe", "inherit"] })
     const lines: Array<string> = []
     createInterface(child.stdout).on("line", (line) => {
       // Warnings of the pool begin with the time.

@@ -4,8 +4,8 @@ import { existsSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { folder } from "./files.ts"
 
-/** The module with the SQL functions of the tests. */
-export const functionsModule = new URL("./programs/sqlFunctions.ts", import.meta.url)
+/** The module with the SQL functions of the tests, as `threads.ts` bundles it. */
+export const functionsModule = new URL("../../.generated/threads/sqlFunctions.mjs", import.meta.url)
 
 const pause = Effect.callback<void>((resume) => {
   setTimeout(() => resume(Effect.void), 2)

@@ -9,7 +9,8 @@ import * as SqlitePool from "../../../src/sqlite/SqlitePool.ts"
 
 const [folder, end] = process.argv.slice(2) as [string, string | undefined]
 
-const functionsModule = new URL("sqlFunctions.ts", import.meta.url)
+/** Beside this program when it is bundled. */
+const functionsModule = new URL("sqlFunctions.mjs", import.meta.url)
 
 const say = (...words: ReadonlyArray<unknown>) => process.stdout.write(`${words.map(String).join(" ")}\n`)
 

@@ -11,7 +11,8 @@ import * as SqlitePool from "../../../src/sqlite/SqlitePool.ts"
 
 const [folder, statements] = [process.argv[2]!, Number(process.argv[3])]
 
-const functionsModule = new URL("sqlFunctions.ts", import.meta.url)
+/** Beside this program when it is bundled. */
+const functionsModule = new URL("sqlFunctions.mjs", import.meta.url)
 
 const threads = (): number => readdirSync("/proc/self/task").length
 
