@@ -7,8 +7,8 @@ import type { LeaseExpiredError, PoolError } from "../../../PoolError.ts"
 import type { Params } from "../contract/values.ts"
 import { failure } from "../errors.ts"
 import type { WorkerPool } from "../file/sides.ts"
-import type { Pace } from "../sql/pace.ts"
-import type { Receiver } from "../worker/pending.ts"
+import type { Host } from "../worker/host.ts"
+import type { Pending, Receiver } from "../worker/pending.ts"
 import type { Way as WorkerWay } from "../worker/protocol.ts"
 import { toObjects } from "../worker/rows.ts"
 import type { WorkerLeased } from "../worker/workerConnection.ts"
@@ -63,6 +63,96 @@ export const executeOn = <W extends Way>(
     )
   })
 
+/** What becomes of a statement that was sent. */
+interface Sending<W extends Way> {
+  readonly query: Query
+  readonly way: W
+  readonly bigInts: boolean
+  /** Whether its caller has no lease yet. */
+  readonly isAhead: boolean
+  /** Whether it may store something, and may share the commit with its neighbours. */
+  readonly isWrite: boolean
+  readonly done: (answer: Answer) => void
+  /** It has succeeded, and has taken so long if that was long. */
+  readonly ended: (tookMillis: number | undefined) => void
+  /** The answer to its failure. */
+  readonly failed: (failed: Failed) => Answer
+}
+
+/** How a statement has failed: see `Receiver.failed`. */
+export interface Failed {
+  readonly thrown: unknown
+  readonly isUnknown: boolean
+  readonly isDead: boolean
+  /** Whether its caller has no lease. */
+  readonly isAhead: boolean
+}
+
+/** Sends a statement for a member of a pipeline. Its answer is given in a later step. */
+export const send = <W extends Way>({ thread: { host } }: WorkerLeased, sending: Sending<W>): Pending => {
+  const { bigInts, isAhead, isWrite, query: { params, text: { sql } } } = sending
+  const { operation, way } = ways[sending.way]
+  const receiver = new Receiving(host, sending)
+  const pending = host.statement({
+    operation,
+    way,
+    sql,
+    params,
+    bigInts,
+    isAlone: true,
+    isStream: false,
+    isAhead,
+    isShared: isWrite,
+    mayStore: isWrite
+  }, receiver)
+  receiver.begun(pending)
+  return pending
+}
+
+class Receiving<W extends Way> implements Receiver {
+  readonly #host: Host
+  readonly #sending: Sending<W>
+  readonly #collected: Collected<W>
+  #pending: Pending | undefined = undefined
+  #early: (() => void) | undefined = undefined
+
+  constructor(host: Host, sending: Sending<W>) {
+    this.#host = host
+    this.#sending = sending
+    this.#collected = new Collected(sending.way)
+  }
+
+  /** The request was made. An answer that came before that is given in a step of its own. */
+  begun(pending: Pending): void {
+    this.#pending = pending
+    if (this.#early !== undefined) queueMicrotask(this.#early)
+  }
+
+  rows(rows: Rows, columns: ReadonlyArray<string>): void {
+    this.#collected.take(rows, columns)
+    this.#host.credit(this.#pending!, 1)
+  }
+
+  ended(value: unknown, tookMillis: number | undefined): void {
+    this.#sending.ended(tookMillis)
+    this.#answer(Exit.succeed(this.#collected.result(value)))
+  }
+
+  failed(thrown: unknown, isUnknown: boolean, isDead: boolean): void {
+    const { isAhead } = this.#pending ?? this.#sending
+    this.#answer(this.#sending.failed({ thrown, isUnknown, isDead, isAhead }))
+  }
+
+  cancelled(): void {
+    // It was taken back in time, or failed on this side.
+  }
+
+  #answer(answer: Answer): void {
+    if (this.#pending === undefined) this.#early = () => this.#sending.done(answer)
+    else this.#sending.done(answer)
+  }
+}
+
 /** The request of one statement. It may be sent again, with all of its rows. */
 class Read<W extends Way> implements Member<WorkerLeased> {
   readonly isOnce = false
@@ -80,75 +170,23 @@ class Read<W extends Way> implements Member<WorkerLeased> {
     return !this.#query.text.pace.isLong
   }
 
-  send({ thread: { host } }: WorkerLeased, isAhead: boolean, done: (answer: Answer) => void): Sent {
-    const { params, text: { pace, sql } } = this.#query
-    const { operation, way } = ways[this.#way]
-    const receiver = new Reading(new Collected(this.#way), pace, () => isAhead, done)
-    const statement = {
-      operation,
-      way,
-      sql,
-      params,
+  send(connection: WorkerLeased, isAhead: boolean, done: (answer: Answer) => void): Sent {
+    const { host } = connection.thread
+    const { pace } = this.#query.text
+    const pending = send(connection, {
+      query: this.#query,
+      way: this.#way,
       bigInts: this.#bigInts,
-      isAlone: true,
-      isStream: false,
       isAhead,
-      mayStore: false
-    }
-    const pending = host.statement(statement, receiver)
-    receiver.credit = () => host.credit(pending, 1)
-    receiver.isAhead = () => pending.isAhead
-    receiver.begun()
+      isWrite: false,
+      done,
+      ended: (tookMillis = 0) => pace.took(tookMillis),
+      failed: ({ isAhead, isDead, thrown }) => isDead && isAhead ? undefined : Exit.fail(failure(thrown))
+    })
     return {
       takeBack: (isMoved) => isMoved ? host.move(pending) : host.cancel(pending),
       own: () => host.own(pending)
     }
-  }
-}
-
-class Reading<W extends Way> implements Receiver {
-  readonly #collected: Collected<W>
-  readonly #pace: Pace
-  readonly #done: (answer: Answer) => void
-  credit: () => void = () => {}
-  isAhead: () => boolean
-  #early: (() => void) | undefined = undefined
-  #hasBegun = false
-
-  constructor(collected: Collected<W>, pace: Pace, isAhead: () => boolean, done: (answer: Answer) => void) {
-    this.#collected = collected
-    this.#pace = pace
-    this.isAhead = isAhead
-    this.#done = done
-  }
-
-  /** The request was made. An answer that came before that is given in a step of its own. */
-  begun(): void {
-    this.#hasBegun = true
-    if (this.#early !== undefined) queueMicrotask(this.#early)
-  }
-
-  rows(rows: Rows, columns: ReadonlyArray<string>): void {
-    this.#collected.take(rows, columns)
-    this.credit()
-  }
-
-  ended(value: unknown, tookMillis: number | undefined): void {
-    this.#pace.took(tookMillis ?? 0)
-    this.#answer(Exit.succeed(this.#collected.result(value)))
-  }
-
-  failed(thrown: unknown, _: boolean, isDead: boolean): void {
-    this.#answer(isDead && this.isAhead() ? undefined : Exit.fail(failure(thrown)))
-  }
-
-  cancelled(): void {
-    // It was taken back, or failed on this side.
-  }
-
-  #answer(answer: Answer): void {
-    if (this.#hasBegun) this.#done(answer)
-    else this.#early = () => this.#done(answer)
   }
 }
 

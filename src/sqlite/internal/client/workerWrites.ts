@@ -8,13 +8,10 @@ import type { LeaseExpiredError } from "../../../PoolError.ts"
 import { type BusyTimeout, mayStartLater, retryWhileLocked } from "../connection/retryWhileLocked.ts"
 import { codeOf, failure } from "../errors.ts"
 import type { WorkerPool } from "../file/sides.ts"
-import type { Receiver } from "../worker/pending.ts"
 import { outcomeUnknown } from "../worker/request.ts"
 import type { WorkerLeased } from "../worker/workerConnection.ts"
 import { bigIntsOf, type Query, type Results, type Running, type Way } from "./targets.ts"
-import { Collected, executeOn, ways } from "./workerReads.ts"
-
-type Rows = ReadonlyArray<ReadonlyArray<unknown>>
+import { executeOn, type Failed, send, ways } from "./workerReads.ts"
 
 /**
  * The request of one statement that changes rows. The requests of those who ask at the same time are sent with one message,
@@ -46,74 +43,26 @@ class Write<W extends Way> implements Member<WorkerLeased> {
         : Effect.fail(error))
   }
 
-  send({ thread: { host } }: WorkerLeased, isAhead: boolean, done: (answer: Answer) => void): Sent {
-    const { params, text: { sql } } = this.#query
-    const { operation, way } = ways[this.#way]
-    const receiver = new Writing(new Collected(this.#way), operation, done)
-    const pending = host.statement({
-      operation,
-      way,
-      sql,
-      params,
+  send(connection: WorkerLeased, isAhead: boolean, done: (answer: Answer) => void): Sent {
+    const { host } = connection.thread
+    const pending = send(connection, {
+      query: this.#query,
+      way: this.#way,
       bigInts: this.#bigInts,
-      isAlone: true,
-      isStream: false,
       isAhead,
-      isShared: true,
-      mayStore: true
-    }, receiver)
-    receiver.credit = () => host.credit(pending, 1)
-    receiver.isAhead = () => pending.isAhead
-    receiver.begun()
+      isWrite: true,
+      done,
+      ended: () => {},
+      failed: (failed) => this.#failed(failed)
+    })
     return { takeBack: () => host.cancel(pending), own: () => host.own(pending) }
   }
-}
 
-class Writing<W extends Way> implements Receiver {
-  readonly #collected: Collected<W>
-  readonly #operation: string
-  readonly #done: (answer: Answer) => void
-  credit: () => void = () => {}
-  isAhead: () => boolean = () => false
-  #early: (() => void) | undefined = undefined
-  #hasBegun = false
-
-  constructor(collected: Collected<W>, operation: string, done: (answer: Answer) => void) {
-    this.#collected = collected
-    this.#operation = operation
-    this.#done = done
-  }
-
-  /** The request was made. An answer that came before that is given in a step of its own. */
-  begun(): void {
-    this.#hasBegun = true
-    if (this.#early !== undefined) queueMicrotask(this.#early)
-  }
-
-  rows(rows: Rows, columns: ReadonlyArray<string>): void {
-    this.#collected.take(rows, columns)
-    this.credit()
-  }
-
-  ended(value: unknown): void {
-    this.#answer(Exit.succeed(this.#collected.result(value)))
-  }
-
-  failed(thrown: unknown, isUnknown: boolean, isDead: boolean): void {
-    if (isUnknown) return this.#answer(Exit.fail(outcomeUnknown(thrown, this.#operation)))
+  #failed({ isAhead, isDead, isUnknown, thrown }: Failed): Answer {
+    if (isUnknown) return Exit.fail(outcomeUnknown(thrown, ways[this.#way].operation))
     const error = failure(thrown)
     // Its caller has no lease yet. With one, it asks again: on a new connection, or until the lock is free.
-    const isAgain = this.isAhead() && (isDead || mayStartLater(codeOf(error)))
-    this.#answer(isAgain ? undefined : Exit.fail(error))
-  }
-
-  cancelled(): void {
-    // It was taken back in time, or failed on this side.
-  }
-
-  #answer(answer: Answer): void {
-    if (this.#hasBegun) this.#done(answer)
-    else this.#early = () => this.#done(answer)
+    return isAhead && (isDead || mayStartLater(codeOf(error))) ? undefined : Exit.fail(error)
   }
 }
 
