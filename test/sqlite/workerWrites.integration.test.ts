@@ -163,6 +163,28 @@ describe("a writer in a thread", () => {
       assert.strictEqual(count(), 5000)
     }).pipe(Effect.scoped))
 
+  it.live("has the cache that a batch asks for until its transaction ends", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make()
+      const settings = Effect.map(
+        Effect.all([pool.sql`pragma cache_size`.values, pool.sql`pragma wal_autocheckpoint`.values]),
+        (all) => all.flat(2)
+      )
+      const before = yield* pool.transaction(settings)
+      const meanwhile = (end: Effect.Effect<void, string>) =>
+        pool.transaction(Effect.gen(function*() {
+          yield* Stream.runDrain(pool.batch("insert into t values (?)", [[2], [3]], { cacheSize: 12_345 }))
+          const [cacheSize] = yield* settings
+          yield* end
+          return cacheSize
+        }))
+      assert.strictEqual(yield* meanwhile(Effect.void), -12_345)
+      assert.deepStrictEqual(yield* pool.transaction(settings), before)
+      assert.strictEqual(yield* Effect.flip(meanwhile(Effect.fail("no"))), "no")
+      assert.deepStrictEqual(yield* pool.transaction(settings), before)
+      assert.strictEqual((yield* pool.stats).writer.resets, 0)
+    }).pipe(Effect.scoped))
+
   it.live("backs up, and cuts its log back", () =>
     Effect.gen(function*() {
       const { filename, pool } = yield* make()

@@ -219,13 +219,14 @@ class Work {
   /** Runs the next rows on a connection in a thread, with one message. */
   send(worker: WorkerLeased): Effect.Effect<void, BatchError | LeaseExpiredError> {
     return Effect.suspend(() => {
+      const { settings, sql } = this.#options
       let rows: ReadonlyArray<unknown>
       try {
         rows = this.#encoded()
       } catch (thrown) {
         return Effect.fail(this.failed(thrown))
       }
-      const ran = worker.control("batch", "batch", () => [this.#options.sql, rows])
+      const ran = worker.control("batch", "batch", () => [sql, rows, settings.cacheSize])
       return Effect.matchEffect(ran, {
         onFailure: (error) => Effect.fail(this.failed(error)),
         onSuccess: (value) => this.#sent(value as Ran)
@@ -340,7 +341,7 @@ class Work {
   }
 
   #prepare(handle: Handle): void {
-    // A transaction of a few rows is as any other.
+    // A transaction of a few rows needs no other settings.
     if (this.#slices > 0 && !this.#options.isMemory) handle.session.beginBulk(this.#options.settings.cacheSize)
     this.#countedTo ??= changesOn(handle)
   }

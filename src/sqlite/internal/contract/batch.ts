@@ -33,8 +33,8 @@ export interface BatchOptions extends Pick<TransactionOptions, "timeout" | "labe
   /**
    * The size of the cache of the connection meanwhile, in KiB: SQLite keeps the changed pages there, and writes the last of
    * them in the commit, during which the event loop stands still (about 2 ms for each 1000 KiB). Default 4000, or the `cacheSize` of the database
-   * if that is less. Give more where an index gets its keys in random order: with an index of 30 MB, 64 000 made the import
-   * three times as fast.
+   * if that is less; where the writer is in a thread, and no event loop waits, the `cacheSize` of the database. Give more where
+   * an index gets its keys in random order: with an index of 30 MB, 64 000 made the import three times as fast.
    */
   readonly cacheSize?: number | undefined
 }

@@ -43,6 +43,8 @@ export class Controller {
         const found = newViolations(handle, this.#before)
         if (found.count > 0) return found
       }
+      // Before the commit, which does a checkpoint if one is due.
+      handle.session.endBulk()
       Transactions.end(handle, "commit")
       return undefined
     },
@@ -68,7 +70,12 @@ export class Controller {
         throw thrown
       }
     },
-    batch: (sql, rows) => runBatch(this.handle, sql, rows),
+    batch: (sql, rows, cacheSize) => {
+      const { handle } = this
+      // Without the option the cache stays as it is: no event loop waits for the commit here.
+      if (cacheSize !== undefined) handle.session.beginBulk(cacheSize)
+      return runBatch(handle, sql, rows)
+    },
     collect: () => {
       this.#collected = this.handle.observed.collect()
     },

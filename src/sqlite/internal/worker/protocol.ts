@@ -52,8 +52,8 @@ export interface Controls {
   readonly savepoint: (verb: "savepoint" | "release", depth: number) => void
   /** Undoes and ends the savepoint at a depth. If that fails, the whole transaction is undone. */
   readonly undo: (depth: number) => void
-  /** Runs rows of a batch: see `batch.ts`. */
-  readonly batch: (sql: string | undefined, rows: ReadonlyArray<unknown>) => Ran
+  /** Runs rows of a batch: see `batch.ts`. `cacheSize` is that of the connection until the transaction ends, in KiB. */
+  readonly batch: (sql: string | undefined, rows: ReadonlyArray<unknown>, cacheSize: number | undefined) => Ran
   /** From now on, notes what the statements of this transaction read. */
   readonly collect: () => void
   /** What they have read. */
