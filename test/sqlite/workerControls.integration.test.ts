@@ -5,6 +5,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { codeOfThrown, Failure } from "../../src/sqlite/internal/failures.ts"
+import { type Reads, tableOf } from "../../src/sqlite/internal/sql/tables.ts"
 import { decodeFailure } from "../../src/sqlite/internal/worker/failureData.ts"
 import type { Executed } from "../../src/sqlite/internal/worker/protocol.ts"
 import { collecting, type Outcome, type Pair, pairOf } from "../support/workerPair.ts"
@@ -110,6 +111,55 @@ describe("a transaction in a thread", () => {
     const lost = failure(await pair.statement({ sql: "insert or rollback into t values (1)", way: "result" }))
     assert.strictEqual(codeOfThrown(lost.cause), 2067)
     assert.isFalse(pair.host.state.isTransaction)
+  })
+})
+
+describe("what the statements of a snapshot have read, in a thread", () => {
+  it("is noted from the question for it until the snapshot ends, and no longer", async () => {
+    await using pair = await withTable()
+    const readOnly = { ...immediate, isReadOnly: true }
+    await pair.control("begin", readOnly)
+    await pair.control("collect")
+    await rows(pair)
+    const { isEverything, keys } = value(await pair.control("reads")) as Reads
+    assert.deepStrictEqual([isEverything, [...keys].map(tableOf)], [false, ["t"]])
+    for (const name of ["rollback", "reset"] as const) {
+      await pair.control("collect")
+      value(name === "rollback" ? await pair.control("rollback") : await pair.control("reset", false))
+      await rows(pair)
+      // Nothing was noted since, and so it is not known.
+      assert.isTrue((value(await pair.control("reads")) as Reads).isEverything, name)
+      await pair.control("begin", readOnly)
+    }
+  })
+})
+
+describe("the commits of others, in a thread", () => {
+  it("are reported from the last question on, also those that came before the thread was told to report", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "effect-connection-pool-"))
+    try {
+      const filename = join(folder, "test.db")
+      await using pair = await withTable({ filename })
+      using other = new DatabaseSync(filename)
+      let told = 0
+      const watch = () => pair.host.watch({ committed: () => {}, haveOthersCommitted: () => void told++ })
+      // The messages are handled later than this commit.
+      watch()
+      other.exec("insert into t values (1)")
+      await pair.control("isTransaction")
+      assert.strictEqual(told, 1)
+      await pair.control("isTransaction")
+      assert.strictEqual(told, 1)
+      other.exec("insert into t values (2)")
+      await pair.control("isTransaction")
+      assert.strictEqual(told, 2)
+      pair.host.watch(undefined)
+      watch()
+      await pair.control("isTransaction")
+      assert.strictEqual(told, 2)
+    } finally {
+      rmSync(folder, { recursive: true, force: true })
+    }
   })
 })
 

@@ -50,6 +50,7 @@ export class Controller {
     },
     rollback: () => {
       const { handle } = this
+      this.#forget()
       handle.closeCursors()
       // SQLite ends a transaction by itself after some failures.
       handle.rollback("rollback")
