@@ -124,6 +124,24 @@ describe("the rows of a statement in a thread", () => {
       )
     )
   })
+
+  it("have their columns in each message once their text is forgotten, of which nothing is kept", async () => {
+    await using pair = await pairOf()
+    const reading = reluctant(pair, numbers(20 * rowsPerChunk), true)
+    const columnsOf = (from: number) =>
+      pair.messages.slice(from).flatMap(({ answers }) => answers).flatMap((answer) =>
+        answer.kind === "rows" && answer.id === reading.pending.id ? [answer.columns] : []
+      )
+    await turns()
+    assert.deepStrictEqual(columnsOf(0), [["i"], undefined, undefined])
+    for (let n = 0; n < 30; n++) await pair.statement({ sql: `select ${n}` })
+    const before = pair.messages.length
+    reading.take(2)
+    await turns()
+    assert.deepStrictEqual(columnsOf(before), [["i"], ["i"]])
+    reading.take(100)
+    assert.deepStrictEqual(ended(await reading.outcome).columns, ["i"])
+  })
 })
 
 describe("requests to a thread", () => {

@@ -330,8 +330,10 @@ export class Server {
 
   #rows({ cursor, request: { id, number } }: Reading, rows: Array<ReadonlyArray<unknown>>, isLast: boolean): void {
     const names = cursor.columns
-    const isKnown = number !== undefined && this.#columns.get(number) === names
-    if (number !== undefined) this.#columns.set(number, names)
+    // A number that was forgotten meanwhile is never used again.
+    const isKept = number !== undefined && this.#texts.has(number)
+    const isKnown = isKept && this.#columns.get(number) === names
+    if (isKept) this.#columns.set(number, names)
     this.#answer({ kind: "rows", id, rows, columns: isKnown ? undefined : names, isLast })
   }
 
