@@ -111,6 +111,8 @@ describe("a file with workers", () => {
   it.effect("has the SQL functions of a module in every thread, and prepares each connection", () =>
     Effect.gen(function*() {
       const opened: Array<boolean> = []
+      process.env["EFFECT_POOL_TEST_SETTING"] = "as here"
+      yield* Effect.addFinalizer(() => Effect.sync(() => delete process.env["EFFECT_POOL_TEST_SETTING"]))
       const { pool } = yield* make({
         workers: 1,
         functionsModule,
@@ -128,6 +130,7 @@ describe("a file with workers", () => {
           ),
           [[8, "abab", 24]]
         )
+        assert.deepStrictEqual(yield* values("select environment('EFFECT_POOL_TEST_SETTING')"), [["as here"]])
         assert.deepStrictEqual(yield* values("select is_main()"), [[execution === "in-process" ? 1 : 0]])
         assert.deepStrictEqual(yield* values("select a, typeof(vec_version()) from own"), [[7, "text"]])
         const error = yield* Effect.flip(values("select fail()"))

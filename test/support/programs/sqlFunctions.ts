@@ -28,6 +28,7 @@ export const functions = {
     (a: unknown, b: unknown) => `${String(a)}${String(b)}`.repeat(2)
   ],
   is_main: () => isMainThread,
+  environment: (name: unknown) => process.env[String(name)] ?? null,
   writes: (n: unknown) => Number(n),
   fail: () => {
     throw new RangeError("not today")

@@ -36,12 +36,14 @@ export const start = (settings: Settings, { onDeath, recorder, timeout }: StartO
   const sent = sendable(settings)
   const words = new Words(mostRequests)
   const data: ThreadData = { settings: sent, words: words.shared, isMeasured: recorder.isMeasured }
+  const { NODE_OPTIONS: _, ...env } = process.env
   const worker = new Worker(scriptOf(settings), {
     workerData: data,
     name: "effect-connection-pool",
-    // Preloads of the application do not run there, neither those of its command line nor those of NODE_OPTIONS.
+    // Preloads of the application do not run there, neither those of its command line nor those of NODE_OPTIONS. A module
+    // with functions finds there what it finds here.
     execArgv: [],
-    env: {},
+    env,
     trackUnmanagedFds: false
   })
   worker.unref()
