@@ -101,46 +101,6 @@ describe("a writer in a thread", () => {
       other.exec("rollback")
     }).pipe(Effect.scoped))
 
-  it.live("tells observers of commits, its own and those of others, before its caller goes on", () =>
-    Effect.gen(function*() {
-      const { other, pool } = yield* make({ observeInterval: 5 })
-      const seen: Array<unknown> = []
-      const fiber = yield* Effect.forkChild(
-        Stream.runForEach(
-          pool.observe("select count(*) as n from t"),
-          (rows) => Effect.sync(() => seen.push(rows[0]!["n"]))
-        ),
-        { startImmediately: true }
-      )
-      yield* until(() => seen.length === 1)
-      yield* pool.sql`insert into t values (2)`
-      yield* until(() => seen.length === 2)
-      yield* pool.transaction(pool.sql`insert into t values (3)`)
-      yield* until(() => seen.length === 3)
-      yield* pool.write((connection) => connection.exec("create table u(a); insert into u values (1)"))
-      other.exec("insert into t values (4)")
-      yield* until(() => seen.at(-1) === 4)
-      yield* Fiber.interrupt(fiber)
-      assert.includeOrderedMembers(seen as Array<number>, [1, 2, 3])
-    }).pipe(Effect.scoped))
-
-  it.live("names the tables of each commit", () =>
-    Effect.gen(function*() {
-      const { pool } = yield* make()
-      const commits: Array<unknown> = []
-      const fiber = yield* Effect.forkChild(
-        Stream.runForEach(pool.commits, ({ by, tables }) => Effect.sync(() => commits.push([by, tables]))),
-        { startImmediately: true }
-      )
-      yield* pool.sql`insert into t values (2)`
-      yield* until(() => commits.length === 1)
-      yield* Effect.exit(pool.transaction(Effect.andThen(pool.sql`insert into t values (3)`, Effect.fail("no"))))
-      yield* pool.sql`delete from t`
-      yield* until(() => commits.length === 2)
-      yield* Fiber.interrupt(fiber)
-      assert.deepStrictEqual(commits, [["pool", ["t"]], ["pool", ["t"]]])
-    }).pipe(Effect.scoped))
-
   it.live("runs a batch, and undoes it if a row fails", () =>
     Effect.gen(function*() {
       const { other, pool } = yield* make()

@@ -173,5 +173,15 @@ export class Observed {
   }
 }
 
+/** Whether other connections have committed since the last question. What cannot be asked now is asked the next time. */
+export const haveOthersCommitted = (observed: Observed): boolean => {
+  try {
+    return observed.haveOthersCommitted() === true
+  } catch {
+    // Another process has a lock, or the connection is closed. Statements of callers meet that too, and report it.
+    return false
+  }
+}
+
 /** Whether all that a statement or a script has done is to roll a transaction back. */
 const isRollback = (tables: Tables): boolean => tables.control === "rollback" && !tables.isWriting

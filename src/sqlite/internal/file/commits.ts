@@ -9,7 +9,7 @@
 import type { Context } from "effect"
 import * as Alarm from "../../../internal/structures/timer.ts"
 import type { Handle } from "../connection/handle.ts"
-import type { Observed } from "../connection/observed.ts"
+import { haveOthersCommitted } from "../connection/observed.ts"
 import { Changes } from "../sql/tables.ts"
 import type { CommitListener } from "../worker/pending.ts"
 import type { Thread } from "../worker/thread.ts"
@@ -160,13 +160,3 @@ const ofThread = ({ host }: Thread): Committer => ({
     return false
   }
 })
-
-/** What cannot be asked now is asked the next time. */
-const haveOthersCommitted = (observed: Observed): boolean => {
-  try {
-    return observed.haveOthersCommitted() === true
-  } catch {
-    // Another process has a lock, or the connection is closed. Statements of callers meet that too, and report it.
-    return false
-  }
-}

@@ -140,8 +140,8 @@ export class SharedFile {
       endLease: (leased) => {
         this.#writers.delete(leased)
         this.#measure(this.pins.now())
-        // While somebody observes, the thread looks for the commits of others after each message.
         writingThread.endLease!(leased)
+        this.commits.ask()
       }
     }
   }

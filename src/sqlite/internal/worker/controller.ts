@@ -1,7 +1,7 @@
 /** The operations of the connection itself, in the thread: see `Controls`. */
 import { type Census, newViolations } from "../connection/foreignKeys.ts"
 import type { Handle } from "../connection/handle.ts"
-import type { Collected } from "../connection/observed.ts"
+import { type Collected, haveOthersCommitted } from "../connection/observed.ts"
 import * as Transactions from "../connection/transactions.ts"
 import { closed } from "../failures.ts"
 import { everything } from "../sql/tables.ts"
@@ -13,6 +13,8 @@ export class Controller {
   readonly #open: (isFirst: boolean) => Handle
   #handle: Handle | undefined = undefined
   #isClosed = false
+  /** Whether it was opened once. It may be opened anew. */
+  #hasOpened = false
   #collected: Collected | undefined = undefined
   /** The violations of foreign keys before the present transaction, if it has them off. */
   #before: Census | undefined = undefined
@@ -23,7 +25,7 @@ export class Controller {
       this.#configure(isPrepared)
     },
     loadExtension: (path) => this.handle.loadExtension("loadExtension", path),
-    endOpening: () => this.handle.endOpening(),
+    endOpening: () => this.#endOpening(),
     exec: (operation, script, done) => {
       const progress = { done }
       try {
@@ -155,7 +157,16 @@ export class Controller {
     const { handle } = this
     handle.configure()
     if (isPrepared) handle.session.beginOpening()
-    else handle.endOpening()
+    else this.#endOpening()
+  }
+
+  #endOpening(): void {
+    const { handle } = this
+    handle.endOpening()
+    if (this.#hasOpened || handle.settings.isReadOnly) return
+    this.#hasOpened = true
+    // The first answer is yes. From now on, it is about the commits of others.
+    haveOthersCommitted(handle.observed)
   }
 
   /** Stops noting what statements read. */

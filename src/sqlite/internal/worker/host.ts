@@ -6,17 +6,18 @@
 import { Recorder } from "../../../internal/pool/recorder.ts"
 import { notText } from "../connection/preparedStatements.ts"
 import { type Failure, timedOut } from "../failures.ts"
-import { Changes } from "../sql/tables.ts"
 import { decodeFailure } from "./failureData.ts"
 import { encodeParams } from "./params.ts"
 import {
   type CommitListener,
+  mayHaveStored,
   newPending,
   type Pending,
   type Port,
   type Receiver,
   requestOf,
   type Statement,
+  tell,
   type Timeout
 } from "./pending.ts"
 import {
@@ -255,13 +256,10 @@ export class Host {
   }
 
   /** Handles the answers of one message. */
-  receive({ answers, commits, haveOthersCommitted, state }: Answers): void {
+  receive({ answers, reported, state }: Answers): void {
     if (this.#death !== undefined) return
     this.#state = state
-    if (this.#listener !== undefined) {
-      for (const changes of commits ?? []) this.#listener.committed(Changes.from(changes))
-      if (haveOthersCommitted === true) this.#listener.haveOthersCommitted()
-    }
+    if (this.#listener !== undefined) tell(this.#listener, reported, () => mayHaveStored(answers, this.#pending))
     for (const answer of answers) this.#receive(answer)
     this.#idle()
   }

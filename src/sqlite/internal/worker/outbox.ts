@@ -58,10 +58,13 @@ export class Outbox {
 
   flush(state: () => State): void {
     this.begin()
-    const reports = this.reports.take()
-    if (this.#answers.length === 0 && reports === undefined) return
+    const reported = this.reports.take()
+    const hasNews = reported !== undefined && (reported.commits.length > 0 || reported.haveOthersCommitted)
+    if (this.#answers.length === 0 && !hasNews) return
     const answers = this.#answers
     this.#answers = []
-    this.#options.send({ answers, state: state(), ...reports })
+    this.#options.send(
+      reported === undefined ? { answers, state: state() } : { answers, state: state(), reported }
+    )
   }
 }

@@ -1,7 +1,7 @@
 /** The requests of a connection in a thread, on the side of the caller. */
 import type { Run } from "../../../internal/pool/statements.ts"
-import type { Changes } from "../sql/tables.ts"
-import type { Request, Way } from "./protocol.ts"
+import { Changes } from "../sql/tables.ts"
+import type { Answer, Reported, Request, Way } from "./protocol.ts"
 import type { Known } from "./texts.ts"
 
 /**
@@ -45,6 +45,26 @@ export interface CommitListener {
   readonly committed: (changes: Changes) => void
   readonly haveOthersCommitted: () => void
 }
+
+/**
+ * Tells a listener what the thread has reported. A thread that did not know yet that it has to report has noted nothing:
+ * `mayHaveStored` says whether it may have committed.
+ */
+export const tell = (listener: CommitListener, reported: Reported | undefined, mayHaveStored: () => boolean): void => {
+  if (reported === undefined) {
+    if (mayHaveStored()) listener.committed(Changes.unknown())
+    return
+  }
+  for (const changes of reported.commits) listener.committed(Changes.from(changes))
+  if (reported.haveOthersCommitted) listener.haveOthersCommitted()
+}
+
+/** Whether a request that has ended with these answers may have committed. */
+export const mayHaveStored = (answers: ReadonlyArray<Answer>, pending: ReadonlyMap<number, Pending>): boolean =>
+  answers.some((answer) =>
+    answer.kind !== "cancelled" && (answer.kind !== "rows" || answer.isLast) &&
+    pending.get(answer.id)?.mayStore === true
+  )
 
 /** A request that was made. */
 export interface Pending {

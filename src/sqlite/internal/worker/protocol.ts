@@ -174,13 +174,19 @@ export interface State {
   readonly isPinning: boolean
 }
 
+/** The commits since the last report. They are told before the answers. */
+export interface Reported {
+  /** The changes of each commit of this connection. */
+  readonly commits: ReadonlyArray<ChangesData>
+  /** Whether other connections have committed. */
+  readonly haveOthersCommitted: boolean
+}
+
 export interface Answers {
   readonly answers: ReadonlyArray<Answer>
   readonly state: State
-  /** The changes of commits that were not reported yet. They are told before the answers. */
-  readonly commits?: ReadonlyArray<ChangesData> | undefined
-  /** Whether other connections have committed since the last report. */
-  readonly haveOthersCommitted?: boolean | undefined
+  /** Not set while the thread reports no commits, or does not know yet that it has to. */
+  readonly reported?: Reported | undefined
 }
 
 /** A shorter time is not told, unless statements are measured. */

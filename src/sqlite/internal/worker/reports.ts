@@ -1,37 +1,29 @@
 /** The commits that a thread reports, while somebody observes them. */
-import type { Observed } from "../connection/observed.ts"
+import { haveOthersCommitted, type Observed } from "../connection/observed.ts"
 import type { ChangesData } from "../sql/tables.ts"
-import type { Answers } from "./protocol.ts"
+import type { Reported } from "./protocol.ts"
 
 export class Reports {
   #observed: Observed | undefined = undefined
   #commits: Array<ChangesData> = []
+  /** Whether others had committed before the present watch, since the last question. */
+  #isEarlier = false
 
   watch(isOn: boolean, observed: Observed): void {
     this.#commits = []
     this.#observed = isOn ? observed : undefined
     observed.watch(isOn ? (changes) => void this.#commits.push(changes.copy().data) : undefined)
-    // Later answers are about the time since this one.
-    if (isOn) haveOthersCommitted(observed)
+    // It takes a moment until the thread is told to watch. What others have committed meanwhile may be missing in what the
+    // observer has read meanwhile.
+    this.#isEarlier = isOn && haveOthersCommitted(observed)
   }
 
-  /** What was not reported yet; `undefined` if nothing. */
-  take(): Pick<Answers, "commits" | "haveOthersCommitted"> | undefined {
+  /** What was not reported yet; `undefined` if nothing is watched. */
+  take(): Reported | undefined {
     if (this.#observed === undefined) return undefined
-    const commits = this.#commits
-    const isChanged = haveOthersCommitted(this.#observed)
-    if (commits.length === 0 && !isChanged) return undefined
+    const reported = { commits: this.#commits, haveOthersCommitted: haveOthersCommitted(this.#observed) || this.#isEarlier }
     this.#commits = []
-    return { commits, haveOthersCommitted: isChanged }
-  }
-}
-
-/** What cannot be asked now is asked the next time. */
-const haveOthersCommitted = (observed: Observed): boolean => {
-  try {
-    return observed.haveOthersCommitted() === true
-  } catch {
-    // Another process has a lock, or the connection is closed.
-    return false
+    this.#isEarlier = false
+    return reported
   }
 }
