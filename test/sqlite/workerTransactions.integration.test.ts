@@ -1,10 +1,18 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Random, Schedule, Stream } from "effect"
-import { SqliteConnection } from "effect-connection-pool/sqlite"
+import { SqliteConnection, type SqliteWorkerPool } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { vi } from "vitest"
 import { Words } from "../../src/sqlite/internal/worker/word.ts"
-import { counting, interruptAfter, make, slowWrite, threadOf, turnsOf, until } from "../support/workerPools.ts"
+import { functionsModule, heldStatement } from "../support/held.ts"
+import { counting, interruptAfter, make, threadOf, turnsOf, until } from "../support/workerPools.ts"
+
+/** A pool, and a statement that stays in the middle of SQLite: `sql` reads, and `write` writes. */
+const makeHeld = Effect.fnUntraced(function*(options?: Partial<SqliteWorkerPool.Options>) {
+  const made = yield* make({ functionsModule, ...options })
+  const held = yield* heldStatement
+  return { ...made, held: { ...held, write: `insert into t ${held.sql}` } }
+})
 
 describe("a transaction whose connection is in a thread", () => {
   it.live("commits what succeeds, rolls back what fails, and reads what it has written", () =>
@@ -39,13 +47,14 @@ describe("a transaction whose connection is in a thread", () => {
 
   it.live("stores nothing of a statement that was interrupted in it, although it goes on and commits", () =>
     Effect.gen(function*() {
-      const { pool, rows } = yield* make()
+      const { held, pool, rows } = yield* makeHeld()
       const { sql } = pool
       yield* pool.transaction(Effect.gen(function*() {
         yield* sql`insert into t values (2)`
-        const fiber = yield* Effect.forkChild(sql.unsafe(slowWrite(1_500_000)), { startImmediately: true })
-        yield* Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 20)))
+        const fiber = yield* Effect.forkChild(sql.unsafe(held.write), { startImmediately: true })
+        yield* held.hasBegun
         yield* Fiber.interrupt(fiber)
+        yield* held.letGo
         yield* sql`insert into t values (3)`
       }))
       assert.deepStrictEqual(rows(), [1, 2, 3])
@@ -53,18 +62,19 @@ describe("a transaction whose connection is in a thread", () => {
 
   it.live("stores nothing of an inner transaction that was interrupted, and does not wait for its statement", () =>
     Effect.gen(function*() {
-      const { pool, rows } = yield* make()
+      const { held, pool, rows } = yield* makeHeld()
       const { sql } = pool
       const isBusy = yield* pool.write((connection) => {
         const { host } = threadOf(connection)
         return Effect.succeed(() => host.size > 0)
       })
       yield* pool.transaction(Effect.gen(function*() {
-        const inner = pool.transaction(Effect.andThen(sql`insert into t values (2)`, sql.unsafe(slowWrite(2_000_000))))
+        const inner = pool.transaction(Effect.andThen(sql`insert into t values (2)`, sql.unsafe(held.write)))
         const fiber = yield* Effect.forkChild(inner, { startImmediately: true })
-        yield* Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 30)))
+        yield* held.hasBegun
         yield* Fiber.interrupt(fiber)
         assert.isTrue(isBusy())
+        yield* held.letGo
         yield* sql`insert into t values (3)`
       }))
       assert.deepStrictEqual(rows(), [1, 3])
@@ -72,14 +82,14 @@ describe("a transaction whose connection is in a thread", () => {
 
   it.live("frees an interrupted caller at once, and the next writer gets the connection when the step has ended", () =>
     Effect.gen(function*() {
-      const { pool, rows } = yield* make()
+      const { held, pool, rows } = yield* makeHeld()
       const { sql } = pool
-      const long = pool.transaction(Effect.andThen(sql`insert into t values (2)`, sql.unsafe(slowWrite(3_000_000))))
+      const long = pool.transaction(Effect.andThen(sql`insert into t values (2)`, sql.unsafe(held.write)))
       const fiber = yield* Effect.forkChild(long, { startImmediately: true })
-      yield* until(() => pool.writer !== undefined && rows().length === 1)
-      yield* Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 50)))
+      yield* held.hasBegun
       yield* Fiber.interrupt(fiber)
       assert.strictEqual((yield* pool.stats).writer.abandoned, 1)
+      yield* held.letGo
       yield* sql`insert into t values (3)`
       assert.deepStrictEqual(rows(), [1, 3])
       const { abandoned, connects } = (yield* pool.stats).writer
@@ -104,16 +114,16 @@ describe("a transaction whose connection is in a thread", () => {
 
   it.live("fails with the typed error of a lost statement if its thread ends meanwhile", () =>
     Effect.gen(function*() {
-      const { pool, rows } = yield* make()
+      const { held, pool, rows } = yield* makeHeld()
       const { sql } = pool
       const { terminate } = yield* pool.write((connection) => Effect.succeed(threadOf(connection)))
       const fiber = yield* Effect.forkChild(
         pool.transaction(
-          Effect.catchTag(sql.unsafe(slowWrite(5_000_000)), "SqlError", (error) => Effect.succeed(error.message))
+          Effect.catchTag(sql.unsafe(held.write), "SqlError", (error) => Effect.succeed(error.message))
         ),
         { startImmediately: true }
       )
-      yield* Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 50)))
+      yield* held.hasBegun
       yield* Effect.promise(() => terminate())
       const error = yield* Effect.flip(Fiber.join(fiber))
       assert.strictEqual(error._tag, "TransactionLostError")
@@ -193,13 +203,13 @@ describe("a transaction whose connection is in a thread", () => {
 
   it.live("fails with its own error when the shutdown takes its connection while a statement runs", () =>
     Effect.gen(function*() {
-      const { pool, rows } = yield* make({ closeTimeout: 50 })
+      const { held, pool, rows } = yield* makeHeld({ closeTimeout: 50 })
       const { sql } = pool
       const fiber = yield* Effect.forkChild(
-        pool.transaction(Effect.andThen(sql`insert into t values (2)`, sql.unsafe(counting(5_000_000)))),
+        pool.transaction(Effect.andThen(sql`insert into t values (2)`, sql.unsafe(held.sql))),
         { startImmediately: true }
       )
-      yield* Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 50)))
+      yield* held.hasBegun
       yield* pool.shutdown()
       assert.isTrue(Exit.isFailure(yield* Fiber.await(fiber)))
       assert.deepStrictEqual(rows(), [1])

@@ -4,7 +4,8 @@ import { SqliteConnection, SqliteWorkerPool } from "effect-connection-pool/sqlit
 import { PoolAssert } from "effect-connection-pool/testing"
 import { renameSync } from "node:fs"
 import { file, judge } from "../support/files.ts"
-import { interruptAfter, make, slowWrite, threadOf, turnsOf, until } from "../support/workerPools.ts"
+import { functionsModule, heldStatement } from "../support/held.ts"
+import { interruptAfter, make, slowWrite, threadOf, turnsOf } from "../support/workerPools.ts"
 
 describe("a writer in a thread", () => {
   it.live("stores single statements, with their results and errors", () =>
@@ -64,10 +65,11 @@ describe("a writer in a thread", () => {
 
   it.live("is replaced when its thread ends, and tells whoever waits that nothing is stored", () =>
     Effect.gen(function*() {
-      const { pool, rows } = yield* make()
+      const { pool, rows } = yield* make({ functionsModule })
+      const held = yield* heldStatement
       const { terminate } = yield* pool.write((connection) => Effect.succeed(threadOf(connection)))
-      const fiber = yield* Effect.forkChild(pool.sql.unsafe(slowWrite(5_000_000)), { startImmediately: true })
-      yield* Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 50)))
+      const fiber = yield* Effect.forkChild(pool.sql.unsafe(`insert into t ${held.sql}`), { startImmediately: true })
+      yield* held.hasBegun
       yield* Effect.promise(() => terminate())
       const error = yield* Effect.flip(Fiber.join(fiber))
       assert.include(error.message, "has ended")
