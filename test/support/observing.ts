@@ -39,3 +39,12 @@ export const reading = <A, E, R>(
         ))
     }
   })
+
+/** Reads a stream in a fiber of the scope. Returns what has come, in an array that grows. */
+export const readingOf = <A, E>(stream: Stream.Stream<A, E>) =>
+  Effect.gen(function*() {
+    const seen: Array<A> = []
+    const reading = Stream.runForEach(stream, (one) => Effect.sync(() => void seen.push(one)))
+    yield* Effect.forkScoped(Effect.orDie(reading), { startImmediately: true })
+    return seen
+  })

@@ -21,7 +21,10 @@ export class Reports {
   /** What was not reported yet; `undefined` if nothing is watched. */
   take(): Reported | undefined {
     if (this.#observed === undefined) return undefined
-    const reported = { commits: this.#commits, haveOthersCommitted: haveOthersCommitted(this.#observed) || this.#isEarlier }
+    const reported = {
+      commits: this.#commits,
+      haveOthersCommitted: haveOthersCommitted(this.#observed) || this.#isEarlier
+    }
     this.#commits = []
     this.#isEarlier = false
     return reported

@@ -249,12 +249,20 @@ export class Server {
     const { handle } = this.#controller
     const { isCancellable, prepared, unit } = circumstancesOf(handle, request, sql)
     if (!this.#mayBegin(id, isCancellable)) return this.#answer({ kind: "cancelled", id })
-    const cursor = handle.cursor(operation, sql, params, bigInts, isAlone, {
-      arrays: true,
-      which: isStream ? "fresh" : "get"
-    })
+    // In a transaction, a statement may run to its end as its cursor is opened: see `whole.ts`. It is undone with its savepoint.
+    const isInside = unit === "savepoint"
+    if (isInside) Unit.begin(handle, unit, operation)
+    let cursor: Cursor
+    try {
+      cursor = handle.cursor(operation, sql, params, bigInts, isAlone, {
+        arrays: true,
+        which: isStream ? "fresh" : "get"
+      })
+    } catch (thrown) {
+      return this.#failUnit(request, isInside ? unit : "none", thrown)
+    }
     const reading: Reading = { request, cursor, unit, credit: chunksAhead, spentMillis: 0 }
-    if (unit !== "none") {
+    if (unit === "transaction") {
       try {
         Unit.begin(handle, unit, operation)
         // Its first step may compile it again, and notes its tables.
