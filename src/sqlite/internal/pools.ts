@@ -115,7 +115,8 @@ export const make = Effect.fnUntraced(function*(
   yield* Effect.addFinalizer(() => Effect.sync(() => sides.commits.end()))
   // The pools can be shut down one by one, and an observation that waits for a commit would not notice.
   Door.of(sides.writer)?.whenShutDown(() => sides.commits.end())
-  Door.of(sides.readers)?.whenShutDown(() => sides.commits.endReading())
+  Door.of(sides.readers)?.whenShutDown(() => sides.commits.endReading("in-process"))
+  if (workers !== undefined) Door.of(workers)?.whenShutDown(() => sides.commits.endReading("worker"))
   const { tellReactivity: keyOf } = settings
   if (keyOf !== undefined) yield* ToldReactivity.tell({ commits: sides.commits, readers, reactivity: own, keyOf })
   return { settings, ...sides, acquireReader, client, held }

@@ -15,7 +15,7 @@ interface Noted {
 }
 
 class Reader implements Listener {
-  readonly isReading = false
+  readonly reads = undefined
   readonly #clock: Clock.Clock
   readonly #due = Latch.makeUnsafe(false)
   #noted: Array<Noted> = []

@@ -2,18 +2,25 @@
 import { Effect, Latch, Stream } from "effect"
 import type { AcquireOptions } from "../../../ConnectionPool.ts"
 import { PoolClosedError, type PoolConfigError } from "../../../PoolError.ts"
+import type { Execution } from "../contract/execution.ts"
 import type { ObserveOptions } from "../contract/observe.ts"
 import type { Commits, Listener } from "../file/commits.ts"
+import type { Sides, WorkerPool } from "../file/sides.ts"
 import { resolveObserve } from "../options/pool.ts"
 import { Changes, everything, type Reads } from "../sql/tables.ts"
+import { targetOf } from "./execution.ts"
 
 /** Remembers whether a query has to run, from what it has read and what was committed since. */
 export class Observer implements Listener {
-  readonly isReading = true
+  readonly reads: Execution
   readonly #due = Latch.makeUnsafe(true)
   #reads: Reads = everything
   #since = new Changes()
   #isOver = false
+
+  constructor(reads: Execution) {
+    this.reads = reads
+  }
 
   /** Whether the database is shut down. */
   get isOver(): boolean {
@@ -55,11 +62,13 @@ export class Observer implements Listener {
   }
 }
 
-/** A part of a pool that observations need. */
-export interface Observable {
-  readonly settings: { readonly name: string }
+/** The pools of a database, and what is known of its commits. */
+export interface Observable extends Sides {
   readonly commits: Commits
 }
+
+/** Where an observed query runs. */
+export type Target = "in-process" | WorkerPool
 
 /**
  * The results of a query: the first at once, and another after each commit that may have changed it.
@@ -68,13 +77,18 @@ export interface Observable {
  * reads. It runs in the fiber that reads the stream.
  */
 export const observe = <A, E, R>(
-  { commits, settings: { name } }: Observable,
+  pools: Observable,
   options: ObserveOptions<A> | undefined,
-  run: (observer: Observer, options: AcquireOptions) => Effect.Effect<A, E, R>
+  run: (observer: Observer, options: AcquireOptions, target: Target) => Effect.Effect<A, E, R>
 ): Stream.Stream<A, E | PoolClosedError | PoolConfigError, R> =>
   Stream.scoped(Stream.fromPull(Effect.gen(function*() {
-    const { acquire, isSame } = yield* Effect.fromResult(resolveObserve(name, options))
-    const observer = new Observer()
+    const { commits, settings: { name } } = pools
+    const { acquire, execution, isSame } = yield* Effect.fromResult(resolveObserve(name, options))
+    const target = yield* Effect.withFiber((fiber) => {
+      const target = targetOf(pools, fiber, execution)
+      return Effect.isEffect(target) ? target : Effect.succeed(target)
+    })
+    const observer = new Observer(target === "in-process" ? target : "worker")
     yield* Effect.acquireRelease(
       Effect.sync(() => commits.add(observer)),
       () => Effect.sync(() => commits.remove(observer))
@@ -82,7 +96,7 @@ export const observe = <A, E, R>(
     let last: { readonly value: A } | undefined
     const next: Effect.Effect<readonly [A], E | PoolClosedError, R> = Effect.flatMap(observer.due, () => {
       if (observer.isOver) return Effect.fail(new PoolClosedError({ pool: name, phase: "shutting down" }))
-      const ran = Effect.onError(run(observer, acquire), () => Effect.sync(observer.failed))
+      const ran = Effect.onError(run(observer, acquire, target), () => Effect.sync(observer.failed))
       return Effect.flatMap(ran, (value) => {
         if (isSame === undefined) return Effect.succeed([value] as const)
         if (last !== undefined && isSame(last.value, value)) return next

@@ -16,6 +16,7 @@ import { codeOf, failure } from "../errors.ts"
 import type { AnyConnection } from "../file/sides.ts"
 import { isReadOnly, readRefusal, StatementTexts } from "../sql/statementKind.ts"
 import { everything, type Reads } from "../sql/tables.ts"
+import { toObjects } from "../worker/rows.ts"
 import type { WorkerLeased } from "../worker/workerConnection.ts"
 import { type Observable, observe, type Observer } from "./observation.ts"
 import { snapshot, type SnapshotError, type WithClient } from "./snapshot.ts"
@@ -28,7 +29,7 @@ export interface WithHeld extends WithClient, Observable {
   readonly held: Context.Service<Held, Held>
 }
 
-/** Observes one statement. Its rows and the tables that it reads are known in one step, so no commit comes between. */
+/** Observes one statement. In process, its rows and the tables that it reads are known in one step, so no commit comes between. */
 export const statement = (
   pools: WithHeld,
   sql: string,
@@ -36,19 +37,65 @@ export const statement = (
   refusal: string,
   options: ObserveOptions<ReadonlyArray<Row>> | undefined
 ): Stream.Stream<ReadonlyArray<Row>, SqlError | LeaseExpiredError | PoolError<SqlError>> =>
-  observe(pools, options, (observer, acquire) =>
+  observe(pools, options, (observer, acquire, target) =>
     outside(
       pools,
       Effect.withFiber((fiber) => {
         const bigInts = fiber.getRef(SafeIntegers)
+        if (target !== "in-process") {
+          const query = { sql, params, bigInts, refusal }
+          const persist = (worker: WorkerLeased) =>
+            retryWhileLocked(readIn(worker, query, observer), pools.settings.connection.busyTimeout, {
+              isWorthwhile: mayStartLater
+            })
+          return target.use(persist, acquire)
+        }
         const once = (connection: SqliteConnection) => {
           const handle = handleOf(connection, "observe")
-          assertReading(handle, sql, refusal)
+          assertReading(handle.settings.isReadOnly, sql, refusal)
           return readWith(observer, handle, () => handle.rows("observe", sql, params, false, bigInts, true))
         }
         return onReader(pools, once as (connection: SqliteConnection) => ReadonlyArray<Row>, acquire)
       })
     ))
+
+interface Observed {
+  readonly sql: string
+  readonly params: Params | undefined
+  readonly bigInts: boolean
+  /** Why a write is refused. */
+  readonly refusal: string
+}
+
+/**
+ * Runs a statement in a thread, and tells the observer what it reads. That is asked for after the rows. Only a change of the
+ * schema can make it something else meanwhile, and after that every query runs again.
+ */
+const readIn = (
+  worker: WorkerLeased,
+  { bigInts, params, refusal, sql }: Observed,
+  observer: Observer
+): Effect.Effect<ReadonlyArray<Row>, SqlError | LeaseExpiredError> => {
+  const checked = Effect.try({ try: () => assertReading(true, sql, refusal), catch: failure })
+  const rows = Effect.suspend(() => {
+    observer.begin()
+    const all: Array<Row> = []
+    return worker.execute(
+      { operation: "observe", way: "rows", sql, params, bigInts, isAlone: true },
+      (rows, columns) => {
+        for (const row of toObjects(rows, columns)) all.push(row as Row)
+      },
+      () => all
+    )
+  })
+  return Effect.andThen(
+    checked,
+    Effect.tap(
+      rows,
+      () => Effect.map(worker.control("observe", "readsOf", () => [sql]), (reads) => observer.end(reads as Reads))
+    )
+  )
+}
 
 /** Runs a function in one step, and tells the observer what its statements read. */
 const readWith = <A>(observer: Observer, handle: Handle, read: () => A): A => {
@@ -98,12 +145,13 @@ export const effect = <A, E, R>(
   observe(
     pools,
     options,
-    (observer, acquire) =>
+    (observer, acquire, target) =>
       outside(
         pools,
         Effect.suspend(() => {
           observer.begin()
-          return snapshot(pools, collecting(pools, observer, query), acquire, undefined)
+          const execution = target === "in-process" ? target : "worker"
+          return snapshot(pools, collecting(pools, observer, query), acquire, execution)
         })
       )
   )
@@ -165,8 +213,8 @@ const outside = <A, E, R>({ client, held }: WithHeld, effect: Effect.Effect<A, E
 const texts = new StatementTexts()
 
 /** Throws if a statement does more than read. A reader refuses a write by itself, but not the begin of a transaction. */
-const assertReading = ({ settings }: Handle, sql: unknown, why: string): void => {
+const assertReading = (isReader: boolean, sql: unknown, why: string): void => {
   if (typeof sql !== "string") return
   const text = texts.read(sql)
-  if (!isReadOnly(text) && (!settings.isReadOnly || text.kind === "control")) throw readRefusal("observe", text, why)
+  if (!isReadOnly(text) && (!isReader || text.kind === "control")) throw readRefusal("observe", text, why)
 }

@@ -1,8 +1,8 @@
 /** Observations of a database, and its commits. */
-import type { AcquireOptions } from "../../../ConnectionPool.ts"
+import type { ReadOptions } from "./execution.ts"
 
-/** The options of one observation. */
-export interface ObserveOptions<A> extends AcquireOptions {
+/** The options of one observation. Where it runs is decided when it begins. */
+export interface ObserveOptions<A> extends ReadOptions {
   /**
    * Whether a result is left out that equals the one before it. `true` compares the values in them with `Equal.equals`, and a
    * function compares two results. Default false: each commit that touched what the query reads gives a result, also if the

@@ -10,6 +10,7 @@ import type { Context } from "effect"
 import * as Alarm from "../../../internal/structures/timer.ts"
 import type { Handle } from "../connection/handle.ts"
 import { haveOthersCommitted } from "../connection/observed.ts"
+import type { Execution } from "../contract/execution.ts"
 import { Changes } from "../sql/tables.ts"
 import type { CommitListener } from "../worker/pending.ts"
 import type { Thread } from "../worker/thread.ts"
@@ -19,8 +20,8 @@ export type Author = "pool" | "other"
 
 /** Somebody who observes. Its functions are called in the step of a commit, so they only take notes. */
 export interface Listener {
-  /** Whether it reads, and so ends with the readers. */
-  readonly isReading: boolean
+  /** Where it reads, if it does: it ends with the readers there. */
+  readonly reads: Execution | undefined
   readonly committed: (changes: Changes, by: Author) => void
   /** The database is shut down. */
   readonly ended: () => void
@@ -41,8 +42,8 @@ export class Commits {
   readonly #alarm: Alarm.Alarm
   readonly #look: () => void
   #isOver = false
-  /** Whether the readers are shut down. */
-  #isReadingOver = false
+  /** Where the readers are shut down. */
+  readonly #endedReaders = new Set<Execution>()
 
   /** `look` looks whether the file is still the same. `Infinity` for the interval: others are not asked for by time. */
   constructor(intervalMillis: number, context: Context.Context<never>, look: () => void) {
@@ -91,7 +92,8 @@ export class Commits {
 
   /** Tells a listener of all commits from now on. */
   add(listener: Listener): void {
-    if (this.#isOver || (this.#isReadingOver && listener.isReading)) return listener.ended()
+    const { reads } = listener
+    if (this.#isOver || (reads !== undefined && this.#endedReaders.has(reads))) return listener.ended()
     this.#listeners.add(listener)
     if (this.#listeners.size > 1) return
     for (const committer of this.#committers.values()) this.#watch(committer)
@@ -104,10 +106,10 @@ export class Commits {
     for (const { watch } of this.#committers.values()) watch(undefined)
   }
 
-  /** The readers are shut down: tells the listeners that read. Commits go on. */
-  endReading(): void {
-    this.#isReadingOver = true
-    this.#end([...this.#listeners].filter(({ isReading }) => isReading))
+  /** The readers are shut down: tells the listeners that read there. Commits go on. */
+  endReading(where: Execution): void {
+    this.#endedReaders.add(where)
+    this.#end([...this.#listeners].filter(({ reads }) => reads === where))
   }
 
   /** The database is shut down, or its writer, without which no commit is known: tells all listeners. */

@@ -321,7 +321,7 @@ export const resolveCheckpoint = (pool: string, mode: CheckpointMode): Result.Re
   unless(pool, check(checkpointTable, { mode }).problems, mode)
 
 const observeTable = table({
-  ...callTable.rules,
+  ...readTable.rules,
   distinct: {
     kind: "value",
     accepts: (given) => typeof given === "boolean" || typeof given === "function",
@@ -335,6 +335,8 @@ export interface Observation<A> {
   readonly acquire: AcquireOptions
   /** Whether a result equals the one before. Not set: every result counts. */
   readonly isSame: ((a: A, b: A) => boolean) | undefined
+  /** Not set: as the region or the database says. */
+  readonly execution: Execution | undefined
 }
 
 export const resolveObserve = <A>(
@@ -342,11 +344,12 @@ export const resolveObserve = <A>(
   options: ObserveOptions<A> | undefined
 ): Result.Result<Observation<A>, PoolConfigError> => {
   const { checked, problems } = check(observeTable, options === undefined ? {} : options)
-  const { label, timeout } = checked
+  const { execution, label, timeout } = checked
   const distinct = checked.distinct as ObserveOptions<A>["distinct"]
   return unless(pool, problems, {
     acquire: { ...(label === undefined ? undefined : { label }), ...(timeout === undefined ? undefined : { timeout }) },
-    isSame: distinct === true ? Equal.equals : distinct === false ? undefined : distinct
+    isSame: distinct === true ? Equal.equals : distinct === false ? undefined : distinct,
+    execution
   })
 }
 

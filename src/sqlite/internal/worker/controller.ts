@@ -4,7 +4,7 @@ import type { Handle } from "../connection/handle.ts"
 import { type Collected, haveOthersCommitted } from "../connection/observed.ts"
 import * as Transactions from "../connection/transactions.ts"
 import { closed } from "../failures.ts"
-import { everything } from "../sql/tables.ts"
+import { everything, type Reads } from "../sql/tables.ts"
 import { runBatch } from "./batch.ts"
 import { encodeFailure } from "./failureData.ts"
 import type { ControlName, ControlRequest, Controls, LeaveRequest, State } from "./protocol.ts"
@@ -85,12 +85,20 @@ export class Controller {
     reads: () => {
       const collected = this.#collected
       this.#collected = undefined
+      return collected === undefined ? everything : this.#readsOf(collected)
+    },
+    readsOf: (sql) => {
+      const { handle } = this
+      const collected = handle.observed.collect()
       try {
-        return collected === undefined ? everything : this.handle.observed.reads(collected)
+        handle.prepare("observe", sql, true)
+        handle.recorder.end()
       } catch {
-        // Another process has changed the schema, or has a lock. Then every commit counts until the next run.
+        // Another process has changed the schema.
+        handle.observed.forget(collected)
         return everything
       }
+      return this.#readsOf(collected)
     },
     isTransaction: () => this.handle.isTransaction("isTransaction"),
     reset: (isPrepared) => {
@@ -167,6 +175,15 @@ export class Controller {
     this.#hasOpened = true
     // The first answer is yes. From now on, it is about the commits of others.
     haveOthersCommitted(handle.observed)
+  }
+
+  #readsOf(collected: Collected): Reads {
+    try {
+      return this.handle.observed.reads(collected)
+    } catch {
+      // Another process has changed the schema, or has a lock. Then every commit counts until the next run.
+      return everything
+    }
   }
 
   /** Stops noting what statements read. */

@@ -58,6 +58,8 @@ export interface Controls {
   readonly collect: () => void
   /** What they have read. */
   readonly reads: () => Reads
+  /** What a statement reads, which is not run for that. */
+  readonly readsOf: (sql: string) => Reads
   readonly isTransaction: () => boolean
   /** Makes the connection as it was before the lease. Returns whether `onOpen` has to run again, if it is there. */
   readonly reset: (isPrepared: boolean) => boolean
