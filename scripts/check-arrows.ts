@@ -56,6 +56,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["postgres/internal/sql/", "postgres/internal/errors.ts", "postgres/internal/sqlState.ts", "postgres/PgPoolError.ts"],
   ["postgres/internal/connection/"],
   ["postgres/internal/hosts/"],
+  ["postgres/internal/lanes/"],
   ["postgres/internal/options/"],
   ["postgres/internal/client/"],
   ["postgres/internal/database.ts"],

@@ -18,8 +18,14 @@ import * as PoolSettings from "./internal/options/pool.ts"
 export type { HostEvent, HostStatus, Position } from "./internal/contract/hosts.ts"
 export type { ListenEvent, Listening, Notification } from "./internal/contract/listen.ts"
 export type { LockKey, LockOptions } from "./internal/contract/lock.ts"
-export { PgPool, type ReadOptions, type ShutdownReports, type Stats } from "./internal/contract/pool.ts"
-export type { Options, ReplicaOptions } from "./internal/contract/poolOptions.ts"
+export {
+  PgPool,
+  type ReadOptions,
+  type SharedReadStats,
+  type ShutdownReports,
+  type Stats
+} from "./internal/contract/pool.ts"
+export type { Options, ReplicaOptions, SharedReadOptions } from "./internal/contract/poolOptions.ts"
 export type { Isolation, TransactionOptions } from "./internal/contract/transaction.ts"
 
 /**

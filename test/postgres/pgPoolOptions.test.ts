@@ -97,6 +97,65 @@ describe("the options of a PostgreSQL pool", () => {
       assert.deepStrictEqual(none, { host: "db" })
     }))
 
+  it("say whether reads share connections, and how", () => {
+    assert.isUndefined(resolved({}).sharedReads)
+    assert.isUndefined(resolved({ sharedReads: false }).sharedReads)
+    const standard = { max: 2, timeoutMillis: 100, isOwnTimeout: false, maxInFlight: 64, functions: new Set<string>() }
+    assert.deepStrictEqual(resolved({ sharedReads: true }).sharedReads, standard)
+    assert.deepStrictEqual(resolved({ sharedReads: {} }).sharedReads, standard)
+    assert.deepStrictEqual(
+      resolved({
+        statementTimeout: "1 second",
+        sharedReads: {
+          max: 1,
+          statementTimeout: "2 seconds",
+          maxInFlight: 9,
+          functions: ["Similarity", "app.full_name"]
+        }
+      }).sharedReads,
+      {
+        max: 1,
+        timeoutMillis: 1000,
+        isOwnTimeout: true,
+        maxInFlight: 9,
+        functions: new Set(["similarity", "app.full_name"])
+      }
+    )
+    assert.deepStrictEqual(
+      problemsOf({
+        sharedReads: { max: 9, statementTimeout: "Infinity", maxInFlight: 0, functions: ["f(x)", 1], lanes: 2 }
+      }),
+      [
+        "sharedReads.lanes is no option; the options are max, statementTimeout, maxInFlight, functions",
+        "sharedReads.max is 9, but must be a whole number from 1 to 8",
+        "sharedReads.statementTimeout is \"Infinity\", but must be a duration above zero, such as \"5 seconds\"",
+        "sharedReads.maxInFlight is 0, but must be a whole number of at least 1",
+        "sharedReads.functions[0] is \"f(x)\", but must be the name of a function, such as \"similarity\"",
+        "sharedReads.functions[1] is 1, but must be the name of a function, such as \"similarity\""
+      ]
+    )
+    assert.deepStrictEqual(problemsOf({ sharedReads: "yes" }), [
+      "sharedReads is \"yes\", but must be true, false or a record with max, statementTimeout, maxInFlight and functions"
+    ])
+    assert.deepStrictEqual(problemsOf({ sharedReads: true, pooler: "transaction" }), [
+      "sharedReads is true, but must be left out with pooler \"transaction\", which refuses the settings of such a connection"
+    ])
+    assert.deepStrictEqual(problemsOf({ sharedReads: false, pooler: "transaction" }), [])
+  })
+
+  it.effect("of shared reads come from the environment", () =>
+    Effect.gen(function*() {
+      const read = (env: Record<string, string>) => PgPool.config("DB").parse(ConfigProvider.fromEnv({ env }))
+      assert.deepStrictEqual(yield* read({ DB_SHARED_READS: "true" }), { sharedReads: true })
+      assert.deepStrictEqual(yield* read({ DB_SHARED_READS: "off" }), { sharedReads: false })
+      assert.deepStrictEqual(yield* read({ DB_SHARED_READS_MAX: "1", DB_SHARED_READS_STATEMENT_TIMEOUT: "50ms" }), {
+        sharedReads: { max: 1, statementTimeout: 50 }
+      })
+      assert.deepStrictEqual(yield* read({ DB_SHARED_READS: "no", DB_SHARED_READS_MAX: "1" }), { sharedReads: false })
+      const error = yield* Effect.flip(read({ DB_SHARED_READS: "2" }))
+      assert.include(error.message, "DB_SHARED_READS is \"2\", but must be true or false")
+    }))
+
   it("never show a secret", () => {
     const secret = "hunter2"
     for (

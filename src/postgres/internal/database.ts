@@ -16,6 +16,7 @@ import { lock } from "./client/locks.ts"
 import { OwnWrites } from "./client/ownWrites.ts"
 import { onlyReads, Reading } from "./client/reading.ts"
 import { pooledListen } from "./client/refusals.ts"
+import * as SharedReads from "./client/sharedReads.ts"
 import { factoryOf } from "./connection/factory.ts"
 import type { PgConnection, Row } from "./contract/connection.ts"
 import type { PgPool } from "./contract/pool.ts"
@@ -34,6 +35,7 @@ interface Parts {
   readonly listeners: Listeners.Listeners
   readonly hosts: Hosts.Hosts | undefined
   readonly writes: OwnWrites
+  readonly shared: SharedReads.SharedReads | undefined
 }
 
 type Pool = ConnectionPool.ConnectionPool<PgConnection, SqlError>
@@ -71,19 +73,28 @@ export const makeWith = Effect.fnUntraced(function*(settings: PoolSettings) {
     catchUpMillis: settings.hosts!.catchUpMillis,
     mayFallBack: settings.hosts!.mayFallBack
   })
+  const shared = settings.sharedReads && (yield* SharedReads.make({
+    name,
+    pool: settings.pool,
+    settings: settings.sharedReads,
+    connection: readOnly(connection),
+    texts,
+    choice: replicas === undefined ? hosts?.choices.writers : hosts?.choices.readers
+  }))
   const client = yield* Client.make({
     name,
     pool,
     replicas,
     reading,
     texts,
+    lanes: shared?.lanes,
     controlTimeoutMillis: settings.controlTimeoutMillis,
     isPooled: settings.isPooled,
     config: settings.client,
     spanAttributes: settings.spanAttributes
   }).pipe(Effect.provideService(Reactivity.Reactivity, yield* reactivity))
   yield* Effect.addFinalizer(() => client.close)
-  return fromParts(settings, { pool, replicas, reading, client, listeners, hosts, writes })
+  return fromParts(settings, { pool, replicas, reading, client, listeners, hosts, writes, shared })
 })
 
 /** Sessions that cannot write, also after their server was promoted: only then a read that was lost may run again. */
@@ -109,9 +120,10 @@ const reactivity = Effect.flatMap(
 
 const fromParts = (
   settings: PoolSettings,
-  { client, hosts, listeners, pool, reading, replicas, writes }: Parts
+  { client, hosts, listeners, pool, reading, replicas, shared, writes }: Parts
 ): PgPool => {
   const { outside, transaction } = client
+  const pools = [pool, replicas, shared?.pool].filter((one) => one !== undefined)
   /** The error for invalid options of a call that needs no connection. Valid options have no effect there. */
   const invalid = (options: AcquireOptions | undefined) => {
     if (options === undefined) return undefined
@@ -181,25 +193,34 @@ const fromParts = (
         effect,
         options
       ),
-    stats: Effect.flatMap(pool.stats, (primary) =>
-      replicas === undefined
-        ? Effect.succeed({ primary })
-        : Effect.map(replicas.stats, (replicas) => ({ primary, replicas }))),
-    slowStatements: Effect.flatMap(pool.slowStatements, (ofPrimary) =>
-      replicas === undefined
-        ? Effect.succeed(ofPrimary)
-        : Effect.map(replicas.slowStatements, (ofReplicas) => [...ofPrimary, ...ofReplicas].toSorted(byTotal))),
+    stats: Effect.all({
+      primary: pool.stats,
+      ...(replicas && { replicas: replicas.stats }),
+      ...(shared && { sharedReads: shared.stats })
+    }),
+    slowStatements: Effect.map(
+      Effect.all(pools.map(({ slowStatements }) => slowStatements)),
+      (lists) => lists.flat().toSorted(byTotal)
+    ),
     primary: pool,
     replicas,
+    sharedReads: shared?.pool,
     sides: replicas === undefined ? { primary: pool } : { primary: pool, replicas },
     shutdown: ((options?: ShutdownOptions) =>
       Effect.gen(function*() {
         if (options !== undefined) yield* Effect.fromResult(resolveShutdown(settings.name, options))
         yield* listeners.close
+        // Before the others: what is lost on a shared connection runs on one of theirs.
+        shared?.lanes.close()
+        const ofShared = shared && (yield* shared.pool.shutdown(options))
         const ofReplicas = replicas && (yield* replicas.shutdown(options))
         const primary = yield* pool.shutdown(options)
         if (hosts !== undefined) yield* hosts.stop
-        return ofReplicas === undefined ? { primary } : { primary, replicas: ofReplicas }
+        return {
+          primary,
+          ...(ofReplicas && { replicas: ofReplicas }),
+          ...(ofShared && { sharedReads: ofShared })
+        }
       })) as PgPool["shutdown"]
   }
 }

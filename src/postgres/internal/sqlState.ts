@@ -63,6 +63,13 @@ export const commitOutcome = (error: SqlError): "rolled back" | "unknown" => {
 }
 
 /**
+ * Whether a session that reads cannot run a statement that another can: it is a write (25006), needs what a replica does not have
+ * (55000, 0A000), or the replay of the log has ended it (40001, 40P01). Nothing has changed.
+ */
+export const isRefusedByReader = (state: string | undefined): boolean =>
+  state === "25006" || state === "55000" || state === "0A000" || state === "40001" || state === "40P01"
+
+/**
  * Whether another connect attempt may succeed after this failure: the server is not there yet (57P03) or shuts down, has too
  * many connections (53300) or another shortage (class 53), or the network failed. Wrong credentials, an unknown database, a
  * refused certificate or an unknown host are not transient.

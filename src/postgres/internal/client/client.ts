@@ -20,11 +20,13 @@ import { sessionOf } from "../connection/leased.ts"
 import type { PgConnection } from "../contract/connection.ts"
 import type { Isolation } from "../contract/transaction.ts"
 import { denied } from "../errors.ts"
+import type { Lanes } from "../lanes/lanes.ts"
 import type { StatementTexts } from "../sql/statementText.ts"
 import { toSqlError } from "../sqlState.ts"
 import * as Dialect from "./pgDialect.ts"
 import type { Reading } from "./reading.ts"
 import { pooledListen } from "./refusals.ts"
+import { sharedConnection } from "./sharedConnection.ts"
 import { inTransaction, reserved, type Routed, routed, toConnection } from "./sqlConnection.ts"
 import { PgTransactionConnection } from "./transactionConnection.ts"
 
@@ -36,6 +38,8 @@ export interface Options {
   readonly replicas: ConnectionPool<PgConnection, SqlError> | undefined
   readonly reading: Reading | undefined
   readonly texts: StatementTexts
+  /** Where reads share connections. Not set: they do not. */
+  readonly lanes: Lanes | undefined
   readonly controlTimeoutMillis: number
   /** Whether there is a pooler in between, where only a transaction keeps its session. */
   readonly isPooled: boolean
@@ -60,9 +64,9 @@ export interface Client {
 
 export const make = Effect.fnUntraced(
   function*(options: Options): Effect.fn.Return<Client, never, Reactivity.Reactivity> {
-    const { config, isPooled, name, pool, reading, replicas, spanAttributes, texts } = options
-    const target = routed(pool, texts, reading)
-    const outside = toConnection(target)
+    const { config, isPooled, lanes, name, pool, reading, replicas, spanAttributes, texts } = options
+    const target = routed(pool, texts, reading, lanes)
+    const outside = lanes === undefined ? toConnection(target) : sharedConnection(lanes, target, reading?.writes)
     const reservable = reading === undefined
       ? pool.acquire()
       : Effect.withFiber((fiber) => reading.writes.acquire(fiber))

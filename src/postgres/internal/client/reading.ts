@@ -8,7 +8,7 @@ import { sessionOf } from "../connection/leased.ts"
 import type { PgConnection } from "../contract/connection.ts"
 import type { Position } from "../contract/hosts.ts"
 import { hasReached } from "../hosts/role.ts"
-import { isLost, sqlStateOf } from "../sqlState.ts"
+import { isLost, isRefusedByReader, sqlStateOf } from "../sqlState.ts"
 import type { OwnWrites } from "./ownWrites.ts"
 
 type Pool = ConnectionPool<PgConnection, SqlError>
@@ -52,7 +52,7 @@ export class Reading {
       Effect.catch(this.#on(replicas, this.writes.needed(fiber), f, undefined), (error) => {
         if (error._tag === "Behind") return primary.use(f)
         if (!isSqlError(error)) return Effect.fail(error)
-        if (isForPrimary(error)) return primary.use(f)
+        if (isRefusedByReader(sqlStateOf(error))) return primary.use(f)
         return isLost(error) && left > 0 ? attempt(left - 1) : Effect.fail(error)
       })
     return attempt(2)
@@ -144,12 +144,3 @@ const poll = Schedule.spaced("2 millis")
 /** Makes a connection of the primary refuse writes until the end of its lease. */
 export const onlyReads = (connection: PgConnection): Effect.Effect<void, SqlError> =>
   Effect.asVoid(sessionOf(connection).control("set default_transaction_read_only = on"))
-
-/**
- * Whether a replica cannot run a statement that the primary can: it is a write (25006), needs what a replica does not have (55000,
- * 0A000), or the replay of the log has ended it (40001, 40P01).
- */
-const isForPrimary = (error: SqlError): boolean => {
-  const state = sqlStateOf(error)
-  return state === "25006" || state === "55000" || state === "0A000" || state === "40001" || state === "40P01"
-}

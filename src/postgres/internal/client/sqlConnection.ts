@@ -9,6 +9,7 @@ import type { StatementError, TransactionConnection } from "../../../Transaction
 import { leasedOf } from "../connection/leased.ts"
 import type { PgConnection, Row } from "../contract/connection.ts"
 import { NoPrimary } from "../errors.ts"
+import type { Lanes } from "../lanes/lanes.ts"
 import type { StatementTexts } from "../sql/statementText.ts"
 import type { Reading } from "./reading.ts"
 import { refusalAlone, refusalInTransaction } from "./refusals.ts"
@@ -38,11 +39,17 @@ export interface Routed extends Target {
 export const routed = (
   pool: ConnectionPool<PgConnection, SqlError>,
   texts: StatementTexts,
-  reading: Reading | undefined
+  reading: Reading | undefined,
+  lanes: Lanes | undefined
 ): Routed => {
   const refusal: Target["refusal"] = (operation, sql) => refusalAlone(operation, texts.read(sql))
   /** A server that refuses a write is no primary any more, and has changed nothing. Its connection is not lent again. */
-  const onPrimary: Target["use"] = (_, f) => Effect.catchIf(pool.use(f), isOfNoPrimary, () => pool.use(f))
+  const onPrimary: Target["use"] = (_, f) =>
+    Effect.catchIf(pool.use(f), isOfNoPrimary, () => {
+      // Shared connections may be to the same server.
+      lanes?.retire()
+      return pool.use(f)
+    })
   if (reading === undefined) return { refusal, use: onPrimary, acquire: (_, options) => pool.acquire(options) }
   return {
     refusal,

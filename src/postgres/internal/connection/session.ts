@@ -110,6 +110,16 @@ export class Session {
     })
   }
 
+  /** Whether the pool measures statements. */
+  get isMeasured(): boolean {
+    return this.#statements.isMeasured
+  }
+
+  /** Tells the pool of a statement that runs beside others. */
+  recorded<A, E, R>({ sql }: Text, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
+    return this.#statements.run(sql, effect)
+  }
+
   /** Runs a statement of this library, without parameters. */
   control(sql: string): Effect.Effect<{ readonly command: string }, SqlError> {
     return this.run<{ readonly command: string }, never>(

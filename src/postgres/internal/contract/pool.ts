@@ -18,12 +18,39 @@ export interface Stats {
   readonly primary: ConnectionStats
   /** Not set without `replicas`. */
   readonly replicas?: ConnectionStats | undefined
+  /** Not set without `sharedReads`. */
+  readonly sharedReads?: SharedReadStats | undefined
+}
+
+/**
+ * The numbers of reads that share connections. Each read that was sent there is counted once more when it ends: in `answered`,
+ * `abandoned`, `refused`, `late` or `lost`. The last three ran again on a connection of their own.
+ */
+export interface SharedReadStats {
+  /** Reads that were sent on a shared connection. */
+  readonly sent: number
+  /** Reads whose callers wait now. */
+  readonly inFlight: number
+  /** Reads that were answered: with rows, or with an error that they would have had anywhere. */
+  readonly answered: number
+  /** Reads whose callers were interrupted. The server has gone on with them. */
+  readonly abandoned: number
+  /** Reads that would have written, or that a replica could not serve. */
+  readonly refused: number
+  /** Reads that passed the time limit of shared reads. */
+  readonly late: number
+  /** Reads whose connection was lost, or was given up because a read had waited there for too long. */
+  readonly lost: number
+  /** The pool of the shared connections. One that is in use now is a lease. */
+  readonly connections: ConnectionStats
 }
 
 /** How the shutdown of the pool went. */
 export interface ShutdownReports {
   readonly primary: ShutdownReport
   readonly replicas?: ShutdownReport | undefined
+  /** The shared connections: each is one lease. */
+  readonly sharedReads?: ShutdownReport | undefined
 }
 
 /** The options of `read`. */
@@ -220,6 +247,12 @@ export interface PgPool {
 
   /** The pool of the connections that read. Not set without the option `replicas`. */
   readonly replicas?: ConnectionPool<PgConnection, SqlError> | undefined
+
+  /**
+   * The pool of the connections that reads share: for its events, connections and holders. Not set without the option
+   * `sharedReads`.
+   */
+  readonly sharedReads?: ConnectionPool<PgConnection, SqlError> | undefined
 
   /** The pools of the database. Because of them, a `HealthChecker` can watch it: `HealthChecker.make(db)`. */
   readonly sides: {

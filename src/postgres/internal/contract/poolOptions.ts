@@ -68,6 +68,13 @@ export interface Options extends PoolConfig {
    */
   readonly cancelTimeout?: Duration.Input | undefined
   /**
+   * Reads of `sql` that share connections: `true` for the defaults. Single statements that only read, outside of transactions, are
+   * sent one behind the other on one or two connections that cannot write, without waiting for an answer in between. For many small
+   * reads at the same time that is about twice as fast as a connection for each. See docs/postgres.md for what it costs: the interrupt of
+   * such a read does not cancel it on the server. Default: false.
+   */
+  readonly sharedReads?: boolean | SharedReadOptions | undefined
+  /**
    * What stands between this process and the server. `"transaction"`: a pooler such as PgBouncer in transaction mode, which gives
    * each transaction another session. Then statements are not prepared, and what needs a session is refused: `listen`, `lock`
    * outside a transaction, settings and the like on a connection, and the options `startupParameters`, `statementTimeout`,
@@ -90,6 +97,25 @@ export interface Options extends PoolConfig {
   readonly transformJson?: boolean | undefined
   /** For `sql`: additional attributes of its spans. */
   readonly spanAttributes?: Readonly<Record<string, unknown>> | undefined
+}
+
+/** The options of reads that share connections. */
+export interface SharedReadOptions {
+  /** How many connections they share, beside those of `max`. The second is opened when the first is busy. Default 2, from 1 to 8. */
+  readonly max?: number | undefined
+  /**
+   * How long the server lets a read run on a shared connection. One that takes longer is cancelled there, has changed nothing, and
+   * runs again on a connection of its own. A read waits on a shared connection at most for about twice this time. Default 100
+   * milliseconds; `statementTimeout` if that is shorter.
+   */
+  readonly statementTimeout?: Duration.Input | undefined
+  /** How many reads may be on their way on each connection. More of them run on connections of their own. Default 64, floor 1. */
+  readonly maxInFlight?: number | undefined
+  /**
+   * Functions that statements may call there besides those of PostgreSQL that compute, as statements write them: `"similarity"`,
+   * `"app.full_name"`. They must change nothing in their session: no setting, no lock. Default: none.
+   */
+  readonly functions?: ReadonlyArray<string> | undefined
 }
 
 /** The options of reads on replicas. */

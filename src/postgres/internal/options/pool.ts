@@ -12,6 +12,7 @@ import type { ConfigProblem, PoolConfigError } from "../../../PoolError.ts"
 import type { Settings as ConnectionSettings } from "../connection/factory.ts"
 import type { Options } from "../contract/poolOptions.ts"
 import * as Hosts from "./hosts.ts"
+import * as SharedReads from "./sharedReads.ts"
 import * as Url from "./url.ts"
 
 export interface PoolSettings {
@@ -29,6 +30,8 @@ export interface PoolSettings {
   readonly spanAttributes: ReadonlyArray<readonly [string, unknown]>
   /** The hosts to choose from. `undefined`: there is one, which is not asked. */
   readonly hosts: Hosts.Settings | undefined
+  /** `undefined`: each statement has a connection for itself. */
+  readonly sharedReads: SharedReads.Settings | undefined
 }
 
 const isName = { kind: "value", accepts: Predicate.isFunction, mustBe: "a function from name to name" } as const
@@ -85,6 +88,7 @@ const rules = {
   idleInTransactionTimeout: { kind: "duration", default: "1 minute" },
   controlTimeout: { kind: "duration", default: "5 seconds" },
   cancelTimeout: { kind: "duration", default: "1 second", finite: true },
+  sharedReads: SharedReads.rule,
   pooler: { kind: "choice", of: ["none", "transaction"], default: "none" },
   prepare: { kind: "flag", default: true },
   statementCacheSize: { kind: "count", default: 100, floor: 1, finite: true },
@@ -133,6 +137,13 @@ export const pgPoolTable = table(rules, [
     broken: ({ pooler }, other, given) =>
       pooler === "transaction" && given.has("replicas")
         ? `left out with ${other} "transaction", which refuses the setting that makes a connection read only`
+        : undefined
+  },
+  {
+    fields: ["sharedReads", "pooler"],
+    broken: ({ pooler, sharedReads }, other) =>
+      pooler === "transaction" && sharedReads !== undefined
+        ? `left out with ${other} "transaction", which refuses the settings of such a connection`
         : undefined
   },
   ...notPooled.map((field): Relation<typeof rules> => ({
@@ -213,7 +224,8 @@ const settingsOf = (checked: Checked<typeof rules>): PoolSettings => {
       ["server.address", hosts === undefined ? host : hosts.addresses.map((address) => address.host).join(",")],
       ["server.port", port]
     ],
-    hosts
+    hosts,
+    sharedReads: SharedReads.settingsOf(checked.sharedReads as SharedReads.Given | undefined, checked.statementTimeout)
   }
 }
 
@@ -240,4 +252,4 @@ const parametersOf = (checked: Timeouts): Record<string, string> => {
 
 /** Reads all options from the configuration. Variables that are not set are left out. */
 export const config = (prefix: string | undefined): Config.Config<object> =>
-  Hosts.withHosts(fromEnvironment(pgPoolTable, prefix), prefix)
+  SharedReads.withSharedReads(Hosts.withHosts(fromEnvironment(pgPoolTable, prefix), prefix), prefix)

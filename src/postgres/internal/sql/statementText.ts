@@ -1,5 +1,6 @@
 /** What a statement does to its session, by its text: to the transaction, and to what would stay for the next lease. */
 import { scan } from "./scanner.ts"
+import type { Sharing } from "./sharing.ts"
 
 /**
  * What a statement does to the transaction of its session:
@@ -47,6 +48,8 @@ export interface Text {
   readonly isCopy: boolean
   /** How many parameters it has. `undefined` if the text does not tell. */
   readonly parameters: number | undefined
+  /** Whether it may share a connection with others, where there are some that are shared: asked and learnt there. */
+  sharing: Sharing | undefined
 }
 
 /** Reads texts, and remembers the last ones. */
@@ -91,7 +94,8 @@ export const textOf = (sql: string): Text => {
     forbidsWrites: /^(?:begin|start|set)\b.*\b(?:read\s+only|transaction_read_only)\b|\bset_config\s*\(/s.test(code),
     isLocal: /^set\s+(?:local|transaction|constraints)\b/.test(code),
     isCopy: /^copy\b[^]*\b(?:from\s+stdin|to\s+stdout)\b/.test(code),
-    parameters
+    parameters,
+    sharing: undefined
   }
 }
 

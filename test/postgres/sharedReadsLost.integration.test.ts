@@ -1,0 +1,223 @@
+/** Reads whose shared connection is killed, frozen, blocked or shut down under them. A second connection is the judge. */
+import { assert } from "@effect/vitest"
+import { Duration, Effect, Fiber, Random } from "effect"
+import { PgPoolError } from "effect-connection-pool/postgres"
+import { PoolAssert } from "effect-connection-pool/testing"
+import { describeServer, until } from "../support/postgres.ts"
+import { make } from "../support/sharedReads.ts"
+
+const { failsWith } = PoolAssert
+
+const numbersTo = (count: number) => Array.from({ length: count }, (_, index) => index + 1)
+
+describeServer("reads that share a connection", (it) => {
+  it.effect("run again when it is killed under them, and give what they should", () =>
+    Effect.gen(function*() {
+      const { inFlight, item, judge, nap, numbers, pid, shared, warm } = yield* make({
+        shared: { statementTimeout: "2 seconds" }
+      })
+      yield* warm
+      const lane = yield* shared(pid)
+      yield* shared(nap(1, 0))
+      for (const round of numbersTo(3)) {
+        const { lost } = yield* numbers
+        yield* shared(item(1))
+        const slow = yield* Effect.forkChild(nap(round, 300))
+        const all = yield* Effect.forkChild(Effect.forEach(numbersTo(7), item, { concurrency: "unbounded" }))
+        yield* inFlight(8)
+        yield* judge("select pg_terminate_backend(pid) from pg_stat_activity where query like 'select nap%'")
+        assert.deepStrictEqual(yield* Fiber.join(all), numbersTo(7).map((id) => `name ${id}`))
+        assert.strictEqual(yield* Fiber.join(slow), round)
+        assert.strictEqual((yield* numbers).lost, lost + 8)
+        // What the server worked for when it died is under suspicion, until it has shown again that it is quick.
+        yield* shared(nap(1, 0))
+      }
+      assert.notStrictEqual(yield* shared(pid), lane)
+    }))
+
+  it.effect("leave a server process that does not answer, and run elsewhere", () =>
+    Effect.gen(function*() {
+      const { inFlight, item, numbers, pid, server, shared, warm } = yield* make()
+      yield* warm
+      const lane = yield* shared(pid)
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* server.freeze(lane)
+        const [took, names] = yield* Effect.timed(Effect.forEach(numbersTo(20), item, { concurrency: "unbounded" }))
+        assert.deepStrictEqual(names, numbersTo(20).map((id) => `name ${id}`))
+        assert.isAtLeast(Duration.toMillis(took), 190)
+        const { lost } = yield* numbers
+        assert.isAtLeast(lost, 20)
+        // Those that come meanwhile do not wait for it.
+        assert.strictEqual(yield* item(5), "name 5")
+      }))
+      yield* inFlight(0)
+      assert.notStrictEqual(yield* shared(pid), lane)
+    }))
+
+  it.effect("wait for a lock on connections of their own, and hold up no neighbour for that long", () =>
+    Effect.gen(function*() {
+      const { inFlight, item, judge, numbers, shared, sql, warm } = yield* make({ max: 8 })
+      const count = Effect.map(sql<{ n: number }>`select count(*)::int4 as n from stored`, ([row]) => row!.n)
+      yield* warm
+      yield* shared(count)
+      const locked = yield* Effect.forkChild(
+        judge("do 'begin lock table stored in access exclusive mode; perform pg_sleep(1.5); end'")
+      )
+      yield* until(
+        "it is locked",
+        Effect.map(
+          judge("select 1 from pg_locks where relation = 'stored'::regclass and granted"),
+          (rows) => rows.length > 0
+        )
+      )
+      const counts = yield* Effect.forkChild(Effect.forEach(numbersTo(6), () => count, { concurrency: "unbounded" }))
+      yield* inFlight(6)
+      const [took, names] = yield* Effect.timed(Effect.forEach(numbersTo(20), item, { concurrency: "unbounded" }))
+      assert.deepStrictEqual(names, numbersTo(20).map((id) => `name ${id}`))
+      // Six of them, with a limit of 100 milliseconds each: nobody waits for all of them.
+      assert.isBelow(Duration.toMillis(took), 550)
+      assert.isUndefined(locked.pollUnsafe())
+      assert.deepStrictEqual(yield* Fiber.join(counts), numbersTo(6).map(() => 0))
+      yield* Fiber.join(locked)
+      const { late, lost } = yield* numbers
+      assert.isAtLeast(late + lost, 6)
+    }))
+
+  it.effect("do not share the end of one whose row is too large for the driver", () =>
+    Effect.gen(function*() {
+      const { inFlight, item, nap, numbers, shared, sql, warm } = yield* make({
+        maxMessageSize: 64 * 1024,
+        shared: { statementTimeout: "2 seconds" }
+      })
+      const large = (length: number) => sql<{ text: string }>`select repeat('x', ${length}) as text`
+      yield* warm
+      yield* shared(large(1))
+      yield* shared(nap(1, 0))
+      // It holds the others back, so that all are on their way together.
+      const first = yield* Effect.forkChild(nap(1, 100))
+      yield* inFlight(1)
+      const tooLarge = yield* Effect.forkChild(failsWith(large(100_000), "SqlError"))
+      const all = yield* Effect.forkChild(Effect.forEach(numbersTo(10), item, { concurrency: "unbounded" }))
+      yield* inFlight(12)
+      assert.strictEqual(yield* Fiber.join(first), 1)
+      assert.deepStrictEqual(yield* Fiber.join(all), numbersTo(10).map((id) => `name ${id}`))
+      assert.strictEqual((yield* Fiber.join(tooLarge)).reason._tag, "ConnectionError")
+      const { lost } = yield* numbers
+      assert.strictEqual(lost, 11)
+      // It does not get a second chance to end the connection of others.
+      yield* shared(item(1))
+      yield* failsWith(large(100_000), "SqlError")
+      assert.strictEqual((yield* numbers).lost, lost)
+    }))
+
+  it.effect("end with a shutdown: what is on its way is answered, and later ones are refused", () =>
+    Effect.gen(function*() {
+      const { backends, db, inFlight, item, nap, shared, warm } = yield* make({
+        drainTimeout: "10 seconds",
+        shared: { statementTimeout: "2 seconds" }
+      })
+      yield* warm
+      yield* shared(nap(1, 0))
+      const running = yield* Effect.forkChild(Effect.all([nap(1, 200), item(2), item(3)], { concurrency: 3 }))
+      yield* inFlight(3)
+      const down = yield* Effect.forkChild(db.shutdown())
+      assert.deepStrictEqual(yield* Fiber.join(running), [1, "name 2", "name 3"])
+      const { primary, sharedReads } = yield* Fiber.join(down)
+      assert.deepStrictEqual([primary.interrupted, sharedReads?.returned, sharedReads?.revoked], [0, 1, 0])
+      const error = yield* failsWith(item(1), "SqlError")
+      assert.include(error.message, "is closed")
+      yield* until("its sessions are gone", Effect.map(backends, (list) => list.length === 0))
+    }))
+
+  it.effect("run again on the other connections when a shutdown does not wait for the shared ones", () =>
+    Effect.gen(function*() {
+      const { backends, db, inFlight, napThere, shared, warm } = yield* make({
+        shared: { statementTimeout: "10 seconds" }
+      })
+      yield* warm
+      yield* shared(napThere(1, 0))
+      const running = yield* Effect.forkChild(napThere(2, 9))
+      yield* inFlight(1)
+      const { sharedReads } = yield* db.shutdown({ drainTimeout: 0 })
+      assert.strictEqual(sharedReads?.revoked, 1)
+      assert.strictEqual(yield* Fiber.join(running), 2)
+      yield* until("its sessions are gone", Effect.map(backends, (list) => list.length === 0))
+    }))
+
+  it.effect("give their connections back when they are not needed, to a pool that closes them", () =>
+    Effect.gen(function*() {
+      const { backends, item, numbers, shared } = yield* make({ max: 2, idleTimeout: "500 millis" })
+      yield* shared(item(1))
+      yield* until("it is given back", Effect.map(numbers, ({ connections }) => connections.inUse === 0))
+      yield* until("all are closed", Effect.map(backends, (list) => list.length === 0))
+      assert.strictEqual(yield* shared(item(2)), "name 2")
+    }))
+
+  it.effect(
+    "give right answers in a hundred fibers that read, write, fail, take long and are interrupted, under kills",
+    () =>
+      Effect.gen(function*() {
+        const { inFlight, item, judge, nap, numbers, shared, sql, warm } = yield* make({
+          max: 8,
+          shared: { max: 2 },
+          acquireTimeout: "1 minute"
+        })
+        yield* warm
+        yield* shared(nap(1, 0))
+        const killing = yield* Effect.forkChild(Effect.forever(Effect.andThen(
+          Effect.sleep(150),
+          judge(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() " +
+              "and application_name like '%shared%'"
+          )
+        )))
+        const step = (fiber: number) =>
+          Effect.gen(function*() {
+            const id = yield* Random.nextIntBetween(1, 1000)
+            const kind = yield* Random.nextIntBetween(0, 100)
+            if (kind < 60) assert.strictEqual(yield* item(id), `name ${id}`)
+            else if (kind < 70) {
+              const rows = yield* sql`select id, name from item where id between ${id} and ${id + 5} order by id`
+              assert.deepStrictEqual(
+                rows,
+                numbersTo(6).map((n) => ({ id: id + n - 1, name: `name ${id + n - 1}` })).filter((row) =>
+                  row.id <= 1000
+                )
+              )
+            } else if (kind < 80) {
+              const state = yield* Effect.flip(sql`select 1 / (${id}::int4 - ${id}::int4) as n`)
+              assert.strictEqual(PgPoolError.sqlStateOf(state), "22012")
+            } else if (kind < 85) assert.strictEqual(yield* nap(id, 3), id)
+            else if (kind < 87) assert.strictEqual(yield* nap(id, 120), id)
+            else if (kind < 95) yield* Effect.timeoutOption(nap(id, 5), id % 8)
+            else {
+              yield* sql`insert into stored values (${fiber})`
+              return 1
+            }
+            return 0
+          })
+        const stored = yield* Effect.forEach(
+          numbersTo(100),
+          (fiber) =>
+            Effect.map(
+              Effect.replicateEffect(step(fiber), 25),
+              (counts) => counts.filter((hasStored) => hasStored).length
+            ),
+          {
+            concurrency: "unbounded"
+          }
+        )
+        yield* Fiber.interrupt(killing)
+        assert.deepStrictEqual(
+          yield* judge("select n, count(*)::int4 as times from stored group by n order by n"),
+          numbersTo(100).flatMap((fiber) => stored[fiber - 1] === 0 ? [] : [{ n: fiber, times: stored[fiber - 1] }])
+        )
+        yield* inFlight(0)
+        const { abandoned, answered, connections: _, inFlight: __, late, lost, refused, sent } = yield* numbers
+        assert.strictEqual(sent, answered + abandoned + refused + late + lost)
+        assert.isAtLeast(lost, 1)
+        assert.isAtLeast(answered, 300)
+      }),
+    60_000
+  )
+})

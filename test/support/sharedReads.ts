@@ -1,0 +1,64 @@
+/** A pool whose reads share connections, with functions that say where they run, take long, write, or leave something. */
+import { Effect } from "effect"
+import type { PgPool } from "effect-connection-pool/postgres"
+import { make as makePool, until } from "./postgres.ts"
+
+const setup = [
+  "create table item (id int primary key, name text)",
+  "insert into item select n, 'name ' || n from generate_series(1, 1000) n",
+  "create table stored (n int)",
+  `create function nap(n int, seconds float8) returns int language plpgsql stable as
+    'begin perform pg_sleep(seconds); return n; end'`,
+  // Slow on a shared connection only.
+  `create function nap_there(n int, seconds float8) returns int language plpgsql stable as
+    'begin if current_setting(''transaction_read_only'') = ''on'' then perform pg_sleep(seconds); end if; return n; end'`,
+  "create function store(n int) returns int language plpgsql as 'begin insert into stored values (n); return n; end'"
+]
+
+type Options = Partial<PgPool.Options> & { readonly shared?: PgPool.SharedReadOptions | undefined }
+
+export const make = Effect.fnUntraced(function*({ shared, ...options }: Options = {}) {
+  const made = yield* makePool({
+    max: 4,
+    ...options,
+    sharedReads: { max: 1, functions: ["pg_backend_pid", "nap", "nap_there", "store"], ...shared },
+    setup
+  })
+  return { ...made, ...on(made.db) }
+})
+
+/** What the tests run on a pool. */
+export const on = (db: PgPool.PgPool) => {
+  const { sql } = db
+  const pid = Effect.map(sql<{ pid: number }>`select pg_backend_pid() as pid`, ([row]) => row!.pid)
+  const numbers = Effect.map(db.stats, ({ sharedReads }) => sharedReads!)
+  /** Runs a read until it was sent on a shared connection, and returns what it gave there. */
+  const shared = Effect.fnUntraced(function*<A, E>(read: Effect.Effect<A, E>) {
+    for (let run = 0; run < 1000; run++) {
+      const { sent } = yield* numbers
+      const value = yield* read
+      if ((yield* numbers).sent > sent) return value
+      yield* Effect.sleep(2)
+    }
+    return yield* Effect.die(new Error("it never ran on a shared connection"))
+  })
+  const item = (id: number) =>
+    Effect.map(sql<{ name: string }>`select name from item where id = ${id}`, ([row]) => row!.name)
+  return {
+    sql,
+    pid,
+    numbers,
+    shared,
+    item,
+    /** Reads until a shared connection may have as many reads on their way as its option says. */
+    warm: Effect.andThen(shared(item(1)), Effect.repeat(item(1), { times: 80 })),
+    /** Answers `n`, after some time. */
+    nap: (n: number, millis: number) =>
+      Effect.map(sql<{ n: number }>`select nap(${n}, ${millis / 1000}::float8) as n`, ([row]) => row!.n),
+    /** The same, without a delay on a connection of its own. */
+    napThere: (n: number, millis: number) =>
+      Effect.map(sql<{ n: number }>`select nap_there(${n}, ${millis / 1000}::float8) as n`, ([row]) => row!.n),
+    inFlight: (count: number) =>
+      until(`${count} are on their way`, Effect.map(numbers, ({ inFlight }) => inFlight === count))
+  }
+}
