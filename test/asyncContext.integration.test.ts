@@ -6,6 +6,7 @@ import { AsyncLocalStorage } from "node:async_hooks"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 import * as AsyncContext from "../src/internal/structures/asyncContext.ts"
+import { soon } from "./support/held.ts"
 
 const storage = new AsyncLocalStorage<string>()
 
@@ -97,7 +98,7 @@ describe("what a pool runs", () => {
       yield* Effect.scoped(Effect.gen(function*() {
         yield* ConnectionPool.make({ factory, min: 1, max: 1 })
         storage.run("another", told[0]!)
-        yield* Effect.sleep(5)
+        yield* soon(() => seen.length > 1)
       }))
       assert.deepStrictEqual(seen, [undefined, undefined])
     }))

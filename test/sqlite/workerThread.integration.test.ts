@@ -2,19 +2,36 @@ import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Scope, Stream } from "effect"
 import { SafeIntegers } from "effect/sql/SqlClient"
 import { DatabaseSync } from "node:sqlite"
+import type { FunctionsModule } from "../../src/sqlite/internal/options/functions.ts"
 import { open } from "../../src/sqlite/internal/worker/factory.ts"
 import { WorkerLeased } from "../../src/sqlite/internal/worker/workerConnection.ts"
 import * as SqliteConnection from "../../src/sqlite/SqliteConnection.ts"
 import { file } from "../support/files.ts"
+import { functionsModule, heldStatement } from "../support/held.ts"
 import { settingsOf } from "../support/workerPair.ts"
+import { until } from "../support/workerPools.ts"
 
 /** Opens a database in a thread. */
-const opened = (options: object = {}, died?: () => void) =>
+const opened = (options: object = {}, died?: () => void, functionsFrom?: FunctionsModule) =>
   Effect.gen(function*() {
     const filename = yield* file
-    const { thread } = yield* open(settingsOf({ filename, ...options }), true, { died })
+    const { thread } = yield* open({ ...settingsOf({ filename, ...options }), functionsFrom }, true, { died })
     return { filename, thread, host: thread.host, connection: new WorkerLeased(thread, 1000, "test") }
   })
+
+/** The function of held statements. */
+const withHeld: FunctionsModule = {
+  href: functionsModule.href,
+  found: [{
+    arity: 1,
+    deterministic: false,
+    directOnly: false,
+    index: undefined,
+    kind: "functions",
+    name: "held",
+    safeIntegers: false
+  }]
+}
 
 describe("a connection in a thread of its own", () => {
   it.live("answers as one in process does", () =>
@@ -51,15 +68,15 @@ describe("a connection in a thread of its own", () => {
 
   it.live("leaves the event loop free while a statement runs, and ends the wait of an interrupted caller at once", () =>
     Effect.gen(function*() {
-      const { connection, host } = yield* opened()
-      const slow =
-        "with recursive n(i) as (select 1 union all select i + 1 from n where i < 3000000) select count(*) from n"
-      const fiber = yield* Effect.forkChild(connection.query(slow))
-      yield* Effect.sleep(20)
+      const { connection, host } = yield* opened({}, undefined, withHeld)
+      const held = yield* heldStatement
+      const fiber = yield* Effect.forkChild(connection.query(held.sql))
+      yield* held.hasBegun
       assert.strictEqual(host.size, 1)
       yield* Fiber.interrupt(fiber)
       assert.strictEqual(host.size, 1)
-      assert.strictEqual(host.description, slow)
+      assert.strictEqual(host.description, held.sql)
+      yield* held.letGo
       assert.deepStrictEqual(yield* connection.values("select 1"), [[1]])
       assert.strictEqual(host.size, 0)
     }).pipe(Effect.scoped))
@@ -72,7 +89,7 @@ describe("a connection in a thread of its own", () => {
         "with recursive n(i) as (select 1 union all select i + 1 from n) select i from n where i < 0"
           .replace("from n)", "from n where i < 2000000)")
       )))
-      yield* Effect.sleep(10)
+      yield* until(() => host.size === 1)
       thread.terminate()
       const error = yield* Fiber.join(waiting)
       assert.strictEqual(error._tag, "SqlError")

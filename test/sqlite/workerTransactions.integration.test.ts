@@ -4,7 +4,7 @@ import { SqliteConnection, type SqliteWorkerPool } from "effect-connection-pool/
 import { PoolAssert } from "effect-connection-pool/testing"
 import { vi } from "vitest"
 import { Words } from "../../src/sqlite/internal/worker/word.ts"
-import { functionsModule, heldStatement } from "../support/held.ts"
+import { functionsModule, heldStatement, withoutAggregates } from "../support/held.ts"
 import { counting, interruptAfter, make, threadOf, turnsOf, until } from "../support/workerPools.ts"
 
 /** A pool, and a statement that stays in the middle of SQLite: `sql` reads, and `write` writes. */
@@ -45,20 +45,43 @@ describe("a transaction whose connection is in a thread", () => {
       assert.deepStrictEqual(rows(), [1, 2, 4, 6])
     }).pipe(Effect.scoped))
 
-  it.live("stores nothing of a statement that was interrupted in it, although it goes on and commits", () =>
-    Effect.gen(function*() {
-      const { held, pool, rows } = yield* makeHeld()
-      const { sql } = pool
-      yield* pool.transaction(Effect.gen(function*() {
-        yield* sql`insert into t values (2)`
-        const fiber = yield* Effect.forkChild(sql.unsafe(held.write), { startImmediately: true })
-        yield* held.hasBegun
-        yield* Fiber.interrupt(fiber)
-        yield* held.letGo
-        yield* sql`insert into t values (3)`
-      }))
-      assert.deepStrictEqual(rows(), [1, 2, 3])
-    }).pipe(Effect.scoped))
+  // With aggregates, a statement in a transaction runs in another way.
+  for (const [what, module] of [["no aggregates", withoutAggregates], ["aggregates", functionsModule]] as const) {
+    it.live(`stores nothing of an interrupted statement, although it goes on and commits, with ${what}`, () =>
+      Effect.gen(function*() {
+        const { held, pool, rows } = yield* makeHeld({ functionsModule: module })
+        const { sql } = pool
+        yield* pool.transaction(Effect.gen(function*() {
+          yield* sql`insert into t values (2)`
+          const fiber = yield* Effect.forkChild(sql.unsafe(held.write), { startImmediately: true })
+          yield* held.hasBegun
+          yield* Fiber.interrupt(fiber)
+          yield* held.letGo
+          yield* sql`insert into t values (3)`
+        }))
+        assert.deepStrictEqual(rows(), [1, 2, 3])
+      }).pipe(Effect.scoped))
+
+    it.live(`goes on after a statement that fails, with ${what}`, () =>
+      Effect.gen(function*() {
+        const { pool, rows } = yield* make({ functionsModule: module })
+        const { sql } = pool
+        yield* sql`create unique index once on t (a)`
+        yield* pool.transaction(Effect.gen(function*() {
+          yield* sql`insert into t values (2)`
+          for (const text of ["insert into t values (3), (2)", "insert into t values (3), (2) returning a"]) {
+            const message = yield* Effect.catchTag(
+              sql.unsafe(text),
+              "SqlError",
+              ({ message }) => Effect.succeed(message)
+            )
+            assert.include(message, "UNIQUE constraint failed")
+          }
+          yield* sql`insert into t values (3) returning a`
+        }))
+        assert.deepStrictEqual(rows(), [1, 2, 3])
+      }).pipe(Effect.scoped))
+  }
 
   it.live("stores nothing of an inner transaction that was interrupted, and does not wait for its statement", () =>
     Effect.gen(function*() {

@@ -7,6 +7,9 @@ import { folder } from "./files.ts"
 /** The module with the SQL functions of the tests, as `threads.ts` bundles it. */
 export const functionsModule = new URL("../../.generated/threads/sqlFunctions.mjs", import.meta.url)
 
+/** The same functions, and no aggregates. */
+export const withoutAggregates = new URL("./programs/sqlFunctionsAlone.ts", import.meta.url)
+
 const pause = Effect.callback<void>((resume) => {
   setTimeout(() => resume(Effect.void), 2)
 })
