@@ -1,6 +1,6 @@
 /** Listening to channels of PostgreSQL, through lost connections. */
 import { assert } from "@effect/vitest"
-import { Effect, type Exit, Fiber, Queue, Stream } from "effect"
+import { Effect, Exit, Fiber, Queue, Scope, Stream } from "effect"
 import { PgPool } from "effect-connection-pool/postgres"
 import { PoolAssert, TemporaryPostgres } from "effect-connection-pool/testing"
 import { describeServer, make, until } from "../support/postgres.ts"
@@ -134,6 +134,48 @@ describeServer("a listener", (it) => {
       assert.strictEqual(session?.query, "UNLISTEN \"left\"")
       yield* db.sql.notify("kept", "still")
       assert.deepInclude(yield* kept.next, { payload: "still" })
+    }))
+
+  it.effect("that is interrupted while it begins leaves the others their connection, and that of `sql` is not closed later", () =>
+    Effect.gen(function*() {
+      const { database, db, judge, server } = yield* make({
+        max: 1,
+        cancelTimeout: "1 millis",
+        controlTimeout: "1 minute"
+      })
+      const kept = yield* hear(db, "kept")
+      yield* kept.next
+      const [shared] = yield* listening(server, database.database)
+      const own = yield* db.write((connection) => connection.processId)
+      // Long enough for what is under way to reach the server, and for a cancel to pass its deadline.
+      const meanwhile = Effect.repeat(judge("select 1"), { times: 20 })
+      const slow = yield* Scope.make()
+      yield* Scope.provide(Effect.andThen(server.freeze(shared!.processId), server.freeze(own)), slow)
+      const { fiber } = yield* hear(db, "left")
+      const ofSql = yield* Effect.forkScoped(Effect.scoped(Effect.andThen(db.sql.listen("left"), Effect.never)))
+      yield* meanwhile
+      const interrupting = yield* Effect.forkChild(Fiber.interruptAll([fiber, ofSql]), { startImmediately: true })
+      yield* meanwhile
+      yield* Scope.close(slow, Exit.void)
+      yield* Fiber.join(interrupting)
+      yield* judge("select pg_notify('kept', 'still')")
+      assert.deepInclude(yield* kept.next, { payload: "still" })
+      assert.strictEqual(yield* db.write((connection) => connection.processId), own)
+    }))
+
+  it.effect("does not wait for a frozen server for longer than `controlTimeout`", () =>
+    Effect.gen(function*() {
+      const { database, db, server } = yield* make({ controlTimeout: "50 millis" })
+      const kept = yield* hear(db, "kept")
+      yield* kept.next
+      const [shared] = yield* listening(server, database.database)
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* server.freeze(shared!.processId)
+        const error = yield* failsWith(Stream.runDrain(db.listen("left")), "SqlError")
+        assert.strictEqual(error.reason._tag, "ConnectionError")
+        // The others listen again on another connection.
+        assert.deepInclude(yield* kept.next, { _tag: "Listening" })
+      }))
     }))
 
   it.effect("ends with a shutdown", () =>

@@ -62,7 +62,8 @@ export const makeWith = Effect.fnUntraced(function*(settings: PoolSettings) {
     name,
     // A pool of its own, so that those who listen leave the others their connections.
     pool: yield* ConnectionPool.make<PgConnection, SqlError>({ ...settings.pool, ...settings.listener, factory }),
-    ...settings.listenerChecks
+    ...settings.listenerChecks,
+    controlTimeoutMillis: settings.controlTimeoutMillis
   })
   const writes = new OwnWrites(pool)
   const reading = replicas && new Reading({

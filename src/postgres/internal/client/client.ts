@@ -22,7 +22,7 @@ import type { Isolation } from "../contract/transaction.ts"
 import { denied } from "../errors.ts"
 import type { Lanes } from "../lanes/lanes.ts"
 import type { StatementTexts } from "../sql/statementText.ts"
-import { toSqlError } from "../sqlState.ts"
+import { listenOn } from "./listeners.ts"
 import * as Dialect from "./pgDialect.ts"
 import type { Reading } from "./reading.ts"
 import { pooledListen } from "./refusals.ts"
@@ -140,7 +140,9 @@ export const make = Effect.fnUntraced(
       config,
       json: (value: unknown) => Statement.fragment([json(value)]),
       listen: (channel: string) =>
-        isPooled ? Effect.fail(denied("listen", channel, pooledListen)) : listenOn(pool, channel),
+        isPooled
+          ? Effect.fail(denied("listen", channel, pooledListen))
+          : listenAlone(pool, channel, options.controlTimeoutMillis),
       notify: (channel: string, payload: string) => Effect.asVoid(made`select pg_notify(${channel}, ${payload})`),
       withTransaction,
       afterCommit
@@ -176,11 +178,12 @@ export const make = Effect.fnUntraced(
 const json = Statement.custom<PgClient.PgCustom>("PgJson")
 
 /** Listens on a connection of its own, as the client of `@effect/sql-pg` does: if the connection is lost, the queue fails. */
-const listenOn = (
+const listenAlone = (
   pool: ConnectionPool<PgConnection, SqlError>,
-  channel: string
+  channel: string,
+  millis: number
 ): Effect.Effect<Queue.Dequeue<Notification, SqlError>, SqlError, Scope.Scope> =>
-  Effect.flatMap(
-    Effect.mapError(pool.acquire(), sqlErrorOf),
-    (connection) => Effect.mapError(sessionOf(connection).driver.listen(channel), toSqlError)
-  )
+  Effect.flatMap(Effect.mapError(pool.acquire(), sqlErrorOf), (connection) => {
+    const session = sessionOf(connection)
+    return listenOn(session, session.driver, channel, millis)
+  })

@@ -3,12 +3,13 @@
  *
  * If that connection is lost, each listener listens again on a new one, and says so.
  */
-import type { PgConnection as Driver } from "@effect/sql-pg/PgConnection"
-import { Clock, Deferred, Effect, RcRef, Schedule, type Scope, Stream } from "effect"
+import type { Notification, PgConnection as Driver } from "@effect/sql-pg/PgConnection"
+import { Clock, Deferred, Effect, Exit, type Queue, RcRef, Schedule, Scope, Stream } from "effect"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import type { ConnectionPool } from "../../../ConnectionPool.ts"
 import { PoolClosedError, type PoolError } from "../../../PoolError.ts"
 import { sessionOf } from "../connection/leased.ts"
+import type { Session } from "../connection/session.ts"
 import type { PgConnection } from "../contract/connection.ts"
 import type { ListenEvent } from "../contract/listen.ts"
 import { isLost, toSqlError } from "../sqlState.ts"
@@ -21,6 +22,8 @@ export interface Options {
   readonly checkMillis: number
   /** How long it may take to answer that. */
   readonly checkTimeoutMillis: number
+  /** How long the server may take to answer that a channel is listened to, or is not any more. */
+  readonly controlTimeoutMillis: number
 }
 
 type Failure = SqlError | PoolError<SqlError>
@@ -32,11 +35,11 @@ export interface Listeners {
 }
 
 export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Return<Listeners, never, Scope.Scope> {
-  const { name } = options
+  const { controlTimeoutMillis, name } = options
   const closed = Deferred.makeUnsafe<never, PoolClosedError>()
   const close = Effect.asVoid(Deferred.fail(closed, new PoolClosedError({ pool: name, phase: "closed" })))
   yield* Effect.addFinalizer(() => close)
-  const shared: RcRef.RcRef<Driver, PoolError<SqlError>> = yield* RcRef.make({
+  const shared: RcRef.RcRef<Opened, PoolError<SqlError>> = yield* RcRef.make({
     acquire: Effect.suspend(() => open(options, () => RcRef.invalidate(shared)))
   })
   const listen = (channel: string): Stream.Stream<ListenEvent, Failure> =>
@@ -45,8 +48,8 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
       let lostAt: number | undefined
       let hasListened = false
       const once = Stream.unwrap(Effect.gen(function*() {
-        const driver = yield* RcRef.get(shared)
-        const queue = yield* Effect.mapError(driver.listen(channel), toSqlError)
+        const { driver, session } = yield* RcRef.get(shared)
+        const queue = yield* listenOn(session, driver, channel, controlTimeoutMillis)
         const now = yield* Clock.currentTimeMillis
         const listening: ListenEvent = {
           _tag: "Listening",
@@ -76,11 +79,42 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
   return { listen, close }
 })
 
+/**
+ * Listens to a channel for the scope. It is not interrupted, but has a deadline: a cancel may come late, and hit a statement of
+ * others on the same session.
+ */
+export const listenOn = (
+  session: Session,
+  driver: Driver,
+  channel: string,
+  millis: number
+): Effect.Effect<Queue.Dequeue<Notification, SqlError>, SqlError, Scope.Scope> => {
+  const begun = Effect.flatMap(Scope.make(), (scope) =>
+    Effect.onError(
+      Effect.map(
+        session.within("listen", Scope.provide(driver.listen(channel), scope), millis),
+        (queue) => ({ queue, scope })
+      ),
+      () => Scope.close(scope, Exit.void)
+    ))
+  const listening = Effect.acquireRelease(
+    begun,
+    ({ scope }) => session.within("unlisten", Scope.close(scope, Exit.void), millis)
+  )
+  return Effect.mapBoth(listening, { onFailure: toSqlError, onSuccess: ({ queue }) => queue })
+}
+
+/** The connection for all listeners: its session, and the driver that is theirs alone. */
+interface Opened {
+  readonly session: Session
+  readonly driver: Driver
+}
+
 /** Opens the connection for all listeners, for the scope. */
 const open = (
   { checkMillis, checkTimeoutMillis, pool }: Options,
   invalidate: () => Effect.Effect<void>
-): Effect.Effect<Driver, PoolError<SqlError>, Scope.Scope> =>
+): Effect.Effect<Opened, PoolError<SqlError>, Scope.Scope> =>
   Effect.gen(function*() {
     const session = sessionOf(yield* pool.acquire({ label: "listen" }))
     const pinned = yield* session.driver.pin
@@ -88,7 +122,7 @@ const open = (
     // If it is not answered, the interrupt of this ends the session after `cancelTimeout`.
     const check = Effect.ignoreCause(Effect.timeout(pinned.query("select 1"), checkTimeoutMillis))
     yield* Effect.forkScoped(Effect.repeat(Effect.delay(check, checkMillis), Schedule.forever))
-    return pinned
+    return { session, driver: pinned }
   })
 
 /** Whether a failure is one of the network or of a server that is away, and not of rights or names. */
