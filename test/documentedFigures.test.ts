@@ -2,7 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
-import { costTables, missedGoals, type PageRow, pageTables } from "../bench/report/pageTables.ts"
+import { goals } from "../bench/goals.ts"
+import { costTables, missedGoals, ofWhichRun, type PageRow, pageTables } from "../bench/report/pageTables.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 const page = (file: string): string => readFileSync(join(root, file), "utf8")
@@ -28,6 +29,9 @@ interface Goal {
 
 interface Run extends Measurements {
   readonly isShort: boolean
+  readonly date: string
+  readonly commit: string
+  readonly versions: { readonly node: string }
   readonly goals: ReadonlyArray<Goal>
   readonly otherNodes?: ReadonlyArray<Measurements & { readonly versions: { readonly node: string } }>
 }
@@ -55,11 +59,15 @@ const written = (value: number): string => value < 0.1 ? value.toPrecision(2) : 
 const pages = ["README.md", "docs/performance.md", "docs/postgres.md", "docs/sqlite.md", "docs/workers.md"].map(page)
   .join("\n")
 
+/** What the pages have under that name. */
+const partOf = (name: string): string => {
+  const [, after] = pages.split(`<!-- measured: ${name} -->`)
+  return (after ?? assert.fail(`no page has the table ${name}`)).split("<!-- end -->")[0]!
+}
+
 /** The cells of the table of that name, row by row, without its head. */
 const cellsOf = (name: string): ReadonlyArray<ReadonlyArray<string>> => {
-  const [, after] = pages.split(`<!-- measured: ${name} -->`)
-  const [lines] = (after ?? assert.fail(`no page has the table ${name}`)).split("<!-- end -->")
-  const rows = lines!.split("\n").filter((line) => line.startsWith("|"))
+  const rows = partOf(name).split("\n").filter((line) => line.startsWith("|"))
   return rows.slice(2).map((row) => row.split("|").slice(1, -1).map((cell) => cell.trim()))
 }
 
@@ -71,7 +79,25 @@ describe("the figures of the benchmark in the documentation", () => {
   it("all stand in tables that are held to the record", () => {
     const names = Array.from(pages.matchAll(/<!-- measured: (.+?) -->/g), ([, name]) => name!)
     const known = [...pageTables, ...costTables].map(({ name }) => name)
-    assert.deepStrictEqual(names.toSorted(), [...known, missedGoals].toSorted())
+    assert.deepStrictEqual(names.toSorted(), [...known, missedGoals, ofWhichRun].toSorted())
+  })
+
+  it("are said to be of the commit and the day of the record, and of none of the goals that came later", () => {
+    const words = partOf(ofWhichRun).replaceAll(/\s+/g, " ")
+    const day = new Date(record.date).toLocaleDateString("en-GB", { dateStyle: "long", timeZone: "UTC" })
+    assert.include(words, `of the run of ${day}, of commit \`${record.commit}\`, on Node ${record.versions.node} `)
+    const later = goals.length - record.goals.length
+    const expected = later === 0 ? undefined : String(later)
+    assert.strictEqual(/(\d+) goals that `bench\/goals\.ts` was given later/.exec(words)?.[1], expected)
+  })
+
+  it("have no words around them where the record has none", () => {
+    for (const { before, name } of [...pageTables, ...costTables]) {
+      const isEmpty = cellsOf(name).length === 0
+      if (isEmpty) assert.strictEqual(partOf(name).trim(), "", name)
+      else if (before !== undefined) assert.include(partOf(name), before, name)
+      if (before !== undefined) assert.strictEqual(pages.split(before).length, isEmpty ? 1 : 2, name)
+    }
   })
 
   for (const { columns, name, node26, rows } of pageTables) {
@@ -128,6 +154,21 @@ describe("the figures of the benchmark in the documentation", () => {
     )
     assert.isAbove(counts.length, 1)
     for (const count of counts) assert.deepStrictEqual(count, [missed.length, record.goals.length])
+  })
+
+  it("are those of that run where the guide says what lending costs", () => {
+    for (
+      const [operation, subject] of Object.entries({
+        use: "ours: use",
+        useSync: "ours: useSync",
+        acquire: "ours: acquire"
+      })
+    ) {
+      const [, cell] =
+        new RegExp(`^\\| \`pool\\.${operation}\\(.+\\| +([\\d.]+) +\\|$`, "m").exec(page("docs/guide.md")) ??
+          assert.fail(operation)
+      assert.strictEqual(cell, written(ratio(record, { label: "", case: "alone", subject }, "Pool.use")!), operation)
+    }
   })
 
   it("are those of that run where the README says how long a read takes beside a writer", () => {

@@ -1,21 +1,35 @@
 /** Writes the figures of a record into the tables of the pages that quote it. */
+import { goals } from "../goals.ts"
 import { summarize } from "../harness/summary.ts"
 import { table } from "./markdown.ts"
-import { type CostTable, costTables, missedGoals, type PageTable, pageTables } from "./pageTables.ts"
+import { type CostTable, costTables, missedGoals, ofWhichRun, type PageTable, pageTables } from "./pageTables.ts"
 import { contestantsOf, type Measurements, ratioOf, type Recorded } from "./recorded.ts"
 
 /** A page, with every table in it from this record. Fails if there is none of that name. */
 export const withFigures = (page: string, record: Recorded): string =>
   page.replaceAll(
     /(<!-- measured: (.+?) -->\n)[\s\S]*?(<!-- end -->)/g,
-    (_, start: string, name: string, end: string) => {
-      const rows = tables(record).get(name)
-      if (rows === undefined) throw new Error(`there is no table ${name}: see report/pageTables.ts`)
-      const chart = pageTables.find((one) => one.name === name)?.chart
-      const parts = rows.length < 2 ? [] : [table(rows), ...(chart === undefined ? [] : [chart])]
-      return `${start}\n${parts.map((part) => `${part}\n\n`).join("")}${end}`
-    }
+    (_, start: string, name: string, end: string) =>
+      `${start}\n${partsOf(name, record).map((part) => `${part}\n\n`).join("")}${end}`
   )
+
+/** What stands in a page under that name: nothing if there are no figures. */
+const partsOf = (name: string, record: Recorded): ReadonlyArray<string> => {
+  if (name === ofWhichRun) return [runText(record)]
+  const rows = tables(record).get(name)
+  if (rows === undefined) throw new Error(`there is no table ${name}: see report/pageTables.ts`)
+  if (rows.length < 2) return []
+  const { before, chart }: Partial<PageTable> = [...pageTables, ...costTables].find((one) => one.name === name) ?? {}
+  return [before, table(rows), chart].filter((part) => part !== undefined)
+}
+
+const runText = ({ commit, date, goals: judged, machine, versions }: Recorded): string => {
+  const day = new Intl.DateTimeFormat("en-GB", { dateStyle: "long", timeZone: "UTC" }).format(new Date(date))
+  const later = goals.length - judged.length
+  return `They are of the run of ${day}, of commit \`${commit}\`, on Node ${versions.node} and ${machine.processors} processors ` +
+    `(${machine.processor}).\nWhat was changed after that commit is not in them` +
+    (later === 0 ? "." : `, and neither are ${later} goals that \`bench/goals.ts\` was given later.`)
+}
 
 type Rows = ReadonlyArray<ReadonlyArray<string>>
 

@@ -4,6 +4,10 @@ import { ratio, type Summary } from "../harness/summary.ts"
 /** What of it is drawn and quoted. */
 export interface Recorded extends Measurements {
   readonly date: string
+  /** What was measured. */
+  readonly commit: string
+  readonly machine: { readonly processor: string; readonly processors: number }
+  readonly versions: { readonly node: string }
   readonly goals: ReadonlyArray<RecordedGoal>
   /** What was measured on other Nodes. */
   readonly otherNodes?: ReadonlyArray<Measurements>
