@@ -8,7 +8,7 @@
  * What it shows are other people's texts: labels and errors. So an application has to say who may see it (`authorization`).
  */
 import { type Duration, Effect, Layer, type Scope } from "effect"
-import { HttpRouter, HttpServer, type HttpServerRequest, HttpServerResponse } from "effect/http"
+import { HttpMiddleware, HttpRouter, HttpServer, type HttpServerRequest, HttpServerResponse } from "effect/http"
 import * as NetAddress from "effect/net/NetAddress"
 import { randomUUID } from "node:crypto"
 import type { HealthChecker } from "../HealthChecker.ts"
@@ -162,7 +162,8 @@ const routes = Effect.fnUntraced(function*<E, R, E2, R2>(
   const read = (at: HttpRouter.PathInput, route: Effect.Effect<Response, never, HttpServerRequest.HttpServerRequest>) =>
     added(router.add("GET", at, guard(hosts, authorization(route))), at)
   yield* read(path === "" ? "/" : path, Effect.succeed(Routes.thePage))
-  yield* read(`${path}/events`, Routes.events(shown))
+  // A page that is open asks once a second, which would be most of the log of a quiet application.
+  yield* read(`${path}/events`, HttpMiddleware.withLoggerDisabled(Routes.events(shown)))
   yield* read(`${path}/sizes`, Routes.sizing(shown))
   if (actions === undefined) return
   const both = Effect.gen(function*() {

@@ -1,5 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Logger, type Scope } from "effect"
+import { Inspector } from "effect-connection-pool/inspector"
+import { HttpEffect, HttpMiddleware, HttpRouter, type HttpServerRequest } from "effect/http"
 import { TestClock } from "effect/testing"
 import { mostLanes } from "../../src/inspector/internal/recorder.ts"
 import { mostInAnswer } from "../../src/inspector/internal/routes.ts"
@@ -130,6 +132,26 @@ describe("what an inspector records", () => {
       }
       assert.deepStrictEqual(numbers, Array.from({ length: 100 }, (_, index) => index + 1))
       assert.isAbove(answers, 3)
+    }))
+
+  it.effect("is asked for without a line in the log of the application, and the page with one", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make()
+      const routes = yield* HttpRouter.toHttpEffect(
+        Inspector.layer({ watch: [pool], authorization: Inspected.everybody })
+      )
+      const said: Array<string> = []
+      const logger = Logger.make(({ message }) => said.push(String(message)))
+      const context = yield* Effect.provide(Effect.context<never>(), Logger.layer([logger]))
+      const handle = HttpEffect.toWebHandlerWith<never, HttpServerRequest.HttpServerRequest | Scope.Scope>(context)(
+        routes,
+        HttpMiddleware.logger
+      )
+      const ask = (path: string) => Effect.promise(() => handle(new Request(`https://ops.example.com${path}`)))
+      for (const path of ["/inspector", "/inspector/events", "/inspector/events?pool=0"]) {
+        assert.strictEqual((yield* ask(path)).status, 200)
+      }
+      assert.deepStrictEqual(said, ["Sent HTTP response"])
     }))
 
   it.effect("ends with the layer, and a pool that is closed stays on the page", () =>

@@ -87,6 +87,18 @@ describe("the actions of an inspector", () => {
       }
     }))
 
+  it.effect("are not done, and are not said to be done, once the pool is closed", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make()
+      const { act } = yield* Inspected.make({ watch: [pool], ...open })
+      yield* pool.shutdown()
+      for (const action of ["pause", "resume", "recycle", "check", "resize"]) {
+        const response = yield* act({ ...pause, action, max: 3 })
+        const { problem } = (yield* Effect.promise(() => response.json())) as { readonly problem: string }
+        assert.deepStrictEqual([response.status, problem], [409, "the pool is closed"], action)
+      }
+    }))
+
   it.effect("are refused if a page of another site sends them, whoever its user is", () =>
     Effect.gen(function*() {
       const { pool } = yield* make()

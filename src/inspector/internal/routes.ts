@@ -163,7 +163,8 @@ export const act = ({ sources }: Shown): Effect.Effect<Response, never, HttpServ
     const { action, max, min, name, pool: index } = asked.value
     const source = sources.pools[index]
     if (source === undefined || source.name !== name) return unknownPool
-    const { pool } = source
+    const { door, pool } = source
+    if (!door.inspect().isOpen) return json({ problem: "the pool is closed" }, 409)
     yield* Effect.annotateLogs(Effect.logInfo(`the inspector was asked to ${action} the pool`), "pool", name)
     switch (action) {
       case "pause":
