@@ -1,12 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit } from "effect"
-import { execFile, spawn } from "node:child_process"
+import { spawn } from "node:child_process"
 import { once } from "node:events"
 import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs"
 import { Agent, request } from "node:http"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { flags, path, withService } from "./support/httpService.ts"
+import { claims, path, runClient, withService } from "./support/httpService.ts"
 
 interface Answer {
   readonly status: number
@@ -33,15 +33,7 @@ const ask = (agent: Agent, url: string, body?: string): Promise<Answer> =>
 const json = async (agent: Agent, url: string) => JSON.parse((await ask(agent, url)).text) as Record<string, unknown>
 
 const load = (url: string, ...options: ReadonlyArray<string>) =>
-  new Promise<string>((resolve) =>
-    execFile(
-      process.execPath,
-      [...flags, path("../../examples/http-service/load.ts"), "--url", url, "--clients", "30", ...options],
-      (error, stdout, stderr) => resolve(`${stdout}${stderr}exit code ${error === null ? 0 : String(error.code)}`)
-    )
-  )
-
-const claims = (output: string) => output.split("\n").filter((line) => /^[✓✗]/.test(line))
+  runClient("load.ts", url, "--clients", "30", ...options)
 
 const verdict = [
   "✓ every request was answered",

@@ -10,10 +10,11 @@
  */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Console, Effect, Fiber, Latch, Result, Schedule, Schema, Stream } from "effect"
-import { Command, Flag } from "effect/cli"
+import { Command } from "effect/cli"
 import { FetchHttpClient, HttpClient, HttpClientRequest } from "effect/http"
 import { ChildProcess } from "effect/process"
 import { fileURLToPath } from "node:url"
+import { judge, positive, url } from "./client.ts"
 
 const Health = Schema.Struct({
   status: Schema.String,
@@ -120,31 +121,19 @@ const load = Effect.fn("load")(function*(options: {
   yield* Fiber.interrupt(clients)
   yield* Fiber.interrupt(watching)
 
-  const verdict = {
+  yield* judge({
     "every request was answered": answers.counts.size > 0 && !answers.counts.has("none"),
     "reads went on while another process had the lock": readsOn,
     "the service said that it was not well": wasUnwell,
     "and that it was well again": isWellAgain
-  }
-  for (const [claim, holds] of Object.entries(verdict)) yield* Console.log(`${holds ? "✓" : "✗"} ${claim}`)
-  if (!Object.values(verdict).every((holds) => holds)) return yield* Effect.fail(new Error("the verdict is not true"))
+  })
 })
 
-const positive = (name: string, description: string, value: number) =>
-  Flag.Int(name).pipe(
-    Flag.withDescription(description),
-    Flag.withSchema(Schema.Int.check(Schema.isGreaterThan(0))),
-    Flag.withDefault(value)
-  )
-
 const command = Command.make("load", {
-  url: Flag.String("url").pipe(
-    Flag.withDescription("Where the service is"),
-    Flag.withDefault("http://localhost:3000")
-  ),
-  clients: positive("clients", "Clients that make requests at the same time (default 50)", 50),
-  lockFor: positive("lock-for", "For how many seconds at least the database is locked (default 4)", 4),
-  patience: positive("patience", "How many seconds the service has to say how it is (default 60)", 60)
+  url,
+  clients: positive("clients", "Clients that make requests at the same time", 50),
+  lockFor: positive("lock-for", "For how many seconds at least the database is locked", 4),
+  patience: positive("patience", "How many seconds the service has to say how it is", 60)
 }, load).pipe(Command.withDescription("Puts the service under load, and locks its database for a while"))
 
 Command.run(command, { version: "0.1.0" }).pipe(

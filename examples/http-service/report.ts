@@ -14,6 +14,7 @@ import { Command, Flag } from "effect/cli"
 import { FetchHttpClient, HttpClient, HttpClientRequest } from "effect/http"
 import { ChildProcess } from "effect/process"
 import { fileURLToPath } from "node:url"
+import { judge, positive, url } from "./client.ts"
 
 const Pool = Schema.Struct({ filename: Schema.String })
 
@@ -99,26 +100,15 @@ const program = Effect.fn("report")(function*(options: {
     yield* Console.log(each(here.took))
     verdict["in process, it took at least four times as long in the median"] = here.half >= 4 * worker.half
   }
-  for (const [claim, holds] of Object.entries(verdict)) yield* Console.log(`${holds ? "✓" : "✗"} ${claim}`)
-  if (!Object.values(verdict).every((holds) => holds)) return yield* Effect.fail(new Error("the verdict is not true"))
+  yield* judge(verdict)
 }, Effect.scoped)
 
-const positive = (name: string, description: string, value: number) =>
-  Flag.Int(name).pipe(
-    Flag.withDescription(description),
-    Flag.withSchema(Schema.Int.check(Schema.isGreaterThan(0))),
-    Flag.withDefault(value)
-  )
-
 const command = Command.make("report", {
-  url: Flag.String("url").pipe(
-    Flag.withDescription("Where the service is"),
-    Flag.withDefault("http://localhost:3000")
-  ),
-  clients: positive("clients", "Clients that read notes at the same time (default 20)", 20),
-  notes: positive("notes", "How many notes are added before that (default 120000)", 120_000),
-  reports: positive("reports", "How many reports are asked for, one after the other (default 3)", 3),
-  atMost: positive("at-most", "Milliseconds within which /health has to answer at p99 (default 50)", 50),
+  url,
+  clients: positive("clients", "Clients that read notes at the same time", 20),
+  notes: positive("notes", "How many notes are added before that", 120_000),
+  reports: positive("reports", "How many reports are asked for, one after the other", 3),
+  atMost: positive("at-most", "Milliseconds within which /health has to answer at p99", 50),
   compare: Flag.Boolean("compare").pipe(
     Flag.withDescription("Asks for reports in process too; the service needs NOTES_EXERCISES=on"),
     Flag.withDefault(false)

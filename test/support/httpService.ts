@@ -1,5 +1,5 @@
 /** The example http-service, as a process of its own. */
-import { type ChildProcess, spawn } from "node:child_process"
+import { type ChildProcess, execFile, spawn } from "node:child_process"
 import { once } from "node:events"
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -56,3 +56,16 @@ export const withService = async (
     rmSync(parent, { recursive: true, force: true })
   }
 }
+
+/** Runs a program of the example against a service. Gives what it says, and how it ended. */
+export const runClient = (program: string, url: string, ...options: ReadonlyArray<string>): Promise<string> =>
+  new Promise((resolve) =>
+    execFile(
+      process.execPath,
+      [...flags, path(`../../examples/http-service/${program}`), "--url", url, ...options],
+      (error, stdout, stderr) => resolve(`${stdout}${stderr}exit code ${error === null ? 0 : String(error.code)}`)
+    )
+  )
+
+/** The lines of what such a program says in the end, each of which holds or not. */
+export const claims = (output: string): ReadonlyArray<string> => output.split("\n").filter((line) => /^[✓✗]/.test(line))

@@ -79,32 +79,26 @@ export const make = Effect.fnUntraced(function*(
         ...Words.ofPool(event)
       })))
   }
-  for (const { map, name } of sources.maps) {
-    yield* follow(map.events, (event, at) =>
+  /** Notes the events of a map or of hosts, which belong to no pool and no connection. */
+  const followOthers = <A extends { readonly _tag: string }>(
+    events: Stream.Stream<A>,
+    source: string,
+    wordsOf: (event: A) => Words.Words
+  ) =>
+    follow(events, (event, at) =>
       recorder.happenings.add((number) => ({
         number,
         at,
         pool: -1,
-        source: name,
+        source,
         tag: event._tag,
         connection: undefined,
         evictReason: undefined,
-        ...Words.ofMap(event)
+        ...wordsOf(event)
       })))
-  }
+  for (const { map, name } of sources.maps) yield* followOthers(map.events, name, Words.ofMap)
   for (const { hostEvents, name } of sources.databases) {
-    if (hostEvents === undefined) continue
-    yield* follow(hostEvents, (event, at) =>
-      recorder.happenings.add((number) => ({
-        number,
-        at,
-        pool: -1,
-        source: name,
-        tag: event._tag,
-        connection: undefined,
-        evictReason: undefined,
-        ...Words.ofHosts(event)
-      })))
+    if (hostEvents !== undefined) yield* followOthers(hostEvents, name, Words.ofHosts)
   }
   const lanesOfFrame = mostKept / mostFrames - count
   const lookEvery = Math.ceil(mostFrames / ofLooks)

@@ -9,7 +9,7 @@ import type { PoolEvent } from "../../PoolEvent.ts"
 import type { PoolMapEvent } from "../../PoolMapEvent.ts"
 import type { Happening, Level } from "./contract.ts"
 
-type Words = Pick<Happening, "level" | "text">
+export type Words = Pick<Happening, "level" | "text">
 
 /** The words for an event of a pool: those of its log, where it has some. */
 export const ofPool = (event: PoolEvent): Words => {

@@ -13,14 +13,20 @@ export interface AnyHost {
 
 /** Something happened to the hosts. */
 export type AnyHostEvent =
-  | { readonly _tag: "PrimaryLost" | "ReplicaLost"; readonly host: string; readonly problem: string }
+  /** The primary does not answer, or is none any more. Writes wait. */
+  | { readonly _tag: "PrimaryLost"; readonly host: string; readonly problem: string }
+  /** There is a primary. `awayMillis`: how long there was none; not set for the first. */
   | {
     readonly _tag: "PrimaryFound"
     readonly host: string
     readonly timeline: number
     readonly awayMillis: number | undefined
   }
+  /** A host takes writes, but its timeline is older than `newest`: it is an old primary, and is not used. */
   | { readonly _tag: "OldPrimaryRefused"; readonly host: string; readonly timeline: number; readonly newest: number }
+  /** A replica lags behind by more than `maxLag`, or does not answer. It is not read. */
+  | { readonly _tag: "ReplicaLost"; readonly host: string; readonly problem: string }
+  /** A replica can be read. */
   | { readonly _tag: "ReplicaFound"; readonly host: string }
 
 /** What the log says of an event. */
