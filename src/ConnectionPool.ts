@@ -263,6 +263,7 @@ const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => 
     holderOf: (connection) => pool.look((now) => View.holderOfConnection(pool.state, connection as C, now)),
     check: (settings) => pool.check(settings),
     group: ((driver: Driver<C, Member<C>>) => pool.group(driver)) as unknown as Door.MakeGroup,
+    showGroups: () => pool.showGroups(),
     pipeline: (() => pool.pipeline()) as unknown as Door.MakePipeline,
     acquireTimeoutMillis: settings.acquireTimeoutMillis,
     whenShutDown: (f) => pool.whenShutDown(f),

@@ -53,6 +53,47 @@ describe("a connection in a thread of its own", () => {
       assert.strictEqual(SqliteConnection.codeOf(ours), 1555)
     }).pipe(Effect.scoped))
 
+  it.live("leaves the event loop its turns while a large result arrives, also if the receiver is slower than the thread", () =>
+    Effect.gen(function*() {
+      const { host } = yield* opened()
+      const sql = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 30000) select i from n"
+      let chunks = 0
+      let turns = 0
+      /** The number of chunks that came in each turn. */
+      const inTurn = new Map<number, number>()
+      const turn = () => {
+        turns++
+        immediate = setImmediate(turn)
+      }
+      let immediate = setImmediate(turn)
+      yield* Effect.callback<void>((resume) => {
+        const pending = host.statement({
+          operation: "query",
+          way: "rows",
+          sql,
+          params: undefined,
+          bigInts: false,
+          isAlone: false,
+          isStream: false
+        }, {
+          rows: () => {
+            chunks++
+            inTurn.set(turns, (inTurn.get(turns) ?? 0) + 1)
+            host.credit(pending, 1)
+            // The thread reads the next rows in this time.
+            const until = performance.now() + 4
+            while (performance.now() < until);
+          },
+          ended: () => resume(Effect.void),
+          failed: (thrown) => resume(Effect.die(thrown)),
+          cancelled: () => {}
+        })
+      })
+      clearImmediate(immediate)
+      assert.strictEqual(chunks, 60)
+      assert.isAtMost(Math.max(...inTurn.values()), 4)
+    }).pipe(Effect.scoped))
+
   it.live("streams rows as they are asked for, and ends the statement with the stream", () =>
     Effect.gen(function*() {
       const { connection, host } = yield* opened()

@@ -61,6 +61,8 @@ export interface Door {
   readonly check: (settings: RoundSettings) => Effect.Effect<CheckResult>
   /** Makes a group of the pool: callers whose work the driver may run as one. */
   readonly group: MakeGroup
+  /** Has the numbers of the pool tell of the groups of callers that its driver has served together. */
+  readonly showGroups: () => void
   /** Makes a pipeline of the pool: callers whose requests may be sent ahead of their leases. */
   readonly pipeline: MakePipeline
   /** `acquireTimeout` of the pool, for modules in which callers wait for something else. */

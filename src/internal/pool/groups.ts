@@ -9,17 +9,16 @@
 import { Effect, type Exit, type Fiber } from "effect"
 import type { AcquireOptions } from "../../PoolConfig.ts"
 import type { PoolError } from "../../PoolError.ts"
-import * as PoolEvent from "../../PoolEvent.ts"
 import * as Calls from "../options/call.ts"
 import type { CallSettings } from "../options/settings.ts"
 import * as Runtime from "../runtime.ts"
-import * as Sizes from "../structures/sizes.ts"
 import * as Body from "./body.ts"
 import { type Callers, LeaseEffect, secured } from "./callers.ts"
 import { cannotWait, type Gathering } from "./gathering.ts"
+import * as GroupNumbers from "./groupNumbers.ts"
 import { reasonToLeave } from "./reasons.ts"
 import * as Sharing from "./sharing.ts"
-import * as State from "./state.ts"
+import type * as State from "./state.ts"
 import type { Work } from "./work.ts"
 
 /** The work of one caller. */
@@ -61,8 +60,6 @@ export interface Driver<C, M extends Member<C>> {
   readonly retry: (attempt: Effect.Effect<unknown, unknown>) => Effect.Effect<unknown, unknown>
 }
 
-type Numbers = NonNullable<State.State<unknown>["groups"]>
-
 /** The maximum number of callers in one group. */
 const mostMembers = 500
 /**
@@ -76,17 +73,15 @@ export class Group<C, E, M extends Member<C>> {
   readonly #work: Work<C>
   readonly #driver: Driver<C, M>
   readonly #gathering: Gathering
-  readonly #numbers: Numbers
   /** How long the last group took to end after its work was done. */
   #endMillis = 0
   /** The number of next callers that run alone, because they were in a group that was undone. */
   #apart = 0
 
-  constructor(callers: Callers<C, E>, work: Work<C>, driver: Driver<C, M>, numbers: Numbers) {
+  constructor(callers: Callers<C, E>, work: Work<C>, driver: Driver<C, M>) {
     this.#callers = callers
     this.#work = work
     this.#driver = driver
-    this.#numbers = numbers
     this.#gathering = work.gathering
   }
 
@@ -191,11 +186,8 @@ export class Group<C, E, M extends Member<C>> {
 
   #note(entry: State.Entry<C>, size: number, beganAt: number, undoneBecause: string | undefined): void {
     const { state } = this.#work
-    if (undoneBecause !== undefined) this.#numbers.undone++
-    else Sizes.record(this.#numbers.sizes, size)
-    if (!state.isWatched) return
-    const tookMillis = this.#work.now() - beganAt
-    State.report(state, PoolEvent.Grouped({ connection: entry.id, size, tookMillis, undoneBecause }))
+    const tookMillis = state.isWatched ? this.#work.now() - beganAt : 0
+    GroupNumbers.note(state, entry.id, { size, tookMillis, undoneBecause })
   }
 
   /** The caller at the head of the line, if it belongs to this group. */

@@ -95,10 +95,15 @@ export class Pool<C, E> {
 
   /** Makes a group: callers whose work the driver may run as one. */
   group<M extends Groups.Member<C>>(driver: Groups.Driver<C, M>): Groups.Group<C, E, M> {
+    this.showGroups()
+    return new Groups.Group(this.#callers, this.#work, driver)
+  }
+
+  /** Has the numbers of the pool tell of groups: of its own, or of those that its driver tells of. */
+  showGroups(): void {
     const { state } = this
-    const numbers = state.groups ??= { sizes: new Sizes(), undone: 0 }
+    state.groups ??= { sizes: new Sizes(), undone: 0 }
     if (state.isMeasured) Metrics.showGroups(state, this.#work.context)
-    return new Groups.Group(this.#callers, this.#work, driver, numbers)
   }
 
   /** Makes a pipeline: callers whose requests may be sent ahead of their leases. */

@@ -17,11 +17,19 @@ export interface Ended {
   readonly lease: object | undefined
 }
 
+/** Callers whose work the driver has run together by itself: see the event `Grouped`. */
+export interface GroupOfCallers {
+  readonly size: number
+  readonly tookMillis: number
+  readonly undoneBecause: string | undefined
+}
+
 /** The pool of a connection. */
 export interface Listener {
   readonly now: () => number
   /** Called with each statement that has ended. Not set: statements are not measured. */
   readonly ended: ((ended: Ended) => void) | undefined
+  readonly grouped?: ((group: GroupOfCallers) => void) | undefined
 }
 
 /**
@@ -142,6 +150,11 @@ export class Recorder {
   /** A statement has ended that ran for a caller without a lease. */
   ran(text: string, tookMillis: number): void {
     this.#listener.ended?.({ text, tookMillis, isBlocking: false, lease: undefined })
+  }
+
+  /** The driver has served callers together. */
+  grouped(group: GroupOfCallers): void {
+    this.#listener.grouped?.(group)
   }
 
   /** A run has ended. A second call does nothing. */

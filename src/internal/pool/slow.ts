@@ -2,6 +2,7 @@
 import * as PoolEvent from "../../PoolEvent.ts"
 import * as Histogram from "../structures/histogram.ts"
 import { shortTextOf } from "../structures/statementText.ts"
+import * as GroupNumbers from "./groupNumbers.ts"
 import { callerOf } from "./holders.ts"
 import type { Ended, Listener } from "./recorder.ts"
 import { SlowStatements } from "./slowStatements.ts"
@@ -16,7 +17,11 @@ export const begin = <C>(state: State<C>): void => {
 /** The listener of one connection. */
 export const listener = <C>(work: Work<C>, entry: Entry<C>): Listener => ({
   now: work.now,
-  ended: work.state.slow === undefined ? undefined : (ended) => note(work, entry, work.state.slow!, ended)
+  ended: work.state.slow === undefined ? undefined : (ended) => note(work, entry, work.state.slow!, ended),
+  grouped: (group) => {
+    GroupNumbers.note(work.state, entry.id, group)
+    if (work.state.isWatched) work.runSoon()
+  }
 })
 
 const note = <C>(work: Work<C>, entry: Entry<C>, slow: SlowStatements, ended: Ended): void => {

@@ -1,4 +1,5 @@
 /** The failures of SQLite connections as `SqlError`. */
+import { Exit } from "effect"
 import {
   AuthorizationError,
   classifySqliteError,
@@ -23,6 +24,15 @@ export const failure = (thrown: unknown): SqlError | LeaseExpiredError => {
   if (thrown instanceof Failure) return toSqlError(thrown)
   if (isSqlError(thrown) || thrown instanceof LeaseExpiredError) return thrown
   throw thrown
+}
+
+/** What a thread has thrown, for its caller. A defect that were thrown where messages arrive would end the process. */
+export const exitOf = (thrown: unknown): Exit.Exit<never, SqlError | LeaseExpiredError> => {
+  try {
+    return Exit.fail(failure(thrown))
+  } catch (defect) {
+    return Exit.die(defect)
+  }
 }
 
 /** The extended result code behind a `SqlError`, if there is one. */

@@ -205,10 +205,15 @@ const hints: ReadonlyMap<number | undefined, string> = new Map([
   ]
 ])
 
-const propertyOf = (value: unknown, name: string): unknown =>
-  (typeof value === "object" || typeof value === "function") && value !== null
-    ? (value as Readonly<Record<string, unknown>>)[name]
-    : undefined
+/** A property of what was thrown. A function of the application may throw an object whose properties throw. */
+const propertyOf = (value: unknown, name: string): unknown => {
+  if ((typeof value !== "object" && typeof value !== "function") || value === null) return undefined
+  try {
+    return (value as Readonly<Record<string, unknown>>)[name]
+  } catch {
+    return undefined
+  }
+}
 
 /** The failure of a statement of a batch whose rows nobody would get. */
 export const returnsRows = (): Failure =>

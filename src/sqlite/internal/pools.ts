@@ -212,6 +212,7 @@ const openWriter = Effect.fnUntraced(function*(settings: PoolSettings, file: Sha
     factory: file.workerWriterFactory,
     maxAbandoned: 0
   })
+  if (settings.groupCommit) Door.of(workerWriter)?.showGroups()
   return { writer: workerWriter as unknown as Pool, workerWriter }
 })
 

@@ -1,7 +1,7 @@
 /** SQL functions that threads load. */
 import { existsSync, writeFileSync } from "node:fs"
 import { DatabaseSync } from "node:sqlite"
-import { isMainThread } from "node:worker_threads"
+import { isMainThread, parentPort } from "node:worker_threads"
 
 /** A statement that seems to read, and that a reader in a thread refuses as a write. */
 export const refused = "select writes(1)"
@@ -32,6 +32,11 @@ export const functions = {
   writes: (n: unknown) => Number(n),
   fail: () => {
     throw new RangeError("not today")
+  },
+  /** Sends messages of its own. */
+  post: () => {
+    for (const message of [null, "x", { answers: 1 }, [1]]) parentPort?.postMessage(message)
+    return 1
   },
   /** Ends the thread in the middle of a statement. */
   crash: () => process.exit(3)

@@ -5,7 +5,7 @@ import * as Door from "../../../internal/pool/door.ts"
 import type { Answer, Member, Pipeline, Sent } from "../../../internal/pool/pipeline.ts"
 import type { LeaseExpiredError, PoolError } from "../../../PoolError.ts"
 import type { Params } from "../contract/values.ts"
-import { failure } from "../errors.ts"
+import { exitOf } from "../errors.ts"
 import type { WorkerPool } from "../file/sides.ts"
 import type { Host } from "../worker/host.ts"
 import type { Pending, Receiver } from "../worker/pending.ts"
@@ -181,7 +181,7 @@ class Read<W extends Way> implements Member<WorkerLeased> {
       isWrite: false,
       done,
       ended: (tookMillis = 0) => pace.took(tookMillis),
-      failed: ({ isAhead, isDead, thrown }) => isDead && isAhead ? undefined : Exit.fail(failure(thrown))
+      failed: ({ isAhead, isDead, thrown }) => isDead && isAhead ? undefined : exitOf(thrown)
     })
     return {
       takeBack: (isMoved) => isMoved ? host.move(pending) : host.cancel(pending),

@@ -1,12 +1,12 @@
 /** Single statements of `sql` that do more than read, on a writer in a thread. */
-import { Effect, Exit, type Fiber } from "effect"
+import { Effect, Exit, type Fiber, Option } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Door from "../../../internal/pool/door.ts"
 import type { Answer, Member, Pipeline, Sent } from "../../../internal/pool/pipeline.ts"
 import { sqlErrorOf } from "../../../internal/transaction/sqlErrorOf.ts"
 import type { LeaseExpiredError } from "../../../PoolError.ts"
 import { type BusyTimeout, mayStartLater, retryWhileLocked } from "../connection/retryWhileLocked.ts"
-import { codeOf, failure } from "../errors.ts"
+import { codeOf, exitOf } from "../errors.ts"
 import type { WorkerPool } from "../file/sides.ts"
 import { outcomeUnknown } from "../worker/request.ts"
 import type { WorkerLeased } from "../worker/workerConnection.ts"
@@ -60,9 +60,9 @@ class Write<W extends Way> implements Member<WorkerLeased> {
 
   #failed({ isAhead, isDead, isUnknown, thrown }: Failed): Answer {
     if (isUnknown) return Exit.fail(outcomeUnknown(thrown, ways[this.#way].operation))
-    const error = failure(thrown)
+    const exit = exitOf(thrown)
     // Its caller has no lease yet. With one, it asks again: on a new connection, or until the lock is free.
-    return isAhead && (isDead || mayStartLater(codeOf(error))) ? undefined : Exit.fail(error)
+    return isAhead && (isDead || mayStartLater(codeOf(errorOf(exit)))) ? undefined : exit
   }
 }
 
@@ -94,3 +94,5 @@ export class WorkerWrites {
 /** Tries a statement again while another process has a lock. */
 const persist = <A, E>(statement: Effect.Effect<A, E>, { millis }: BusyTimeout): Effect.Effect<A, E> =>
   retryWhileLocked(statement, millis, { isWorthwhile: mayStartLater })
+
+const errorOf = (exit: Exit.Exit<never, unknown>): unknown => Option.getOrUndefined(Exit.findErrorOption(exit))

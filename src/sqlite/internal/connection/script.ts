@@ -14,6 +14,8 @@ import { mayLeavePart, whole } from "./whole.ts"
 /** How far a script has run: the number of its characters that are done. */
 export interface Progress {
   done: number
+  /** Whether it ends before its next statement. Default: never. */
+  readonly isStopped?: (() => boolean) | undefined
 }
 
 /** The parts of a connection that have to know of a script. */
@@ -44,6 +46,7 @@ const runNoted = (parts: Parts, operation: string, script: string, progress: Pro
   let done = progress?.done ?? 0
   for (const end of text.ends) {
     if (end <= done) continue
+    if (progress?.isStopped?.() === true) return
     const sql = script.slice(done, end)
     run(
       parts,

@@ -7,12 +7,13 @@ import { closed } from "../failures.ts"
 import { everything, type Reads } from "../sql/tables.ts"
 import { runBatch } from "./batch.ts"
 import { encodeFailure } from "./failureData.ts"
-import type { ControlName, ControlRequest, Controls, LeaveRequest, State } from "./protocol.ts"
+import type { ControlName, ControlRequest, Controls, Executed, LeaveRequest, State } from "./protocol.ts"
 
 export class Controller {
   readonly #open: (isFirst: boolean) => Handle
   #handle: Handle | undefined = undefined
   #isClosed = false
+  #isInDoubt = false
   /** Whether it was opened once. It may be opened anew. */
   #hasOpened = false
   #collected: Collected | undefined = undefined
@@ -26,15 +27,7 @@ export class Controller {
     },
     loadExtension: (path) => this.handle.loadExtension("loadExtension", path),
     endOpening: () => this.#endOpening(),
-    exec: (operation, script, done) => {
-      const progress = { done }
-      try {
-        this.handle.exec(operation, script, progress)
-        return { done: progress.done, failure: undefined }
-      } catch (thrown) {
-        return { done: progress.done, failure: encodeFailure(thrown, operation) }
-      }
-    },
+    exec: (operation, script, done) => this.exec(operation, script, done),
     begin: (beginning) => {
       this.#forget()
       this.#before = Transactions.begin(this.handle, beginning)
@@ -130,6 +123,22 @@ export class Controller {
     return this.#isClosed
   }
 
+  /** Runs a script after its first `done` characters, until `isStopped` between two of its statements. */
+  exec(operation: string, script: string, done: number, isStopped?: () => boolean): Executed {
+    const progress = { done, isStopped }
+    try {
+      this.handle.exec(operation, script, progress)
+      return { done: progress.done, failure: undefined }
+    } catch (thrown) {
+      return { done: progress.done, failure: encodeFailure(thrown, operation) }
+    }
+  }
+
+  /** From now on, the connection counts as unusable, so that the pool closes it. */
+  doubt(): void {
+    this.#isInDoubt = true
+  }
+
   /** Closes the file without writing to the one that is at the path now. */
   leave(log: LeaveRequest["log"]): void {
     const handle = this.#handle
@@ -154,7 +163,7 @@ export class Controller {
     const handle = this.#handle
     if (handle === undefined) return notOpen
     return {
-      isUsable: handle.isUsable,
+      isUsable: handle.isUsable && !this.#isInDoubt,
       needsReset: handle.needsReset,
       isTransaction: handle.units.isIntact,
       isPinning: handle.isPinning

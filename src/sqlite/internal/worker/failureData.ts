@@ -42,8 +42,16 @@ export const decodeFailure = ({ cause, function: name, kind, message, operation 
 /** The number of causes behind causes that are kept. */
 const deepest = 4
 
+/** The data of a cause. A function of the application may throw an object whose properties throw. */
 const encodeCause = (thrown: unknown, depth: number): CauseData => {
-  if (!(thrown instanceof Error)) return { value: sendable(thrown) }
+  try {
+    return thrown instanceof Error ? encodeError(thrown, depth) : { value: sendable(thrown) }
+  } catch {
+    return { value: show(thrown) }
+  }
+}
+
+const encodeError = (thrown: Error, depth: number): CauseData => {
   const { cause, message, name, stack } = thrown
   const properties: Record<string, string | number | boolean> = {}
   for (const [key, value] of Object.entries(thrown)) {
@@ -51,9 +59,9 @@ const encodeCause = (thrown: unknown, depth: number): CauseData => {
   }
   return {
     error: {
-      name,
-      message,
-      stack,
+      name: String(name),
+      message: String(message),
+      stack: typeof stack === "string" ? stack : undefined,
       properties,
       cause: cause === undefined || depth === deepest ? undefined : encodeCause(cause, depth + 1)
     }

@@ -4,7 +4,7 @@
  */
 import type { Handle } from "../connection/handle.ts"
 import { whyUndone } from "../connection/shared.ts"
-import { codeOfThrown, Failure } from "../failures.ts"
+import { codeOfThrown, Failure, sqliteMessage } from "../failures.ts"
 import type { Words } from "./word.ts"
 
 /** The statement of one caller. */
@@ -21,8 +21,8 @@ export interface Member {
 export type Outcome =
   /** The first `answers.length` members are done, and these functions answer them. */
   | { readonly tag: "done"; readonly answers: ReadonlyArray<() => void> }
-  /** All is undone, and each member has to run alone. */
-  | { readonly tag: "alone" }
+  /** All is undone, and each member has to run alone. Without `why`, nothing has run. */
+  | { readonly tag: "alone"; readonly why?: string }
   /** It could not be undone. Work that ran alone now would run inside of it. */
   | { readonly tag: "failed"; readonly thrown: unknown }
 
@@ -44,18 +44,23 @@ export const together = (
     // Another process has the lock, or worse. Each member meets that alone too, with the error that it has alone.
     return alone
   }
+  let undone = alone
   try {
-    const answers = units.hasDeferredKeys() ? undefined : run(handle, members, isTimeUp)
-    if (answers !== undefined && agree(words, members, answers.length)) {
-      units.commit()
-      return { tag: "done", answers }
+    if (!units.hasDeferredKeys()) {
+      const ran = run(handle, members, isTimeUp)
+      if (typeof ran !== "string" && agree(words, members, ran.length)) {
+        units.commit()
+        return { tag: "done", answers: ran }
+      }
+      undone = { tag: "alone", why: typeof ran === "string" ? ran : "a caller has left" }
     }
-  } catch {
+  } catch (thrown) {
     // The commit has failed, for a reason that concerns all. Each member meets its own reason alone.
+    undone = { tag: "alone", why: sqliteMessage(thrown) }
   }
   try {
     units.rollback()
-    return alone
+    return undone
   } catch (thrown) {
     return { tag: "failed", thrown }
   }
@@ -64,20 +69,21 @@ export const together = (
 /** Thrown by a member that has to run alone, although it has not failed. */
 export const apart = Symbol("apart")
 
-/** Runs the statements until the time is up. Returns `undefined` if all have to be undone. */
+/** Runs the statements until the time is up. Returns why all have to be undone, if they have to. */
 const run = (
   handle: Handle,
   members: ReadonlyArray<Member>,
   isTimeUp: () => boolean
-): ReadonlyArray<() => void> | undefined => {
+): ReadonlyArray<() => void> | string => {
   const answers: Array<() => void> = []
   for (const { fail, run } of members) {
     try {
       answers.push(handle.units.statement(undefined, run))
     } catch (thrown) {
-      if (thrown === apart) return undefined
+      if (thrown === apart) return "its rows need several messages"
       const code = thrown instanceof Failure ? codeOfThrown(thrown.cause) : undefined
-      if (whyUndone(handle, code) !== undefined) return undefined
+      const why = whyUndone(handle, code)
+      if (why !== undefined) return why
       answers.push(() => fail(thrown))
     }
     if (isTimeUp()) break

@@ -6,6 +6,7 @@
 import { Recorder } from "../../../internal/pool/recorder.ts"
 import { notText } from "../connection/preparedStatements.ts"
 import { type Failure, timedOut } from "../failures.ts"
+import { Credits } from "./credits.ts"
 import { decodeFailure } from "./failureData.ts"
 import { encodeParams } from "./params.ts"
 import {
@@ -44,6 +45,10 @@ export class Host {
   readonly #waiting: Array<Pending> = []
   #outbox: Array<Request> = []
   #isFlushing = false
+  readonly #credits = new Credits((pending, chunks) => {
+    const { id } = pending
+    if (id !== undefined && this.#pending.get(id) === pending) this.#send({ kind: "credit", id, chunks })
+  })
   #listener: CommitListener | undefined = undefined
   #state: State = { isUsable: true, needsReset: false, isTransaction: false, isPinning: false }
   #death: Failure | undefined
@@ -162,8 +167,8 @@ export class Host {
   }
 
   /** Allows more chunks of rows. */
-  credit({ id }: Pending, chunks: number): void {
-    if (id !== undefined && this.#pending.has(id)) this.#send({ kind: "credit", id, chunks })
+  credit(pending: Pending, chunks: number): void {
+    this.#credits.give(pending, chunks)
   }
 
   /**
@@ -256,11 +261,14 @@ export class Host {
   }
 
   /** Handles the answers of one message. */
-  receive({ answers, reported, state }: Answers): void {
+  receive({ answers, groups, reported, state }: Answers): void {
     if (this.#death !== undefined) return
     this.#state = state
     if (this.#listener !== undefined) tell(this.#listener, reported, () => mayHaveStored(answers, this.#pending))
-    for (const answer of answers) this.#receive(answer)
+    this.#credits.during(() => {
+      for (const answer of answers) this.#receive(answer)
+    })
+    if (groups !== undefined) { for (const group of groups) this.#recorder.grouped(group) }
     this.#idle()
   }
 

@@ -1,4 +1,6 @@
 /** The answers of a thread that were not sent yet, with the times that their requests took. */
+import type { GroupOfCallers } from "../../../internal/pool/recorder.ts"
+import type { Outcome } from "./group.ts"
 import { type Answer, type Answers, slowMillis, type State } from "./protocol.ts"
 import { Reports } from "./reports.ts"
 
@@ -17,6 +19,7 @@ export class Outbox {
   readonly reports = new Reports()
   readonly #options: OutboxOptions
   #answers: Array<Answer> = []
+  #groups: Array<GroupOfCallers> = []
   #sentAt = 0
   /** When the present step of a request has begun, and how long its earlier steps took. */
   #enteredAt = 0
@@ -51,6 +54,14 @@ export class Outbox {
     this.#answers.push(answer.kind === "rows" && !answer.isLast ? answer : this.#timed(answer))
   }
 
+  /** Statements were to share a commit. Tells of it, unless each of them ran alone from the beginning. */
+  grouped(outcome: Outcome, members: number, tookMillis: number): void {
+    const isDone = outcome.tag === "done"
+    const size = isDone ? outcome.answers.length : members
+    const undoneBecause = outcome.tag === "alone" ? outcome.why : undefined
+    if (isDone ? size > 1 : undoneBecause !== undefined) this.#groups.push({ size, tookMillis, undoneBecause })
+  }
+
   #timed(answer: Answer): Answer {
     const tookMillis = this.spentMillis
     return tookMillis >= slowMillis || this.#options.isMeasured ? { ...answer, tookMillis } : answer
@@ -62,9 +73,14 @@ export class Outbox {
     const hasNews = reported !== undefined && (reported.commits.length > 0 || reported.haveOthersCommitted)
     if (this.#answers.length === 0 && !hasNews) return
     const answers = this.#answers
+    const groups = this.#groups
     this.#answers = []
-    this.#options.send(
-      reported === undefined ? { answers, state: state() } : { answers, state: state(), reported }
-    )
+    if (groups.length > 0) this.#groups = []
+    this.#options.send({
+      answers,
+      state: state(),
+      ...(reported === undefined ? undefined : { reported }),
+      ...(groups.length === 0 ? undefined : { groups })
+    })
   }
 }

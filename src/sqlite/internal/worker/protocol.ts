@@ -5,6 +5,7 @@
  * order in which they were made; streams run between them. Each request has a number, which is free again after its last
  * answer. The number is also the index of its word: see `word.ts`.
  */
+import type { GroupOfCallers } from "../../../internal/pool/recorder.ts"
 import type { Violations } from "../connection/foreignKeys.ts"
 import type { Beginning } from "../connection/transactions.ts"
 import type { ChangesData, Reads } from "../sql/tables.ts"
@@ -187,6 +188,8 @@ export interface Reported {
 export interface Answers {
   readonly answers: ReadonlyArray<Answer>
   readonly state: State
+  /** The groups of statements that have shared a commit, or were undone instead. */
+  readonly groups?: ReadonlyArray<GroupOfCallers>
   /** Not set while the thread reports no commits, or does not know yet that it has to. */
   readonly reported?: Reported | undefined
 }

@@ -3,7 +3,7 @@ import { Effect, Exit } from "effect"
 import { SqlError, UnknownError } from "effect/sql/SqlError"
 import { postponeInterrupt } from "../../../internal/runtime.ts"
 import type { LeaseExpiredError } from "../../../PoolError.ts"
-import { failure } from "../errors.ts"
+import { exitOf } from "../errors.ts"
 import { sqliteMessage } from "../failures.ts"
 import type { Host } from "./host.ts"
 import type { Pending, Receiver } from "./pending.ts"
@@ -37,7 +37,7 @@ class Outcome<A> implements Receiver {
   }
 
   failed(thrown: unknown, isUnknown: boolean): void {
-    this.#end(Exit.fail(isUnknown ? outcomeUnknown(thrown, this.#operation) : failure(thrown)))
+    this.#end(isUnknown ? Exit.fail(outcomeUnknown(thrown, this.#operation)) : exitOf(thrown))
   }
 
   cancelled(): void {

@@ -7,6 +7,7 @@
 import type { Params } from "../connection/binding.ts"
 import type { Cursor } from "../connection/cursor.ts"
 import type { Handle } from "../connection/handle.ts"
+import { Failure } from "../failures.ts"
 import { circumstancesOf, wantsRows } from "./circumstances.ts"
 import { Controller } from "./controller.ts"
 import { encodeFailure } from "./failureData.ts"
@@ -26,6 +27,7 @@ import {
   type StatementRequest,
   type TextNumber
 } from "./protocol.ts"
+import * as Scripts from "./scripts.ts"
 import { sharedFrom, type SharedTask, type Task } from "./tasks.ts"
 import * as Unit from "./unit.ts"
 import type { Words } from "./word.ts"
@@ -153,11 +155,11 @@ export class Server {
 
   /** Runs statements with one commit, as far as possible. Returns the number of those that were answered. */
   #together(tasks: ReadonlyArray<SharedTask>): number {
-    const { handle } = this.#controller
     const members = tasks.map((task) => this.#member(task))
     const startedAt = this.#now()
     const isTimeUp = () => this.#now() - startedAt >= longestSharedMillis
-    const outcome = together(handle, this.#words, members, isTimeUp)
+    const outcome = together(this.#controller.handle, this.#words, members, isTimeUp)
+    this.#outbox.grouped(outcome, members.length, this.#now() - startedAt)
     switch (outcome.tag) {
       case "done":
         for (const answer of outcome.answers) answer()
@@ -203,7 +205,7 @@ export class Server {
           cursor.close()
         }
       },
-      fail: (thrown) => this.#answer({ kind: "failed", id, failure: encodeFailure(thrown, operation) })
+      fail: (thrown) => this.#fail(id, thrown, operation)
     }
   }
 
@@ -219,13 +221,18 @@ export class Server {
       else this.#result(request, sql, params)
     } catch (thrown) {
       const operation = request.kind === "control" ? request.name : request.operation
-      this.#answer({ kind: "failed", id, failure: encodeFailure(thrown, operation) })
+      this.#fail(id, thrown, operation)
     }
   }
 
   #control(request: ControlRequest): void {
-    const { id } = request
-    if (!this.#words.commit(id)) return this.#answer({ kind: "cancelled", id })
+    const { id, name } = request
+    if (Scripts.isUndoable(() => this.#controller.handle, request)) {
+      const value = Scripts.run(this.#controller, this.#words, request)
+      return this.#answer(value === undefined ? { kind: "cancelled", id } : { kind: "value", id, value })
+    }
+    // The rows of a batch are undone with their transaction, so its caller need not wait for them.
+    if (!this.#mayBegin(id, name === "batch")) return this.#answer({ kind: "cancelled", id })
     this.#answer({ kind: "value", id, value: this.#controller.run(request) })
   }
 
@@ -356,7 +363,7 @@ export class Server {
       try {
         Unit.end(handle, unit, operation)
       } catch (thrown) {
-        return this.#answer({ kind: "failed", id, failure: encodeFailure(thrown, operation) })
+        return this.#fail(id, thrown, operation)
       }
     }
     answer()
@@ -365,10 +372,16 @@ export class Server {
   #failUnit(request: StatementRequest, unit: Unit.Unit, thrown: unknown): void {
     const { handle } = this.#controller
     const { id, operation } = request
-    const fail = () => this.#answer({ kind: "failed", id, failure: encodeFailure(thrown, operation) })
+    const fail = () => this.#fail(id, thrown, operation)
     if (Unit.keepsPart(handle, unit, thrown)) return this.#endUnit(request, unit, fail)
     Unit.undo(handle, unit)
     fail()
+  }
+
+  #fail(id: number, thrown: unknown, operation: string): void {
+    // A defect. Nobody knows what it has left. While a file is opened, errors of Node are thrown as they are.
+    if (!(thrown instanceof Failure) && operation !== "open" && operation !== "endOpening") this.#controller.doubt()
+    this.#answer({ kind: "failed", id, failure: encodeFailure(thrown, operation) })
   }
 
   #answer(answer: Answer): void {

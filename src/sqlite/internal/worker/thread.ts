@@ -65,12 +65,16 @@ export const start = (settings: Settings, { onDeath, recorder, timeout }: StartO
     host.died(new Failure("connection", "thread", message, cause ?? new Error(message)))
     onDeath()
   }
-  worker.on("message", (answers: Answers) => host.receive(answers))
+  // A module of functions may send messages of its own.
+  worker.on("message", (message: unknown) => isAnswers(message) && host.receive(message))
   worker.on("messageerror", (error: Error) => die(`: ${error.message}`, error))
   worker.on("error", (error: unknown) => die(`: ${error instanceof Error ? error.message : String(error)}`, error))
   worker.on("exit", (code: number) => die(code === 0 ? "" : ` with code ${code}`, undefined))
   return { host, terminate: () => worker.terminate(), ended }
 }
+
+const isAnswers = (message: unknown): message is Answers =>
+  typeof message === "object" && message !== null && Array.isArray((message as Partial<Answers>).answers)
 
 /** The settings without what cannot be sent. To leave functions out that are in no module would change what SQL means. */
 const sendable = (settings: Settings): Settings => {

@@ -2,12 +2,13 @@
 import { Array as Arr, Cause, Channel, Deferred, Effect, Exit, type Pull, Scope, Stream } from "effect"
 import { SafeIntegers } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
+import { postponeInterrupt } from "../../../internal/runtime.ts"
 import { LeaseExpiredError } from "../../../PoolError.ts"
 import type { Pin, Pinning } from "../connection/pin.ts"
 import { mayStartLater, retryWhileLocked } from "../connection/retryWhileLocked.ts"
 import type { AsyncConnection } from "../contract/connection.ts"
 import type { Params, Row, RunResult, Value } from "../contract/values.ts"
-import { codeOf, failure } from "../errors.ts"
+import { codeOf, exitOf, failure } from "../errors.ts"
 import { decodeFailure } from "./failureData.ts"
 import type { Host } from "./host.ts"
 import type { Pending } from "./pending.ts"
@@ -277,7 +278,7 @@ class Chunks {
         this.#wake()
       },
       ended: () => this.#ended(Exit.void),
-      failed: (thrown) => this.#ended(Exit.fail(failure(thrown))),
+      failed: (thrown) => this.#ended(exitOf(thrown)),
       cancelled: () => this.#ended(Exit.void)
     })
   }
@@ -294,9 +295,25 @@ class Chunks {
       return Effect.succeed(chunk)
     }
     if (this.#end !== undefined) return Exit.isSuccess(this.#end) ? Cause.done() : Effect.failCause(this.#end.cause)
-    this.#arrived = Deferred.makeUnsafe<void>()
-    return Effect.andThen(Deferred.await(this.#arrived), this.pull)
+    return Effect.andThen(this.#next(Deferred.makeUnsafe<void>()), this.pull)
   })
+
+  /** Waits for a chunk, or for the end. If a statement that writes is being committed, an interrupt comes too late. */
+  #next(arrived: Deferred.Deferred<void>): Effect.Effect<void> {
+    this.#arrived = arrived
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(Effect.exit(restore(Deferred.await(arrived))), (exit) => {
+        if (Exit.isSuccess(exit) || this.#host.cancel(this.#pending!)) return exit
+        return Effect.andThen(
+          Deferred.await(arrived),
+          Effect.withFiber((fiber) => {
+            postponeInterrupt(fiber, restore)
+            return Effect.void
+          })
+        )
+      })
+    )
+  }
 
   #ended(exit: Exit.Exit<void, OperationError>): void {
     // What was failed on this side is answered as cancelled afterwards.
