@@ -28,11 +28,8 @@ export interface Alarm {
 export const make = (context: Context.Context<never>, ring: (now: number) => void): Alarm => {
   const within = AsyncContext.capture()
   const clock = Context.get(context, Clock.Clock)
-  const isMachine = isMachineClock(clock)
-  const timer = isMachine ? machineTimer : clockTimer(clock, context)
-  // `performance.now` is the clock behind the machine's `monotonicTimeNanos`, but makes no bigint. A lease reads it up
-  // to two times.
-  const now = isMachine ? () => machine.now() : () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  const timer = isMachineClock(clock) ? machineTimer : clockTimer(clock, context)
+  const now = nowOf(clock)
   let setFor = Infinity
   let running: Timer | undefined
   const fire = () => {
@@ -61,6 +58,15 @@ export const make = (context: Context.Context<never>, ring: (now: number) => voi
     stop
   }
 }
+
+/**
+ * Reads a clock as an alarm does. `performance.now` is the clock behind the machine's `monotonicTimeNanos`, but makes no bigint. A
+ * lease reads it up to two times.
+ */
+export const nowOf = (clock: Clock.Clock): () => number =>
+  isMachineClock(clock) ? machineNow : () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+
+const machineNow = (): number => machine.now()
 
 // `globalThis.performance` is a getter, so it is read once.
 const machine = globalThis.performance

@@ -111,6 +111,22 @@ export class Level<C> {
     return this.turn.take(effect, request, (late) => present(new TransactionTurnTimeoutError({ pool, ...late })))
   }
 
+  /** `take`, in the present step of a fiber. The step must return the result of this function unchanged. */
+  takeWithin<A, E, R, E2>(
+    fiber: Fiber.Fiber<unknown, unknown>,
+    effect: Effect.Effect<A, E, R>,
+    request: Request,
+    present: (error: TransactionTurnTimeoutError) => E2
+  ): Effect.Effect<A, E | E2, R> {
+    const { pool } = this.transaction
+    return this.turn.takeWithin(
+      fiber,
+      effect,
+      request,
+      (late) => present(new TransactionTurnTimeoutError({ pool, ...late }))
+    )
+  }
+
   /** The request of a statement for its turn. */
   request(operation: string): Request {
     return { operation, label: undefined, timeoutMillis: this.transaction.database.turnTimeoutMillis }
@@ -192,7 +208,7 @@ export const connectionOf = <C>(
     Effect.withFiber((fiber) => {
       const level = levelOf(fiber)
       const now = steps(level, statement, f)
-      return level.isBelow(fiber) ? now : level.take(now, level.request(statement), identity)
+      return level.isBelow(fiber) ? now : level.takeWithin(fiber, now, level.request(statement), identity)
     }),
   assertOpen: (statement) =>
     Effect.withFiber((fiber) => {

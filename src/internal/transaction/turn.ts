@@ -1,7 +1,7 @@
 /** Gives fibers their turns on something that only one of them may use at a time, in order of arrival. */
-import { Effect, type Fiber, type Tracer } from "effect"
+import { Clock, Context, Effect, type Fiber, type Tracer } from "effect"
 import type { TurnHolder } from "../../TransactionError.ts"
-import { spanOf } from "../runtime.ts"
+import { onExitWithin, OwnStep, spanOf } from "../runtime.ts"
 import * as Deadlines from "../structures/deadlines.ts"
 import * as LinkedList from "../structures/linkedList.ts"
 import * as Alarm from "../structures/timer.ts"
@@ -27,14 +27,22 @@ export class TurnDeadlines {
   /** Made for the first ticket that has to wait: most transactions have none. */
   #deadlines: Deadlines.Deadlines<Ticket> | undefined = undefined
   #alarm: Alarm.Alarm | undefined
+  /** The context of the first fiber, whose clock counts. */
+  #context: Context.Context<never> | undefined = undefined
+  #now: (() => number) | undefined = undefined
 
   now(fiber: Fiber.Fiber<unknown, unknown>): number {
-    this.#alarm ??= Alarm.make(fiber.context, (now) => this.#ring(now))
-    return this.#alarm.now()
+    if (this.#now === undefined) {
+      this.#context = fiber.context
+      this.#now = Alarm.nowOf(Context.get(fiber.context, Clock.Clock))
+    }
+    return this.#now()
   }
 
+  /** `now` is what `now` has returned. */
   add(ticket: Ticket, now: number): void {
     this.#deadlines ??= new Deadlines.Deadlines()
+    this.#alarm ??= Alarm.make(this.#context!, (now) => this.#ring(now))
     Deadlines.add(this.#deadlines, ticket, now, ticket.request.timeoutMillis)
     this.#setAlarm(this.#deadlines)
   }
@@ -115,34 +123,48 @@ export class Turn {
     request: Request,
     late: (late: Late) => E2
   ): Effect.Effect<A, E | E2, R> {
-    return Effect.withFiber((fiber) => {
-      const ticket = new Ticket(fiber, request)
-      // The finalizer is installed before the ticket joins the line: the fiber may be interrupted between the two.
-      return Effect.onExitPrimitive(
-        // Asking and joining the line are one step, so a fiber that asks later comes later.
-        Effect.callback<A, E | E2, R>((resume) => {
-          const now = this.#deadlines.now(fiber)
-          if (this.isFree || this.#hasEnded) {
-            this.#hold(ticket, now)
-            return resume(effect)
-          }
-          if (request.timeoutMillis <= 0) return resume(Effect.fail(late(this.#late(ticket, now, now))))
-          LinkedList.push(this.#line, ticket)
-          // Resumed inline, each fiber would run on the stack of the one before it: a thousand overflow the stack.
-          const goOn = (next: Effect.Effect<A, E | E2, R>) =>
-            fiber.currentDispatcher.scheduleTask(() => resume(next), 0)
-          ticket.wake = () => goOn(effect)
-          ticket.expire = (at) => {
-            LinkedList.remove(ticket)
-            goOn(Effect.fail(late(this.#late(ticket, now, at))))
-          }
-          this.#deadlines.add(ticket, now)
-        }),
-        () => {
-          this.#leave(ticket)
-          return undefined
-        }
-      )
+    return new Taking(this, effect, request, late)
+  }
+
+  /** `take`, in the present step of a fiber. The step must return the result of this function unchanged. */
+  takeWithin<A, E, R, E2>(
+    fiber: Fiber.Fiber<unknown, unknown>,
+    effect: Effect.Effect<A, E, R>,
+    request: Request,
+    late: (late: Late) => E2
+  ): Effect.Effect<A, E | E2, R> {
+    const ticket = new Ticket(fiber, request)
+    const leave = (): undefined => void this.#leave(ticket)
+    if (!this.isFree && !this.#hasEnded) return onExitWithin(this.#wait(ticket, effect, late), fiber, leave)
+    // Most turns are free. Asking and holding are one step.
+    this.#hold(ticket, this.#deadlines.now(fiber))
+    return onExitWithin(effect, fiber, leave)
+  }
+
+  /** Joins the line. Leaving it is the matter of a finalizer that is installed before. */
+  #wait<A, E, R, E2>(
+    ticket: Ticket,
+    effect: Effect.Effect<A, E, R>,
+    late: (late: Late) => E2
+  ): Effect.Effect<A, E | E2, R> {
+    const { fiber, request } = ticket
+    // Asking and joining the line are one step, so a fiber that asks later comes later.
+    return Effect.callback<A, E | E2, R>((resume) => {
+      const now = this.#deadlines.now(fiber)
+      if (this.isFree || this.#hasEnded) {
+        this.#hold(ticket, now)
+        return resume(effect)
+      }
+      if (request.timeoutMillis <= 0) return resume(Effect.fail(late(this.#late(ticket, now, now))))
+      LinkedList.push(this.#line, ticket)
+      // Resumed inline, each fiber would run on the stack of the one before it: a thousand overflow the stack.
+      const goOn = (next: Effect.Effect<A, E | E2, R>) => fiber.currentDispatcher.scheduleTask(() => resume(next), 0)
+      ticket.wake = () => goOn(effect)
+      ticket.expire = (at) => {
+        LinkedList.remove(ticket)
+        goOn(Effect.fail(late(this.#late(ticket, now, at))))
+      }
+      this.#deadlines.add(ticket, now)
     })
   }
 
@@ -194,6 +216,26 @@ export class Turn {
         heldMillis: now - heldFrom
       }
     }
+  }
+}
+
+/** `Turn.take` as an effect. */
+class Taking<A, E, R, E2> extends OwnStep<A, E | E2, R> {
+  readonly #turn: Turn
+  readonly #effect: Effect.Effect<A, E, R>
+  readonly #request: Request
+  readonly #late: (late: Late) => E2
+
+  constructor(turn: Turn, effect: Effect.Effect<A, E, R>, request: Request, late: (late: Late) => E2) {
+    super()
+    this.#turn = turn
+    this.#effect = effect
+    this.#request = request
+    this.#late = late
+  }
+
+  step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<A, E | E2, R> {
+    return this.#turn.takeWithin(fiber, this.#effect, this.#request, this.#late)
   }
 }
 

@@ -5,13 +5,14 @@
  * interrupted), it counts as open, and the rollback that follows does no harm.
  */
 import type { PgConnection as Driver } from "@effect/sql-pg/PgConnection"
-import { Cause, Effect, type Exit, Semaphore, Stream } from "effect"
+import { Cause, Effect, type Exit, Stream } from "effect"
 import { ConnectionError, isSqlError, SqlError } from "effect/sql/SqlError"
 import type { Statements } from "../../../ConnectionFactory.ts"
 import { denied, invalidInput, invalidSql, noPrimary, NotSent, notSent } from "../errors.ts"
 import { cleaning, Dirt, nameOfDirt, type StatementTexts, type Text } from "../sql/statementText.ts"
 import { isLost, sqlStateOf, toSqlError } from "../sqlState.ts"
 import { problemOf } from "./parameters.ts"
+import { Ticket, Turns } from "./turns.ts"
 import type { Wire } from "./wire.ts"
 
 /** A check that runs when it is the turn of a statement. It returns the error with which the statement is refused. */
@@ -37,7 +38,7 @@ export class Session {
   readonly #isPooled: boolean
   /** Whether it is meant to read only. */
   readonly #isReadOnly: boolean
-  readonly #turn = Semaphore.makeUnsafe(1)
+  readonly #turns = new Turns()
   /** Whether it has refused a write that nothing in it forbids: its server is no primary any more. */
   #refusesWrites = false
   #isInTransaction = false
@@ -94,15 +95,14 @@ export class Session {
     return Effect.suspend(() => {
       const problem = this.#problemOf(operation, text, params)
       if (problem !== undefined) return Effect.fail(problem)
-      const ran = this.#turn.withPermit(Effect.suspend(() => {
-        const refusal = check() ?? this.#lost(operation)
-        if (refusal !== undefined) return Effect.fail(refusal)
-        this.#begun(text)
-        return Effect.onExitPrimitive(query(), (exit) => {
-          this.#ended(text, exit)
-          return undefined
-        })
-      }))
+      const ran = this.#turns.use({
+        refusal: () => check() ?? this.#lost(operation),
+        begin: () => {
+          this.#begun(text)
+          return query()
+        },
+        ended: (exit) => this.#ended(text, exit)
+      })
       return this.#statements.run(
         text.sql,
         Effect.mapError(ran, (error) => isSqlError(error) ? this.#explained(text, error) : error)
@@ -163,8 +163,9 @@ export class Session {
       Effect.gen({ self: this }, function*() {
         const problem = this.#problemOf("stream", text, params) ?? uncontrolled(text)
         if (problem !== undefined) return yield* Effect.fail(problem)
-        yield* restore(this.#turn.take(1))
-        yield* Effect.addFinalizer(() => this.#turn.release(1))
+        const ticket = new Ticket()
+        yield* Effect.addFinalizer(() => Effect.sync(() => this.#turns.leave(ticket)))
+        yield* restore(this.#turns.wait(ticket))
         const refusal = check() ?? this.#lost("stream")
         if (refusal !== undefined) return yield* Effect.fail(refusal)
         this.#isStreaming = true
