@@ -39,6 +39,7 @@ export const make = ({ cluster, searchMillis: limitMillis, watch }: Options): Ch
 
   /** Opens a session, and asks it. Returns nothing if its host is not accepted. */
   const openOn = Effect.fnUntraced(function*(
+    side: "writers" | "readers",
     host: Host,
     accepts: (answer: Answer) => boolean,
     at: OpenAt,
@@ -50,6 +51,10 @@ export const make = ({ cluster, searchMillis: limitMillis, watch }: Options): Ch
       Effect.gen(function*() {
         const scope = yield* Scope.fork(outer)
         const opened = Effect.gen(function*() {
+          // Counted before it is open: several that open at the same time must not choose the same host.
+          if (side === "readers") {
+            yield* Effect.acquireRelease(Effect.sync(() => host.readers++), () => Effect.sync(() => host.readers--))
+          }
           const session = yield* at(host.address, () => {
             if (isAccepted) died()
           })
@@ -82,7 +87,7 @@ export const make = ({ cluster, searchMillis: limitMillis, watch }: Options): Ch
       for (let pass = 0;; pass++) {
         let failure: SqlError | undefined
         for (const host of hosts()) {
-          const result = yield* Effect.result(openOn(host, (answer) => accepts(host, answer), at, died))
+          const result = yield* Effect.result(openOn(side, host, (answer) => accepts(host, answer), at, died))
           if (result._tag === "Failure") failure = result.failure
           else if (result.success !== undefined) {
             hasFailed[side] = false
@@ -126,14 +131,7 @@ export const make = ({ cluster, searchMillis: limitMillis, watch }: Options): Ch
       }
     },
     readers: {
-      open: (at, died) =>
-        Effect.tap(openReader(at, died), (session) => {
-          const { host } = origins.get(session)!
-          return Effect.acquireRelease(
-            Effect.sync(() => host.readers++),
-            () => Effect.sync(() => host.readers--)
-          )
-        }),
+      open: openReader,
       mayLend: (session) => {
         const origin = origins.get(session)
         return origin !== undefined && cluster.mayRead(origin.host)

@@ -24,7 +24,7 @@ export interface Host {
   answeredAtMillis: number | undefined
   /** Whether asking it again cannot help: a wrong password, no such database. */
   isHopeless: boolean
-  /** How many sessions read from it. */
+  /** How many sessions read from it, or are being opened for that. */
   readers: number
   isFresh: boolean
 }
