@@ -61,7 +61,8 @@ describeServer("a connection that PostgreSQL ends", (it) => {
         { concurrency: "unbounded", discard: true }
       ))
       for (let round = 0; round < 10; round++) {
-        yield* Effect.sleep(50)
+        const before = stored
+        yield* until("they go on", Effect.sync(() => stored >= before + 50))
         killed += yield* kill
       }
       isOver = true
@@ -121,9 +122,9 @@ describeServer("a connection that PostgreSQL ends", (it) => {
         () => Effect.repeat(insert, { until: () => isOver }),
         { concurrency: "unbounded", discard: true }
       ))
-      yield* Effect.sleep(100)
+      yield* until("they run", Effect.sync(() => stored > 50))
       yield* server.stop("immediate")
-      yield* Effect.sleep(300)
+      yield* until("all wait for a connection", Effect.map(db.stats, ({ primary }) => primary.waiting === 50))
       const before = stored
       yield* server.start
       yield* until("they go on", Effect.sync(() => stored > before + 50))

@@ -3,7 +3,7 @@ import { assert } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
 import { PgPool } from "effect-connection-pool/postgres"
 import { PoolAssert } from "effect-connection-pool/testing"
-import { describeServer, make } from "../support/postgres.ts"
+import { describeServer, lossOf, make } from "../support/postgres.ts"
 
 const { failsWith } = PoolAssert
 
@@ -35,11 +35,12 @@ describeServer("the outcome of a transaction of PostgreSQL", (it) => {
   it.effect("is known if the connection is lost before the commit is sent", () =>
     Effect.gen(function*() {
       const { db, kill, value } = yield* make({ max: 1, setup: ["create table t (n int)"] })
+      const lost = yield* lossOf(db)
       const error = yield* failsWith(
         db.transaction(Effect.gen(function*() {
           yield* db.sql`insert into t values (1)`
           yield* kill
-          yield* Effect.sleep(50)
+          yield* lost
         })),
         "TransactionCommitError"
       )

@@ -4,7 +4,7 @@ import { Cause, Deferred, Effect, Exit, Fiber, Schedule } from "effect"
 import type { PgPool } from "effect-connection-pool/postgres"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { BeginTransaction } from "effect/sql/SqlClient"
-import { describeServer, make } from "../support/postgres.ts"
+import { describeServer, lossOf, make } from "../support/postgres.ts"
 
 const { failsWith } = PoolAssert
 
@@ -229,8 +229,9 @@ describeServer("a transaction of PostgreSQL", (it) => {
 
   it.effect("is run again after its connection was lost before the commit", () =>
     Effect.gen(function*() {
-      const { db, kill, value } = yield* make({ max: 2, ...table })
+      const { db, kill, value } = yield* make({ max: 1, ...table })
       for (const isAsked of [true, false]) {
+        const lost = yield* lossOf(db)
         let runs = 0
         const body = Effect.gen(function*() {
           yield* db.sql`insert into t values (${isAsked ? 1 : 2})`
@@ -238,7 +239,7 @@ describeServer("a transaction of PostgreSQL", (it) => {
           yield* kill
           // Either a statement meets the lost connection, or the commit does.
           if (isAsked) yield* db.sql`select 1`
-          else yield* Effect.sleep(50)
+          else yield* lost
         })
         yield* db.transaction(body, { retry: Schedule.recurs(1) })
         assert.strictEqual(runs, 2)

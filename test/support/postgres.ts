@@ -3,6 +3,7 @@ import { describe, layer, type Vitest } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
 import { PgPool } from "effect-connection-pool/postgres"
 import { TemporaryPostgres } from "effect-connection-pool/testing"
+import { sessionOf } from "../../src/postgres/internal/connection/leased.ts"
 
 export class Server extends Context.Service<Server, TemporaryPostgres.TemporaryPostgres>()("test/Postgres") {}
 
@@ -48,6 +49,13 @@ export const make = Effect.fnUntraced(function*(
 })
 
 export type Made = Effect.Success<ReturnType<typeof make>>
+
+/** Waits until a pool of one connection has noticed that this connection is lost. Asks for the connection first. */
+export const lossOf = (db: PgPool.PgPool): Effect.Effect<Effect.Effect<void>, unknown> =>
+  Effect.map(
+    db.write((connection) => Effect.sync(() => sessionOf(connection))),
+    (session) => until("its loss is seen", Effect.sync(() => !session.isAlive))
+  )
 
 /** Waits until something holds, in real time: the server notices things when it does. A test that times out names what it waited for. */
 export const until = <E, R>(what: string, holds: Effect.Effect<boolean, E, R>): Effect.Effect<void, E, R> =>
