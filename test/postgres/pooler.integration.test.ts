@@ -1,4 +1,4 @@
-/** A pool behind a pooler in transaction mode: what it sends, and what it refuses. No such pooler is run here. */
+/** A pool behind a pooler in transaction mode: what it sends, and what it refuses. `pgBouncer` runs one. */
 import { assert } from "@effect/vitest"
 import { Effect, Result, Stream } from "effect"
 import { PoolAssert } from "effect-connection-pool/testing"
