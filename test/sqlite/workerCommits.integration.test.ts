@@ -159,4 +159,31 @@ describe("a writer in a thread", () => {
       yield* until(() => seen.length === 4)
       assert.deepStrictEqual(seen, [1, 1, 1, 2])
     }).pipe(Effect.scoped))
+
+  it.live("tells of the rows of a stream when SQLite has written them, however many were read", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make(onlyAtLeases)
+      const seen = yield* observing(pool)
+      const many = "insert into t with recursive n(i) as (select 1 union all select i + 1 from n where i < 3000) " +
+        "select i from n returning a"
+      yield* pool.write((connection) => Stream.runDrain(Stream.take(connection.stream(many), 1)))
+      yield* until(() => seen.at(-1) === 3001)
+      // They are stored when the stream has ended, for all to see.
+      assert.deepStrictEqual(yield* pool.sql`select count(*) from t`.values, [[3001]])
+    }).pipe(Effect.scoped))
+
+  it.live("stores nothing of a stream that is interrupted before its first row", () =>
+    Effect.gen(function*() {
+      const { pool, rows } = yield* make({ functionsModule })
+      const held = yield* heldStatement
+      const written = pool.write((connection) =>
+        Stream.runDrain(connection.stream(`insert into t ${held.sql} returning a`))
+      )
+      const fiber = yield* Effect.forkChild(written, { startImmediately: true })
+      yield* held.hasBegun
+      yield* Fiber.interrupt(fiber)
+      yield* held.letGo
+      yield* pool.sql`insert into t values (3)`
+      assert.deepStrictEqual(rows(), [1, 3])
+    }).pipe(Effect.scoped))
 })

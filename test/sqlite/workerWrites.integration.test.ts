@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Context, Effect, Fiber, Layer, Option, Random, Stream } from "effect"
 import { SqliteConnection, SqliteWorkerPool } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
+import type { SqlError } from "effect/sql/SqlError"
 import { renameSync } from "node:fs"
 import { file, judge } from "../support/files.ts"
 import { functionsModule, heldStatement } from "../support/held.ts"
@@ -101,6 +102,22 @@ describe("a writer in a thread", () => {
       assert.strictEqual(SqliteConnection.codeOf(error), 5)
       yield* PoolAssert.failsWith(pool.transaction(Effect.void), "TransactionBeginError")
       other.exec("rollback")
+    }).pipe(Effect.scoped))
+
+  it.live("refuses in a stream of sql what it refuses in a statement, and so do readers", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ workers: 1, execution: "worker" })
+      const cases = ["pragma cache_size = 5", "select total_changes()", "explain pragma foreign_keys = off", "begin"]
+      for (const text of cases) {
+        const statement = pool.sql.unsafe(text)
+        const [here, there] = yield* Effect.forEach([statement, Stream.runDrain(statement.stream)], (effect) =>
+          PoolAssert.failsWith(effect as Effect.Effect<unknown, SqlError>, "SqlError"))
+        assert.strictEqual(here!.reason._tag, "AuthorizationError", text)
+        const [reasonHere, reasonThere] = [here!, there!].map(({ message }) =>
+          message.slice(message.indexOf(":"))
+        )
+        assert.strictEqual(reasonThere, reasonHere)
+      }
     }).pipe(Effect.scoped))
 
   it.live("runs a batch, and undoes it if a row fails", () =>

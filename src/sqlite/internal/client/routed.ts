@@ -182,7 +182,7 @@ export class Routed implements Target {
 
   #streamOnWorker(pool: WorkerPool, { params, text: { sql } }: Query): Stream.Stream<unknown, SqlError> {
     return streamFrom(
-      Effect.flatMap(pool.acquire(), (worker) => this.#persist(openRows(worker.stream(sql, params as Params)))),
+      Effect.flatMap(pool.acquire(), (worker) => this.#persist(openRows(worker.stream(sql, params as Params, true)))),
       Effect.void
     )
   }

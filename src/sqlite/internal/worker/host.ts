@@ -193,6 +193,11 @@ export class Host {
     return true
   }
 
+  /** Ends a stream whose reader wants no more rows. What it has written counts, unless it was cancelled. An answer follows. */
+  finish({ id }: Pending): void {
+    if (id !== undefined && this.#pending.has(id)) this.#send({ kind: "finish", id })
+  }
+
   /** Cancels a request whose caller sends it elsewhere. */
   move(pending: Pending): boolean {
     pending.isMoved = true

@@ -95,6 +95,12 @@ export interface CancelRequest {
   readonly id: number
 }
 
+/** Ends a stream whose reader wants no more rows: its statement is closed, and what it has written counts. */
+export interface FinishRequest {
+  readonly kind: "finish"
+  readonly id: number
+}
+
 /** The numbers of texts that are not used any more. */
 export interface ForgetRequest {
   readonly kind: "forget"
@@ -126,6 +132,7 @@ export type Request =
   | ControlRequest
   | CreditRequest
   | CancelRequest
+  | FinishRequest
   | ForgetRequest
   | WatchRequest
   | AskRequest

@@ -40,6 +40,8 @@ interface Reading {
   credit: number
   /** How long it has run before the present step. */
   spentMillis: number
+  /** Whether its reader wants no more rows. */
+  isFinished: boolean
 }
 
 export interface ServerOptions extends OutboxOptions {
@@ -91,10 +93,12 @@ export class Server {
           this.#tasks.push({ request, sql: "", params: undefined })
           break
         case "credit":
-        case "cancel": {
+        case "cancel":
+        case "finish": {
           const reading = this.#readingOf(request.id)
           if (reading === undefined) break
           if (request.kind === "credit") reading.credit += request.chunks
+          else if (request.kind === "finish") reading.isFinished = true
           if (!ready.includes(reading)) ready.push(reading)
           break
         }
@@ -193,7 +197,7 @@ export class Server {
           return later(() => this.#answer({ kind: "value", id, value }))
         }
         const cursor = handle.cursor(operation, sql, params, bigInts, isAlone, { arrays: true, which: "get" })
-        const reading: Reading = { request, cursor, unit: "none", credit: 0, spentMillis: 0 }
+        const reading: Reading = { request, cursor, unit: "none", credit: 0, spentMillis: 0, isFinished: false }
         try {
           const rows = this.#chunk(reading)
           // An error behind some rows is thrown by the next read.
@@ -268,7 +272,7 @@ export class Server {
     } catch (thrown) {
       return this.#failUnit(request, isInside ? unit : "none", thrown)
     }
-    const reading: Reading = { request, cursor, unit, credit: chunksAhead, spentMillis: 0 }
+    const reading: Reading = { request, cursor, unit, credit: chunksAhead, spentMillis: 0, isFinished: false }
     if (unit === "transaction") {
       try {
         Unit.begin(handle, unit, operation)
@@ -293,6 +297,7 @@ export class Server {
     const { id, isStream } = request
     try {
       if (this.#words.isCancelled(id)) return this.#stop(reading)
+      if (reading.isFinished) return this.#finish(reading)
       while (reading.credit > 0) {
         const rows = this.#chunk(reading)
         if (this.#words.isCancelled(id)) return this.#stop(reading)
@@ -327,6 +332,13 @@ export class Server {
     }
     this.#ended(reading)
     this.#endUnit(reading.request, reading.unit, () => this.#rows(reading, rows, true))
+  }
+
+  /** Ends a statement whose reader wants no more rows. SQLite has written before it returned the first one. */
+  #finish(reading: Reading): void {
+    this.#ended(reading)
+    reading.cursor.close()
+    this.#endUnit(reading.request, reading.unit, () => this.#rows(reading, [], true))
   }
 
   /** Ends a statement that was cancelled. */

@@ -9,6 +9,7 @@ import { mayStartLater, retryWhileLocked } from "../connection/retryWhileLocked.
 import type { AsyncConnection } from "../contract/connection.ts"
 import type { Params, Row, RunResult, Value } from "../contract/values.ts"
 import { codeOf, exitOf, failure } from "../errors.ts"
+import { isReadOnly, StatementTexts } from "../sql/statementKind.ts"
 import { decodeFailure } from "./failureData.ts"
 import type { Host } from "./host.ts"
 import type { Pending } from "./pending.ts"
@@ -18,6 +19,8 @@ import { toObjects } from "./rows.ts"
 import type { Thread } from "./thread.ts"
 
 export type OperationError = SqlError | LeaseExpiredError
+
+const texts = new StatementTexts()
 
 /** A statement of `sql`. */
 export interface StatementOf {
@@ -120,18 +123,18 @@ export class WorkerLeased implements AsyncConnection, Pinning {
     return Effect.map(this.control("isTransaction", "isTransaction", () => []), (value) => value as boolean)
   }
 
-  /** Fails with a lock as any statement does: starting is not tried again. */
-  stream(sql: string, params?: Params): Stream.Stream<Row, OperationError> {
+  /** Fails with a lock as any statement does: starting is not tried again. `isAlone`: see `StatementOf`. */
+  stream(sql: string, params?: Params, isAlone = false): Stream.Stream<Row, OperationError> {
     return Stream.fromChannel(
       Channel.fromTransformBracket((_, __, scope) =>
         Effect.withFiber((fiber) =>
           Effect.suspend(() => {
             const bigInts = fiber.getRef(SafeIntegers)
-            const chunks = new Chunks(this.#host)
+            const chunks = new Chunks(this.#host, this.mayStore && !isReadOnly(texts.read(sql)))
             // In the other order, an interrupt between the two steps would leave the statement open.
             return Effect.as(
               Effect.andThen(
-                Scope.addFinalizer(scope, Effect.sync(() => chunks.close())),
+                Scope.addFinalizer(scope, chunks.close),
                 Effect.suspend(() => {
                   const expired = this.#expired("stream")
                   if (expired !== undefined) return Effect.fail(expired)
@@ -143,7 +146,7 @@ export class WorkerLeased implements AsyncConnection, Pinning {
                         sql,
                         params,
                         bigInts,
-                        isAlone: false,
+                        isAlone,
                         isStream: true,
                         mayStore: this.mayStore
                       },
@@ -264,11 +267,15 @@ class Chunks {
   readonly #host: Host
   readonly #chunks: Array<Array<Row>> = []
   #pending: Pending | undefined = undefined
+  readonly #mayStore: boolean
+  /** Whether the reader has got rows. */
+  #isRead = false
   #end: Exit.Exit<void, OperationError> | undefined = undefined
   #arrived: Deferred.Deferred<void> | undefined = undefined
 
-  constructor(host: Host) {
+  constructor(host: Host, mayStore: boolean) {
     this.#host = host
+    this.#mayStore = mayStore
   }
 
   open(begin: (receiver: Parameters<Host["statement"]>[1]) => Pending): void {
@@ -283,14 +290,32 @@ class Chunks {
     })
   }
 
-  close(): void {
-    if (this.#end === undefined && this.#pending !== undefined) this.#host.cancel(this.#pending)
+  /**
+   * Ends the statement. If it writes and the reader has got rows, it has written, as in process, and this waits until that is
+   * stored. Otherwise it is cancelled.
+   */
+  readonly close: Effect.Effect<void> = Effect.suspend(() => {
     this.#chunks.length = 0
-  }
+    const pending = this.#pending
+    if (this.#end !== undefined || pending === undefined) return Effect.void
+    if (!this.#mayStore || !this.#isRead) {
+      this.#host.cancel(pending)
+      return Effect.void
+    }
+    this.#host.finish(pending)
+    return this.#hasEnded
+  })
+
+  readonly #hasEnded: Effect.Effect<void> = Effect.suspend(() => {
+    if (this.#end !== undefined) return Effect.void
+    this.#arrived = Deferred.makeUnsafe<void>()
+    return Effect.andThen(Deferred.await(this.#arrived), this.#hasEnded)
+  })
 
   readonly pull: Pull.Pull<Arr.NonEmptyReadonlyArray<Row>, OperationError> = Effect.suspend(() => {
     const chunk = this.#chunks.shift()
     if (chunk !== undefined && Arr.isArrayNonEmpty(chunk)) {
+      this.#isRead = true
       if (this.#end === undefined) this.#host.credit(this.#pending!, 1)
       return Effect.succeed(chunk)
     }
