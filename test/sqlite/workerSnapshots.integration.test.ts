@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Stream } from "effect"
+import { Effect, Exit, Fiber, Logger, References, Stream } from "effect"
 import { SqliteConnection, SqlitePool } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { elsewhere } from "../support/files.ts"
@@ -91,7 +91,9 @@ describe("a snapshot on a worker", () => {
 
   it.live("ends when it is older than maxReadAge, also while its statement runs", () =>
     Effect.gen(function*() {
-      const { pool } = yield* make({ maxReadAge: 100, functionsModule })
+      const pools: Array<unknown> = []
+      const logger = Logger.make(({ fiber }) => void pools.push(fiber.getRef(References.CurrentLogAnnotations)["pool"]))
+      const { pool } = yield* Effect.provide(make({ maxReadAge: 100, functionsModule }), Logger.layer([logger]))
       const held = yield* heldStatement
       const idle = pool.snapshot(Effect.andThen(pool.read(count), Effect.never), onWorker)
       yield* PoolAssert.failsWith(idle, "SnapshotExpiredError")
@@ -99,6 +101,7 @@ describe("a snapshot on a worker", () => {
       const busy = pool.snapshot(Effect.andThen(pool.read(count), pool.sql.unsafe(held.sql)), onWorker)
       const error = yield* PoolAssert.failsWith(busy, "SnapshotExpiredError")
       assert.include(error.message, "maxReadAge")
+      assert.deepStrictEqual(new Set(pools), new Set([`${pool.name}/workers`]))
     }).pipe(Effect.scoped))
 
   it.live("is observed: a query runs again after each commit that touches what it reads there", () =>

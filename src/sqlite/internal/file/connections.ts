@@ -24,7 +24,7 @@ import { answers, type WorkerLeased } from "../worker/workerConnection.ts"
 import { Commits } from "./commits.ts"
 import { DatabaseFile, type Problem } from "./databaseFile.ts"
 import { guardOf } from "./guard.ts"
-import { Pins, revoke } from "./pins.ts"
+import { Pins, poolOf, revoke } from "./pins.ts"
 
 /** A factory with `validate`, which a health checker uses. The pools themselves do not validate. */
 type Factory = ConnectionFactory<Connection, SqlError> & {
@@ -68,13 +68,13 @@ export class SharedFile {
     this.file = new DatabaseFile(connection.filename, !connection.isImmutable)
     this.commits = new Commits(settings.observeInterval, context, () => this.look())
     const warn = Effect.runForkWith(context)
-    this.pins = new Pins(settings.maxReadAge, context, (heldMillis) => {
+    this.pins = new Pins(settings.maxReadAge, context, (heldMillis, leased) => {
       warn(Effect.annotateLogs(
         Effect.logWarning(
           `a read was ended that had pinned a state of the database for ${Math.round(heldMillis)} ms (maxReadAge)`
         ),
         "pool",
-        connection.isReadOnly ? settings.name : `${settings.name}/readers`
+        poolOf(settings, leased)
       ))
     })
     const writing = factoryOf(this.#connect(connection), true)

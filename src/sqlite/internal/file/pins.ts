@@ -3,15 +3,19 @@ import type { Context } from "effect"
 import * as LinkedList from "../../../internal/structures/linkedList.ts"
 import * as Alarm from "../../../internal/structures/timer.ts"
 import { Pin, type Pinning } from "../connection/pin.ts"
+import type { PoolSettings } from "../options/pool.ts"
+import { WorkerLeased } from "../worker/workerConnection.ts"
+
+type OnExpired = (heldMillis: number, leased: Pinning) => void
 
 export class Pins {
   /** The pins of leases that have not ended, the oldest first. */
   readonly #pins = new LinkedList.LinkedList<Pin>()
   readonly #maxAgeMillis: number
   readonly #alarm: Alarm.Alarm
-  readonly #onExpired: (heldMillis: number) => void
+  readonly #onExpired: OnExpired
 
-  constructor(maxAgeMillis: number, context: Context.Context<never>, onExpired: (heldMillis: number) => void) {
+  constructor(maxAgeMillis: number, context: Context.Context<never>, onExpired: OnExpired) {
     this.#maxAgeMillis = maxAgeMillis
     this.#alarm = Alarm.make(context, (now) => this.#ring(now))
     this.#onExpired = onExpired
@@ -87,9 +91,15 @@ export class Pins {
       pin.leased,
       `it was held for ${Math.round(heldMillis)} ms, more than maxReadAge, ${this.#maxAgeMillis} ms`
     )
-    this.#onExpired(heldMillis)
+    this.#onExpired(heldMillis, pin.leased)
     return true
   }
+}
+
+/** The name of the pool of a lease that only reads. */
+export const poolOf = ({ connection, name }: PoolSettings, leased: Pinning): string => {
+  if (leased instanceof WorkerLeased) return `${name}/workers`
+  return connection.isReadOnly ? name : `${name}/readers`
 }
 
 /** Ends a lease, and the cursors and the transaction on its connection. */
