@@ -191,6 +191,9 @@ export const pageTables: ReadonlyArray<PageTable> = [
   },
   {
     name: "postgres",
+    before:
+      "The [benchmark](../bench/README.md) measures it with 8 connections, in ratios: below 1 this pool takes less. \"Processor time\" is that of\n" +
+      "the client alone. The floor lends the same connections, and promises nothing else.",
     corner: "",
     columns: {
       "beside `@effect/sql-pg`": "@effect/sql-pg: sql",

@@ -56,8 +56,15 @@ export interface Text {
 export class StatementTexts {
   readonly #bySql = new Map<string, Text>()
   #length = 0
+  /** The text that was read last: a statement is asked for it several times in a row. */
+  #last: Text | undefined = undefined
 
   read(sql: string): Text {
+    if (this.#last?.sql === sql) return this.#last
+    return this.#last = this.#read(sql)
+  }
+
+  #read(sql: string): Text {
     const known = this.#bySql.get(sql)
     if (known !== undefined) return known
     const text = textOf(sql)
