@@ -166,7 +166,7 @@ describeServer("a listener", (it) => {
 
   it.effect("does not wait for a frozen server for longer than `controlTimeout`", () =>
     Effect.gen(function*() {
-      const { database, db, server } = yield* make({ controlTimeout: "50 millis" })
+      const { database, db, server } = yield* make({ controlTimeout: "2 seconds" })
       const kept = yield* hear(db, "kept")
       yield* kept.next
       const [shared] = yield* listening(server, database.database)
