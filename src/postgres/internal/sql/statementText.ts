@@ -56,12 +56,14 @@ export interface Text {
 export class StatementTexts {
   readonly #bySql = new Map<string, Text>()
   #length = 0
-  /** The text that was read last: a statement is asked for it several times in a row. */
+  /** The text that was read last, unless it is too long to keep: a statement is asked for it several times in a row. */
   #last: Text | undefined = undefined
 
   read(sql: string): Text {
     if (this.#last?.sql === sql) return this.#last
-    return this.#last = this.#read(sql)
+    const text = this.#read(sql)
+    this.#last = sql.length > longestToKeep ? undefined : text
+    return text
   }
 
   #read(sql: string): Text {
