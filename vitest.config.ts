@@ -4,26 +4,22 @@ import { threads } from "./test/support/threads.ts"
 
 const source = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
-// The tests of SQLite in another mode: see `test/support/modes/mode.ts`.
-const isInMode = process.env["SQLITE_MODE"] !== undefined
-const sqlite = isInMode ? "./test/support/modes/sqlite.ts" : "./src/sqlite/index.ts"
+/** The package, as its tests import it. */
+export const alias = [
+  { find: /^effect-connection-pool$/, replacement: source("./src/index.ts") },
+  { find: /^effect-connection-pool\/postgres$/, replacement: source("./src/postgres/index.ts") },
+  { find: /^effect-connection-pool\/sqlite$/, replacement: source("./src/sqlite/index.ts") },
+  { find: /^effect-connection-pool\/sqlite-node$/, replacement: source("./src/sqlite-node/index.ts") },
+  { find: /^effect-connection-pool\/inspector$/, replacement: source("./src/inspector/index.ts") },
+  { find: /^effect-connection-pool\/testing$/, replacement: source("./src/testing/index.ts") }
+]
 
 export default defineConfig({
   plugins: [threads],
-  resolve: {
-    alias: [
-      { find: /^effect-connection-pool$/, replacement: source("./src/index.ts") },
-      { find: /^effect-connection-pool\/postgres$/, replacement: source("./src/postgres/index.ts") },
-      { find: /^effect-connection-pool\/sqlite$/, replacement: source(sqlite) },
-      { find: /^effect-connection-pool\/sqlite-node$/, replacement: source("./src/sqlite-node/index.ts") },
-      { find: /^effect-connection-pool\/inspector$/, replacement: source("./src/inspector/index.ts") },
-      { find: /^effect-connection-pool\/testing$/, replacement: source("./src/testing/index.ts") }
-    ]
-  },
+  resolve: { alias },
   test: {
     include: ["test/**/*.test.ts"],
     globalSetup: "test/support/postgresNotice.ts",
-    setupFiles: isInMode ? ["./test/support/modes/mode.ts"] : [],
     // A test that hangs, not one on a machine that is busy.
     testTimeout: 30_000,
     // By default one core would be left idle, which on two cores is half of them.

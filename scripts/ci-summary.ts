@@ -1,4 +1,4 @@
-/** The last line of a run: the figures of the test runner's own reports, on each Node that it ran on. */
+/** The last line of a run: the figures of the test runner's own reports, on each Node that it ran on, and with threads. */
 import { existsSync, readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 
@@ -16,7 +16,7 @@ interface Report {
 let passed = 0
 let failed = 0
 let isComplete = true
-for (const name of ["tests.json", "tests-node26.json"]) {
+for (const name of ["tests.json", "tests-modes.json", "tests-node26.json"]) {
   const file = fileURLToPath(new URL(`../coverage/${name}`, import.meta.url))
   if (!existsSync(file)) {
     console.log(`there is no report ${name}: that run did not get to its end`)

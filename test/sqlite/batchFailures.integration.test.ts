@@ -306,6 +306,7 @@ describe("a batch whose rows", () => {
       )
       const error = yield* PoolAssert.failsWith(Stream.runDrain(pool.batch(insert, rows)), "TransactionLostError")
       assert.match(error.message, /was moved, replaced or deleted/)
+      yield* settle
       const other = yield* judge(moved)
       assert.deepStrictEqual(other.prepare("select count(*) as n from person").all().map((row) => row["n"]), [0])
     }))

@@ -8,6 +8,7 @@ import { PoolAssert, Sweep } from "effect-connection-pool/testing"
 import { isSqlError } from "effect/sql/SqlError"
 import { TestClock } from "effect/testing"
 import { file, judge } from "../support/files.ts"
+import { mode } from "../support/modes/mode.ts"
 import { reading } from "../support/observing.ts"
 import { settle } from "../support/pools.ts"
 
@@ -270,7 +271,8 @@ describe("an observation", () => {
         turns: [0, 40]
       })
       assert.isAbove(report.interrupted, report.cases / 4)
-      assert.isAbove(seen, report.cases)
+      // A thread answers later.
+      assert.isAbove(seen, mode === "in-process" ? report.cases : report.cases / 4)
     }), 120_000)
 
   it.effect("waits while another process has a lock, within busyTimeout, and once more before a shutdown", () =>

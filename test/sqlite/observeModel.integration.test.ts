@@ -11,6 +11,7 @@ import { Effect, Random, Stream } from "effect"
 import { SqlitePool } from "effect-connection-pool/sqlite"
 import * as Process from "../support/childProcess.ts"
 import { file } from "../support/files.ts"
+import { mode } from "../support/modes/mode.ts"
 
 const writers = 10
 const timeout = 300_000
@@ -57,7 +58,13 @@ describe("observations", () => {
   it.live("show committed states only, in order, and the last one, whoever writes", () =>
     Effect.gen(function*() {
       const filename = yield* file
-      const pool = yield* SqlitePool.make({ filename, readers: 4, observeInterval: "5 millis", maxReadAge: "Infinity" })
+      const pool = yield* SqlitePool.make({
+        filename,
+        readers: 4,
+        observeInterval: "5 millis",
+        maxReadAge: "Infinity",
+        acquireTimeout: "1 minute"
+      })
       const { sql, transaction, write, writeSync } = pool
       yield* write((connection) =>
         connection.exec(`create table part(writer primary key, version integer not null) without rowid;
@@ -99,6 +106,16 @@ describe("observations", () => {
       const bumped = (writer: number, by: number) =>
         Effect.forEach(bump(writer, by, by), ([text, params]) => sql.unsafe(text, [...params]))
 
+      /** In one step, where there is one. */
+      const inOneStep = (
+        statements: ReadonlyArray<readonly [sql: string, params?: ReadonlyArray<string | number>]>
+      ): Effect.Effect<unknown, unknown> =>
+        mode === "writer"
+          ? transaction(Effect.forEach(statements, ([text, params = []]) => sql.unsafe(text, [...params])))
+          : writeSync((connection) => {
+            for (const [text, params] of statements) connection.runUnsafe(text, params)
+          })
+
       const once = Effect.fnUntraced(function*(writer: number, isAlone: boolean) {
         const way = yield* Random.nextIntBetween(0, isAlone ? 7 : 8)
         switch (way) {
@@ -107,17 +124,12 @@ describe("observations", () => {
           case 1:
             return yield* Effect.as(Effect.ignore(transaction(Effect.andThen(bumped(writer, -500), rolledBack))), false)
           case 2:
-            return yield* Effect.as(
-              writeSync((connection) => {
-                for (const [text, params] of bump(writer, 1, 1)) connection.runUnsafe(text, params)
-              }),
-              true
-            )
+            return yield* Effect.as(inOneStep(bump(writer, 1, 1)), true)
           case 3:
-            return yield* writeSync((connection) => {
-              for (const [text, params] of bump(writer, -500, -500)) connection.runUnsafe(text, params)
-              connection.runUnsafe("insert into nothing values (1)")
-            }).pipe(Effect.ignore, Effect.as(false))
+            return yield* inOneStep([...bump(writer, -500, -500), ["insert into nothing values (1)"]]).pipe(
+              Effect.ignore,
+              Effect.as(false)
+            )
           case 4:
             return yield* Effect.as(
               transaction(Effect.andThen(
@@ -146,7 +158,7 @@ describe("observations", () => {
       const shown = Effect.forEach(judges, (judge) =>
         Effect.gen(function*() {
           const isShown = () => commits.every((count, writer) => judge.last?.parts[writer + 1] === count)
-          yield* Effect.repeat(Effect.sleep("1 millis"), { until: isShown, times: 5000 })
+          yield* Effect.repeat(Effect.sleep("1 millis"), { until: isShown, times: 30_000 })
           assert.deepStrictEqual(judge.last?.parts.slice(1), commits, judge.name)
         }))
       const phase = (isAlone: boolean) =>

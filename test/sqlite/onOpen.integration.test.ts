@@ -131,6 +131,7 @@ describe("onOpen", () => {
       const pool = yield* make(() => Effect.sync(() => runs++), { filename })
       assert.strictEqual(runs, 1)
       yield* pool.write((connection) => connection.exec("create table t(a); pragma cache_size = 9"))
+      yield* settle
       assert.strictEqual(runs, 2)
       yield* pool.writer.recycle
       yield* pool.sql`insert into t values (1)`

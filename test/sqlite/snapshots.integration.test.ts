@@ -4,6 +4,7 @@ import { TransactionError } from "effect-connection-pool"
 import { SqliteConnection } from "effect-connection-pool/sqlite"
 import { PoolAssert, Sweep } from "effect-connection-pool/testing"
 import { elsewhere, judge } from "../support/files.ts"
+import { mode } from "../support/modes/mode.ts"
 import { settle } from "../support/pools.ts"
 import { count, insert, make } from "../support/sqlitePools.ts"
 
@@ -17,7 +18,9 @@ describe("a snapshot", () => {
         yield* elsewhere(pool.write(insert))
         const outside = yield* elsewhere(pool.read(count))
         const inside = yield* Effect.forEach([1, 2, 3], () => pool.read(count), { concurrency: "unbounded" })
-        const sync = yield* pool.readSync((reader) => reader.valuesUnsafe("select count(*) from t")[0]![0])
+        const sync = yield* mode === "in-process"
+          ? pool.readSync((reader) => reader.valuesUnsafe("select count(*) from t")[0]![0])
+          : pool.read(count)
         const nested = yield* pool.snapshot(pool.read(count))
         return { before, outside, inside, sync, nested }
       }))
@@ -38,7 +41,9 @@ describe("a snapshot", () => {
       const ways: Record<string, Effect.Effect<unknown, unknown>> = {
         write: pool.write(insert),
         exec: pool.write((connection) => connection.exec("insert into t values (1)")),
-        writeSync: pool.writeSync((connection) => connection.runUnsafe("insert into t values (1)")),
+        ...(mode === "in-process"
+          ? { writeSync: pool.writeSync((connection) => connection.runUnsafe("insert into t values (1)")) }
+          : undefined),
         transaction: pool.transaction(pool.write(insert)),
         sql: pool.sql`insert into t values (1)`
       }

@@ -166,7 +166,7 @@ describe("a stream of rows", () => {
         turns: [0, 10]
       })
       assert.isAbove(report.interrupted, 50)
-    }), 30_000)
+    }), 120_000)
 })
 
 describe("a backup", () => {

@@ -78,6 +78,8 @@ describe("a transaction of a pool", () => {
   it.effect("acquires as it is told, and what is done in it does not inherit that", () =>
     Effect.gen(function*() {
       const { pool } = yield* make()
+      // A reader is open.
+      yield* pool.snapshot(Effect.void)
       const gate = yield* Deferred.make<void>()
       const fiber = yield* Effect.forkChild(
         pool.transaction(Deferred.await(gate), { label: "holding", isolation: "deferred" })

@@ -1,5 +1,5 @@
 /** A file with one writer and some readers, the client over them, and a judge: a plain handle on the same file. */
-import { Effect } from "effect"
+import { Effect, type Scope } from "effect"
 import { ConnectionPool } from "effect-connection-pool"
 import { SqliteConnection } from "effect-connection-pool/sqlite"
 import * as Reactivity from "effect/reactivity/Reactivity"
@@ -7,6 +7,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import { DatabaseSync } from "node:sqlite"
 import * as Client from "../../src/sqlite/internal/client/client.ts"
 import { file, judge } from "./files.ts"
+import { excepted, mode } from "./modes/mode.ts"
 
 export interface Options {
   readonly setup?: string | undefined
@@ -16,7 +17,7 @@ export interface Options {
   readonly readers?: number | undefined
 }
 
-const setup = "create table t(n integer unique on conflict abort)"
+export const setup = "create table t(n integer unique on conflict abort)"
 
 const makeWith = Effect.fnUntraced(function*(options: Options | undefined) {
   const filename = yield* file
@@ -57,14 +58,21 @@ const makeWith = Effect.fnUntraced(function*(options: Options | undefined) {
   }
 }, Effect.provide(Reactivity.layer))
 
-export const make = (options?: Options) => makeWith(options)
+export type Database = Effect.Success<ReturnType<typeof makeWith>>
 
-export type Database = Effect.Success<ReturnType<typeof make>>
+export const make = (options?: Options): Effect.Effect<Database, Failed, Scope.Scope> =>
+  process.env["SQLITE_MODE"] === undefined
+    ? makeWith(options)
+    : Effect.flatMap(Effect.promise(() => import("./modes/client.ts")), ({ make }) => make(options))
+
+type Failed = Effect.Error<ReturnType<typeof makeWith>>
 
 /** Has SQLite refuse to compile a statement, for the current scope: each time, or the first times. */
 export const refusing = (refused: string, times = Infinity, errcode = 1) =>
   Effect.acquireRelease(
     Effect.sync(() => {
+      // A reader may be meant, which is in a thread in both modes: such tests are among the exceptions.
+      if (mode === "writer") excepted("SQLite that fails in this thread")
       const real = DatabaseSync.prototype.prepare
       let left = times
       DatabaseSync.prototype.prepare = function(sql, options) {

@@ -5,6 +5,7 @@ import { SqlitePool } from "effect-connection-pool/sqlite"
 import { readFileSync } from "node:fs"
 import { StatementSync } from "node:sqlite"
 import { file, judge } from "./files.ts"
+import { excepted, mode } from "./modes/mode.ts"
 import { settle } from "./pools.ts"
 
 export const make = Effect.fnUntraced(function*(options?: Partial<SqlitePool.Options>) {
@@ -61,6 +62,7 @@ export const together = <A, E>({ pool }: Database, effects: ReadonlyArray<Effect
 export const failing = (statement: string, errcode: number, before = () => {}, method: "get" | "all" = "get") =>
   Effect.acquireRelease(
     Effect.sync(() => {
+      if (mode === "writer") excepted("SQLite that fails in this thread")
       const real = StatementSync.prototype[method]
       let isDone = false
       StatementSync.prototype[method] = function(...args: ReadonlyArray<unknown>) {

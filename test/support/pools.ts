@@ -1,6 +1,7 @@
 import { Effect, Fiber } from "effect"
 import { ConnectionPool, type PoolConfig } from "effect-connection-pool"
 import { FaultyFactory } from "effect-connection-pool/testing"
+import { settled } from "./modes/threads.ts"
 
 export type Connection = FaultyFactory.FaultyConnection
 export type Pool = ConnectionPool.ConnectionPool<Connection, FaultyFactory.FaultyError>
@@ -23,12 +24,10 @@ export const make = Effect.fnUntraced(function*(
   return { faulty, pool }
 })
 
-const turns = Effect.repeat(Effect.yieldNow, { times: 30 })
+const turns = Effect.asVoid(Effect.repeat(Effect.yieldNow, { times: 30 }))
 
-/** Lets every fiber that can run do so. Where connections are in threads, their answers take a moment: see `modes`. */
-export const settle = process.env["SQLITE_MODE"] === undefined
-  ? turns
-  : Effect.andThen(Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 60))), turns)
+/** Lets every fiber that can run do so, and where connections are in threads, those too: see `modes`. */
+export const settle: Effect.Effect<void> = process.env["SQLITE_MODE"] === undefined ? turns : settled(turns)
 
 /** Leases a connection in a fiber of its own, until it is told to let go. */
 export const borrow = Effect.fnUntraced(function*(pool: Pool, options?: ConnectionPool.AcquireOptions) {

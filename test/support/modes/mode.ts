@@ -1,9 +1,14 @@
 /**
  * The modes in which the tests of SQLite run: everything in this process (no mode), `SQLITE_MODE=readers` with the readers in
- * threads, and `SQLITE_MODE=writer` with the writer in one too. A test of something that a mode does not have is skipped
- * there, and its note says what that is.
+ * threads, and `SQLITE_MODE=writer` with the writer in one too. `npm run test:modes` runs both: see `vitest.modes.config.ts`.
+ *
+ * A test of something that a mode does not have is skipped there, and its note says what that is. `exceptions.ts` lists those
+ * that are known by their name.
  */
+import { relative } from "node:path"
 import { beforeEach } from "vitest"
+import { exceptions } from "./exceptions.ts"
+import { watchThreads } from "./threads.ts"
 
 export type Mode = "in-process" | "readers" | "writer"
 
@@ -17,20 +22,13 @@ export const excepted = (what: string): never => {
   throw new Error(`not in this mode: ${what}`)
 }
 
-/** Tests of behaviour that differs by design, by a part of their name. */
-const differing: Readonly<Record<string, string>> = {}
-
-beforeEach((context) => {
-  skip = (note) => context.skip(note)
-  for (const [name, why] of Object.entries(differing)) if (context.task.name.includes(name)) excepted(why)
-})
-
-/** A connection whose synchronous operations are not there. */
-export const withoutSync = <C extends object>(connection: C): C =>
-  new Proxy(connection, {
-    get: (target, name) => {
-      if (typeof name === "string" && name.endsWith("Unsafe")) return excepted(`${name}, which is synchronous`)
-      const value: unknown = Reflect.get(target, name, target)
-      return typeof value === "function" ? (value as (...given: Array<unknown>) => unknown).bind(target) : value
+if (mode !== "in-process") {
+  watchThreads()
+  beforeEach(({ skip: skipTest, task }) => {
+    skip = (note) => skipTest(note)
+    const path = relative("test", task.file.filepath).replace(/(\.integration)?\.test\.ts$/, "")
+    for (const { modes, name, why } of exceptions[path] ?? []) {
+      if (modes.includes(mode) && (task.fullTestName ?? task.name).includes(name)) excepted(why)
     }
   })
+}

@@ -1,0 +1,77 @@
+/** Knows when the threads of a mode have nothing left to do. */
+import { Effect } from "effect"
+import { postMessageToThread, Worker } from "node:worker_threads"
+import { threads as checkpoints } from "../../../src/sqlite/internal/file/checkpointThread.ts"
+
+/** The threads, each with its first message: it was started when that has come, or never will be. */
+const threads = new Map<Worker, Promise<unknown>>()
+/** The ends of the threads that do a checkpoint. They send nothing. */
+const ends = new Set<Promise<unknown>>()
+/** The messages to threads and from them. */
+let messages = 0
+
+/** Begins to count the messages of all threads. */
+export const watchThreads = (): void => {
+  const send = Worker.prototype.postMessage
+  Worker.prototype.postMessage = function(this: Worker, ...given: Parameters<Worker["postMessage"]>) {
+    messages++
+    if (!threads.has(this)) {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      threads.set(this, promise)
+      this.on("message", () => {
+        messages++
+        resolve()
+      })
+      this.once("exit", () => {
+        threads.delete(this)
+        resolve()
+      })
+    }
+    return send.apply(this, given)
+  } as Worker["postMessage"]
+  const { start } = checkpoints
+  checkpoints.start = (data) => {
+    const thread = start(data)
+    const end = new Promise((resolve) => thread.once("exit", resolve))
+    ends.add(end)
+    void end.then(() => {
+      ends.delete(end)
+      messages++
+    })
+    return thread
+  }
+}
+
+/** A thread that is inside SQLite for so long is not waited for. */
+const stuckMillis = 5000
+
+/** Ends when a thread has handled what was sent to it before. It has no listener for this message, and so refuses it. */
+const handled = async ([thread, started]: [Worker, Promise<unknown>]): Promise<void> => {
+  await started
+  await postMessageToThread(thread.threadId, undefined, stuckMillis).catch(() => undefined)
+}
+
+const turn = () => new Promise((resolve) => setImmediate(resolve))
+
+/* oxlint-disable no-await-in-loop -- One after the other is what it is about. */
+const allHandled = async () => {
+  await Promise.all(ends)
+  // The first refusal may come before a message on another port is handled, but not the second one.
+  for (let time = 0; time < 2; time++) {
+    await Promise.all([...threads].map(handled))
+    await turn()
+  }
+  await turn()
+}
+
+/** Lets all fibers run that can, with `turns`, until no more messages come of it. */
+export const settled = (turns: Effect.Effect<unknown>): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    let before = -1
+    while (messages !== before) {
+      before = messages
+      yield* turns
+      yield* Effect.promise(allHandled)
+    }
+    yield* turns
+  })
