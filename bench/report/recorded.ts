@@ -53,8 +53,12 @@ export interface RecordedContestant {
 export const newestOf = (records: ReadonlyArray<Recorded>): Recorded => {
   const byDate = records.toSorted((one, other) => one.date.localeCompare(other.date))
   const newest = new Map(byDate.flatMap((record) => record.cases.map(({ name }) => [name, record])))
+  const { commit, date, machine, versions } = byDate.at(-1)!
   return {
-    date: byDate.at(-1)!.date,
+    commit,
+    date,
+    machine,
+    versions,
     cases: byDate.flatMap((record) => record.cases.filter(({ name }) => newest.get(name) === record)),
     goals: byDate.flatMap((record) => record.goals.filter((goal) => newest.get(goal.case) === record)),
     otherNodes: byDate.findLast(({ otherNodes = [] }) => otherNodes.length > 0)?.otherNodes ?? []
