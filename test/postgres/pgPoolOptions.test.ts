@@ -100,7 +100,7 @@ describe("the options of a PostgreSQL pool", () => {
   it("say whether reads share connections, and how", () => {
     assert.isUndefined(resolved({}).sharedReads)
     assert.isUndefined(resolved({ sharedReads: false }).sharedReads)
-    const standard = { max: 2, timeoutMillis: 100, isOwnTimeout: false, maxInFlight: 64, functions: new Set<string>() }
+    const standard = { max: 2, timeoutMillis: 100, isOwnTimeout: false, maxInFlight: 128, functions: new Set<string>() }
     assert.deepStrictEqual(resolved({ sharedReads: true }).sharedReads, standard)
     assert.deepStrictEqual(resolved({ sharedReads: {} }).sharedReads, standard)
     assert.deepStrictEqual(

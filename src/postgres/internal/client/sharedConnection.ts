@@ -23,16 +23,12 @@ export const sharedConnection = (lanes: Lanes, target: Target, writes: OwnWrites
         : target.use(sql, f)
     }
   })
-  const either = <A>(
-    sql: string,
-    params: ReadonlyArray<unknown>,
-    shared: (driver: Driver) => Effect.Effect<A, SqlError>,
-    alone: () => Effect.Effect<A, SqlError>
-  ): Effect.Effect<A, SqlError> => new Either(lanes, writes, sql, params, shared, alone)
   const objects = (isPrepared: boolean): Connection["execute"] => {
     const execute = isPrepared ? exclusive.execute : exclusive.executeUnprepared
     return (sql, params, transform) =>
-      either<ReadonlyArray<object>>(
+      new Either<ReadonlyArray<object>>(
+        lanes,
+        writes,
         sql,
         params,
         (driver) =>
@@ -46,7 +42,9 @@ export const sharedConnection = (lanes: Lanes, target: Target, writes: OwnWrites
   const arrays = (isPrepared: boolean): Connection["executeValues"] => {
     const execute = isPrepared ? exclusive.executeValues : exclusive.executeValuesUnprepared
     return (sql, params) =>
-      either(
+      new Either(
+        lanes,
+        writes,
         sql,
         params,
         (driver) => driver.queryValues(sql, params, isPrepared),
@@ -59,7 +57,9 @@ export const sharedConnection = (lanes: Lanes, target: Target, writes: OwnWrites
     executeValues: arrays(true),
     executeValuesUnprepared: arrays(false),
     executeRaw: (sql, params) =>
-      either<unknown>(
+      new Either<unknown>(
+        lanes,
+        writes,
         sql,
         params,
         (driver) => driver.query(sql, params),
@@ -101,6 +101,6 @@ class Either<A> extends OwnStep<A, SqlError, never> {
     const lane = this.#writes?.needed(fiber) === undefined ? lanes.laneFor(text, this.#params) : undefined
     return lane === undefined
       ? this.#alone()
-      : runOn(lanes, lane, { text, shared: this.#shared, exclusive: this.#alone })
+      : runOn(lanes, lane, text, this.#shared, this.#alone)
   }
 }

@@ -109,7 +109,7 @@ export interface SharedReadOptions {
    * milliseconds; `statementTimeout` if that is shorter.
    */
   readonly statementTimeout?: Duration.Input | undefined
-  /** How many reads may be on their way on each connection. More of them run on connections of their own. Default 64, floor 1. */
+  /** How many reads may be on their way on each connection. More of them run on connections of their own. Default 128, floor 1. */
   readonly maxInFlight?: number | undefined
   /**
    * Functions that statements may call there besides those of PostgreSQL that compute, as statements write them: `"similarity"`,

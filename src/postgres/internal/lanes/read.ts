@@ -8,42 +8,44 @@ import { isLost, isRefusedByReader, sqlStateOf, toSqlError } from "../sqlState.t
 import type { Lane } from "./lane.ts"
 import type { Lanes } from "./lanes.ts"
 
-/** A read, and the two ways to run it. */
-export interface Read<A> {
-  readonly text: Text
-  readonly shared: (driver: Driver) => Effect.Effect<A, SqlError>
-  readonly exclusive: () => Effect.Effect<A, SqlError>
-}
-
 /** Runs a read on a lane. What the lane refuses or loses, or what takes too long there, runs on a connection of its own. */
-export const runOn = <A>(lanes: Lanes, lane: Lane, read: Read<A>): Effect.Effect<A, SqlError> =>
-  Effect.catch(new OnLane(lanes, lane, read), (error) => {
+export const runOn = <A>(
+  lanes: Lanes,
+  lane: Lane,
+  text: Text,
+  shared: (driver: Driver) => Effect.Effect<A, SqlError>,
+  exclusive: () => Effect.Effect<A, SqlError>
+): Effect.Effect<A, SqlError> =>
+  Effect.catch(new OnLane(lanes, lane, text, shared), (error) => {
     const fate = fateOf(error, lane, lanes)
-    return fate === "answered" || fate === "not sent" ? Effect.fail(toSqlError(error)) : read.exclusive()
+    return fate === "answered" || fate === "not sent" ? Effect.fail(toSqlError(error)) : exclusive()
   })
 
 /** An effect that runs a read on a lane, and counts it. Its end is installed in the step in which it is sent. */
 class OnLane<A> extends OwnStep<A, SqlError, never> {
   readonly #lanes: Lanes
   readonly #lane: Lane
-  readonly #read: Read<A>
+  readonly #text: Text
+  readonly #shared: (driver: Driver) => Effect.Effect<A, SqlError>
 
-  constructor(lanes: Lanes, lane: Lane, read: Read<A>) {
+  constructor(lanes: Lanes, lane: Lane, text: Text, shared: (driver: Driver) => Effect.Effect<A, SqlError>) {
     super()
     this.#lanes = lanes
     this.#lane = lane
-    this.#read = read
+    this.#text = text
+    this.#shared = shared
   }
 
   step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<A, SqlError> {
     const lane = this.#lane
     const lanes = this.#lanes
-    const { shared, text } = this.#read
+    const text = this.#text
     const { session } = lane
     const sentAt = lanes.now()
     const number = lane.begin()
     lanes.numbers.sent++
-    const running = session.isMeasured ? session.recorded(text, shared(lane.driver)) : shared(lane.driver)
+    const query = this.#shared(lane.driver)
+    const running = session.isMeasured ? session.recorded(text, query) : query
     return onExitWithin(running, fiber, (exit) => ended(lanes, lane, number, sentAt, text, exit))
   }
 }

@@ -28,7 +28,7 @@ const resolveFunctions = (value: unknown, field: string): Resolved => ({
 const sharedReadsTable = table({
   max: { kind: "count", default: 2, floor: 1, ceiling: 8 },
   statementTimeout: { kind: "duration", default: "100 millis", finite: true },
-  maxInFlight: { kind: "count", default: 64, floor: 1, finite: true },
+  maxInFlight: { kind: "count", default: 128, floor: 1, finite: true },
   functions: { kind: "value", accepts: Array.isArray, mustBe: "a list of names", resolve: resolveFunctions }
 })
 
