@@ -26,6 +26,12 @@ export type CountedState = "idle" | "used" | "connecting" | "validating" | "rese
 /** How an operation on a connection has ended: the values of the attribute `result`. */
 export type OperationResult = "succeeded" | "failed"
 
+/**
+ * How a read on a connection that several share has ended: the values of the attribute `result`. After `refused`, `late` and
+ * `lost`, it has run again on another connection.
+ */
+export type SharedReadResult = "answered" | "abandoned" | "refused" | "late" | "lost"
+
 /** The metrics of one pool. Times are in seconds. */
 export interface PoolMetrics {
   /**
@@ -90,6 +96,12 @@ export interface PoolMetrics {
    * that option have it.
    */
   readonly slowStatements: Metric.Counter<number>
+
+  /**
+   * `effect_connection_pool.shared_reads`: reads on connections that several share, by `result`, when they have ended. Only the
+   * pool of such connections has it, of a PostgreSQL database with `sharedReads`.
+   */
+  readonly sharedReads: { readonly [How in SharedReadResult]: Metric.Counter<number> }
 }
 
 /** How a call of a map of pools was answered: the values of the attribute `result`. */
@@ -146,6 +158,10 @@ export const of = (pool: string): PoolMetrics => {
     counter("effect_connection_pool.connects", "{attempt}", "Attempts to open a connection that have ended", { result })
   const validations = (result: OperationResult) =>
     counter("effect_connection_pool.validations", "{validation}", "Validations that have ended", { result })
+  const sharedReads = (result: SharedReadResult) =>
+    counter("effect_connection_pool.shared_reads", "{statement}", "Reads that have ended on shared connections", {
+      result
+    })
   const resets = (result: OperationResult) =>
     counter("effect_connection_pool.resets", "{reset}", "Resets that have ended", { result })
   const evictions = (reason: EvictReason) =>
@@ -242,7 +258,14 @@ export const of = (pool: string): PoolMetrics => {
       "effect_connection_pool.slow_statements",
       "{statement}",
       "Statements that took as long as slowStatement, or longer"
-    )
+    ),
+    sharedReads: {
+      answered: sharedReads("answered"),
+      abandoned: sharedReads("abandoned"),
+      refused: sharedReads("refused"),
+      late: sharedReads("late"),
+      lost: sharedReads("lost")
+    }
   }
 }
 

@@ -9,6 +9,11 @@ const setup = [
   "create table stored (n int)",
   `create function nap(n int, seconds float8) returns int language plpgsql stable as
     'begin perform pg_sleep(seconds); return n; end'`,
+  "create table gate (n int)",
+  // Ends when there is such a gate.
+  `create function gated(n int) returns int language plpgsql as
+    'begin while not exists (select from gate where gate.n = gated.n) loop perform pg_sleep(0.005); end loop; return n; end'`,
+  "insert into gate values (0)",
   // Slow on a shared connection only.
   `create function nap_there(n int, seconds float8) returns int language plpgsql stable as
     'begin if current_setting(''transaction_read_only'') = ''on'' then perform pg_sleep(seconds); end if; return n; end'`,
@@ -21,11 +26,14 @@ export const make = Effect.fnUntraced(function*({ shared, ...options }: Options 
   const made = yield* makePool({
     max: 4,
     ...options,
-    sharedReads: { max: 1, functions: ["pg_backend_pid", "nap", "nap_there", "store"], ...shared },
+    sharedReads: { max: 1, functions: ["pg_backend_pid", "nap", "nap_there", "gated", "store"], ...shared },
     setup
   })
-  return { ...made, ...on(made.db) }
+  const open = (n: number) => Effect.asVoid(made.judge("insert into gate values ($1)", [n]))
+  return { ...made, open, ...on(made.db) }
 })
+
+export type Made = Effect.Success<ReturnType<typeof make>>
 
 /** What the tests run on a pool. */
 export const on = (db: PgPool.PgPool) => {
@@ -55,9 +63,19 @@ export const on = (db: PgPool.PgPool) => {
     /** Answers `n`, after some time. */
     nap: (n: number, millis: number) =>
       Effect.map(sql<{ n: number }>`select nap(${n}, ${millis / 1000}::float8) as n`, ([row]) => row!.n),
-    /** The same, without a delay on a connection of its own. */
+    /** Answers `n` when the judge has opened its gate: that of 0 is open. */
+    gated: (n: number) => Effect.map(sql<{ n: number }>`select gated(${n}) as n`, ([row]) => row!.n),
+    /** Answers `n`, after some time on a shared connection, and at once on another. */
     napThere: (n: number, millis: number) =>
       Effect.map(sql<{ n: number }>`select nap_there(${n}, ${millis / 1000}::float8) as n`, ([row]) => row!.n),
+    /** Waits until the shared connections shut down. */
+    isShutDown: until(
+      "they shut down",
+      Effect.map(
+        Effect.flip(Effect.asVoid(db.sharedReads!.use(() => Effect.void, { timeout: 0 }))),
+        ({ _tag }) => _tag === "PoolClosedError"
+      )
+    ),
     inFlight: (count: number) =>
       until(`${count} are on their way`, Effect.map(numbers, ({ inFlight }) => inFlight === count))
   }

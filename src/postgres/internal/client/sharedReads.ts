@@ -8,6 +8,7 @@ import { type Choice, factoryOf, type Settings as ConnectionSettings } from "../
 import type { PgConnection } from "../contract/connection.ts"
 import type { SharedReadStats } from "../contract/pool.ts"
 import { Lanes } from "../lanes/lanes.ts"
+import * as Metrics from "../lanes/metrics.ts"
 import type { Settings } from "../lanes/settings.ts"
 import type { StatementTexts } from "../sql/statementText.ts"
 
@@ -52,6 +53,7 @@ export const make = Effect.fnUntraced(function*(
     scope,
     context: yield* Effect.context<never>()
   })
+  if (options.pool.metrics !== false) yield* Metrics.show(pool.name, lanes.numbers)
   yield* Effect.addFinalizer(() => Effect.sync(() => lanes.close()))
   return {
     pool,

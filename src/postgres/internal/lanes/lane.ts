@@ -162,7 +162,8 @@ export class Lane {
   }
 
   #leaveIfDone(): void {
-    if (!this.#isLeaving || this.#hasLeft || this.#waiting > 0 || this.#sent > this.#ended) return
+    // Whatever is on its way is before a read that a caller, or a probe, waits for.
+    if (!this.#isLeaving || this.#hasLeft || this.#waiting > 0) return
     this.#hasLeft = true
     this.#options.left()
   }
