@@ -131,6 +131,7 @@ describeServer("reads that share a connection", (it) => {
       const down = yield* Effect.forkChild(patient.db.shutdown())
       yield* patient.isShutDown
       assert.strictEqual((yield* patient.judge(active)).length, 1)
+      assert.strictEqual((yield* patient.numbers).connections.inUse, 1)
       yield* patient.open(1)
       assert.strictEqual((yield* Fiber.join(down)).sharedReads?.returned, 1)
     }))
