@@ -48,4 +48,15 @@ describe("a report of the HTTP service that reads all notes", () => {
       }),
     300_000
   )
+
+  for (const program of ["report.ts", "load.ts"]) {
+    it(`says where there is no service, and how to start one (${program})`, async () => {
+      const output = await runClient(program, "http://localhost:1")
+      assert.include(
+        output,
+        "no service answers at http://localhost:1: start it first, with npm run example -- http-service"
+      )
+      assert.match(output, /exit code 1$/, output)
+    }, 60_000)
+  }
 })

@@ -1,6 +1,7 @@
 /** What the programs that ask the service have in common: their flags, and how they end. */
 import { Console, Effect, Schema } from "effect"
 import { Flag } from "effect/cli"
+import { HttpClient } from "effect/http"
 
 export const positive = (name: string, description: string, value: number) =>
   Flag.Int(name).pipe(
@@ -13,6 +14,16 @@ export const url = Flag.String("url").pipe(
   Flag.withDescription("Where the service is"),
   Flag.withDefault("http://localhost:3000")
 )
+
+/** Fails with what to do if no service answers there. */
+export const reach = Effect.fnUntraced(function*(url: string) {
+  const http = yield* HttpClient.HttpClient
+  yield* Effect.mapError(
+    Effect.scoped(http.get(`${url}/health`)),
+    (cause) =>
+      new Error(`no service answers at ${url}: start it first, with npm run example -- http-service`, { cause })
+  )
+})
 
 /** Says what holds, and fails unless all of it does. */
 export const judge = Effect.fnUntraced(function*(verdict: Readonly<Record<string, boolean>>) {

@@ -14,7 +14,7 @@ import { Command } from "effect/cli"
 import { FetchHttpClient, HttpClient, HttpClientRequest } from "effect/http"
 import { ChildProcess } from "effect/process"
 import { fileURLToPath } from "node:url"
-import { judge, positive, url } from "./client.ts"
+import { judge, positive, reach, url } from "./client.ts"
 
 const Health = Schema.Struct({
   status: Schema.String,
@@ -95,6 +95,7 @@ const load = Effect.fn("load")(function*(options: {
       Effect.timeoutOrElse({ duration: `${options.patience} seconds`, orElse: () => Effect.succeed(false) })
     )
 
+  yield* reach(options.url)
   const { filename } = yield* get("/pool", Pool)
   const clients = yield* Effect.forkChild(
     Effect.forEach(Array.from({ length: options.clients }), (_, place) => client(http, place % 10 < 3, answers), {

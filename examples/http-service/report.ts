@@ -14,7 +14,7 @@ import { Command, Flag } from "effect/cli"
 import { FetchHttpClient, HttpClient, HttpClientRequest } from "effect/http"
 import { ChildProcess } from "effect/process"
 import { fileURLToPath } from "node:url"
-import { judge, positive, url } from "./client.ts"
+import { judge, positive, reach, url } from "./client.ts"
 
 const Pool = Schema.Struct({ filename: Schema.String })
 
@@ -69,6 +69,7 @@ const program = Effect.fn("report")(function*(options: {
     return { half, p99: most, took }
   }, Effect.scoped)
 
+  yield* reach(options.url)
   const { filename } = yield* Effect.flatMap(
     http.get("/pool"),
     (response) => Effect.flatMap(response.json, Schema.decodeUnknownEffect(Pool))

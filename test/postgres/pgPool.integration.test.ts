@@ -196,9 +196,15 @@ describeServer("a PostgreSQL pool", (it) => {
           "it leaves a setting, which ends with its connection, here at once: for all connections use"
         ],
         ["set local search_path = a", "it has an effect only inside a transaction: run it in `transaction`"],
-        ["select pg_advisory_lock(1)", "it leaves an advisory lock, which ends with its connection"],
-        ["listen a", "it leaves a channel"],
-        ["create temp table a (b int)", "it leaves a temporary table"]
+        [
+          "select pg_advisory_lock(1)",
+          "it leaves an advisory lock, which ends with its connection, here at once: use `lock` of the pool, or keep the connection"
+        ],
+        ["listen a", "it leaves a channel, which ends with its connection, here at once: use `listen` of the pool, "],
+        [
+          "create temp table a (b int)",
+          "it leaves a temporary table, which ends with its connection, here at once: keep the connection with `write`"
+        ]
       ]
       for (const [sql, why] of refused) {
         const error = yield* failsWith(db.sql.unsafe(sql), "SqlError")

@@ -20,11 +20,20 @@ const controlled =
 
 const alone = (dirt: number): string => {
   const why = `it leaves ${nameOfDirt(dirt)}, which ends with its connection, here at once`
-  const instead = (dirt & Dirt.settings) !== 0
-    ? ": for all connections use `startupParameters`, for a transaction `set local`, for several statements `write`"
-    : ": keep the connection with `write`"
-  return why + instead
+  return `${why}: ${insteads.find(([left]) => (dirt & left) !== 0)?.[1] ?? keepIt}`
 }
+
+const keepIt = "keep the connection with `write`"
+
+/** The way that works, by what the statement leaves. */
+const insteads: ReadonlyArray<readonly [number, string]> = [
+  [
+    Dirt.settings,
+    "for all connections use `startupParameters`, for a transaction `set local`, for several statements `write`"
+  ],
+  [Dirt.channels, `use \`listen\` of the pool, which listens again after a lost connection, or ${keepIt}`],
+  [Dirt.locks, `use \`lock\` of the pool, or ${keepIt}`]
+]
 
 /** For what needs a session, behind a pooler that gives each transaction another one. */
 export const pooledListen =
