@@ -10,7 +10,7 @@ import type { WorkerLeased } from "../../src/sqlite/internal/worker/workerConnec
 import { summaryOfSides } from "../support/health.ts"
 import { functionsModule, heldStatement } from "../support/held.ts"
 import { settle } from "../support/pools.ts"
-import { count, make } from "../support/sqlitePools.ts"
+import { count, insert, make } from "../support/sqlitePools.ts"
 
 const onWorker = { execution: "worker" } as const
 
@@ -106,6 +106,23 @@ describe("a file with workers", () => {
         "select count(*) as n from t"
       ])
       for (const { lastMillis } of ofWorkers) assert.isAbove(lastMillis, 0)
+    }))
+
+  it.effect("is not taken for one that has lost its log if the writer is opened anew while a thread starts", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ workers: 1 })
+      const reading = yield* Effect.forkChild(pool.read(count, { execution: "worker" }), { startImmediately: true })
+      for (let turn = 0; turn < 10; turn++) yield* Effect.yieldNow
+      assert.strictEqual((yield* pool.stats).workers!.connecting, 1)
+      // SQLite deletes the log with the last connection, and the next one makes another.
+      yield* pool.writer.recycle
+      yield* pool.write(insert)
+      yield* TestClock.adjust("1 second")
+      yield* pool.write(insert)
+      yield* Fiber.join(reading)
+      assert.strictEqual(yield* pool.read(count, { execution: "worker" }), 3)
+      const { workers, writer } = yield* pool.stats
+      assert.deepStrictEqual([workers!.connects, workers!.connectFailures, writer.connects], [1, 0, 2])
     }))
 
   it.effect("has the SQL functions of a module in every thread, and prepares each connection", () =>

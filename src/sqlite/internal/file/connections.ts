@@ -56,7 +56,7 @@ export class SharedFile {
   readonly #threads = new Map<Thread, "reads" | "writes">()
   /** The threads that still close a file that was moved or replaced. What is opened at its path waits for them. */
   readonly #leaving = new Set<Promise<unknown>>()
-  /** The connections that are closed now in several steps: by a reset, which opens them again, or in a thread. */
+  /** The connections that are opened or closed now in several steps: by a reset, which opens them again, or in a thread. */
   readonly #reopening = new Set<Handle | Thread>()
   #measuredAt = -Infinity
   #writesSinceMeasured = 0
@@ -231,7 +231,11 @@ export class SharedFile {
       const opened = openWorker(settings, isFirst, {
         statementTimeout: this.settings.statementTimeout,
         died,
-        started: (thread) => void this.#threads.set(thread, settings.isReadOnly ? "reads" : "writes"),
+        started: (thread) => {
+          this.#threads.set(thread, settings.isReadOnly ? "reads" : "writes")
+          // It takes a while until it has the file open. The log may go meanwhile, with the last connection that has it.
+          this.#reopening.add(thread)
+        },
         closing: (thread) => {
           this.#reopening.add(thread)
           this.#expectNewLog()
@@ -245,6 +249,7 @@ export class SharedFile {
       })
       return Effect.tap(opened, ({ thread }) =>
         Effect.sync(() => {
+          this.#reopening.delete(thread)
           this.file.note(before, this.#handles.size === 0 && this.#threads.size === 1)
           if (thread.host.death !== undefined) this.#threads.delete(thread)
           else if (!settings.isReadOnly) this.commits.opened(thread)
