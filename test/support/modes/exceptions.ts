@@ -17,7 +17,7 @@ const perCase = "it opens a database for each case, which takes a thread each: t
 const bulk = "the settings of a long batch and the threads after it are those of a writer in process"
 const long = "it takes as many messages as statements, which is too long"
 const clock = "it counts on a clock that stands still while a statement runs"
-const unknown = "not examined yet: it does not end with the clock of the test"
+const care = "the care for the log begins while the test still writes, and waits for the clock, which stands still then"
 const ahead = "a thread reads ahead, so the statement ends earlier"
 const groups = "a writer in a thread makes its groups there, without events: see `workerGroups` and `workerWrites`"
 
@@ -58,8 +58,8 @@ export const exceptions: Readonly<Record<string, ReadonlyArray<Exception>>> = {
   ],
   "sqlite/sqlitePoolWal": [
     { name: "goes on after SQLite could not move the log", modes: writer, why: here },
-    { name: "is cut back between reads that would otherwise overlap", modes: writer, why: unknown },
-    { name: "is not a reason to hold up others for longer", modes: writer, why: unknown }
+    { name: "is cut back between reads that would otherwise overlap", modes: writer, why: care },
+    { name: "is not a reason to hold up others for longer", modes: writer, why: care }
   ],
   "sqlite/transactionStress": [{ name: "leave nothing behind in a scope that lives on", modes: writer, why: long }],
   "sqlite-node/sqliteClient": [{ name: "fails to copy its database", modes: both, why: twoPools }]
