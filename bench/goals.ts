@@ -263,16 +263,25 @@ const ofWorkers: ReadonlyArray<Goal> = [
 ]
 
 /** A lease for each statement or transaction costs at most as much as with the better one of its peers. */
-const ofPostgres: ReadonlyArray<Goal> = ["1", "100"].flatMap((users) =>
-  (["reads", "transactions"] as const).flatMap((what) =>
-    row(
-      `PostgreSQL, ${what} by ${users === "1" ? "1 fiber" : `${users} fibers`}`,
-      `postgres-${what}-${users}`,
-      { ...sql, load: "time" },
-      undefined,
-      { "@effect/sql-pg: sql": 1.05, "pg.Pool": 1.05 }
+const ofPostgres: ReadonlyArray<Goal> = [
+  ...["1", "100"].flatMap((users) =>
+    (["reads", "transactions"] as const).flatMap((what) =>
+      row(
+        `PostgreSQL, ${what} by ${users === "1" ? "1 fiber" : `${users} fibers`}`,
+        `postgres-${what}-${users}`,
+        { ...sql, load: "time" },
+        undefined,
+        { "@effect/sql-pg: sql": 1.05, "pg.Pool": 1.05 }
+      )
     )
+  ),
+  ...row(
+    "PostgreSQL, shared reads by 100 fibers",
+    "postgres-reads-100",
+    { name: "ours: sql, sharedReads", load: "time" },
+    undefined,
+    { "@effect/sql-pg: sql, multiplex": 1 }
   )
-)
+]
 
 export const goals: ReadonlyArray<Goal> = [...ofPools, ...ofSqlite, ...ofWorkers, ...ofPostgres]

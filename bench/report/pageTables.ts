@@ -89,9 +89,9 @@ const statements = (load: string, tracer: string): ReadonlyArray<PageRow> => [
 
 const traced = statements("traced", "with a tracer")
 
-const postgres = (label: string, what: string, figure: string): ReadonlyArray<PageRow> =>
+const postgres = (label: string, what: string, figure: string, who = "ours: sql"): ReadonlyArray<PageRow> =>
   ["1", "100"].map((users) =>
-    row(`${label}, ${users === "1" ? "1 fiber" : `${users} fibers`}`, `postgres-${what}-${users}`, "ours: sql", figure)
+    row(`${label}, ${users === "1" ? "1 fiber" : `${users} fibers`}`, `postgres-${what}-${users}`, who, figure)
   )
 
 export const pageTables: ReadonlyArray<PageTable> = [
@@ -203,6 +203,7 @@ export const pageTables: ReadonlyArray<PageTable> = [
     },
     rows: [
       ...postgres("reads by key, `sql`", "reads", "time"),
+      ...postgres("reads by key, `sharedReads`", "reads", "time", "ours: sql, sharedReads"),
       ...postgres("transactions of one update", "transactions", "time"),
       ...postgres("processor time of reads by key", "reads", "processor"),
       ...postgres("processor time of transactions", "transactions", "processor")

@@ -21,6 +21,8 @@ export const postgresContenders = (folders: Folders): ReadonlyArray<PostgresCont
       { name: `${prefix} sql`, open: own(build, "sql") },
       { name: `${prefix} write`, open: own(build, "write") }
     ]),
+    // Only reads share a connection.
+    { name: "ours: sql, sharedReads", open: own("library", "sqlShared"), readsOnly: true },
     { name: "floor: Pool.use", open: async (where) => (await import("./sqlPg.ts")).poolUse(where) },
     { name: "@effect/sql-pg: sql", open: async (where) => (await import("./sqlPg.ts")).sqlPg(false)(where) },
     {

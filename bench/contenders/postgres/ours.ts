@@ -12,12 +12,17 @@ type Doors = Pick<EffectClient, "read" | "addOne">
 
 /** The ways to read and to write that the library has. */
 export const ours = ({ PgPool }: Postgres) => {
-  const opened = (doors: (db: PgPool.PgPool) => Doors) => async (where: Where): Promise<Client> => {
-    const { close, value } = await scoped(PgPool.make({ ...where, min: connections, max: connections }))
+  const opened = (doors: (db: PgPool.PgPool) => Doors, options?: Partial<PgPool.Options>) =>
+  async (
+    where: Where
+  ): Promise<Client> => {
+    const { close, value } = await scoped(PgPool.make({ ...where, min: connections, max: connections, ...options }))
     return { style: "effect", ...doors(value), close }
   }
   return {
     sql: opened(({ sql }) => throughSql(sql)),
+    /** Reads share connections of their own, beside those. */
+    sqlShared: opened(({ sql }) => throughSql(sql), { sharedReads: true }),
     write: opened((db) => ({
       read: (key) =>
         Effect.map(
