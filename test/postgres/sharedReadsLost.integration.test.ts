@@ -151,7 +151,7 @@ describeServer("reads that share a connection", (it) => {
 
   it.effect("end with a shutdown: what is on its way is answered, and later ones are refused", () =>
     Effect.gen(function*() {
-      const { backends, db, gated, inFlight, isShutDown, item, open, shared, warm } = yield* make({
+      const { backends, db, gated, inFlight, isShutDown, item, numbers, open, shared, warm } = yield* make({
         drainTimeout: "30 seconds",
         shared: { statementTimeout: "20 seconds" }
       })
@@ -161,6 +161,10 @@ describeServer("reads that share a connection", (it) => {
       yield* inFlight(3)
       const down = yield* Effect.forkChild(db.shutdown())
       yield* isShutDown
+      // The other connections are still there, and nothing more is sent on this one.
+      const { sent } = yield* numbers
+      assert.strictEqual(yield* item(4), "name 4")
+      assert.strictEqual((yield* numbers).sent, sent)
       yield* open(1)
       assert.deepStrictEqual(yield* Fiber.join(running), [1, "name 2", "name 3"])
       const { primary, sharedReads } = yield* Fiber.join(down)
