@@ -150,7 +150,8 @@ export class SharedFile {
     const threaded = workerFactoryOf(settings, true, (died) => this.#connectThread(settings, died))
     return {
       ...threaded,
-      reset: (kept) => this.#resetThread(kept, threaded.reset!(kept)),
+      // Only the thread knows whether it closes the connection and opens it again.
+      reset: (kept) => this.#reopen(kept.thread, threaded.reset!(kept)),
       validate: (kept) => Effect.suspend(() => this.file.problem === undefined ? answers(kept) : Effect.succeed(false))
     }
   }
@@ -286,28 +287,22 @@ export class SharedFile {
     }
   }
 
-  /** Resets a connection. An altered one is closed and opened again; if it is the only one, SQLite makes a new log. */
+  /** Resets a connection. An altered one is closed and opened again. */
   #reset<E>(kept: Connection, reset: Effect.Effect<void, E>): Effect.Effect<void, E> {
     return Effect.suspend(() => {
       const handle = handleOf(kept)
-      if (!handle.session.isAltered) return reset
-      this.#reopening.add(handle)
-      this.#expectNewLog()
-      return reset.pipe(
-        Effect.tap(Effect.sync(() => this.file.noteLogIfForgotten())),
-        Effect.ensuring(Effect.sync(() => this.#reopening.delete(handle)))
-      )
+      return handle.session.isAltered ? this.#reopen(handle, reset) : reset
     })
   }
 
-  /** Resets a connection in a thread. Only the thread knows whether it closes the connection and opens it again. */
-  #resetThread<E>({ thread }: WorkerLeased, reset: Effect.Effect<unknown, E>): Effect.Effect<unknown, E> {
+  /** Resets a connection that may be closed and opened again for that. If it is the only one, SQLite makes a new log. */
+  #reopen<A, E>(key: Handle | Thread, reset: Effect.Effect<A, E>): Effect.Effect<A, E> {
     return Effect.suspend(() => {
-      this.#reopening.add(thread)
+      this.#reopening.add(key)
       this.#expectNewLog()
       return reset.pipe(
         Effect.tap(Effect.sync(() => this.file.noteLogIfForgotten())),
-        Effect.ensuring(Effect.sync(() => this.#reopening.delete(thread)))
+        Effect.ensuring(Effect.sync(() => this.#reopening.delete(key)))
       )
     })
   }
