@@ -1,7 +1,7 @@
 /** The dashboard and the alert rules ask for metrics, labels and values that Effect's Prometheus exporter really prints. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Metric } from "effect"
-import { ConnectionPool, HealthChecker, InMemoryConnection, PoolMap } from "effect-connection-pool"
+import { ConnectionPool, HealthChecker, InMemoryConnection, PoolMap, PoolMetrics } from "effect-connection-pool"
 import { SqlitePool } from "effect-connection-pool/sqlite"
 import { PrometheusMetrics } from "effect/observability"
 import { readFileSync } from "node:fs"
@@ -22,6 +22,8 @@ const exported: Effect.Effect<Exported> = Effect.scoped(Effect.gen(function*() {
   yield* db.sql`create table t(a)`
   const map = yield* PoolMap.make({ name: "customers", open: (key: string) => Effect.succeed(key) })
   yield* map.use("ada", Effect.succeed)
+  // Made by a PostgreSQL pool whose reads share connections, which takes a server.
+  yield* Metric.update(PoolMetrics.of("postgres/shared").sharedReads.answered, 1)
   for (const watched of [pool, db]) yield* (yield* HealthChecker.make(watched)).report
   return exportOf(yield* PrometheusMetrics.format())
 })).pipe(Effect.provideService(Metric.MetricRegistry, new Map()), Effect.orDie)

@@ -31,7 +31,8 @@ const make = Effect.fnUntraced(function*(setup: ReadonlyArray<string> = []) {
 /**
  * Interrupts a scenario at points all over it, until an interrupt has come in each of its parts.
  *
- * A network does not take the same turns each time, so not each turn has a case, and a slow server is given more turns.
+ * A network does not take the same turns each time, so not each turn has a case. How many there are is looked at again and again: the
+ * first runs take many more than those after them.
  */
 const sweep = <Part extends string, A, E>(options: {
   readonly parts: ReadonlyArray<Part>
@@ -46,9 +47,10 @@ const sweep = <Part extends string, A, E>(options: {
     let n = 0
     const missed = new Set(parts)
     const run = (n: number) => scenario((part) => Effect.sync(() => void (present = part)), n)
-    let most = yield* turnsOf(run(0))
-    for (let points = 0; points < 60 || missed.size > 0; points++) {
-      if (points % 60 === 0) most = Math.ceil(most * 1.3)
+    yield* Effect.exit(run(++n))
+    let most = 0
+    for (let points = 0; points < 150 || missed.size > 0; points++) {
+      if (points % 20 === 0) most = Math.ceil(1.3 * (yield* turnsOf(run(++n))))
       // The fractional part of multiples of the golden ratio: spread evenly, however many there are.
       const turns = Math.floor(most * ((points * 0.6180339887) % 1))
       const budget = 3 + points % 4
