@@ -111,8 +111,7 @@ export class Handle {
       if (prepared.isNoted) this.#ran(prepared)
       return isExact === bigInts ? rows : rows.map(withNumbers)
     } catch (thrown) {
-      this.#stopped(prepared, thrown)
-      throw this.#failure(thrown, operation, sql)
+      throw this.#stopped(operation, prepared, thrown)
     } finally {
       this.recorder.end()
     }
@@ -129,13 +128,13 @@ export class Handle {
         ? inTransaction(this.#database, this.units, prepared, () => statement.all(...bound)).values()
         : statement.iterate(...bound)
       const given = isExact === bigInts ? rows : new Numbers(rows)
-      const failure = (thrown: unknown) => this.#failure(thrown, operation, sql)
+      const failure = (thrown: unknown) => this.#stopped(operation, prepared, thrown)
       const cursor = this.#cursors.open(prepared, given, this.#database.functions, failure)
       if (prepared.demands !== undefined) this.session.done(prepared.demands)
       return cursor
     } catch (thrown) {
       this.recorder.end()
-      throw this.#failure(thrown, operation, sql)
+      throw this.#stopped(operation, prepared, thrown)
     }
   }
 
@@ -163,8 +162,7 @@ export class Handle {
       f(prepared)
       if (prepared.isNoted) this.#ran(prepared)
     } catch (thrown) {
-      this.#stopped(prepared, thrown)
-      throw this.#failure(thrown, operation, sql)
+      throw this.#stopped(operation, prepared, thrown)
     } finally {
       this.recorder.end()
     }
@@ -188,8 +186,7 @@ export class Handle {
         lastInsertRowid: rowidOf(lastInsertRowid, bigInts, () => this.#database.lastInsertRowid())
       }
     } catch (thrown) {
-      this.#stopped(prepared, thrown)
-      throw this.#failure(thrown, operation, prepared.sql)
+      throw this.#stopped(operation, prepared, thrown)
     } finally {
       this.recorder.end()
     }
@@ -200,9 +197,10 @@ export class Handle {
     this.observed.ran(tables)
   }
 
-  #stopped({ tables }: Prepared, thrown: unknown): void {
+  #stopped(operation: string, { sql, tables }: Prepared, thrown: unknown): Failures.Failure {
     this.units.stopped(thrown)
     this.observed.ran(tables)
+    return this.#failure(thrown, operation, sql)
   }
 
   /** Runs a script: see `script.ts`. */
