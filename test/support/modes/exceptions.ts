@@ -19,7 +19,8 @@ const long = "it takes as many messages as statements, which is too long"
 const clock = "it counts on a clock that stands still while a statement runs"
 const care = "the care for the log begins while the test still writes, and waits for the clock, which stands still then"
 const ahead = "a thread reads ahead, so the statement ends earlier"
-const groups = "a writer in a thread makes its groups there, without events: see `workerGroups` and `workerWrites`"
+const groups =
+  "it knows which statements share a commit, which a thread decides: see `workerGroups` and `workerGroupModel`"
 
 export const exceptions: Readonly<Record<string, ReadonlyArray<Exception>>> = {
   "sqlite/batchEnds": [

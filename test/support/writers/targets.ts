@@ -1,7 +1,7 @@
 /** The databases on which programs of writers run. */
 import { Context, Effect, Layer, Stream } from "effect"
 import { PoolEvent } from "effect-connection-pool"
-import { SqlitePool } from "effect-connection-pool/sqlite"
+import { SqlitePool, SqliteWorkerPool } from "effect-connection-pool/sqlite"
 import { SqliteClient } from "effect-connection-pool/sqlite-node"
 import { DatabaseSync } from "node:sqlite"
 import { file } from "../files.ts"
@@ -49,6 +49,14 @@ export const pooled = (own: { readonly groupCommit?: boolean; readonly isMemory?
     const pool = yield* SqlitePool.make({ filename, synchronous: "off", groupCommit: own.groupCommit, ...options })
     return yield* watch({ pool, sql: pool.sql }, own.isMemory === true ? undefined : filename, program)
   })
+
+/** A pool whose writer is in a thread. */
+export const threaded = Effect.fnUntraced(function*(program: Program) {
+  const filename = yield* file
+  const pool = yield* SqliteWorkerPool.make({ filename, synchronous: "off", ...options })
+  // What it lacks, the programs for it do not use.
+  return yield* watch({ pool: pool as never, sql: pool.sql }, filename, program)
+})
 
 /** The drop-in client, and the pool below it. */
 export const droppedIn = (own: { readonly groupCommit?: boolean; readonly disableWAL?: boolean }) =>

@@ -1,0 +1,50 @@
+/** Random programs of many callers that write at the same time, on a writer in a thread. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer, Logger } from "effect"
+import { TestClock } from "effect/testing"
+import * as fc from "fast-check"
+import { Oracle } from "../support/writers/oracle.ts"
+import { programs } from "../support/writers/programs.ts"
+import { run } from "../support/writers/run.ts"
+import { threaded } from "../support/writers/targets.ts"
+
+const world = Layer.mergeAll(TestClock.layer(), Logger.layer([]))
+
+/** More for a longer look: `MODEL_RUNS=10000 npm test -- test/sqlite/workerGroupModel`. */
+const numRuns = Number(process.env["MODEL_RUNS"] ?? 40)
+
+describe("callers that write at the same time, with a writer in a thread", () => {
+  it("are told what they would be told alone, and that is stored", async () => {
+    const told: Record<string, number> = {}
+    const groups: Array<readonly [size: number, undoneBecause: string | undefined]> = []
+    await fc.assert(
+      fc.asyncProperty(programs(100, false), (program) =>
+        Effect.runPromise(
+          Effect.gen(function*() {
+            const watched = yield* threaded(program)
+            const waves = yield* run(watched, program)
+            const oracle = new Oracle(program)
+            for (const [at, { callers, isHeld }] of program.waves.entries()) {
+              for (const [index, caller] of callers.entries()) {
+                const answer = waves[at]![index]!
+                told[answer.told] = (told[answer.told] ?? 0) + 1
+                const where = `wave ${at}, caller ${index}: ${JSON.stringify(caller)}`
+                if (caller.operation.kind === "read") assert.include(["rows", "interrupted"], answer.told, where)
+                else if (isHeld && caller.fate === "interrupted") assert.strictEqual(answer.told, "interrupted", where)
+                else assert.deepStrictEqual(answer, oracle.answer(caller.operation), where)
+              }
+            }
+            assert.deepStrictEqual(yield* watched.stored, oracle.dump())
+            oracle.close()
+            groups.push(...watched.groups)
+          }).pipe(Effect.scoped, Effect.provide(world, { local: true }))
+        )),
+      { numRuns }
+    )
+    // A test in which nothing happens shows nothing.
+    for (const what of ["rows", "failure", "interrupted"]) assert.isAbove(told[what] ?? 0, numRuns, what)
+    assert.isAbove(Math.max(...groups.map(([size]) => size)), 5)
+    const reasons = groups.map(([, why]) => why).join("\n")
+    for (const why of ["SQLite has ended the transaction", "a part of"]) assert.include(reasons, why)
+  }, numRuns * 5000 + 60_000)
+})
