@@ -23,12 +23,22 @@ const partsOf = (name: string, record: Recorded): ReadonlyArray<string> => {
   return [before, table(rows), chart].filter((part) => part !== undefined)
 }
 
-const runText = ({ commit, date, goals: judged, machine, versions }: Recorded): string => {
+const runText = (record: Recorded): string => {
+  const { goals: judged, later = [], machine, versions } = record
+  const missing = goals.length - judged.length
+  return `They are of the ${runOf(record)}, on Node ${versions.node} and ${machine.processors} processors ` +
+    `(${machine.processor}).\n${later.map((run) => `The cases ${kindsOf(run)} are of the ${runOf(run)}.\n`).join("")}` +
+    "What was changed after that is not in them" +
+    (missing === 0 ? "." : `, and neither are ${missing} goals that \`bench/goals.ts\` was given later.`)
+}
+
+/** `workers-mixed` and `workers-heavy` are of one kind. */
+const kindsOf = ({ cases }: Recorded): string =>
+  [...new Set(cases.map(({ name }) => `\`${name.replace(/-.*/, "-*")}\``))].join(" and ")
+
+const runOf = ({ commit, date }: Recorded): string => {
   const day = new Intl.DateTimeFormat("en-GB", { dateStyle: "long", timeZone: "UTC" }).format(new Date(date))
-  const later = goals.length - judged.length
-  return `They are of the run of ${day}, of commit \`${commit}\`, on Node ${versions.node} and ${machine.processors} processors ` +
-    `(${machine.processor}).\nWhat was changed after that commit is not in them` +
-    (later === 0 ? "." : `, and neither are ${later} goals that \`bench/goals.ts\` was given later.`)
+  return `run of ${day}, of commit \`${commit}\``
 }
 
 type Rows = ReadonlyArray<ReadonlyArray<string>>

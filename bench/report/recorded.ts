@@ -11,6 +11,8 @@ export interface Recorded extends Measurements {
   readonly goals: ReadonlyArray<RecordedGoal>
   /** What was measured on other Nodes. */
   readonly otherNodes?: ReadonlyArray<Measurements>
+  /** The runs after that of all cases, with the cases that are of them. */
+  readonly later?: ReadonlyArray<Recorded>
 }
 
 export interface Measurements {
@@ -49,19 +51,17 @@ export interface RecordedContestant {
   readonly median: number
 }
 
-/** Of each case the newest measurement, and the goals of that run for it. */
+/** Of each case the newest measurement, and the goals of that run for it. The first record is that of all cases. */
 export const newestOf = (records: ReadonlyArray<Recorded>): Recorded => {
   const byDate = records.toSorted((one, other) => one.date.localeCompare(other.date))
   const newest = new Map(byDate.flatMap((record) => record.cases.map(({ name }) => [name, record])))
-  const { commit, date, machine, versions } = byDate.at(-1)!
+  const casesOf = (record: Recorded) => record.cases.filter(({ name }) => newest.get(name) === record)
+  const [all, ...others] = byDate
   return {
-    commit,
-    date,
-    machine,
-    versions,
-    cases: byDate.flatMap((record) => record.cases.filter(({ name }) => newest.get(name) === record)),
+    ...all!,
+    cases: byDate.flatMap(casesOf),
     goals: byDate.flatMap((record) => record.goals.filter((goal) => newest.get(goal.case) === record)),
-    otherNodes: byDate.findLast(({ otherNodes = [] }) => otherNodes.length > 0)?.otherNodes ?? []
+    later: others.map((record) => ({ ...record, cases: casesOf(record) }))
   }
 }
 
