@@ -3,7 +3,7 @@ import { goals } from "../goals.ts"
 import { summarize } from "../harness/summary.ts"
 import { table } from "./markdown.ts"
 import { type CostTable, costTables, missedGoals, ofWhichRun, type PageTable, pageTables } from "./pageTables.ts"
-import { contestantsOf, type Measurements, ratioOf, type Recorded } from "./recorded.ts"
+import { contestantsOf, type Measurements, ratioOf, type Recorded, type Run } from "./recorded.ts"
 
 /** A page, with every table in it from this record. Fails if there is none of that name. */
 export const withFigures = (page: string, record: Recorded): string =>
@@ -33,10 +33,10 @@ const runText = (record: Recorded): string => {
 }
 
 /** `workers-mixed` and `workers-heavy` are of one kind. */
-const kindsOf = ({ cases }: Recorded): string =>
+const kindsOf = ({ cases }: Run): string =>
   [...new Set(cases.map(({ name }) => `\`${name.replace(/-.*/, "-*")}\``))].join(" and ")
 
-const runOf = ({ commit, date }: Recorded): string => {
+const runOf = ({ commit, date }: Run): string => {
   const day = new Intl.DateTimeFormat("en-GB", { dateStyle: "long", timeZone: "UTC" }).format(new Date(date))
   return `run of ${day}, of commit \`${commit}\``
 }

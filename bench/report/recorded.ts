@@ -2,17 +2,21 @@
 import { ratio, type Summary } from "../harness/summary.ts"
 
 /** What of it is drawn and quoted. */
-export interface Recorded extends Measurements {
-  readonly date: string
-  /** What was measured. */
-  readonly commit: string
+export interface Recorded extends Run {
   readonly machine: { readonly processor: string; readonly processors: number }
   readonly versions: { readonly node: string }
   readonly goals: ReadonlyArray<RecordedGoal>
   /** What was measured on other Nodes. */
   readonly otherNodes?: ReadonlyArray<Measurements>
   /** The runs after that of all cases, with the cases that are of them. */
-  readonly later?: ReadonlyArray<Recorded>
+  readonly later?: ReadonlyArray<Run>
+}
+
+/** Some of the cases, and which run they are of. */
+export interface Run extends Measurements {
+  readonly date: string
+  /** What was measured. */
+  readonly commit: string
 }
 
 export interface Measurements {
@@ -61,7 +65,7 @@ export const newestOf = (records: ReadonlyArray<Recorded>): Recorded => {
     ...all!,
     cases: byDate.flatMap(casesOf),
     goals: byDate.flatMap((record) => record.goals.filter((goal) => newest.get(goal.case) === record)),
-    later: others.map((record) => ({ ...record, cases: casesOf(record) }))
+    later: others.map((record) => ({ commit: record.commit, date: record.date, cases: casesOf(record) }))
   }
 }
 
