@@ -124,6 +124,19 @@ export const check = <R extends Rules>(table: Table<R>, options: unknown): Outco
   return checkValues(table, read(table.rules, options), inCode)
 }
 
+/** Checks the fields of a record that is an option by itself. */
+export const checkRecord = <R extends Rules>(table: Table<R>, record: unknown, field: string): Resolved => {
+  const { checked, problems } = check(table, record)
+  return {
+    value: checked,
+    problems: problems.map(({ field: inner, message, value }) => ({
+      field: `${field}.${inner}`,
+      message: `${field}.${message}`,
+      value
+    }))
+  }
+}
+
 /** The names of options in messages, and the message for one that is missing. */
 export interface Naming {
   readonly nameOf: (field: string) => string

@@ -10,7 +10,7 @@ import { isSqlError } from "effect/sql/SqlError"
 import type { Mode, StatementError, TransactionConnection } from "../../Transaction.ts"
 import { TransactionEndedError, TransactionLostError, TransactionTurnTimeoutError } from "../../TransactionError.ts"
 import { withFiber, within } from "../runtime.ts"
-import { type Request, Turn, TurnDeadlines } from "./turn.ts"
+import { type Late, type Request, Turn, TurnDeadlines } from "./turn.ts"
 
 /** The settings that all transactions of a database share. */
 export interface DatabaseSettings<C> {
@@ -107,8 +107,7 @@ export class Level<C> {
     request: Request,
     present: (error: TransactionTurnTimeoutError) => E2
   ): Effect.Effect<A, E | E2, R> {
-    const { pool } = this.transaction
-    return this.turn.take(effect, request, (late) => present(new TransactionTurnTimeoutError({ pool, ...late })))
+    return this.turn.take(effect, request, (late) => present(this.#late(late)))
   }
 
   /** `take`, in the present step of a fiber. The step must return the result of this function unchanged. */
@@ -118,13 +117,11 @@ export class Level<C> {
     request: Request,
     present: (error: TransactionTurnTimeoutError) => E2
   ): Effect.Effect<A, E | E2, R> {
-    const { pool } = this.transaction
-    return this.turn.takeWithin(
-      fiber,
-      effect,
-      request,
-      (late) => present(new TransactionTurnTimeoutError({ pool, ...late }))
-    )
+    return this.turn.takeWithin(fiber, effect, request, (late) => present(this.#late(late)))
+  }
+
+  #late(late: Late): TransactionTurnTimeoutError {
+    return new TransactionTurnTimeoutError({ pool: this.transaction.pool, ...late })
   }
 
   /** The request of a statement for its turn. */

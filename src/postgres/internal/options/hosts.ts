@@ -1,7 +1,7 @@
 /** The options of several hosts and of replicas. */
 import { Config, Option, Predicate } from "effect"
 import { fromEnvironment } from "../../../internal/options/environment.ts"
-import { check, problem, type Resolved, type Rule, table } from "../../../internal/options/rules.ts"
+import { checkRecord, problem, type Resolved, type Rule, table } from "../../../internal/options/rules.ts"
 import type { Address } from "../connection/wire.ts"
 import type { Settings } from "../hosts/settings.ts"
 
@@ -67,17 +67,7 @@ const replicasTable = table({
   { fields: ["min", "max"], broken: ({ max, min }, other) => min > max ? `at most ${max} (${other})` : undefined }
 ])
 
-const resolveReplicas = (value: unknown, field: string): Resolved => {
-  const { checked, problems } = check(replicasTable, value)
-  return {
-    value: checked,
-    problems: problems.map(({ field: inner, message, value }) => ({
-      field: `${field}.${inner}`,
-      message: `${field}.${message}`,
-      value
-    }))
-  }
-}
+const resolveReplicas = (value: unknown, field: string): Resolved => checkRecord(replicasTable, value, field)
 
 export const replicasRule = {
   kind: "value",

@@ -1,7 +1,7 @@
 /** The options of reads that share connections. */
 import { Config, Predicate } from "effect"
 import { fromEnvironment } from "../../../internal/options/environment.ts"
-import { check, problem, type Resolved, type Rule, table } from "../../../internal/options/rules.ts"
+import { checkRecord, problem, type Resolved, type Rule, table } from "../../../internal/options/rules.ts"
 import type { Settings } from "../lanes/settings.ts"
 
 export type { Settings }
@@ -32,18 +32,10 @@ const sharedReadsTable = table({
   functions: { kind: "value", accepts: Array.isArray, mustBe: "a list of names", resolve: resolveFunctions }
 })
 
-const resolve = (value: unknown, field: string): Resolved => {
-  if (value === false) return { value: undefined, problems: [] }
-  const { checked, problems } = check(sharedReadsTable, value === true ? {} : value)
-  return {
-    value: checked,
-    problems: problems.map(({ field: inner, message, value }) => ({
-      field: `${field}.${inner}`,
-      message: `${field}.${message}`,
-      value
-    }))
-  }
-}
+const resolve = (value: unknown, field: string): Resolved =>
+  value === false
+    ? { value: undefined, problems: [] }
+    : checkRecord(sharedReadsTable, value === true ? {} : value, field)
 
 export const rule = {
   kind: "value",

@@ -383,10 +383,9 @@ export class Host {
     columns: ReadonlyArray<string> | undefined
   ): void {
     const { known } = pending
-    if (columns !== undefined) {
-      pending.columns = columns
-      if (known !== undefined) known.columns = columns
-    } else if (known !== undefined) pending.columns = known.columns!
+    const names = columns ?? known?.columns
+    if (names !== undefined) pending.columns = names
+    if (known !== undefined) known.columns = names
     if (!pending.isCancelled && rows.length > 0) pending.receiver.rows(rows, pending.columns)
   }
 

@@ -12,6 +12,7 @@ import { circumstancesOf, wantsRows } from "./circumstances.ts"
 import { Controller } from "./controller.ts"
 import { encodeFailure } from "./failureData.ts"
 import { apart, type Member, together } from "./group.ts"
+import { KnownTexts } from "./knownTexts.ts"
 import { Outbox, type OutboxOptions } from "./outbox.ts"
 import { decodeParams } from "./params.ts"
 import {
@@ -24,8 +25,7 @@ import {
   type Request,
   rowsPerChunk,
   type State,
-  type StatementRequest,
-  type TextNumber
+  type StatementRequest
 } from "./protocol.ts"
 import * as Scripts from "./scripts.ts"
 import { sharedFrom, type SharedTask, type Task } from "./tasks.ts"
@@ -58,9 +58,7 @@ export class Server {
   readonly #now: () => number
   readonly #onClose: () => void
   readonly #controller: Controller
-  readonly #texts = new Map<TextNumber, string>()
-  /** The names of columns that the other side knows, by the numbers of texts. */
-  readonly #columns = new Map<TextNumber, ReadonlyArray<string>>()
+  readonly #known = new KnownTexts()
   #tasks: Array<Task> = []
   /** The statement that waits for credit, and keeps all tasks waiting. */
   #waiting: Reading | undefined = undefined
@@ -85,7 +83,7 @@ export class Server {
         case "statement":
           this.#tasks.push({
             request,
-            sql: this.#textOf(request),
+            sql: this.#known.textOf(request),
             params: decodeParams(request.params) as Params | undefined
           })
           break
@@ -111,10 +109,7 @@ export class Server {
           this.#controller.leave(request.log)
           return this.#onClose()
         case "forget":
-          for (const number of request.numbers) {
-            this.#texts.delete(number)
-            this.#columns.delete(number)
-          }
+          this.#known.forget(request.numbers)
       }
     }
     for (const reading of ready) {
@@ -128,12 +123,6 @@ export class Server {
 
   #readingOf(id: number): Reading | undefined {
     return this.#waiting?.request.id === id ? this.#waiting : this.#streams.get(id)
-  }
-
-  #textOf({ number, sql }: StatementRequest): string {
-    if (sql === undefined) return this.#texts.get(number!)!
-    if (number !== undefined) this.#texts.set(number, sql)
-    return sql
   }
 
   #runTasks(): void {
@@ -356,12 +345,7 @@ export class Server {
   }
 
   #rows({ cursor, request: { id, number } }: Reading, rows: Array<ReadonlyArray<unknown>>, isLast: boolean): void {
-    const names = cursor.columns
-    // A number that was forgotten meanwhile is never used again.
-    const isKept = number !== undefined && this.#texts.has(number)
-    const isKnown = isKept && this.#columns.get(number) === names
-    if (isKept) this.#columns.set(number, names)
-    this.#answer({ kind: "rows", id, rows, columns: isKnown ? undefined : names, isLast })
+    this.#answer({ kind: "rows", id, rows, columns: this.#known.columnsFor(number, cursor.columns), isLast })
   }
 
   /** Ends the unit of a statement, unless the statement was cancelled, and then answers. */
