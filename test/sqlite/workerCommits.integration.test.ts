@@ -2,10 +2,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Stream } from "effect"
 import type { SqliteWorkerPool } from "effect-connection-pool/sqlite"
-import { Worker } from "node:worker_threads"
 import { functionsModule, heldStatement } from "../support/held.ts"
 import { readingOf } from "../support/observing.ts"
-import { make, until } from "../support/workerPools.ts"
+import { countMessages, make, until } from "../support/workerPools.ts"
 
 /** Observes the number of rows. Others are asked only at the end of leases. */
 const observing = (pool: SqliteWorkerPool.SqliteWorkerPool) =>
@@ -70,33 +69,20 @@ describe("a writer in a thread", () => {
   it.live("is asked for nothing at the end of a lease while nobody observes", () =>
     Effect.gen(function*() {
       const { pool } = yield* make(onlyAtLeases)
-      const real = Worker.prototype.postMessage
-      let messages = 0
-      yield* Effect.acquireRelease(
-        Effect.sync(() => {
-          Worker.prototype.postMessage = function(this: Worker, ...args: Parameters<Worker["postMessage"]>) {
-            messages++
-            return real.apply(this, args)
-          } as Worker["postMessage"]
-        }),
-        () =>
-          Effect.sync(() => {
-            Worker.prototype.postMessage = real
-          })
-      )
+      const messages = yield* countMessages
       const lease = pool.write(() => Effect.void)
       yield* lease
       yield* Effect.scoped(Effect.gen(function*() {
         yield* observing(pool)
         yield* lease
-        yield* until(() => messages > 0)
+        yield* until(() => messages() > 0)
       }))
-      const meanwhile = messages
+      const meanwhile = messages()
       // The next one says that nobody observes any more.
-      yield* until(() => messages > meanwhile)
+      yield* until(() => messages() > meanwhile)
       yield* lease
       yield* Effect.promise(() => new Promise(setImmediate))
-      assert.strictEqual(messages, meanwhile + 1)
+      assert.strictEqual(messages(), meanwhile + 1)
     }).pipe(Effect.scoped))
 
   it.live("tells of a commit of a statement that ran already when the observation began", () =>

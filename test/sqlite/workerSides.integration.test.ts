@@ -3,10 +3,10 @@ import { Effect, Exit, Fiber, Queue, Scope, Stream } from "effect"
 import { SqlitePool } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
-import { Worker } from "node:worker_threads"
 import { functionsModule, heldStatement, soon } from "../support/held.ts"
 import { settle } from "../support/pools.ts"
 import { count, insert, make } from "../support/sqlitePools.ts"
+import { countMessages } from "../support/workerPools.ts"
 
 const onWorker = { execution: "worker" } as const
 
@@ -62,24 +62,11 @@ describe("the line of the workers", () => {
       const { pool } = yield* make({ execution: "worker", workers: 1 })
       yield* pool.read(count)
       const before = yield* statsOf(pool)
-      const real = Worker.prototype.postMessage
-      let messages = 0
-      yield* Effect.acquireRelease(
-        Effect.sync(() => {
-          Worker.prototype.postMessage = function(this: Worker, ...args: Parameters<Worker["postMessage"]>) {
-            messages++
-            return real.apply(this, args)
-          } as Worker["postMessage"]
-        }),
-        () =>
-          Effect.sync(() => {
-            Worker.prototype.postMessage = real
-          })
-      )
+      const messages = yield* countMessages
       const one = (n: number) => Effect.map(pool.sql`select ${n} as n from t`.values, ([row]) => row![0])
       const numbers = Array.from({ length: 200 }, (_, n) => n)
       assert.deepStrictEqual(yield* Effect.forEach(numbers, one, { concurrency: "unbounded" }), numbers)
-      assert.isBelow(messages, 60)
+      assert.isBelow(messages(), 60)
       const after = yield* statsOf(pool)
       assert.strictEqual(after.checkouts - before.checkouts, 200)
       assert.strictEqual(after.returns - before.returns, 200)

@@ -1,6 +1,7 @@
 /** SQLite pools whose writer is in a thread. */
 import { Effect, Fiber } from "effect"
 import { SqliteWorkerPool } from "effect-connection-pool/sqlite"
+import { Worker } from "node:worker_threads"
 import type { WorkerLeased } from "../../src/sqlite/internal/worker/workerConnection.ts"
 import { file, judge } from "./files.ts"
 
@@ -48,3 +49,22 @@ export const interruptAfter = Effect.fnUntraced(function*<E>(turns: number, effe
 /** Waits until something is true, which another thread decides. */
 export const until = (isTrue: () => boolean): Effect.Effect<void> =>
   Effect.suspend(() => isTrue() ? Effect.void : Effect.andThen(turn, until(isTrue)))
+
+/** Counts the messages to all threads until the end of the scope. */
+export const countMessages = Effect.gen(function*() {
+  const real = Worker.prototype.postMessage
+  let messages = 0
+  yield* Effect.acquireRelease(
+    Effect.sync(() => {
+      Worker.prototype.postMessage = function(this: Worker, ...args: Parameters<Worker["postMessage"]>) {
+        messages++
+        return real.apply(this, args)
+      } as Worker["postMessage"]
+    }),
+    () =>
+      Effect.sync(() => {
+        Worker.prototype.postMessage = real
+      })
+  )
+  return () => messages
+})
