@@ -11,6 +11,7 @@ import type { Statements } from "../../../ConnectionFactory.ts"
 import { denied, invalidInput, invalidSql, noPrimary, NotSent, notSent } from "../errors.ts"
 import { cleaning, Dirt, nameOfDirt, type StatementTexts, type Text } from "../sql/statementText.ts"
 import { isLost, sqlStateOf, toSqlError } from "../sqlState.ts"
+import { Deadline } from "./deadline.ts"
 import { problemOf } from "./parameters.ts"
 import { Ticket, Turns } from "./turns.ts"
 import type { Wire } from "./wire.ts"
@@ -144,9 +145,9 @@ export class Session {
     if (millis === Infinity) return effect
     return Effect.suspend(() => {
       const late = () => this.#wire.destroy(`${operation} was not answered within ${millis} ms (controlTimeout)`)
-      const timer = setTimeout(late, millis)
+      const deadline = new Deadline(millis, late)
       return Effect.onExitPrimitive(effect, () => {
-        clearTimeout(timer)
+        deadline.stop()
         return undefined
       })
     })

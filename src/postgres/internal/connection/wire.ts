@@ -6,6 +6,7 @@
  */
 import { Effect } from "effect"
 import { connect, type Socket } from "node:net"
+import { Deadline } from "./deadline.ts"
 
 export interface Address {
   readonly host: string
@@ -23,7 +24,7 @@ export class Wire {
   #isClosed = false
   #reason: string | undefined = undefined
   readonly #cancels = new Set<Socket>()
-  #deadline: NodeJS.Timeout | undefined = undefined
+  #deadline: Deadline | undefined = undefined
   #isDoubtful = false
 
   constructor(address: Address, cancelMillis: number, isEncrypted: boolean, died: () => void) {
@@ -65,7 +66,7 @@ export class Wire {
   /** The statement on the wire has ended, and with it the deadline of its cancel. */
   settled(): void {
     if (this.#deadline === undefined) return
-    clearTimeout(this.#deadline)
+    this.#deadline.stop()
     this.#deadline = undefined
     if (this.#cancels.size > 0) this.#isDoubtful = true
   }
@@ -112,7 +113,7 @@ export class Wire {
     })
     socket.once("close", () => {
       this.#isClosed = true
-      clearTimeout(this.#deadline)
+      this.#deadline?.stop()
       for (const cancel of this.#cancels) cancel.destroy()
       this.#died()
     })
@@ -131,9 +132,9 @@ export class Wire {
       // Where TLS has taken the socket over, its end is not seen here.
       if (!isTold && (hadError || !this.#isEncrypted)) this.#isDoubtful = true
     })
-    this.#deadline ??= setTimeout(
-      () => this.destroy(`a statement was cancelled, but did not end within ${this.#cancelMillis} ms (cancelTimeout)`),
-      this.#cancelMillis
+    this.#deadline ??= new Deadline(
+      this.#cancelMillis,
+      () => this.destroy(`a statement was cancelled, but did not end within ${this.#cancelMillis} ms (cancelTimeout)`)
     )
   }
 }

@@ -5,6 +5,7 @@
  */
 import { Clock, Deferred, Effect, Exit, Scope } from "effect"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
+import { passed } from "../connection/deadline.ts"
 import type { Session } from "../connection/session.ts"
 import type { Address } from "../connection/wire.ts"
 import { isLost, isTransient } from "../sqlState.ts"
@@ -96,10 +97,8 @@ class Watcher {
       const once = Effect.flatMap(this.#session, ask)
       // A session that was lost since the last round says nothing about the host.
       const asked = wasOpen ? Effect.catchIf(once, isLost, () => Effect.andThen(this.#drop, once)) : once
-      const limited = Effect.timeoutOrElse(asked, {
-        duration: this.#timeoutMillis,
-        orElse: () => Effect.fail(unanswered(this.#timeoutMillis))
-      })
+      const late = Effect.andThen(passed(this.#timeoutMillis), Effect.fail(unanswered(this.#timeoutMillis)))
+      const limited = Effect.raceFirst(asked, late)
       return Effect.flatMap(Effect.result(limited), (result) =>
         Effect.flatMap(nowMillis, (now) => {
           if (result._tag === "Success") {
