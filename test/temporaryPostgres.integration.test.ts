@@ -2,7 +2,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Scope } from "effect"
 import { PoolAssert, TemporaryPostgres } from "effect-connection-pool/testing"
+import { createServer } from "node:net"
 import * as Binaries from "../src/testing/internal/postgres/binaries.ts"
+import * as Process from "../src/testing/internal/postgres/process.ts"
 import { describeServer, Server, until } from "./support/postgres.ts"
 
 /** A connection of the driver, held open for the scope. */
@@ -102,6 +104,32 @@ describeServer("a temporary PostgreSQL server", (it) => {
         "TemporaryPostgresError"
       )
       assert.match(error.message, /^the server has ended: .*max_connections/)
+    }))
+
+  it.effect("takes another port if somebody has taken its port before it was there, and keeps that when it starts again", () =>
+    Effect.gen(function*() {
+      const other = createServer()
+      yield* Effect.acquireRelease(
+        Effect.callback<void>((resume) => void other.listen(0, "127.0.0.1", () => resume(Effect.void))),
+        () => Effect.sync(() => other.close())
+      )
+      const { port } = other.address() as { readonly port: number }
+      const programs = Binaries.find() as Binaries.Programs
+      const server = yield* Effect.acquireRelease(
+        Effect.sync(() =>
+          new Process.Server({ programs, parameters: {}, tls: undefined }, Process.folderFor(programs), port)
+        ),
+        (server) => Effect.andThen(server.stop("immediate"), server.remove)
+      )
+      yield* server.prepare
+      yield* server.start
+      const own = server.port
+      assert.notStrictEqual(own, port)
+      yield* server.stop("fast")
+      yield* server.start
+      assert.strictEqual(server.port, own)
+      const where = { host: "127.0.0.1", port: own, username: "postgres", database: "postgres" }
+      assert.strictEqual((yield* (yield* session(where)).query("select 1")).rowCount, 1)
     }))
 
   it.effect("has a network that loses an answer, everything, or its connections", () =>

@@ -28,15 +28,21 @@ export type StopMode = "fast" | "immediate"
 
 export class Server {
   readonly folder: string
-  readonly port: number
   readonly #settings: Settings
+  #port: number
+  #hasBeenReady = false
   #process: ChildProcess | undefined = undefined
   #guard: ChildProcess | undefined = undefined
 
   constructor(settings: Settings, folder: string, port: number) {
     this.#settings = settings
     this.folder = folder
-    this.port = port
+    this.#port = port
+  }
+
+  /** Until the server was ready once, this is the port that it will try first. */
+  get port(): number {
+    return this.#port
   }
 
   get tls(): Tls | undefined {
@@ -94,9 +100,29 @@ export class Server {
       catch: (error) => `the replica cannot be prepared: ${String(error)}`
     })
 
-  /** Starts the server, and waits until it takes connections. */
-  readonly start: Effect.Effect<void, string> = Effect.suspend(() => {
-    if (this.#process !== undefined) return Effect.void
+  /**
+   * Starts the server, and waits until it takes connections. Somebody else may have taken its port meanwhile: before it was ready
+   * for the first time, it takes another one then.
+   */
+  readonly start: Effect.Effect<void, string> = Effect.suspend(() =>
+    this.#process === undefined ? this.#startAt(mostPorts) : Effect.void
+  )
+
+  #startAt(portsLeft: number): Effect.Effect<void, string> {
+    const ready = Effect.tap(this.#launch, () =>
+      Effect.sync(() => {
+        this.#hasBeenReady = true
+      }))
+    return Effect.catch(ready, (problem) => {
+      if (this.#hasBeenReady || portsLeft === 1 || !this.#isPortTaken) return Effect.fail(problem)
+      return Effect.flatMap(freePort, (port) => {
+        this.#port = port
+        return this.#startAt(portsLeft - 1)
+      })
+    })
+  }
+
+  readonly #launch: Effect.Effect<void, string> = Effect.suspend(() => {
     const { parameters, programs: { postgres, user } } = this.#settings
     const { primaryPort, tls } = this.#settings
     const following = primaryPort === undefined
@@ -110,7 +136,8 @@ export class Server {
       ...parameters
     }
     const flags = Object.entries(all).flatMap(([name, value]) => ["-c", `${name}=${value}`])
-    const log = openSync(this.#log, "a")
+    // Before it was ready once, the log tells of the last try only.
+    const log = openSync(this.#log, this.#hasBeenReady ? "a" : "w")
     const server = spawn(postgres, ["-D", this.#data, "-p", String(this.port), "-h", "127.0.0.1", ...flags], {
       cwd: this.folder,
       stdio: ["ignore", log, log],
@@ -130,7 +157,7 @@ export class Server {
   readonly stop = (mode: StopMode): Effect.Effect<void> =>
     Effect.callback<void>((resume) => {
       const server = this.#process
-      if (server === undefined || server.exitCode !== null) return resume(Effect.void)
+      if (server === undefined || server.exitCode !== null || server.signalCode !== null) return resume(Effect.void)
       server.once("exit", () => resume(Effect.void))
       server.kill(mode === "fast" ? "SIGINT" : "SIGQUIT")
     })
@@ -152,8 +179,8 @@ export class Server {
   /** The server writes its state into a file. */
   #ready(server: ChildProcess): Effect.Effect<void, string> {
     const ask = Effect.suspend((): Effect.Effect<boolean, string> => {
-      if (server.exitCode !== null || server.pid === undefined) {
-        return Effect.fail(`the server has ended: ${this.#lastLine}`)
+      if (server.exitCode !== null || server.signalCode !== null || server.pid === undefined) {
+        return Effect.fail(`the server has ended: ${this.#lines.at(-1)}`)
       }
       try {
         const lines = readFileSync(join(this.#data, "postmaster.pid"), "utf8").split("\n")
@@ -171,12 +198,16 @@ export class Server {
     return poll
   }
 
-  get #lastLine(): string {
+  get #lines(): ReadonlyArray<string> {
     try {
-      return readFileSync(this.#log, "utf8").trim().split("\n").at(-1) ?? ""
+      return readFileSync(this.#log, "utf8").trim().split("\n")
     } catch {
-      return "it has no log"
+      return ["it has no log"]
     }
+  }
+
+  get #isPortTaken(): boolean {
+    return this.#lines.some((line) => line.includes("Address already in use"))
   }
 
   /** A small process that stops the server and removes its folder, should this process be killed. */
@@ -192,6 +223,9 @@ export class Server {
     return guard
   }
 }
+
+/** How many ports a server tries at its first start. */
+const mostPorts = 10
 
 /** Real time: the tests that use a server may have a clock of their own. */
 export const pause: Effect.Effect<void> = Effect.callback<void>((resume) => {
