@@ -7,7 +7,7 @@ import * as SqlSchema from "effect/sql/SqlSchema"
 import { Pace } from "../../src/sqlite/internal/sql/pace.ts"
 import { counting, executions } from "../support/executions.ts"
 import { file, judge } from "../support/files.ts"
-import { functionsModule } from "../support/held.ts"
+import { functionsModule, heldStatement } from "../support/held.ts"
 import { refused } from "../support/programs/sqlFunctions.ts"
 import { count, insert, make } from "../support/sqlitePools.ts"
 
@@ -196,15 +196,15 @@ describe("a choice of where to read", () => {
 
   it.effect("of a worker leaves the event loop free", () =>
     Effect.gen(function*() {
-      const { pool } = yield* make({ workers: 1 })
-      const order: Array<string> = []
-      const long = pool.read((reader) => reader.values(counting(2_000_000)), { execution: "worker" })
-      const running = yield* Effect.forkChild(Effect.andThen(long, Effect.sync(() => order.push("long"))))
-      yield* Effect.yieldNow
+      const { pool } = yield* make({ workers: 1, functionsModule })
+      const held = yield* heldStatement
+      const long = pool.read((reader) => reader.values(held.sql), { execution: "worker" })
+      const running = yield* Effect.forkChild(long)
+      yield* held.hasBegun
       for (let n = 0; n < 100; n++) assert.strictEqual(yield* pool.read(count), 1)
-      order.push("short")
-      yield* Fiber.join(running)
-      assert.deepStrictEqual(order, ["short", "long"])
+      assert.isUndefined(running.pollUnsafe())
+      yield* held.letGo
+      assert.deepStrictEqual(yield* Fiber.join(running), [[1]])
     }))
 
   it.live("is learned with \"auto\": a text that was slow runs on workers from its second run on", () =>

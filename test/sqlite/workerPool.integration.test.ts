@@ -6,6 +6,7 @@ import * as ConnectionPool from "../../src/ConnectionPool.ts"
 import { open, workerFactoryOf } from "../../src/sqlite/internal/worker/factory.ts"
 import type { WorkerLeased } from "../../src/sqlite/internal/worker/workerConnection.ts"
 import { file } from "../support/files.ts"
+import { heldStatement, withHeld } from "../support/held.ts"
 import { settingsOf } from "../support/workerPair.ts"
 
 interface Options {
@@ -19,7 +20,7 @@ interface Options {
 const poolOf = (options: Options) =>
   Effect.gen(function*() {
     const filename = yield* file
-    const settings = settingsOf({ filename })
+    const settings = { ...settingsOf({ filename }), functionsFrom: withHeld }
     const opened: Array<WorkerLeased> = []
     const factory = workerFactoryOf(settings, true, (died) =>
       Effect.tap(open(settings, opened.length === 0, { died }), (connection) =>
@@ -39,9 +40,6 @@ const poolOf = (options: Options) =>
 
 const counting = (to: number) =>
   `with recursive n(i) as (select 1 union all select i + 1 from n where i < ${to}) select count(*) from n`
-
-/** A write that takes a while in one step of SQLite. */
-const slowWrite = (to: number) => `insert into t ${counting(to)}`
 
 /** Whether another connection writes now. */
 const isLocked = (other: DatabaseSync): boolean => {
@@ -81,11 +79,13 @@ describe("a pool of connections in threads", () => {
     Effect.gen(function*() {
       const { isWriting, opened, pool } = yield* poolOf({ max: 1, maxAbandoned: 0 })
       yield* pool.use((connection) => connection.exec("create table t(a)"))
-      const fiber = yield* Effect.forkChild(pool.use((connection) => connection.run(slowWrite(2_000_000))))
-      yield* until(isWriting)
+      const held = yield* heldStatement
+      const fiber = yield* Effect.forkChild(pool.use((connection) => connection.run(`insert into t ${held.sql}`)))
+      yield* held.hasBegun
       yield* Fiber.interrupt(fiber)
       assert.strictEqual((yield* pool.stats).abandoned, 1)
       assert.isTrue(yield* isWriting)
+      yield* held.letGo
       // It was cancelled in time, so nothing of it is stored.
       assert.deepStrictEqual(yield* pool.use((connection) => connection.values("select * from t")), [])
       assert.strictEqual((yield* pool.stats).abandoned, 0)
@@ -113,8 +113,9 @@ describe("a pool of connections in threads", () => {
     Effect.gen(function*() {
       const { isWriting, opened, pool } = yield* poolOf({ max: 1, drainTimeout: 50, closeTimeout: 50 })
       yield* pool.use((connection) => connection.exec("create table t(a)"))
-      const fiber = yield* Effect.forkChild(pool.use((connection) => connection.run(slowWrite(10_000_000))))
-      yield* until(isWriting)
+      const held = yield* heldStatement
+      const fiber = yield* Effect.forkChild(pool.use((connection) => connection.run(`insert into t ${held.sql}`)))
+      yield* held.hasBegun
       yield* Fiber.interrupt(fiber)
       const report = yield* pool.shutdown()
       assert.strictEqual(report.abandoned.length, 1)

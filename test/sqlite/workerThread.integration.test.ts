@@ -7,7 +7,7 @@ import { open } from "../../src/sqlite/internal/worker/factory.ts"
 import { WorkerLeased } from "../../src/sqlite/internal/worker/workerConnection.ts"
 import * as SqliteConnection from "../../src/sqlite/SqliteConnection.ts"
 import { file } from "../support/files.ts"
-import { functionsModule, heldStatement } from "../support/held.ts"
+import { heldStatement, withHeld } from "../support/held.ts"
 import { settingsOf } from "../support/workerPair.ts"
 import { until } from "../support/workerPools.ts"
 
@@ -18,20 +18,6 @@ const opened = (options: object = {}, died?: () => void, functionsFrom?: Functio
     const { thread } = yield* open({ ...settingsOf({ filename, ...options }), functionsFrom }, true, { died })
     return { filename, thread, host: thread.host, connection: new WorkerLeased(thread, 1000, "test") }
   })
-
-/** The function of held statements. */
-const withHeld: FunctionsModule = {
-  href: functionsModule.href,
-  found: [{
-    arity: 1,
-    deterministic: false,
-    directOnly: false,
-    index: undefined,
-    kind: "functions",
-    name: "held",
-    safeIntegers: false
-  }]
-}
 
 describe("a connection in a thread of its own", () => {
   it.live("answers as one in process does", () =>

@@ -1,11 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Random, Schedule, Stream } from "effect"
+import { Deferred, Effect, Exit, Fiber, Schedule, Stream } from "effect"
 import { SqliteConnection, type SqliteWorkerPool } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { vi } from "vitest"
 import { Words } from "../../src/sqlite/internal/worker/word.ts"
 import { functionsModule, heldStatement, withoutAggregates } from "../support/held.ts"
-import { counting, interruptAfter, make, threadOf, turnsOf, until } from "../support/workerPools.ts"
+import { interruptAtRandom, make, threadOf, turnsOf, until } from "../support/workerPools.ts"
 
 /** A pool, and a statement that stays in the middle of SQLite: `sql` reads, and `write` writes. */
 const makeHeld = Effect.fnUntraced(function*(options?: Partial<SqliteWorkerPool.Options>) {
@@ -240,7 +240,7 @@ describe("a transaction whose connection is in a thread", () => {
 
   it.live("does not know its outcome if its thread ends while it commits, and says so", () =>
     Effect.gen(function*() {
-      const { pool } = yield* make()
+      const { held, pool } = yield* makeHeld()
       const { sql } = pool
       const { host, terminate } = yield* pool.write((connection) => Effect.succeed(threadOf(connection)))
       // As if the thread had begun to commit.
@@ -248,8 +248,8 @@ describe("a transaction whose connection is in a thread", () => {
       yield* Effect.addFinalizer(() => Effect.sync(() => committing.mockRestore()))
       const body = Effect.gen(function*() {
         yield* sql`insert into t values (2)`
-        yield* Effect.forkDetach(Effect.ignore(sql.unsafe(counting(5_000_000))), { startImmediately: true })
-        yield* until(() => host.size === 1)
+        yield* Effect.forkDetach(Effect.ignore(sql.unsafe(held.sql)), { startImmediately: true })
+        yield* held.hasBegun
       })
       const fiber = yield* Effect.forkChild(pool.transaction(body, { retry: Schedule.recurs(3) }), {
         startImmediately: true
@@ -272,12 +272,9 @@ describe("a transaction whose connection is in a thread", () => {
         const insert = (n: number) =>
           pool.transaction(Effect.andThen(sql`insert into t values (${n})`, sql`insert into t values (-1)`))
         const usual = yield* turnsOf(insert(1))
-        const one = (n: number) =>
-          Effect.flatMap(Random.nextIntBetween(0, 4 * usual), (turns) =>
-            interruptAfter(turns, Effect.tap(insert(n), Effect.sync(() => stored.add(n)))))
+        const one = (n: number) => interruptAtRandom(n, usual, Effect.tap(insert(n), Effect.sync(() => stored.add(n))))
         yield* Effect.forEach(
-          Array.from({ length: runs }, (_, at) =>
-            at + 10),
+          Array.from({ length: runs }, (_, at) => at + 10),
           one,
           { concurrency: 3 }
         )

@@ -1,12 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Context, Effect, Fiber, Layer, Option, Random, Stream } from "effect"
+import { ConfigProvider, Context, Effect, Fiber, Layer, Option, Stream } from "effect"
 import { SqliteConnection, SqliteWorkerPool } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
 import type { SqlError } from "effect/sql/SqlError"
 import { renameSync } from "node:fs"
 import { file, judge } from "../support/files.ts"
 import { functionsModule, heldStatement } from "../support/held.ts"
-import { interruptAfter, make, slowWrite, threadOf, turnsOf } from "../support/workerPools.ts"
+import { interruptAtRandom, make, slowWrite, threadOf, turnsOf } from "../support/workerPools.ts"
 
 describe("a writer in a thread", () => {
   it.live("stores single statements, with their results and errors", () =>
@@ -36,11 +36,7 @@ describe("a writer in a thread", () => {
         const stored = new Set<number>()
         const usual = yield* turnsOf(sql`insert into t values (2)`)
         const one = (n: number) =>
-          Effect.flatMap(Random.nextIntBetween(0, 4 * usual), (turns) =>
-            interruptAfter(
-              turns,
-              Effect.tap(sql`insert into t values (${n})`, Effect.sync(() => stored.add(n)))
-            ))
+          interruptAtRandom(n, usual, Effect.tap(sql`insert into t values (${n})`, Effect.sync(() => stored.add(n))))
         yield* Effect.forEach(Array.from({ length: runs }, (_, at) => at + 10), one, { concurrency: 20 })
         yield* sql`insert into t values (-1)`
         const found = other.prepare("select a from t where a >= 10").all().map((row) => row["a"] as number)

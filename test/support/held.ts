@@ -2,6 +2,7 @@
 import { Effect } from "effect"
 import { existsSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import type { FunctionsModule } from "../../src/sqlite/internal/options/functions.ts"
 import { folder } from "./files.ts"
 
 /** The module with the SQL functions of the tests, as `threads.ts` bundles it. */
@@ -9,6 +10,20 @@ export const functionsModule = new URL("../../.generated/threads/sqlFunctions.mj
 
 /** The same functions, and no aggregates. */
 export const withoutAggregates = new URL("./programs/sqlFunctionsAlone.ts", import.meta.url)
+
+/** The function of held statements, for a connection that is opened without a pool. */
+export const withHeld: FunctionsModule = {
+  href: functionsModule.href,
+  found: [{
+    arity: 1,
+    deterministic: false,
+    directOnly: false,
+    index: undefined,
+    kind: "functions",
+    name: "held",
+    safeIntegers: false
+  }]
+}
 
 const pause = Effect.callback<void>((resume) => {
   setTimeout(() => resume(Effect.void), 2)

@@ -1,5 +1,5 @@
 /** SQLite pools whose writer is in a thread. */
-import { Effect, Fiber } from "effect"
+import { Effect, Fiber, Random } from "effect"
 import { SqliteWorkerPool } from "effect-connection-pool/sqlite"
 import { Worker } from "node:worker_threads"
 import type { WorkerLeased } from "../../src/sqlite/internal/worker/workerConnection.ts"
@@ -39,12 +39,19 @@ export const turnsOf = Effect.fnUntraced(function*<E>(effect: Effect.Effect<unkn
   return turns
 })
 
-/** Runs an effect in a fiber, and interrupts that after so many turns of the event loop. */
-export const interruptAfter = Effect.fnUntraced(function*<E>(turns: number, effect: Effect.Effect<unknown, E>) {
-  const fiber = yield* Effect.forkChild(effect, { startImmediately: true })
-  for (let at = 0; at < turns; at++) yield* turn
-  yield* Fiber.interrupt(fiber)
-})
+/**
+ * Runs an effect in a fiber, and interrupts that after a random number of turns of the event loop. How many it takes is known only
+ * roughly, so every tenth is interrupted at once, and every tenth is not interrupted.
+ */
+export const interruptAtRandom = Effect.fnUntraced(
+  function*<E>(n: number, usualTurns: number, effect: Effect.Effect<unknown, E>) {
+    const turns = yield* Random.nextIntBetween(0, 4 * usualTurns)
+    const fiber = yield* Effect.forkChild(effect, { startImmediately: true })
+    if (n % 10 === 0) return yield* Fiber.join(fiber)
+    for (let at = 0; n % 10 > 1 && at < turns; at++) yield* turn
+    return yield* Fiber.interrupt(fiber)
+  }
+)
 
 /** Waits until something is true, which another thread decides. */
 export const until = (isTrue: () => boolean): Effect.Effect<void> =>

@@ -17,10 +17,11 @@ if (!isMainThread) {
 const sleeper = new Int32Array(new SharedArrayBuffer(4))
 
 export const functions = {
-  /** Makes a file, and waits in the middle of the statement until there is another. */
+  /** Makes a file, and waits in the middle of the statement until there is another, or until the first is gone. */
   held: (path: unknown) => {
-    writeFileSync(`${String(path)}.begun`, "")
-    while (!existsSync(`${String(path)}.go`)) Atomics.wait(sleeper, 0, 0, 1)
+    const begun = `${String(path)}.begun`
+    writeFileSync(begun, "")
+    while (!existsSync(`${String(path)}.go`) && existsSync(begun)) Atomics.wait(sleeper, 0, 0, 1)
     return 1
   },
   twice: [
