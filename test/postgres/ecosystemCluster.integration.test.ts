@@ -148,7 +148,12 @@ describeServer("Effect's cluster on a PostgreSQL pool", (it) => {
     it.effect(`gives each shard to one runner, with ${disableAdvisory ? "rows" : "advisory locks"}`, () =>
       Effect.gen(function*() {
         const { database, value } = yield* make({ max: 1 })
-        const config = ShardingConfig.layer({ ...quick, shardLockDisableAdvisory: disableAdvisory })
+        // No lock expires, however long the test takes.
+        const config = ShardingConfig.layer({
+          ...quick,
+          shardLockExpiration: "10 minutes",
+          shardLockDisableAdvisory: disableAdvisory
+        })
         const open = Effect.fnUntraced(function*(port: number) {
           const scope = yield* Scope.make()
           const pool = yield* Scope.provide(PgPool.make({ ...database, max: 3, drainTimeout: 0 }), scope)

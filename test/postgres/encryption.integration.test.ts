@@ -28,7 +28,7 @@ describeServer("an encrypted connection", (it) => {
 
   it.effect("cancels a statement, and is kept", () =>
     Effect.gen(function*() {
-      const { backends, db } = yield* make({ max: 1, ssl: { ca: certificate } })
+      const { backends, db } = yield* make({ max: 1, cancelTimeout: "5 seconds", ssl: { ca: certificate } })
       const sleeping = yield* Effect.forkChild(db.sql`select pg_sleep(20)`)
       yield* until(
         "it runs",

@@ -27,10 +27,13 @@ const isSent = ({ db }: Made, text: string) =>
 const isIdle = ({ backends }: Made) =>
   until("all sessions are idle", Effect.map(backends, (all) => all.every(({ state }) => state === "idle")))
 
+/** A machine that stands still for a moment keeps its connections. */
+const patient = { max: 1, cancelTimeout: "5 seconds" } as const
+
 describeServer("an interrupt", (it) => {
   it.effect("cancels the statement on the server, and keeps the connection", () =>
     Effect.gen(function*() {
-      const made = yield* make({ max: 1 })
+      const made = yield* make(patient)
       const { backends, db } = made
       const sleeping = yield* Effect.forkChild(db.sql`select pg_sleep(20)`)
       yield* runs(made, "pg_sleep(20)")
@@ -44,7 +47,7 @@ describeServer("an interrupt", (it) => {
 
   it.effect("stores nothing of a statement that the server cancels", () =>
     Effect.gen(function*() {
-      const made = yield* make({ max: 1, setup: ["create table t (n int)"] })
+      const made = yield* make({ ...patient, setup: ["create table t (n int)"] })
       const { db, value } = made
       const inserting = yield* Effect.forkChild(db.sql`insert into t select 1 from pg_sleep(20)`)
       yield* runs(made, "pg_sleep(20)")
@@ -54,7 +57,7 @@ describeServer("an interrupt", (it) => {
 
   it.effect("while a statement waits for a connection sends nothing", () =>
     Effect.gen(function*() {
-      const made = yield* make({ max: 1, setup: ["create table t (n int)"] })
+      const made = yield* make({ ...patient, setup: ["create table t (n int)"] })
       const { db, value } = made
       const sleeping = yield* Effect.forkChild(db.sql`select pg_sleep(20)`)
       yield* runs(made, "pg_sleep(20)")
@@ -66,7 +69,7 @@ describeServer("an interrupt", (it) => {
 
   it.effect("of a transaction rolls it back, and keeps the connection", () =>
     Effect.gen(function*() {
-      const made = yield* make({ max: 1, setup: ["create table t (n int)"] })
+      const made = yield* make({ ...patient, setup: ["create table t (n int)"] })
       const { backends, db, value } = made
       const { sql } = db
       const running = yield* Effect.forkChild(
@@ -82,7 +85,7 @@ describeServer("an interrupt", (it) => {
 
   it.effect("of one fiber of a transaction leaves the others their transaction, if it is a savepoint", () =>
     Effect.gen(function*() {
-      const made = yield* make({ max: 1, setup: ["create table t (n int)"] })
+      const made = yield* make({ ...patient, setup: ["create table t (n int)"] })
       const { db, value } = made
       const { sql } = db
       yield* db.transaction(Effect.gen(function*() {
@@ -99,7 +102,7 @@ describeServer("an interrupt", (it) => {
 
   it.effect("of a stream cancels it, and keeps the connection", () =>
     Effect.gen(function*() {
-      const made = yield* make({ max: 1 })
+      const made = yield* make(patient)
       const { db } = made
       const reading = yield* Effect.forkChild(
         Stream.runDrain(db.stream("select pg_sleep(20) from generate_series(1, 2)"))

@@ -78,7 +78,7 @@ describeServer("an advisory lock", (it) => {
 
   it.effect("is not waited for any longer after an interrupt, and not held by nobody", () =>
     Effect.gen(function*() {
-      const made = yield* make({ max: 4 })
+      const made = yield* make({ max: 4, cancelTimeout: "5 seconds" })
       const { db } = made
       const holder = yield* Effect.forkChild(db.lock("k", Effect.never))
       yield* until("it is held", Effect.map(locksOf(made), (count) => count === 1))

@@ -1,6 +1,6 @@
 /** Connections that the server or the network ends, seen by a second connection. */
 import { assert } from "@effect/vitest"
-import { Duration, Effect, Fiber } from "effect"
+import { Deferred, Effect, Fiber } from "effect"
 import { PgPool, PgPoolError } from "effect-connection-pool/postgres"
 import { PoolAssert, TemporaryPostgres } from "effect-connection-pool/testing"
 import { createServer } from "node:net"
@@ -24,7 +24,12 @@ describeServer("a connection that PostgreSQL ends", (it) => {
   it.effect("is never lent again, and its next caller notices nothing", () =>
     Effect.gen(function*() {
       const { db, kill } = yield* make({ max: 4 })
-      yield* Effect.all(Array.from({ length: 4 }, () => db.sql`select pg_sleep(0.02)`), { concurrency: "unbounded" })
+      const all = yield* Deferred.make<void>()
+      let inside = 0
+      const together = db.write(() =>
+        Effect.suspend(() => ++inside === 4 ? Deferred.succeed(all, undefined) : Deferred.await(all))
+      )
+      yield* Effect.all(Array.from({ length: 4 }, () => together), { concurrency: "unbounded" })
       assert.strictEqual(yield* kill, 4)
       yield* until("all are gone", Effect.map(db.stats, ({ primary }) => primary.total === 0))
       yield* Effect.all(Array.from({ length: 8 }, () => db.sql`select 1`), { concurrency: "unbounded" })
@@ -62,7 +67,10 @@ describeServer("a connection that PostgreSQL ends", (it) => {
       ))
       for (let round = 0; round < 10; round++) {
         const before = stored
-        yield* until("they go on", Effect.sync(() => stored >= before + 50))
+        yield* until(
+          "they go on, on all connections",
+          Effect.map(db.stats, ({ primary }) => stored >= before + 50 && primary.idle + primary.inUse === 8)
+        )
         killed += yield* kill
       }
       isOver = true
@@ -90,7 +98,7 @@ describeServer("a connection that PostgreSQL ends", (it) => {
     Effect.gen(function*() {
       const { backends, db, value } = yield* make({
         max: 1,
-        idleInTransactionTimeout: "50 millis",
+        idleInTransactionTimeout: "1 second",
         setup: ["create table t (n int)"]
       })
       const { sql } = db
@@ -162,8 +170,8 @@ describeServer("a connection that PostgreSQL ends", (it) => {
         validateAfterIdle: 0,
         validateTimeout: "200 millis",
         cancelTimeout: "50 millis",
-        connectTimeout: "500 millis",
-        acquireTimeout: "5 seconds",
+        connectTimeout: "2 seconds",
+        acquireTimeout: "25 seconds",
         drainTimeout: 0
       })
       yield* db.sql`select 1`
@@ -198,11 +206,11 @@ describeServer("a PostgreSQL pool that cannot connect", (it) => {
   it.effect("says why, with the code of the server or of the network", () =>
     Effect.gen(function*() {
       const { database, judge } = yield* make()
-      const options = { ...database, acquireTimeout: Duration.millis(300), drainTimeout: 0, max: 1 } as const
+      const options = { ...database, acquireTimeout: "2 seconds", drainTimeout: 0, max: 1 } as const
       const refused = yield* PgPool.make({ ...options, port: 1 })
       const late = yield* failsWith(refused.write(() => Effect.void), "AcquireTimeoutError")
       assert.include(late.message, "ECONNREFUSED")
-      const unknown = yield* PgPool.make({ ...options, database: "nowhere" })
+      const unknown = yield* PgPool.make({ ...options, database: "nowhere", acquireTimeout: "25 seconds" })
       const error = yield* failsWith(unknown.write(() => Effect.void), "ConnectError")
       assert.include(error.message, "SQLSTATE 3D000")
       const role = `ada_${database.database}`

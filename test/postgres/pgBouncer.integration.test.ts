@@ -132,7 +132,7 @@ describe.skipIf(version() === undefined)("with PgBouncer", () => {
         const { host, port } = yield* PgBouncer.make(server)
         // Without the mode, the settings that each session begins with are refused by PgBouncer itself.
         const plain = yield* PgPool.make({ ...database, host, port, max: 1, drainTimeout: 0, lockTimeout: "1 second" })
-        const refused = yield* Effect.flip(plain.write(() => Effect.void, { timeout: "2 seconds" }))
+        const refused = yield* Effect.flip(plain.write(() => Effect.void, { timeout: "10 seconds" }))
         assert.include(refused.message, "unsupported startup parameter")
       }))
   })

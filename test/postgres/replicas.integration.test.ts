@@ -93,7 +93,7 @@ describeReplicated("a PostgreSQL pool with a replica", (it) => {
 
   it.effect("reads on the primary while the replica lags behind by more than `maxLag`, and on the replica afterwards", () =>
     Effect.gen(function*() {
-      const { db, port, primary, replica } = yield* make({ replicas: { maxLag: "200 millis" } }, [
+      const { db, port, primary, replica } = yield* make({ replicas: { maxLag: "1 second" } }, [
         "create table lag (n int)"
       ])
       const events: Array<string> = []
@@ -114,7 +114,7 @@ describeReplicated("a PostgreSQL pool with a replica", (it) => {
 
   it.effect("sees that a replica lags behind which is cut off from the primary and does not know", () =>
     Effect.gen(function*() {
-      const { db, port, primary } = yield* make({ replicas: { maxLag: "200 millis" } }, ["create table cut (n int)"])
+      const { db, port, primary } = yield* make({ replicas: { maxLag: "1 second" } }, ["create table cut (n int)"])
       yield* Effect.scoped(Effect.gen(function*() {
         const senders = yield* primary.query("select pid from pg_stat_replication")
         for (const { pid } of senders) yield* primary.freeze(Number(pid))
@@ -127,14 +127,13 @@ describeReplicated("a PostgreSQL pool with a replica", (it) => {
   it.effect("waits for a replica with `fallback: \"none\"`, and says why there is none", () =>
     Effect.gen(function*() {
       const { db, replica } = yield* make({
-        replicas: { maxLag: "200 millis", fallback: "none" },
-        acquireTimeout: "600 millis"
+        replicas: { maxLag: "1 second", fallback: "none" }
       }, ["create table waiting (n int)"])
       const paused = yield* Scope.make()
       yield* Scope.provide(replica.pauseReplay, paused)
       yield* db.sql`insert into waiting values (1)`
       yield* until("it is late", Effect.map(db.hosts, (hosts) => !hosts.some(({ isFresh }) => isFresh)))
-      const error = yield* failsWith(db.read(() => Effect.void), "AcquireTimeoutError")
+      const error = yield* failsWith(db.read(() => Effect.void, { timeout: "2 seconds" }), "AcquireTimeoutError")
       assert.include(error.message, "lags behind")
       const waiting = yield* Effect.forkChild(db.read(portOf, { timeout: "20 seconds" }))
       yield* until("it waits", Effect.map(db.stats, ({ replicas }) => replicas!.waiting > 0))
@@ -156,7 +155,7 @@ describeReplicated("a PostgreSQL pool with a replica", (it) => {
           Effect.map(replica.query(sleeping), (rows) => rows.every(({ pid }) => pid !== running?.["pid"]))
         )
       })
-      const spared = yield* Effect.forkChild(db.sql`select n, pg_sleep(2)::text from steady`)
+      const spared = yield* Effect.forkChild(db.sql`select n, pg_sleep(4)::text from steady`)
       yield* kill
       yield* kill
       assert.strictEqual((yield* Fiber.join(spared))[0]!["n"], 1)

@@ -41,27 +41,33 @@ describeServer("reads that share a connection", (it) => {
   it.effect("leave a server process that does not answer, and run elsewhere", () =>
     Effect.gen(function*() {
       const { inFlight, item, numbers, pid, server, shared, warm } = yield* make()
-      yield* warm
-      const lane = yield* shared(pid)
-      yield* Effect.scoped(Effect.gen(function*() {
+      let lane = 0
+      const areAllSent = Effect.scoped(Effect.gen(function*() {
+        yield* warm
+        lane = yield* shared(pid)
+        const before = yield* numbers
         yield* server.freeze(lane)
         const [took, names] = yield* Effect.timed(Effect.forEach(numbersTo(20), item, { concurrency: "unbounded" }))
         assert.deepStrictEqual(names, numbersTo(20).map((id) => `name ${id}`))
+        const { lost, sent } = yield* numbers
+        // On a slow machine it may have had no room for all of them, or was given back before it was frozen.
+        if (sent - before.sent < 20) return false
         assert.isAtLeast(Duration.toMillis(took), 190)
-        const { lost } = yield* numbers
-        assert.isAtLeast(lost, 20)
+        assert.strictEqual(lost - before.lost, 20)
         // Those that come meanwhile do not wait for it.
         assert.strictEqual(yield* item(5), "name 5")
+        return true
       }))
+      yield* until("all are sent to the frozen one", areAllSent)
       yield* inFlight(0)
       assert.notStrictEqual(yield* shared(pid), lane)
     }))
 
   it.effect("wait for a lock on connections of their own, and hold up no neighbour for that long", () =>
     Effect.gen(function*() {
-      const { inFlight, item, judge, numbers, shared, sql, warm } = yield* make({
+      const { item, judge, numbers, onTheirWay, shared, sql, warm } = yield* make({
         max: 8,
-        shared: { statementTimeout: "300 millis" }
+        shared: { statementTimeout: "1 second" }
       })
       const count = Effect.map(sql<{ n: number }>`select count(*)::int4 as n from stored`, ([row]) => row!.n)
       yield* warm
@@ -78,8 +84,11 @@ describeServer("reads that share a connection", (it) => {
           (rows) => rows.length > 0
         )
       )
-      const counts = yield* Effect.forkChild(Effect.forEach(numbersTo(6), () => count, { concurrency: "unbounded" }))
-      yield* inFlight(6)
+      const counts = yield* onTheirWay(
+        6,
+        warm,
+        Effect.forEach(numbersTo(6), () => count, { concurrency: "unbounded" })
+      )
       assert.deepStrictEqual(
         yield* Effect.forEach(numbersTo(20), item, { concurrency: "unbounded" }),
         numbersTo(20).map((id) => `name ${id}`)
@@ -209,13 +218,16 @@ describeServer("reads that share a connection", (it) => {
         })
         yield* warm
         yield* shared(nap(1, 0))
-        const killing = yield* Effect.forkChild(Effect.forever(Effect.andThen(
-          Effect.sleep(150),
-          judge(
+        const kill = Effect.gen(function*() {
+          const before = yield* numbers
+          yield* Effect.sleep(150)
+          yield* until("reads go on", Effect.map(numbers, ({ answered }) => answered > before.answered))
+          yield* judge(
             "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() " +
               "and application_name like '%shared%'"
           )
-        )))
+        })
+        const killing = yield* Effect.forkChild(Effect.forever(kill))
         const step = (fiber: number) =>
           Effect.gen(function*() {
             const id = yield* Random.nextIntBetween(1, 1000)
@@ -252,6 +264,14 @@ describeServer("reads that share a connection", (it) => {
             concurrency: "unbounded"
           }
         )
+        // The kills go on until one of them has met a read.
+        yield* until(
+          "kills have met reads, and others were answered",
+          Effect.andThen(
+            Effect.forEach(numbersTo(8), item, { concurrency: "unbounded" }),
+            Effect.map(numbers, ({ answered, lost }) => lost >= 1 && answered >= 100)
+          )
+        )
         yield* Fiber.interrupt(killing)
         assert.deepStrictEqual(
           yield* judge("select n, count(*)::int4 as times from stored group by n order by n"),
@@ -260,8 +280,6 @@ describeServer("reads that share a connection", (it) => {
         yield* inFlight(0)
         const { abandoned, answered, connections: _, inFlight: __, late, lost, refused, sent } = yield* numbers
         assert.strictEqual(sent, answered + abandoned + refused + late + lost)
-        assert.isAtLeast(lost, 1)
-        assert.isAtLeast(answered, 100)
       }),
     60_000
   )

@@ -40,7 +40,7 @@ describeReplicated("reads that share a connection, of a pool with a replica,", (
 
   it.effect("leave a replica that is late, and come back", () =>
     Effect.gen(function*() {
-      const { db, port, primary, replica, shared, sql } = yield* make({ replicas: { maxLag: "200 millis" } }, [
+      const { db, port, primary, replica, shared, sql } = yield* make({ replicas: { maxLag: "1 second" } }, [
         "create table late (n int)"
       ])
       assert.strictEqual(yield* shared(port), replica.port)
@@ -59,7 +59,10 @@ describeReplicated("reads that share a connection, of a pool with a replica,", (
 
   it.effect("see what their effect has written, in `readYourWrites`", () =>
     Effect.gen(function*() {
-      const { db, numbers, replica, shared, sql } = yield* make({}, ["create table seen (n int)"])
+      const { db, numbers, replica, shared, sql } = yield* make(
+        { sharedReads: { ...sharedReads, statementTimeout: "20 seconds" } },
+        ["create table seen (n int)"]
+      )
       const count = Effect.map(sql<{ n: number }>`select count(*)::int4 as n from seen`, ([row]) => row!.n)
       yield* shared(count)
       yield* Effect.scoped(Effect.gen(function*() {

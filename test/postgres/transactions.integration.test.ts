@@ -262,7 +262,7 @@ describeServer("a transaction of PostgreSQL", (it) => {
       yield* Fiber.interrupt(holder)
       yield* db.write((connection) =>
         Effect.gen(function*() {
-          yield* connection.query("set statement_timeout = 50")
+          yield* connection.query("set statement_timeout = 500")
           const slow = yield* failsWith(connection.query("select pg_sleep(5)"), "SqlError")
           assert.strictEqual(slow.reason._tag, "StatementTimeoutError")
           assert.deepStrictEqual(yield* connection.query("select 1 as one"), [{ one: 1 }])

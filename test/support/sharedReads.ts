@@ -1,5 +1,5 @@
 /** A pool whose reads share connections, with functions that say where they run, take long, write, or leave something. */
-import { Effect } from "effect"
+import { Effect, Fiber } from "effect"
 import type { PgPool } from "effect-connection-pool/postgres"
 import { make as makePool, until } from "./postgres.ts"
 
@@ -76,6 +76,25 @@ export const on = (db: PgPool.PgPool) => {
         ({ _tag }) => _tag === "PoolClosedError"
       )
     ),
+    /**
+     * Forks reads, of which so many are on their way at the same time. A shared connection that was given back meanwhile, or is not
+     * free, takes fewer: then they are interrupted, and begin again after `before`.
+     */
+    onTheirWay: Effect.fnUntraced(function*<A, E, E2>(
+      count: number,
+      before: Effect.Effect<unknown, E2>,
+      reads: Effect.Effect<A, E>
+    ) {
+      for (;;) {
+        yield* before
+        const fiber = yield* Effect.forkChild(reads, { startImmediately: true })
+        for (let turn = 0; turn < 10; turn++) {
+          if ((yield* numbers).inFlight === count) return fiber
+          yield* Effect.yieldNow
+        }
+        yield* Fiber.interrupt(fiber)
+      }
+    }),
     inFlight: (count: number) =>
       until(`${count} are on their way`, Effect.map(numbers, ({ inFlight }) => inFlight === count))
   }
