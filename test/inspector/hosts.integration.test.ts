@@ -8,7 +8,7 @@ import { HttpRouter } from "effect/http"
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
 import type { Page } from "playwright-core"
-import { browserPath, openPage } from "../support/browser.ts"
+import { browserPath, openPage, timeout } from "../support/browser.ts"
 import * as Inspected from "../support/inspector.ts"
 import { describeServer, until } from "../support/postgres.ts"
 import { hostOf, poolOver, servers } from "../support/replicas.ts"
@@ -195,5 +195,5 @@ describe.skipIf(browserPath === undefined)("the hosts on the page of an inspecto
         assert.deepStrictEqual(state, [true, 0, 1])
         assert.deepStrictEqual(problems, [])
       }
-    }).pipe(Effect.scoped), 120_000)
+    }).pipe(Effect.scoped), timeout)
 })

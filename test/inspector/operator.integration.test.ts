@@ -10,12 +10,9 @@ import { spawn } from "node:child_process"
 import { once } from "node:events"
 import { createServer } from "node:http"
 import type { Page } from "playwright-core"
-import { browserPath, openPage } from "../support/browser.ts"
+import { browserPath, openPage, timeout } from "../support/browser.ts"
 import { path, withService } from "../support/httpService.ts"
 import * as SqlitePools from "../support/sqlitePools.ts"
-
-/** A browser needs long on a machine that is busy. */
-const slow = 120_000
 
 /** The text of the first element that has this text, once there is one. */
 const read = (page: Page, selector: string, text: string | RegExp) =>
@@ -38,7 +35,7 @@ describe.skipIf(browserPath === undefined)("an operator", () => {
         max: 1,
         name: "orders",
         leakThreshold: "100 millis",
-        acquireTimeout: "20 seconds",
+        acquireTimeout: "2 minutes",
         drainTimeout: 0
       })
       const { pool: notes } = yield* SqlitePools.make({ name: "notes", slowStatement: "5 millis" })
@@ -82,7 +79,7 @@ describe.skipIf(browserPath === undefined)("an operator", () => {
       yield* faulty.connect.clear
       yield* read(page, "#health .good", "healthy")
       assert.deepStrictEqual(problems, [])
-    }).pipe(Effect.scoped), slow)
+    }).pipe(Effect.scoped), timeout)
 
   it.live(
     "finds a slow statement, a leak and an outage of the example service, within a minute each",
@@ -98,7 +95,7 @@ describe.skipIf(browserPath === undefined)("an operator", () => {
           ({ url }) => Effect.runPromise(Effect.scoped(practise(url)))
         )
       ),
-    2 * slow
+    timeout
   )
 })
 

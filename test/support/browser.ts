@@ -16,9 +16,16 @@ afterAll(async () => {
   await (await browser)?.close()
 })
 
+/** How long a test with a browser may take, and what it waits for: against one that hangs, not one on a machine that is busy. */
+export const timeout = 300_000
+
 const launch = (): Promise<Browser> =>
-  // In a container there is no user for the sandbox, and little shared memory.
-  browser ??= chromium.launch({ executablePath: browserPath!, args: ["--no-sandbox", "--disable-dev-shm-usage"] })
+  browser ??= chromium.launch({
+    executablePath: browserPath!,
+    // In a container there is no user for the sandbox, and little shared memory.
+    args: ["--no-sandbox", "--disable-dev-shm-usage"],
+    timeout
+  })
 
 export interface PageOptions {
   readonly colorScheme?: "light" | "dark"
@@ -37,6 +44,7 @@ export const openPage = Effect.fnUntraced(function*(url: string, options: PageOp
     Effect.promise(async () => (await launch()).newContext(settings as BrowserContextOptions)),
     (context) => Effect.promise(() => context.close())
   )
+  context.setDefaultTimeout(timeout)
   const page: Page = yield* Effect.promise(() => context.newPage())
   const problems: Array<string> = []
   page.on("pageerror", (error) => problems.push(error.message))
@@ -44,7 +52,13 @@ export const openPage = Effect.fnUntraced(function*(url: string, options: PageOp
   page.on("console", (message) => {
     if (message.type() === "error" || message.type() === "warning") problems.push(message.text())
   })
-  if (isClockHeld) yield* Effect.promise(() => page.clock.install())
+  if (isClockHeld) {
+    // It would run on by itself.
+    yield* Effect.promise(async () => {
+      await page.clock.install({ time: 0 })
+      await page.clock.pauseAt(1000)
+    })
+  }
   yield* Effect.promise(() => page.goto(url))
   return { page, problems }
 })
