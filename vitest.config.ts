@@ -20,8 +20,10 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     globalSetup: "test/support/postgresNotice.ts",
-    // A test that hangs, not one on a machine that is busy.
-    testTimeout: 30_000,
+    // Against a test that hangs, not one on a machine that is busy.
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+    teardownTimeout: 60_000,
     // By default one core would be left idle, which on two cores is half of them.
     maxWorkers: "100%",
     reporters: ["default", ["json", { outputFile: `coverage/${process.env["TEST_REPORT"] ?? "tests"}.json` }]],

@@ -70,13 +70,15 @@ const project = (mode: "readers" | "writer") => ({
     setupFiles: ["./test/support/modes/mode.ts"],
     // Those that are skipped end with an error that says so.
     silent: "passed-only" as const,
-    testTimeout: 60_000
+    testTimeout: 120_000,
+    hookTimeout: 120_000
   }
 })
 
 export default defineConfig({
   test: {
     projects: [project("readers"), project("writer")],
+    teardownTimeout: 60_000,
     maxWorkers: "100%",
     reporters: ["default", ["json", { outputFile: `coverage/${process.env["TEST_REPORT"] ?? "tests-modes"}.json` }]]
   }

@@ -217,7 +217,7 @@ describe("the examples in the documentation", () => {
       execFile(join(root, "node_modules/.bin/tsc"), ["-p", generated], { cwd: root }, (_, stdout) => resolve(stdout))
     )
     assert.strictEqual(output, "")
-  }, 60_000)
+  }, 120_000)
 
   for (const { file, name, prints } of examples) {
     if (prints === undefined) continue
@@ -238,7 +238,7 @@ describe("the examples in the documentation", () => {
       rmSync(folder, { recursive: true })
       assert.isNull(error, stderr)
       assert.isUndefined(difference(prints, stdout), stdout)
-    }, 60_000)
+    }, 120_000)
   }
 
   it("that run by themselves say what they print", () => {

@@ -223,7 +223,7 @@ describe("a checker that is interrupted", () => {
         })
         assert.isAbove(report.interrupted, report.cases / 4)
       }),
-    60_000
+    120_000
   )
 })
 

@@ -57,6 +57,6 @@ describe("a report of the HTTP service that reads all notes", () => {
         "no service answers at http://localhost:1: start it first, with npm run example -- http-service"
       )
       assert.match(output, /exit code 1$/, output)
-    }, 60_000)
+    }, 120_000)
   }
 })

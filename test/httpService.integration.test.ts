@@ -67,7 +67,7 @@ describe("the HTTP service", () => {
     await withService({}, async ({ url }) => {
       assert.strictEqual(await statusOfInspector(url, basic("open sesame")), 404)
     })
-  }, 60_000)
+  }, 120_000)
 
   it("answers, and shows its health, its metrics and its database", () =>
     withService({}, async ({ url }) => {
@@ -104,7 +104,7 @@ describe("the HTTP service", () => {
         assert.include(metrics.split("\n"), shown)
       }
       agent.destroy()
-    }), 60_000)
+    }), 120_000)
 
   it(
     "leaves nothing behind: without NOTES_FILENAME, its database is in a temporary folder",
@@ -119,7 +119,7 @@ describe("the HTTP service", () => {
         assert.deepStrictEqual(readdirSync(folder), [])
         assert.deepStrictEqual(readdirSync(join(folder, "..")), ["here"])
       }),
-    60_000
+    120_000
   )
 
   it("keeps what it stored in the file that NOTES_FILENAME names", async () => {
@@ -140,7 +140,7 @@ describe("the HTTP service", () => {
     } finally {
       rmSync(parent, { recursive: true, force: true })
     }
-  }, 60_000)
+  }, 120_000)
 
   it(
     "degrades while the database is locked from outside, goes on reading, and recovers",
@@ -152,7 +152,7 @@ describe("the HTTP service", () => {
         assert.notMatch(output, /readers: \w/)
         assert.match(output, /exit code 0$/)
       }),
-    90_000
+    120_000
   )
 
   it(
@@ -163,7 +163,7 @@ describe("the HTTP service", () => {
         assert.deepStrictEqual(claims(output), verdict, output)
         assert.match(output, /exit code 0$/)
       }),
-    90_000
+    120_000
   )
 
   it(
@@ -174,7 +174,7 @@ describe("the HTTP service", () => {
         assert.deepStrictEqual(claims(output).map((line) => line[0]), ["✓", "✓", "✗", "✗"], output)
         assert.match(output, /exit code 1$/)
       }),
-    90_000
+    120_000
   )
 
   it(
@@ -229,6 +229,6 @@ describe("the HTTP service", () => {
         const nothing = `{"returned":0,"interrupted":0,"revoked":0,"abandoned":[],"closeTimeouts":0}`
         assert.include(lines, `database closed: {"readers":${nothing},"writer":${nothing},"workers":${nothing}}`)
       }),
-    60_000
+    120_000
   )
 })

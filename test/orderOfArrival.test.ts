@@ -224,6 +224,6 @@ describe("every acquire is counted once", () => {
         }
         assert.isAbove(interrupted, 50)
         assert.deepStrictEqual(Array.from(seen).toSorted(), ["cancelled", "checkouts", "refused", "timeouts"])
-      }), 60_000)
+      }), 120_000)
   }
 })

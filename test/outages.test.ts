@@ -89,7 +89,7 @@ describe("an outage of ten seconds, with 100 waiting callers and max 8", () => {
           assert.isAtMost(firstAt - began - 10_000, 2050)
           yield* pool.shutdown()
         }).pipe(Random.withSeed(`outage ${seed}`)),
-      30_000
+      120_000
     )
   }
 

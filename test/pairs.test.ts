@@ -221,6 +221,6 @@ describe("every operation keeps what the pool promises beside every other, where
             }
           }
         }
-      }), 60_000)
+      }), 120_000)
   }
 })

@@ -392,6 +392,6 @@ describe("an interrupt at any point of a map of pools loses nothing", () => {
         })
         assert.isAbove(report.interrupted, 20)
         assert.isAbove(report.cases - report.interrupted, 20)
-      }), 60_000)
+      }), 120_000)
   }
 })

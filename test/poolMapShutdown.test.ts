@@ -250,7 +250,7 @@ describe("an interrupted shutdown of a map", () => {
       })
       assert.isAbove(report.interrupted, 20)
       assert.isAbove(begun, 20)
-    }), 60_000)
+    }), 120_000)
 
   it.effect("by the end of its scope closes each pool once, wherever its users are", () =>
     Effect.gen(function*() {
@@ -281,5 +281,5 @@ describe("an interrupted shutdown of a map", () => {
       })
       assert.isAbove(report.interrupted, 20)
       assert.isAbove(opened, report.cases)
-    }), 60_000)
+    }), 120_000)
 })

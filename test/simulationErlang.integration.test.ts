@@ -38,7 +38,7 @@ describe("a simulation agrees with Erlang C", () => {
           // The margin that the simulation gives itself holds, but for chance.
           assert.closeTo(wait, expected.wait, Math.max(2 * meanWaitMargin / serviceMillis, negligible), "the margin")
           assert.isBelow(meanWaitMargin / serviceMillis, Math.max(0.2 * expected.wait, negligible))
-        }), 60_000)
+        }), 120_000)
     }
   }
 })

@@ -67,7 +67,7 @@ describe("under stress", () => {
           yield* faulty.validate.clear
           yield* PoolAssert.nothingLeaked(faulty, pool)
         }).pipe(Random.withSeed(callers)),
-      60_000
+      120_000
     )
   }
 
@@ -140,5 +140,5 @@ describe("under stress", () => {
       }))
       assert.strictEqual((yield* pool.stats).checkouts, 100_000)
       yield* PoolAssert.nothingLeaked(faulty, pool)
-    }), 60_000)
+    }), 120_000)
 })

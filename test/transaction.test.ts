@@ -149,7 +149,7 @@ describe("transactions on any database", () => {
       assert.isTrue(
         [...seen].some((said) => said.endsWith("rollback")) && [...seen].some((said) => said.endsWith("commit"))
       )
-    }), 60_000)
+    }), 120_000)
 
   it.effect("let the statements of their fibers in one by one", () =>
     Effect.gen(function*() {

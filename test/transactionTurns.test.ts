@@ -152,7 +152,7 @@ describe("the wait for a turn inside a transaction", () => {
         budgets: [3, 20]
       })
       assert.isAbove(timedOut, 10)
-    }), 60_000)
+    }), 120_000)
 })
 
 describe("a transaction whose body evaluates something that is no Effect", () => {

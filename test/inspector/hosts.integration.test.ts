@@ -80,7 +80,7 @@ describeServer("an inspector of a PostgreSQL database with a replica", (it) => {
         )
         assert.strictEqual(found.source, "orders")
       }),
-    { timeout: 60_000 }
+    { timeout: 120_000 }
   )
 })
 

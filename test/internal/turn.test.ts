@@ -65,7 +65,7 @@ describe("a turn", () => {
         turns: [0, 20]
       })
       assert.isAbove(report.interrupted, 300)
-    }), 30_000)
+    }), 120_000)
 
   it.effect(
     "is given to the next when the one before is interrupted, at any point of both",
@@ -85,7 +85,7 @@ describe("a turn", () => {
             })
         })
       }),
-    30_000
+    120_000
   )
 
   it.effect("is free for all after the end, also for waiters", () =>

@@ -115,6 +115,6 @@ describeServer("a bank on PostgreSQL", (it) => {
         )
         assert.strictEqual((yield* db.stats).primary.inUse, 0)
       }),
-    { timeout: 60_000 + kills * 2000 }
+    { timeout: 120_000 + kills * 2000 }
   )
 })

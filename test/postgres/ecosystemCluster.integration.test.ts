@@ -97,7 +97,7 @@ describeServer("Effect's cluster on a PostgreSQL pool", (it) => {
         database: database.database
       })
       assert.deepStrictEqual(left, [{ n: 0 }])
-    }), 60_000)
+    }), 120_000)
 
   const Approved = DurableDeferred.make("Approved", { success: Schema.String })
 
@@ -141,7 +141,7 @@ describeServer("Effect's cluster on a PostgreSQL pool", (it) => {
         assert.strictEqual(result, "approved by Ada")
         assert.strictEqual(yield* steps, "reserved,paid")
       }),
-    60_000
+    120_000
   )
 
   for (const disableAdvisory of [false, true]) {

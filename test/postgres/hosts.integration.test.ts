@@ -52,7 +52,7 @@ describeReplicated("a PostgreSQL pool over three hosts", (it) => {
         yield* isSpread(replica.port, replica.port, replica.port, replica.port)
         assert.deepStrictEqual(yield* db.sql`select inet_server_port() as port for update`, [{ port: primary.port }])
       }),
-    { timeout: 60_000 }
+    { timeout: 120_000 }
   )
 
   it.effect("starts although one of them does not answer, and says so", () =>
@@ -82,5 +82,5 @@ describeReplicated("a PostgreSQL pool over three hosts", (it) => {
       assert.deepStrictEqual(yield* db.sql`select inet_server_port() as port`, [{ port: replica.port }])
       // The question that hangs does not keep the pool from closing.
       yield* Scope.close(scope, Exit.void)
-    }), { timeout: 60_000 })
+    }), { timeout: 120_000 })
 })

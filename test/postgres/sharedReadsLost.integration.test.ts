@@ -281,6 +281,6 @@ describeServer("reads that share a connection", (it) => {
         const { abandoned, answered, connections: _, inFlight: __, late, lost, refused, sent } = yield* numbers
         assert.strictEqual(sent, answered + abandoned + refused + late + lost)
       }),
-    60_000
+    120_000
   )
 })

@@ -122,5 +122,5 @@ describeServer("reads that share a connection, of a pool without replicas,", (it
       yield* Fiber.join(readers)
       yield* sql`insert into one values (2)`
       assert.deepStrictEqual(yield* replica.query("select count(*)::int4 as n from one"), [{ n: 2 }])
-    }), 60_000)
+    }), 120_000)
 })

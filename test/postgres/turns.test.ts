@@ -110,5 +110,5 @@ describe("the wire of a session", () => {
         turns: [0, 20]
       })
       assert.isAbove(report.interrupted, 100)
-    }), 30_000)
+    }), 120_000)
 })

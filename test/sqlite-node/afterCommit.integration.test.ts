@@ -135,7 +135,7 @@ describe("what waits for a commit", () => {
         assert.isAbove(seen.notes, 60)
         assert.isAbove(seen.told, 60)
       }),
-    60_000
+    120_000
   )
 
   it.effect("is refused once the transaction is over, and so is what is told there", () =>

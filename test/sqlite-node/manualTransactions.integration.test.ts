@@ -191,6 +191,6 @@ describe("a transaction begun by a statement", () => {
         assert.isAbove(report.interrupted, report.cases / 10)
         assert.isAbove(begun, report.cases / 10)
       }),
-    30_000
+    120_000
   )
 })

@@ -220,7 +220,7 @@ describe("a target of a backup", () => {
         const [why] = JSON.parse(shut.trim().split("\n").at(-1)!) as [string]
         assert.include(why, `this process may not write to the folder "${join(path, "shut")}"`)
       }),
-    30_000
+    120_000
   )
 
   it.effect("in a folder that may not be written is refused before anything is copied", () =>

@@ -144,7 +144,7 @@ describe("a batch", () => {
       assert.isTrue(reads.every((count) => count === 0 || count === 20 * several))
       assert.isAtLeast(reads.filter((count) => count === 0).length, 5)
       yield* batches.isWhole(pool, 20 * several)
-    }), 60_000)
+    }), 120_000)
 
   it.effect("of no rows at all stores nothing, and says so", () =>
     Effect.gen(function*() {
@@ -301,6 +301,6 @@ describe("a batch with commitEvery", () => {
         assert.isAbove(bytes(), 3 * several * 500)
         yield* batches.isWhole(pool, 3 * several)
       }),
-    60_000
+    120_000
   )
 })

@@ -248,7 +248,7 @@ describe("a stream of the client", () => {
       assert.strictEqual((yield* db.reader.stats).connects, 1)
       db.other.exec("delete from t")
       assert.strictEqual(db.other.prepare("pragma wal_checkpoint(truncate)").get()!["busy"], 0)
-    }), 30_000)
+    }), 120_000)
 
   it.effect("waits for the locks of others before it gives its first row", () =>
     Effect.gen(function*() {

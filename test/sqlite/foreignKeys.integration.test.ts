@@ -232,7 +232,7 @@ describe("a transaction with foreign keys off", () => {
         budgets: [3, 20]
       })
       assert.isAbove(report.interrupted, 50)
-    }), 60_000)
+    }), 120_000)
 
   it.effect("can only be the outermost, and only one that writes", () =>
     Effect.gen(function*() {

@@ -40,7 +40,7 @@ describe("a database that is only read", () => {
         })
         assert.include(wal, `"${folders[1]}" is read-only; if nothing changes the file, set immutable`)
       }))),
-    30_000
+    120_000
   )
 
   it(
@@ -59,6 +59,6 @@ describe("a database that is only read", () => {
         const error = yield* failsWith(Effect.scoped(SqlitePool.make({ filename, readOnly: true })), "ConnectError")
         assert.include(error.message, "is read-only; if nothing changes the file, set immutable")
       }))),
-    30_000
+    120_000
   )
 })

@@ -21,7 +21,7 @@ const world = Layer.mergeAll(
 
 /** More for a longer look: `MODEL_RUNS=10000 npm test -- test/sqlite/groupCommitModel`. */
 const numRuns = Number(process.env["MODEL_RUNS"] ?? 40)
-const timeout = numRuns * 5000 + 60_000
+const timeout = numRuns * 5000 + 120_000
 
 /** What is seen in all programs, so that the test can tell that it has tested something. */
 interface Seen {

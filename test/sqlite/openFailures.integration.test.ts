@@ -271,7 +271,7 @@ describe("permissions", () => {
           "cannot open the SQLite database \"<folder>/plain/new.db\": the folder \"<folder>/plain\" is read-only " +
           "(unable to open database file, code 14)"
       })
-    }), 30_000)
+    }), 120_000)
 })
 
 describe("a locked database", () => {

@@ -95,7 +95,7 @@ describe("a process that may not", () => {
           ]
         })
       }),
-    30_000
+    120_000
   )
 
   it.live("enter a folder is not told that there is no file", (context) =>
@@ -109,7 +109,7 @@ describe("a process that may not", () => {
       if (typeof answers === "string") return context.skip(`no unprivileged process can read this: ${answers}`)
       const why = `this process may not enter the folder "<folder>/closed" (unable to open database file, code 14)`
       assert.deepStrictEqual(answers, { closed: [cannotOpen("closed") + why, cannotOpen("closed") + why] })
-    }), 30_000)
+    }), 120_000)
 })
 
 describe("a database by a relative path", () => {
@@ -150,5 +150,5 @@ describe("a database on a full disk", () => {
       }
       const error = yield* Effect.flip(SqliteConnection.open({ filename: join(path, "test.db") }))
       assert.include(error.message, "test.db\": the disk is full (database or disk is full, code 13)")
-    }), 30_000)
+    }), 120_000)
 })

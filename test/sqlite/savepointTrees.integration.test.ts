@@ -80,6 +80,6 @@ describe("a tree of transactions", () => {
         assert.isAbove(Math.min(kept, undone), 100)
         assert.strictEqual((yield* db.writer.stats).connects, 1)
       }),
-    60_000
+    120_000
   )
 })

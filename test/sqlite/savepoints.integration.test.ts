@@ -155,7 +155,7 @@ describe("an interrupt", () => {
         // Nobody had to clean up behind it.
         assert.strictEqual((yield* db.writer.stats).connects, 1)
       }),
-    60_000
+    120_000
   )
 
   it.effect("of one of the fibers undoes only what it did", () =>
@@ -185,7 +185,7 @@ describe("an interrupt", () => {
         turns: [0, 15]
       })
       assert.strictEqual(report.cases, 38 * 16)
-    }), 60_000)
+    }), 120_000)
 
   it.effect("of a body that is being rolled back comes after that", () =>
     Effect.gen(function*() {

@@ -118,5 +118,5 @@ describe("a snapshot", () => {
         turns: [0, 8]
       })
       assert.isAbove(report.interrupted, 50)
-    }), 30_000)
+    }), 120_000)
 })

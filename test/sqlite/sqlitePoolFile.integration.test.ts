@@ -78,7 +78,7 @@ describe("a file that is no good", () => {
       assert.include(ofFile, "the file is read-only")
       assert.include(ofFolder, "is read-only")
       assert.include(ofNew, "is read-only")
-    }), 30_000)
+    }), 120_000)
 
   it.effect("as one with a corrupt page is a typed error only for reads of that page", () =>
     Effect.gen(function*() {

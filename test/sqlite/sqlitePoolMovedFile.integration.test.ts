@@ -141,7 +141,7 @@ describe("a file that is open and", () => {
         yield* pool.shutdown()
         assert.strictEqual(rowsIn(filename), 7)
       }),
-    30_000
+    120_000
   )
 
   for (const end of ["-wal", "-shm"]) {
@@ -182,7 +182,7 @@ describe("a file that is open and", () => {
         rmSync(`${filename}-wal`)
         assert.strictEqual(yield* noticing(pool.read(count)), 1)
       }),
-    30_000
+    120_000
   )
 
   it.effect("has another log because its only connection was opened again is not given up", () =>
@@ -248,7 +248,7 @@ describe("a file that is open and", () => {
         const error = yield* PoolAssert.failsWith(noticing(pool.read(count)), "ConnectError")
         assert.include(error.message, `"${filename}-wal" and "${filename}-shm" beside it belong to another file`)
       }),
-    30_000
+    120_000
   )
 
   it.effect("is in a folder that is moved is gone, and whole where it is now", () =>
@@ -347,7 +347,7 @@ describe("a file that is open and", () => {
         assert.strictEqual(written, "written")
         assert.include(next, "the file is read-only")
       }),
-    30_000
+    120_000
   )
 
   it.effect("has no log, because one connection does everything, is watched as well", () =>

@@ -141,7 +141,7 @@ describe("a pool whose last connection closes", () => {
         assert.strictEqual((yield* pool.stats).connects, 2)
         assert.isUndefined(shared.takeLeft())
       }),
-    30_000
+    120_000
   )
 
   for (const end of ["-wal", "-shm"]) {

@@ -105,7 +105,7 @@ describe("a file that is open and", () => {
       renameSync(`${filename}.old`, filename)
       assert.strictEqual(yield* noticing(pool.read(count)), 1)
       assert.strictEqual(rowsIn(from), 7)
-    }), 30_000)
+    }), 120_000)
 
   it.effect("is overwritten in place is not noticed: SQLite says that it is malformed where it meets that", () =>
     Effect.gen(function*() {

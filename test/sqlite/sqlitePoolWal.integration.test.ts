@@ -60,7 +60,7 @@ describe("the log", () => {
       assert.strictEqual(yield* count(pool), 2000)
       const { readers: ofReaders, writer } = yield* pool.stats
       assert.deepStrictEqual([ofReaders.timeouts, writer.timeouts], [0, 0])
-    }), 60_000)
+    }), 120_000)
 
   it.effect("is cut back when the reader that pinned it has ended, and is reported until then", () =>
     Effect.gen(function*() {

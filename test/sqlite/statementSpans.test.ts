@@ -222,7 +222,7 @@ describe("the spans that a tracer gets for a statement", () => {
         )
       )
       assert.isAbove(ended, 500)
-    }), 60_000)
+    }), 120_000)
 
   it.effect("have all that they should have", () =>
     Effect.gen(function*() {

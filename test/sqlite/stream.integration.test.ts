@@ -127,7 +127,7 @@ describe("a stream of rows", () => {
         turns: [0, 12]
       })
       assert.isAbove(report.interrupted, 100)
-    }), 30_000)
+    }), 120_000)
 
   it.effect("may run beside another of the same SQL", () =>
     Effect.gen(function*() {

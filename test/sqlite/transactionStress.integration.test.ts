@@ -77,7 +77,7 @@ describe("many transactions at once", () => {
           assert.isAtMost(connects, max)
         }
       }),
-    60_000
+    120_000
   )
 
   it.effect("leave nothing behind in a scope that lives on", () =>
@@ -94,5 +94,5 @@ describe("many transactions at once", () => {
         yield* Stream.runDrain(Stream.take(db.sql`select n from t`.stream, 1))
       }
       assert.strictEqual(finalizers(), before)
-    }), 30_000)
+    }), 120_000)
 })

@@ -37,17 +37,17 @@ describe("a bundle of esbuild", () => {
   it.live("reads on workers, if the script of the thread is an entry of its own", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* printed({ program, threadMain }), [[7]])
-    }), 60_000)
+    }), 120_000)
 
   it.live("without that entry fails with the name of the file that is missing", () =>
     Effect.gen(function*() {
       const message = yield* printed({ program })
       assert.match(String(message), /^pool "sqlite\/workers": could not connect: .*threadMain\./)
-    }), 60_000)
+    }), 120_000)
 
   it.live("for CommonJS fails with what to do, and only where a worker is wanted", () =>
     Effect.gen(function*() {
       const message = yield* printed({ program, threadMain }, "cjs")
       assert.match(String(message), /in a thread: the script of threads is not found, .*bundle for ESM/)
-    }), 60_000)
+    }), 120_000)
 })

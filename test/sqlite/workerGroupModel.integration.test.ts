@@ -46,5 +46,5 @@ describe("callers that write at the same time, with a writer in a thread", () =>
     assert.isAbove(Math.max(...groups.map(([size]) => size)), 5)
     const reasons = groups.map(([, why]) => why).join("\n")
     for (const why of ["SQLite has ended the transaction", "a part of"]) assert.include(reasons, why)
-  }, numRuns * 5000 + 60_000)
+  }, numRuns * 5000 + 120_000)
 })

@@ -202,7 +202,7 @@ describe("a statement on a worker whose caller has gone", () => {
       assert.deepStrictEqual([returns, waiting], [checkouts, 0])
       assert.isAtMost(checkouts + cancelled, 60 * 20)
       assert.strictEqual(yield* pool.read(count), 1)
-    }), 60_000)
+    }), 120_000)
 })
 
 describe("statementTimeout", () => {

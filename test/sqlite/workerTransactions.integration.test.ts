@@ -283,6 +283,6 @@ describe("a transaction whose connection is in a thread", () => {
         assert.deepStrictEqual(found.toSorted((a, b) => a - b), [...stored].toSorted((a, b) => a - b))
         assert.isAbove(found.length, 0)
       }).pipe(Effect.scoped),
-    60_000
+    120_000
   )
 })

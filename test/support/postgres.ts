@@ -18,7 +18,7 @@ export const describeServer = (
 ): void => {
   describe.skipIf(isUnavailable)(name, () => {
     const server = Layer.effect(Server, TemporaryPostgres.make(options))
-    layer(server, { excludeTestServices: true, timeout: "1 minute" })(tests)
+    layer(server, { excludeTestServices: true, timeout: "3 minutes" })(tests)
   })
 }
 

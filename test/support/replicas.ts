@@ -19,7 +19,7 @@ export class Servers extends Context.Service<Servers, Effect.Success<typeof serv
 /** Tests that share a primary and its replica. They are skipped where no server can run. */
 export const describeReplicated = (name: string, tests: (it: Vitest.MethodsNonLive<Servers>) => void): void => {
   describe.skipIf(isUnavailable)(name, () => {
-    layer(Layer.effect(Servers, servers), { excludeTestServices: true, timeout: "2 minutes" })(tests)
+    layer(Layer.effect(Servers, servers), { excludeTestServices: true, timeout: "4 minutes" })(tests)
   })
 }
 
