@@ -9,9 +9,18 @@ interface Report {
   readonly testResults: ReadonlyArray<{
     readonly name: string
     readonly status: string
-    readonly assertionResults: ReadonlyArray<{ readonly fullName: string; readonly status: string }>
+    readonly message: string
+    readonly assertionResults: ReadonlyArray<{
+      readonly fullName: string
+      readonly status: string
+      readonly failureMessages: ReadonlyArray<string>
+    }>
   }>
 }
+
+/** The beginning of a message, indented: what failed, and where. */
+const shortened = (message: string): string =>
+  message.split("\n").slice(0, 15).map((line) => `    ${line.slice(0, 300)}`).join("\n")
 
 let passed = 0
 let failed = 0
@@ -25,10 +34,14 @@ for (const name of ["tests.json", "tests-modes.json", "tests-node26.json"]) {
   }
   const report = JSON.parse(readFileSync(file, "utf8")) as Report
   console.log(`${name}: ${report.numPassedTests} passed, ${report.numFailedTests} failed`)
-  for (const { assertionResults, name, status } of report.testResults) {
+  for (const { assertionResults, message, name, status } of report.testResults) {
     if (status === "passed") continue
-    const tests = assertionResults.filter(({ status }) => status === "failed").map(({ fullName }) => fullName)
-    for (const test of tests.length === 0 ? ["could not be run"] : tests) console.log(`failed: ${name}: ${test}`)
+    const tests = assertionResults.filter(({ status }) => status === "failed")
+    if (tests.length === 0) tests.push({ fullName: "could not be run", status, failureMessages: [message] })
+    for (const { failureMessages, fullName } of tests) {
+      console.log(`failed: ${name}: ${fullName}`)
+      for (const failure of failureMessages) console.log(shortened(failure))
+    }
   }
   passed += report.numPassedTests
   failed += report.numFailedTests

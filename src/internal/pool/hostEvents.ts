@@ -15,7 +15,10 @@ export interface AnyHost {
 export type AnyHostEvent =
   /** The primary does not answer, or is none any more. Writes wait. */
   | { readonly _tag: "PrimaryLost"; readonly host: string; readonly problem: string }
-  /** There is a primary. `awayMillis`: how long there was none; not set for the first. */
+  /**
+   * There is a primary. `awayMillis`: for how long the one before was known to be lost; where that was not noticed before the new
+   * one was found, how long ago it last answered. Not set for the first.
+   */
   | {
     readonly _tag: "PrimaryFound"
     readonly host: string

@@ -158,11 +158,11 @@ export class Cluster {
   }
 
   #found(host: Host, nowMillis: number): void {
-    const before = this.primary
+    // Whoever hears of the promotion first knows only when the one before last answered.
+    const lostAt = this.#lostAtMillis ?? this.primary?.answeredAtMillis
     this.primary = host
-    const lostAt = this.#lostAtMillis
     this.#lostAtMillis = undefined
-    const awayMillis = lostAt === undefined ? before === undefined ? undefined : 0 : nowMillis - lostAt
+    const awayMillis = lostAt === undefined ? undefined : nowMillis - lostAt
     this.#options.tell({ _tag: "PrimaryFound", host: host.name, timeline: host.timeline, awayMillis })
   }
 
