@@ -6,7 +6,7 @@ import { Cluster, type Host } from "../../src/postgres/internal/hosts/cluster.ts
 const make = () => {
   const events: Array<HostEvent> = []
   const cluster = new Cluster(
-    ["db1", "db2"].map((host) => ({ host, port: 5432 })),
+    ["db1", "db2"].map((host) => ({ host, path: undefined, port: 5432 })),
     { maxLagMillis: 1000, mayFallBack: true, tell: (event) => void events.push(event), fence: () => {} }
   )
   const [old, next] = cluster.hosts as [Host, Host]
