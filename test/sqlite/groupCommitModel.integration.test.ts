@@ -20,7 +20,8 @@ const world = Layer.mergeAll(
 )
 
 /** More for a longer look: `MODEL_RUNS=10000 npm test -- test/sqlite/groupCommitModel`. */
-const numRuns = Number(process.env["MODEL_RUNS"] ?? 40)
+const usualRuns = 40
+const numRuns = Number(process.env["MODEL_RUNS"] ?? usualRuns)
 const timeout = numRuns * 5000 + 120_000
 
 /** What is seen in all programs, so that the test can tell that it has tested something. */
@@ -126,7 +127,8 @@ const test = async (
   const seen: Seen = { callers: 0, told: {}, sizes: [], reasons: new Set() }
   const runs = options.runs ?? numRuns
   await fc.assert(property(seen, make, options), { numRuns: runs })
-  // A test in which nothing happens shows nothing.
+  // A test in which nothing happens shows nothing. In a few programs, not everything happens.
+  if (numRuns < usualRuns) return seen
   assert.isAbove(seen.callers, 10 * runs)
   for (const told of ["rows", "failure", "defect", "interrupted", "too late"]) {
     assert.isAbove(seen.told[told] ?? 0, 0, told)
@@ -135,6 +137,7 @@ const test = async (
 }
 
 const sawGroups = ({ reasons, sizes }: Seen) => {
+  if (numRuns < usualRuns) return
   assert.isAbove(sizes.length, 10)
   assert.isAbove(Math.max(...sizes), 5)
   const all = [...reasons].join("\n")

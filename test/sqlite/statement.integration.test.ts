@@ -6,7 +6,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import type * as Statement from "effect/sql/Statement"
 import { TestClock } from "effect/testing"
 import * as Database from "../support/database.ts"
-import { mode } from "../support/modes/mode.ts"
+import { budgets, mode } from "../support/modes/mode.ts"
 import { settle } from "../support/pools.ts"
 import { ways } from "../support/statements.ts"
 import { tracing } from "../support/tracing.ts"
@@ -243,7 +243,7 @@ describe("a statement without a tracer", () => {
             yield* settle
             assert.strictEqual((yield* db.reader.stats).inUse, 0)
           }),
-        budgets: [3, 24],
+        budgets: budgets(3, 24),
         turns: [0, 6]
       })
       assert.isAbove(report.interrupted, 0)

@@ -5,6 +5,7 @@ import { PoolAssert } from "effect-connection-pool/testing"
 import { BeginTransaction } from "effect/sql/SqlClient"
 import { TestClock } from "effect/testing"
 import * as Database from "../support/database.ts"
+import { mode } from "../support/modes/mode.ts"
 
 const { codeOf } = SqliteConnection
 
@@ -112,10 +113,13 @@ describe("the options of a transaction", () => {
       const db = yield* Database.make()
       const readers = yield* Database.over({ name: "db", writer: db.reader, reader: db.reader })
       const error = yield* failsWith(readers.transaction(Effect.die("must not run")), "TransactionBeginError")
-      assert.include(error.message, "begin: \"begin immediate\": this connection was opened with `readOnly`")
+      const why = mode === "in-process"
+        ? "this connection was opened with `readOnly`, so it cannot write"
+        : "this is a reader of pool \"db\", which cannot write: use `write` or `transaction`"
+      assert.include(error.message, `begin: "begin immediate": ${why}`)
       const deferred = readers.transaction(Effect.die("must not run"), { isolation: "deferred" })
       const other = yield* failsWith(deferred, "TransactionBeginError")
-      assert.include(other.message, "begin: \"begin deferred\": this connection was opened with `readOnly`")
+      assert.include(other.message, `begin: "begin deferred": ${why}`)
       assert.strictEqual(codeOf(other.cause), 8)
     }))
 })
@@ -134,7 +138,7 @@ describe("a transaction without a connection", () => {
       const alone = yield* Effect.forkChild(failsWith(db.sql`insert into t values (1)`, "SqlError"))
       yield* TestClock.adjust("31 seconds")
       const error = yield* Fiber.join(late)
-      assert.strictEqual(error.pool, "writer")
+      assert.strictEqual(error.pool, db.writer.name)
       for (const wrapped of [yield* Fiber.join(plain), yield* Fiber.join(alone)]) {
         assert.strictEqual(wrapped.reason._tag, "ConnectionError")
         assert.strictEqual((wrapped.reason.cause as typeof error)._tag, "AcquireTimeoutError")
@@ -142,7 +146,7 @@ describe("a transaction without a connection", () => {
       }
       yield* Fiber.interrupt(holding)
       const stuck = db.writer.use(() => failsWith(db.transaction(Effect.void), "SelfDeadlockError"))
-      assert.strictEqual((yield* stuck).pool, "writer")
+      assert.strictEqual((yield* stuck).pool, db.writer.name)
       yield* db.writer.shutdown()
       yield* failsWith(db.transaction(Effect.void), "PoolClosedError")
       const closed = yield* failsWith(db.sql`insert into t values (1)`, "SqlError")

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Logger, References, Stream } from "effect"
+import { Effect, Fiber, Logger, References, Stream } from "effect"
 import { SqliteConnection, SqlitePool } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { elsewhere } from "../support/files.ts"
@@ -59,15 +59,17 @@ describe("a snapshot on a worker", () => {
         write: pool.write(insert),
         transaction: pool.transaction(pool.write(insert)),
         sql: pool.sql`insert into t values (1)`,
-        writeSync: pool.writeSync((connection) => connection.runUnsafe("insert into t values (1)")),
-        batch: Stream.runDrain(pool.batch("insert into t values (?)", [[1]]))
+        runUnsafe: pool.writeSync((connection) => connection.runUnsafe("insert into t values (1)")),
+        execUnsafe: pool.writeSync((connection) => connection.execUnsafe("insert into t values (1)")),
+        valuesUnsafe: pool.writeSync((connection) => connection.valuesUnsafe("insert into t values (1) returning a"))
       }
       for (const [name, way] of Object.entries(ways)) {
-        assert.isTrue(Exit.isFailure(yield* Effect.exit(pool.snapshot(way, onWorker))), name)
+        const error = yield* Effect.flip(pool.snapshot(way, onWorker))
+        assert.strictEqual(SqliteConnection.codeOf(error), 8, name)
+        assert.include(String(error), "this snapshot only reads", name)
       }
-      const error = yield* Effect.flip(pool.snapshot(pool.sql`insert into t values (1)`, onWorker))
-      assert.strictEqual(SqliteConnection.codeOf(error), 8)
-      assert.include(error.message, "this snapshot only reads")
+      const batch = Stream.runDrain(pool.batch("insert into t values (?)", [[1]]))
+      yield* PoolAssert.failsWith(pool.snapshot(batch, onWorker), "BatchError")
       assert.strictEqual(yield* pool.read(count), 1)
     }).pipe(Effect.scoped))
 

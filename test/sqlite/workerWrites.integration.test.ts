@@ -6,7 +6,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import { renameSync } from "node:fs"
 import { file, judge } from "../support/files.ts"
 import { functionsModule, heldStatement } from "../support/held.ts"
-import { interruptAtRandom, make, slowWrite, threadOf, turnsOf } from "../support/workerPools.ts"
+import { countMessages, interruptAtRandom, make, slowWrite, threadOf, turnsOf, until } from "../support/workerPools.ts"
 
 describe("a writer in a thread", () => {
   it.live("stores single statements, with their results and errors", () =>
@@ -78,15 +78,22 @@ describe("a writer in a thread", () => {
 
   it.live("waits for the lock of another connection, for at most busyTimeout", () =>
     Effect.gen(function*() {
-      const { other, pool, rows } = yield* make({ busyTimeout: "5 seconds" })
-      other.exec("begin immediate")
-      const fiber = yield* Effect.forkChild(pool.sql`insert into t values (2)`, { startImmediately: true })
-      const transaction = yield* Effect.forkChild(pool.transaction(pool.sql`insert into t values (3)`), {
-        startImmediately: true
-      })
-      yield* Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 20)))
-      other.exec("rollback")
-      yield* Fiber.joinAll([fiber, transaction])
+      const { other, pool, rows } = yield* make({ busyTimeout: "1 minute" })
+      const messages = yield* countMessages
+      const writes: ReadonlyArray<Effect.Effect<unknown, unknown>> = [
+        pool.sql`insert into t values (2)`,
+        pool.transaction(pool.sql`insert into t values (3)`)
+      ]
+      for (const write of writes) {
+        other.exec("begin immediate")
+        const before = messages()
+        const fiber = yield* Effect.forkChild(write, { startImmediately: true })
+        // It has met the lock, and was tried again.
+        yield* until(() => messages() >= before + 3)
+        assert.isUndefined(fiber.pollUnsafe())
+        other.exec("rollback")
+        yield* Fiber.join(fiber)
+      }
       assert.deepStrictEqual(rows(), [1, 2, 3])
     }).pipe(Effect.scoped))
 

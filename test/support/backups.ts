@@ -4,13 +4,14 @@ import { Effect } from "effect"
 import { SqlitePool } from "effect-connection-pool/sqlite"
 import { DatabaseSync } from "node:sqlite"
 import { file } from "./files.ts"
+import { withOwnReaders } from "./modes/mode.ts"
 
 export const rows = 600
 
 /** A database of some 600 pages. */
 export const make = Effect.fnUntraced(function*(options?: Partial<SqlitePool.Options>) {
   const filename = yield* file
-  const pool = yield* SqlitePool.make({ filename, drainTimeout: 0, synchronous: "off", ...options })
+  const pool = withOwnReaders(yield* SqlitePool.make({ filename, drainTimeout: 0, synchronous: "off", ...options }))
   yield* pool.write((connection) =>
     connection.exec(`create table t(a);
       insert into t with recursive n(x) as (select 1 union all select x + 1 from n where x < ${rows})

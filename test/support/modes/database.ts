@@ -7,7 +7,7 @@ import type { Decorate } from "../../../src/sqlite/internal/client/client.ts"
 import type { SqlitePool } from "../../../src/sqlite/internal/contract/pool.ts"
 import * as Real from "../../../src/sqlite/internal/database.ts"
 import type { PoolSettings } from "../../../src/sqlite/internal/options/pool.ts"
-import { excepted, mode } from "./mode.ts"
+import { excepted, insteadOf, mode } from "./mode.ts"
 
 type Settings = PoolSettings & { readonly isInMode: boolean }
 
@@ -36,10 +36,10 @@ export const makeWith: typeof Real.makeWith = (given: PoolSettings, decorate?: D
     const made = Real.makeWith(settings, decorate)
     if (!settings.isInMode) return made
     const isWriter = settings.writerExecution === "worker"
-    return Effect.map(made, ({ pool, pools }) => ({
-      pools,
-      pool: { ...withReaders(pool), ...(isWriter ? withWriter(pool) : undefined) }
-    }))
+    return Effect.map(made, ({ pool, pools }) => {
+      const ofWriter = isWriter ? withWriter(pool) : undefined
+      return { pools, pool: insteadOf({ ...pool, ...ofWriter }, { ...withReaders(pool), ...ofWriter }) }
+    })
   })
 
 /** The readers of the mode are those in threads. */

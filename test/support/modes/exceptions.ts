@@ -19,6 +19,8 @@ const long = "it takes as many messages as statements, which is too long"
 const clock = "it counts on a clock that stands still while a statement runs"
 const care = "the care for the log begins while the test still writes, and waits for the clock, which stands still then"
 const ahead = "a thread reads ahead, so the statement ends earlier"
+const waits =
+  "a statement in a thread waits for its answer, and others go meanwhile: see `lets others go first while a fiber runs many`"
 const groups =
   "it knows which statements share a commit, which a thread decides: see `workerGroups` and `workerGroupModel`"
 
@@ -61,6 +63,10 @@ export const exceptions: Readonly<Record<string, ReadonlyArray<Exception>>> = {
     { name: "goes on after SQLite could not move the log", modes: writer, why: here },
     { name: "is cut back between reads that would otherwise overlap", modes: writer, why: care },
     { name: "is not a reason to hold up others for longer", modes: writer, why: care }
+  ],
+  "sqlite/statement": [
+    { name: "where the statements of another fiber come in between", modes: both, why: waits },
+    { name: "lets no other fiber go first if that is switched off", modes: both, why: waits }
   ],
   "sqlite/transactionStress": [{ name: "leave nothing behind in a scope that lives on", modes: writer, why: long }],
   "sqlite-node/sqliteClient": [{ name: "fails to copy its database", modes: both, why: twoPools }]

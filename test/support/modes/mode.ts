@@ -14,6 +14,21 @@ export type Mode = "in-process" | "readers" | "writer"
 
 export const mode: Mode = (process.env["SQLITE_MODE"] as Mode | undefined) ?? "in-process"
 
+/** The budgets of a sweep whose cases take a thread or two each: in a mode, only the first ones. */
+export const budgets = (from: number, to: number): readonly [from: number, to: number] =>
+  mode === "in-process" ? [from, to] : [from, Math.min(to, from + 4)]
+
+const changed = new WeakMap<object, object>()
+
+/** Notes the pool that a mode has put in the place of another one. */
+export const insteadOf = <P extends object>(real: P, inMode: P): P => {
+  changed.set(inMode, real)
+  return inMode
+}
+
+/** The pool whose `readers` are those in this process, as backups use them in all modes. */
+export const withOwnReaders = <P extends object>(pool: P): P => (changed.get(pool) as P | undefined) ?? pool
+
 let skip: ((note: string) => void) | undefined
 
 /** The test that runs now is about something that the mode does not have. */

@@ -3,8 +3,15 @@ import { Effect } from "effect"
 import { postMessageToThread, Worker } from "node:worker_threads"
 import { threads as checkpoints } from "../../../src/sqlite/internal/file/checkpointThread.ts"
 
-/** The threads, each with its first message: it was started when that has come, or never will be. */
-const threads = new Map<Worker, Promise<unknown>>()
+interface Watched {
+  /** Its first message: it was started when that has come, or never will be. */
+  readonly started: Promise<unknown>
+  readonly ended: Promise<unknown>
+  /** Whether it has not answered for long, and has sent nothing since. */
+  isStuck: boolean
+}
+
+const threads = new Map<Worker, Watched>()
 /** The ends of the threads that do a checkpoint. They send nothing. */
 const ends = new Set<Promise<unknown>>()
 /** The messages to threads and from them. */
@@ -16,15 +23,18 @@ export const watchThreads = (): void => {
   Worker.prototype.postMessage = function(this: Worker, ...given: Parameters<Worker["postMessage"]>) {
     messages++
     if (!threads.has(this)) {
-      const { promise, resolve } = Promise.withResolvers<void>()
-      threads.set(this, promise)
+      const [started, ended] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+      const watched: Watched = { started: started.promise, ended: ended.promise, isStuck: false }
+      threads.set(this, watched)
       this.on("message", () => {
         messages++
-        resolve()
+        watched.isStuck = false
+        started.resolve()
       })
       this.once("exit", () => {
         threads.delete(this)
-        resolve()
+        started.resolve()
+        ended.resolve()
       })
     }
     return send.apply(this, given)
@@ -45,10 +55,19 @@ export const watchThreads = (): void => {
 /** A thread that is inside SQLite for so long is not waited for. */
 const stuckMillis = 5000
 
-/** Ends when a thread has handled what was sent to it before. It has no listener for this message, and so refuses it. */
-const handled = async ([thread, started]: [Worker, Promise<unknown>]): Promise<void> => {
-  await started
-  await postMessageToThread(thread.threadId, undefined, stuckMillis).catch(() => undefined)
+/**
+ * Ends when a thread has handled what was sent to it before. It has no listener for this message, and so refuses it. A thread
+ * that is about to end does not even do that.
+ */
+const handled = async ([thread, watched]: [Worker, Watched]): Promise<void> => {
+  await watched.started
+  if (watched.isStuck) return
+  const refused = postMessageToThread(thread.threadId, undefined, stuckMillis).catch(
+    (error: { readonly code: string }) => {
+      watched.isStuck = error.code === "ERR_WORKER_MESSAGING_TIMEOUT"
+    }
+  )
+  await Promise.race([refused, watched.ended])
 }
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))

@@ -15,6 +15,7 @@ import * as HeardReactivity from "../../../internal/transaction/reactivity.ts"
 import { sqlErrorOf } from "../../../internal/transaction/sqlErrorOf.ts"
 import type * as Transaction from "../../../Transaction.ts"
 import * as Transactor from "../../../Transactor.ts"
+import * as Refusal from "../connection/refusal.ts"
 import type { BusyTimeout } from "../connection/retryWhileLocked.ts"
 import type { SqliteConnection } from "../contract/connection.ts"
 import type { Execution } from "../contract/execution.ts"
@@ -231,7 +232,12 @@ export const make = Effect.fnUntraced(
       const inWorker = onWorker(transaction)
       return inWorker === undefined
         ? new SqliteTransactionConnection(transaction as Transaction.TransactionConnection<SqliteConnection>, texts)
-        : new WorkerTransactionConnection(inWorker, texts)
+        : new WorkerTransactionConnection(inWorker, texts, refusalIn(fiber, transaction.mode))
+    }
+    const refusalIn = (fiber: Fiber.Fiber<unknown, unknown>, { readOnly }: Transaction.Mode): string | undefined => {
+      if (options.isReadOnly === true) return Refusal.ofDatabase(name)
+      if (!readOnly) return undefined
+      return fiber.getRef(isSnapshot) ? Refusal.ofSnapshot : Refusal.ofTransaction
     }
     const withoutTransaction = Context.omit(transactionService) as <R>(
       context: Context.Context<R>

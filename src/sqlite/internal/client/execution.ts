@@ -35,15 +35,12 @@ export const targetOf = (
   const { connection, execution, name } = settings
   const wanted = given ?? current(fiber) ?? execution
   if (wanted !== "worker" || connection.isMemory) return "in-process"
-  return workers ?? Effect.fail(PoolSettings.withoutWorkers(name, noWorkers(name)))
+  return workers ?? Effect.fail(PoolSettings.withoutWorkers(name, `it ${noWorkers}`))
 }
 
-/** What has to be said where a worker is wanted and there is none. */
-export const noWorkers = (name: string): string =>
-  `the database ${
-    JSON.stringify(name)
-  } has no workers: open it with \`workers\`, the number of threads that it may have`
+/** What is said of a database where a worker is wanted and there is none. */
+const noWorkers = "has no workers: open it with `workers`, the number of threads that it may have"
 
 /** The failure of a statement that has to run on a worker, where there is none. */
 export const withoutWorkers = (operation: string, name: string) =>
-  invalidInput(operation, `onWorker: ${noWorkers(name)}`)
+  invalidInput(operation, `onWorker: the database ${JSON.stringify(name)} ${noWorkers}`)

@@ -14,9 +14,9 @@ import { handleOf } from "../connection/leased.ts"
 import type { SqliteConnection } from "../contract/connection.ts"
 import type { Params } from "../contract/values.ts"
 import { toSqlError } from "../errors.ts"
-import { invalidInput } from "../failures.ts"
+import { invalidInput, readOnlyRefusal } from "../failures.ts"
 import type { AnyConnection } from "../file/sides.ts"
-import { type StatementTexts, uncontrolled } from "../sql/statementKind.ts"
+import { isReadOnly, type StatementTexts, uncontrolled } from "../sql/statementKind.ts"
 import { WorkerLeased } from "../worker/workerConnection.ts"
 import { openRows, streamFrom } from "./openStream.ts"
 import { bigIntsOf, type Query, type Running, type Target, type Way } from "./targets.ts"
@@ -91,10 +91,13 @@ const streamIn = (transaction: TransactionConnection<WorkerLeased>, sql: string,
 export class WorkerTransactionConnection implements SqliteConnection {
   readonly #transaction: TransactionConnection<WorkerLeased>
   readonly #texts: StatementTexts
+  readonly #refusal: string | undefined
 
-  constructor(transaction: TransactionConnection<WorkerLeased>, texts: StatementTexts) {
+  /** `refusal`: why a write is refused, if the transaction only reads. */
+  constructor(transaction: TransactionConnection<WorkerLeased>, texts: StatementTexts, refusal: string | undefined) {
     this.#transaction = transaction
     this.#texts = texts
+    this.#refusal = refusal
   }
 
   query(sql: string, params?: Params) {
@@ -123,24 +126,33 @@ export class WorkerTransactionConnection implements SqliteConnection {
     return this.#step("isTransaction", (connection) => connection.isTransaction)
   }
 
-  queryUnsafe(): never {
-    throw notSynchronous("queryUnsafe")
+  queryUnsafe(sql: string): never {
+    throw this.#notSynchronous("queryUnsafe", sql)
   }
 
-  valuesUnsafe(): never {
-    throw notSynchronous("valuesUnsafe")
+  valuesUnsafe(sql: string): never {
+    throw this.#notSynchronous("valuesUnsafe", sql)
   }
 
-  runUnsafe(): never {
-    throw notSynchronous("runUnsafe")
+  runUnsafe(sql: string): never {
+    throw this.#notSynchronous("runUnsafe", sql)
   }
 
-  execUnsafe(): never {
-    throw notSynchronous("execUnsafe")
+  execUnsafe(script: string): never {
+    throw this.#notSynchronous("execUnsafe", script)
   }
 
   isTransactionUnsafe(): never {
     throw notSynchronous("isTransactionUnsafe")
+  }
+
+  /** Refuses a write where only reads are allowed, as in process: the operation that returns an Effect would fail too. */
+  #notSynchronous(operation: string, sql: unknown): SqlError {
+    if (this.#refusal === undefined || typeof sql !== "string") return notSynchronous(operation)
+    const text = this.#texts.read(sql)
+    return text.kind === "control" || !text.isStatement || isReadOnly(text)
+      ? notSynchronous(operation)
+      : toSqlError(readOnlyRefusal(operation, sql, this.#refusal))
   }
 
   #step<A>(

@@ -123,7 +123,7 @@ export class WorkerLeased implements AsyncConnection, Pinning {
     return Effect.map(this.control("isTransaction", "isTransaction", () => []), (value) => value as boolean)
   }
 
-  /** Fails with a lock as any statement does: starting is not tried again. `isAlone`: see `StatementOf`. */
+  /** Fails at once if the database is locked: unlike the other operations, it does not try again. `isAlone`: see `StatementOf`. */
   stream(sql: string, params?: Params, isAlone = false): Stream.Stream<Row, OperationError> {
     return Stream.fromChannel(
       Channel.fromTransformBracket((_, __, scope) =>
