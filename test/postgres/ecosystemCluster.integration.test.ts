@@ -21,11 +21,14 @@ import * as DurableDeferred from "effect/workflow/DurableDeferred"
 import * as Workflow from "effect/workflow/Workflow"
 import { describeServer, type Made, make, until } from "../support/postgres.ts"
 
-/** So short that a test sees all of it. */
+/**
+ * So short that a test sees all of it. A runner gives its shards up if its locks are not refreshed within the interval, and what it
+ * was doing is done again.
+ */
 const quick = {
   shardsPerGroup: 4,
-  shardLockRefreshInterval: "100 millis",
-  shardLockExpiration: "2 seconds",
+  shardLockRefreshInterval: "3 seconds",
+  shardLockExpiration: "20 seconds",
   entityMessagePollInterval: "50 millis",
   entityReplyPollInterval: "20 millis",
   refreshAssignmentsInterval: "50 millis",
