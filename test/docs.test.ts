@@ -217,7 +217,7 @@ describe("the examples in the documentation", () => {
       execFile(join(root, "node_modules/.bin/tsc"), ["-p", generated], { cwd: root }, (_, stdout) => resolve(stdout))
     )
     assert.strictEqual(output, "")
-  }, 120_000)
+  }, 600_000)
 
   for (const { file, name, prints } of examples) {
     if (prints === undefined) continue

@@ -2,7 +2,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Scope } from "effect"
 import { PoolAssert, TemporaryPostgres } from "effect-connection-pool/testing"
-import { createServer } from "node:net"
+import { readFileSync } from "node:fs"
+import { createServer, type Server as NetServer } from "node:net"
+import { join } from "node:path"
 import * as Binaries from "../src/testing/internal/postgres/binaries.ts"
 import * as Process from "../src/testing/internal/postgres/process.ts"
 import { describeServer, Server, until } from "./support/postgres.ts"
@@ -14,6 +16,13 @@ const session = Effect.fnUntraced(function*(
   const driver = yield* Effect.promise(() => import("@effect/sql-pg/PgConnection"))
   return yield* driver.make({ ...where, applicationName: "session" })
 })
+
+/** A server of somebody else. */
+const listenOn = (port: number) =>
+  Effect.callback<NetServer>((resume) => {
+    const server = createServer()
+    server.listen(port, "127.0.0.1", () => resume(Effect.succeed(server)))
+  })
 
 describeServer("a temporary PostgreSQL server", (it) => {
   it.effect("has a database for each test, which is gone afterwards", () =>
@@ -108,11 +117,7 @@ describeServer("a temporary PostgreSQL server", (it) => {
 
   it.effect("takes another port if somebody has taken its port before it was there, and keeps that when it starts again", () =>
     Effect.gen(function*() {
-      const other = createServer()
-      yield* Effect.acquireRelease(
-        Effect.callback<void>((resume) => void other.listen(0, "127.0.0.1", () => resume(Effect.void))),
-        () => Effect.sync(() => other.close())
-      )
+      const other = yield* Effect.acquireRelease(listenOn(0), (other) => Effect.sync(() => other.close()))
       const { port } = other.address() as { readonly port: number }
       const programs = Binaries.find() as Binaries.Programs
       const server = yield* Effect.acquireRelease(
@@ -125,8 +130,22 @@ describeServer("a temporary PostgreSQL server", (it) => {
       yield* server.start
       const own = server.port
       assert.notStrictEqual(own, port)
+      // Afterwards others know its port: it waits for it.
       yield* server.stop("fast")
-      yield* server.start
+      yield* Effect.acquireUseRelease(
+        listenOn(own),
+        (other) =>
+          Effect.gen(function*() {
+            const starting = yield* Effect.forkChild(server.start)
+            const log = Effect.sync(() =>
+              readFileSync(join(server.folder, "log"), "utf8").split("already in use").length
+            )
+            yield* until("it has met the other", Effect.map(log, (length) => length > 2))
+            other.close()
+            yield* Fiber.join(starting)
+          }),
+        (other) => Effect.sync(() => other.close())
+      )
       assert.strictEqual(server.port, own)
       const where = { host: "127.0.0.1", port: own, username: "postgres", database: "postgres" }
       assert.strictEqual((yield* (yield* session(where)).query("select 1")).rowCount, 1)

@@ -165,7 +165,10 @@ describeServer("reads that share a connection", (it) => {
 
   it.effect("fail with their own time limit if that is the shorter one", () =>
     Effect.gen(function*() {
-      const { nap, numbers, shared } = yield* make({ statementTimeout: "500 millis" })
+      const { nap, numbers, shared } = yield* make({
+        statementTimeout: "500 millis",
+        shared: { statementTimeout: "1 second" }
+      })
       const isSent = Effect.gen(function*() {
         yield* shared(nap(1, 0))
         const { sent } = yield* numbers

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Fiber, Layer, Random } from "effect"
+import { Context, Deferred, Effect, Fiber, Layer, Random } from "effect"
 import { PoolMap } from "effect-connection-pool"
 import { SqlitePool } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
@@ -39,6 +39,7 @@ describe("a map of SQLite databases", () => {
         const { folder, map } = yield* databases({ max: 100 })
         const keys = Array.from({ length: 1000 }, (_, index) => `customer ${index}`)
         const leases = new Map<string, number>()
+        const many = yield* Deferred.make<void>()
         let [mostOpen, mostLeased] = [0, 0]
         const look = Effect.gen(function*() {
           const { closing, idle, inUse, opening, total } = yield* map.stats
@@ -53,6 +54,9 @@ describe("a map of SQLite databases", () => {
             Effect.gen(function*() {
               leases.set(key, (leases.get(key) ?? 0) + 1)
               mostLeased = Math.max(mostLeased, leases.size)
+              // The first wait for each other, so that many are leased at the same time on any machine.
+              if (leases.size > 50) yield* Deferred.succeed(many, undefined)
+              yield* Deferred.await(many)
               yield* db.sql`insert into note (text) values (${key})`
               yield* Effect.sleep(yield* Random.nextBetween(0, 4))
               // A database that was closed meanwhile would refuse this.
@@ -68,6 +72,7 @@ describe("a map of SQLite databases", () => {
         yield* Effect.forEach(order, visit, { concurrency: 160, discard: true })
         assert.isUndefined(watcher.pollUnsafe(), "there were too many")
         yield* Fiber.interrupt(watcher)
+        yield* look
         const stats = yield* map.stats
         assert.strictEqual(stats.hits + stats.misses, order.length)
         assert.isAtLeast(stats.opens, 1000)

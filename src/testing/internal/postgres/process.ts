@@ -1,7 +1,17 @@
 /** The process of a temporary PostgreSQL server: starts it, waits until it is ready, and stops it. */
 import { Effect } from "effect"
 import { type ChildProcess, execFile, spawn } from "node:child_process"
-import { chmodSync, chownSync, closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  fstatSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync
+} from "node:fs"
 import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -31,6 +41,8 @@ export class Server {
   readonly #settings: Settings
   #port: number
   #hasBeenReady = false
+  /** Where the log of the last start begins. */
+  #logBegin = 0
   #process: ChildProcess | undefined = undefined
   #guard: ChildProcess | undefined = undefined
 
@@ -102,25 +114,26 @@ export class Server {
 
   /**
    * Starts the server, and waits until it takes connections. Somebody else may have taken its port meanwhile: before it was ready
-   * for the first time, it takes another one then.
+   * for the first time, it takes another one then. After that it waits for a moment, and tries again.
    */
   readonly start: Effect.Effect<void, string> = Effect.suspend(() =>
-    this.#process === undefined ? this.#startAt(mostPorts) : Effect.void
+    this.#process === undefined ? this.#startWithin(mostTries) : Effect.void
   )
 
-  #startAt(portsLeft: number): Effect.Effect<void, string> {
+  #startWithin(tries: number): Effect.Effect<void, string> {
     const ready = Effect.tap(this.#launch, () =>
       Effect.sync(() => {
         this.#hasBeenReady = true
       }))
     return Effect.catch(ready, (problem) => {
-      if (this.#hasBeenReady || portsLeft === 1 || !this.#isPortTaken) return Effect.fail(problem)
-      return Effect.flatMap(freePort, (port) => {
-        this.#port = port
-        return this.#startAt(portsLeft - 1)
-      })
+      if (tries === 1 || !this.#isPortTaken) return Effect.fail(problem)
+      return Effect.andThen(this.#hasBeenReady ? pause : this.#takeAnotherPort, this.#startWithin(tries - 1))
     })
   }
+
+  readonly #takeAnotherPort: Effect.Effect<void> = Effect.map(Effect.suspend(() => freePort), (port) => {
+    this.#port = port
+  })
 
   readonly #launch: Effect.Effect<void, string> = Effect.suspend(() => {
     const { parameters, programs: { postgres, user } } = this.#settings
@@ -136,8 +149,8 @@ export class Server {
       ...parameters
     }
     const flags = Object.entries(all).flatMap(([name, value]) => ["-c", `${name}=${value}`])
-    // Before it was ready once, the log tells of the last try only.
-    const log = openSync(this.#log, this.#hasBeenReady ? "a" : "w")
+    const log = openSync(this.#log, "a")
+    this.#logBegin = fstatSync(log).size
     const server = spawn(postgres, ["-D", this.#data, "-p", String(this.port), "-h", "127.0.0.1", ...flags], {
       cwd: this.folder,
       stdio: ["ignore", log, log],
@@ -200,7 +213,7 @@ export class Server {
 
   get #lines(): ReadonlyArray<string> {
     try {
-      return readFileSync(this.#log, "utf8").trim().split("\n")
+      return readFileSync(this.#log).subarray(this.#logBegin).toString().trim().split("\n")
     } catch {
       return ["it has no log"]
     }
@@ -224,8 +237,8 @@ export class Server {
   }
 }
 
-/** How many ports a server tries at its first start. */
-const mostPorts = 10
+/** How often a server tries to start whose port is taken. */
+const mostTries = 20
 
 /** Real time: the tests that use a server may have a clock of their own. */
 export const pause: Effect.Effect<void> = Effect.callback<void>((resume) => {
