@@ -239,8 +239,16 @@ describeServer("a PostgreSQL pool", (it) => {
             assert.include(error.message, why)
             assert.isFalse(error.isRetryable)
           }
-          const copy = yield* failsWith(connection.query("copy pg_class to stdout"), "SqlError")
-          assert.include(copy.message, "the driver cannot COPY from or to the client")
+          const texts: ReadonlyArray<readonly [sql: string, why: string]> = [
+            ["copy pg_class to stdout", "the driver cannot COPY from or to the client"],
+            ["select 'a\0b'", "query: the statement has a zero character in it"],
+            ["select '\ud800'", "query: the statement has half a surrogate pair in it"]
+          ]
+          for (const [sql, why] of texts) {
+            const error = yield* failsWith(connection.query(sql), "SqlError")
+            assert.include(error.message, why)
+            assert.strictEqual(error.reason._tag, "SqlSyntaxError")
+          }
           // The connection was not harmed.
           assert.deepStrictEqual(yield* connection.values("select $1::int8, $2::text[]", [2n ** 60n, ["a", null]]), [[
             2n ** 60n,

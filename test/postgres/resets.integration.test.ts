@@ -32,6 +32,11 @@ describeServer("a lease of a PostgreSQL connection", (it) => {
     ["a setting", ["set search_path = pg_catalog"]],
     ["a setting made by a function call", ["select set_config('app.user', 'ada', false)"]],
     ["a setting made in a block", ["do $$ begin perform set_config('app.user', 'ada', false); end $$"]],
+    ["a setting made in a block that executes a text", ["do $$ begin execute 'set app.user = 1'; end $$"]],
+    ["a setting made by a function whose name is in quotes", ["select \"set_config\"('app.user', 'ada', false)"]],
+    ["a setting made by a change of `pg_settings`", [
+      "update pg_settings set setting = 'pg_catalog' where name = 'search_path'"
+    ]],
     ["a role", ["set role other"]],
     ["a role and a setting", ["set role other", "set search_path = pg_catalog"]],
     ["a session of another role", ["set session authorization other"]],
@@ -74,6 +79,20 @@ describeServer("a lease of a PostgreSQL connection", (it) => {
         assert.deepStrictEqual((yield* backends).map(({ state }) => state), ["idle"])
       }))
   }
+
+  it.effect("is that of one block, which `sql` runs, and leaves nothing of it", () =>
+    Effect.gen(function*() {
+      const { db, value } = yield* make({ max: 1, setup: ["create table t (n int)", "insert into t values (1)"] })
+      // Such a statement has `set` in it, and leaves nothing.
+      yield* db.sql.unsafe("do $$ begin update t set n = 2; end $$")
+      assert.strictEqual((yield* db.stats).primary.resets, 0)
+      // What it leaves may be for its own statements.
+      yield* db.sql.unsafe(
+        "do $$ begin perform pg_advisory_lock(7); create temp table own (n int); insert into t values (3); end $$"
+      )
+      assert.deepStrictEqual((yield* db.write((connection) => connection.query(remains)))[0]!["locks"], 0)
+      assert.strictEqual(yield* value("select sum(n)::int4 from t"), 5)
+    }))
 
   it.effect("costs the next nothing where it has left nothing", () =>
     Effect.gen(function*() {

@@ -20,7 +20,8 @@ describe("the code of a statement of PostgreSQL", () => {
     ["select 'open", "select ''", 0],
     ["select $$open", "select ''", 0],
     ["/* open", " ", 0],
-    ["select \"é$1\", é$2", "select \"\", é$2", 0]
+    ["select \"é$1\", é$2", "select \"\", é$2", 0],
+    ["select \"update\", \"set_config\" (1)", "select \"\", set_config (1)", 0]
   ]
   for (const [sql, code, parameters] of cases) {
     it(`of ${JSON.stringify(sql)} is ${JSON.stringify(code)}`, () => {
@@ -80,6 +81,32 @@ describe("the text of a statement of PostgreSQL", () => {
     ["do $$ begin perform set_config('a.b', 'c', false); end $$", Dirt.settings | Dirt.role],
     ["do $$ begin set search_path = a; end $$", Dirt.settings | Dirt.role],
     ["do $$ begin perform 1; end $$", Dirt.none],
+    [
+      "-- a\n/* b */ do language plpgsql $a$ begin if true then set a.b = 1; end if; end $a$",
+      Dirt.settings | Dirt.role
+    ],
+    ["do 'begin perform set_config(''a.b'', ''1'', false); end'", Dirt.settings | Dirt.role],
+    ["do E'begin perform set\\137config(); set a.b = 1; end'", Dirt.settings | Dirt.role],
+    ["do $$ begin execute 'set a.b = 1'; end $$", Dirt.settings | Dirt.role],
+    ["do $$ begin execute $a$set a.b = 1$a$; end $$", Dirt.settings | Dirt.role],
+    ["do $$ begin execute 'listen a'; end $$", Dirt.channels],
+    ["do $$ begin listen a; end $$", Dirt.channels],
+    ["do $$ begin execute 'prepare a as select 1'; end $$", Dirt.session],
+    ["do $$ begin execute 'declare a cursor with hold for select 1'; end $$", Dirt.cursors],
+    ["do $$ begin execute 'create temp table a (b int)'; end $$", Dirt.temporaryTables],
+    ["do $$ begin perform pg_advisory_lock(1); end $$", Dirt.locks],
+    ["do $$ begin update t set a = 1; end $$", Dirt.none],
+    ["do $$ begin execute 'update t set a = 1'; end $$", Dirt.none],
+    ["do $$ begin execute 'update ' || t || ' set a = 1'; end $$", Dirt.none],
+    ["do $$ begin -- set a.b = 1\n/* listen a; */ perform 'set a'; end $$", Dirt.none],
+    ["do $$ begin set local a.b = 1; perform set_config('a.b', '1', true); end $$", Dirt.none],
+    ["do $$ begin alter table t alter column a set default 1; end $$", Dirt.none],
+    ["select \"set_config\"('a.b', '1', false)", Dirt.settings | Dirt.role],
+    ["select pg_catalog.\"pg_advisory_lock\"(1)", Dirt.locks],
+    ["create table \"pg_temp\".a (b int)", Dirt.temporaryTables],
+    ["update pg_settings set setting = '1MB' where name = 'work_mem'", Dirt.settings | Dirt.role],
+    ["insert into temp values (1)", Dirt.none],
+    ["select 1 as pg_advisory_lock", Dirt.none],
     ["listen a", Dirt.channels],
     ["unlisten a", Dirt.none],
     ["select pg_advisory_lock(1)", Dirt.locks],
@@ -110,10 +137,16 @@ describe("the text of a statement of PostgreSQL", () => {
     assert.isFalse(textOf("set a = 1").isLocal)
   })
 
-  it("tells whether it copies from or to the client", () => {
-    assert.isTrue(textOf("copy t from stdin").isCopy)
-    assert.isTrue(textOf("COPY (select 1) TO STDOUT with (format csv)").isCopy)
-    assert.isFalse(textOf("copy t to '/tmp/stdout'").isCopy)
+  it("tells why the server must not get it", () => {
+    const noCopy = "the driver cannot COPY from or to the client"
+    assert.strictEqual(textOf("copy t from stdin").invalid, noCopy)
+    assert.strictEqual(textOf("COPY (select 1) TO STDOUT with (format csv)").invalid, noCopy)
+    assert.isUndefined(textOf("copy t to '/tmp/stdout'").invalid)
+    assert.include(textOf("select 'a\0b'").invalid!, "zero character")
+    assert.include(textOf("select '\ud800'").invalid!, "half a surrogate pair")
+    assert.isUndefined(textOf("select '\ud83d\ude00'").invalid)
+    // Nobody else shares a connection with it.
+    assert.isFalse(textOf("select '\0'").isRead)
   })
 
   it("is cleaned with the statements that it needs, and no other", () => {

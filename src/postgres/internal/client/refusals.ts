@@ -5,10 +5,11 @@ import { Dirt, nameOfDirt, type Text } from "../sql/statementText.ts"
 
 /** For a statement that has a connection of its own, and so no later statement. */
 export const refusalAlone = (operation: string, text: Text): SqlError | undefined => {
-  const { control, dirt, isLocal, sql } = text
+  const { control, dirt, isBlock, isLocal, sql } = text
   if (control !== undefined) return denied(operation, sql, controlled)
   if (isLocal) return denied(operation, sql, "it has an effect only inside a transaction: run it in `transaction`")
-  return dirt === Dirt.none ? undefined : denied(operation, sql, alone(dirt))
+  // What a block leaves may be for its own statements. It is removed afterwards.
+  return dirt === Dirt.none || isBlock ? undefined : denied(operation, sql, alone(dirt))
 }
 
 /** For a statement in a transaction. What it leaves in the session is removed after the transaction. */

@@ -271,7 +271,7 @@ export class Session {
   }
 
   #problemOf(operation: string, text: Text, params: ReadonlyArray<unknown>): SqlError | undefined {
-    if (text.isCopy) return invalidSql(operation, `${operation}: the driver cannot COPY from or to the client`)
+    if (text.invalid !== undefined) return invalidSql(operation, `${operation}: ${text.invalid}`)
     const problem = problemOf(text, params)
     if (problem !== undefined) return invalidInput(operation, `${operation}: ${problem}`)
     if (this.#isPooled && text.dirt !== Dirt.none) return pooled(operation, text)

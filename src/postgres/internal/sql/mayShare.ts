@@ -7,7 +7,7 @@ import { Dirt, type Text } from "./statementText.ts"
  * and calls only functions that are known to compute. Another function may change the session for all others, unseen.
  */
 export const mayShare = (text: Text, functions: ReadonlySet<string>): boolean => {
-  if (!text.isRead || text.control !== undefined || text.dirt !== Dirt.none || text.isCopy || text.isLocal) return false
+  if (!text.isRead || text.control !== undefined || text.dirt !== Dirt.none || text.isLocal) return false
   const code = scan(text.sql).code.toLowerCase()
   if (!/^[\s;]*(?:select|values|table|with|\()/.test(code)) return false
   return code.match(ofServer)?.every((name) => functions.has(name)) !== false && callsOnly(code, functions)

@@ -1,7 +1,10 @@
 /** Reads the text of a statement of PostgreSQL, as far as one can without the database. */
 
 export interface Scanned {
-  /** The text without its comments, and with nothing in its literals: what is left is code. */
+  /**
+   * The text without its comments, and with nothing in its literals and quoted names: what is left is code. A quoted name that
+   * PostgreSQL itself may have, such as `"set_config"`, is there without its quotes.
+   */
   readonly code: string
   /** The highest number of a parameter (`$1`). `undefined` if the text leaves it open where its literals end. */
   readonly parameters: number | undefined
@@ -32,8 +35,10 @@ export const scan = (sql: string): Scanned => {
       code += "''"
       at = end
     } else if (character === "\"") {
-      code += "\"\""
-      at = endOfQuoted(sql, at, "\"", false)
+      const end = endOfQuoted(sql, at, "\"", false)
+      const name = sql.slice(at + 1, end - 1)
+      code += ofPostgres.test(name) ? name : "\"\""
+      at = end
     } else if (character === "$") {
       const [tag] = dollarQuote.exec(sql.slice(at, at + longestTag)) ?? []
       const [, number] = parameter.exec(sql.slice(at, at + 12)) ?? []
@@ -61,6 +66,9 @@ export const scan = (sql: string): Scanned => {
   }
   return { code, parameters: isSure ? highest : undefined }
 }
+
+/** The names of PostgreSQL for which texts are searched. A keyword in quotes is a name of the application. */
+const ofPostgres = /^(?:pg_\w+|set_config|nextval|setval|currval|lastval|txid_\w+|lo_\w+|dblink\w*)$/
 
 const isWord = (character: string): boolean => /[\w\u0080-\uffff]/.test(character)
 

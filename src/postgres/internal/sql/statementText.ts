@@ -1,4 +1,5 @@
 /** What a statement does to its session, by its text: to the transaction, and to what would stay for the next lease. */
+import { type Block, blockOf, hasStatement } from "./block.ts"
 import { scan } from "./scanner.ts"
 import type { Sharing } from "./sharing.ts"
 
@@ -44,8 +45,10 @@ export interface Text {
    * changed.
    */
   readonly isRead: boolean
-  /** Whether it copies to or from the client, which the driver cannot. */
-  readonly isCopy: boolean
+  /** Whether it is a `do`, whose block may take away itself what it leaves. */
+  readonly isBlock: boolean
+  /** Why the server must not get it; `undefined` if it may. */
+  readonly invalid: string | undefined
   /** How many parameters it has. `undefined` if the text does not tell. */
   readonly parameters: number | undefined
   /** Whether it may share a connection with others, where there are some that are shared: asked and learnt there. */
@@ -91,18 +94,19 @@ export const textOf = (sql: string): Text => {
   const { code: scanned, parameters } = scan(sql)
   // PostgreSQL skips empty statements before the first.
   const code = scanned.replace(/^[\s;]+/, "").toLowerCase()
-  // The code of a `do` is a literal.
-  const all = /^do\b/.test(code) ? sql.toLowerCase() : code
-  const dirt = dirtOf(code, all)
+  const isBlock = /^do\b/.test(code)
+  const dirt = isBlock ? dirtOfBlock(blockOf(sql)) : dirtOf(code)
+  const invalid = invalidityOf(sql, code)
   return {
     sql,
     control: controlOf(code),
     dirt,
-    isRead: dirt === Dirt.none && isReadOf(code),
+    isRead: dirt === Dirt.none && invalid === undefined && isReadOf(code),
     // The name of what `set_config` sets is a literal or a value.
     forbidsWrites: /^(?:begin|start|set)\b.*\b(?:read\s+only|transaction_read_only)\b|\bset_config\s*\(/s.test(code),
     isLocal: /^set\s+(?:local|transaction|constraints)\b/.test(code),
-    isCopy: /^copy\b[^]*\b(?:from\s+stdin|to\s+stdout)\b/.test(code),
+    isBlock,
+    invalid,
     parameters,
     sharing: undefined
   }
@@ -128,22 +132,50 @@ const isReadOf = (code: string): boolean =>
   !/\bpg_(?:current_wal\w*|current_xact_id\w*|(?:try_)?advisory\w*|export_snapshot|logical\w*|snapshot\w*)\s*\(/
     .test(code)
 
-const dirtOf = (code: string, all: string): number => {
-  let dirt: number = Dirt.none
-  const isBlock = code !== all
+const invalidityOf = (sql: string, code: string): string | undefined => {
+  if (sql.includes("\0")) return "the statement has a zero character in it, which PostgreSQL does not take"
+  // The driver would replace it, and something else would be stored.
+  if (!sql.isWellFormed()) return "the statement has half a surrogate pair in it"
+  return /^copy\b[^]*\b(?:from\s+stdin|to\s+stdout)\b/.test(code)
+    ? "the driver cannot COPY from or to the client"
+    : undefined
+}
+
+const dirtOf = (code: string): number => {
+  let dirt: number = dirtOfCalls(code)
   if (/^(?:set|reset)\s+(?:session\s+)?(?:role|authorization)\b/.test(code)) dirt |= Dirt.role
   else if (/^set\s+(?!local\b|transaction\b|constraints\b)/.test(code)) dirt |= Dirt.settings
-  // Its name is a literal or a value, so it may be the role.
-  if (count(all, /\bset_config\s*\(/g) > (isBlock ? 0 : count(all, /\bset_config\s*\([^()]*,\s*true\s*\)/g))) {
-    dirt |= Dirt.settings | Dirt.role
-  }
-  if (isBlock && /\bset\b/.test(all)) dirt |= Dirt.settings | Dirt.role
-  if (/^listen\b/.test(code) || isBlock && /\blisten\b/.test(all)) dirt |= Dirt.channels
-  if (/\bpg_(?:try_)?advisory_lock(?:_shared)?\b/.test(all)) dirt |= Dirt.locks
-  if (/\b(?:create|into)\s+(?:(?:local|global)\s+)?temp(?:orary)?\b|\bpg_temp\b/.test(all)) dirt |= Dirt.temporaryTables
-  if (/\btemp(?:orary)?\s+(?:view|sequence)\b/.test(all)) dirt |= Dirt.temporaryTables
+  if (/^listen\b/.test(code)) dirt |= Dirt.channels
   if (/^declare\b[^]*\bwith\s+hold\b/.test(code)) dirt |= Dirt.cursors
   if (/^(?:prepare\s+(?!transaction\b)|deallocate\b|discard\b|load\b)/.test(code)) dirt |= Dirt.session
+  return dirt
+}
+
+const dirtOfBlock = (block: Block): number => {
+  let dirt: number = dirtOfCalls(block.code) | dirtOfCalls(block.executed)
+  if (hasStatement(block, "set\\s+(?!local\\b|transaction\\b|constraints\\b)")) dirt |= Dirt.settings | Dirt.role
+  if (hasStatement(block, "listen\\b")) dirt |= Dirt.channels
+  if (hasStatement(block, "declare\\b[^']*\\bwith\\s+hold\\b")) dirt |= Dirt.cursors
+  if (hasStatement(block, "(?:prepare|deallocate|discard|load)\\s")) dirt |= Dirt.session
+  return dirt
+}
+
+/** What is left by what may be anywhere in a statement. */
+const dirtOfCalls = (code: string): number => {
+  let dirt: number = Dirt.none
+  // Its name is a literal or a value, so it may be the role.
+  if (
+    count(code, /\bset_config\s*\(/g) > count(code, /\bset_config\s*\([^()]*,\s*true\s*\)/g) ||
+    /\bupdate\s+(?:only\s+)?(?:pg_catalog\s*\.\s*)?pg_settings\b/.test(code)
+  ) dirt |= Dirt.settings | Dirt.role
+  if (/\bpg_(?:try_)?advisory_lock(?:_shared)?\s*\(/.test(code)) dirt |= Dirt.locks
+  // `insert into temp` has a table of that name.
+  if (
+    /(?:\bcreate|(?<!\b(?:insert|merge)\s+)\binto)\s+(?:(?:local|global)\s+)?temp(?:orary)?\b|\bpg_temp\b/.test(code)
+  ) {
+    dirt |= Dirt.temporaryTables
+  }
+  if (/\btemp(?:orary)?\s+(?:recursive\s+)?(?:view|sequence)\b/.test(code)) dirt |= Dirt.temporaryTables
   return dirt
 }
 
