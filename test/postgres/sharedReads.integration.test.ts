@@ -200,7 +200,7 @@ describeServer("reads that share a connection", (it) => {
 
   it.effect("have no neighbour that is in a transaction, a stream or a lease, or does more than read", () =>
     Effect.gen(function*() {
-      const { db, item, numbers, pid, shared, sql } = yield* make()
+      const { db, item, numbers, pid, shared, sql } = yield* make({ shared: { statementTimeout: "20 seconds" } })
       yield* shared(item(1))
       const lane = yield* shared(pid)
       const { sent } = yield* numbers
