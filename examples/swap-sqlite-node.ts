@@ -5,7 +5,7 @@
  */
 import { NodeFileSystem, NodeRuntime } from "@effect/platform-node"
 import { SqliteClient as Original } from "@effect/sql-sqlite-node"
-import { Console, Effect, Fiber, FileSystem, Latch, Layer, Schema } from "effect"
+import { Console, Effect, Fiber, FileSystem, Latch, Layer, Option, Schema } from "effect"
 import { SqliteClient as Pooled, SqliteMigrator } from "effect-connection-pool/sqlite-node"
 import { SqlClient } from "effect/sql/SqlClient"
 import * as SqlSchema from "effect/sql/SqlSchema"
@@ -45,9 +45,8 @@ const application = Effect.gen(function*() {
   yield* asked.await
   // Meanwhile a user wants to see the page with the balances.
   const page = yield* Effect.forkChild(balances)
-  yield* Effect.sleep("50 millis")
-  const seen = page.pollUnsafe()
-  yield* Console.log(`  during the transfer: ${seen === undefined ? "no answer" : yield* Fiber.join(page)}`)
+  const seen = yield* Effect.timeoutOption(Fiber.join(page), "1 second")
+  yield* Console.log(`  during the transfer: ${Option.getOrElse(seen, () => "no answer")}`)
   yield* answer.open
   yield* Fiber.join(transfer)
   yield* Fiber.join(page)
