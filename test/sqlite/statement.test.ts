@@ -3,9 +3,9 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Equal, Exit, Hash, identity, Inspectable, Stream, Tracer } from "effect"
 import * as Statement from "effect/sql/Statement"
 import * as fc from "fast-check"
-import * as Statements from "../../src/sqlite/internal/client/effectStatement.ts"
-import { toConnection } from "../../src/sqlite/internal/client/sqlConnection.ts"
-import { StatementSpans } from "../../src/sqlite/internal/client/statementSpan.ts"
+import * as Statements from "../../src/internal/sqlClient/effectStatement.ts"
+import { Connections } from "../../src/internal/sqlClient/sqlConnection.ts"
+import { StatementSpans } from "../../src/internal/sqlClient/statementSpan.ts"
 import { execute, type Target } from "../../src/sqlite/internal/client/targets.ts"
 import type { SqliteConnection } from "../../src/sqlite/internal/contract/connection.ts"
 import { StatementTexts } from "../../src/sqlite/internal/sql/statementKind.ts"
@@ -36,10 +36,10 @@ const make = ({ transform, transformQueryNames }: Options = {}) => {
     stream: ({ params, text }) => Stream.sync(() => done.push(["stream", text.sql, params]))
   }
   const texts = new StatementTexts()
-  const acquirer = Effect.succeed(toConnection(target, texts))
+  const acquirer = Effect.succeed(new Connections(texts).toConnection(target))
   const original = Statement.make(acquirer, Statement.makeCompilerSqlite(transformQueryNames), [], transform)
   const spans = new StatementSpans([])
-  const sql = Statements.make({ original, targetOf: () => target, texts, transform, spans })
+  const sql = Statements.make({ original, targetOf: () => target, texts, placeholder: () => "?", transform, spans })
   return {
     sql,
     original,
@@ -317,6 +317,7 @@ describe("the text of a template", () => {
       original: Statement.make(Effect.never, Statement.makeCompilerSqlite(), [], undefined),
       targetOf: () => undefined,
       texts,
+      placeholder: () => "?",
       transform: undefined,
       spans: new StatementSpans([])
     })

@@ -5,9 +5,9 @@ import { ConstraintError, SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import { TestClock } from "effect/testing"
 import * as fc from "fast-check"
-import * as Statements from "../../src/sqlite/internal/client/effectStatement.ts"
-import { toConnection } from "../../src/sqlite/internal/client/sqlConnection.ts"
-import { StatementSpans } from "../../src/sqlite/internal/client/statementSpan.ts"
+import * as Statements from "../../src/internal/sqlClient/effectStatement.ts"
+import { Connections } from "../../src/internal/sqlClient/sqlConnection.ts"
+import { StatementSpans } from "../../src/internal/sqlClient/statementSpan.ts"
 import type { Target } from "../../src/sqlite/internal/client/targets.ts"
 import { StatementTexts } from "../../src/sqlite/internal/sql/statementKind.ts"
 import { surroundings } from "../support/surroundings.ts"
@@ -117,7 +117,7 @@ const statements = ({ answer, attributes, rows }: Situation) => {
     stream: () => Stream.unwrap(Effect.withFiber((fiber) => Effect.map(answers[answer](fiber), Stream.succeed)))
   }
   const texts = new StatementTexts()
-  const connection = toConnection(target, texts)
+  const connection = new Connections(texts).toConnection(target)
   const transform = transforms[rows]
   const original = Statement.make(
     Effect.succeed(connection),
@@ -127,7 +127,7 @@ const statements = ({ answer, attributes, rows }: Situation) => {
     (f) => f(connection)
   )
   const spans = new StatementSpans(attributes)
-  const ours = Statements.make({ original, targetOf: () => target, texts, transform, spans })
+  const ours = Statements.make({ original, targetOf: () => target, texts, placeholder: () => "?", transform, spans })
   return { ours, original, runs: () => runs }
 }
 

@@ -9,7 +9,7 @@ import { Cause, Effect, Exit, Fiber, identity } from "effect"
 import { isSqlError } from "effect/sql/SqlError"
 import type { Mode, StatementError, TransactionConnection } from "../../Transaction.ts"
 import { TransactionEndedError, TransactionLostError, TransactionTurnTimeoutError } from "../../TransactionError.ts"
-import { withFiber, within } from "../runtime.ts"
+import { onExitWithin, OwnStep, withFiber, within } from "../runtime.ts"
 import { type Late, type Request, Turn, TurnDeadlines } from "./turn.ts"
 
 /** The settings that all transactions of a database share. */
@@ -201,12 +201,7 @@ export const connectionOf = <C>(
     if (!level.turn.isFree && (fiber === undefined || !level.isBelow(fiber))) throw busy()
     return stepUnsafe(level, statement, f)
   },
-  steps: (statement, f) =>
-    Effect.withFiber((fiber) => {
-      const level = levelOf(fiber)
-      const now = steps(level, statement, f)
-      return level.isBelow(fiber) ? now : level.takeWithin(fiber, now, level.request(statement), identity)
-    }),
+  steps: (statement, f) => new Steps(levelOf, statement, f),
   assertOpen: (statement) =>
     Effect.withFiber((fiber) => {
       const refusal = levelOf(fiber).refusal(statement)
@@ -258,17 +253,78 @@ const stepUnsafe = <C, A>(level: Level<C>, statement: string, f: (connection: C)
   }
 }
 
-const steps = <C, A, E, R>(
+/** A statement that takes several steps. If the fiber has its turn at once, the statement begins in the present step. */
+class Steps<C, A, E, R> extends OwnStep<A, E | StatementError, R> {
+  readonly #levelOf: (fiber: Fiber.Fiber<unknown, unknown>) => Level<C>
+  readonly #statement: string
+  readonly #f: (connection: C) => Effect.Effect<A, E, R>
+
+  constructor(
+    levelOf: (fiber: Fiber.Fiber<unknown, unknown>) => Level<C>,
+    statement: string,
+    f: (connection: C) => Effect.Effect<A, E, R>
+  ) {
+    super()
+    this.#levelOf = levelOf
+    this.#statement = statement
+    this.#f = f
+  }
+
+  step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<A, E | StatementError, R> {
+    const level = this.#levelOf(fiber)
+    const statement = this.#statement
+    if (level.isBelow(fiber)) return stepsNow(level, fiber, statement, this.#f, undefined)
+    const request = level.request(statement)
+    const leave = level.turn.takeNow(fiber, request)
+    if (leave !== undefined) return stepsNow(level, fiber, statement, this.#f, leave)
+    return level.takeWithin(fiber, new InTurn(level, statement, this.#f), request, identity)
+  }
+}
+
+/** A statement whose turn it is after a wait. */
+class InTurn<C, A, E, R> extends OwnStep<A, E | StatementError, R> {
+  readonly #level: Level<C>
+  readonly #statement: string
+  readonly #f: (connection: C) => Effect.Effect<A, E, R>
+
+  constructor(level: Level<C>, statement: string, f: (connection: C) => Effect.Effect<A, E, R>) {
+    super()
+    this.#level = level
+    this.#statement = statement
+    this.#f = f
+  }
+
+  step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<A, E | StatementError, R> {
+    return stepsNow(this.#level, fiber, this.#statement, this.#f, undefined)
+  }
+}
+
+/** Begins a statement in the present step of a fiber, which must return the result unchanged. `leave` gives its turn back. */
+const stepsNow = <C, A, E, R>(
   level: Level<C>,
+  fiber: Fiber.Fiber<unknown, unknown>,
   statement: string,
-  f: (connection: C) => Effect.Effect<A, E, R>
-): Effect.Effect<A, E | TransactionEndedError | TransactionLostError, R> =>
-  Effect.suspend(() => {
-    const refusal = level.refusal(statement)
-    if (refusal !== undefined) return Effect.fail(refusal)
-    const { transaction } = level
-    return Effect.onExitPrimitive(f(transaction.connection), (exit) => {
-      transaction.notice(statement, Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined)
-      return undefined
-    })
+  f: (connection: C) => Effect.Effect<A, E, R>,
+  leave: (() => void) | undefined
+): Effect.Effect<A, E | StatementError, R> => {
+  const refusal = level.refusal(statement)
+  if (refusal !== undefined) {
+    leave?.()
+    return Effect.fail(refusal)
+  }
+  const { transaction } = level
+  return onExitWithin(called(f, transaction.connection), fiber, (exit) => {
+    transaction.notice(statement, Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined)
+    leave?.()
+    return undefined
   })
+}
+
+/** What the function throws is a defect, so that the turn is given back. */
+const called = <C, A, E, R>(f: (connection: C) => Effect.Effect<A, E, R>, connection: C): Effect.Effect<A, E, R> => {
+  try {
+    return f(connection)
+  } catch (thrown) {
+    return Exit.die(thrown)
+  }
+}

@@ -133,12 +133,22 @@ export class Turn {
     request: Request,
     late: (late: Late) => E2
   ): Effect.Effect<A, E | E2, R> {
-    const ticket = new Ticket(fiber, request)
-    const leave = (): undefined => void this.#leave(ticket)
-    if (!this.isFree && !this.#hasEnded) return onExitWithin(this.#wait(ticket, effect, late), fiber, leave)
     // Most turns are free. Asking and holding are one step.
+    const now = this.takeNow(fiber, request)
+    if (now !== undefined) return onExitWithin(effect, fiber, now)
+    const ticket = new Ticket(fiber, request)
+    return onExitWithin(this.#wait(ticket, effect, late), fiber, () => void this.#leave(ticket))
+  }
+
+  /**
+   * Takes the turn in the present step of a fiber, unless the fiber has to wait. Returns the function that gives it back, which the
+   * step has to install as a finalizer.
+   */
+  takeNow(fiber: Fiber.Fiber<unknown, unknown>, request: Request): (() => undefined) | undefined {
+    if (!this.isFree && !this.#hasEnded) return undefined
+    const ticket = new Ticket(fiber, request)
     this.#hold(ticket, this.#deadlines.now(fiber))
-    return onExitWithin(effect, fiber, leave)
+    return () => void this.#leave(ticket)
   }
 
   /** Joins the line. Leaving it is the matter of a finalizer that is installed before. */

@@ -36,6 +36,7 @@ interface Parts {
   readonly hosts: Hosts.Hosts | undefined
   readonly writes: OwnWrites
   readonly shared: SharedReads.SharedReads | undefined
+  readonly texts: StatementTexts
 }
 
 type Pool = ConnectionPool.ConnectionPool<PgConnection, SqlError>
@@ -95,7 +96,7 @@ export const makeWith = Effect.fnUntraced(function*(settings: PoolSettings) {
     spanAttributes: settings.spanAttributes
   }).pipe(Effect.provideService(Reactivity.Reactivity, yield* reactivity))
   yield* Effect.addFinalizer(() => client.close)
-  return fromParts(settings, { pool, replicas, reading, client, listeners, hosts, writes, shared })
+  return fromParts(settings, { pool, replicas, reading, client, listeners, hosts, writes, shared, texts })
 })
 
 /** Sessions that cannot write, also after their server was promoted: only then a read that was lost may run again. */
@@ -121,7 +122,7 @@ const reactivity = Effect.flatMap(
 
 const fromParts = (
   settings: PoolSettings,
-  { client, hosts, listeners, pool, reading, replicas, shared, writes }: Parts
+  { client, hosts, listeners, pool, reading, replicas, shared, texts, writes }: Parts
 ): PgPool => {
   const { outside, transaction } = client
   const pools = [pool, replicas, shared?.pool].filter((one) => one !== undefined)
@@ -166,10 +167,11 @@ const fromParts = (
     stream: (sql, params, options) =>
       Stream.unwrap(Effect.withFiber((fiber): Effect.Effect<Rows, SqlError | PoolError<SqlError>, Scope.Scope> => {
         const connection = client.connectionInTransaction(fiber)
-        const refusal = connection === undefined ? outside.refusal("stream", sql) : undefined
+        const text = texts.read(sql)
+        const refusal = connection === undefined ? outside.refusal("stream", text) : undefined
         if (refusal !== undefined) return Effect.fail(refusal)
         const lent = connection === undefined
-          ? outside.acquire(sql, options)
+          ? outside.acquire(text, options)
           : invalid(options) ?? Effect.succeed(connection)
         return Effect.map(
           lent,

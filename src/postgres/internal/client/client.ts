@@ -8,9 +8,14 @@ import type { Notification } from "@effect/sql-pg/PgConnection"
 import { Context, Effect, type Fiber, type Queue, type Scope } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import * as SqlClient from "effect/sql/SqlClient"
+import type { Acquirer, Borrower, Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import type { ConnectionPool } from "../../../ConnectionPool.ts"
+import * as EffectStatement from "../../../internal/sqlClient/effectStatement.ts"
+import { Connections, type Transform } from "../../../internal/sqlClient/sqlConnection.ts"
+import { StatementSpans } from "../../../internal/sqlClient/statementSpan.ts"
+import { withStatements } from "../../../internal/sqlClient/withStatements.ts"
 import * as HeardReactivity from "../../../internal/transaction/reactivity.ts"
 import { sqlErrorOf } from "../../../internal/transaction/sqlErrorOf.ts"
 import type * as Transaction from "../../../Transaction.ts"
@@ -26,8 +31,8 @@ import { listenOn } from "./listeners.ts"
 import * as Dialect from "./pgDialect.ts"
 import type { Reading } from "./reading.ts"
 import { pooledListen } from "./refusals.ts"
-import { sharedConnection } from "./sharedConnection.ts"
-import { inTransaction, reserved, type Routed, routed, toConnection } from "./sqlConnection.ts"
+import { Shared } from "./shared.ts"
+import { InTransaction, Reserved, Routed } from "./targets.ts"
 import { PgTransactionConnection } from "./transactionConnection.ts"
 
 export interface Options {
@@ -65,29 +70,53 @@ export interface Client {
 export const make = Effect.fnUntraced(
   function*(options: Options): Effect.fn.Return<Client, never, Reactivity.Reactivity> {
     const { config, isPooled, lanes, name, pool, reading, replicas, spanAttributes, texts } = options
-    const target = routed(pool, texts, reading, lanes)
-    const outside = lanes === undefined ? toConnection(target) : sharedConnection(lanes, target, reading?.writes)
+    const routed = new Routed(pool, reading, lanes)
+    const outside = lanes === undefined ? routed : new Shared(lanes, routed, reading?.writes)
+    const connections = new Connections(texts)
+    const connection = connections.toConnection(outside)
+    const spans = new StatementSpans(spanAttributes)
     const reservable = reading === undefined
       ? pool.acquire()
       : Effect.withFiber((fiber) => reading.writes.acquire(fiber))
+    const compiler = PgClient.makeCompiler(config.transformQueryNames, config.transformJson)
+    const transformRows = config.transformResultNames &&
+      Statement.defaultTransforms(config.transformResultNames, config.transformJson).array
     const heard = new HeardReactivity.HeardReactivity(yield* Reactivity.Reactivity)
     const made = yield* SqlClient.make({
       driver: "effect-connection-pool",
       // Only its text tells whether a statement may have a connection for itself, so each statement takes one itself.
-      acquirer: Effect.succeed(outside),
-      borrower: (f) => f(outside),
+      acquirer: Effect.succeed(connection),
       transactionAcquirer: Effect.mapBoth(reservable, {
         onFailure: sqlErrorOf,
-        onSuccess: (connection) => toConnection(reserved(connection))
+        onSuccess: (connection) => connections.toConnection(new Reserved(connection))
       }),
-      compiler: PgClient.makeCompiler(config.transformQueryNames, config.transformJson),
-      transformRows: config.transformResultNames === undefined
-        ? undefined
-        : Statement.defaultTransforms(config.transformResultNames, config.transformJson).array,
+      compiler,
+      transformRows,
       spanAttributes,
       reactiveQueue: (keys, effect) => heard.query(keys, outsideOfEnded(effect))
     })
     const { transactionService } = made
+    const sqlConnectionOf = (fiber: Fiber.Fiber<unknown, unknown>): Connection =>
+      Context.getOrUndefined(fiber.context, transactionService)?.[0] ?? connection
+    const acquirer: Acquirer = Effect.withFiber((fiber) => Effect.succeed(sqlConnectionOf(fiber)))
+    const borrower: Borrower = (f) => Effect.withFiber((fiber) => f(sqlConnectionOf(fiber)))
+    const constructor = (compiler: Statement.Compiler, transform: Transform | undefined) =>
+      EffectStatement.make({
+        original: Statement.make(acquirer, compiler, spanAttributes, transform, borrower),
+        targetOf: (fiber) => {
+          const held = Context.getOrUndefined(fiber.context, transactionService)
+          return held === undefined ? outside : connections.targetOf(held[0])
+        },
+        texts,
+        placeholder: (position) => `$${position}`,
+        transform,
+        spans
+      })
+    const statements = withStatements(
+      made,
+      constructor(compiler, transformRows),
+      transformRows && (() => constructor(compiler.withoutTransform, undefined))
+    )
     const transactor = Transactor.make({
       name,
       // It has its own way to keep the deadline of these statements.
@@ -98,7 +127,7 @@ export const make = Effect.fnUntraced(
       // A replica has no serializable transactions.
       poolOf: (_, { isolation, readOnly }) => readOnly && isolation !== "serializable" ? replicas : undefined,
       transactionService,
-      toSql: (transaction) => toConnection(inTransaction(transaction, texts)),
+      toSql: (transaction) => connections.toConnection(new InTransaction(transaction)),
       spanAttributes
     })
     const { afterCommit } = transactor
@@ -135,7 +164,7 @@ export const make = Effect.fnUntraced(
           const run = transactor.withTransaction(effect)
           return asked === undefined ? run : Effect.andThen(Effect.mapError(asked, sqlErrorOf), run)
         })
-    const sql: PgClient.PgClient = Object.assign(made, {
+    const sql: PgClient.PgClient = Object.assign(statements, {
       [PgClient.TypeId]: PgClient.TypeId,
       config,
       json: (value: unknown) => Statement.fragment([json(value)]),
@@ -143,7 +172,7 @@ export const make = Effect.fnUntraced(
         isPooled
           ? Effect.fail(denied("listen", channel, pooledListen))
           : listenAlone(pool, channel, options.controlTimeoutMillis),
-      notify: (channel: string, payload: string) => Effect.asVoid(made`select pg_notify(${channel}, ${payload})`),
+      notify: (channel: string, payload: string) => Effect.asVoid(sql`select pg_notify(${channel}, ${payload})`),
       withTransaction,
       afterCommit
     })
@@ -163,7 +192,7 @@ export const make = Effect.fnUntraced(
       })
     return {
       sql,
-      outside: target,
+      outside: routed,
       transaction,
       connectionInTransaction: (fiber) => {
         const transaction = transactor.connectionOf(fiber)

@@ -8,7 +8,7 @@ import { isTransactionError } from "../../../TransactionError.ts"
 import type { Params, PgConnection } from "../contract/connection.ts"
 import type { StatementTexts } from "../sql/statementText.ts"
 import { refusalInTransaction } from "./refusals.ts"
-import { inTransaction, streamOn } from "./sqlConnection.ts"
+import { InTransaction, streamOn } from "./targets.ts"
 
 /**
  * The connection of the transaction that a fiber is in. Its operations wait for their turn, and fail with a `SqlError` once the
@@ -36,7 +36,7 @@ export class PgTransactionConnection implements PgConnection {
   }
 
   stream(sql: string, params?: Params) {
-    return Stream.suspend(() => streamOn(inTransaction(this.#transaction, this.#texts), sql, params))
+    return Stream.suspend(() => streamOn(new InTransaction(this.#transaction), this.#texts.read(sql), params))
   }
 
   get isTransaction() {

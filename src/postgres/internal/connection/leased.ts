@@ -2,8 +2,10 @@
 import type { Result } from "@effect/sql-pg/PgConnection"
 import { Effect, type Stream } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
+import type { Query, Way } from "../../../internal/sqlClient/target.ts"
 import { LeaseExpiredError } from "../../../PoolError.ts"
 import type { Params, PgConnection, Row, RunResult } from "../contract/connection.ts"
+import type { Text } from "../sql/statementText.ts"
 import type { Session } from "./session.ts"
 
 /** The connection of one lease: its operations fail once the lease has ended. */
@@ -85,6 +87,19 @@ export class Leased implements PgConnection {
     isPrepared: boolean
   ): Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, SqlError | LeaseExpiredError> {
     return this.#ran(operation, sql, params, ({ driver }) => driver.queryValues(sql, params, isPrepared))
+  }
+
+  /** Runs a statement of `sql`: rows as arrays, or a `Result`. */
+  statement(
+    { params, text }: Query<Text>,
+    way: Way,
+    isPrepared: boolean
+  ): Effect.Effect<unknown, SqlError | LeaseExpiredError> {
+    const { driver } = this.#session
+    const query: () => Effect.Effect<unknown, SqlError> = way === "arrays"
+      ? () => driver.queryValues(text.sql, params, isPrepared)
+      : () => driver.query(text.sql, params, isPrepared)
+    return this.#session.run("execute", text, params, query, () => this.#expired("execute"))
   }
 
   #ran<A>(

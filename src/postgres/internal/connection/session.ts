@@ -8,16 +8,15 @@ import type { PgConnection as Driver } from "@effect/sql-pg/PgConnection"
 import { Cause, Effect, type Exit, Stream } from "effect"
 import { ConnectionError, isSqlError, SqlError } from "effect/sql/SqlError"
 import type { Statements } from "../../../ConnectionFactory.ts"
+import { Recording } from "../../../internal/pool/recording.ts"
 import { denied, invalidInput, invalidSql, noPrimary, NotSent, notSent } from "../errors.ts"
 import { cleaning, Dirt, nameOfDirt, type StatementTexts, type Text } from "../sql/statementText.ts"
 import { isLost, sqlStateOf, toSqlError } from "../sqlState.ts"
 import { Deadline } from "./deadline.ts"
 import { problemOf } from "./parameters.ts"
+import { type Check, type Owner, StatementRun } from "./statementRun.ts"
 import { Ticket, Turns } from "./turns.ts"
 import type { Wire } from "./wire.ts"
-
-/** A check that runs when it is the turn of a statement. It returns the error with which the statement is refused. */
-export type Check<E> = () => E | undefined
 
 /** What a session is made of. */
 export interface Parts {
@@ -40,6 +39,8 @@ export class Session {
   /** Whether it is meant to read only. */
   readonly #isReadOnly: boolean
   readonly #turns = new Turns()
+  /** The session, for the runs of its statements. */
+  readonly #owner: Owner
   /** Whether it has refused a write that nothing in it forbids: its server is no primary any more. */
   #refusesWrites = false
   #isInTransaction = false
@@ -60,6 +61,15 @@ export class Session {
     this.texts = texts
     this.#isPooled = isPooled
     this.#isReadOnly = isReadOnly
+    this.#owner = {
+      turns: this.#turns,
+      recorder: statements instanceof Recording ? statements.recorder : undefined,
+      problemOf: (operation, text, params) => this.#problemOf(operation, text, params),
+      lost: (operation) => this.#lost(operation),
+      begun: (text) => this.#begun(text),
+      ended: (text, exit) => this.#ended(text, exit),
+      late: (operation, millis) => this.#late(operation, millis)
+    }
   }
 
   get isAlive(): boolean {
@@ -85,30 +95,21 @@ export class Session {
     return this.#running
   }
 
-  /** Runs one statement. `query` is made when it is its turn. */
+  /** Runs one statement. `query` is made when it is its turn. At its deadline the session is ended, and the error names `late`. */
   run<A, E>(
     operation: string,
     text: Text,
     params: ReadonlyArray<unknown>,
     query: () => Effect.Effect<A, SqlError>,
-    check: Check<E>
+    check: Check<E>,
+    millis = Infinity,
+    late = operation
   ): Effect.Effect<A, SqlError | E> {
-    return Effect.suspend(() => {
-      const problem = this.#problemOf(operation, text, params)
-      if (problem !== undefined) return Effect.fail(problem)
-      const ran = this.#turns.use({
-        refusal: () => check() ?? this.#lost(operation),
-        begin: () => {
-          this.#begun(text)
-          return query()
-        },
-        ended: (exit) => this.#ended(text, exit)
-      })
-      return this.#statements.run(
-        text.sql,
-        Effect.mapError(ran, (error) => isSqlError(error) ? this.#explained(text, error) : error)
-      )
-    })
+    const run = new StatementRun<A, E>(this.#owner, { operation, text, params, query, check, millis, late })
+    return Effect.mapError(
+      this.#owner.recorder === undefined ? this.#statements.run(text.sql, run) : run,
+      (error) => isSqlError(error) ? this.#explained(text, error) : error
+    )
   }
 
   /** Whether the pool measures statements. */
@@ -123,29 +124,22 @@ export class Session {
 
   /** Runs a statement of this library, without parameters. */
   control(sql: string): Effect.Effect<{ readonly command: string }, SqlError> {
-    return this.run<{ readonly command: string }, never>(
-      sql,
-      this.texts.read(sql),
-      [],
-      () => this.driver.query(sql),
-      () => undefined
-    )
-  }
-
-  /** Runs a statement that begins or ends a transaction or a savepoint, within its deadline. */
-  controlWithin(operation: string, sql: string, millis: number): Effect.Effect<{ readonly command: string }, SqlError> {
-    return this.within(operation, this.control(sql), millis)
+    return this.controlWithin(sql, sql, Infinity)
   }
 
   /**
-   * Runs an effect that waits for the server. At the deadline the session is ended, and with it what runs on it: that costs less
-   * than to wait for it in a fiber of its own.
+   * Runs a statement that begins or ends a transaction or a savepoint. At its deadline the session is ended: that costs less than to
+   * wait for it in a fiber of its own.
    */
+  controlWithin(operation: string, sql: string, millis: number): Effect.Effect<{ readonly command: string }, SqlError> {
+    return this.run(sql, this.texts.read(sql), [], () => this.driver.query(sql), unchecked, millis, operation)
+  }
+
+  /** Runs an effect that waits for the server. At the deadline the session is ended, and with it what runs on it. */
   within<A, E, R>(operation: string, effect: Effect.Effect<A, E, R>, millis: number): Effect.Effect<A, E, R> {
     if (millis === Infinity) return effect
     return Effect.suspend(() => {
-      const late = () => this.#wire.destroy(`${operation} was not answered within ${millis} ms (controlTimeout)`)
-      const deadline = new Deadline(millis, late)
+      const deadline = new Deadline(millis, () => this.#late(operation, millis))
       return Effect.onExitPrimitive(effect, () => {
         deadline.stop()
         return undefined
@@ -250,6 +244,10 @@ export class Session {
     this.#isInTransaction = false
   }
 
+  #late(operation: string, millis: number): void {
+    this.#wire.destroy(`${operation} was not answered within ${millis} ms (controlTimeout)`)
+  }
+
   /** The error for a statement that is not sent, because the session is lost. */
   #lost(operation: string): SqlError | undefined {
     if (this.isAlive) return undefined
@@ -326,6 +324,8 @@ export class Session {
     if (!isOwnWish) this.#refusesWrites = true
   }
 }
+
+const unchecked: Check<never> = () => undefined
 
 /** Whether a server has refused a write. A standby refuses to begin what may write with 0A000, and a write with 25006. */
 const isRefusal = ({ control }: Text, state: string | undefined): boolean =>

@@ -17,6 +17,8 @@ export interface Work<A, E, E2> {
   readonly begin: () => Effect.Effect<A, E>
   /** Called with the exit of what has begun, before the next has its turn. */
   readonly ended: (exit: Exit.Exit<A, E>) => void
+  /** Called last, in any case: also if the fiber has waited in vain. */
+  readonly left?: (() => void) | undefined
 }
 
 export class Turns {
@@ -30,18 +32,28 @@ export class Turns {
 
   /** `use`, in the present step of a fiber, which must return the result unchanged. */
   useWithin<A, E, E2>(fiber: Fiber.Fiber<unknown, unknown>, work: Work<A, E, E2>): Effect.Effect<A, E | E2> {
-    if (this.#isTaken) return this.#useLater(work)
+    if (this.#isTaken) return this.#useLater(fiber, work)
     // Most leases have one fiber, so the wire is free. Asking and taking are one step.
-    return begun(fiber, work, () => {
-      this.#isTaken = true
-    }, () => this.#pass())
+    const refusal = work.refusal()
+    if (refusal !== undefined) {
+      work.left?.()
+      return Effect.fail(refusal)
+    }
+    this.#isTaken = true
+    return onExitWithin(effectOf(work), fiber, (exit) => {
+      work.ended(exit)
+      this.#pass()
+      work.left?.()
+      return undefined
+    })
   }
 
-  #useLater<A, E, E2>(work: Work<A, E, E2>): Effect.Effect<A, E | E2> {
+  #useLater<A, E, E2>(fiber: Fiber.Fiber<unknown, unknown>, work: Work<A, E, E2>): Effect.Effect<A, E | E2> {
     const ticket = new Ticket()
     // The finalizer is installed before the ticket joins the line.
-    return Effect.onExitPrimitive(Effect.andThen(this.wait(ticket), new InTurn(work)), () => {
+    return onExitWithin(Effect.andThen(this.wait(ticket), new InTurn(work)), fiber, () => {
       this.leave(ticket)
+      work.left?.()
       return undefined
     })
   }
@@ -106,30 +118,14 @@ class InTurn<A, E, E2> extends OwnStep<A, E | E2, never> {
   }
 
   step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<A, E | E2> {
-    return begun(fiber, this.#work, nothing, nothing)
+    const work = this.#work
+    const refusal = work.refusal()
+    if (refusal !== undefined) return Effect.fail(refusal)
+    return onExitWithin(effectOf(work), fiber, (exit) => {
+      work.ended(exit)
+      return undefined
+    })
   }
-}
-
-const nothing = (): void => {}
-
-/**
- * Begins some work in the present step of a fiber, which must return the result unchanged. What has begun ends with `ended`, also
- * if the fiber is interrupted in this step.
- */
-const begun = <A, E, E2>(
-  fiber: Fiber.Fiber<unknown, unknown>,
-  work: Work<A, E, E2>,
-  taken: () => void,
-  after: () => void
-): Effect.Effect<A, E | E2> => {
-  const refusal = work.refusal()
-  if (refusal !== undefined) return Effect.fail(refusal)
-  taken()
-  return onExitWithin(effectOf(work), fiber, (exit) => {
-    work.ended(exit)
-    after()
-    return undefined
-  })
 }
 
 /** What `begin` returns. What it throws is a defect, so that the turn is given back. */

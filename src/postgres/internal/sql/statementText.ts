@@ -65,15 +65,20 @@ export class StatementTexts {
   read(sql: string): Text {
     if (this.#last?.sql === sql) return this.#last
     const text = this.#read(sql)
-    this.#last = sql.length > longestToKeep ? undefined : text
+    this.#last = this.isWorthKeeping(sql) ? text : undefined
     return text
+  }
+
+  /** Whether a text is short enough to be kept. A text with many values in it is long, and different each time. */
+  isWorthKeeping(sql: string): boolean {
+    return sql.length <= longestToKeep
   }
 
   #read(sql: string): Text {
     const known = this.#bySql.get(sql)
     if (known !== undefined) return known
     const text = textOf(sql)
-    if (sql.length > longestToKeep) return text
+    if (!this.isWorthKeeping(sql)) return text
     this.#bySql.set(sql, text)
     this.#length += sql.length
     while (this.#bySql.size > textsToKeep || this.#length > lengthToKeep) {

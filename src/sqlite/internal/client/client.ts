@@ -11,6 +11,10 @@ import * as SqlClient from "effect/sql/SqlClient"
 import type { Acquirer, Borrower, Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
+import * as EffectStatement from "../../../internal/sqlClient/effectStatement.ts"
+import { Connections, type Transform } from "../../../internal/sqlClient/sqlConnection.ts"
+import { StatementSpans } from "../../../internal/sqlClient/statementSpan.ts"
+import { withStatements } from "../../../internal/sqlClient/withStatements.ts"
 import * as HeardReactivity from "../../../internal/transaction/reactivity.ts"
 import { sqlErrorOf } from "../../../internal/transaction/sqlErrorOf.ts"
 import type * as Transaction from "../../../Transaction.ts"
@@ -24,13 +28,10 @@ import type { BulkCommit } from "../file/bulkCommit.ts"
 import type { AnyConnection, AnyPool, Pool, WorkerPool } from "../file/sides.ts"
 import { StatementTexts } from "../sql/statementKind.ts"
 import { WorkerLeased } from "../worker/workerConnection.ts"
-import * as EffectStatement from "./effectStatement.ts"
 import { current } from "./execution.ts"
 import type { OwnOptions } from "./foreignKeys.ts"
 import { Routed, type Workers } from "./routed.ts"
-import { targetOf, toConnection, type Transform } from "./sqlConnection.ts"
 import * as Dialect from "./sqliteDialect.ts"
-import { StatementSpans } from "./statementSpan.ts"
 import { type HeldBy, InTransaction, Reserved, type Target } from "./targets.ts"
 import { SqliteTransactionConnection } from "./transactionConnection.ts"
 import { InWorkerTransaction, onWorker, ReservedWorker, WorkerTransactionConnection } from "./workerTransaction.ts"
@@ -122,6 +123,7 @@ export const make = Effect.fnUntraced(
       ["db.system.name", "sqlite"]
     ]
     const texts = new StatementTexts()
+    const connections = new Connections(texts)
     const spans = new StatementSpans(spanAttributes)
     const { heldBy, name, reader, workers, workerWriter, writer } = options
     const decoration = (options.decorate ?? undecorated)(
@@ -135,7 +137,7 @@ export const make = Effect.fnUntraced(
     const outside = decoration.outside(
       new Routed({ name, writer, reader, workers, busyTimeout, heldBy, writes, workerWrites })
     )
-    const connection = toConnection(outside, texts)
+    const connection = connections.toConnection(outside)
     const unlessSelfDeadlock = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
       Effect.withFiber<A, E | SqlError, R>((fiber) => {
         const error = decoration.selfDeadlock(fiber)
@@ -144,9 +146,8 @@ export const make = Effect.fnUntraced(
     const reserved = unlessSelfDeadlock(Effect.mapBoth(writer.acquire(), {
       onFailure: sqlErrorOf,
       onSuccess: (connection: AnyConnection) =>
-        toConnection(
-          connection instanceof WorkerLeased ? new ReservedWorker(connection) : new Reserved(connection),
-          texts
+        connections.toConnection(
+          connection instanceof WorkerLeased ? new ReservedWorker(connection) : new Reserved(connection)
         )
     }))
     const compiler = Statement.makeCompilerSqlite(options.transformQueryNames)
@@ -174,9 +175,10 @@ export const make = Effect.fnUntraced(
         original: Statement.make(acquirer, compiler, spanAttributes, transform, borrower),
         targetOf: (fiber) => {
           const held = Context.getOrUndefined(fiber.context, transactionService)
-          return held === undefined ? outside : targetOf(held[0])
+          return held === undefined ? outside : connections.targetOf(held[0])
         },
         texts,
+        placeholder: () => "?",
         transform,
         spans
       })
@@ -215,7 +217,7 @@ export const make = Effect.fnUntraced(
         const target = inWorker === undefined
           ? new InTransaction(transaction as Transaction.TransactionConnection<SqliteConnection>)
           : new InWorkerTransaction(inWorker)
-        return toConnection(decoration.inside(target), texts)
+        return connections.toConnection(decoration.inside(target))
       },
       spanAttributes
     })
@@ -255,30 +257,3 @@ export const make = Effect.fnUntraced(
     return { sql, transactor, connectionInTransaction, writes, isSnapshot, snapshotExecution, texts, close }
   }
 )
-
-/** Gives a client other statements. `plain` makes statements that do not change names; not set if no statement does. */
-const withStatements = (
-  client: SqlClient.SqlClient,
-  statements: Statement.Constructor,
-  plain: (() => Statement.Constructor) | undefined
-): SqlClient.SqlClient => {
-  // Each client has exactly one copy without transforms; a copy of a client gets its own.
-  const copies = new WeakMap<SqlClient.SqlClient, SqlClient.SqlClient>()
-  return withOwn(statements, client, {
-    withoutTransforms(this: SqlClient.SqlClient) {
-      if (plain === undefined) return this
-      const known = copies.get(this)
-      if (known !== undefined) return known
-      const copy: SqlClient.SqlClient = withOwn(plain(), this, { withoutTransforms: () => copy })
-      copies.set(this, copy)
-      return Object.assign(copy, { safe: copy })
-    }
-  })
-}
-
-/** Adds all other properties of a client to statements, in place. */
-const withOwn = (
-  statements: Statement.Constructor,
-  client: SqlClient.SqlClient,
-  own: Partial<SqlClient.SqlClient>
-): SqlClient.SqlClient => Object.assign(statements, client, { unsafe: statements.unsafe }, own)

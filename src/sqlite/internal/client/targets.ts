@@ -9,6 +9,8 @@ import { Effect, type Fiber, Stream } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { isSuccess } from "../../../internal/runtime.ts"
+import type * as Targets from "../../../internal/sqlClient/target.ts"
+import type { Results, Running, Way } from "../../../internal/sqlClient/target.ts"
 import { stepWithin } from "../../../internal/transaction/level.ts"
 import { sqlErrorOf } from "../../../internal/transaction/sqlErrorOf.ts"
 import type { TransactionConnection } from "../../../Transaction.ts"
@@ -20,34 +22,12 @@ import { failure, toSqlError } from "../errors.ts"
 import { type Text, uncontrolled } from "../sql/statementKind.ts"
 import { openStream, streamFrom } from "./openStream.ts"
 
-/** A statement: its text and its parameters. */
-export interface Query {
-  readonly text: Text
-  readonly params: ReadonlyArray<unknown>
-}
+export type Query = Targets.Query<Text>
 
-/** The result of a statement, in each form that its rows can have. */
-export interface Results {
-  /** Rows as objects. */
-  readonly objects: ReadonlyArray<object>
-  /** Rows as arrays. */
-  readonly arrays: ReadonlyArray<ReadonlyArray<unknown>>
-  /** Rows as objects; if the statement returns no rows, the number of changes and the last rowid. */
-  readonly raw: unknown
-}
+/** The results of `raw` are rows as objects; if the statement returns no rows, the number of changes and the last rowid. */
+export type { Results, Running, Way } from "../../../internal/sqlClient/target.ts"
 
-/** The form of the rows of a statement. */
-export type Way = keyof Results
-
-/** The effect of a running statement whose rows have the form `W`. */
-export type Running<W extends Way> = Effect.Effect<Results[W], SqlError>
-
-/** The target of a statement. */
-export interface Target {
-  /** Runs a statement for a fiber. It runs in the present step of the fiber if it can. */
-  readonly run: <W extends Way>(fiber: Fiber.Fiber<unknown, unknown>, query: Query, way: W) => Running<W>
-  readonly stream: (query: Query) => Stream.Stream<unknown, SqlError>
-}
+export type Target = Targets.Target<Text>
 
 /** The connection that a fiber holds already, and its side. Used for a database in memory, which has only one connection. */
 export interface Held {

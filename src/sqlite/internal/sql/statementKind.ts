@@ -53,11 +53,16 @@ export class StatementTexts {
       isStatement,
       pace: new Pace()
     }
-    if (!isWorthKeeping(sql)) return text
+    if (!this.isWorthKeeping(sql)) return text
     this.#bySql.set(sql, text)
     this.#length += sql.length
     while (this.#bySql.size > textsToKeep || this.#length > lengthToKeep) this.#forget()
     return text
+  }
+
+  /** Whether a text is short enough to be kept. A text with many values in it is long, and different each time. */
+  isWorthKeeping(sql: string): boolean {
+    return sql.length <= longestToKeep
   }
 
   #forget(): void {
@@ -71,9 +76,6 @@ const textsToKeep = 1000
 /** The length of all kept texts together. */
 export const lengthToKeep = 1024 * 1024
 const longestToKeep = 10_000
-
-/** Whether a text is short enough to be kept. A text with many values in it is long, and different each time. */
-export const isWorthKeeping = (sql: string): boolean => sql.length <= longestToKeep
 
 const kindOf = (text: SqlText.SqlText, sql: string): StatementKind => {
   if (text.controlsTransaction) return "control"

@@ -10,33 +10,34 @@
 import { type Effect, Equal, type Fiber, Hash, type Stream, type Tracer } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
-import { charge, fragment, isTraced, isTracingEnabled, Step } from "../../../internal/runtime.ts"
-import { isWorthKeeping, type StatementTexts, type Text } from "../sql/statementKind.ts"
+import { charge, fragment, isTraced, isTracingEnabled, Step } from "../runtime.ts"
 import { runOn, type Transform } from "./sqlConnection.ts"
 import { endingWith, type StatementSpans } from "./statementSpan.ts"
-import type { Query, Target, Way } from "./targets.ts"
+import type { Query, Target, Text, Texts, Way } from "./target.ts"
 
-export interface Options {
+export interface Options<T extends Text> {
   /** Makes Effect's own statements, which run on the same connections. */
   readonly original: Statement.Constructor
   /** The target of a fiber's statements, if the client knows it. */
-  readonly targetOf: (fiber: Fiber.Fiber<unknown, unknown>) => Target | undefined
-  readonly texts: StatementTexts
+  readonly targetOf: (fiber: Fiber.Fiber<unknown, unknown>) => Target<T> | undefined
+  readonly texts: Texts<T>
+  /** What stands for a parameter in a text. The first one is at position 1. */
+  readonly placeholder: (position: number) => string
   readonly transform: Transform | undefined
   readonly spans: StatementSpans
 }
 
 /** Makes the constructor of statements that replaces Effect's own. */
-export const make = (options: Options): Statement.Constructor => {
-  const { original } = options
-  const templates = new WeakMap<TemplateStringsArray, Text>()
+export const make = <T extends Text>(options: Options<T>): Statement.Constructor => {
+  const { original, placeholder, texts } = options
+  const templates = new WeakMap<TemplateStringsArray, T>()
 
   /** The text of a template whose arguments are all values. Such a template always has the same text. */
-  const textOf = (strings: TemplateStringsArray): Text | undefined => {
+  const textOf = (strings: TemplateStringsArray): T | undefined => {
     const known = templates.get(strings)
     if (known !== undefined || !isTemplate(strings)) return known
-    const text = options.texts.read(strings.join("?"))
-    if (isWorthKeeping(text.sql)) templates.set(strings, text)
+    const text = texts.read(strings.reduce((sql, string, position) => sql + placeholder(position) + string))
+    if (texts.isWorthKeeping(text.sql)) templates.set(strings, text)
     return text
   }
 
@@ -65,10 +66,12 @@ const isValue = (arg: unknown): boolean =>
   !(Statement.isFragment(arg) || "_tag" in arg)
 
 /** A statement that runs in one step if it can. Effect's own statement does everything else. */
-abstract class Quick<A> extends Step<ReadonlyArray<A>, SqlError, never> implements Statement.Statement<A> {
-  readonly options: Options
+abstract class Quick<T extends Text, A> extends Step<ReadonlyArray<A>, SqlError, never>
+  implements Statement.Statement<A>
+{
+  readonly options: Options<T>
 
-  constructor(options: Options) {
+  constructor(options: Options<T>) {
     super()
     this.options = options
   }
@@ -77,7 +80,7 @@ abstract class Quick<A> extends Step<ReadonlyArray<A>, SqlError, never> implemen
   abstract readonly original: Statement.Statement<A>
 
   /** The text and the parameters of the statement. */
-  abstract query(withoutTransform: boolean): Query
+  abstract query(withoutTransform: boolean): Query<T>
 
   step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<ReadonlyArray<A>, SqlError> {
     const run = runQuickly(this, "execute", fiber) as Effect.Effect<ReadonlyArray<A>, SqlError> | undefined
@@ -134,13 +137,13 @@ abstract class Quick<A> extends Step<ReadonlyArray<A>, SqlError, never> implemen
 }
 
 /** A statement from a template whose arguments are all values. The arguments are its parameters. */
-class FromTemplate<A> extends Quick<A> implements Query {
+class FromTemplate<T extends Text, A> extends Quick<T, A> implements Query<T> {
   readonly strings: TemplateStringsArray
   readonly params: ReadonlyArray<unknown>
-  readonly text: Text
+  readonly text: T
   #original: Statement.Statement<A> | undefined = undefined
 
-  constructor(options: Options, strings: TemplateStringsArray, params: ReadonlyArray<unknown>, text: Text) {
+  constructor(options: Options<T>, strings: TemplateStringsArray, params: ReadonlyArray<unknown>, text: T) {
     super(options)
     this.strings = strings
     this.params = params
@@ -151,19 +154,19 @@ class FromTemplate<A> extends Quick<A> implements Query {
     return this.#original ??= this.options.original(this.strings, ...this.params) as Statement.Statement<A>
   }
 
-  query(): Query {
+  query(): Query<T> {
     return this
   }
 }
 
 /** A statement from a text and parameters. */
-class FromText<A extends object> extends Quick<A> {
+class FromText<T extends Text, A extends object> extends Quick<T, A> {
   readonly sql: string
   #params: ReadonlyArray<unknown>
-  #query: Query | undefined = undefined
+  #query: Query<T> | undefined = undefined
   #original: Statement.Statement<A> | undefined = undefined
 
-  constructor(options: Options, sql: string, params: ReadonlyArray<unknown>) {
+  constructor(options: Options<T>, sql: string, params: ReadonlyArray<unknown>) {
     super(options)
     this.sql = sql
     this.#params = params
@@ -173,57 +176,61 @@ class FromText<A extends object> extends Quick<A> {
     return this.#original ??= this.options.original.unsafe<A>(this.sql, this.#params)
   }
 
-  query(): Query {
+  query(): Query<T> {
     return this.#query ??= this.#read()
   }
 
   /** After the first run, changes to the array have no effect. */
-  #read(): Query {
+  #read(): Query<T> {
     this.#params = this.#original === undefined ? [...this.#params] : this.#original.compile()[1]
     return { text: this.options.texts.read(this.sql), params: this.#params }
   }
 }
 
 /** A statement from anything else. Effect's own statement compiles its text. */
-class Composed<A> extends Quick<A> {
+class Composed<T extends Text, A> extends Quick<T, A> {
   readonly original: Statement.Statement<A>
 
-  constructor(options: Options, original: Statement.Statement<A>) {
+  constructor(options: Options<T>, original: Statement.Statement<A>) {
     super(options)
     this.original = original
   }
 
-  query(withoutTransform: boolean): Query {
+  query(withoutTransform: boolean): Query<T> {
     const [sql, params] = this.original.compile(withoutTransform)
     return { text: this.options.texts.read(sql), params }
   }
 }
 
-/** How a statement is run: the form of its rows, whether names stay untransformed, and the name of that in its span. */
+/**
+ * How a statement is run: the form of its rows, whether it is kept for the next time, whether names stay untransformed, and the
+ * name of that in its span.
+ */
 interface Variant {
   readonly way: Way
+  readonly isPrepared: boolean
   readonly withoutTransform: boolean
   readonly method: string
 }
 
 /** `execute` is the statement itself, evaluated. The others are its properties that run it. */
 const variants = {
-  execute: { way: "objects", withoutTransform: false, method: "execute" },
-  raw: { way: "raw", withoutTransform: true, method: "executeRaw" },
-  withoutTransform: { way: "objects", withoutTransform: true, method: "executeWithoutTransform" },
-  values: { way: "arrays", withoutTransform: false, method: "executeValues" },
-  valuesUnprepared: { way: "arrays", withoutTransform: false, method: "executeValuesUnprepared" },
-  unprepared: { way: "objects", withoutTransform: false, method: "executeUnprepared" }
+  execute: { way: "objects", isPrepared: true, withoutTransform: false, method: "execute" },
+  raw: { way: "raw", isPrepared: true, withoutTransform: true, method: "executeRaw" },
+  withoutTransform: { way: "objects", isPrepared: true, withoutTransform: true, method: "executeWithoutTransform" },
+  values: { way: "arrays", isPrepared: true, withoutTransform: false, method: "executeValues" },
+  valuesUnprepared: { way: "arrays", isPrepared: false, withoutTransform: false, method: "executeValuesUnprepared" },
+  unprepared: { way: "objects", isPrepared: false, withoutTransform: false, method: "executeUnprepared" }
 } satisfies Record<string, Variant>
 
 type Property = Exclude<keyof typeof variants, "execute">
 
 /** A statement, run through one of those properties. */
-class Through<B> extends Step<B, SqlError, never> {
-  readonly #statement: Quick<unknown>
+class Through<T extends Text, B> extends Step<B, SqlError, never> {
+  readonly #statement: Quick<T, unknown>
   readonly #property: Property
 
-  constructor(statement: Quick<unknown>, property: Property) {
+  constructor(statement: Quick<T, unknown>, property: Property) {
     super()
     this.#statement = statement
     this.#property = property
@@ -236,8 +243,8 @@ class Through<B> extends Step<B, SqlError, never> {
 }
 
 /** Runs a statement in the present step of the fiber. Returns `undefined` if Effect's own statement has to run. */
-const runQuickly = (
-  statement: Quick<unknown>,
+const runQuickly = <T extends Text>(
+  statement: Quick<T, unknown>,
   variant: keyof typeof variants,
   fiber: Fiber.Fiber<unknown, unknown>
 ): Effect.Effect<unknown, SqlError> | undefined => {
@@ -251,17 +258,17 @@ const runQuickly = (
   return span && endingWith(span, fiber, () => runVariant(statement, variants[variant], target, fiber, span))
 }
 
-const runVariant = (
-  statement: Quick<unknown>,
-  { method, way, withoutTransform }: Variant,
-  target: Target,
+const runVariant = <T extends Text>(
+  statement: Quick<T, unknown>,
+  { isPrepared, method, way, withoutTransform }: Variant,
+  target: Target<T>,
   fiber: Fiber.Fiber<unknown, unknown>,
   span: Tracer.Span | undefined
 ): Effect.Effect<unknown, SqlError> => {
   const { spans, transform } = statement.options
   const query = statement.query(withoutTransform)
   if (span !== undefined) spans.describe(span, method, query.text.sql)
-  return runOn(target, fiber, query, way, withoutTransform ? undefined : transform)
+  return runOn(target, fiber, query, way, isPrepared, withoutTransform ? undefined : transform)
 }
 
 /** About as many operations as Effect's own statement takes, so that other fibers get their turn as often as with it. */

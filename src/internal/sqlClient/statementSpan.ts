@@ -4,7 +4,7 @@
  */
 import { Clock, type Effect, Exit, type Fiber, References, type Tracer } from "effect"
 import * as Statement from "effect/sql/Statement"
-import { isInterruptedInStep, isSuccess, onExitWithin, spanMaker } from "../../../internal/runtime.ts"
+import { isInterruptedInStep, isSuccess, onExitWithin, spanMaker } from "../runtime.ts"
 
 /** Makes the spans of all statements of a client. */
 export class StatementSpans {
