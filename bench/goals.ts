@@ -270,7 +270,7 @@ const ofPostgres: ReadonlyArray<Goal> = [
         `PostgreSQL, ${what} by ${users === "1" ? "1 fiber" : `${users} fibers`}`,
         `postgres-${what}-${users}`,
         { ...sql, load: "time" },
-        undefined,
+        "floor: connections",
         { "@effect/sql-pg: sql": 1.05, "pg.Pool": 1.05 }
       )
     )

@@ -66,8 +66,8 @@ const arg = fc.oneof(
   fc.string().map((text) => (sql: Statement.Constructor): unknown => sql.literal(text)),
   fc.string().map((name) => (sql: Statement.Constructor): unknown => sql(name)),
   fc.array(value, { maxLength: 3 }).map((values) => (sql: Statement.Constructor): unknown => sql.in("a", values)),
-  fc.dictionary(fc.constantFrom("a", "b"), value, { minKeys: 1 }).map((record) => (sql: Statement.Constructor): unknown =>
-    sql.insert(record)
+  fc.dictionary(fc.constantFrom("a", "b"), value, { minKeys: 1 }).map(
+    (record) => (sql: Statement.Constructor): unknown => sql.insert(record)
   ),
   fc.array(value, { maxLength: 2 }).map((params) => (sql: Statement.Constructor): unknown => sql.unsafe("x", params))
 )

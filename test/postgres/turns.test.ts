@@ -42,6 +42,42 @@ describe("the wire of a session", () => {
       assert.isTrue(yield* isFree(all))
     }))
 
+  it.effect("is left once by each fiber: after its turn, refused before or after its wait, and interrupted in line", () =>
+    Effect.gen(function*() {
+      const turns = new Turns()
+      const left: Array<string> = []
+      const latch = yield* Latch.make()
+      let refused = false
+      const use = (name: string, effect: Effect.Effect<void>) =>
+        turns.use<void, never, string>({
+          refusal: () => refused ? name : undefined,
+          begin: () => effect,
+          ended: () => {},
+          left: () => left.push(name)
+        })
+      const first = yield* Effect.forkChild(use("first", latch.await), { startImmediately: true })
+      const waiting = yield* Effect.forkChild(use("waiting", Effect.void), { startImmediately: true })
+      const next = yield* Effect.forkChild(use("next", Effect.void), { startImmediately: true })
+      const last = yield* Effect.forkChild(use("last", Effect.void), { startImmediately: true })
+      assert.deepStrictEqual(left, [])
+      yield* Fiber.interrupt(waiting)
+      assert.deepStrictEqual(left, ["waiting"])
+      yield* latch.open
+      yield* Fiber.join(first)
+      yield* Fiber.join(next)
+      yield* Fiber.join(last)
+      refused = true
+      assert.strictEqual(yield* Effect.flip(use("refused", Effect.void)), "refused")
+      assert.deepStrictEqual(left, ["waiting", "first", "next", "last", "refused"])
+      refused = false
+      const holding = yield* Effect.forkChild(use("holding", Effect.never), { startImmediately: true })
+      const late = yield* Effect.forkChild(Effect.flip(use("late", Effect.void)), { startImmediately: true })
+      refused = true
+      yield* Fiber.interrupt(holding)
+      assert.strictEqual(yield* Fiber.join(late), "late")
+      assert.deepStrictEqual(left.slice(5), ["holding", "late"])
+    }))
+
   it.effect("is asked when it is the turn of a statement, whether that may still run", () =>
     Effect.gen(function*() {
       const all = make()

@@ -23,6 +23,7 @@ export const postgresContenders = (folders: Folders): ReadonlyArray<PostgresCont
     ]),
     // Only reads share a connection.
     { name: "ours: sql, sharedReads", open: own("library", "sqlShared"), readsOnly: true },
+    { name: "floor: connections", open: async (where) => (await import("./sqlPg.ts")).fromList(where) },
     { name: "floor: Pool.use", open: async (where) => (await import("./sqlPg.ts")).poolUse(where) },
     { name: "@effect/sql-pg: sql", open: async (where) => (await import("./sqlPg.ts")).sqlPg(false)(where) },
     {

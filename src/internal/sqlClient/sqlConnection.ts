@@ -2,7 +2,7 @@
 import { Effect, Exit, type Fiber, Stream } from "effect"
 import type { Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
-import { Attached, isSuccess } from "../runtime.ts"
+import { isSuccess } from "../runtime.ts"
 import type { Query, Results, Running, Target, Text, Texts, Way } from "./target.ts"
 
 /** Changes rows before the application gets them. */
@@ -23,10 +23,9 @@ export const runOn = <T extends Text, W extends Way>(
   return isSuccess(found) ? Exit.succeed(transformed(found.value)) : Effect.map(found, transformed)
 }
 
-/** The targets behind the connections of one client. */
+/** The connections of one client, and the targets behind them. */
 export class Connections<T extends Text> {
   readonly #texts: Texts<T>
-  readonly #targets = new Attached<Target<T>>()
 
   constructor(texts: Texts<T>) {
     this.#texts = texts
@@ -34,30 +33,65 @@ export class Connections<T extends Text> {
 
   /** The target behind a connection, if the connection is one of `toConnection`. A copy may do something else. */
   targetOf(connection: Connection): Target<T> | undefined {
-    return this.#targets.get(connection)
+    return OnTarget.targetOf(connection, this.#texts)
   }
 
   /** The connection of `effect/sql` that runs its statements on a target. */
   toConnection(target: Target<T>): Connection {
-    const texts = this.#texts
-    const wanting =
-      <W extends Way>(way: W, isPrepared: boolean) =>
-      (sql: string, params: ReadonlyArray<unknown>, transform?: Transform): Running<W> =>
-        Effect.withFiber((fiber) => runOn(target, fiber, { text: texts.read(sql), params }, way, isPrepared, transform))
-    const connection: Connection = {
-      execute: wanting("objects", true),
-      executeUnprepared: wanting("objects", false),
-      executeValues: wanting("arrays", true),
-      executeValuesUnprepared: wanting("arrays", false),
-      executeRaw: wanting("raw", true),
-      executeStream: (sql, params, transform) => {
-        const rows = Stream.suspend(() => target.stream({ text: texts.read(sql), params }))
-        return transform === undefined
-          ? rows
-          : Stream.mapArray(rows as Stream.Stream<object, SqlError>, (chunk) => transform(chunk) as typeof chunk)
-      }
-    }
-    this.#targets.set(connection, target)
-    return connection
+    return new OnTarget(target, this.#texts)
+  }
+}
+
+/** A class, because each transaction makes one. */
+class OnTarget<T extends Text> implements Connection {
+  readonly #target: Target<T>
+  readonly #texts: Texts<T>
+
+  constructor(target: Target<T>, texts: Texts<T>) {
+    this.#target = target
+    this.#texts = texts
+  }
+
+  static targetOf<T extends Text>(connection: Connection, texts: Texts<T>): Target<T> | undefined {
+    return #target in connection && connection.#texts === texts ? connection.#target as Target<T> : undefined
+  }
+
+  execute(sql: string, params: ReadonlyArray<unknown>, transform: Transform | undefined) {
+    return this.#run(sql, params, "objects", true, transform)
+  }
+
+  executeUnprepared(sql: string, params: ReadonlyArray<unknown>, transform: Transform | undefined) {
+    return this.#run(sql, params, "objects", false, transform)
+  }
+
+  executeValues(sql: string, params: ReadonlyArray<unknown>) {
+    return this.#run(sql, params, "arrays", true, undefined)
+  }
+
+  executeValuesUnprepared(sql: string, params: ReadonlyArray<unknown>) {
+    return this.#run(sql, params, "arrays", false, undefined)
+  }
+
+  executeRaw(sql: string, params: ReadonlyArray<unknown>) {
+    return this.#run(sql, params, "raw", true, undefined)
+  }
+
+  executeStream(sql: string, params: ReadonlyArray<unknown>, transform: Transform | undefined) {
+    const rows = Stream.suspend(() => this.#target.stream({ text: this.#texts.read(sql), params }))
+    return transform === undefined
+      ? rows
+      : Stream.mapArray(rows as Stream.Stream<object, SqlError>, (chunk) => transform(chunk) as typeof chunk)
+  }
+
+  #run<W extends Way>(
+    sql: string,
+    params: ReadonlyArray<unknown>,
+    way: W,
+    isPrepared: boolean,
+    transform: Transform | undefined
+  ): Running<W> {
+    return Effect.withFiber((fiber) =>
+      runOn(this.#target, fiber, { text: this.#texts.read(sql), params }, way, isPrepared, transform)
+    )
   }
 }

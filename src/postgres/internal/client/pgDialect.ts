@@ -104,8 +104,9 @@ const begin = (
   deferrable: boolean,
   millis: number
 ): Effect.Effect<void, SqlError> => {
-  const sql = statement ??
-    `begin isolation level ${isolation} ${readOnly ? "read only" : "read write"}${deferrable ? " deferrable" : ""}`
+  const sql = statement ?? (deferrable ? `${beginOf[isolation].reading} deferrable` : beginOf[isolation][
+    readOnly ? "reading" : "writing"
+  ])
   const begun = Effect.flatMap(session.controlWithin("begin", sql, millis), () =>
     session.isInTransaction
       ? Effect.void
@@ -113,6 +114,22 @@ const begin = (
   // PostgreSQL fixes what a transaction sees at its first query. One that is deferrable waits there, maybe for long.
   return readOnly && !deferrable && statement === undefined ? Effect.andThen(begun, pin(session, millis)) : begun
 }
+
+/** The statements that begin a transaction. They are not put together for each one. */
+const beginOf = {
+  "read committed": {
+    reading: "begin isolation level read committed read only",
+    writing: "begin isolation level read committed read write"
+  },
+  "repeatable read": {
+    reading: "begin isolation level repeatable read read only",
+    writing: "begin isolation level repeatable read read write"
+  },
+  serializable: {
+    reading: "begin isolation level serializable read only",
+    writing: "begin isolation level serializable read write"
+  }
+} satisfies Record<Isolation, unknown>
 
 const pin = (session: Session, millis: number): Effect.Effect<void, SqlError> =>
   Effect.catch(

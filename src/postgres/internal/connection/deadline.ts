@@ -6,7 +6,8 @@
  */
 import { Effect } from "effect"
 
-const steps = 4
+/** In how many steps the time is counted. */
+export const steps = 4
 
 /** Ends when so much time has passed, on the clock of the fiber. */
 export const passed = (millis: number): Effect.Effect<void> =>

@@ -12,6 +12,7 @@ import { Recording } from "../../../internal/pool/recording.ts"
 import { denied, invalidInput, invalidSql, noPrimary, NotSent, notSent } from "../errors.ts"
 import { cleaning, Dirt, nameOfDirt, type StatementTexts, type Text } from "../sql/statementText.ts"
 import { isLost, sqlStateOf, toSqlError } from "../sqlState.ts"
+import { ControlDeadlines } from "./controlDeadlines.ts"
 import { Deadline } from "./deadline.ts"
 import { problemOf } from "./parameters.ts"
 import { type Check, type Owner, StatementRun } from "./statementRun.ts"
@@ -63,6 +64,7 @@ export class Session {
     this.#isReadOnly = isReadOnly
     this.#owner = {
       turns: this.#turns,
+      deadlines: new ControlDeadlines(),
       recorder: statements instanceof Recording ? statements.recorder : undefined,
       problemOf: (operation, text, params) => this.#problemOf(operation, text, params),
       lost: (operation) => this.#lost(operation),

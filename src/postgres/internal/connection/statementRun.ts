@@ -10,6 +10,7 @@ import type { Recorder } from "../../../internal/pool/recorder.ts"
 import type { Run } from "../../../internal/pool/statements.ts"
 import { OwnStep } from "../../../internal/runtime.ts"
 import type { Text } from "../sql/statementText.ts"
+import type { ControlDeadlines, Late } from "./controlDeadlines.ts"
 import type { Turns, Work } from "./turns.ts"
 
 /** A check that runs when it is the turn of a statement. It returns the error with which the statement is refused. */
@@ -18,6 +19,7 @@ export type Check<E> = () => E | undefined
 /** The session of a run. */
 export interface Owner {
   readonly turns: Turns
+  readonly deadlines: ControlDeadlines
   /** Not set: the run is recorded elsewhere. */
   readonly recorder: Recorder | undefined
   /** The error for a statement that cannot be run. */
@@ -66,7 +68,7 @@ class Running<A, E> implements Work<A, SqlError, SqlError | E> {
   readonly #owner: Owner
   readonly #statement: Statement<A, E>
   readonly #run: Run | undefined
-  readonly #timer: NodeJS.Timeout | undefined
+  readonly #late: Late | undefined
 
   constructor(owner: Owner, statement: Statement<A, E>) {
     const { late, millis, text } = statement
@@ -74,7 +76,7 @@ class Running<A, E> implements Work<A, SqlError, SqlError | E> {
     this.#statement = statement
     this.#run = owner.recorder?.start(text.sql)
     if (this.#run !== undefined) owner.recorder!.enter(this.#run)
-    this.#timer = millis === Infinity ? undefined : setTimeout(() => owner.late(late, millis), millis)
+    this.#late = millis === Infinity ? undefined : owner.deadlines.add(millis, () => owner.late(late, millis))
   }
 
   refusal(): SqlError | E | undefined {
@@ -91,7 +93,7 @@ class Running<A, E> implements Work<A, SqlError, SqlError | E> {
   }
 
   left(): void {
-    clearTimeout(this.#timer)
+    if (this.#late !== undefined) this.#owner.deadlines.remove(this.#late)
     if (this.#run !== undefined) this.#owner.recorder!.finish(this.#run)
   }
 }
