@@ -56,7 +56,7 @@ describe("a level of a transaction", () => {
       })
       assert.strictEqual(yield* connection.steps("select", ({ n }) => Effect.succeed(n)), 7)
       assert.isTrue(level.turn.isFree)
-      const thrown = yield* Effect.exit(connection.steps("select", () => {
+      const thrown = yield* Effect.exit(connection.steps("select", (): Effect.Effect<never> => {
         throw new Error("thrown")
       }))
       assert.isTrue(Exit.hasDies(thrown) && level.turn.isFree)

@@ -1,7 +1,7 @@
 /** The spans of statements on a real server, beside those of Effect's own statements. */
 import { PgClient } from "@effect/sql-pg"
 import { assert } from "@effect/vitest"
-import { Cause, Effect, Exit, Fiber, Option, Tracer } from "effect"
+import { Cause, Effect, Exit, Fiber, Option, type Tracer } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import { describeServer, make, until } from "../support/postgres.ts"
@@ -11,12 +11,11 @@ import { tracing } from "../support/tracing.ts"
 
 /** What there is to know of a span. Its times are real. */
 const told = (
-  { attributes, events, kind, links, name, parent, sampled, status }: Tracer.Span & Partial<Tracer.NativeSpan>
+  { attributes, kind, links, name, parent, sampled, status }: Tracer.Span
 ) => ({
   name,
   kind,
   sampled,
-  events,
   links: links.map(({ attributes }) => attributes),
   attributes: [...attributes].filter(([key]) => key !== "db.client.connection.wait_time_ms"),
   waits: attributes.has("db.client.connection.wait_time_ms"),

@@ -53,7 +53,10 @@ class OnTarget<T extends Text> implements Connection {
   }
 
   static targetOf<T extends Text>(connection: Connection, texts: Texts<T>): Target<T> | undefined {
-    return #target in connection && connection.#texts === texts ? connection.#target as Target<T> : undefined
+    // A client has its own texts, so the target is of their kind.
+    return #target in connection && (connection.#texts as unknown) === texts
+      ? connection.#target as Target<Text> as unknown as Target<T>
+      : undefined
   }
 
   execute(sql: string, params: ReadonlyArray<unknown>, transform: Transform | undefined) {

@@ -46,7 +46,7 @@ export class ControlDeadlines {
     this.#ringsAt = Infinity
     const now = performance.now()
     let next = Infinity
-    for (const late of [...this.#waiting]) {
+    for (const late of this.#waiting) {
       // A timer may ring a little early.
       if (late.stepEndsAt - now < 1) {
         if (--late.stepsLeft === 0) {
