@@ -28,6 +28,10 @@ describe("a lock of another process", () => {
       const { filename, pool } = yield* make()
       const other = yield* Process.run("locker", filename)
       yield* other.says("locked")
+      const writing = yield* Effect.forkChild(pool.write(insert))
+      // Readers do not even notice.
+      assert.deepStrictEqual(yield* pool.read((reader) => reader.values("select count(*) from t")), [[0]])
+      assert.isUndefined(writing.pollUnsafe())
       let beats = 0
       // The lock is released by what could not go on if the event loop stood still. In real time, as the other process is.
       const heart = yield* Effect.forkChild(Effect.gen(function*() {
@@ -36,10 +40,6 @@ describe("a lock of another process", () => {
           if (++beats === 60) yield* other.sign
         }
       }))
-      const writing = yield* Effect.forkChild(pool.write(insert))
-      // Readers do not even notice.
-      assert.deepStrictEqual(yield* pool.read((reader) => reader.values("select count(*) from t")), [[0]])
-      assert.isUndefined(writing.pollUnsafe())
       assert.deepStrictEqual(yield* Fiber.join(writing), { changes: 1, lastInsertRowid: 2 })
       assert.isAtLeast(beats, 60)
       yield* Fiber.interrupt(heart)

@@ -1,4 +1,5 @@
 /** A database whose writers go on together, and what can be seen of that. */
+import { assert } from "@effect/vitest"
 import { Effect, Fiber, Latch, Stream } from "effect"
 import { PoolEvent } from "effect-connection-pool"
 import { SqlitePool } from "effect-connection-pool/sqlite"
@@ -13,7 +14,7 @@ export const make = Effect.fnUntraced(function*(options?: Partial<SqlitePool.Opt
   const pool = yield* SqlitePool.make({ filename, drainTimeout: 0, ...options })
   yield* pool.write((connection) => connection.exec("create table t(n integer unique on conflict abort)"))
   const other = yield* judge(filename)
-  const groups: Array<{ readonly size: number; readonly undoneBecause: string | undefined }> = []
+  const groups: Array<Group> = []
   yield* Effect.forkScoped(
     Stream.runForEach(pool.writer.events, (event) =>
       Effect.sync(() => {
@@ -42,6 +43,39 @@ export const make = Effect.fnUntraced(function*(options?: Partial<SqlitePool.Opt
 export type Database = Effect.Success<ReturnType<typeof make>>
 
 export const insert = ({ sql }: Database, n: number) => sql`insert into t values (${n})`
+
+export interface Group {
+  readonly size: number
+  readonly undoneBecause: string | undefined
+}
+
+/**
+ * Asserts what the groups were. A thread ends a group after some milliseconds, and runs the rest in the next one. So only the
+ * reasons are known there, and how many callers share a commit at most: `workerGroupSizes` asserts the sizes, with a clock.
+ */
+export const assertGroups = (groups: ReadonlyArray<Group>, expected: ReadonlyArray<Group>): void => {
+  if (mode !== "writer") return assert.deepStrictEqual(groups, expected)
+  const known = reasons(expected)
+  for (const reason of reasons(groups)) assert.isTrue(known.has(reason), reason)
+  assert.isAtMost(callers(groups.filter(({ undoneBecause }) => undoneBecause === undefined)), callers(expected))
+}
+
+const reasons = (groups: ReadonlyArray<Group>) => new Set(groups.flatMap(({ undoneBecause }) => undoneBecause ?? []))
+
+const callers = (groups: ReadonlyArray<Group>) => groups.reduce((sum, { size }) => sum + size, 0)
+
+/** Whether groups are those of a thread, whose sizes depend on the time that its statements take. */
+export const areTimed = mode === "writer"
+
+/**
+ * The work of a caller that stores a number with a function, or with a statement where the writer is in a thread, which runs
+ * no functions.
+ */
+export const body = (db: Database, n: number, before = () => {}): Effect.Effect<unknown, unknown> =>
+  mode === "writer" ? insert(db, n) : db.pool.writeSync((connection) => {
+    before()
+    return connection.runUnsafe("insert into t values (?)", [n])
+  })
 
 /** Lets all effects join the line behind a lease, then ends the lease. Gives how each has ended, in order. */
 export const together = <A, E>({ pool }: Database, effects: ReadonlyArray<Effect.Effect<A, E>>) =>

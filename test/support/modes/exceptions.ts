@@ -21,8 +21,9 @@ const care = "the care for the log begins while the test still writes, and waits
 const ahead = "a thread reads ahead, so the statement ends earlier"
 const waits =
   "a statement in a thread waits for its answer, and others go meanwhile: see `lets others go first while a fiber runs many`"
-const groups =
-  "it knows which statements share a commit, which a thread decides: see `workerGroups` and `workerGroupModel`"
+const functions = "its programs run functions with `writeSync`: see `workerGroupModel`"
+const busy = "a thread works as soon as it is asked, and never only waits for others"
+const later = "a statement in a thread ends in a later turn of the event loop"
 
 export const exceptions: Readonly<Record<string, ReadonlyArray<Exception>>> = {
   "sqlite/batchEnds": [
@@ -36,11 +37,15 @@ export const exceptions: Readonly<Record<string, ReadonlyArray<Exception>>> = {
     { name: "runs again once a transaction is committed", modes: both, why: "it makes a client over pools by itself" }
   ],
   "sqlite/givenFile": [{ name: "has one pool of readers", modes: both, why: twoPools }],
-  "sqlite/groupCommit": [{ name: "", modes: writer, why: groups }],
-  "sqlite/groupCommitCallers": [{ name: "", modes: writer, why: groups }],
-  "sqlite/groupCommitModel": [{ name: "", modes: writer, why: groups }],
-  "sqlite/groupCommitSweep": [{ name: "", modes: writer, why: groups }],
-  "sqlite/groupCommitUndoing": [{ name: "", modes: writer, why: groups }],
+  "sqlite/groupCommit": [{ name: "one writer alone", modes: writer, why: later }],
+  "sqlite/groupCommitCallers": [
+    { name: "does not block a caller that does not wait, or a full line", modes: writer, why: busy },
+    { name: "does not block a caller that takes the connection in another way", modes: writer, why: busy },
+    { name: "does not block a caller whose fiber cannot wait", modes: writer, why: later },
+    { name: "does not make the line longer than maxWaiting for a lease", modes: writer, why: busy }
+  ],
+  "sqlite/groupCommitModel": [{ name: "", modes: writer, why: functions }],
+  "sqlite/groupCommitSweep": [{ name: "", modes: writer, why: functions }],
   "sqlite/isolation": [
     { name: "that meets a lock fails at once as well, and begins anew", modes: writer, why: clock }
   ],
@@ -56,9 +61,6 @@ export const exceptions: Readonly<Record<string, ReadonlyArray<Exception>>> = {
   ],
   "sqlite/sqlitePoolFile": [{ name: "is a typed error, and the next one gets another", modes: both, why: here }],
   "sqlite/sqlitePoolProcesses": [{ name: "makes readers wait too if SQLite locks", modes: both, why: here }],
-  "sqlite/sqlitePoolStream": [
-    { name: "a backup is a database of its own", modes: writer, why: "a backup goes on while a write is on its way" }
-  ],
   "sqlite/sqlitePoolWal": [
     { name: "goes on after SQLite could not move the log", modes: writer, why: here },
     { name: "is cut back between reads that would otherwise overlap", modes: writer, why: care },

@@ -6,8 +6,9 @@
  * that are known by their name.
  */
 import { relative } from "node:path"
-import { beforeEach } from "vitest"
-import { exceptions } from "./exceptions.ts"
+import { beforeAll, beforeEach } from "vitest"
+import type { RunnerTestSuite as Suite } from "vitest"
+import { type Exception, exceptions } from "./exceptions.ts"
 import { watchThreads } from "./threads.ts"
 
 export type Mode = "in-process" | "readers" | "writer"
@@ -37,13 +38,28 @@ export const excepted = (what: string): never => {
   throw new Error(`not in this mode: ${what}`)
 }
 
+const exceptionsOf = (path: string): ReadonlyArray<Exception> =>
+  (exceptions[relative("test", path).replace(/(\.integration)?\.test\.ts$/, "")] ?? []).filter(({ modes }) =>
+    modes.includes(mode)
+  )
+
+const namesIn = ({ tasks }: Suite): ReadonlyArray<string> =>
+  tasks.flatMap((task) => task.type === "suite" ? namesIn(task) : task.fullTestName ?? task.name)
+
 if (mode !== "in-process") {
   watchThreads()
+  // oxlint-disable-next-line no-empty-pattern -- Vitest wants a pattern there.
+  beforeAll(({}, suite) => {
+    const { file } = suite as Suite
+    const names = namesIn(file)
+    for (const { name } of exceptionsOf(file.filepath)) {
+      if (!names.some((test) => test.includes(name))) throw new Error(`no test has the name of the exception "${name}"`)
+    }
+  })
   beforeEach(({ skip: skipTest, task }) => {
     skip = (note) => skipTest(note)
-    const path = relative("test", task.file.filepath).replace(/(\.integration)?\.test\.ts$/, "")
-    for (const { modes, name, why } of exceptions[path] ?? []) {
-      if (modes.includes(mode) && (task.fullTestName ?? task.name).includes(name)) excepted(why)
+    for (const { name, why } of exceptionsOf(task.file.filepath)) {
+      if ((task.fullTestName ?? task.name).includes(name)) excepted(why)
     }
   })
 }
