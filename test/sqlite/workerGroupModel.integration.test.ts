@@ -17,34 +17,38 @@ describe("callers that write at the same time, with a writer in a thread", () =>
   it("are told what they would be told alone, and that is stored", async () => {
     const told: Record<string, number> = {}
     const groups: Array<readonly [size: number, undoneBecause: string | undefined]> = []
-    await fc.assert(
-      fc.asyncProperty(programs(100, false), (program) =>
-        Effect.runPromise(
-          Effect.gen(function*() {
-            const watched = yield* threaded(program)
-            const waves = yield* run(watched, program)
-            const oracle = new Oracle(program)
-            for (const [at, { callers, isHeld }] of program.waves.entries()) {
-              for (const [index, caller] of callers.entries()) {
-                const answer = waves[at]![index]!
-                told[answer.told] = (told[answer.told] ?? 0) + 1
-                const where = `wave ${at}, caller ${index}: ${JSON.stringify(caller)}`
-                if (caller.operation.kind === "read") assert.include(["rows", "interrupted"], answer.told, where)
-                else if (isHeld && caller.fate === "interrupted") assert.strictEqual(answer.told, "interrupted", where)
-                else assert.deepStrictEqual(answer, oracle.answer(caller.operation), where)
-              }
+    const property = fc.asyncProperty(programs(100, false), (program) =>
+      Effect.runPromise(
+        Effect.gen(function*() {
+          const watched = yield* threaded(program)
+          const waves = yield* run(watched, program)
+          const oracle = new Oracle(program)
+          for (const [at, { callers, isHeld }] of program.waves.entries()) {
+            for (const [index, caller] of callers.entries()) {
+              const answer = waves[at]![index]!
+              told[answer.told] = (told[answer.told] ?? 0) + 1
+              const where = `wave ${at}, caller ${index}: ${JSON.stringify(caller)}`
+              if (caller.operation.kind === "read") assert.include(["rows", "interrupted"], answer.told, where)
+              else if (isHeld && caller.fate === "interrupted") assert.strictEqual(answer.told, "interrupted", where)
+              else assert.deepStrictEqual(answer, oracle.answer(caller.operation), where)
             }
-            assert.deepStrictEqual(yield* watched.stored, oracle.dump())
-            oracle.close()
-            groups.push(...watched.groups)
-          }).pipe(Effect.scoped, Effect.provide(world, { local: true }))
-        )),
-      { numRuns }
-    )
+          }
+          assert.deepStrictEqual(yield* watched.stored, oracle.dump())
+          oracle.close()
+          groups.push(...watched.groups)
+        }).pipe(Effect.scoped, Effect.provide(world, { local: true }))
+      ))
+    await fc.assert(property, { numRuns })
     // A test in which nothing happens shows nothing.
     for (const what of ["rows", "failure", "interrupted"]) assert.isAbove(told[what] ?? 0, numRuns, what)
-    assert.isAbove(Math.max(...groups.map(([size]) => size)), 5)
-    const reasons = groups.map(([, why]) => why).join("\n")
-    for (const why of ["SQLite has ended the transaction", "a part of"]) assert.include(reasons, why)
+    const missing = () => {
+      const reasons = groups.map(([, why]) => why).join("\n")
+      const missed = ["SQLite has ended the transaction", "a part of"].filter((why) => !reasons.includes(why))
+      return Math.max(...groups.map(([size]) => size)) > 5 ? missed : [...missed, "large groups"]
+    }
+    // What is in a third of all programs may be in none of so few.
+    /* oxlint-disable-next-line no-await-in-loop -- Most often, none is needed. */
+    for (let more = 0; more < 20 && missing().length > 0; more++) await fc.assert(property, { numRuns: 10 })
+    assert.deepStrictEqual(missing(), [])
   }, numRuns * 5000 + 120_000)
 })
