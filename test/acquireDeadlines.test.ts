@@ -90,6 +90,24 @@ describe("the deadline of an acquire", () => {
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
+  it.effect("names the deadline of the last attempt to connect, if that was what it failed by", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({
+        max: 1,
+        acquireTimeout: "1 second",
+        connectTimeout: "300 millis",
+        connectBackoff: "1 minute",
+        connectBackoffMax: "1 minute"
+      })
+      yield* faulty.connect.hold
+      const caller = yield* Effect.forkChild(PoolAssert.failsWith(pool.use(() => Effect.void), "AcquireTimeoutError"))
+      yield* settle
+      yield* TestClock.adjust("1 second")
+      const { message } = yield* Fiber.join(caller)
+      assert.include(message, "the last attempt to connect failed: Error: no answer within 300 ms")
+      yield* faulty.connect.open
+    }))
+
   it.effect("covers the pause between two attempts to connect", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ max: 1, acquireTimeout: "50 millis", connectBackoff: "1 second" })

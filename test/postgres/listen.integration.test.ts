@@ -62,18 +62,39 @@ describeServer("a listener", (it) => {
       yield* one.next
       yield* other.next
       for (let round = 0; round < 3; round++) {
+        const before = Date.now()
         assert.isAtLeast(yield* kill, 1)
         for (const { next } of [one, other]) {
           const event = yield* next
           assert.strictEqual(event._tag, "Listening")
-          assert.isAtLeast((event as PgPool.Listening).awayMillis!, 0)
+          // Of this outage alone.
+          const { awayMillis } = event as PgPool.Listening
+          assert.isAtLeast(awayMillis!, 0)
+          assert.isAtMost(awayMillis!, Date.now() - before)
         }
+        yield* Effect.sleep(20)
         yield* db.sql`select 1`
         yield* db.sql.notify("news", String(round))
         for (const { next } of [one, other]) {
           assert.deepInclude(yield* next, { _tag: "Notification", payload: String(round) })
         }
       }
+    }))
+
+  it.effect("is refused a channel that PostgreSQL does not have, and harms no other", () =>
+    Effect.gen(function*() {
+      const { db } = yield* make()
+      const { next } = yield* hear(db, "news")
+      yield* next
+      for (const channel of ["", "a\0b", "\ud800"]) {
+        const error = yield* failsWith(Stream.runDrain(db.listen(channel)), "SqlError")
+        assert.include(error.message, "but must be text of 1 to 63 bytes, without a zero character")
+        assert.isFalse(error.isRetryable)
+      }
+      const long = yield* failsWith(Stream.runDrain(db.listen("x".repeat(64))), "SqlError")
+      assert.include(long.message, "must not exceed 63 UTF-8 bytes")
+      yield* db.sql.notify("news", "still there")
+      assert.deepInclude(yield* next, { _tag: "Notification", payload: "still there" })
     }))
 
   it.effect("waits for a server that restarts", () =>

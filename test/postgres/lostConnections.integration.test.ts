@@ -114,6 +114,23 @@ describeServer("a connection that PostgreSQL ends", (it) => {
       assert.deepStrictEqual(yield* value("select array_agg(n) from t"), [4])
     }))
 
+  it.effect("tells the next statement of its lease why", () =>
+    Effect.gen(function*() {
+      const { db, kill } = yield* make({ max: 1, idleInTransactionTimeout: "100 millis" })
+      const told = (why: string, end: Effect.Effect<unknown, unknown>) =>
+        db.write((connection) =>
+          Effect.gen(function*() {
+            yield* connection.query("begin")
+            yield* end
+            // Not sent, so it has no answer of its own.
+            const message = Effect.map(Effect.flip(Effect.delay(connection.query("select 1"), 200)), String)
+            yield* until(why, Effect.map(message, (message) => message.includes(why)))
+          })
+        )
+      yield* told("terminating connection due to idle-in-transaction timeout (SQLSTATE 25P03)", Effect.void)
+      yield* told("terminating connection due to administrator command (SQLSTATE 57P01)", kill)
+    }))
+
   it.effect("waits for a server that restarts, and fails only what was under way", () =>
     Effect.gen(function*() {
       const server = yield* TemporaryPostgres.make()

@@ -1,7 +1,8 @@
 /** A PostgreSQL database behind a pool, judged by a second connection. */
 import { PgClient } from "@effect/sql-pg/PgClient"
+import * as PgTypes from "@effect/sql-pg/PgTypes"
 import { assert } from "@effect/vitest"
-import { Effect, Exit, Fiber, Schema, Scope, Stream } from "effect"
+import { Effect, Exit, Fiber, Schedule, Schema, Scope, Stream } from "effect"
 import { HealthChecker } from "effect-connection-pool"
 import { PgPool, PgPoolError } from "effect-connection-pool/postgres"
 import { PoolAssert } from "effect-connection-pool/testing"
@@ -220,6 +221,22 @@ describeServer("a PostgreSQL pool", (it) => {
       assert.include(inside.message, "transactions are begun and ended by")
     }))
 
+  it.effect("says what of an answer cannot be read, which no other attempt would cure", () =>
+    Effect.gen(function*() {
+      const { db } = yield* make({ max: 1, maxMessageSize: 64 * 1024 })
+      const unreadable = yield* failsWith(db.sql`select array[[1, 2], [3, 4]] as grid`, "SqlError")
+      assert.match(unreadable.message, /a value of the result cannot be read: .+: let the statement make it text/)
+      let runs = 0
+      const large = Effect.suspend(() => {
+        runs++
+        return db.sql`select repeat('x', 100000)`
+      })
+      const error = yield* failsWith(db.transaction(large, { retry: Schedule.recurs(3) }), "SqlError")
+      assert.match(error.message, /exceeds maxMessageSize 65536: read less at a time, or raise maxMessageSize/)
+      assert.deepStrictEqual([error.reason._tag, error.isRetryable, runs], ["UnknownError", false, 1])
+      assert.deepStrictEqual(yield* db.sql`select 1 as one`, [{ one: 1 }])
+    }))
+
   it.effect("refuses parameters that would not be stored as they are", () =>
     Effect.gen(function*() {
       const { db } = yield* make({ max: 1 })
@@ -230,7 +247,10 @@ describeServer("a PostgreSQL pool", (it) => {
         ["select $1::float8", [-0], "query: parameter $1 is -0, which would be stored as 0"],
         ["select $1::int4[]", [[1, undefined]], "query: parameter $1 at position 1 of its array is undefined"],
         ["select $1::text", ["\ud800"], "query: parameter $1 has half a surrogate pair in it"],
-        ["select $1::text", ["a\0b"], "query: parameter $1 has a zero character in it"]
+        ["select $1::text", ["a\0b"], "query: parameter $1 has a zero character in it"],
+        ["select $1", [PgTypes.text("\ud800")], "query: parameter $1 has half a surrogate pair in it"],
+        ["select $1::text", [new Map()], "query: the parameters cannot be sent: Cannot infer a PostgreSQL type for"],
+        ["select $1::float8[]", [[1, 1.5]], "the same inferred OID: give another value, or name its type with PgTypes"]
       ]
       yield* db.write((connection) =>
         Effect.gen(function*() {

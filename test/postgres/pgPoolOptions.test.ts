@@ -70,9 +70,9 @@ describe("the options of a PostgreSQL pool", () => {
     assert.deepStrictEqual(
       problemsOf({ hosts: ["db1:0", "a b", "db3:70000"], replicas: { max: 0, maxLags: 1 } }),
       [
-        "hosts[0] is \"db1:0\", but must be a host with or without its port, such as \"db1\" or \"db1:5433\"",
-        "hosts[1] is \"a b\", but must be a host with or without its port, such as \"db1\" or \"db1:5433\"",
-        "hosts[2] is \"db3:70000\", but must be a host with or without its port, such as \"db1\" or \"db1:5433\"",
+        "hosts[0] is \"db1:0\", but must be a host with or without its port, such as \"db1\", \"db1:5433\" or \"[::1]\"",
+        "hosts[1] is \"a b\", but must be a host with or without its port, such as \"db1\", \"db1:5433\" or \"[::1]\"",
+        "hosts[2] is \"db3:70000\", but must be a host with or without its port, such as \"db1\", \"db1:5433\" or \"[::1]\"",
         "replicas.maxLags is no option; did you mean maxLag?",
         "replicas.max is 0, but must be a whole number of at least 1"
       ]
@@ -93,9 +93,60 @@ describe("the options of a PostgreSQL pool", () => {
       const env = { DB_HOSTS: "db1, db2:5433", DB_REPLICAS_MAX: "3", DB_REPLICAS_MAX_LAG: "2 seconds" }
       const config = yield* PgPool.config("DB").parse(ConfigProvider.fromEnv({ env }))
       assert.deepStrictEqual(config, { hosts: ["db1", "db2:5433"], replicas: { max: 3, maxLag: 2000 } })
+      for (const wrong of ["db1,", "a b", "db1:0"]) {
+        const error = yield* Effect.flip(
+          PgPool.config("DB").parse(ConfigProvider.fromEnv({ env: { DB_HOSTS: wrong } }))
+        )
+        assert.include(error.message, `DB_HOSTS is "${wrong}", but must be hosts such as db1,db2:5433`)
+      }
       const none = yield* PgPool.config("DB").parse(ConfigProvider.fromEnv({ env: { DB_HOST: "db" } }))
       assert.deepStrictEqual(none, { host: "db" })
     }))
+
+  it("may be a URL without a host, as other clients have it", () => {
+    const found = { username: "ada", database: "app", host: "/run" }
+    assert.deepStrictEqual(Url.read("postgres://ada@/app?host=/run"), found)
+    assert.deepStrictEqual(Url.read("postgres://ada@:5433/app?host=/run"), { ...found, port: 5433 })
+    assert.deepStrictEqual(Url.read("postgres://:5433/app"), { port: 5433, database: "app" })
+    assert.deepStrictEqual(Url.read("postgres://ada:1@"), { username: "ada", password: "1" })
+    assert.deepStrictEqual(Url.read("postgres://:1@db"), { host: "db", password: "1" })
+    assert.strictEqual(Url.read("postgres://db:0/app"), "a URL whose port is from 1 to 65535")
+  })
+
+  it("are refused where the server would refuse them, or take them for others", () => {
+    const mustBe = "text that is not empty and has no zero character"
+    for (const field of ["name", "host", "database", "username", "applicationName"]) {
+      assert.deepStrictEqual(problemsOf({ [field]: "a\0b" }), [`${field} is "a\\u0000b", but must be ${mustBe}`])
+      assert.include(problemsOf({ [field]: "\ud800" })[0]!, mustBe)
+    }
+    assert.deepStrictEqual(problemsOf({ url: "postgres://a%00b@db/app" }), [
+      "url is not shown here, but must be a URL without a zero character in its parts"
+    ])
+    assert.deepStrictEqual(problemsOf({ startupParameters: { a: "b\0", "": "c" } }), [
+      "startupParameters.a is \"b\\u0000\", but must be text without a zero character",
+      "startupParameters. is \"c\", but must be left out: no setting has that name"
+    ])
+    for (const field of ["statementTimeout", "lockTimeout", "idleInTransactionTimeout"]) {
+      assert.deepStrictEqual(problemsOf({ [field]: "25 days" }), [
+        `${field} is "25 days", but must be at most 24 days, or Infinity`
+      ])
+      assert.deepStrictEqual(problemsOf({ [field]: "24 days" }), [])
+      assert.deepStrictEqual(problemsOf({ [field]: "Infinity" }), [])
+    }
+  })
+
+  it("say whether the application wants connections that only read", () => {
+    const isReadOnly = (name: string, value: string) =>
+      resolved({ startupParameters: { [name]: value } }).connection.isReadOnly
+    for (const value of ["on", "ON", "true", "t", "yes", "1"]) {
+      assert.isTrue(isReadOnly("default_transaction_read_only", value), value)
+      assert.isTrue(isReadOnly("Default_Transaction_Read_Only", value), value)
+    }
+    // A server that refuses a write all the same is no primary.
+    for (const value of ["off", "false", "no", "0"]) {
+      assert.isFalse(isReadOnly("default_transaction_read_only", value), value)
+    }
+  })
 
   it("say whether reads share connections, and how", () => {
     assert.isUndefined(resolved({}).sharedReads)
@@ -198,7 +249,7 @@ describe("the options of a PostgreSQL pool", () => {
         "password is 7, but must be text that is not empty, or a Redacted, or an Effect of one",
         "ssl is \"yes\", but must be true, false or the options of tls.connect",
         "startupParameters.statement_timeout is \"1\", but must be left out: use statementTimeout",
-        "startupParameters.search_path is 7, but must be text",
+        "startupParameters.search_path is 7, but must be text without a zero character",
         "startupParameters.client_encoding is \"latin1\", but must be left out: the driver needs it",
         "cancelTimeout is \"Infinity\", but must be a duration above zero, such as \"5 seconds\"",
         "max is 0, but must be a whole number of at least 1"

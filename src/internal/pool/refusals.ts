@@ -3,7 +3,9 @@ import {
   type AbandonedConnection,
   AcquireTimeoutError,
   ConnectError,
+  type ConnectFailure,
   failureCause,
+  failureText,
   type Holder,
   type Occupancy,
   PoolClosedError,
@@ -88,8 +90,11 @@ const numbersOf = <C>(state: State.State<C>, now: number): Numbers => ({
   occupancy: View.occupancy(state),
   holders: View.holders(state, now, 5),
   ...(state.abandoned.length === 0 ? undefined : { abandoned: View.abandoned(state, now, 5) }),
-  ...(state.lastFailure === undefined ? undefined : { lastConnectError: failureCause(state.lastFailure) })
+  ...(state.lastFailure === undefined ? undefined : { lastConnectError: errorOf(state.lastFailure) })
 })
+
+const errorOf = (reason: ConnectFailure<unknown>): unknown =>
+  reason._tag === "ConnectTimedOut" ? withoutStack(() => new Error(failureText(reason))) : failureCause(reason)
 
 /** The number of connections that the caller itself holds, as a field of its error; no field if it holds none. */
 const heldBy = (leases: number | undefined): { readonly ownLeases?: number } =>

@@ -58,7 +58,9 @@ export const isCurable = (error: SqlError): boolean => {
 export const commitOutcome = (error: SqlError): "rolled back" | "unknown" => {
   if (error.reason.cause instanceof NotSent) return "rolled back"
   const state = sqlStateOf(error)
-  if (state === undefined) return error.reason._tag === "ConnectionError" ? "unknown" : "rolled back"
+  if (state === undefined) {
+    return error.reason._tag === "ConnectionError" || isTooLarge(error.reason.cause) ? "unknown" : "rolled back"
+  }
   return endsSession(state) || state === "40003" || state === "08P01" ? "unknown" : "rolled back"
 }
 
@@ -141,6 +143,24 @@ const reasons = new Map<string, new(props: ReasonProps) => SqlErrorReason>([
   ["23", ConstraintError]
 ])
 
+/** Whether the driver has ended the session because of a message of the server that is too large. */
+const isTooLarge = (cause: unknown): boolean => cause instanceof Error && /exceeds maxMessageSize/.test(cause.message)
+
+/** What the driver says about a value that it cannot send or read, and what the caller can do. */
+const hints: ReadonlyArray<readonly [driver: string, hint: (operation: string, detail: string) => string]> = [
+  [
+    "PgConnection: Failed to encode",
+    (operation, detail) =>
+      `${operation}: the parameters cannot be sent: ${detail}: give another value, or name its type with PgTypes`
+  ],
+  [
+    "PgConnection: Failed to decode",
+    (operation, detail) =>
+      `${operation}: a value of the result cannot be read: ${detail}: let the statement make it text (column::text), or give ` +
+      "its type in the option types; the connection is replaced"
+  ]
+]
+
 /**
  * The error of the driver as the caller gets it: with the message of the server and its SQLSTATE, and with the kind that the
  * SQLSTATE has.
@@ -151,7 +171,17 @@ export const toSqlError = (error: SqlError): SqlError => {
   const state = sqlStateOf(cause)
   if (state === undefined) {
     const detail = cause instanceof Error && cause.message !== "" ? cause.message : undefined
-    if (error.reason._tag !== "ConnectionError" || detail === undefined) return error
+    if (detail === undefined) return error
+    const hint = hints.find(([driver]) => error.message.startsWith(driver))?.[1]
+    if (hint !== undefined) {
+      return new SqlError({ reason: new UnknownError({ cause, message: hint(operation, detail), operation }) })
+    }
+    if (error.reason._tag !== "ConnectionError") return error
+    // Another attempt would get the same message. The driver has ended the session.
+    if (isTooLarge(cause)) {
+      const message = `${operation}: ${detail}: read less at a time, or raise maxMessageSize`
+      return new SqlError({ reason: new UnknownError({ cause, message, operation }) })
+    }
     const message = `${error.message.replace(/^PgConnection: /, "")}: ${detail}`
     return new SqlError({ reason: new ConnectionError({ cause, message, operation }) })
   }

@@ -7,11 +7,13 @@ import type { Notification, PgConnection as Driver } from "@effect/sql-pg/PgConn
 import { Clock, Deferred, Effect, Exit, type Queue, RcRef, Schedule, Scope, Stream } from "effect"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import type { ConnectionPool } from "../../../ConnectionPool.ts"
+import { show } from "../../../internal/options/show.ts"
 import { PoolClosedError, type PoolError } from "../../../PoolError.ts"
 import { sessionOf } from "../connection/leased.ts"
 import type { Session } from "../connection/session.ts"
 import type { PgConnection } from "../contract/connection.ts"
 import type { ListenEvent } from "../contract/listen.ts"
+import { invalidInput } from "../errors.ts"
 import { isLost, toSqlError } from "../sqlState.ts"
 
 export interface Options {
@@ -44,7 +46,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
   })
   const listen = (channel: string): Stream.Stream<ListenEvent, Failure> =>
     Stream.suspend(() => {
-      // When the connection was lost, once somebody has listened on it.
+      // When the connection was lost on which somebody had listened last.
       let lostAt: number | undefined
       let hasListened = false
       const once = Stream.unwrap(Effect.gen(function*() {
@@ -67,7 +69,8 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
       }))
       const noted = Stream.tapError(once, () =>
         Effect.map(Clock.currentTimeMillis, (now) => {
-          if (hasListened) lostAt ??= now
+          // The attempts that fail after it are part of the same outage.
+          if (hasListened) lostAt = now
           hasListened = false
         }))
       const again = Schedule.while(
@@ -89,6 +92,9 @@ export const listenOn = (
   channel: string,
   millis: number
 ): Effect.Effect<Queue.Dequeue<Notification, SqlError>, SqlError, Scope.Scope> => {
+  if (channel === "" || channel.includes("\0") || !channel.isWellFormed()) {
+    return Effect.fail(invalidInput("listen", `listen: the channel is ${show(channel)}, but must be ${mustBeChannel}`))
+  }
   const begun = Effect.flatMap(Scope.make(), (scope) =>
     Effect.onError(
       Effect.map(
@@ -103,6 +109,8 @@ export const listenOn = (
   )
   return Effect.mapBoth(listening, { onFailure: toSqlError, onSuccess: ({ queue }) => queue })
 }
+
+const mustBeChannel = "text of 1 to 63 bytes, without a zero character"
 
 /** The connection for all listeners: its session, and the driver that is theirs alone. */
 interface Opened {

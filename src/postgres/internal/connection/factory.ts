@@ -83,5 +83,11 @@ export const open = (
       // The pool has a deadline of its own, and tells what passed it.
       connectTimeout: Duration.infinity
     })
+    // The last word of the server, if it had one: the driver has kept it, and tells nobody until it is asked.
+    const explained = Effect.flatMap(
+      Effect.flip(connection.query("select 1")),
+      (error) => Effect.sync(() => wire.explain(toSqlError(error)))
+    )
+    yield* Effect.forkScoped(Effect.ignoreCause(Effect.andThen(wire.closed, explained)))
     return new Session({ driver: connection, wire, statements, texts, isPooled, isReadOnly })
   }).pipe(Effect.mapError(toSqlError))

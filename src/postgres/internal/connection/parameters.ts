@@ -1,4 +1,5 @@
 /** Checks the parameters of a statement: each is stored exactly, or refused before the server gets it. */
+import { isParameter } from "@effect/sql-pg/PgTypes"
 import { show } from "../../../internal/options/show.ts"
 import type { Text } from "../sql/statementText.ts"
 
@@ -30,5 +31,6 @@ const problemOfValue = (value: unknown): string | undefined => {
   if (typeof value === "string" && value.includes("\0")) {
     return "has a zero character in it, which PostgreSQL cannot store"
   }
-  return undefined
+  // One whose type is named. Of such a type, -0 is what it is.
+  return isParameter(value) && typeof value.value === "string" ? problemOfValue(value.value) : undefined
 }

@@ -5,7 +5,9 @@
  * `cancelTimeout` after its cancel ends with its session, so nobody waits for a server that is frozen.
  */
 import { Effect } from "effect"
+import type { SqlError } from "effect/sql/SqlError"
 import { connect, type Socket } from "node:net"
+import { sqlStateOf } from "../sqlState.ts"
 import { Deadline } from "./deadline.ts"
 
 export interface Address {
@@ -50,7 +52,7 @@ export class Wire {
     return this.#socket !== undefined && !this.#isClosed && !this.#socket.destroyed && !this.#socket.readableEnded
   }
 
-  /** Why the session was ended from here, if it was. */
+  /** Why the session has ended, if that is known. */
   get reason(): string | undefined {
     return this.#reason
   }
@@ -75,6 +77,11 @@ export class Wire {
     this.#reason ??= reason
     for (const socket of this.#cancels) socket.destroy()
     this.#socket?.destroy()
+  }
+
+  /** Notes why the server has ended the session, if it has said so. */
+  explain(error: SqlError): void {
+    if (sqlStateOf(error) !== undefined) this.#reason ??= error.message
   }
 
   /**

@@ -1,5 +1,5 @@
 /** The options of several hosts and of replicas. */
-import { Config, Option, Predicate } from "effect"
+import { Config, Option, Predicate, Schema, SchemaIssue } from "effect"
 import { fromEnvironment } from "../../../internal/options/environment.ts"
 import { checkRecord, problem, type Resolved, type Rule, table } from "../../../internal/options/rules.ts"
 import type { Address } from "../connection/wire.ts"
@@ -30,7 +30,7 @@ export const addressOf = (host: string, port: number): Address => ({
   path: host.startsWith("/") ? `${host}/.s.PGSQL.${port}` : undefined
 })
 
-const mustBeHost = "a host with or without its port, such as \"db1\" or \"db1:5433\""
+const mustBeHost = "a host with or without its port, such as \"db1\", \"db1:5433\" or \"[::1]\""
 
 /** Reads `db1`, `db1:5433`, `[::1]:5433` or the folder of a socket. */
 export const readHost = (text: unknown): HostAndPort | undefined => {
@@ -106,16 +106,25 @@ export const settingsOf = (given: {
 /** Adds these options from the configuration: `HOSTS=db1,db2:5433`, `REPLICAS_MAX=8`, `REPLICAS_MAX_LAG=5s`. */
 export const withHosts = (options: Config.Config<object>, given: string | undefined): Config.Config<object> => {
   const prefix = given === undefined || given === "" ? "" : `${given}_`
-  return Config.map(
+  const name = `${prefix}HOSTS`
+  return Config.flatMap(
     Config.all({
       options,
-      hosts: Config.option(Config.String(`${prefix}HOSTS`)),
+      hosts: Config.option(Config.String(name)),
       replicas: fromEnvironment(replicasTable, `${prefix}REPLICAS`)
     }),
-    ({ hosts, options, replicas }) => ({
-      ...options,
-      ...(Option.isSome(hosts) ? { hosts: hosts.value.split(",").map((host) => host.trim()) } : undefined),
-      ...(Object.keys(replicas).length > 0 ? { replicas } : undefined)
-    })
+    ({ hosts, options, replicas }) => {
+      const text = Option.getOrElse(hosts, () => "").trim()
+      const list = text === "" ? [] : text.split(",").map((host) => host.trim())
+      if (list.some((host) => readHost(host) === undefined)) {
+        const message = problem(name, text, "hosts such as db1,db2:5433").message
+        return Config.fail(new Schema.SchemaError(new SchemaIssue.InvalidValue({ message })))
+      }
+      return Config.succeed({
+        ...options,
+        ...(list.length > 0 ? { hosts: list } : undefined),
+        ...(Object.keys(replicas).length > 0 ? { replicas } : undefined)
+      })
+    }
   )
 }

@@ -13,6 +13,7 @@ import type { Settings as ConnectionSettings } from "../connection/factory.ts"
 import type { Options } from "../contract/poolOptions.ts"
 import * as Hosts from "./hosts.ts"
 import * as SharedReads from "./sharedReads.ts"
+import { isText, textRule } from "./text.ts"
 import * as Url from "./url.ts"
 
 export interface PoolSettings {
@@ -61,9 +62,12 @@ const checkParameters = (value: unknown, field: string): { value: unknown; probl
     const key = `${field}.${name}`
     const option = reserved.get(name.toLowerCase())
     if (option !== undefined) problems.push(problem(key, given, `left out: use ${option}`))
-    else if (/^(?:replication|options|client_encoding|_pq_\..*)$/i.test(name) || name === "" || name.includes("\0")) {
+    else if (/^(?:replication|options|client_encoding|_pq_\..*)$/i.test(name)) {
       problems.push(problem(key, given, "left out: the driver needs it"))
-    } else if (!Predicate.isString(given) || given.includes("\0")) problems.push(problem(key, given, "text"))
+    } else if (name === "" || !isText(name)) problems.push(problem(key, given, "left out: no setting has that name"))
+    else if (!Predicate.isString(given) || !isText(given)) {
+      problems.push(problem(key, given, "text without a zero character"))
+    }
   }
   return { value, problems }
 }
@@ -71,17 +75,17 @@ const checkParameters = (value: unknown, field: string): { value: unknown; probl
 const { name: _name, ...ofPool } = poolTable.rules
 
 const rules = {
-  name: { kind: "text", default: "postgres" },
+  name: { ...textRule, default: "postgres" },
   url: { kind: "secret", problem: urlProblem },
-  host: { kind: "text" },
+  host: textRule,
   port: { kind: "count", floor: 1, ceiling: 65_535 },
   hosts: Hosts.hostsRule,
   replicas: Hosts.replicasRule,
-  database: { kind: "text" },
-  username: { kind: "text" },
+  database: textRule,
+  username: textRule,
   password: { kind: "secret", mayBeEffect: true },
   ssl: { kind: "flag", or: { accepts: isRecord, mustBe: "the options of tls.connect" } },
-  applicationName: { kind: "text" },
+  applicationName: textRule,
   startupParameters: { kind: "value", accepts: isRecord, mustBe: "a record of texts", resolve: checkParameters },
   statementTimeout: { kind: "duration", default: "Infinity" },
   lockTimeout: { kind: "duration", default: "Infinity" },
@@ -132,6 +136,14 @@ export const pgPoolTable = table(rules, [
     // The driver itself ends the session then.
     broken: ({ cancelTimeout }) => cancelTimeout > 5000 ? "at most 5 seconds" : undefined
   },
+  ...(["statementTimeout", "lockTimeout", "idleInTransactionTimeout"] as const).map((
+    field
+  ): Relation<typeof rules> => ({
+    fields: [field, field],
+    // The server counts them in 31 bits.
+    broken: ({ [field]: millis }) =>
+      millis < 2 ** 31 || millis === Infinity ? undefined : "at most 24 days, or Infinity"
+  })),
   {
     fields: ["replicas", "pooler"],
     broken: ({ pooler }, other, given) =>
@@ -154,6 +166,11 @@ export const pgPoolTable = table(rules, [
         : undefined
   }))
 ])
+
+/** Whether a setting makes all transactions read only. PostgreSQL takes the beginning of such a word for it. */
+const isReadOnly = ([name, value]: readonly [string, unknown]): boolean =>
+  name.toLowerCase() === "default_transaction_read_only" &&
+  /^\s*(?:on|t(?:r(?:ue?)?)?|y(?:es?)?|1)\s*$/i.test(String(value))
 
 /** Checks all options. */
 export const resolve = (options: unknown): Result.Result<PoolSettings, PoolConfigError> => {
@@ -205,7 +222,7 @@ const settingsOf = (checked: Checked<typeof rules>): PoolSettings => {
       address: Hosts.addressOf(host, port),
       cancelTimeoutMillis: cancelTimeout,
       isPooled,
-      isReadOnly: Object.hasOwn(client.startupParameters ?? {}, "default_transaction_read_only"),
+      isReadOnly: Object.entries(client.startupParameters ?? {}).some(isReadOnly),
       driver: client
     },
     controlTimeoutMillis: controlTimeout,

@@ -1,5 +1,6 @@
 /** Reads the address of a server from a URL: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS. */
 import { type HostAndPort, readHost } from "./hosts.ts"
+import { isText } from "./text.ts"
 
 /** What a URL says. What it does not say is not set. */
 export interface FromUrl {
@@ -17,9 +18,13 @@ export interface FromUrl {
 export const read = (text: string): FromUrl | string => {
   // `URL` knows no list of hosts.
   const [, before, several, after] = /^(\w+:\/\/(?:[^/?#]*@)?)([^/?#@]*,[^/?#@]*)(.*)$/s.exec(text) ?? []
+  // Nor a user or a port without a host.
+  const [, start, rest] = /^\s*(\w+:\/\/(?:[^/?#]*@(?=[:/?#]|\s*$)|(?=:\d+(?:[/?#]|\s*$))))(.*)$/s.exec(text) ?? []
   let url: URL
   try {
-    url = new URL(several === undefined ? text : `${before}several${after}`)
+    url = new URL(
+      several !== undefined ? `${before}several${after}` : start === undefined ? text : `${start}none${rest}`
+    )
   } catch {
     return "a URL such as postgres://user:password@host:5432/database"
   }
@@ -30,8 +35,9 @@ export const read = (text: string): FromUrl | string => {
     if (several !== undefined) {
       const problem = readHosts(found, decodeURIComponent(several))
       if (problem !== undefined) return problem
-    } else if (host !== "") found.host = host
+    } else if (host !== "" && start === undefined) found.host = host
     if (url.port !== "") found.port = Number(url.port)
+    if (found.port === 0) return badPort
     if (url.username !== "") found.username = decodeURIComponent(url.username)
     if (url.password !== "") found.password = decodeURIComponent(url.password)
     const database = decodeURIComponent(url.pathname.replace(/^\//, ""))
@@ -43,8 +49,11 @@ export const read = (text: string): FromUrl | string => {
     const problem = readParameter(found, name, value)
     if (problem !== undefined) return problem
   }
-  return found
+  const isSendable = Object.values(found).every((part) => typeof part !== "string" || isText(part))
+  return isSendable ? found : "a URL without a zero character in its parts"
 }
+
+const badPort = "a URL whose port is from 1 to 65535"
 
 const readHosts = (found: FromUrl, list: string): string | undefined => {
   const hosts: Array<HostAndPort> = []
@@ -65,7 +74,7 @@ const readParameter = (found: FromUrl, name: string, value: string): string | un
       return undefined
     case "port": {
       const port = Number(value)
-      if (!Number.isInteger(port) || port < 1 || port > 65_535) return "a URL whose port is from 1 to 65535"
+      if (!Number.isInteger(port) || port < 1 || port > 65_535) return badPort
       found.port = port
       return undefined
     }
