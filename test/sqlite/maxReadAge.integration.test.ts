@@ -4,6 +4,7 @@ import { type SqliteConnection, SqlitePool, SqlitePoolError } from "effect-conne
 import { PoolAssert } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
 import { logged, make } from "../support/logOfSqlite.ts"
+import { mode } from "../support/modes/mode.ts"
 import { settle } from "../support/pools.ts"
 
 /** A row that takes a page. */
@@ -211,6 +212,9 @@ describe("a read that holds on to one state of the database", () => {
           Logger.layer([logger])
         )
       }
-      assert.deepStrictEqual(pools, ["given/readers", "given"])
+      assert.deepStrictEqual(
+        pools,
+        mode === "in-process" ? ["given/readers", "given"] : ["given/workers", "given/workers"]
+      )
     }))
 })

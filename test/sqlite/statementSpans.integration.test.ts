@@ -45,6 +45,8 @@ describe("the span of a statement", () => {
       const db = yield* Database.make({ client: { spanAttributes: { "db.namespace": "shop" } } })
       yield* db.sql`insert into t values (1), (2)`
       const own = yield* ownOn(db.sql, [["db.namespace", "shop"]])
+      // A wait for a connection that is opened has a span of its own.
+      yield* db.sql`select 1`
       const statements: ReadonlyArray<(sql: Statement.Constructor) => Statement.Statement<unknown>> = [
         (sql) => sql`select n from t where n > ${0}`,
         (sql) => sql`select n from t where n in ${sql.in([1, 2])}`,

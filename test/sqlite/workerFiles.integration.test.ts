@@ -7,10 +7,13 @@ import { TestClock } from "effect/testing"
 import { renameSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import type { WorkerLeased } from "../../src/sqlite/internal/worker/workerConnection.ts"
+import { file } from "../support/files.ts"
 import { summaryOfSides } from "../support/health.ts"
 import { functionsModule, heldStatement } from "../support/held.ts"
+import { reading } from "../support/observing.ts"
 import { settle } from "../support/pools.ts"
 import { count, insert, make } from "../support/sqlitePools.ts"
+import * as Watched from "../support/watchedFiles.ts"
 
 const onWorker = { execution: "worker" } as const
 
@@ -181,5 +184,23 @@ describe("a file with workers", () => {
       assert.include(yield* attempt({ functions, workers: 1 }), "left out with workers: a function cannot be sent")
       assert.include(yield* attempt({ functions, execution: "worker" }), "left out with execution: a function cannot")
       assert.include(yield* attempt({ functions, functionsModule }), "left out with functionsModule")
+    }))
+})
+
+describe("a file with a writer in process and readers in threads", () => {
+  it.effect("that is replaced is opened once the threads do not need the log of the old one, which is deleted then", () =>
+    Effect.gen(function*() {
+      const filename = yield* file
+      const pool = yield* Watched.make(filename, { workers: 1, execution: "worker", observeInterval: "20 millis" })
+      yield* pool.write(Watched.insert)
+      const results = yield* reading(pool.observe("select count(*) as n from t"))
+      assert.deepEqual(yield* results.next, [{ n: 1 }])
+      const another = yield* Watched.other(filename, 7)
+      renameSync(another, filename)
+      // The writer in process notices it.
+      yield* TestClock.adjust("100 millis")
+      assert.deepEqual(yield* results.next, [{ n: 7 }])
+      yield* pool.shutdown()
+      assert.strictEqual(Watched.rowsIn(filename), 7)
     }))
 })

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Logger, References, Stream } from "effect"
+import { Deferred, Effect, Fiber, Logger, References, Stream } from "effect"
 import { SqliteConnection, SqlitePool } from "effect-connection-pool/sqlite"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { elsewhere } from "../support/files.ts"
@@ -104,6 +104,25 @@ describe("a snapshot on a worker", () => {
       const error = yield* PoolAssert.failsWith(busy, "SnapshotExpiredError")
       assert.include(error.message, "maxReadAge")
       assert.deepStrictEqual(new Set(pools), new Set([`${pool.name}/workers`]))
+    }).pipe(Effect.scoped))
+
+  it.live("pins nothing once it is older than maxReadAge, also where its body cannot be interrupted, and costs no thread", () =>
+    Effect.gen(function*() {
+      const { pool } = yield* make({ maxReadAge: 100 })
+      const gate = yield* Deferred.make<void>()
+      // Also where the test fails.
+      yield* Effect.addFinalizer(() => Deferred.succeed(gate, undefined))
+      const body = Effect.andThen(pool.read(count), Effect.uninterruptible(Deferred.await(gate)))
+      const snapshot = yield* Effect.forkChild(pool.snapshot(body, onWorker))
+      while (((yield* pool.stats).workers!).inUse === 0) yield* Effect.sleep(1)
+      yield* pool.write(insert)
+      const isMoved = Effect.map(pool.checkpoint(), ({ isComplete }) => isComplete)
+      yield* Effect.repeat(Effect.andThen(Effect.sleep(10), isMoved), { until: (isComplete) => isComplete })
+      assert.isUndefined(snapshot.pollUnsafe())
+      yield* Deferred.succeed(gate, undefined)
+      yield* PoolAssert.failsWith(Fiber.join(snapshot), "SnapshotExpiredError")
+      assert.strictEqual(yield* pool.snapshot(pool.read(count), onWorker), 2)
+      assert.strictEqual((yield* pool.stats).workers!.connects, 1)
     }).pipe(Effect.scoped))
 
   it.live("is observed: a query runs again after each commit that touches what it reads there", () =>

@@ -53,7 +53,7 @@ export const watchThreads = (): void => {
 }
 
 /** A thread that is inside SQLite for so long is not waited for. */
-const stuckMillis = 5000
+const stuckMillis = 15_000
 
 /**
  * Ends when a thread has handled what was sent to it before. It has no listener for this message, and so refuses it. A thread

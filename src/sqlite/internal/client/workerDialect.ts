@@ -11,7 +11,7 @@ import { type BusyTimeout, mayStartLater, retryWhileLocked } from "../connection
 import type { Beginning } from "../connection/transactions.ts"
 import type { Controls } from "../worker/protocol.ts"
 import { isOutcomeUnknown } from "../worker/request.ts"
-import type { WorkerLeased } from "../worker/workerConnection.ts"
+import { nobody, type WorkerLeased } from "../worker/workerConnection.ts"
 import { violated } from "./foreignKeys.ts"
 
 export interface Settings {
@@ -47,9 +47,17 @@ export const make = ({ busyTimeout, look, name }: Settings) => ({
         }),
         busyTimeout.millis
       ),
-  // A statement may still run there that nobody can stop. The pool waits for its end, and then resets the connection.
+  // A statement may still run there that nobody can stop. The pool waits for its end, and then resets the connection. It
+  // does that also where the lease ends first, and so ends the transaction.
   rollback: (connection: WorkerLeased): Effect.Effect<void, SqlError> =>
-    Effect.suspend(() => isBusy(connection) ? Effect.void : run(connection, "rollback", "rollback", [])),
+    Effect.suspend(() =>
+      connection.hasEnded || isBusy(connection)
+        ? Effect.void
+        : Effect.catch(
+          run(connection, "rollback", "rollback", []),
+          (error) => connection.hasEnded ? Effect.void : Effect.fail(error)
+        )
+    ),
   savepoint: (connection: WorkerLeased, depth: number): Effect.Effect<void, SqlError> =>
     run(connection, "savepoint", "savepoint", ["savepoint", depth]),
   release: (connection: WorkerLeased, depth: number): Effect.Effect<void, SqlError> =>
@@ -82,11 +90,6 @@ const isBusy = ({ thread: { host } }: WorkerLeased): boolean => host.isUnfinishe
 const post = ({ thread: { host } }: WorkerLeased, depth: number): void => {
   host.control("undo", [depth], nobody)
 }
-
-const nothing = () => {}
-
-/** Receives answers that nobody waits for. */
-const nobody = { rows: nothing, ended: nothing, failed: nothing, cancelled: nothing }
 
 const run = <Name extends keyof Controls>(
   connection: WorkerLeased,

@@ -61,6 +61,14 @@ export class Database {
     return row[0]
   }
 
+  /** Moves the log to the file as far as possible, and deletes it if it has to end, and closes the file. */
+  leave(log: "empty" | "end" | undefined): void {
+    if (log === "empty") this.tryPragma("pragma wal_checkpoint(truncate)")
+    // It fails only after it has deleted the log.
+    else if (log === "end") this.tryPragma("pragma journal_mode = delete")
+    this.functions.afterwards(() => this.sqlite.isOpen && this.sqlite.close())
+  }
+
   /**
    * Ends the transaction if one is open, and runs a pragma. Ignores errors, because the connection is about to close.
    */

@@ -75,16 +75,18 @@ export class Handle {
   }
 
   /** Closes the file without writing to it, because it is no longer the file at its path. */
-  abandon(): void {
+  abandon = (): void => this.leave(undefined)()
+
+  /** From now on, nobody can use it. Returns a function that moves its log to the file, also to a moved one, and closes that. */
+  leave(log: "empty" | "end" | undefined): () => void {
+    const database = this.#database
     this.#isBroken = true
-    this.close()
+    this.afterwards(() => {
+      this.closeCursors(Failures.closed("stream"))
+      this.#isOpen = false
+    })
+    return () => database.leave(log)
   }
-
-  /** Moves the log to the file, as far as possible. */
-  emptyLog = (): void => this.#database.tryPragma("pragma wal_checkpoint(truncate)")
-
-  /** Moves the log to the file, also to a moved one, and deletes it. SQLite fails only after it has deleted the log. */
-  endLog = (): void => this.#database.tryPragma("pragma journal_mode = delete")
 
   get cachedStatements(): number {
     return this.#statements.size

@@ -19,6 +19,7 @@ import type { Settings } from "../options/connection.ts"
 import { nameOf } from "../options/nameOf.ts"
 import type { PoolSettings } from "../options/pool.ts"
 import { open as openWorker, workerFactoryOf } from "../worker/factory.ts"
+import type { LeaveRequest } from "../worker/protocol.ts"
 import type { Thread } from "../worker/thread.ts"
 import { answers, type WorkerLeased } from "../worker/workerConnection.ts"
 import { Commits } from "./commits.ts"
@@ -330,18 +331,16 @@ export class SharedFile {
     this.pins.revokeAll(reason)
     for (const leased of this.#writers) revoke(leased, reason)
     this.#writers.clear()
-    this.#endThreads(problem, reason)
+    const log = problem.kind === "log" ? "empty" : this.file.isLogLeft ? "end" : undefined
+    const threads = this.#endThreads(problem, log, reason)
     if (problem.kind === "emptied") this.#closeAsItIs()
     else {
       for (const handle of this.#of("reads")) handle.abandon()
       // The log holds committed transactions, which go to the old file, wherever it is now. If the log stayed, it would
-      // destroy the new file when that is opened.
-      const isLogLeft = this.file.isLogLeft
-      for (const handle of this.#of("writes")) {
-        if (problem.kind === "log") handle.emptyLog()
-        else if (isLogLeft) handle.endLog()
-        handle.abandon()
-      }
+      // destroy the new file when that is opened. It can be deleted only when nobody else has the old file open.
+      const ends = this.#of("writes").map((handle) => handle.leave(log))
+      if (threads.length === 0) { for (const end of ends) end() }
+      else this.#opensAfter(Promise.all(threads).then(() => ends.forEach((end) => end())))
     }
     this.#handles.clear()
     this.file.leave(problem)
@@ -351,10 +350,14 @@ export class SharedFile {
     return reason
   }
 
-  /** Ends all threads. One in which SQLite works now ends later, but nothing that it still finds reaches anybody. */
-  #endThreads({ kind }: Problem, reason: string): void {
-    const log = kind === "log" ? "empty" : this.file.isLogLeft ? "end" : undefined
-    // The log can be ended only when nobody else has the file open.
+  /** What is opened at the path waits for this. */
+  #opensAfter(end: Promise<unknown>): void {
+    const leaving: Promise<unknown> = end.finally(() => this.#leaving.delete(leaving))
+    this.#leaving.add(leaving)
+  }
+
+  /** Ends all threads, also one in which SQLite works now. Returns the ends of those that read. */
+  #endThreads({ kind }: Problem, log: LeaveRequest["log"], reason: string): ReadonlyArray<Promise<unknown>> {
     const readers: Array<Promise<unknown>> = []
     for (const [{ ended, host, terminate }, its] of [...this.#threads].toSorted(([, a], [, b]) => a.localeCompare(b))) {
       host.died(new Failure("connection", "thread", reason, new Error(reason)))
@@ -362,14 +365,11 @@ export class SharedFile {
       const movesLog = its === "writes" && kind !== "emptied"
       const guard = its === "writes" && !movesLog ? guardOf(this.settings.connection.filename) : undefined
       const end = movesLog ? Promise.all(readers).then(() => host.leave(log)).then(() => ended) : terminate()
-      const leaving: Promise<unknown> = end.finally(() => {
-        guard?.close()
-        this.#leaving.delete(leaving)
-      })
-      this.#leaving.add(leaving)
+      this.#opensAfter(end.finally(() => guard?.close()))
       if (its === "reads") readers.push(end)
     }
     this.#threads.clear()
+    return readers
   }
 
   /** Closes all connections without moving the log into the file that is at the path now. */

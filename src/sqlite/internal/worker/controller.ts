@@ -144,10 +144,7 @@ export class Controller {
     const handle = this.#handle
     this.#isClosed = true
     if (handle === undefined) return
-    handle.closeCursors()
-    if (log === "empty") handle.emptyLog()
-    else if (log === "end") handle.endLog()
-    handle.abandon()
+    handle.leave(log)()
   }
 
   get handle(): Handle {

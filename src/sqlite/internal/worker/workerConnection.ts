@@ -12,7 +12,7 @@ import { codeOf, exitOf, failure } from "../errors.ts"
 import { isReadOnly, StatementTexts } from "../sql/statementKind.ts"
 import { decodeFailure } from "./failureData.ts"
 import type { Host } from "./host.ts"
-import type { Pending } from "./pending.ts"
+import type { Pending, Receiver } from "./pending.ts"
 import type { Controls, Executed, Way } from "./protocol.ts"
 import { request } from "./request.ts"
 import { toObjects } from "./rows.ts"
@@ -77,9 +77,10 @@ export class WorkerLeased implements AsyncConnection, Pinning {
     return this.#host.state.isPinning
   }
 
-  /** The transaction and the cursors end when the pool resets the connection. */
+  /** Ends the lease, its transaction and its cursors now: its caller may keep it for long. Nobody waits for that. */
   revoke(reason: string): void {
     this.expire(reason)
+    this.#host.control("rollback", [], nobody)
   }
 
   query(sql: string, params?: Params) {
@@ -238,6 +239,11 @@ export class WorkerLeased implements AsyncConnection, Pinning {
     })
   }
 }
+
+const nothing = () => {}
+
+/** Receives answers that nobody waits for. */
+export const nobody: Receiver = { rows: nothing, ended: nothing, failed: nothing, cancelled: nothing }
 
 /** Whether a connection can read the file. If another process has locked the file, the answer is yes. */
 export const answers = (connection: WorkerLeased): Effect.Effect<boolean> =>
