@@ -50,10 +50,10 @@ interface Readings {
 }
 
 /** Reads the sum of all money again and again, on the replica while there is one. */
-const reader = ({ sql }: PgPool.PgPool, readings: Readings) =>
+const reader = ({ replicaSql }: PgPool.PgPool, readings: Readings) =>
   Effect.forever(
     Effect.andThen(
-      Effect.matchEffect(sql<{ money: number }>`select sum(balance)::int4 as money from account`, {
+      Effect.matchEffect(replicaSql<{ money: number }>`select sum(balance)::int4 as money from account`, {
         onFailure: () => Effect.sync(() => void readings.failed++),
         onSuccess: ([row]) => Effect.sync(() => row?.money === accounts * balance ? readings.right++ : readings.wrong++)
       }),

@@ -59,7 +59,7 @@ export type Services = PgPool | SqlClient.SqlClient | PgClient
 
 /**
  * A database as a layer: `make` for as long as the layer lives. Provides Effect's `SqlClient` and the `PgClient` of
- * `@effect/sql-pg` as well, so what is written for them runs on it.
+ * `@effect/sql-pg` as well, so what is written for them runs on it: on the primary, also with `replicas`.
  *
  * ```ts
  * import { Effect } from "effect"

@@ -50,7 +50,10 @@ describeServer("a failover of PostgreSQL", (it) => {
             )
           )
         const writers = yield* all(10, write)
-        const readers = yield* all(50, Effect.tap(db.sql`select count(*) from t`, () => Effect.sync(() => read++)))
+        const readers = yield* all(
+          50,
+          Effect.tap(db.replicaSql`select count(*) from t`, () => Effect.sync(() => read++))
+        )
         yield* until("they write", Effect.sync(() => written > 20))
         yield* primary.stop("immediate")
         yield* replica.promote

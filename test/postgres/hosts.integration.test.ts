@@ -79,7 +79,7 @@ describeReplicated("a PostgreSQL pool over three hosts", (it) => {
       )
       const [host] = yield* db.hosts
       assert.include(host!.problem, "it has not answered within 3000 ms")
-      assert.deepStrictEqual(yield* db.sql`select inet_server_port() as port`, [{ port: replica.port }])
+      assert.deepStrictEqual(yield* db.replicaSql`select inet_server_port() as port`, [{ port: replica.port }])
       // The question that hangs does not keep the pool from closing.
       yield* Scope.close(scope, Exit.void)
     }), { timeout: 120_000 })

@@ -1,9 +1,9 @@
 /** Reads on a replica that see what was written before them. */
 import { assert } from "@effect/vitest"
-import { Effect, Exit, Fiber, Scope, Stream } from "effect"
+import { Effect, Exit, Fiber, Queue, Scope, Stream } from "effect"
 import type { PgPool } from "effect-connection-pool/postgres"
 import { PoolAssert } from "effect-connection-pool/testing"
-import { BeginTransaction } from "effect/sql/SqlClient"
+import * as Reactivity from "effect/reactivity/Reactivity"
 import { until } from "../support/postgres.ts"
 import { describeReplicated, poolOver, Servers } from "../support/replicas.ts"
 
@@ -18,15 +18,16 @@ const make = Effect.fnUntraced(function*(table: string, options?: Partial<PgPool
 })
 
 describeReplicated("a read after a write, with a replica that is late", (it) => {
-  it.effect("may miss it on its own, and never inside `readYourWrites`", () =>
+  it.effect("may miss it with `replicaSql`, and never inside `readYourWrites`", () =>
     Effect.gen(function*() {
       const { db, primary, replica } = yield* make("own")
-      const { sql } = db
-      const seen = Effect.map(sql<{ n: number }>`select count(*)::int4 as n from own`, ([row]) => row!.n)
+      const { replicaSql, sql } = db
+      const seen = Effect.map(replicaSql<{ n: number }>`select count(*)::int4 as n from own`, ([row]) => row!.n)
       yield* Effect.scoped(Effect.gen(function*() {
         yield* replica.pauseReplay
         yield* sql`insert into own values (1)`
         assert.strictEqual(yield* seen, 0)
+        assert.deepStrictEqual(yield* sql`select count(*)::int4 as n from own`, [{ n: 1 }])
         const inside = yield* db.readYourWrites(Effect.gen(function*() {
           const before = yield* seen
           yield* sql`insert into own values (2)`
@@ -47,9 +48,13 @@ describeReplicated("a read after a write, with a replica that is late", (it) => 
 
   it.effect("sees what was written in any way", () =>
     Effect.gen(function*() {
-      const { db, replica } = yield* make("ways")
-      const { sql } = db
-      const seen = Effect.map(sql<{ n: number }>`select count(*)::int4 as n from ways`, ([row]) => row!.n)
+      const { db, primary, replica } = yield* make("ways")
+      yield* primary.query(
+        "create function write_ways() returns int language sql as 'insert into ways values (1) returning n'"
+      )
+      yield* replica.caughtUp
+      const { replicaSql, sql } = db
+      const seen = Effect.map(replicaSql<{ n: number }>`select count(*)::int4 as n from ways`, ([row]) => row!.n)
       const insert = "insert into ways values (1) returning n"
       const ways: ReadonlyArray<Effect.Effect<unknown, unknown>> = [
         sql.unsafe(insert),
@@ -59,7 +64,13 @@ describeReplicated("a read after a write, with a replica that is late", (it) => 
         sql.withTransaction(sql.unsafe(insert)),
         db.transaction(sql.withTransaction(sql.unsafe(insert))),
         db.write((connection) => connection.run(insert)),
-        Effect.scoped(Effect.flatMap(sql.reserve, (connection) => connection.execute(insert, [], undefined)))
+        Effect.scoped(Effect.flatMap(sql.reserve, (connection) => connection.execute(insert, [], undefined))),
+        replicaSql.unsafe(insert),
+        Stream.runDrain(replicaSql.unsafe(insert).stream),
+        // Their text reads.
+        sql`select write_ways()`,
+        Stream.runDrain(sql`select write_ways()`.stream),
+        replicaSql`select write_ways()`
       ]
       yield* Effect.scoped(Effect.gen(function*() {
         yield* replica.pauseReplay
@@ -68,6 +79,25 @@ describeReplicated("a read after a write, with a replica that is late", (it) => 
         }
       }))
     }))
+
+  it.effect("is seen by a reactive query that it makes run again, whatever it reads with", () =>
+    Effect.gen(function*() {
+      const { db, replica } = yield* make("reacting")
+      const { replicaSql, sql } = db
+      const { mutation } = yield* Reactivity.Reactivity
+      const count = replicaSql<{ n: number }>`select count(*)::int4 as n from reacting`
+      const seen = Effect.map(count, ([row]) => row!.n)
+      yield* replica.pauseReplay
+      let n = 0
+      for (const client of [sql, replicaSql]) {
+        const answers = yield* client.reactiveMailbox(["reacting"], seen)
+        assert.strictEqual(yield* Queue.take(answers), n)
+        yield* mutation(["reacting"], sql`insert into reacting values (1)`)
+        assert.strictEqual(yield* Queue.take(answers), ++n)
+      }
+      // By itself it may be late.
+      assert.strictEqual(yield* seen, 0)
+    }).pipe(Effect.scoped, Effect.provide(Reactivity.layer)))
 
   it.effect("is no write itself, so the primary is not asked for its position again", () =>
     Effect.gen(function*() {
@@ -79,11 +109,7 @@ describeReplicated("a read after a write, with a replica that is late", (it) => 
         yield* db.snapshot(sql`select n from unchanged`)
         const before = yield* checkouts
         yield* db.snapshot(sql`select n from unchanged`)
-        yield* Effect.provideService(
-          sql.withTransaction(sql`select n from unchanged`),
-          BeginTransaction,
-          "begin isolation level repeatable read read only"
-        )
+        yield* db.transaction(sql`select n from unchanged`, { readOnly: true })
         yield* db.snapshot(sql`select n from unchanged`)
         assert.strictEqual(yield* checkouts, before)
       }))
@@ -97,7 +123,7 @@ describeReplicated("a read after a write, with a replica that is late", (it) => 
         const inUse = yield* db.readYourWrites(Effect.andThen(
           db.sql`insert into unheld values (1)`,
           Stream.runCollect(Stream.mapEffect(
-            db.stream("select n from unheld"),
+            db.replicaSql`select n from unheld`.stream,
             () => Effect.map(db.stats, ({ primary, replicas }) => [primary.inUse, replicas!.inUse])
           ))
         ))
@@ -108,12 +134,12 @@ describeReplicated("a read after a write, with a replica that is late", (it) => 
   it.effect("waits for the replica where that is soon there, and reads on it", () =>
     Effect.gen(function*() {
       const { db, replica } = yield* make("soon")
-      const { sql } = db
+      const { replicaSql, sql } = db
       for (let n = 1; n <= 20; n++) {
         const [row] = yield* db.readYourWrites(
           Effect.andThen(
             sql`insert into soon values (${n})`,
-            sql`select count(*)::int4 as n, inet_server_port() as port from soon`
+            replicaSql`select count(*)::int4 as n, inet_server_port() as port from soon`
           )
         )
         assert.strictEqual(row!["n"], n)
@@ -130,11 +156,7 @@ describeReplicated("a read after a write, with a replica that is late", (it) => 
       const read = sql`select count(*)::int4 as n, inet_server_port() as port from snapped`
       const ways = [
         db.snapshot(read),
-        Effect.provideService(
-          sql.withTransaction(read),
-          BeginTransaction,
-          "begin isolation level repeatable read read only"
-        )
+        db.transaction(read, { readOnly: true })
       ]
       for (const [index, way] of ways.entries()) {
         const paused = yield* Scope.make()
@@ -178,7 +200,7 @@ describeReplicated("a read after a write, with a replica that is late", (it) => 
           [{ n: 1 }]
         )
         assert.deepStrictEqual(
-          yield* other.readYourWrites(other.sql`select n from other`, { after: position }),
+          yield* other.readYourWrites(other.replicaSql`select n from other`, { after: position }),
           [{ n: 1 }]
         )
       }))

@@ -1,9 +1,11 @@
 /** Reads on a replica, judged by the servers themselves. */
+import { PgClient } from "@effect/sql-pg/PgClient"
 import { assert } from "@effect/vitest"
 import { Effect, Exit, Fiber, Scope, Stream } from "effect"
 import { HealthChecker } from "effect-connection-pool"
 import { PgPool } from "effect-connection-pool/postgres"
 import { PoolAssert } from "effect-connection-pool/testing"
+import { BeginTransaction, SqlClient } from "effect/sql/SqlClient"
 import { until } from "../support/postgres.ts"
 import { describeReplicated, poolOver, Servers } from "../support/replicas.ts"
 
@@ -15,15 +17,43 @@ const make = Effect.fnUntraced(function*(options?: Partial<PgPool.Options>, setu
   for (const sql of setup) yield* primary.query(sql)
   yield* replica.caughtUp
   const db = yield* poolOver({ primary, replica }, options)
-  const port = Effect.map(db.sql<{ port: number }>`select inet_server_port() as port`, ([row]) => row!.port)
+  const port = Effect.map(db.replicaSql<{ port: number }>`select inet_server_port() as port`, ([row]) => row!.port)
   return { primary, replica, db, port }
 })
 
 describeReplicated("a PostgreSQL pool with a replica", (it) => {
-  it.effect("reads on the replica and writes on the primary, by the text of the statement", () =>
+  it.effect("runs everything on the primary that is written for one host", () =>
+    Effect.gen(function*() {
+      const { db, primary } = yield* make()
+      const ways = Effect.gen(function*() {
+        const sql = yield* SqlClient
+        const pg = yield* PgClient
+        const read = sql<{ port: number }>`select inet_server_port() as port`
+        return [
+          ...yield* read,
+          ...yield* pg<{ port: number }>`select inet_server_port() as port`,
+          ...yield* sql.withoutTransforms()<{ port: number }>`select inet_server_port() as port`,
+          ...yield* Stream.runCollect(read.stream),
+          ...yield* sql.withTransaction(read),
+          ...yield* Effect.provideService(sql.withTransaction(read), BeginTransaction, "begin read only"),
+          ...yield* Effect.scoped(
+            Effect.flatMap(
+              sql.reserve,
+              (connection) => connection.execute("select inet_server_port() as port", [], undefined)
+            )
+          ),
+          ...yield* Stream.runCollect(db.stream("select inet_server_port() as port"))
+        ]
+      })
+      const rows = yield* Effect.provideContext(ways, PgPool.services(db))
+      assert.deepStrictEqual(rows, Array.from({ length: 8 }, () => ({ port: primary.port })))
+      assert.strictEqual((yield* db.stats).replicas!.checkouts, 0)
+    }))
+
+  it.effect("reads on the replica and writes on the primary with `replicaSql`, by the text of the statement", () =>
     Effect.gen(function*() {
       const { db, port, primary, replica } = yield* make({}, ["create table routed (n int)", "create sequence s"])
-      const { sql } = db
+      const sql = db.replicaSql
       assert.strictEqual(yield* port, replica.port)
       assert.deepStrictEqual(yield* sql`insert into routed values (1) returning inet_server_port() as port`, [
         { port: primary.port }
@@ -46,8 +76,39 @@ describeReplicated("a PostgreSQL pool with a replica", (it) => {
       )
       assert.strictEqual(yield* db.write((connection) => Effect.map(portOf(connection), Number)), primary.port)
       assert.strictEqual(yield* db.read((connection) => Effect.map(portOf(connection), Number)), replica.port)
-      const [row] = yield* Stream.runCollect(db.stream("select inet_server_port() as port"))
+      const [row] = yield* Stream.runCollect(sql`select inet_server_port() as port`.stream)
       assert.deepStrictEqual(row, { port: replica.port })
+      assert.deepStrictEqual(yield* sql.withoutTransforms()`select inet_server_port() as port`, [{
+        port: replica.port
+      }])
+    }))
+
+  it.effect("has the transaction of one client in the other", () =>
+    Effect.gen(function*() {
+      const { db, primary } = yield* make({}, ["create table both_clients (n int)"])
+      const { replicaSql, sql } = db
+      const count = Effect.map(
+        replicaSql<{ n: number }>`select count(*)::int4 as n from both_clients`,
+        ([row]) => row!.n
+      )
+      const insert = sql`insert into both_clients values (1)`
+      for (const within of [sql.withTransaction, replicaSql.withTransaction, db.transaction]) {
+        const refused = within(Effect.gen(function*() {
+          yield* insert
+          yield* replicaSql`insert into both_clients values (2)`
+          assert.strictEqual(yield* count, 2)
+          return yield* Effect.fail("no")
+        }))
+        assert.strictEqual(yield* Effect.flip(refused), "no")
+      }
+      const told: Array<string> = []
+      yield* replicaSql.withTransaction(Effect.gen(function*() {
+        yield* sql.afterCommit(Effect.sync(() => told.push("committed")))
+        yield* insert
+        assert.deepStrictEqual(told, [])
+      }))
+      assert.deepStrictEqual(told, ["committed"])
+      assert.deepStrictEqual(yield* primary.query("select count(*)::int4 as n from both_clients"), [{ n: 1 }])
     }))
 
   it.effect("is there for a role that may do nothing but log in", () =>
@@ -65,7 +126,7 @@ describeReplicated("a PostgreSQL pool with a replica", (it) => {
         "create table called (n int)",
         "create function call() returns int language sql as 'insert into called values (1) returning n'"
       ])
-      assert.deepStrictEqual(yield* db.sql`select call() as n`, [{ n: 1 }])
+      assert.deepStrictEqual(yield* db.replicaSql`select call() as n`, [{ n: 1 }])
       assert.deepStrictEqual(yield* primary.query("select count(*)::int4 as n from called"), [{ n: 1 }])
     }))
 
@@ -104,7 +165,7 @@ describeReplicated("a PostgreSQL pool with a replica", (it) => {
         yield* db.sql`insert into lag values (1)`
         yield* until("it is late", Effect.map(db.hosts, (hosts) => !hosts.some(({ isFresh }) => isFresh)))
         assert.strictEqual(yield* port, primary.port)
-        assert.deepStrictEqual(yield* db.sql`select n from lag`, [{ n: 1 }])
+        assert.deepStrictEqual(yield* db.replicaSql`select n from lag`, [{ n: 1 }])
       }))
       yield* until("it is fresh", Effect.map(db.hosts, (hosts) => hosts.some(({ isFresh }) => isFresh)))
       assert.strictEqual(yield* port, replica.port)
@@ -155,11 +216,11 @@ describeReplicated("a PostgreSQL pool with a replica", (it) => {
           Effect.map(replica.query(sleeping), (rows) => rows.every(({ pid }) => pid !== running?.["pid"]))
         )
       })
-      const spared = yield* Effect.forkChild(db.sql`select n, pg_sleep(4)::text from steady`)
+      const spared = yield* Effect.forkChild(db.replicaSql`select n, pg_sleep(4)::text from steady`)
       yield* kill
       yield* kill
       assert.strictEqual((yield* Fiber.join(spared))[0]!["n"], 1)
-      const killed = yield* Effect.forkChild(Effect.flip(db.sql`select n, pg_sleep(20)::text from steady`))
+      const killed = yield* Effect.forkChild(Effect.flip(db.replicaSql`select n, pg_sleep(20)::text from steady`))
       yield* kill
       yield* kill
       yield* kill

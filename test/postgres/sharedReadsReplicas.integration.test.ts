@@ -9,7 +9,7 @@ import { on } from "../support/sharedReads.ts"
 const sharedReads = { max: 1, functions: ["inet_server_port", "store_port"] }
 
 const portOf = (db: PgPool.PgPool) =>
-  Effect.map(db.sql<{ port: number }>`select inet_server_port() as port`, ([row]) => row!.port)
+  Effect.map(db.replicaSql<{ port: number }>`select inet_server_port() as port`, ([row]) => row!.port)
 
 const make = Effect.fnUntraced(function*(options?: Partial<PgPool.Options>, setup: ReadonlyArray<string> = []) {
   const { primary, replica } = yield* Servers

@@ -37,7 +37,7 @@ export type Made = Effect.Success<ReturnType<typeof make>>
 
 /** What the tests run on a pool. */
 export const on = (db: PgPool.PgPool) => {
-  const { sql } = db
+  const sql = db.replicaSql
   const pid = Effect.map(sql<{ pid: number }>`select pg_backend_pid() as pid`, ([row]) => row!.pid)
   const numbers = Effect.map(db.stats, ({ sharedReads }) => sharedReads!)
   /** Runs a read until it was sent on a shared connection, and returns what it gave there. */

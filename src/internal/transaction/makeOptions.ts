@@ -17,11 +17,15 @@ export interface MakeOptions<C, Isolation extends string, E, Own extends object 
   readonly readers?: ConnectionPool<C, E> | undefined
   /**
    * Chooses another pool for a transaction, where a database has connections of several kinds. It gets the fiber that begins
-   * the transaction, and its mode. Must not throw. Default, and where it returns `undefined`: `readers` for a transaction that
-   * only reads, otherwise `pool`.
+   * the transaction, its mode, and the statement that begins it if the application gives its own (`BeginTransaction`). Must not
+   * throw. Default, and where it returns `undefined`: `readers` for a transaction that only reads, otherwise `pool`.
    */
   readonly poolOf?:
-    | ((fiber: Fiber.Fiber<unknown, unknown>, mode: Mode<Isolation>) => ConnectionPool<C, E> | undefined)
+    | ((
+      fiber: Fiber.Fiber<unknown, unknown>,
+      mode: Mode<Isolation>,
+      statement: string | undefined
+    ) => ConnectionPool<C, E> | undefined)
     | undefined
   /**
    * The transaction service of the client of `effect/sql`. The statements of the client find their transaction by it.

@@ -8,7 +8,7 @@ import { Cause, Context, Effect, Exit, type Fiber, identity, Scope } from "effec
 import { BeginTransaction } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { ConnectionPool } from "../../ConnectionPool.ts"
-import type { Mode, Options, Transactor } from "../../Transaction.ts"
+import type { Options, Transactor } from "../../Transaction.ts"
 import {
   isCurableFor,
   noteCurable,
@@ -60,8 +60,11 @@ export const make = <C, Isolation extends string, E, Own extends object>(
 
   const writing: Lending<C, E> = { pool, take: Door.takeFrom(pool) }
   const reading: Lending<C, E> = { pool: readers, take: Door.takeFrom(readers) }
-  const lendingFor = (fiber: Fiber.Fiber<unknown, unknown>, mode: Mode<Isolation>): Lending<C, E> => {
-    const other = options.poolOf?.(fiber, mode)
+  const lendingFor = (
+    fiber: Fiber.Fiber<unknown, unknown>,
+    { mode, statement }: TransactionSettings<Isolation>
+  ): Lending<C, E> => {
+    const other = options.poolOf?.(fiber, mode, statement)
     if (other !== undefined) return { pool: other, take: Door.takeFrom(other) }
     return mode.readOnly ? reading : writing
   }
@@ -82,9 +85,10 @@ export const make = <C, Isolation extends string, E, Own extends object>(
 
   /** In the present step where the connection and the database are there at once. */
   const acquireAndBegin = (run: Run<C, Isolation, E>): Effect.Effect<void, SqlError> => {
-    const { fiber, settings: { label, mode, timeoutMillis } } = run
+    const { fiber, settings } = run
+    const { label, timeoutMillis } = settings
     const options = label === undefined && timeoutMillis === undefined ? undefined : { label, timeout: timeoutMillis }
-    const { pool, take } = lendingFor(fiber, mode)
+    const { pool, take } = lendingFor(fiber, settings)
     run.lender = pool
     run.lease = take?.(fiber, options)
     if (run.lease !== undefined) return beginOn(run, run.lease.connection)

@@ -135,6 +135,7 @@ const fromParts = (
   return {
     name: settings.name,
     sql: client.sql,
+    replicaSql: client.replicaSql,
     write: (f, options) =>
       Effect.withFiber((fiber) => {
         const connection = client.connectionInTransaction(fiber)

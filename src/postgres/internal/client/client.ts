@@ -1,5 +1,5 @@
 /**
- * Effect's `SqlClient`, and the client of `@effect/sql-pg`, over a pool.
+ * Effect's `SqlClient`, and the client of `@effect/sql-pg`, over a pool: one on the primary, and one whose reads go to replicas.
  *
  * A statement outside of transactions gets a connection for itself. In a transaction it runs on the connection of that.
  */
@@ -15,6 +15,7 @@ import type { ConnectionPool } from "../../../ConnectionPool.ts"
 import * as EffectStatement from "../../../internal/sqlClient/effectStatement.ts"
 import { Connections, type Transform } from "../../../internal/sqlClient/sqlConnection.ts"
 import { StatementSpans } from "../../../internal/sqlClient/statementSpan.ts"
+import type { Target } from "../../../internal/sqlClient/target.ts"
 import { withStatements } from "../../../internal/sqlClient/withStatements.ts"
 import * as HeardReactivity from "../../../internal/transaction/reactivity.ts"
 import { sqlErrorOf } from "../../../internal/transaction/sqlErrorOf.ts"
@@ -26,7 +27,7 @@ import type { PgConnection } from "../contract/connection.ts"
 import type { Isolation } from "../contract/transaction.ts"
 import { denied } from "../errors.ts"
 import type { Lanes } from "../lanes/lanes.ts"
-import type { StatementTexts } from "../sql/statementText.ts"
+import type { StatementTexts, Text } from "../sql/statementText.ts"
 import { listenOn } from "./listeners.ts"
 import * as Dialect from "./pgDialect.ts"
 import type { Reading } from "./reading.ts"
@@ -57,7 +58,9 @@ type Transactions = Transaction.Transactor<PgConnection, Isolation, SqlError, Di
 
 export interface Client {
   readonly sql: PgClient.PgClient
-  /** The target of statements outside of transactions. */
+  /** The client whose reads go to replicas. Without replicas it is `sql`. */
+  readonly replicaSql: PgClient.PgClient
+  /** The target of statements of `sql` outside of transactions. */
   readonly outside: Routed
   /** Runs a transaction. One that only reads sees what its fiber has written. */
   readonly transaction: Transactions["transaction"]
@@ -70,10 +73,7 @@ export interface Client {
 export const make = Effect.fnUntraced(
   function*(options: Options): Effect.fn.Return<Client, never, Reactivity.Reactivity> {
     const { config, isPooled, lanes, name, pool, reading, replicas, spanAttributes, texts } = options
-    const routed = new Routed(pool, reading, lanes)
-    const outside = lanes === undefined ? routed : new Shared(lanes, routed, reading?.writes)
     const connections = new Connections(texts)
-    const connection = connections.toConnection(outside)
     const spans = new StatementSpans(spanAttributes)
     const reservable = reading === undefined
       ? pool.acquire()
@@ -82,41 +82,52 @@ export const make = Effect.fnUntraced(
     const transformRows = config.transformResultNames &&
       Statement.defaultTransforms(config.transformResultNames, config.transformJson).array
     const heard = new HeardReactivity.HeardReactivity(yield* Reactivity.Reactivity)
-    const made = yield* SqlClient.make({
-      driver: "effect-connection-pool",
-      // Only its text tells whether a statement may have a connection for itself, so each statement takes one itself.
-      acquirer: Effect.succeed(connection),
-      transactionAcquirer: Effect.mapBoth(reservable, {
-        onFailure: sqlErrorOf,
-        onSuccess: (connection) => connections.toConnection(new Reserved(connection))
-      }),
-      compiler,
-      transformRows,
-      spanAttributes,
-      reactiveQueue: (keys, effect) => heard.query(keys, outsideOfEnded(effect))
-    })
-    const { transactionService } = made
-    const sqlConnectionOf = (fiber: Fiber.Fiber<unknown, unknown>): Connection =>
-      Context.getOrUndefined(fiber.context, transactionService)?.[0] ?? connection
-    const acquirer: Acquirer = Effect.withFiber((fiber) => Effect.succeed(sqlConnectionOf(fiber)))
-    const borrower: Borrower = (f) => Effect.withFiber((fiber) => f(sqlConnectionOf(fiber)))
-    const constructor = (compiler: Statement.Compiler, transform: Transform | undefined) =>
-      EffectStatement.make({
-        original: Statement.make(acquirer, compiler, spanAttributes, transform, borrower),
-        targetOf: (fiber) => {
-          const held = Context.getOrUndefined(fiber.context, transactionService)
-          return held === undefined ? outside : connections.targetOf(held[0])
-        },
-        texts,
-        placeholder: (position) => `$${position}`,
-        transform,
-        spans
+    /** The client of a target, with the transactions of another client if that is given. */
+    const clientOn = Effect.fnUntraced(function*(outside: Target<Text>, given?: SqlClient.SqlClient) {
+      const connection = connections.toConnection(outside)
+      const made = yield* SqlClient.make({
+        driver: "effect-connection-pool",
+        // Only its text tells whether a statement may have a connection for itself, so each statement takes one itself.
+        acquirer: Effect.succeed(connection),
+        transactionAcquirer: Effect.mapBoth(reservable, {
+          onFailure: sqlErrorOf,
+          onSuccess: (connection) => connections.toConnection(new Reserved(connection))
+        }),
+        compiler,
+        transformRows,
+        spanAttributes,
+        ...(given && { transactionService: given.transactionService }),
+        reactiveQueue: (keys, effect) => heard.query(keys, outsideOfEnded(reading?.writes.fresh(effect) ?? effect))
       })
-    const statements = withStatements(
-      made,
-      constructor(compiler, transformRows),
-      transformRows && (() => constructor(compiler.withoutTransform, undefined))
-    )
+      const { transactionService } = made
+      const sqlConnectionOf = (fiber: Fiber.Fiber<unknown, unknown>): Connection =>
+        Context.getOrUndefined(fiber.context, transactionService)?.[0] ?? connection
+      const acquirer: Acquirer = Effect.withFiber((fiber) => Effect.succeed(sqlConnectionOf(fiber)))
+      const borrower: Borrower = (f) => Effect.withFiber((fiber) => f(sqlConnectionOf(fiber)))
+      const constructor = (compiler: Statement.Compiler, transform: Transform | undefined) =>
+        EffectStatement.make({
+          original: Statement.make(acquirer, compiler, spanAttributes, transform, borrower),
+          targetOf: (fiber) => {
+            const held = Context.getOrUndefined(fiber.context, transactionService)
+            return held === undefined ? outside : connections.targetOf(held[0])
+          },
+          texts,
+          placeholder: (position) => `$${position}`,
+          transform,
+          spans
+        })
+      return withStatements(
+        made,
+        constructor(compiler, transformRows),
+        transformRows && (() => constructor(compiler.withoutTransform, undefined))
+      )
+    })
+    const sharing = (routed: Routed): Target<Text> =>
+      lanes === undefined ? routed : new Shared(lanes, routed, reading?.writes)
+    const routed = new Routed(pool, reading?.writes, undefined, lanes)
+    // Connections that are shared are where reads are: those of replicas, if there are some.
+    const made = yield* clientOn(reading === undefined ? sharing(routed) : routed)
+    const { transactionService } = made
     const transactor = Transactor.make({
       name,
       // It has its own way to keep the deadline of these statements.
@@ -124,28 +135,23 @@ export const make = Effect.fnUntraced(
         ? Dialect.make(options.controlTimeoutMillis)
         : Dialect.over(reading, options.controlTimeoutMillis),
       pool,
-      // A replica has no serializable transactions.
-      poolOf: (_, { isolation, readOnly }) => readOnly && isolation !== "serializable" ? replicas : undefined,
+      // A replica has no serializable transactions. One that is begun for the client of one host has to see the newest state.
+      poolOf: (_, { isolation, readOnly }, statement) =>
+        readOnly && isolation !== "serializable" && statement === undefined ? replicas : undefined,
       transactionService,
       toSql: (transaction) => connections.toConnection(new InTransaction(transaction)),
       spanAttributes
     })
     const { afterCommit } = transactor
     heard.defer({ transactionService, afterCommit })
-    /**
-     * Asks what a transaction that may be read on a replica has to see, if that is not known. It is asked before the transaction has
-     * a connection, so that none is held while another is waited for.
-     */
-    const needed = (fiber: Fiber.Fiber<unknown, unknown>, isReadOnly: boolean) =>
-      reading === undefined || transactor.connectionOf(fiber) !== undefined ||
-        !(isReadOnly || fiber.getRef(SqlClient.BeginTransaction) !== undefined)
-        ? undefined
-        : reading.writes.needed(fiber)
     const transaction: Client["transaction"] = reading === undefined ?
       transactor.transaction :
       (effect, given) =>
         Effect.withFiber((fiber) => {
-          const asked = needed(fiber, given?.readOnly === true)
+          // Asked before the transaction has a connection, so that none is held while another is waited for.
+          const asked = given?.readOnly === true && transactor.connectionOf(fiber) === undefined
+            ? reading.writes.needed(fiber)
+            : undefined
           const run = transactor.transaction(effect, given)
           return asked === undefined ? run : Effect.andThen(
             Effect.catchTag(
@@ -156,28 +162,26 @@ export const make = Effect.fnUntraced(
             run
           )
         })
-    const withTransaction: Transactions["withTransaction"] = reading === undefined
-      ? transactor.withTransaction
-      : (effect) =>
-        Effect.withFiber((fiber) => {
-          const asked = needed(fiber, false)
-          const run = transactor.withTransaction(effect)
-          return asked === undefined ? run : Effect.andThen(Effect.mapError(asked, sqlErrorOf), run)
-        })
-    const sql: PgClient.PgClient = Object.assign(statements, {
-      [PgClient.TypeId]: PgClient.TypeId,
-      config,
-      json: (value: unknown) => Statement.fragment([json(value)]),
-      listen: (channel: string) =>
-        isPooled
-          ? Effect.fail(denied("listen", channel, pooledListen))
-          : listenAlone(pool, channel, options.controlTimeoutMillis),
-      notify: (channel: string, payload: string) => Effect.asVoid(sql`select pg_notify(${channel}, ${payload})`),
-      withTransaction,
-      afterCommit
-    })
-    // The client is changed in place, because it refers to itself and is copied.
-    Object.assign(sql, { safe: sql })
+    const ofPg = (made: SqlClient.SqlClient): PgClient.PgClient => {
+      const sql = Object.assign(made, {
+        [PgClient.TypeId]: PgClient.TypeId as typeof PgClient.TypeId,
+        config,
+        json: (value: unknown) => Statement.fragment([json(value)]),
+        listen: (channel: string) =>
+          isPooled
+            ? Effect.fail(denied("listen", channel, pooledListen))
+            : listenAlone(pool, channel, options.controlTimeoutMillis),
+        notify: (channel: string, payload: string) => Effect.asVoid(made`select pg_notify(${channel}, ${payload})`),
+        withTransaction: transactor.withTransaction,
+        afterCommit
+      })
+      // The client is changed in place, because it refers to itself and is copied.
+      return Object.assign(sql, { safe: sql })
+    }
+    const sql = ofPg(made)
+    const replicaSql = reading === undefined
+      ? sql
+      : ofPg(yield* clientOn(sharing(new Routed(pool, reading.writes, reading, lanes)), sql))
     const withoutTransaction = Context.omit(transactionService) as <R>(
       context: Context.Context<R>
     ) => Context.Context<R>
@@ -192,6 +196,7 @@ export const make = Effect.fnUntraced(
       })
     return {
       sql,
+      replicaSql,
       outside: routed,
       transaction,
       connectionInTransaction: (fiber) => {

@@ -35,6 +35,14 @@ export class OwnWrites {
     return Effect.suspend(() => Effect.provideService(effect, this.#reference, { count: 0, known: 0, position: after }))
   }
 
+  /** Runs an effect whose reads see everything that was committed before it began. */
+  fresh<A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
+    // As if it had written itself: its first read on a replica asks for the position.
+    return Effect.suspend(() =>
+      Effect.provideService(effect, this.#reference, { count: 1, known: 0, position: undefined })
+    )
+  }
+
   /** Runs what may write, and notes its end. */
   wrote<A, E, R>(fiber: Fiber.Fiber<unknown, unknown>, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
     const writes = fiber.getRef(this.#reference)

@@ -40,8 +40,8 @@ export class Reading {
   }
 
   /**
-   * Runs one statement that reads. It has changed nothing on the replica, so it runs on the primary if the replica refuses it, and
-   * once more on a replica if its connection is lost.
+   * Runs one statement that reads. It has changed nothing on the replica, so it runs on the primary if the replica refuses it, where
+   * it may write, and once more on a replica if its connection is lost.
    */
   statement<A>(
     fiber: Fiber.Fiber<unknown, unknown>,
@@ -52,7 +52,7 @@ export class Reading {
       Effect.catch(this.#on(replicas, this.writes.needed(fiber), f, undefined), (error) => {
         if (error._tag === "Behind") return primary.use(f)
         if (!isSqlError(error)) return Effect.fail(error)
-        if (isRefusedByReader(sqlStateOf(error))) return primary.use(f)
+        if (isRefusedByReader(sqlStateOf(error))) return this.writes.wrote(fiber, primary.use(f))
         return isLost(error) && left > 0 ? attempt(left - 1) : Effect.fail(error)
       })
     return attempt(2)

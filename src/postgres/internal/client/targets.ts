@@ -13,6 +13,7 @@ import type { PgConnection, Row } from "../contract/connection.ts"
 import { NoPrimary } from "../errors.ts"
 import type { Lanes } from "../lanes/lanes.ts"
 import type { Text } from "../sql/statementText.ts"
+import type { OwnWrites } from "./ownWrites.ts"
 import type { Reading } from "./reading.ts"
 import { refusalAlone, refusalInTransaction } from "./refusals.ts"
 
@@ -64,19 +65,26 @@ const toSame = (given: unknown): Effect.Effect<never> => Exit.succeed(given as n
 
 const failed = (error: Failure): Effect.Effect<never, SqlError> => Effect.fail(sqlErrorOf(error))
 
-/** Each statement gets a connection of its own: of the primary, or of a replica if it reads and there are replicas. */
+/**
+ * Each statement gets a connection of its own: of the primary, or with `reading` that of a replica if it reads, by its text.
+ *
+ * `writes` is set if there are replicas.
+ */
 export class Routed extends Target {
   readonly #pool: ConnectionPool<PgConnection, SqlError>
+  readonly #writes: OwnWrites | undefined
   readonly #reading: Reading | undefined
   readonly #lanes: Lanes | undefined
 
   constructor(
     pool: ConnectionPool<PgConnection, SqlError>,
+    writes: OwnWrites | undefined,
     reading: Reading | undefined,
     lanes: Lanes | undefined
   ) {
     super()
     this.#pool = pool
+    this.#writes = writes
     this.#reading = reading
     this.#lanes = lanes
   }
@@ -87,18 +95,18 @@ export class Routed extends Target {
 
   use<A>(fiber: Fiber.Fiber<unknown, unknown>, text: Text, body: Body<A>): Effect.Effect<A, Failure> {
     const lanes = this.#lanes
-    const reading = this.#reading
     // If it may share a connection, it is seen here whether it is quick.
     const f: Body<A> = lanes?.sharingOf(text).isOnTrial === true
       ? (connection) => lanes.timed(text, body(connection))
       : body
-    if (reading === undefined) return this.#pool.use(f)
-    if (text.isRead) return reading.statement(fiber, f)
+    if (this.#writes === undefined) return this.#pool.use(f)
+    if (this.#reading !== undefined && text.isRead) return this.#reading.statement(fiber, f)
     const onPrimary = Effect.catch(
       this.#pool.use(f),
       (error): Effect.Effect<A, Failure> => this.#again(error, f) ?? Effect.fail(error)
     )
-    return reading.writes.wrote(fiber, onPrimary)
+    // Also what reads by its text may call a function that writes.
+    return this.#writes.wrote(fiber, onPrimary)
   }
 
   acquire(
@@ -106,14 +114,15 @@ export class Routed extends Target {
     options?: AcquireOptions
   ): Effect.Effect<PgConnection, SqlError | PoolError<SqlError>, Scope.Scope> {
     const reading = this.#reading
-    if (reading === undefined) return this.#pool.acquire(options)
+    const writes = this.#writes
+    if (writes === undefined) return this.#pool.acquire(options)
     return Effect.withFiber((fiber) =>
-      text.isRead ? reading.acquire(fiber, options) : reading.writes.acquire(fiber, options)
+      reading !== undefined && text.isRead ? reading.acquire(fiber, options) : writes.acquire(fiber, options)
     )
   }
 
   override again<A>(error: Failure, f: Body<A>): Effect.Effect<A, Failure> | undefined {
-    return this.#reading === undefined ? this.#again(error, f) : undefined
+    return this.#writes === undefined ? this.#again(error, f) : undefined
   }
 
   /** A server that refuses a write is no primary any more, and has changed nothing. Its connection is not lent again. */

@@ -72,8 +72,39 @@ export interface PgPool {
    * models and migrations of `effect/sql`. Each statement has a connection for itself; in a transaction it runs on the
    * connection of that. A statement that would leave something on its connection, such as `set` or `listen`, is refused with a
    * `SqlError` that says what to use: outside of a transaction its effect would be gone at once.
+   *
+   * Everything runs on the primary, also with `replicas`, and so sees everything that was committed before. For reads that may be
+   * a little late, use `replicaSql`.
    */
   readonly sql: PgClient
+
+  /**
+   * `sql`, but with its reads on replicas: for pages, lists and reports that may miss the latest commits. It has the same
+   * transactions: in one, both clients run on its connection. Without `replicas` it is `sql`.
+   *
+   * A statement that only reads, by its text, goes to a replica that lags behind by at most `maxLag`; inside `readYourWrites`, to one
+   * that has the writes of the effect. What a replica refuses because it writes has changed nothing, and runs on the primary. So does
+   * everything else, and a transaction that begins with a statement of its own (`BeginTransaction`). A reactive query sees
+   * what was committed before it runs.
+   *
+   * Give it to code that reads only and may be late, and not to a library that keeps its state in the database: that expects
+   * to see what it has written.
+   *
+   * ```ts
+   * import { Effect } from "effect"
+   * import { PgPool } from "effect-connection-pool/postgres"
+   * import { SqlClient } from "effect/sql/SqlClient"
+   *
+   * declare const report: Effect.Effect<string, never, SqlClient>
+   *
+   * // A service that is written for `SqlClient`, with its reads on replicas.
+   * export const program = Effect.flatMap(
+   *   PgPool.PgPool,
+   *   (db) => Effect.provideService(report, SqlClient, db.replicaSql)
+   * )
+   * ```
+   */
+  readonly replicaSql: PgClient
 
   /**
    * Runs an effect with a connection. Each statement is committed by itself. Choose it for what needs the connection for more
@@ -89,8 +120,7 @@ export interface PgPool {
 
   /**
    * Runs an effect with a connection that reads: to a replica if there are some, else to the primary. A write is refused, also by
-   * the primary. Choose it for several statements on one connection, and with `after`. For single statements `sql` is enough: one
-   * that reads goes to a replica by itself.
+   * the primary. Choose it for several statements on one connection, and with `after`. For single statements `replicaSql` is enough.
    *
    * Each statement sees what its server has: a replica may lag behind by `maxLag`. If the statements must see one state, use
    * `snapshot`. With `after`, or inside `readYourWrites`, it waits for a replica up to 100 milliseconds, and then reads on the
@@ -136,10 +166,10 @@ export interface PgPool {
   readonly position: Effect.Effect<Position, SqlError | PoolError<SqlError>>
 
   /**
-   * Runs an effect whose reads see its own writes: each read after a write waits until a replica has it, up to 100 milliseconds, or
-   * goes to the primary. A transaction that only reads waits on its replica, up to `controlTimeout`. With `after`, all reads see
-   * what was committed before that, too. Costs one question to the primary after a write, and one to the replica for each read. Fails
-   * with `SqlError` if `after` is no position.
+   * Runs an effect whose reads on replicas see its own writes: each read after a write waits until a replica has it, up to 100
+   * milliseconds, or goes to the primary. A transaction that only reads waits on its replica, up to `controlTimeout`. With `after`, all reads see
+   * what was committed before that, too. Costs one question to the primary after what may have written, which is all that runs there,
+   * and one to the replica for each read. Fails with `SqlError` if `after` is no position.
    */
   readonly readYourWrites: <A, E, R>(
     effect: Effect.Effect<A, E, R>,
@@ -159,7 +189,8 @@ export interface PgPool {
   /**
    * Runs an effect as a transaction: commits when it succeeds, and rolls back when it fails, dies or is interrupted. Every
    * `write` and `sql` of the effect is part of the transaction, also inside the services that it calls. Inside another
-   * transaction it is a savepoint.
+   * transaction it is a savepoint. It runs on the primary; with `readOnly`, on a replica if there are some, unless it is
+   * `"serializable"`.
    *
    * See `Transaction` for the rules of all transactions, and `TransactionError` for their failures. If the connection is lost
    * during the commit, nobody knows whether it was stored: that is `TransactionOutcomeUnknownError`, which `retry` never runs
@@ -172,8 +203,9 @@ export interface PgPool {
   ) => Effect.Effect<A, E | TransactionError | PoolError<SqlError>, R>
 
   /**
-   * Returns the rows of one statement as a stream. Choose it for more rows than fit in memory. Holds one connection from its
-   * first row to its end. For a few rows, `sql` is faster. Inside a transaction it has the connection of that until it ends, and
+   * Returns the rows of one statement as a stream. Choose it for more rows than fit in memory. Holds one connection of the primary
+   * from its first row to its end; for one of a replica, use `.stream` of a statement of `replicaSql`. For a few rows, `sql` is
+   * faster. Inside a transaction it has the connection of that until it ends, and
    * other statements of the transaction are refused meanwhile.
    */
   readonly stream: (

@@ -29,8 +29,9 @@ export interface Options extends PoolConfig {
    */
   readonly hosts?: ReadonlyArray<string> | undefined
   /**
-   * Reads on replicas: `{}` for the defaults. Needs the replicas in `hosts`. Default: everything runs on the primary. `min` and
-   * `max` of the database are those of the primary.
+   * Reads on replicas: `{}` for the defaults. Needs the replicas in `hosts`. They are read by `replicaSql`, `read`, `snapshot` and
+   * transactions that are `readOnly`, and by nothing else. Default: everything runs on the primary. `min` and `max` of the database
+   * are those of the primary.
    */
   readonly replicas?: ReplicaOptions | undefined
   /** The database. Default: the name of the user. */
@@ -68,10 +69,10 @@ export interface Options extends PoolConfig {
    */
   readonly cancelTimeout?: Duration.Input | undefined
   /**
-   * Reads of `sql` that share connections: `true` for the defaults. Single statements that only read, outside of transactions, are
-   * sent one behind the other on one or two connections that cannot write, without waiting for an answer in between. For many small
-   * reads at the same time that is about twice as fast as a connection for each. See docs/postgres.md for what it costs: the interrupt of
-   * such a read does not cancel it on the server. Default: false.
+   * Reads of `sql` that share connections, or with `replicas` those of `replicaSql`: `true` for the defaults. Single statements that
+   * only read, outside of transactions, are sent one behind the other on one or two connections that cannot write, without waiting
+   * for an answer in between. For many small reads at the same time that is about twice as fast as a connection for each. See
+   * docs/postgres.md for what it costs: the interrupt of such a read does not cancel it on the server. Default: false.
    */
   readonly sharedReads?: boolean | SharedReadOptions | undefined
   /**
