@@ -25,6 +25,16 @@ describeServer("a temporary replica of a PostgreSQL server", (it) => {
       assert.include(refused.message, "read-only transaction")
     }))
 
+  it.effect("says why it cannot start", () =>
+    Effect.gen(function*() {
+      const primary = yield* Server
+      const error = yield* PoolAssert.failsWith(
+        primary.replica({ parameters: { max_connections: 5 } }),
+        "TemporaryPostgresError"
+      )
+      assert.match(error.message, /the server has ended: .*FATAL: .*insufficient parameter settings/)
+    }))
+
   it.effect("lags behind while its replay is paused, and catches up afterwards", () =>
     Effect.gen(function*() {
       const primary = yield* Server

@@ -193,7 +193,10 @@ export class Server {
   #ready(server: ChildProcess): Effect.Effect<void, string> {
     const ask = Effect.suspend((): Effect.Effect<boolean, string> => {
       if (server.exitCode !== null || server.signalCode !== null || server.pid === undefined) {
-        return Effect.fail(`the server has ended: ${this.#lines.at(-1)}`)
+        // The last line only says that it has ended.
+        const lines = this.#lines
+        const why = lines.findLast((line) => /\b(?:FATAL|PANIC):/.test(line)) ?? lines.at(-1)
+        return Effect.fail(`the server has ended: ${why}`)
       }
       try {
         const lines = readFileSync(join(this.#data, "postmaster.pid"), "utf8").split("\n")
