@@ -6,6 +6,7 @@ import { Sweep } from "effect-connection-pool/testing"
 import type { DatabaseSync } from "node:sqlite"
 import { file, given, openFiles } from "../support/files.ts"
 import { failsAt, kinds, make as makePool, total } from "../support/functions.ts"
+import { budgets } from "../support/modes/mode.ts"
 import { settle } from "../support/pools.ts"
 
 const { withHandle } = SqliteConnection
@@ -194,7 +195,7 @@ describe("an interrupt at any point of a file that is only read", () => {
               const pool = yield* SqlitePool.make({ filename, [only]: true })
               assert.deepStrictEqual(yield* pool.sql`select a from t`.values, [[1]])
             }).pipe(Effect.scoped),
-          budgets: [3, 12],
+          budgets: budgets(3, 12),
           turns: [0, 14]
         })
         assert.isAbove(report.interrupted, report.cases / 20, "the interrupts come too late")
