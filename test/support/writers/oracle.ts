@@ -33,6 +33,8 @@ export const runSteps = (
 
 export class Oracle {
   readonly #database = new DatabaseSync(":memory:")
+  /** Whether the code of the last failure depends on what a connection has prepared before: see `explained`. */
+  #isCodeVague = false
 
   constructor(program: Program) {
     this.#database.exec(schema(program.hasDeferredKeys))
@@ -40,6 +42,7 @@ export class Oracle {
 
   /** Answers a caller that runs now, after all before it. */
   answer(operation: Operation): Answer {
+    this.#isCodeVague = false
     switch (operation.kind) {
       case "statement":
         return this.#failing(() => this.#rows(operation.sql))
@@ -66,16 +69,25 @@ export class Oracle {
     }
   }
 
+  /**
+   * The answer of a pool as the oracle would give it. After SQLite has ended a transaction, a statement is refused; but one that
+   * cannot be compiled fails with the error of that, unless it was prepared earlier.
+   */
+  explained(answer: Answer): Answer {
+    return this.#isCodeVague ? withoutCode(answer) : answer
+  }
+
   #atomic({ ends, steps }: Extract<Operation, { readonly ends: unknown }>): Answer {
     const database = this.#database
     database.exec("begin immediate")
     const answer = this.#failing(() => {
       const results = runSteps(steps, (sql) => {
-        // After SQLite has ended the transaction, nothing more may be stored. A pragma takes effect as it is compiled.
-        if (!database.isTransaction && sql.startsWith("pragma")) throw new Error("no transaction")
-        const statement = database.prepare(sql, { returnArrays: true })
-        if (!database.isTransaction) throw new Error("no transaction")
-        return statement.all()
+        // After SQLite has ended the transaction, nothing more may be stored.
+        if (!database.isTransaction) {
+          this.#isCodeVague = true
+          throw new Error("no transaction")
+        }
+        return database.prepare(sql, { returnArrays: true }).all()
       }, (thrown) => (thrown as { readonly errcode?: number }).errcode)
       if (ends === "throws") throw defect
       if (ends === "throws nothing") throw undefined
