@@ -1,9 +1,10 @@
 /** SQLite ignores a change of the journal mode after a write in a transaction, so such a change is refused there. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Stream } from "effect"
 import { SqlitePool } from "effect-connection-pool/sqlite"
 import type { SqlError } from "effect/sql/SqlError"
 import { file } from "../support/files.ts"
+import { mode as execution } from "../support/modes/mode.ts"
 
 const make = Effect.fnUntraced(function*(options?: Partial<SqlitePool.Options>) {
   const filename = options?.filename ?? (yield* file)
@@ -21,6 +22,9 @@ const refusal = (effect: Effect.Effect<unknown, unknown>): Effect.Effect<string,
     (reason) => Effect.succeed(reason.message)
   )
 
+/** A writer in a thread has no `writeSync`. */
+const isSync = execution !== "writer"
+
 describe("in a transaction", () => {
   it.effect("another journal mode is refused, before a write and after it, and the present one is not", () =>
     Effect.gen(function*() {
@@ -32,7 +36,8 @@ describe("in a transaction", () => {
         isRefused(yield* refusal(pool.sql.unsafe("pragma main.journal_mode('TRUNC')")))
         isRefused(yield* refusal(pool.write((connection) => connection.query(mode))))
         isRefused(yield* refusal(pool.write((connection) => connection.exec(mode))))
-        isRefused(yield* refusal(pool.writeSync((connection) => connection.valuesUnsafe(mode))))
+        if (isSync) isRefused(yield* refusal(pool.writeSync((connection) => connection.valuesUnsafe(mode))))
+        isRefused(yield* refusal(Stream.runDrain(pool.sql.unsafe(mode).stream)))
         assert.deepStrictEqual(yield* pool.sql`pragma journal_mode = WAL`.values, [["wal"]])
         // SQLite knows no such mode, so this only asks.
         assert.deepStrictEqual(yield* pool.sql`pragma journal_mode = nonsense`.values, [["wal"]])
@@ -43,6 +48,7 @@ describe("in a transaction", () => {
         yield* pool.sql`insert into t(b) values (1)`
         yield* tried
       }))
+      if (!isSync) return
       yield* refusal(pool.writeSync((connection) => {
         connection.runUnsafe("insert into t(b) values (2)")
         return connection.valuesUnsafe(mode)
@@ -72,10 +78,21 @@ describe("in a transaction", () => {
           yield* connection.exec("commit")
         })
       )
-      assert.deepStrictEqual(yield* pool.writeSync((writer) => writer.valuesUnsafe("pragma journal_mode")), [["wal"]])
+      assert.deepStrictEqual(yield* pool.write((writer) => writer.values("pragma journal_mode")), [["wal"]])
       assert.include(
         yield* refusal(pool.transaction(pool.sql`pragma journal_mode = truncate`)),
         "SQLite does not change the journal mode inside a transaction"
+      )
+      const streamed = "pragma journal_mode = persist"
+      yield* pool.write((connection) =>
+        Effect.gen(function*() {
+          const isSet = Stream.runCollect(connection.stream(streamed))
+          assert.deepStrictEqual([...(yield* isSet)], [{ journal_mode: "persist" }])
+          yield* connection.exec("begin immediate; insert into t(b) values (2)")
+          assert.strictEqual(yield* refusal(isSet), "not refused")
+          assert.strictEqual(yield* refusal(connection.values(streamed)), "not refused")
+          yield* connection.exec("commit")
+        })
       )
       const memory = yield* make({ filename: ":memory:" })
       yield* memory.transaction(Effect.gen(function*() {

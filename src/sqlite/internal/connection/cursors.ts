@@ -15,6 +15,29 @@ export interface CursorRows {
 /** The rows of a stream: other statements run while it is read. */
 export const streamed: CursorRows = { arrays: false, which: "fresh" }
 
+/** Rows that call a function after the first read. SQLite runs a statement then, and not when its cursor is opened. */
+export class FirstRead implements Iterator<unknown> {
+  readonly #rows: Iterator<unknown>
+  #hasRun: (() => void) | undefined
+
+  constructor(rows: Iterator<unknown>, hasRun: () => void) {
+    this.#rows = rows
+    this.#hasRun = hasRun
+  }
+
+  next(): IteratorResult<unknown> {
+    const next = this.#rows.next()
+    const hasRun = this.#hasRun
+    this.#hasRun = undefined
+    hasRun?.()
+    return next
+  }
+
+  return(): IteratorResult<unknown> {
+    return this.#rows.return?.() ?? { done: true, value: undefined }
+  }
+}
+
 export class Cursors {
   readonly #observed: Observed
   readonly #recorder: Recorder

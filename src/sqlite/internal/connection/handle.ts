@@ -7,7 +7,7 @@ import * as Failures from "../failures.ts"
 import type { Settings } from "../options/connection.ts"
 import type { SqlText } from "../sql/scanner.ts"
 import { bind, type Params } from "./binding.ts"
-import { Cursors, streamed } from "./cursors.ts"
+import { Cursors, FirstRead, streamed } from "./cursors.ts"
 import { Database } from "./database.ts"
 import { Exposed, type Lender } from "./exposed.ts"
 import { knownFailure } from "./functions.ts"
@@ -129,11 +129,11 @@ export class Handle {
       const rows: Iterator<unknown> = mayNeedSavepoint(this.#database, prepared)
         ? inTransaction(this.#database, this.units, prepared, () => statement.all(...bound)).values()
         : statement.iterate(...bound)
-      const given = isExact === bigInts ? rows : new Numbers(rows)
+      const numbers = isExact === bigInts ? rows : new Numbers(rows)
+      const { demands } = prepared
+      const given = demands === undefined ? numbers : new FirstRead(numbers, () => this.session.done(demands))
       const failure = (thrown: unknown) => this.#stopped(operation, prepared, thrown)
-      const cursor = this.#cursors.open(prepared, given, this.#database.functions, failure)
-      if (prepared.demands !== undefined) this.session.done(prepared.demands)
-      return cursor
+      return this.#cursors.open(prepared, given, this.#database.functions, failure)
     } catch (thrown) {
       this.recorder.end()
       throw this.#stopped(operation, prepared, thrown)
