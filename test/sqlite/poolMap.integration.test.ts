@@ -34,23 +34,23 @@ const databases = Effect.fnUntraced(function*(options?: PoolMap.PoolMapConfig) {
 
 describe("a map of SQLite databases", () => {
   it.live(
-    "serves a thousand keys under a limit of a hundred, closes none under a lease, and leaves no descriptor",
+    "serves ten times as many keys as it may hold open, closes none under a lease, and leaves no descriptor",
     () =>
       Effect.gen(function*() {
-        // In a mode, each of them has a thread: fewer, then.
-        const most = mode === "in-process" ? 100 : 10
-        const { folder, map } = yield* databases({ max: most })
-        const keys = Array.from({ length: 10 * most }, (_, index) => `customer ${index}`)
+        // Where each database has threads of its own, fewer take as long.
+        const max = mode === "in-process" ? 100 : 6
+        const { folder, map } = yield* databases({ max, acquireTimeout: "4 minutes", openTimeout: "4 minutes" })
+        const keys = Array.from({ length: 10 * max }, (_, index) => `customer ${index}`)
         const leases = new Map<string, number>()
         const many = yield* Deferred.make<void>()
         let [mostOpen, mostLeased] = [0, 0]
         const look = Effect.gen(function*() {
           const { closing, idle, inUse, opening, total } = yield* map.stats
-          assert.isAtMost(total, most)
+          assert.isAtMost(total, max)
           assert.strictEqual(total, closing + idle + inUse + opening)
           // The database files themselves, without their logs.
           mostOpen = Math.max(mostOpen, new Set(openIn(folder).filter((file) => file.endsWith(".db"))).size)
-          assert.isAtMost(mostOpen, most)
+          assert.isAtMost(mostOpen, max)
         })
         const visit = (key: string) =>
           map.use(key, (db) =>
@@ -58,7 +58,7 @@ describe("a map of SQLite databases", () => {
               leases.set(key, (leases.get(key) ?? 0) + 1)
               mostLeased = Math.max(mostLeased, leases.size)
               // The first wait for each other, so that many are leased at the same time on any machine.
-              if (leases.size > most / 2) yield* Deferred.succeed(many, undefined)
+              if (leases.size > max / 2) yield* Deferred.succeed(many, undefined)
               yield* Deferred.await(many)
               yield* db.sql`insert into note (text) values (${key})`
               yield* Effect.sleep(yield* Random.nextBetween(0, 4))
@@ -69,10 +69,10 @@ describe("a map of SQLite databases", () => {
               if (left === 0) leases.delete(key)
               else leases.set(key, left)
             }))
-        const order = yield* Random.shuffle([...keys, ...keys.slice(0, 5 * most), ...keys.slice(0, most / 2)])
+        const order = yield* Random.shuffle([...keys, ...keys.slice(0, 5 * max), ...keys.slice(0, max / 2)])
         const watcher = yield* Effect.forkChild(Effect.forever(Effect.andThen(look, Effect.sleep(20))))
         // More than there is room for.
-        yield* Effect.forEach(order, visit, { concurrency: 1.6 * most, discard: true })
+        yield* Effect.forEach(order, visit, { concurrency: 1.6 * max, discard: true })
         assert.isUndefined(watcher.pollUnsafe(), "there were too many")
         yield* Fiber.interrupt(watcher)
         yield* look
@@ -80,16 +80,16 @@ describe("a map of SQLite databases", () => {
         assert.strictEqual(stats.hits + stats.misses, order.length)
         assert.isAtLeast(stats.opens, keys.length)
         assert.strictEqual(stats.evictions.room, stats.opens - stats.total)
-        assert.strictEqual(mostOpen, most)
-        assert.isAbove(mostLeased, most / 2)
-        assert.isAbove(openIn(folder).length, most)
+        assert.strictEqual(mostOpen, max)
+        assert.isAbove(mostLeased, max / 2)
+        assert.isAbove(openIn(folder).length, max)
         yield* map.shutdown()
         assert.deepStrictEqual(openIn(folder), [])
         // Each log was moved to its file.
         assert.deepStrictEqual(readdirSync(folder).filter((file) => !file.endsWith(".db")), [])
         assert.strictEqual(readdirSync(folder).length, keys.length)
       }),
-    120_000
+    300_000
   )
 
   it.live("replaces a database that somebody has shut down", () =>
@@ -189,8 +189,9 @@ describe("a map of SQLite databases", () => {
       assert.include(error.message, "missing folder")
       const other = yield* PoolAssert.failsWith(map.use("", () => Effect.void), "SqlError")
       assert.strictEqual(other.message, "incomplete input")
+      // Callers are told before the pool is closed, and a thread closes its file in its own time.
+      while ((yield* map.stats).total > 0) yield* Effect.sleep("5 millis")
       assert.deepStrictEqual(openIn(folder), [])
-      assert.deepStrictEqual((yield* map.stats).total, 0)
     }))
 })
 

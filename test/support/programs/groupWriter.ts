@@ -1,19 +1,46 @@
 /**
  * Writes with many fibers at the same time until it is killed, and says what each was told, after it was told. Of the
- * functions that it runs, some throw half-way.
+ * functions that it runs, some throw half-way. With a writer in a thread, they are transactions.
  */
 import { Effect, Stream } from "effect"
 import { writeSync } from "node:fs"
 import { PoolEvent } from "../../../src/index.ts"
-import { SqlitePool } from "../../../src/sqlite/index.ts"
+import { SqlitePool, SqliteWorkerPool } from "../../../src/sqlite/index.ts"
 
-const [filename = ".", from = "0", fibers = "50", synchronous = "full"] = process.argv.slice(2)
+const [filename = ".", from = "0", fibers = "50", durability = "full", execution = "in-process"] = process.argv.slice(2)
+const synchronous = durability === "full" ? "full" : "normal"
 
 // At once, for what is still in a buffer when it is killed is not said.
 const say = (line: string) => Effect.sync(() => writeSync(1, `${line}\n`))
 
+const part = (id: number, number: number) =>
+  [`insert into half(id, part, filler) values (?, ${number}, randomblob(300))`, [id]] as const
+
+/** The pool, and what does two statements as one, or throws between them. */
+const inProcess = Effect.gen(function*() {
+  const pool = yield* SqlitePool.make({ filename, synchronous })
+  const body = (id: number, fails: boolean): Effect.Effect<unknown, unknown> =>
+    pool.writeSync((connection) => {
+      connection.runUnsafe(...part(id, 1))
+      if (fails) throw new Error("half-way")
+      connection.runUnsafe(...part(id, 2))
+    })
+  return { pool, body }
+})
+
+const inThread = Effect.gen(function*() {
+  const pool = yield* SqliteWorkerPool.make({ filename, synchronous })
+  const body = (id: number, fails: boolean): Effect.Effect<unknown, unknown> =>
+    pool.transaction(Effect.gen(function*() {
+      yield* pool.write((connection) => connection.run(...part(id, 1)))
+      if (fails) yield* Effect.fail("half-way")
+      yield* pool.write((connection) => connection.run(...part(id, 2)))
+    }))
+  return { pool, body }
+})
+
 const all = Effect.scoped(Effect.gen(function*() {
-  const pool = yield* SqlitePool.make({ filename, synchronous: synchronous === "full" ? "full" : "normal" })
+  const { body, pool } = yield* execution === "worker" ? inThread : inProcess
   const { sql } = pool
   yield* Effect.forkScoped(
     Stream.runForEach(
@@ -23,12 +50,6 @@ const all = Effect.scoped(Effect.gen(function*() {
     { startImmediately: true }
   )
   let next = Number(from)
-  const body = (id: number, fails: boolean) =>
-    pool.writeSync((connection) => {
-      connection.runUnsafe("insert into half(id, part, filler) values (?, 1, randomblob(300))", [id])
-      if (fails) throw new Error("half-way")
-      connection.runUnsafe("insert into half(id, part, filler) values (?, 2, randomblob(300))", [id])
-    })
   const one = (id: number): Effect.Effect<unknown, unknown> => {
     switch (id % 4) {
       case 0:
