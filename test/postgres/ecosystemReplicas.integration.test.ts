@@ -46,7 +46,7 @@ describeReplicated("Effect on the client of a pool whose replica is late", (it) 
       Effect.gen(function*() {
         const { db, isBehind, pause, value } = yield* make()
         const services = PgPool.services(db)
-        // The tables are there. Only what is in them is late.
+        // The tables are there, and only what is in them is late. The queue makes its own, and so meets a replica without them.
         if (stores.some((store) => store.name === name)) yield* Effect.provideContext(createStores, services)
         yield* pause
         const host = { transaction: db.transaction, value, until, isRealTime: true }
@@ -72,7 +72,8 @@ describeReplicated("Effect on the client of a pool whose replica is late", (it) 
     it.effect(name, () =>
       Effect.gen(function*() {
         const host = yield* make(setup)
-        yield* createCluster(host)
+        // The next process of a workflow meets a replica that has not even the tables.
+        if (!name.includes("next process")) yield* createCluster(host)
         yield* host.pause
         yield* run(host)
         assert.isTrue(yield* host.isBehind)

@@ -32,9 +32,8 @@ export const openQueue = Effect.fnUntraced(function*(lockExpiration: Duration.In
 /** The number of items of the queue that are not done. */
 export const pendingItems = "select cast(count(*) as int) from effect_queue where state = 'pending'"
 
-/** Makes the tables of all stores, as a process that runs already has done. */
+/** Makes the tables of all stores but the queue, as a process that runs already has done. */
 export const createStores = Effect.gen(function*() {
-  yield* openQueue()
   for (const layer of [Persistence.layerSql, Persistence.layerSqlMultiTable]) {
     for (const storeId of ["cached", "brief"]) {
       yield* Effect.provide(Effect.flatMap(Persistence.Persistence, ({ make }) => make({ storeId })), layer)
