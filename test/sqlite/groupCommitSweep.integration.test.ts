@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Latch } from "effect"
 import { Sweep } from "effect-connection-pool/testing"
 import { type Database, insert, make } from "../support/groups.ts"
+import { mode } from "../support/modes/mode.ts"
 import { settle } from "../support/pools.ts"
 
 interface World {
@@ -15,11 +16,16 @@ interface World {
 
 const own = 1
 
-const body = ({ pool }: Database, n: number) =>
-  pool.writeSync((connection) => {
-    connection.runUnsafe("insert into t values (?)", [n])
-    connection.runUnsafe("insert into t values (?)", [n + 1000])
-  })
+/** A writer in a thread runs no functions: there, statements take their places, and all others have to hold. */
+const hasFunctions = mode !== "writer"
+
+const body = (db: Database, n: number): Effect.Effect<unknown, unknown> =>
+  hasFunctions
+    ? db.pool.writeSync((connection) => {
+      connection.runUnsafe("insert into t values (?)", [n])
+      connection.runUnsafe("insert into t values (?)", [n + 1000])
+    })
+    : insert(db, n)
 
 /** Others write at the same time, before and after. */
 const beside = (
@@ -87,15 +93,16 @@ const check = ({ cancelled, db, others, uses }: World, exit: Exit.Exit<unknown, 
     for (const n of [10, 11, 12, 13, 14]) {
       const isAsked = others.some(([other]) => other === n)
       assert.strictEqual(count(rows, n), isAsked ? 1 : 0, `${n} in ${rows.join()}`)
-      assert.strictEqual(count(rows, n + 1000), isAsked && (n === 11 || n === 14) ? 1 : 0)
+      assert.strictEqual(count(rows, n + 1000), isAsked && hasFunctions && (n === 11 || n === 14) ? 1 : 0)
     }
     if (Exit.isSuccess(exit)) assert.strictEqual(count(rows, own), 1)
-    else assert.isAtMost(count(rows, own), 1)
+    // A fiber that runs many steps may be interrupted after the commit. One that waits for a thread is told that it is stored.
+    else assert.isAtMost(count(rows, own), hasFunctions ? 1 : 0)
     assert.isTrue([0, count(rows, own)].includes(count(rows, own + 1000)), "a function by half")
-    // Who has left the line was interrupted before its turn.
+    // Who has left the line was interrupted before its turn. A thread may have been at its statement by then: see `pipeline.ts`.
     if (writer.cancelled > cancelled) {
       assert.strictEqual(writer.cancelled, cancelled + 1)
-      assert.strictEqual(count(rows, own), 0, "interrupted before its turn, and stored")
+      if (hasFunctions) assert.strictEqual(count(rows, own), 0, "interrupted before its turn, and stored")
     }
     assert.deepStrictEqual([writer.inUse, writer.waiting, writer.checkouts - writer.returns], [0, 0, 0])
     assert.isAtLeast(writer.checkouts, uses)

@@ -110,10 +110,10 @@ describe("a thread whose file was replaced", () => {
         const wal = () => existsSync(`${filename}-wal`) ? statSync(`${filename}-wal`).size : undefined
         const before = wal()
         assert.isAbove(before!, 0)
-        const abandon = vi.spyOn(Handle.prototype, "abandon")
+        const leave = vi.spyOn(Handle.prototype, "leave")
         pair.host.leave(log)
-        while (abandon.mock.calls.length === 0) await new Promise(setImmediate)
-        abandon.mockRestore()
+        while (leave.mock.calls.length === 0) await new Promise(setImmediate)
+        leave.mockRestore()
         assert.strictEqual(wal(), log === undefined ? before : log === "empty" ? 0 : undefined)
         other?.close()
         const judge = new DatabaseSync(filename)

@@ -8,7 +8,8 @@
  * its request back, and sends it there. So nobody waits behind a slow request while a connection is free.
  *
  * A request that changes something is sent once, and it has to be possible to know whether it was taken back in time. If not,
- * its caller gets the answer, also if it was interrupted meanwhile or could not wait any longer.
+ * its caller gets the answer, also if it was interrupted meanwhile or could not wait any longer. The numbers of the pool say that
+ * such a caller has left the line, for it has had no lease.
  */
 import { Effect, type Exit, type Fiber } from "effect"
 import type { AcquireOptions } from "../../PoolConfig.ts"

@@ -31,6 +31,9 @@ export const exceptions: Readonly<Record<string, ReadonlyArray<Exception>>> = {
     { name: "stores whole transactions or nothing, at every point", modes: both, why: perCase },
     { name: "after a long batch", modes: writer, why: bulk }
   ],
+  "sqlite/callOptions": [
+    { name: "of readSync are", modes: writer, why: "it reads with `readSync` in a transaction, which is in a thread" }
+  ],
   "sqlite/client": [
     { name: "runs on the writer", modes: both, why: here },
     { name: "holds one lease, as long as it is read", modes: both, why: "chunks of a thread have another size" },
@@ -46,7 +49,6 @@ export const exceptions: Readonly<Record<string, ReadonlyArray<Exception>>> = {
     { name: "does not make the line longer than maxWaiting for a lease", modes: writer, why: busy }
   ],
   "sqlite/groupCommitModel": [{ name: "", modes: writer, why: functions }],
-  "sqlite/groupCommitSweep": [{ name: "", modes: writer, why: functions }],
   "sqlite/isolation": [
     { name: "that meets a lock fails at once as well, and begins anew", modes: writer, why: clock }
   ],

@@ -74,10 +74,10 @@ export class Handle {
     this.#database.functions.afterwards(f)
   }
 
-  /** Closes the file without writing to it, because it is no longer the file at its path. */
-  abandon = (): void => this.leave(undefined)()
-
-  /** From now on, nobody can use it. Returns a function that moves its log to the file, also to a moved one, and closes that. */
+  /**
+   * Gives up a file that is no longer the one at its path: from now on, nobody can use it. Returns a function that closes it, and
+   * before that moves its log to it, wherever it is now, unless `log` is `undefined`.
+   */
   leave(log: "empty" | "end" | undefined): () => void {
     const database = this.#database
     this.#isBroken = true

@@ -335,7 +335,7 @@ export class SharedFile {
     const threads = this.#endThreads(problem, log, reason)
     if (problem.kind === "emptied") this.#closeAsItIs()
     else {
-      for (const handle of this.#of("reads")) handle.abandon()
+      for (const handle of this.#of("reads")) handle.leave(undefined)()
       // The log holds committed transactions, which go to the old file, wherever it is now. If the log stayed, it would
       // destroy the new file when that is opened. It can be deleted only when nobody else has the old file open.
       const ends = this.#of("writes").map((handle) => handle.leave(log))
@@ -377,7 +377,7 @@ export class SharedFile {
     const { filename, isImmutable } = this.settings.connection
     // A connection to an immutable file does not know the log.
     const guard = isImmutable ? undefined : guardOf(filename)
-    for (const kind of ["writes", "reads"] as const) for (const handle of this.#of(kind)) handle.abandon()
+    for (const kind of ["writes", "reads"] as const) for (const handle of this.#of(kind)) handle.leave(undefined)()
     guard?.close()
   }
 
