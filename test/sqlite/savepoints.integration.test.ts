@@ -4,6 +4,7 @@ import { TransactionError } from "effect-connection-pool"
 import { Sweep } from "effect-connection-pool/testing"
 import { TestClock } from "effect/testing"
 import * as Database from "../support/database.ts"
+import { mode } from "../support/modes/mode.ts"
 import { settle } from "../support/pools.ts"
 
 const insertOf = (db: Database.Database) => (n: number) => db.sql`insert into t values (${n})`
@@ -150,7 +151,8 @@ describe("an interrupt", () => {
           turns: [0, 25]
         })
         assert.isAbove(report.interrupted, 200)
-        assert.isAbove(seen.all, 10)
+        // Where a thread stores it, most interrupts come while its answer is awaited.
+        assert.isAbove(seen.all, mode === "in-process" ? 10 : 0)
         assert.isAbove(seen.nothing, 200)
         // Nobody had to clean up behind it.
         assert.strictEqual((yield* db.writer.stats).connects, 1)

@@ -9,6 +9,8 @@ interface Watched {
   readonly ended: Promise<unknown>
   /** Whether it has not answered for long, and has sent nothing since. */
   isStuck: boolean
+  /** Whether it has requests that are not answered. */
+  isBusy: boolean
 }
 
 const threads = new Map<Worker, Watched>()
@@ -24,7 +26,7 @@ export const watchThreads = (): void => {
     messages++
     if (!threads.has(this)) {
       const [started, ended] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
-      const watched: Watched = { started: started.promise, ended: ended.promise, isStuck: false }
+      const watched: Watched = { started: started.promise, ended: ended.promise, isStuck: false, isBusy: false }
       threads.set(this, watched)
       this.on("message", () => {
         messages++
@@ -39,6 +41,15 @@ export const watchThreads = (): void => {
     }
     return send.apply(this, given)
   } as Worker["postMessage"]
+  // A thread with requests keeps its process.
+  for (const [name, isBusy] of [["ref", true], ["unref", false]] as const) {
+    const real = Worker.prototype[name]
+    Worker.prototype[name] = function(this: Worker) {
+      const watched = threads.get(this)
+      if (watched !== undefined) watched.isBusy = isBusy
+      return real.call(this)
+    }
+  }
   const { start } = checkpoints
   checkpoints.start = (data) => {
     const thread = start(data)
@@ -72,13 +83,20 @@ const handled = async ([thread, watched]: [Worker, Watched]): Promise<void> => {
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
+const pause = () => new Promise((resolve) => setTimeout(resolve, 1))
+
+/** A request that is not answered after so many times waits for something: for its reader, or for another request. */
+const mostTimes = 20
+
 /* oxlint-disable no-await-in-loop -- One after the other is what it is about. */
 const allHandled = async () => {
   await Promise.all(ends)
-  // The first refusal may come before a message on another port is handled, but not the second one.
-  for (let time = 0; time < 2; time++) {
+  const before = messages
+  const isAwaited = () => messages === before && [...threads.values()].some(({ isBusy, isStuck }) => isBusy && !isStuck)
+  // A refusal may come before a message on another port is handled, or its answer is here.
+  for (let time = 0; time < 2 || (time < mostTimes && isAwaited()); time++) {
     await Promise.all([...threads].map(handled))
-    await turn()
+    await (time < 2 ? turn() : pause())
   }
   await turn()
 }
