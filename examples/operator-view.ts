@@ -92,7 +92,7 @@ const watch = Effect.fnUntraced(function*(options: Options, bars: MultiBar) {
     name: "shop",
     min: Math.ceil(options.max / 2),
     max: options.max,
-    acquireTimeout: "2 seconds",
+    acquireTimeout: "5 seconds",
     slowStatement: "200 millis"
   })
   const health = yield* HealthChecker.make(pool, { interval: "500 millis" })

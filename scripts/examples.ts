@@ -8,7 +8,7 @@ import { claimOf, difference } from "./printed.ts"
 const folder = fileURLToPath(new URL("../examples", import.meta.url))
 
 /** For those that would go on for long. */
-const flags: Readonly<Record<string, ReadonlyArray<string>>> = { "operator-view": ["--seconds", "8"] }
+const flags: Readonly<Record<string, ReadonlyArray<string>>> = { "operator-view": ["--seconds", "5"] }
 
 for (const file of readdirSync(folder).filter((file) => file.endsWith(".ts")).toSorted()) {
   const name = basename(file, ".ts")
