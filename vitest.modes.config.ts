@@ -38,7 +38,7 @@ const all = globSync("test/{sqlite,sqlite-node}/**/*.test.ts").filter((path) =>
   !basename(path).startsWith("worker") && opening.test(readFileSync(path, "utf8"))
 )
 
-/** The part that is run without `SQLITE_TESTS=all`: all others were not seen to pass in both modes yet, or take long. */
+/** The part that is run without `SQLITE_TESTS=all`, which takes about eight minutes for each mode. */
 const part = [
   "batchFailures",
   "client",

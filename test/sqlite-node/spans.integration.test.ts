@@ -172,7 +172,8 @@ describe("a tracer", () => {
         return others.map((start) => Number(start - first!) / 1e9)
       })
       assert.deepStrictEqual(yield* starts(original), [0, 0])
-      assert.deepStrictEqual(yield* starts(pool), [0, 1])
+      // With a thread in between, the clock of the test has gone on before it is known that the first has ended.
+      assert.deepStrictEqual((yield* starts(pool)).map(Math.floor), [0, 1])
     }))
 
   it.effect("gets the same spans as from the original client in any surroundings", () =>
