@@ -230,6 +230,8 @@ class PipelinedLease<C, E> extends LeaseEffect<C, E, unknown, unknown, never> {
     const entry = this.entry!
     return Effect.callback<unknown, unknown>((resume) => {
       this.#resume = resume
+      // The fiber may have let others go first, and the answer has come meanwhile.
+      if (this.answer !== undefined) return this.goOn()
       // Before the request is sent, so that those of others go out with it.
       if (this.member.isQuick()) this.pipeline.gather(this, entry, connection)
       if (this.#sent !== undefined && this.sentOn === entry) this.#sent.own()
