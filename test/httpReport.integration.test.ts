@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { setTimeout } from "node:timers/promises"
 import { claims, runClient, withService } from "./support/httpService.ts"
 
 const ask = (url: string, ...options: ReadonlyArray<string>) =>
@@ -32,13 +33,14 @@ describe("a report of the HTTP service that reads all notes", () => {
     () =>
       withService({ NOTES_EXERCISES: "on" }, async ({ url }) => {
         let isOver = false
-        // One slow statement after the other, in process.
+        // One slow statement after the other, in process, with a pause in which the service gets on.
         const stall = (): Promise<unknown> =>
           isOver
             ? Promise.resolve()
-            : fetch(`${url}/exercise/report`, { method: "POST" }).then((response) => response.text()).then(stall)
+            : fetch(`${url}/exercise/report`, { method: "POST" }).then((response) => response.text())
+              .then(() => setTimeout(200)).then(stall)
         const stalling = stall()
-        const output = await ask(url, "--notes", "1000", "--reports", "1", "--at-most", "20")
+        const output = await ask(url, "--notes", "1000", "--reports", "50", "--at-most", "20")
         isOver = true
         await stalling
         assert.deepStrictEqual(claims(output), [
