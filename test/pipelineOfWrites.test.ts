@@ -139,24 +139,27 @@ describe("a request that changes something", () => {
       }
     }))
 
-  it.effect("is sent once if its answer comes when its caller has just got the connection", () =>
-    Effect.gen(function*() {
-      const { line, pipeline } = yield* make()
-      // A fiber may let others go first before it waits for the answer.
-      const lead: Member<Line>["lead"] = (_, answer) => {
-        line.answer("b")
-        return answer
-      }
-      const members: ReadonlyArray<Member<Line>> = [write("a"), { ...write("b"), lead }]
-      const fibers = yield* Effect.forEach(
-        members,
-        (member) => Effect.forkChild(pipeline.use<string, Error>(member, undefined))
-      )
-      yield* settle
-      line.answer("a")
-      assert.deepStrictEqual(yield* Effect.forEach(fibers, Fiber.join), ["a", "b"])
-      assert.deepStrictEqual(line.sent, ["a", "b"])
-    }))
+  for (const isOnce of [true, false]) {
+    it.effect(`is sent once if its answer comes when its caller has just got the connection (isOnce ${isOnce})`, () =>
+      Effect.gen(function*() {
+        const { line, pipeline } = yield* make()
+        // The fiber lets others go first before it waits for the answer.
+        const lead: Member<Line>["lead"] = (_, answer) => {
+          line.answer("b")
+          return Effect.andThen(Effect.yieldNow, answer)
+        }
+        const members: ReadonlyArray<Member<Line>> = [write("a"), { ...write("b"), lead }]
+        const fibers = yield* Effect.forEach(
+          members,
+          (member) => Effect.forkChild(pipeline.use<string, Error>({ ...member, isOnce }, undefined))
+        )
+        yield* settle
+        line.answer("a")
+        yield* settle
+        assert.deepStrictEqual(line.sent, ["a", "b"])
+        assert.deepStrictEqual(fibers.map((fiber) => fiber.pollUnsafe()), [Exit.succeed("a"), Exit.succeed("b")])
+      }))
+  }
 
   it.effect("is sent again if its connection was lost before its caller had it, and nothing was stored", () =>
     Effect.gen(function*() {
