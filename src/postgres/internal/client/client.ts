@@ -7,16 +7,13 @@ import * as PgClient from "@effect/sql-pg/PgClient"
 import type { Notification } from "@effect/sql-pg/PgConnection"
 import { Context, Effect, type Fiber, type Queue, type Scope } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
-import * as SqlClient from "effect/sql/SqlClient"
-import type { Acquirer, Borrower, Connection } from "effect/sql/SqlConnection"
+import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import type { ConnectionPool } from "../../../ConnectionPool.ts"
-import * as EffectStatement from "../../../internal/sqlClient/effectStatement.ts"
-import { Connections, type Transform } from "../../../internal/sqlClient/sqlConnection.ts"
-import { StatementSpans } from "../../../internal/sqlClient/statementSpan.ts"
+import * as OwnClient from "../../../internal/sqlClient/client.ts"
+import { Connections } from "../../../internal/sqlClient/sqlConnection.ts"
 import type { Target } from "../../../internal/sqlClient/target.ts"
-import { withStatements } from "../../../internal/sqlClient/withStatements.ts"
 import * as HeardReactivity from "../../../internal/transaction/reactivity.ts"
 import { sqlErrorOf } from "../../../internal/transaction/sqlErrorOf.ts"
 import type * as Transaction from "../../../Transaction.ts"
@@ -74,7 +71,6 @@ export const make = Effect.fnUntraced(
   function*(options: Options): Effect.fn.Return<Client, never, Reactivity.Reactivity> {
     const { config, isPooled, lanes, name, pool, reading, replicas, spanAttributes, texts } = options
     const connections = new Connections(texts)
-    const spans = new StatementSpans(spanAttributes)
     const reservable = reading === undefined
       ? pool.acquire()
       : Effect.withFiber((fiber) => reading.writes.acquire(fiber))
@@ -83,12 +79,12 @@ export const make = Effect.fnUntraced(
       Statement.defaultTransforms(config.transformResultNames, config.transformJson).array
     const heard = new HeardReactivity.HeardReactivity(yield* Reactivity.Reactivity)
     /** The client of a target, with the transactions of another client if that is given. */
-    const clientOn = Effect.fnUntraced(function*(outside: Target<Text>, given?: SqlClient.SqlClient) {
-      const connection = connections.toConnection(outside)
-      const made = yield* SqlClient.make({
-        driver: "effect-connection-pool",
-        // Only its text tells whether a statement may have a connection for itself, so each statement takes one itself.
-        acquirer: Effect.succeed(connection),
+    const clientOn = (outside: Target<Text>, given?: SqlClient.SqlClient) =>
+      OwnClient.make({
+        texts,
+        connections,
+        outside,
+        placeholder: (position) => `$${position}`,
         transactionAcquirer: Effect.mapBoth(reservable, {
           onFailure: sqlErrorOf,
           onSuccess: (connection) => connections.toConnection(new Reserved(connection))
@@ -99,29 +95,6 @@ export const make = Effect.fnUntraced(
         ...(given && { transactionService: given.transactionService }),
         reactiveQueue: (keys, effect) => heard.query(keys, outsideOfEnded(reading?.writes.fresh(effect) ?? effect))
       })
-      const { transactionService } = made
-      const sqlConnectionOf = (fiber: Fiber.Fiber<unknown, unknown>): Connection =>
-        Context.getOrUndefined(fiber.context, transactionService)?.[0] ?? connection
-      const acquirer: Acquirer = Effect.withFiber((fiber) => Effect.succeed(sqlConnectionOf(fiber)))
-      const borrower: Borrower = (f) => Effect.withFiber((fiber) => f(sqlConnectionOf(fiber)))
-      const constructor = (compiler: Statement.Compiler, transform: Transform | undefined) =>
-        EffectStatement.make({
-          original: Statement.make(acquirer, compiler, spanAttributes, transform, borrower),
-          targetOf: (fiber) => {
-            const held = Context.getOrUndefined(fiber.context, transactionService)
-            return held === undefined ? outside : connections.targetOf(held[0])
-          },
-          texts,
-          placeholder: (position) => `$${position}`,
-          transform,
-          spans
-        })
-      return withStatements(
-        made,
-        constructor(compiler, transformRows),
-        transformRows && (() => constructor(compiler.withoutTransform, undefined))
-      )
-    })
     const sharing = (routed: Routed): Target<Text> =>
       lanes === undefined ? routed : new Shared(lanes, routed, reading?.writes)
     const routed = new Routed(pool, reading?.writes, undefined, lanes)

@@ -7,14 +7,11 @@
  */
 import { Context, Effect, type Fiber } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
-import * as SqlClient from "effect/sql/SqlClient"
-import type { Acquirer, Borrower, Connection } from "effect/sql/SqlConnection"
+import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
-import * as EffectStatement from "../../../internal/sqlClient/effectStatement.ts"
-import { Connections, type Transform } from "../../../internal/sqlClient/sqlConnection.ts"
-import { StatementSpans } from "../../../internal/sqlClient/statementSpan.ts"
-import { withStatements } from "../../../internal/sqlClient/withStatements.ts"
+import * as OwnClient from "../../../internal/sqlClient/client.ts"
+import { Connections } from "../../../internal/sqlClient/sqlConnection.ts"
 import * as HeardReactivity from "../../../internal/transaction/reactivity.ts"
 import { sqlErrorOf } from "../../../internal/transaction/sqlErrorOf.ts"
 import type * as Transaction from "../../../Transaction.ts"
@@ -124,7 +121,6 @@ export const make = Effect.fnUntraced(
     ]
     const texts = new StatementTexts()
     const connections = new Connections(texts)
-    const spans = new StatementSpans(spanAttributes)
     const { heldBy, name, reader, workers, workerWriter, writer } = options
     const decoration = (options.decorate ?? undecorated)(
       { writer, reader, workers: workers === undefined ? [] : [workers.reads.workers] },
@@ -137,7 +133,6 @@ export const make = Effect.fnUntraced(
     const outside = decoration.outside(
       new Routed({ name, writer, reader, workers, busyTimeout, heldBy, writes, workerWrites })
     )
-    const connection = connections.toConnection(outside)
     const unlessSelfDeadlock = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
       Effect.withFiber<A, E | SqlError, R>((fiber) => {
         const error = decoration.selfDeadlock(fiber)
@@ -154,39 +149,18 @@ export const make = Effect.fnUntraced(
     const transformRows = options.transformResultNames &&
       Statement.defaultTransforms(options.transformResultNames).array
     const heard = new HeardReactivity.HeardReactivity(yield* Reactivity.Reactivity)
-    const made = yield* SqlClient.make({
-      driver: "effect-connection-pool",
-      // Only the text of a statement tells which pool it needs, so each statement takes a connection itself.
-      acquirer: Effect.succeed(connection),
+    const sql = yield* OwnClient.make({
+      texts,
+      connections,
+      outside,
+      placeholder: () => "?",
       transactionAcquirer: reserved,
       compiler,
       transformRows,
       spanAttributes,
       reactiveQueue: (keys, effect) => heard.query(keys, outsideOfEnded(effect))
     })
-    const { transactionService } = made
-    const sqlConnectionOf = (fiber: Fiber.Fiber<unknown, unknown>): Connection =>
-      Context.getOrUndefined(fiber.context, transactionService)?.[0] ?? connection
-    const acquirer: Acquirer = Effect.withFiber((fiber) => Effect.succeed(sqlConnectionOf(fiber)))
-    const borrower: Borrower = (f) => Effect.withFiber((fiber) => f(sqlConnectionOf(fiber)))
-    const constructor = (compiler: Statement.Compiler, transform: Transform | undefined) =>
-      EffectStatement.make({
-        // These statements find their connection in one step. Those of `made` need six steps.
-        original: Statement.make(acquirer, compiler, spanAttributes, transform, borrower),
-        targetOf: (fiber) => {
-          const held = Context.getOrUndefined(fiber.context, transactionService)
-          return held === undefined ? outside : connections.targetOf(held[0])
-        },
-        texts,
-        placeholder: () => "?",
-        transform,
-        spans
-      })
-    const sql = withStatements(
-      made,
-      constructor(compiler, transformRows),
-      transformRows && (() => constructor(compiler.withoutTransform, undefined))
-    )
+    const { transactionService } = sql
     const isSnapshot = Context.Reference<boolean>(`effect-connection-pool/sqlite/isSnapshot/${nextId++}`, {
       defaultValue: () => false
     })
