@@ -250,7 +250,7 @@ const fromInternal = <C, E>(pool: internal.Pool<C, E>): ConnectionPool<C, E> => 
       })
   }, {
     acquire,
-    take: (fiber, options) => pool.take(fiber, options),
+    ask: (fiber, options) => pool.ask(fiber, options),
     announce: (event) => pool.announce(event),
     condition: () => View.condition(pool.state),
     happenings: pool.eventStream(false),

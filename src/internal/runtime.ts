@@ -292,6 +292,30 @@ export const postponeInterrupt = (fiber: Fiber.Fiber<unknown, unknown>, restore:
 }
 
 /**
+ * `Fiber.addObserver` for an observer that leaves again, which the result does.
+ *
+ * The array of observers is made here, and its first member stays. If Effect made it, or if the first member left, V8 would
+ * copy what later observers have held as if it were still in use. (Measured: with a hundred fibers that run transactions, a
+ * fifth of all garbage was copied twice, which took a tenth of the time.)
+ *
+ * Test: `internal/runtime.test.ts`, "an observer that leaves is never the first of its fiber".
+ */
+export const observe = <A, E>(
+  fiber: Fiber.Fiber<A, E>,
+  observer: (exit: Exit.Exit<A, E>) => void
+): () => void => {
+  const own = fiber as unknown as Observed
+  if ("_observers" in own && (own._observers === undefined || own._observers.length === 0)) own._observers = [stays]
+  return fiber.addObserver(observer)
+}
+
+interface Observed {
+  _observers?: ReadonlyArray<() => void> | undefined
+}
+
+const stays = () => {}
+
+/**
  * Attaches values to objects, like a `WeakMap`, but as a private field of each object. It is for objects that are made in
  * large numbers: the garbage collector is slow to empty a `WeakMap`, so adding to one takes a microsecond or two. A copy of
  * an object has nothing attached. An object may get one value.

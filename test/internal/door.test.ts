@@ -1,61 +1,93 @@
 /** What only other modules of this library may do with a pool. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Logger, Metric } from "effect"
+import { Effect, Exit, Fiber, Logger, Metric } from "effect"
 import { ConnectionFactory, ConnectionPool, PoolEvent } from "effect-connection-pool"
 import { PoolAssert } from "effect-connection-pool/testing"
 import * as Door from "../../src/internal/pool/door.ts"
 import * as GroupDriver from "../support/groupDriver.ts"
 import { borrow, make, settle, shape } from "../support/pools.ts"
 
-describe("a connection that a fiber takes in one step", () => {
+describe("a connection that a fiber asks for without a scope", () => {
   it.effect("is held until the lease is ended, once", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ min: 1, max: 1 })
       yield* settle
       yield* Effect.withFiber((fiber) =>
         Effect.gen(function*() {
-          const take = Door.takeFrom(pool)!
-          const taken = take(fiber, { label: "report" })!
-          assert.strictEqual(taken.connection.id, 1)
+          const asked = Door.askOf(pool)!(fiber, { label: "report" })
+          // It is there in the step in which the fiber has asked.
+          assert.isTrue(Exit.isExit(asked.connection))
+          assert.strictEqual((yield* asked.connection).id, 1)
           assert.deepStrictEqual((yield* pool.holders).map(({ fiber: id, label }) => [id, label]), [[
             fiber.id,
             "report"
           ]])
-          // Nothing is idle, so it would have to wait.
-          assert.isUndefined(take(fiber, undefined))
-          taken.end(Exit.void)
-          taken.end(Exit.void)
+          asked.end(Exit.void)
+          asked.end(Exit.void)
           assert.deepStrictEqual(yield* shape(pool), { idle: 1 })
         })
       )
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
-  it.effect("is not lent with invalid options, which fail when the fiber asks again", () =>
+  it.effect("is waited for in line if none is idle, and goes on to the next if the wait is ended", () =>
     Effect.gen(function*() {
       const { faulty, pool } = yield* make({ min: 1, max: 1 })
       yield* settle
-      const options = { timeout: -1 }
-      const taken = yield* Effect.withFiber((fiber) => Effect.succeed(Door.takeFrom(pool)!(fiber, options)))
-      assert.isUndefined(taken)
+      const lease = yield* borrow(pool)
+      const got: Array<string> = []
+      const asker = (name: string) =>
+        Effect.withFiber((fiber) => {
+          const asked = Door.askOf(pool)!(fiber, undefined)
+          return Effect.onExit(
+            Effect.tap(asked.connection, () => Effect.sync(() => got.push(name))),
+            (exit) => Effect.sync(() => asked.end(exit))
+          )
+        })
+      const first = yield* Effect.forkChild(asker("first"))
+      const second = yield* Effect.forkChild(asker("second"))
+      const third = yield* Effect.forkChild(asker("third"))
+      yield* settle
+      assert.deepStrictEqual(yield* shape(pool), { inUse: 1, waiting: 3 })
+      yield* Fiber.interrupt(first)
+      assert.deepStrictEqual(yield* shape(pool), { inUse: 1, waiting: 2 })
+      yield* lease.giveBack
+      yield* Fiber.joinAll([second, third])
+      assert.deepStrictEqual([got, yield* shape(pool)], [["second", "third"], { idle: 1 }])
+      assert.strictEqual((yield* pool.stats).cancelled, 1)
+      yield* PoolAssert.nothingLeaked(faulty, pool)
+    }))
+
+  it.effect("is not lent with invalid options", () =>
+    Effect.gen(function*() {
+      const { faulty, pool } = yield* make({ min: 1, max: 1 })
+      yield* settle
+      const asked = yield* Effect.withFiber((fiber) => Effect.succeed(Door.askOf(pool)!(fiber, { timeout: -1 })))
+      yield* PoolAssert.failsWith(asked.connection, "PoolConfigError")
+      asked.end(Exit.void)
       assert.deepStrictEqual([yield* shape(pool), (yield* pool.stats).checkouts], [{ idle: 1 }, 0])
-      yield* PoolAssert.failsWith(pool.use(() => Effect.void, options), "PoolConfigError")
       yield* PoolAssert.nothingLeaked(faulty, pool)
     }))
 
   it.effect("is not lent if its driver throws when the lease begins: then it is evicted", () =>
     Effect.gen(function*() {
+      let mistakes = 1
       const factory = ConnectionFactory.make({
         connect: Effect.succeed({}),
-        beginLease: () => {
-          throw new Error("the driver has a bug")
+        beginLease: (connection) => {
+          if (mistakes-- > 0) throw new Error("the driver has a bug")
+          return connection
         }
       })
       const pool = yield* ConnectionPool.make({ factory, min: 1, max: 1, drainTimeout: 0 })
-      const taken = yield* Effect.withFiber((fiber) => Effect.succeed(Door.takeFrom(pool)!(fiber, undefined)))
-      assert.isUndefined(taken)
+      yield* Effect.withFiber((fiber) => {
+        const asked = Door.askOf(pool)!(fiber, undefined)
+        assert.isFalse(Exit.isExit(asked.connection))
+        // It waits for the next one.
+        return Effect.ensuring(asked.connection, Effect.sync(() => asked.end()))
+      })
       const { checkouts, evictions } = yield* pool.stats
-      assert.deepStrictEqual([checkouts, evictions.driver], [0, 1])
+      assert.deepStrictEqual([checkouts, evictions.driver], [1, 1])
     }))
 })
 

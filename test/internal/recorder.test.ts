@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { type Ended, Recorder } from "../../src/internal/pool/recorder.ts"
 import { Statements } from "../../src/internal/pool/statements.ts"
+import * as LinkedList from "../../src/internal/structures/linkedList.ts"
 
 const make = (lease: object | undefined) => {
   const clock = { now: 5000 }
@@ -63,7 +64,7 @@ describe("a statement", () => {
     // The step has ended for the caller, but the statement goes on.
     recorder.end()
     assert.deepStrictEqual([ended, run.spentMillis, run.startedAt], [[], 30, 5030])
-    assert.isTrue(subject.statements.running!.has(run))
+    assert.deepStrictEqual([...LinkedList.members(subject.statements.running!)], [run])
     clock.now += 100
     recorder.enter(run)
     clock.now += 4
@@ -74,7 +75,10 @@ describe("a statement", () => {
     assert.deepStrictEqual(ended.map(({ isBlocking, text, tookMillis }) => [text, tookMillis, isBlocking]), [
       ["select", 34, false]
     ])
-    assert.isFalse(subject.statements.running!.has(run))
+    assert.strictEqual(subject.statements.running!.length, 0)
+    // A second end changes nothing.
+    recorder.finish(run)
+    assert.strictEqual(ended.length, 1)
     // One that no step has begun has taken no time yet.
     assert.strictEqual(recorder.goOn("other").spentMillis, 0)
   })

@@ -271,6 +271,26 @@ describe("what leans on the inside of Effect", () => {
       assert.deepStrictEqual(seen, [false, false, false, true, false, false])
     }))
 
+  it.effect("an observer that leaves is never the first of its fiber", () =>
+    Effect.gen(function*() {
+      const seen: Array<string> = []
+      const observersOf = (fiber: Fiber.Fiber<unknown, unknown>) =>
+        (fiber as unknown as { readonly _observers: ReadonlyArray<unknown> })._observers
+      const observed = Effect.withFiber((fiber) => {
+        const leave = Runtime.observe(fiber, () => seen.push("one that has left"))
+        Runtime.observe(fiber, () => seen.push("one that stays"))
+        const [first] = observersOf(fiber)
+        leave()
+        leave()
+        assert.strictEqual(observersOf(fiber)[0], first)
+        return Effect.succeed(observersOf(fiber).length)
+      })
+      // A fiber that nobody waits for yet has no observers.
+      const fiber = yield* Effect.forkChild(observed, { startImmediately: true })
+      assert.strictEqual(yield* Fiber.join(fiber), 2)
+      assert.deepStrictEqual(seen, ["one that stays"])
+    }))
+
   it("attaches a value to an object, and not to copies of it", () => {
     const attached = new Runtime.Attached<number>()
     const [one, two] = [["connection", 1] as const, Object.freeze({ name: "two" })]

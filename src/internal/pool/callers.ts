@@ -388,7 +388,7 @@ class ScopedLeaseEffect<C, E> extends LeaseEffect<C, E, C, never, never> {
 
   /** Ends the lease if its fiber is dropped: such a fiber does not close its scope. */
   watch(): void {
-    this.#unwatch = this.fiber.addObserver((exit) => {
+    this.#unwatch = Runtime.observe(this.fiber, (exit) => {
       if (this.stage === "held" && Runtime.wasDropped(this.fiber, exit)) this.callers.lose(this)
     })
   }

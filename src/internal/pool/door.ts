@@ -2,7 +2,7 @@
 import type { Effect, Exit, Fiber, Stream } from "effect"
 import type { ConnectionStats } from "../../ConnectionStats.ts"
 import type { AcquireOptions } from "../../PoolConfig.ts"
-import type { AbandonedConnection, Holder } from "../../PoolError.ts"
+import type { AbandonedConnection, Holder, PoolError } from "../../PoolError.ts"
 import type { PoolEvent } from "../../PoolEvent.ts"
 import type { RoundSettings } from "../options/settings.ts"
 import type { Driver, Group, Member } from "./groups.ts"
@@ -17,22 +17,23 @@ export type MakeGroup = <C, E, M extends Member<C>>(driver: Driver<C, M>) => Gro
 /** The connections of the pipeline are those of this pool. */
 export type MakePipeline = <C, E>() => Pipeline<C, E>
 
-/** A connection that a fiber has taken, until it ends the lease. */
-export interface Taken<C> {
-  readonly connection: C
-  /** Ends the lease. `exit` is the exit of the effect that had the connection. A second call does nothing. */
+/** A fiber that has asked for a connection, until it ends the lease. */
+export interface Asked<C, E> {
+  /** The connection; if none is idle, an effect that waits for one. The fiber that has asked evaluates it, once. */
+  readonly connection: Effect.Effect<C, PoolError<E>>
+  /**
+   * Ends the lease, or the wait for it. It must be called, however the fiber ends. `exit` is the exit of the effect that had the
+   * connection. A second call does nothing.
+   */
   readonly end: (exit?: Exit.Exit<unknown, unknown>) => void
 }
 
-/** Takes an idle connection in the present step of a fiber. Returns `undefined` if the fiber would have to wait. */
-export type Take<C> = (
-  fiber: Fiber.Fiber<unknown, unknown>,
-  options: AcquireOptions | undefined
-) => Taken<C> | undefined
+/** Asks for a connection in the present step of a fiber. */
+export type Ask<C, E> = (fiber: Fiber.Fiber<unknown, unknown>, options: AcquireOptions | undefined) => Asked<C, E>
 
 export interface Door {
-  /** Takes a connection. Only for a pool whose `acquire` is the one of this door: a copy may have another. */
-  readonly take: Take<unknown>
+  /** Asks for a connection. Only for a pool whose `acquire` is the one of this door: a copy may have another. */
+  readonly ask: Ask<unknown, unknown>
   readonly acquire: unknown
   /** Publishes an event as an event of the pool. */
   readonly announce: (event: PoolEvent) => void
@@ -84,13 +85,10 @@ export const add = <Pool extends object>(pool: Pool, its: Door): Pool => Object.
 /** The door of a pool; `undefined` for an object that is no pool. */
 export const of = (pool: object): Door | undefined => (pool as { readonly [door]?: Door })[door]
 
-/** How to take connections of a pool in one step. `undefined` if its connections may only be acquired. */
-export const takeFrom = <C>(
-  pool: { readonly acquire: (...options: ReadonlyArray<never>) => Effect.Effect<C, unknown, unknown> }
-):
-  | Take<C>
-  | undefined =>
-{
+/** How to ask for a connection of a pool without a scope. `undefined` if its connections may only be acquired. */
+export const askOf = <C, E>(
+  pool: { readonly acquire: (...options: ReadonlyArray<never>) => Effect.Effect<C, PoolError<E>, unknown> }
+): Ask<C, E> | undefined => {
   const its = of(pool)
-  return its !== undefined && its.acquire === pool.acquire ? its.take as Take<C> : undefined
+  return its !== undefined && its.acquire === pool.acquire ? its.ask as Ask<C, E> : undefined
 }

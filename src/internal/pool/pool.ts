@@ -11,8 +11,9 @@ import * as PoolEvent from "../../PoolEvent.ts"
 import type { RoundSettings, Settings } from "../options/settings.ts"
 import * as Deadlines from "../structures/deadlines.ts"
 import { Sizes } from "../structures/sizes.ts"
+import * as Asking from "./asking.ts"
 import { Callers } from "./callers.ts"
-import type { Taken } from "./door.ts"
+import type { Asked } from "./door.ts"
 import * as Groups from "./groups.ts"
 import type { CheckResult } from "./health.ts"
 import * as Leaving from "./leaving.ts"
@@ -28,7 +29,6 @@ import * as Rounds from "./rounds.ts"
 import * as Ladder from "./shutdown.ts"
 import * as Slow from "./slow.ts"
 import * as State from "./state.ts"
-import * as Taking from "./taking.ts"
 import * as View from "./view.ts"
 import { guarded, Work } from "./work.ts"
 
@@ -88,9 +88,9 @@ export class Pool<C, E> {
     return this.#callers.acquire(options)
   }
 
-  /** Takes an idle connection in the present step of a fiber. Returns `undefined` if the fiber would have to wait. */
-  take(fiber: Fiber.Fiber<unknown, unknown>, options: AcquireOptions | undefined): Taken<C> | undefined {
-    return Taking.take(this.#callers, this.#work, fiber, options)
+  /** Asks for a connection, without a scope, in the present step of a fiber. */
+  ask(fiber: Fiber.Fiber<unknown, unknown>, options: AcquireOptions | undefined): Asked<C, E> {
+    return Asking.ask(this.#callers, this.#work, fiber, options)
   }
 
   /** Makes a group: callers whose work the driver may run as one. */

@@ -1,4 +1,5 @@
 /** Records the statements of one connection for its pool. The driver calls it, which may run in a thread without Effect. */
+import * as LinkedList from "../structures/linkedList.ts"
 import { Run, Statements } from "./statements.ts"
 
 /** The connection whose statements are recorded: an `Entry` of a pool. */
@@ -121,8 +122,9 @@ export class Recorder {
   start(text: string): Run {
     const { lease, statements } = this.#subject
     const run = new Run(text, lease, this.#listener.now())
-    statements.running ??= new Set()
-    statements.running.add(run)
+    // Not a `Set`: it makes a new table for each run that leaves it, and the tables of one that is old keep garbage alive.
+    statements.running ??= new LinkedList.LinkedList()
+    LinkedList.push(statements.running, run)
     return run
   }
 
@@ -161,7 +163,8 @@ export class Recorder {
   finish(run: Run): void {
     this.leave(run)
     const { lease, statements } = this.#subject
-    if (statements.running?.delete(run) !== true) return
+    if (run.list === undefined || run.list !== statements.running) return
+    LinkedList.remove(run)
     if (lease !== undefined && run.lease === lease) {
       statements.last = run.text
       statements.lastMillis = this.#isMeasured ? run.spentMillis : undefined

@@ -1,5 +1,6 @@
 /** The statements of one connection, as far as its driver reports them: data. `recorder.ts` changes it. */
 import type { HolderStatement } from "../../PoolError.ts"
+import * as LinkedList from "../structures/linkedList.ts"
 import { shortTextOf } from "../structures/statementText.ts"
 
 export class Statements {
@@ -8,11 +9,11 @@ export class Statements {
   /** How long that took, if it was measured. */
   lastMillis: number | undefined = undefined
   /** The statements that run now, and take several steps: the first began first. Not set before the first of them. */
-  running: Set<Run> | undefined = undefined
+  running: LinkedList.LinkedList<Run> | undefined = undefined
 }
 
 /** A statement that takes several steps. */
-export class Run {
+export class Run extends LinkedList.Linked<Run> {
   readonly text: string
   /** The lease that has begun it. */
   readonly lease: object | undefined
@@ -23,6 +24,7 @@ export class Run {
   enteredAt = -1
 
   constructor(text: string, lease: object | undefined, startedAt: number) {
+    super()
     this.text = text
     this.lease = lease
     this.startedAt = startedAt
@@ -39,7 +41,7 @@ export const statementOf = (
   now: number
 ): HolderStatement | undefined => {
   if (running !== undefined) {
-    for (const run of running) {
+    for (const run of LinkedList.members(running)) {
       if (run.lease === lease) {
         return { text: shortTextOf(run.text, mostRead), isRunning: true, ranMillis: now - run.startedAt }
       }

@@ -98,7 +98,7 @@ export class Level<C> {
     this.depth = depth
     this.outer = transaction.levels[depth - 1]
     this.fiber = fiber
-    this.turn = new Turn(transaction.turnDeadlines)
+    this.turn = new Turn(transaction.turnDeadlines, fiber)
   }
 
   /** Runs an effect while no other fiber has the turn. */

@@ -19,6 +19,7 @@ import {
   isSuccess,
   maskWithin,
   matchWithin,
+  observe,
   OwnStep,
   postponeInterrupt,
   restoreWithin,
@@ -119,7 +120,7 @@ export class Machinery<C, Isolation extends string, E> {
     span: Tracer.Span
   ): Effect.Effect<A, X | SqlError, R> {
     run.span = span
-    run.forget = run.fiber.addObserver(() => this.#control.dropped(run))
+    run.forget = observe(run.fiber, () => this.#control.dropped(run))
     for (const [key, value] of this.#attributes) span.attribute(key, value)
     const begun = this.#control.begin(run)
     return isSuccess(begun) ? this.#enter(run, body, span) : Effect.flatMap(begun, () => this.#enter(run, body, span))

@@ -5,7 +5,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import type { ConnectionPool } from "../../ConnectionPool.ts"
 import type { PoolError } from "../../PoolError.ts"
 import type { TransactionError, TransactionRollbackError } from "../../TransactionError.ts"
-import type { Taken } from "../pool/door.ts"
+import type { Asked } from "../pool/door.ts"
 import type { Level } from "./level.ts"
 import type { TransactionSettings } from "./options.ts"
 import { sqlErrorOf } from "./sqlErrorOf.ts"
@@ -25,8 +25,8 @@ export class Run<C, Isolation extends string, E> {
   /** Whether spans have times. */
   readonly isTimed: boolean
   span: Tracer.Span | undefined = undefined
-  /** For an outermost transaction: its lease, or the scope that holds its connection, once it has one. */
-  lease: Taken<C> | undefined = undefined
+  /** For an outermost transaction: its lease, or the scope that holds its connection, once it has asked for one. */
+  lease: Asked<C, E> | undefined = undefined
   scope: Scope.Closeable | undefined = undefined
   /** For an outermost transaction: the pool that lends its connection, once it is asked for one. */
   lender: ConnectionPool<C, E> | undefined = undefined

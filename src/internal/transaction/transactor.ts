@@ -58,14 +58,14 @@ export const make = <C, Isolation extends string, E, Own extends object>(
   const standard = standardOf(dialect)
   const control = new ControlStatements<C, Isolation, E, Own>(dialect, controlTimeoutMillis)
 
-  const writing: Lending<C, E> = { pool, take: Door.takeFrom(pool) }
-  const reading: Lending<C, E> = { pool: readers, take: Door.takeFrom(readers) }
+  const writing: Lending<C, E> = { pool, ask: Door.askOf(pool) }
+  const reading: Lending<C, E> = { pool: readers, ask: Door.askOf(readers) }
   const lendingFor = (
     fiber: Fiber.Fiber<unknown, unknown>,
     { mode, statement }: TransactionSettings<Isolation>
   ): Lending<C, E> => {
     const other = options.poolOf?.(fiber, mode, statement)
-    if (other !== undefined) return { pool: other, take: Door.takeFrom(other) }
+    if (other !== undefined) return { pool: other, ask: Door.askOf(other) }
     return mode.readOnly ? reading : writing
   }
 
@@ -88,13 +88,12 @@ export const make = <C, Isolation extends string, E, Own extends object>(
     const { fiber, settings } = run
     const { label, timeoutMillis } = settings
     const options = label === undefined && timeoutMillis === undefined ? undefined : { label, timeout: timeoutMillis }
-    const { pool, take } = lendingFor(fiber, settings)
+    const { ask, pool } = lendingFor(fiber, settings)
     run.lender = pool
-    run.lease = take?.(fiber, options)
-    if (run.lease !== undefined) return beginOn(run, run.lease.connection)
-    run.scope = Scope.makeUnsafe()
-    const acquired = Scope.provide(heldByFiber(pool.acquire(options)), run.scope)
-    return Effect.matchEffect(run.restore(acquired), {
+    const connection = ask === undefined
+      ? Scope.provide(heldByFiber(pool.acquire(options)), run.scope = Scope.makeUnsafe())
+      : (run.lease = ask(fiber, options)).connection
+    return goOn(isSuccess(connection) ? connection : run.restore(connection), {
       onFailure: (error) => run.fail(error),
       onSuccess: (connection) => beginOn(run, connection)
     })
@@ -364,10 +363,10 @@ export const make = <C, Isolation extends string, E, Own extends object>(
 
 const noOptions = {}
 
-/** A pool that lends connections to transactions, and how to take one of them at once. */
+/** A pool that lends connections to transactions, and how to ask it for one without a scope. */
 interface Lending<C, E> {
   readonly pool: ConnectionPool<C, E>
-  readonly take: Door.Take<C> | undefined
+  readonly ask: Door.Ask<C, E> | undefined
 }
 
 /** `Effect.matchEffect`. What has succeeded already goes on in the present step. */

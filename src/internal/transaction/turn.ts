@@ -1,7 +1,7 @@
 /** Gives fibers their turns on something that only one of them may use at a time, in order of arrival. */
 import { Clock, Context, Effect, type Fiber, type Tracer } from "effect"
 import type { TurnHolder } from "../../TransactionError.ts"
-import { onExitWithin, OwnStep, spanOf } from "../runtime.ts"
+import { observe, onExitWithin, OwnStep, spanOf } from "../runtime.ts"
 import * as Deadlines from "../structures/deadlines.ts"
 import * as LinkedList from "../structures/linkedList.ts"
 import * as Alarm from "../structures/timer.ts"
@@ -100,12 +100,15 @@ class Ticket extends Deadlines.Timed<Ticket> {
 
 export class Turn {
   readonly #deadlines: TurnDeadlines
+  readonly #ownFiber: Fiber.Fiber<unknown, unknown> | undefined
   #holder: Ticket | undefined
   #hasEnded = false
   readonly #line = new LinkedList.LinkedList<Ticket>()
 
-  constructor(deadlines: TurnDeadlines) {
+  /** Whoever makes it calls `end` if `ownFiber` ends without its finalizers. */
+  constructor(deadlines: TurnDeadlines, ownFiber?: Fiber.Fiber<unknown, unknown>) {
     this.#deadlines = deadlines
+    this.#ownFiber = ownFiber
   }
 
   /** Whether no fiber has the turn. Then a statement of a single step may run without taking it. */
@@ -194,7 +197,7 @@ export class Turn {
     ticket.isHolding = true
     ticket.heldFrom = now
     // A fiber that evaluates something that is no Effect ends without its finalizers.
-    ticket.forget = ticket.fiber.addObserver(() => this.#leave(ticket))
+    if (ticket.fiber !== this.#ownFiber) ticket.forget = observe(ticket.fiber, () => this.#leave(ticket))
   }
 
   #leave(ticket: Ticket): void {

@@ -4,34 +4,41 @@
  * Most statements are answered long before their deadline. So the timer is not stopped when they are: it finds nothing to do, at
  * most once in the time of a step. To set and stop a timer for each statement would be a tenth of its way.
  */
+import * as LinkedList from "../../../internal/structures/linkedList.ts"
 import { steps } from "./deadline.ts"
 
 /** A statement that has a deadline. */
-export interface Late {
+export class Late extends LinkedList.Linked<Late> {
   readonly stepMillis: number
   readonly expire: () => void
-  stepsLeft: number
+  stepsLeft = steps
   /** When its present step is over, on the clock of `performance.now`. */
   stepEndsAt: number
+
+  constructor(millis: number, expire: () => void) {
+    super()
+    this.stepMillis = Math.ceil(millis / steps)
+    this.expire = expire
+    this.stepEndsAt = performance.now() + this.stepMillis
+  }
 }
 
 export class ControlDeadlines {
-  readonly #waiting = new Set<Late>()
+  readonly #waiting = new LinkedList.LinkedList<Late>()
   #timer: NodeJS.Timeout | undefined = undefined
   /** When the timer rings. */
   #ringsAt = Infinity
 
   /** Has a function called after a time, unless the result is given to `remove` before. */
   add(millis: number, expire: () => void): Late {
-    const stepMillis = Math.ceil(millis / steps)
-    const late = { stepMillis, expire, stepsLeft: steps, stepEndsAt: performance.now() + stepMillis }
-    this.#waiting.add(late)
-    if (late.stepEndsAt < this.#ringsAt) this.#set(late.stepEndsAt, stepMillis)
+    const late = new Late(millis, expire)
+    LinkedList.push(this.#waiting, late)
+    if (late.stepEndsAt < this.#ringsAt) this.#set(late.stepEndsAt, late.stepMillis)
     return late
   }
 
   remove(late: Late): void {
-    this.#waiting.delete(late)
+    LinkedList.remove(late)
   }
 
   #set(at: number, millis: number): void {
@@ -46,11 +53,11 @@ export class ControlDeadlines {
     this.#ringsAt = Infinity
     const now = performance.now()
     let next = Infinity
-    for (const late of this.#waiting) {
+    for (const late of LinkedList.members(this.#waiting)) {
       // A timer may ring a little early.
       if (late.stepEndsAt - now < 1) {
         if (--late.stepsLeft === 0) {
-          this.#waiting.delete(late)
+          LinkedList.remove(late)
           late.expire()
           continue
         }

@@ -298,6 +298,7 @@ export class Session {
     this.#wire.settled()
     if (!this.#wire.isOpen) this.#isInTransaction = false
     else if (exit !== undefined) this.#follow(text, exit)
+    if (this.#waiting.size === 0) return
     for (const done of this.#waiting) done()
     this.#waiting.clear()
   }
