@@ -33,6 +33,9 @@ class Own<A, E> extends Runtime.OwnStep<A, E, never> {
   }
 }
 
+const observersOf = (fiber: Fiber.Fiber<unknown, unknown>) =>
+  (fiber as unknown as { readonly _observers: ReadonlyArray<unknown> })._observers
+
 describe("what leans on the inside of Effect", () => {
   it.effect("a step can be part of another, and any other effect is left to be done", () =>
     Effect.withFiber((fiber) => {
@@ -274,8 +277,6 @@ describe("what leans on the inside of Effect", () => {
   it.effect("an observer that leaves is never the first of its fiber", () =>
     Effect.gen(function*() {
       const seen: Array<string> = []
-      const observersOf = (fiber: Fiber.Fiber<unknown, unknown>) =>
-        (fiber as unknown as { readonly _observers: ReadonlyArray<unknown> })._observers
       const observed = Effect.withFiber((fiber) => {
         const leave = Runtime.observe(fiber, () => seen.push("one that has left"))
         Runtime.observe(fiber, () => seen.push("one that stays"))
