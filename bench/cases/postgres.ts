@@ -51,10 +51,10 @@ export const postgresCases = (
   })
   const { isShort } = effort
   return [
-    reads(1, isShort ? 10 : 500),
-    reads(100, isShort ? 1 : 20),
-    writes(1, isShort ? 5 : 200),
-    writes(100, isShort ? 1 : 8)
+    reads(1, isShort ? 10 : 2000),
+    reads(100, isShort ? 1 : 80),
+    writes(1, isShort ? 5 : 800),
+    writes(100, isShort ? 1 : 32)
   ]
 }
 

@@ -12,8 +12,8 @@ import { encodeParams } from "./params.ts"
 import {
   type CommitListener,
   mayHaveStored,
-  newPending,
-  type Pending,
+  Outstanding,
+  Pending,
   type Port,
   type Receiver,
   requestOf,
@@ -40,7 +40,7 @@ export class Host {
   readonly #texts: Texts
   readonly #recorder: Recorder
   readonly #free: Array<number> = []
-  readonly #pending = new Map<number, Pending>()
+  readonly #pending = new Outstanding()
   /** The requests that wait for a number. */
   readonly #waiting: Array<Pending> = []
   #outbox: Array<Request> = []
@@ -84,11 +84,7 @@ export class Host {
 
   /** The oldest request that is out, as text. */
   get description(): string | undefined {
-    return this.#oldest?.description
-  }
-
-  get #oldest(): Pending | undefined {
-    return this.#pending.values().next().value
+    return this.#pending.oldest?.description
   }
 
   /**
@@ -97,16 +93,16 @@ export class Host {
    */
   get isUnfinished(): boolean {
     if (this.size === 0) return false
-    if (this.#oldest?.isCancelled === true && !this.#oldest.isMoved) return true
+    const { oldest } = this.#pending
+    if (oldest?.isCancelled === true && !oldest.isMoved) return true
     for (const { isAhead } of this.#waiting) if (!isAhead) return true
-    for (const { isAhead } of this.#pending.values()) if (!isAhead) return true
-    return false
+    return this.#pending.find(({ isAhead }) => !isAhead) !== undefined
   }
 
   statement(statement: Statement, receiver: Receiver): Pending {
     const { isAhead = false, isStream, mayStore = false, operation, params, sql } = statement
     const encoded = encodeParams(params)
-    const pending = newPending({
+    const pending = new Pending({
       receiver,
       operation,
       description: sql,
@@ -134,7 +130,7 @@ export class Host {
     receiver: Receiver,
     mayStore = false
   ): Pending {
-    const pending = newPending({
+    const pending = new Pending({
       receiver,
       operation: name,
       description: name,
@@ -195,7 +191,7 @@ export class Host {
 
   /** Ends a stream whose reader wants no more rows. What it has written counts, unless it was cancelled. An answer follows. */
   finish({ id }: Pending): void {
-    if (id !== undefined && this.#pending.has(id)) this.#send({ kind: "finish", id })
+    if (id !== undefined && this.#pending.get(id) !== undefined) this.#send({ kind: "finish", id })
   }
 
   /** Cancels a request whose caller sends it elsewhere. */
@@ -206,7 +202,7 @@ export class Host {
 
   /** Cancels all requests that can be cancelled still. */
   cancelAll(): void {
-    for (const pending of [...this.#waiting, ...this.#pending.values()]) this.cancel(pending)
+    for (const pending of [...this.#waiting, ...this.#pending]) this.cancel(pending)
   }
 
   /**
@@ -214,7 +210,7 @@ export class Host {
    */
   failAll(errorOf: (operation: string) => unknown): void {
     if (this.size === 0) return
-    for (const pending of [...this.#waiting, ...this.#pending.values()]) {
+    for (const pending of [...this.#waiting, ...this.#pending]) {
       if (!pending.isAhead) this.fail(pending, errorOf(pending.operation))
     }
   }
@@ -253,8 +249,7 @@ export class Host {
 
   /** The statement that runs, if its time is limited. Streams run beside it. */
   get #first(): Pending | undefined {
-    for (const pending of this.#pending.values()) if (pending.isTimed) return pending
-    return undefined
+    return this.#pending.find(({ isTimed }) => isTimed)
   }
 
   /** Watches the statement that is the first now. */
@@ -283,16 +278,16 @@ export class Host {
     this.#death = death
     this.#state = { isUsable: false, needsReset: false, isTransaction: false, isPinning: false }
     const lost = [...this.#pending]
-    this.#pending.clear()
+    for (const { id } of lost) this.#pending.remove(id!)
     for (const pending of this.#waiting.splice(0)) {
       this.#record(pending, undefined)
       pending.receiver.failed(death, false, true)
     }
-    for (const [id, pending] of lost) {
-      const { isCancelled, mayStore, receiver } = pending
+    for (const pending of lost) {
+      const { id, isCancelled, mayStore, receiver } = pending
       this.#record(pending, undefined)
       if (isCancelled) receiver.cancelled()
-      else receiver.failed(death, mayStore && this.#words.isCommitting(id), true)
+      else receiver.failed(death, mayStore && this.#words.isCommitting(id!), true)
     }
     this.#idle()
   }
@@ -319,7 +314,7 @@ export class Host {
   #assign(pending: Pending, id: number): void {
     pending.id = id
     this.#words.begin(id)
-    this.#pending.set(id, pending)
+    this.#pending.add(id, pending)
     if (this.#timeout !== undefined) this.#watchFirst(this.#timeout)
     this.#send(pending.make(id))
   }
@@ -391,7 +386,7 @@ export class Host {
 
   /** A number is free again, for the request that waits longest. */
   #done(id: number): void {
-    this.#pending.delete(id)
+    this.#pending.remove(id)
     const next = this.#waiting.shift()
     if (next === undefined) this.#free.push(id)
     else this.#assign(next, id)

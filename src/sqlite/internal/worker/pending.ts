@@ -1,7 +1,8 @@
 /** The requests of a connection in a thread, on the side of the caller. */
 import type { Run } from "../../../internal/pool/statements.ts"
+import * as LinkedList from "../../../internal/structures/linkedList.ts"
 import { Changes } from "../sql/tables.ts"
-import type { Answer, Reported, Request, Way } from "./protocol.ts"
+import { type Answer, mostRequests, type Reported, type Request, type Way } from "./protocol.ts"
 import type { Known } from "./texts.ts"
 
 /**
@@ -60,35 +61,93 @@ export const tell = (listener: CommitListener, reported: Reported | undefined, m
 }
 
 /** Whether a request that has ended with these answers may have committed. */
-export const mayHaveStored = (answers: ReadonlyArray<Answer>, pending: ReadonlyMap<number, Pending>): boolean =>
+export const mayHaveStored = (answers: ReadonlyArray<Answer>, pending: Outstanding): boolean =>
   answers.some((answer) =>
     answer.kind !== "cancelled" && (answer.kind !== "rows" || answer.isLast) &&
     pending.get(answer.id)?.mayStore === true
   )
 
 /** A request that was made. */
-export interface Pending {
+export class Pending extends LinkedList.Linked<Pending> {
   readonly receiver: Receiver
   readonly operation: string
   /** The text, or the name of the operation. */
   readonly description: string
   readonly make: (id: number) => Request
   readonly mayStore: boolean
-  known: Known | undefined
+  known: Known | undefined = undefined
   /** Not set while it waits for a number. */
-  id: number | undefined
-  columns: ReadonlyArray<string>
-  isCancelled: boolean
+  id: number | undefined = undefined
+  columns: ReadonlyArray<string> = []
+  isCancelled = false
   /** Whether its caller has no lease yet. */
   isAhead: boolean
   /** Whether its caller has sent it elsewhere. */
-  isMoved: boolean
+  isMoved = false
   /** Its run, if it is recorded. */
-  run: Run | undefined
+  run: Run | undefined = undefined
   /** Whether the time has a limit for which it may run. */
   readonly isTimed: boolean
   /** Since when nothing was before it. Not set if that is not watched. */
-  firstAt: number | undefined
+  firstAt: number | undefined = undefined
+
+  constructor(
+    given: Pick<Pending, "receiver" | "operation" | "description" | "make" | "mayStore" | "isAhead" | "isTimed">
+  ) {
+    super()
+    this.receiver = given.receiver
+    this.operation = given.operation
+    this.description = given.description
+    this.make = given.make
+    this.mayStore = given.mayStore
+    this.isAhead = given.isAhead
+    this.isTimed = given.isTimed
+  }
+}
+
+/**
+ * The requests that are out: the oldest first, and by their numbers. It is no `Map`, which makes a new table whenever it has
+ * become small: see `Recorder.start`.
+ */
+export class Outstanding {
+  readonly #line = new LinkedList.LinkedList<Pending>()
+  readonly #byNumber = new Array<Pending | undefined>(mostRequests).fill(undefined)
+
+  get size(): number {
+    return this.#line.length
+  }
+
+  get oldest(): Pending | undefined {
+    return this.#line.head
+  }
+
+  /** The oldest one that fits. */
+  find(fits: (pending: Pending) => boolean): Pending | undefined {
+    for (let pending = this.#line.head; pending !== undefined; pending = pending.next) {
+      if (fits(pending)) return pending
+    }
+    return undefined
+  }
+
+  get(id: number): Pending | undefined {
+    return this.#byNumber[id]
+  }
+
+  add(id: number, pending: Pending): void {
+    this.#byNumber[id] = pending
+    LinkedList.push(this.#line, pending)
+  }
+
+  remove(id: number): void {
+    const pending = this.#byNumber[id]
+    if (pending === undefined) return
+    this.#byNumber[id] = undefined
+    LinkedList.remove(pending)
+  }
+
+  [Symbol.iterator](): Iterator<Pending> {
+    return LinkedList.members(this.#line)
+  }
 }
 
 /** The request for a statement. The text is part of it if the thread does not know its number. */
@@ -112,19 +171,6 @@ export const requestOf = (
 })
 
 /** A request that was made just now. */
-export const newPending = (
-  given: Pick<Pending, "receiver" | "operation" | "description" | "make" | "mayStore" | "isAhead" | "isTimed">
-): Pending => ({
-  ...given,
-  known: undefined,
-  id: undefined,
-  columns: [],
-  isCancelled: false,
-  run: undefined,
-  firstAt: undefined,
-  isMoved: false
-})
-
 /** Limits how long statements run. */
 export interface Timeout {
   readonly millis: number
