@@ -111,7 +111,7 @@ export class Pending extends LinkedList.Linked<Pending> {
  */
 export class Outstanding {
   readonly #line = new LinkedList.LinkedList<Pending>()
-  readonly #byNumber = new Array<Pending | undefined>(mostRequests).fill(undefined)
+  readonly #byNumber = Array.from({ length: mostRequests }, (): Pending | undefined => undefined)
 
   get size(): number {
     return this.#line.length
