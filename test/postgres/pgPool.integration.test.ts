@@ -2,7 +2,7 @@
 import { PgClient } from "@effect/sql-pg/PgClient"
 import * as PgTypes from "@effect/sql-pg/PgTypes"
 import { assert } from "@effect/vitest"
-import { Effect, Exit, Fiber, Schedule, Schema, Scope, Stream } from "effect"
+import { ConfigProvider, Effect, Exit, Fiber, Layer, Schedule, Schema, Scope, Stream } from "effect"
 import { HealthChecker } from "effect-connection-pool"
 import { PgPool, PgPoolError } from "effect-connection-pool/postgres"
 import { PoolAssert } from "effect-connection-pool/testing"
@@ -63,6 +63,39 @@ describeServer("a PostgreSQL pool", (it) => {
           })))
         assert.deepStrictEqual(reserved, [[1]])
       }).pipe(Effect.provide(PgPool.layer(database)))
+    }))
+
+  it.effect("is there from the environment, and under services of their own, each with its layer", () =>
+    Effect.gen(function*() {
+      class Orders extends PgPool.Service<Orders>()("test/Orders") {}
+      class Reports extends PgPool.Service<Reports>()("test/Reports") {}
+      const server = yield* Server
+      const [one, other] = [yield* server.database, yield* server.database]
+      const envOf = (database: typeof one) =>
+        ConfigProvider.layer(ConfigProvider.fromEnv({
+          env: {
+            DB_HOST: database.host,
+            DB_PORT: String(database.port),
+            DB_DATABASE: database.database,
+            DB_USERNAME: database.username
+          }
+        }))
+      const named = Effect.flatMap(SqlClient, (sql) => sql`select current_database()::text as name`)
+      const fromEnv = PgPool.layerConfig(PgPool.config("DB")).pipe(Layer.provide(envOf(one)))
+      assert.deepStrictEqual(yield* Effect.provide(named, fromEnv), [{ name: one.database }])
+      const names = Effect.gen(function*() {
+        const [orders, reports] = [yield* Orders, yield* Reports]
+        return [
+          yield* orders.sql`select current_database()::text as name`,
+          yield* reports.sql`select current_database()::text as name`
+        ]
+      })
+      const both = Layer.mergeAll(
+        Orders.layer(one),
+        Reports.layerConfig(PgPool.config("DB")).pipe(Layer.provide(envOf(other)))
+      )
+      assert.deepStrictEqual(yield* Effect.provide(names, both), [[{ name: one.database }], [{ name: other.database }]])
+      yield* until("their sessions are gone", Effect.map(server.backends(), (all) => all.length === 0))
     }))
 
   it.effect("hears notifications as the client of sql-pg does", () =>

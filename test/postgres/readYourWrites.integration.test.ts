@@ -80,6 +80,73 @@ describeReplicated("a read after a write, with a replica that is late", (it) => 
       }))
     }))
 
+  it.effect("sees what a function has written that was to read on a replica, and ran on the primary because that was late", () =>
+    Effect.gen(function*() {
+      const { db, primary, replica } = yield* make("unseen")
+      yield* primary.query("create table unseen_gate (n int)")
+      yield* primary.query(`create function write_unseen(n int) returns int language plpgsql as 'begin
+        while not exists (select from unseen_gate gate where gate.n = write_unseen.n) loop perform pg_sleep(0.005); end loop;
+        insert into unseen values (n); return n; end'`)
+      yield* replica.caughtUp
+      const { replicaSql, sql } = db
+      const isWriting = Effect.map(
+        primary.query("select 1 from pg_stat_activity where state = 'active' and query like 'select write_unseen%'"),
+        (rows) => rows.length === 1
+      )
+      const late = yield* Scope.make()
+      yield* Scope.provide(replica.pauseReplay, late)
+      const seen = yield* db.readYourWrites(Effect.gen(function*() {
+        yield* sql`insert into unseen values (0)`
+        const writing = yield* Effect.forkChild(replicaSql`select write_unseen(1)`)
+        yield* until("it runs on the primary", isWriting)
+        // The replica gets the first write, and not the second.
+        yield* Scope.close(late, Exit.void)
+        yield* replica.caughtUp
+        yield* replica.pauseReplay
+        yield* primary.query("insert into unseen_gate values (1)")
+        yield* Fiber.join(writing)
+        return yield* replicaSql`select n from unseen where n > 0`
+      })).pipe(Effect.scoped)
+      assert.deepStrictEqual(seen, [{ n: 1 }])
+      // Once, although it was refused before.
+      assert.deepStrictEqual(yield* primary.query("select n from unseen"), [{ n: 0 }, { n: 1 }])
+    }))
+
+  it.effect("is refused what it writes in a stream, also on the primary because its replica is late", () =>
+    Effect.gen(function*() {
+      const { db, primary, replica } = yield* make("streamed")
+      yield* primary.query(
+        "create function write_streamed() returns int language sql as 'insert into streamed values (2) returning n'"
+      )
+      yield* replica.caughtUp
+      const { replicaSql, sql } = db
+      const refused = failsWith(Stream.runDrain(replicaSql`select write_streamed()`.stream), "SqlError")
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* replica.pauseReplay
+        const error = yield* db.readYourWrites(Effect.andThen(sql`insert into streamed values (1)`, refused))
+        assert.strictEqual(error.reason._tag, "AuthorizationError")
+        assert.deepStrictEqual(yield* primary.query("select n from streamed"), [{ n: 1 }])
+      }))
+      assert.strictEqual((yield* refused).reason._tag, "AuthorizationError")
+    }))
+
+  it.effect("that was late does not ask the primary for its position again", () =>
+    Effect.gen(function*() {
+      const { db, replica } = yield* make("behind")
+      const { replicaSql, sql } = db
+      const checkouts = Effect.map(db.stats, ({ primary }) => primary.checkouts)
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* replica.pauseReplay
+        yield* db.readYourWrites(Effect.gen(function*() {
+          yield* sql`insert into behind values (1)`
+          yield* replicaSql`select n from behind`
+          const before = yield* checkouts
+          assert.deepStrictEqual(yield* replicaSql`select n from behind`, [{ n: 1 }])
+          assert.strictEqual((yield* checkouts) - before, 1)
+        }))
+      }))
+    }))
+
   it.effect("is seen by a reactive query that it makes run again, whatever it reads with", () =>
     Effect.gen(function*() {
       const { db, replica } = yield* make("reacting")

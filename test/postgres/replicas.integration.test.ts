@@ -229,10 +229,21 @@ describeReplicated("a PostgreSQL pool with a replica", (it) => {
 
   it.effect("is watched on both sides by a `HealthChecker`", () =>
     Effect.gen(function*() {
-      const { db } = yield* make()
+      const { db, replica } = yield* make({ replicas: { fallback: "none" } })
       const health = yield* HealthChecker.make(db)
       const report = yield* health.check()
       assert.strictEqual(report.status, "healthy")
+      const statuses = Effect.map(
+        health.check(),
+        ({ sides }) => [sides?.["primary"]?.status, sides?.["replicas"]?.status]
+      )
+      assert.deepStrictEqual(yield* statuses, ["healthy", "healthy"])
+      // One side is lost, and the other is not.
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* Effect.acquireRelease(replica.stop("immediate"), () => Effect.orDie(replica.start))
+        yield* until("it is seen", Effect.map(statuses, ([one, other]) => one === "healthy" && other === "unhealthy"))
+      }))
+      yield* until("it is well again", Effect.map(statuses, (all) => all.every((status) => status === "healthy")))
       assert.deepStrictEqual(Object.keys(db.sides), ["primary", "replicas"])
       const { primary, replicas } = yield* db.stats
       assert.strictEqual(primary.total, 1)

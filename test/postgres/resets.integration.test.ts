@@ -1,6 +1,7 @@
 /** What a lease leaves on its connection, and what the next lease finds of it: nothing. */
 import { assert } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Stream } from "effect"
+import { PoolEvent } from "effect-connection-pool"
 import type { PgConnection } from "effect-connection-pool/postgres"
 import { describeServer, make, until } from "../support/postgres.ts"
 
@@ -129,8 +130,18 @@ describeServer("a lease of a PostgreSQL connection", (it) => {
   it.effect("that leaves a transaction open is reported", () =>
     Effect.gen(function*() {
       const { db } = yield* make({ max: 1 })
-      yield* db.write((connection) => connection.query("begin"))
-      assert.isFalse(yield* db.write((connection) => connection.isTransaction))
+      const reported: Array<string | undefined> = []
+      yield* Effect.forkScoped(
+        Stream.runForEach(db.primary.events, (event) =>
+          Effect.sync(() => {
+            if (PoolEvent.$is("TransactionLeftOpen")(event)) reported.push(event.holder.label)
+          })),
+        { startImmediately: true }
+      )
+      yield* db.write((connection) => connection.query("begin"), { label: "import" })
+      assert.isFalse(yield* db.write((connection) => connection.isTransaction, { label: "report" }))
+      yield* until("it is reported", Effect.sync(() => reported.length > 0))
+      assert.deepStrictEqual(reported, ["import"])
     }))
 
   it.effect("knows whether its transaction is open", () =>

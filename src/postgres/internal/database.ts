@@ -66,13 +66,14 @@ export const makeWith = Effect.fnUntraced(function*(settings: PoolSettings) {
     ...settings.listenerChecks,
     controlTimeoutMillis: settings.controlTimeoutMillis
   })
-  const writes = new OwnWrites(pool)
+  const writes = new OwnWrites(pool, settings.controlTimeoutMillis)
   const reading = replicas && new Reading({
     name,
     primary: pool,
     replicas,
     writes,
     catchUpMillis: settings.hosts!.catchUpMillis,
+    controlTimeoutMillis: settings.controlTimeoutMillis,
     mayFallBack: settings.hosts!.mayFallBack
   })
   const shared = settings.sharedReads && (yield* SharedReads.make({
@@ -153,7 +154,8 @@ const fromParts = (
         if (reading !== undefined) return reading.use(fiber, f, options, after)
         const lent = settings.isPooled
           ? f
-          : (connection: PgConnection) => Effect.andThen(onlyReads(connection), Body.run(f, connection))
+          : (connection: PgConnection) =>
+            Effect.andThen(onlyReads(connection, settings.controlTimeoutMillis), Body.run(f, connection))
         return pool.use(lent, options)
       }),
     snapshot: (effect, options) => transaction(effect, { ...options, readOnly: true }),

@@ -22,12 +22,15 @@ let nextId = 1
 
 export class OwnWrites {
   readonly #primary: ConnectionPool<PgConnection, SqlError>
+  readonly #controlTimeoutMillis: number
   readonly #reference = Context.Reference<Writes | undefined>(`effect-connection-pool/postgres/writes/${nextId++}`, {
     defaultValue: () => undefined
   })
 
-  constructor(primary: ConnectionPool<PgConnection, SqlError>) {
+  /** `controlTimeoutMillis` is how long the primary may take to answer where it is. */
+  constructor(primary: ConnectionPool<PgConnection, SqlError>, controlTimeoutMillis: number) {
     this.#primary = primary
+    this.#controlTimeoutMillis = controlTimeoutMillis
   }
 
   /** Follows the writes of an effect. It sees what was written before `after`, too. */
@@ -86,9 +89,7 @@ export class OwnWrites {
 
   /** At least that of the last commit. It is asked again if its connection is lost. */
   get position(): Effect.Effect<Position, SqlError | PoolError<SqlError>> {
-    return Effect.retry(this.#primary.use((connection) => Role.positionOf(sessionOf(connection))), {
-      times: 2,
-      while: isLost
-    })
+    const asked = this.#primary.use((connection) => Role.positionOf(sessionOf(connection), this.#controlTimeoutMillis))
+    return Effect.retry(asked, { times: 2, while: isLost })
   }
 }

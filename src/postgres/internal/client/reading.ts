@@ -21,6 +21,8 @@ export interface Options {
   readonly writes: OwnWrites
   /** How long a read waits for a replica that has not reached its position. */
   readonly catchUpMillis: number
+  /** How long the primary may take to answer that a connection of it refuses writes. */
+  readonly controlTimeoutMillis: number
   /** Whether the primary is read if a replica does not reach the position in time. */
   readonly mayFallBack: boolean
 }
@@ -50,12 +52,25 @@ export class Reading {
     const { primary, replicas } = this.#options
     const attempt = (left: number): Effect.Effect<A, Failure | LeaseExpiredError> =>
       Effect.catch(this.#on(replicas, this.writes.needed(fiber), f, undefined), (error) => {
-        if (error._tag === "Behind") return primary.use(f)
+        if (error._tag === "Behind") return this.#statementOnPrimary(fiber, f)
         if (!isSqlError(error)) return Effect.fail(error)
         if (isRefusedByReader(sqlStateOf(error))) return this.writes.wrote(fiber, primary.use(f))
         return isLost(error) && left > 0 ? attempt(left - 1) : Effect.fail(error)
       })
     return attempt(2)
+  }
+
+  /** The primary takes writes, so a function that writes unseen is refused there, too: what runs unrefused counts as a write. */
+  #statementOnPrimary<A>(
+    fiber: Fiber.Fiber<unknown, unknown>,
+    f: (connection: PgConnection) => Effect.Effect<A, SqlError | LeaseExpiredError>
+  ): Effect.Effect<A, Failure | LeaseExpiredError> {
+    const { controlTimeoutMillis, primary } = this.#options
+    return Effect.catchIf(
+      primary.use((connection) => Effect.andThen(onlyReads(connection, controlTimeoutMillis), f(connection))),
+      (error) => sqlStateOf(error) === "25006",
+      () => this.writes.wrote(fiber, primary.use(f))
+    )
   }
 
   /** Runs an effect with a connection that reads. */
@@ -65,12 +80,16 @@ export class Reading {
     options: AcquireOptions | undefined,
     after: Position | undefined
   ): Effect.Effect<A, E | Failure, R> {
-    const { primary, replicas } = this.#options
+    const { controlTimeoutMillis, primary, replicas } = this.#options
     const needed = after === undefined ? this.writes.needed(fiber) : Effect.succeed(after)
     return Effect.catchIf(
       this.#on(replicas, needed, f, options),
       (error): error is Behind => error instanceof Behind,
-      () => primary.use((connection) => Effect.andThen(onlyReads(connection), Body.run(f, connection)), options)
+      () =>
+        primary.use(
+          (connection) => Effect.andThen(onlyReads(connection, controlTimeoutMillis), Body.run(f, connection)),
+          options
+        )
     )
   }
 
@@ -80,7 +99,7 @@ export class Reading {
     options: AcquireOptions | undefined
   ): Effect.Effect<PgConnection, Failure, Scope.Scope> {
     const needed = this.writes.needed(fiber)
-    const { primary, replicas } = this.#options
+    const { controlTimeoutMillis, primary, replicas } = this.#options
     if (needed === undefined) return replicas.acquire(options)
     return Effect.gen({ self: this }, function*() {
       const position = yield* needed
@@ -89,7 +108,7 @@ export class Reading {
       const connection = yield* Scope.provide(replicas.acquire(options), scope)
       if (yield* this.#reaches(connection, position)) return connection
       yield* Scope.close(scope, Exit.void)
-      return yield* primary.acquire(options)
+      return yield* Effect.tap(primary.acquire(options), (own) => onlyReads(own, controlTimeoutMillis))
     })
   }
 
@@ -141,6 +160,6 @@ export class Reading {
 
 const poll = Schedule.spaced("2 millis")
 
-/** Makes a connection of the primary refuse writes until the end of its lease. */
-export const onlyReads = (connection: PgConnection): Effect.Effect<void, SqlError> =>
-  Effect.asVoid(sessionOf(connection).control("set default_transaction_read_only = on"))
+/** Makes a connection of the primary refuse writes until the end of its lease. `millis` is the deadline for its answer. */
+export const onlyReads = (connection: PgConnection, millis: number): Effect.Effect<void, SqlError> =>
+  Effect.asVoid(sessionOf(connection).controlWithin("read", "set default_transaction_read_only = on", millis))

@@ -60,7 +60,8 @@ export interface Options extends PoolConfig {
   readonly idleInTransactionTimeout?: Duration.Input | undefined
   /**
    * How long the server may take to answer a statement that begins or ends a transaction or a savepoint. After that, the
-   * connection is closed and the caller goes on. The outcome of a commit is unknown then. Default 5 seconds, or `Infinity`.
+   * connection is closed and the caller goes on. The outcome of a commit is unknown then. It holds for what the pool asks by itself,
+   * too: for a position, or that a connection refuses writes. Default 5 seconds, or `Infinity`.
    */
   readonly controlTimeout?: Duration.Input | undefined
   /**

@@ -47,17 +47,18 @@ export const hasReached = (session: Session, position: Position): Effect.Effect<
     (row) => row?.["reached"] === true
   )
 
-/** The position of a primary, with everything that was committed before the question. */
-export const positionOf = (session: Session): Effect.Effect<Position, SqlError> =>
+/** The position of a primary, with everything that was committed before the question. At its deadline the session is ended. */
+export const positionOf = (session: Session, millis: number): Effect.Effect<Position, SqlError> =>
   Effect.map(
-    rowOf(session, "select pg_current_wal_insert_lsn()::text as position", []),
+    rowOf(session, "select pg_current_wal_insert_lsn()::text as position", [], millis),
     (row) => String(row?.["position"])
   )
 
 const rowOf = (
   session: Session,
   sql: string,
-  params: ReadonlyArray<unknown>
+  params: ReadonlyArray<unknown>,
+  millis = Infinity
 ): Effect.Effect<Readonly<Record<string, unknown>> | undefined, SqlError> =>
   Effect.map(
     session.run<Result, never>(
@@ -65,7 +66,9 @@ const rowOf = (
       session.texts.read(sql),
       params,
       () => session.driver.query(sql, params),
-      () => undefined
+      () => undefined,
+      millis,
+      "the question for the position"
     ),
     ({ rows }) => rows[0]
   )
