@@ -7,10 +7,11 @@
  * Each statement has Effect's own statement behind it. That one runs if a transformer may change the statement, or if the
  * span has to be the parent of the spans inside the statement. It also does everything that is not running the statement.
  */
-import { type Effect, Equal, type Fiber, Hash, type Stream, type Tracer } from "effect"
+import { Effect, Equal, type Fiber, Hash, Stream, type Tracer } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import { charge, fragment, isTraced, isTracingEnabled, Step } from "../runtime.ts"
+import { problemOf } from "./rows.ts"
 import { runOn, type Transform } from "./sqlConnection.ts"
 import { endingWith, type StatementSpans } from "./statementSpan.ts"
 import type { Query, Target, Text, Texts, Way } from "./target.ts"
@@ -81,6 +82,11 @@ abstract class Quick<T extends Text, A> extends Step<ReadonlyArray<A>, SqlError,
 
   /** The text and the parameters of the statement. */
   abstract query(withoutTransform: boolean): Query<T>
+
+  /** The error with which the statement is refused. */
+  problem(_operation: string): SqlError | undefined {
+    return undefined
+  }
 
   step(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<ReadonlyArray<A>, SqlError> {
     const run = runQuickly(this, "execute", fiber) as Effect.Effect<ReadonlyArray<A>, SqlError> | undefined
@@ -200,6 +206,17 @@ class Composed<T extends Text, A> extends Quick<T, A> {
     const [sql, params] = this.original.compile(withoutTransform)
     return { text: this.options.texts.read(sql), params }
   }
+
+  override problem(operation: string): SqlError | undefined {
+    return problemOf(this.original.segments, operation)
+  }
+
+  override get stream(): Stream.Stream<A, SqlError> {
+    return Stream.suspend(() => {
+      const problem = this.problem("stream")
+      return problem === undefined ? this.original.stream : Stream.fail(problem)
+    })
+  }
 }
 
 /**
@@ -248,6 +265,8 @@ const runQuickly = <T extends Text>(
   variant: keyof typeof variants,
   fiber: Fiber.Fiber<unknown, unknown>
 ): Effect.Effect<unknown, SqlError> | undefined => {
+  const problem = statement.problem(variants[variant].method)
+  if (problem !== undefined) return Effect.fail(problem)
   if (isChanged(fiber) || isParent(fiber)) return undefined
   const { spans, targetOf } = statement.options
   const target = targetOf(fiber)
