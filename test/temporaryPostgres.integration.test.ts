@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Scope } from "effect"
 import { PoolAssert, TemporaryPostgres } from "effect-connection-pool/testing"
+import { execFile } from "node:child_process"
 import { readFileSync } from "node:fs"
 import { createServer, type Server as NetServer } from "node:net"
 import { join } from "node:path"
@@ -192,4 +193,27 @@ describe("where no PostgreSQL server can run", () => {
       else process.env["PG_BIN"] = before
     }
   })
+
+  it.live("that line is said once, and the tests that need none run", () =>
+    Effect.gen(function*() {
+      const args = [
+        "node_modules/vitest/vitest.mjs",
+        "run",
+        "test/postgres/locks",
+        "test/postgres/listen",
+        "test/postgres/turns"
+      ]
+      const env = { ...process.env, PG_BIN: "/nowhere", NO_COLOR: "1", TEST_REPORT: "without-postgres" }
+      const { code, said } = yield* Effect.callback<{ readonly code: unknown; readonly said: string }>((resume) => {
+        execFile(process.execPath, args, { env }, (error, stdout, stderr) =>
+          resume(Effect.succeed({ code: error === null ? 0 : error.code, said: stdout + stderr })))
+      })
+      assert.strictEqual(code, 0, said)
+      assert.strictEqual(
+        said.split("The tests with a PostgreSQL server are skipped: no programs of PostgreSQL").length,
+        2,
+        said
+      )
+      assert.match(said, /Test Files +1 passed \| 2 skipped \(3\)/)
+    }), 120_000)
 })

@@ -5,6 +5,7 @@ import { PgPool } from "effect-connection-pool/postgres"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { BeginTransaction } from "effect/sql/SqlClient"
 import { run } from "../support/childProcess.ts"
+import { network } from "../support/network.ts"
 import { describeServer, make as makeAlone, until } from "../support/postgres.ts"
 import { hostOf, poolOver, servers } from "../support/replicas.ts"
 
@@ -125,6 +126,38 @@ describeServer("a failover of PostgreSQL", (it) => {
         yield* db.sql`insert into split values (3)`
         assert.deepStrictEqual(yield* primary.query("select n from split"), [])
         assert.deepStrictEqual(yield* replica.query("select n from split"), [{ n: 3 }])
+      }),
+    { timeout: 180_000 }
+  )
+
+  it.effect(
+    "is seen by a new pool that hears of the old primary first: it asks all hosts before it opens a connection",
+    () =>
+      Effect.gen(function*() {
+        const { primary, replica } = yield* servers
+        yield* primary.query("create table twins (n int)")
+        yield* replica.caughtUp
+        yield* replica.promote
+        let isSlow = true
+        const held: Array<() => void> = []
+        const slow = yield* network(replica, (_, { hold }) => {
+          if (isSlow) held.push(hold())
+        })
+        const where = { username: "postgres", database: "postgres", max: 1, drainTimeout: 0 } as const
+        const db = yield* PgPool.make({ hosts: [hostOf(primary), hostOf(slow)], ...where })
+        const writing = yield* Effect.forkChild(db.sql`insert into twins values (1)`)
+        yield* until(
+          "the old primary has answered",
+          Effect.map(db.hosts, ([old]) => old?.role === "primary" && old.timeline === 1)
+        )
+        // Long enough for a connection to it.
+        yield* Effect.repeat(primary.query("select 1"), { times: 10 })
+        assert.isUndefined(writing.pollUnsafe())
+        isSlow = false
+        for (const send of held) send()
+        yield* Fiber.join(writing)
+        assert.deepStrictEqual(yield* primary.query("select n from twins"), [])
+        assert.deepStrictEqual(yield* replica.query("select n from twins"), [{ n: 1 }])
       }),
     { timeout: 180_000 }
   )

@@ -157,6 +157,35 @@ describeServer("an interrupt", (it) => {
       assert.deepStrictEqual(yield* db.sql`select count(*)::int4 as n from t`, [{ n: 0 }])
     }))
 
+  const ends: ReadonlyArray<readonly [control: "commit" | "rollback", stored: ReadonlyArray<unknown>]> = [
+    ["commit", [{ n: 1 }]],
+    ["rollback", []]
+  ]
+  for (const [control, stored] of ends) {
+    it.effect(`during a ${control} that is answered late comes after it: the ${control} goes on, and the connection is kept`, () =>
+      Effect.gen(function*() {
+        const made = yield* make({ ...patient, controlTimeout: "1 minute", setup: ["create table t (n int)"] })
+        const { db, judge, server } = made
+        const processId = yield* db.write((connection) => connection.processId)
+        const late = yield* Scope.make()
+        const body = Effect.gen(function*() {
+          yield* db.sql`insert into t values (1)`
+          yield* Scope.provide(server.freeze(processId), late)
+          if (control === "rollback") yield* Effect.fail("no")
+        })
+        const ending = yield* Effect.forkChild(Effect.andThen(db.transaction(body), Effect.never))
+        yield* isSent(made, control)
+        const interrupting = yield* Effect.forkChild(Fiber.interrupt(ending), { startImmediately: true })
+        yield* Effect.repeat(judge("select 1"), { times: 20 })
+        assert.isUndefined(ending.pollUnsafe())
+        yield* Scope.close(late, Exit.void)
+        yield* Fiber.join(interrupting)
+        assert.isTrue(Exit.hasInterrupts(yield* Fiber.await(ending)))
+        assert.deepStrictEqual(yield* judge("select n from t"), stored)
+        assert.strictEqual(yield* db.write((connection) => connection.processId), processId)
+      }))
+  }
+
   it.effect("whose cancel is lost on its way, and may come late, leaves the next caller another connection", () =>
     Effect.gen(function*() {
       const made = yield* make({

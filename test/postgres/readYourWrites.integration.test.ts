@@ -64,6 +64,8 @@ describeReplicated("a read after a write, with a replica that is late", (it) => 
         sql.withTransaction(sql.unsafe(insert)),
         db.transaction(sql.withTransaction(sql.unsafe(insert))),
         db.write((connection) => connection.run(insert)),
+        // It fails, and what it has written is stored.
+        Effect.ignore(db.write((connection) => Effect.andThen(connection.run(insert), Effect.fail("no")))),
         Effect.scoped(Effect.flatMap(sql.reserve, (connection) => connection.execute(insert, [], undefined))),
         replicaSql.unsafe(insert),
         Stream.runDrain(replicaSql.unsafe(insert).stream),

@@ -163,6 +163,14 @@ describeServer("reads that share a connection", (it) => {
       assert.strictEqual((yield* numbers).sent, sent)
     }))
 
+  it.effect("run where the server itself cancels them after their time limit, and refuses writes", () =>
+    Effect.gen(function*() {
+      const { judge, shared, sql } = yield* make({ shared: { statementTimeout: "1234 millis", functions: ["limits"] } })
+      yield* judge(`create function limits() returns text language sql stable as
+        'select current_setting(''statement_timeout'') || '', '' || current_setting(''transaction_read_only'')'`)
+      assert.deepStrictEqual(yield* shared(sql`select limits() as limits`), [{ limits: "1234ms, on" }])
+    }))
+
   it.effect("fail with their own time limit if that is the shorter one", () =>
     Effect.gen(function*() {
       const { nap, numbers, shared } = yield* make({

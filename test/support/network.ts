@@ -40,7 +40,7 @@ export const network = (
               isHeld = true
               isOn = false
               return () => {
-                server.end(message)
+                server.write(message)
               }
             }
           })
