@@ -24,6 +24,14 @@ describeServer("a PostgreSQL pool behind a pooler in transaction mode", (it) => 
       const { db } = yield* make({ max: 1, pooler: "transaction" })
       const settings = yield* failsWith(db.write((connection) => connection.query("set search_path = a")), "SqlError")
       assert.include(settings.message, "it leaves a setting, and a pooler in transaction mode keeps no session")
+      for (const [sql, left] of [["set search_path = a", "a setting"], ["listen news", "a channel"]] as const) {
+        const alone = yield* failsWith(db.sql.unsafe(sql), "SqlError")
+        assert.strictEqual(
+          alone.message,
+          `execute: ${JSON.stringify(sql)}: it leaves ${left}, and a pooler in transaction mode keeps no session: ` +
+            "use `set local`, or what ends with a transaction"
+        )
+      }
       const listened = yield* failsWith(Stream.runDrain(db.listen("news")), "SqlError")
       assert.include(listened.message, "a pooler in transaction mode keeps no session, so nobody would hear")
       yield* failsWith(Effect.scoped(db.sql.listen("news")), "SqlError")

@@ -97,7 +97,7 @@ export const make = Effect.fnUntraced(
       })
     const sharing = (routed: Routed): Target<Text> =>
       lanes === undefined ? routed : new Shared(lanes, routed, reading?.writes)
-    const routed = new Routed(pool, reading?.writes, undefined, lanes)
+    const routed = new Routed(pool, reading?.writes, undefined, lanes, isPooled)
     // Connections that are shared are where reads are: those of replicas, if there are some.
     const made = yield* clientOn(reading === undefined ? sharing(routed) : routed)
     const { transactionService } = made
@@ -154,7 +154,7 @@ export const make = Effect.fnUntraced(
     const sql = ofPg(made)
     const replicaSql = reading === undefined
       ? sql
-      : ofPg(yield* clientOn(sharing(new Routed(pool, reading.writes, reading, lanes)), sql))
+      : ofPg(yield* clientOn(sharing(new Routed(pool, reading.writes, reading, lanes, isPooled)), sql))
     const withoutTransaction = Context.omit(transactionService) as <R>(
       context: Context.Context<R>
     ) => Context.Context<R>

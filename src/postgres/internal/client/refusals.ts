@@ -1,15 +1,17 @@
 /** The statements that are refused because they could not have their effect, with the way that works. */
 import type { SqlError } from "effect/sql/SqlError"
-import { denied } from "../errors.ts"
+import { denied, pooled } from "../errors.ts"
 import { Dirt, nameOfDirt, type Text } from "../sql/statementText.ts"
 
 /** For a statement that has a connection of its own, and so no later statement. */
-export const refusalAlone = (operation: string, text: Text): SqlError | undefined => {
+export const refusalAlone = (operation: string, text: Text, isPooled: boolean): SqlError | undefined => {
   const { control, dirt, isBlock, isLocal, sql } = text
   if (control !== undefined) return denied(operation, sql, controlled)
   if (isLocal) return denied(operation, sql, "it has an effect only inside a transaction: run it in `transaction`")
   // What a block leaves may be for its own statements. It is removed afterwards.
-  return dirt === Dirt.none || isBlock ? undefined : denied(operation, sql, alone(dirt))
+  if (dirt === Dirt.none || isBlock) return undefined
+  // Behind a pooler, the ways that work elsewhere are refused too.
+  return isPooled ? pooled(operation, sql, nameOfDirt(dirt)) : denied(operation, sql, alone(dirt))
 }
 
 /** For a statement in a transaction. What it leaves in the session is removed after the transaction. */

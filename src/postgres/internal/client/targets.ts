@@ -75,14 +75,18 @@ export class Routed extends Target {
   readonly #writes: OwnWrites | undefined
   readonly #reading: Reading | undefined
   readonly #lanes: Lanes | undefined
+  /** Whether there is a pooler in between, where only a transaction keeps its session. */
+  readonly #isPooled: boolean
 
   constructor(
     pool: ConnectionPool<PgConnection, SqlError>,
     writes: OwnWrites | undefined,
     reading: Reading | undefined,
-    lanes: Lanes | undefined
+    lanes: Lanes | undefined,
+    isPooled: boolean
   ) {
     super()
+    this.#isPooled = isPooled
     this.#pool = pool
     this.#writes = writes
     this.#reading = reading
@@ -90,7 +94,7 @@ export class Routed extends Target {
   }
 
   refusal(operation: string, text: Text): SqlError | undefined {
-    return refusalAlone(operation, text)
+    return refusalAlone(operation, text, this.#isPooled)
   }
 
   use<A>(fiber: Fiber.Fiber<unknown, unknown>, text: Text, body: Body<A>): Effect.Effect<A, Failure> {

@@ -9,7 +9,7 @@ import { Cause, Effect, type Exit, Stream } from "effect"
 import { ConnectionError, isSqlError, SqlError } from "effect/sql/SqlError"
 import type { Statements } from "../../../ConnectionFactory.ts"
 import { Recording } from "../../../internal/pool/recording.ts"
-import { denied, invalidInput, invalidSql, noPrimary, NotSent, notSent } from "../errors.ts"
+import { denied, invalidInput, invalidSql, noPrimary, NotSent, notSent, pooled } from "../errors.ts"
 import { cleaning, Dirt, nameOfDirt, type StatementTexts, type Text } from "../sql/statementText.ts"
 import { isLost, sqlStateOf, toSqlError } from "../sqlState.ts"
 import { ControlDeadlines } from "./controlDeadlines.ts"
@@ -274,7 +274,7 @@ export class Session {
     if (text.invalid !== undefined) return invalidSql(operation, `${operation}: ${text.invalid}`)
     const problem = problemOf(text, params)
     if (problem !== undefined) return invalidInput(operation, `${operation}: ${problem}`)
-    if (this.#isPooled && text.dirt !== Dirt.none) return pooled(operation, text)
+    if (this.#isPooled && text.dirt !== Dirt.none) return pooled(operation, text.sql, nameOfDirt(text.dirt))
     return this.#isStreaming
       ? invalidInput(
         operation,
@@ -333,14 +333,6 @@ const unchecked: Check<never> = () => undefined
 /** Whether a server has refused a write. A standby refuses to begin what may write with 0A000, and a write with 25006. */
 const isRefusal = ({ control }: Text, state: string | undefined): boolean =>
   state === "25006" || (state === "0A000" && control === "begin")
-
-const pooled = (operation: string, { dirt, sql }: Text): SqlError =>
-  denied(
-    operation,
-    sql,
-    `it leaves ${nameOfDirt(dirt)}, and a pooler in transaction mode keeps no session: ` +
-      "use `set local`, or what ends with a transaction"
-  )
 
 const uncontrolled = ({ control, sql }: Text): SqlError | undefined =>
   control === undefined ? undefined : denied("stream", sql, "it returns no rows, so run it as a query")
