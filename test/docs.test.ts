@@ -16,7 +16,9 @@ import { healthConfigTable } from "../src/internal/options/health.ts"
 import * as PoolOptions from "../src/internal/options/pool.ts"
 import { poolMapConfigTable, resolve as resolvePoolMap } from "../src/internal/options/poolMap.ts"
 import type { Rules } from "../src/internal/options/rules.ts"
+import { replicasTable } from "../src/postgres/internal/options/hosts.ts"
 import { pgPoolTable } from "../src/postgres/internal/options/pool.ts"
+import { sharedReadsTable } from "../src/postgres/internal/options/sharedReads.ts"
 import { sqlitePoolTable } from "../src/sqlite/internal/options/pool.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
@@ -320,7 +322,13 @@ describe("the documentation", () => {
     assert.deepStrictEqual(Object.fromEntries(rows), {
       "PoolConfig.config": variablesOf(PoolOptions.poolTable.rules),
       "SqlitePool.config": variablesOf(sqlitePoolTable.rules),
-      "PgPool.config": variablesOf(pgPoolTable.rules),
+      "PgPool.config": [
+        ...variablesOf(pgPoolTable.rules),
+        "HOSTS",
+        ...variablesOf(replicasTable.rules).map((name) => `REPLICAS_${name}`),
+        "SHARED_READS",
+        ...variablesOf(sharedReadsTable.rules).map((name) => `SHARED_READS_${name}`)
+      ],
       "PoolMap.config": variablesOf(poolMapConfigTable.rules),
       "HealthChecker.config": variablesOf(healthConfigTable.rules)
     })

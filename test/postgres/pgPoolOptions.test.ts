@@ -99,6 +99,21 @@ describe("the options of a PostgreSQL pool", () => {
         )
         assert.include(error.message, `DB_HOSTS is "${wrong}", but must be hosts such as db1,db2:5433`)
       }
+      const env2 = {
+        DB_MAX: "0",
+        DB_HOSTS: "a b",
+        DB_REPLICAS_MAX: "0",
+        DB_SHARED_READS: "2",
+        DB_SHARED_READS_MAX: "9"
+      }
+      const all = yield* Effect.flip(PgPool.config("DB").parse(ConfigProvider.fromEnv({ env: env2 })))
+      assert.deepStrictEqual(all.message.replace(/^SchemaError\(|\)$/g, "").split("\n"), [
+        "DB_MAX is 0, but must be a whole number of at least 1",
+        "DB_HOSTS is \"a b\", but must be hosts such as db1,db2:5433",
+        "DB_REPLICAS_MAX is 0, but must be a whole number of at least 1",
+        "DB_SHARED_READS is \"2\", but must be true or false",
+        "DB_SHARED_READS_MAX is 9, but must be a whole number from 1 to 8"
+      ])
       const none = yield* PgPool.config("DB").parse(ConfigProvider.fromEnv({ env: { DB_HOST: "db" } }))
       assert.deepStrictEqual(none, { host: "db" })
     }))

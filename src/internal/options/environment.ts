@@ -57,14 +57,45 @@ export const fromEnvironment = <R extends Rules>(
       const message = problems[0]!.message
       return Config.schema(Schema.String.annotate({ message }), variable(required)) as Config.Config<never>
     }
-    return Config.fail(
-      new Schema.SchemaError(
-        rest.length === 0 ? first : new SchemaIssue.Composite(Schema.Unknown.ast, [first, ...rest])
-      )
-    )
+    return Config.fail(failureOf([first, ...rest]))
   })
   return prefix === undefined ? options : Config.nested(options, prefix)
 }
+
+/** Reads several configurations. Where `Config.all` stops at the first that is invalid, all invalid variables are in one error. */
+export const together = <const C extends Record<string, Config.Config<unknown>>>(
+  configs: C
+): Config.Config<{ readonly [K in keyof C]: Config.Success<C[K]> }> =>
+  Config.flatMap(
+    Config.all(Object.fromEntries(Object.entries(configs).map(([key, config]) => [key, judged(config)]))),
+    (read) => {
+      const values: Array<readonly [string, unknown]> = []
+      const issues: Array<SchemaIssue.Issue> = []
+      for (const [key, result] of Object.entries(read)) {
+        if (Result.isSuccess(result)) values.push([key, result.success])
+        else issues.push(...issuesOf(result.failure))
+      }
+      const [first, ...rest] = issues
+      return first === undefined
+        ? Config.succeed(Object.fromEntries(values) as { readonly [K in keyof C]: Config.Success<C[K]> })
+        : Config.fail(failureOf([first, ...rest]))
+    }
+  )
+
+/** What a configuration gives, or what is wrong in it. Fails if the source cannot be read at all. */
+const judged = <A>(config: Config.Config<A>): Config.Config<Result.Result<A, SchemaIssue.Issue>> =>
+  Config.orElse(
+    Config.map(config, (value): Result.Result<A, SchemaIssue.Issue> => Result.succeed(value)),
+    ({ cause }) => cause._tag === "SourceError" ? Config.fail(cause) : Config.succeed(Result.fail(cause.issue))
+  )
+
+const issuesOf = (issue: SchemaIssue.Issue): ReadonlyArray<SchemaIssue.Issue> =>
+  issue._tag === "Composite" ? issue.issues : [issue]
+
+const failureOf = ([first, ...rest]: readonly [SchemaIssue.Issue, ...Array<SchemaIssue.Issue>]): Schema.SchemaError =>
+  new Schema.SchemaError(
+    rest.length === 0 ? first : new SchemaIssue.Composite(Schema.Unknown.ast, [first, ...rest])
+  )
 
 /** The text of a variable, or why it cannot be read. Fails if the source cannot be read at all. */
 const textOf = (name: string): Config.Config<Result.Result<Option.Option<string>, Error>> =>

@@ -1,6 +1,6 @@
 /** The options of several hosts and of replicas. */
 import { Config, Option, Predicate, Schema, SchemaIssue } from "effect"
-import { fromEnvironment } from "../../../internal/options/environment.ts"
+import { fromEnvironment, together } from "../../../internal/options/environment.ts"
 import { checkRecord, problem, type Resolved, type Rule, table } from "../../../internal/options/rules.ts"
 import type { Address } from "../connection/wire.ts"
 import type { Settings } from "../hosts/settings.ts"
@@ -58,7 +58,7 @@ export const hostsRule = {
   resolve: resolveHosts
 } as const satisfies Rule
 
-const replicasTable = table({
+export const replicasTable = table({
   min: { kind: "count", default: 0, floor: 0, finite: true },
   max: { kind: "count", default: 8, floor: 1, finite: true },
   maxLag: { kind: "duration", default: "5 seconds" },
@@ -107,24 +107,19 @@ export const settingsOf = (given: {
 export const withHosts = (options: Config.Config<object>, given: string | undefined): Config.Config<object> => {
   const prefix = given === undefined || given === "" ? "" : `${given}_`
   const name = `${prefix}HOSTS`
-  return Config.flatMap(
-    Config.all({
-      options,
-      hosts: Config.option(Config.String(name)),
-      replicas: fromEnvironment(replicasTable, `${prefix}REPLICAS`)
-    }),
-    ({ hosts, options, replicas }) => {
-      const text = Option.getOrElse(hosts, () => "").trim()
-      const list = text === "" ? [] : text.split(",").map((host) => host.trim())
-      if (list.some((host) => readHost(host) === undefined)) {
-        const message = problem(name, text, "hosts such as db1,db2:5433").message
-        return Config.fail(new Schema.SchemaError(new SchemaIssue.InvalidValue({ message })))
-      }
-      return Config.succeed({
-        ...options,
-        ...(list.length > 0 ? { hosts: list } : undefined),
-        ...(Object.keys(replicas).length > 0 ? { replicas } : undefined)
-      })
-    }
+  const hosts = Config.flatMap(Config.option(Config.String(name)), (given) => {
+    const text = Option.getOrElse(given, () => "").trim()
+    const list = text === "" ? [] : text.split(",").map((host) => host.trim())
+    if (list.every((host) => readHost(host) !== undefined)) return Config.succeed(list)
+    const message = problem(name, text, "hosts such as db1,db2:5433").message
+    return Config.fail(new Schema.SchemaError(new SchemaIssue.InvalidValue({ message })))
+  })
+  return Config.map(
+    together({ options, hosts, replicas: fromEnvironment(replicasTable, `${prefix}REPLICAS`) }),
+    ({ hosts, options, replicas }) => ({
+      ...options,
+      ...(hosts.length > 0 ? { hosts } : undefined),
+      ...(Object.keys(replicas).length > 0 ? { replicas } : undefined)
+    })
   )
 }

@@ -1,6 +1,6 @@
 /** The options of reads that share connections. */
 import { Config, Predicate } from "effect"
-import { fromEnvironment } from "../../../internal/options/environment.ts"
+import { fromEnvironment, together } from "../../../internal/options/environment.ts"
 import { checkRecord, problem, type Resolved, type Rule, table } from "../../../internal/options/rules.ts"
 import type { Settings } from "../lanes/settings.ts"
 
@@ -25,7 +25,7 @@ const resolveFunctions = (value: unknown, field: string): Resolved => ({
   )
 })
 
-const sharedReadsTable = table({
+export const sharedReadsTable = table({
   max: { kind: "count", default: 2, floor: 1, ceiling: 8 },
   statementTimeout: { kind: "duration", default: "100 millis", finite: true },
   maxInFlight: { kind: "count", default: 128, floor: 1, finite: true },
@@ -60,7 +60,7 @@ const flagTable = table({ sharedReads: { kind: "flag" } })
 export const withSharedReads = (options: Config.Config<object>, given: string | undefined): Config.Config<object> => {
   const prefix = given === undefined || given === "" ? "" : `${given}_`
   return Config.map(
-    Config.all({
+    together({
       options,
       flag: fromEnvironment(flagTable, given),
       each: fromEnvironment(sharedReadsTable, `${prefix}SHARED_READS`)
