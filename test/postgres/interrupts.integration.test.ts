@@ -3,7 +3,7 @@ import { assert } from "@effect/vitest"
 import { Effect, Exit, Fiber, Scope, Stream } from "effect"
 import { PgPool } from "effect-connection-pool/postgres"
 import { PoolAssert } from "effect-connection-pool/testing"
-import { network } from "../support/network.ts"
+import { isCancel, network } from "../support/network.ts"
 import { describeServer, type Made, make, until } from "../support/postgres.ts"
 
 const { failsWith } = PoolAssert
@@ -27,9 +27,6 @@ const isSent = ({ db }: Made, text: string) =>
 
 const isIdle = ({ backends }: Made) =>
   until("all sessions are idle", Effect.map(backends, (all) => all.every(({ state }) => state === "idle")))
-
-/** Whether a message asks the server to cancel a statement: https://www.postgresql.org/docs/current/protocol-message-formats.html. */
-const isCancel = (message: Buffer) => message.length === 16 && message.readInt32BE(4) === 80877102
 
 /** A machine that stands still for a moment keeps its connections. */
 const patient = { max: 1, cancelTimeout: "5 seconds" } as const

@@ -4,7 +4,8 @@ import { Effect, Fiber, Metric, Stream } from "effect"
 import { PoolMetrics } from "effect-connection-pool"
 import { PgPoolError } from "effect-connection-pool/postgres"
 import { PoolAssert } from "effect-connection-pool/testing"
-import { describeServer, make as makePool, until } from "../support/postgres.ts"
+import { isCancel, network } from "../support/network.ts"
+import { describeServer, make as makePool, Server, until } from "../support/postgres.ts"
 import { type Made, make } from "../support/sharedReads.ts"
 
 const { failsWith } = PoolAssert
@@ -161,6 +162,38 @@ describeServer("reads that share a connection", (it) => {
       assert.isAtLeast(late + lost, before.late + before.lost + 1)
       yield* gatedPid(0)
       assert.strictEqual((yield* numbers).sent, sent)
+    }))
+
+  it.effect("are sent one behind the other: none waits for the answer of another, and none is cancelled", () =>
+    Effect.gen(function*() {
+      const server = yield* Server
+      let bytes = 0
+      let cancels = 0
+      const { host, port } = yield* network(server, (message) => {
+        if (isCancel(message)) cancels++
+        bytes += message.length
+      })
+      const { gated, inFlight, item, judge, open, shared, warm } = yield* make({
+        host,
+        port,
+        shared: { statementTimeout: "20 seconds" }
+      })
+      yield* warm
+      yield* shared(gated(0))
+      const slow = yield* Effect.forkChild(gated(1))
+      yield* inFlight(1)
+      yield* until("it runs", Effect.map(judge(active), (rows) => rows.length === 1))
+      const before = bytes
+      const all = yield* Effect.forkChild(Effect.forEach(numbersTo(10), item, { concurrency: "unbounded" }))
+      yield* inFlight(11)
+      // The server works for the first one still.
+      yield* until("they are sent", Effect.sync(() => bytes - before >= 10 * 20))
+      yield* Fiber.interrupt(slow)
+      yield* Effect.repeat(judge("select 1"), { times: 20 })
+      assert.strictEqual(cancels, 0)
+      assert.isUndefined(all.pollUnsafe())
+      yield* open(1)
+      assert.deepStrictEqual(yield* Fiber.join(all), numbersTo(10).map((id) => `name ${id}`))
     }))
 
   it.effect("run where the server itself cancels them after their time limit, and refuses writes", () =>

@@ -1,9 +1,9 @@
 /** What a caller is told of a transaction, and what is in the table: the two agree, or the error says that nobody knows. */
 import { assert } from "@effect/vitest"
-import { Effect, Schedule } from "effect"
+import { Effect, Fiber, Schedule } from "effect"
 import { PgPool } from "effect-connection-pool/postgres"
-import { PoolAssert } from "effect-connection-pool/testing"
-import { describeServer, lossOf, make } from "../support/postgres.ts"
+import { PoolAssert, TemporaryPostgres } from "effect-connection-pool/testing"
+import { describeServer, lossOf, make, until } from "../support/postgres.ts"
 
 const { failsWith } = PoolAssert
 
@@ -30,6 +30,38 @@ describeServer("the outcome of a transaction of PostgreSQL", (it) => {
       const asSql = yield* failsWith(db.sql.withTransaction(insert), "SqlError")
       assert.isFalse(asSql.isRetryable)
       assert.deepStrictEqual(yield* db.sql`select count(*)::int4 as n from t`, [{ n: 2 }])
+    }))
+
+  it.effect("is unknown if its session is killed while the commit waits for a replica that does not answer", () =>
+    Effect.gen(function*() {
+      const server = yield* TemporaryPostgres.make({
+        parameters: { synchronous_standby_names: "nobody", synchronous_commit: "local" }
+      })
+      const database = yield* server.database
+      const db = yield* PgPool.make({
+        ...database,
+        max: 1,
+        drainTimeout: 0,
+        startupParameters: { synchronous_commit: "on" },
+        controlTimeout: "1 minute"
+      })
+      yield* server.query("create table t (n int)", { database: database.database })
+      let runs = 0
+      const body = Effect.suspend(() => db.sql`insert into t values (${++runs})`)
+      const committing = yield* Effect.forkChild(db.transaction(body, { retry: Schedule.recurs(3) }))
+      yield* until(
+        "the commit waits",
+        Effect.map(
+          server.query("select 1 from pg_stat_activity where wait_event = 'SyncRep'"),
+          (rows) => rows.length === 1
+        )
+      )
+      yield* server.kill(database.database)
+      const error = yield* failsWith(Fiber.join(committing), "TransactionOutcomeUnknownError")
+      assert.include(error.message, "the commit was sent, but not answered")
+      assert.strictEqual(runs, 1)
+      // The server waits after it has stored it.
+      assert.deepStrictEqual(yield* server.query("select n from t", { database: database.database }), [{ n: 1 }])
     }))
 
   it.effect("is known if the connection is lost before the commit is sent", () =>

@@ -67,3 +67,6 @@ export const network = (
     )
     return { host: "127.0.0.1", port: (between.address() as { readonly port: number }).port }
   })
+
+/** Whether a message asks the server to cancel a statement: https://www.postgresql.org/docs/current/protocol-message-formats.html. */
+export const isCancel = (message: Buffer): boolean => message.length === 16 && message.readInt32BE(4) === 80877102
