@@ -93,10 +93,14 @@ export class Server {
 
   /** Makes the data folder of a replica from that of a server that is in the state of a backup (`pg_backup_start`). */
   readonly prepareFrom = (primary: Server): Effect.Effect<void, string> =>
-    Effect.tryPromise({
-      try: () => copyData(primary.#data, this.#data, this.#settings.programs.user),
-      catch: (error) => `the data of the primary cannot be copied: ${String(error)}`
-    })
+    Effect.andThen(
+      Effect.tryPromise({
+        try: () => copyData(primary.#data, this.#data, this.#settings.programs.user),
+        catch: (error) => `the data of the primary cannot be copied: ${String(error)}`
+      }),
+      // The certificate of the primary was copied too.
+      this.#encrypt
+    )
 
   /** Says to the copied data where its backup began (`pg_backup_stop`), and that it is a replica. */
   readonly becomeReplica = (label: string): Effect.Effect<void, string> =>
