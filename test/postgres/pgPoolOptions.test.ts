@@ -2,10 +2,14 @@ import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Effect, Redacted, Result } from "effect"
 import { PgPool } from "effect-connection-pool/postgres"
 import { PoolAssert } from "effect-connection-pool/testing"
+import { inspect } from "node:util"
 import * as Options from "../../src/postgres/internal/options/pool.ts"
 import * as Url from "../../src/postgres/internal/options/url.ts"
+import { certificate, clientCertificate, clientKey, key, lockedKey, passphrase } from "../support/tls.ts"
 
 const resolved = (options: PgPool.Options) => Result.getOrThrow(Options.resolve(options))
+
+const mustBeHost = "one host without its port, such as \"db.internal\" or \"::1\", or the folder of a socket"
 
 const problemsOf = (options: object) =>
   Result.match(Options.resolve(options), {
@@ -131,8 +135,18 @@ describe("the options of a PostgreSQL pool", () => {
   it("are refused where the server would refuse them, or take them for others", () => {
     const mustBe = "text that is not empty and has no zero character"
     for (const field of ["name", "host", "database", "username", "applicationName"]) {
-      assert.deepStrictEqual(problemsOf({ [field]: "a\0b" }), [`${field} is "a\\u0000b", but must be ${mustBe}`])
-      assert.include(problemsOf({ [field]: "\ud800" })[0]!, mustBe)
+      const must = field === "host" ? mustBeHost : mustBe
+      assert.deepStrictEqual(problemsOf({ [field]: "a\0b" }), [`${field} is "a\\u0000b", but must be ${must}`])
+      assert.include(problemsOf({ [field]: "\ud800" })[0]!, must)
+    }
+    for (const password of ["a\0b", "\ud800", Redacted.make("a\0b")]) {
+      assert.deepStrictEqual(problemsOf({ password }), [
+        "password is not shown here, but must be text without a zero character"
+      ])
+    }
+    // The server ends the connection without a word, which looks like a network that fails.
+    for (const huge of [{ database: "d".repeat(9000) }, { startupParameters: { search_path: "s".repeat(9000) } }]) {
+      assert.include(problemsOf(huge)[0]!, "username and applicationName may have 9000 bytes together")
     }
     assert.deepStrictEqual(problemsOf({ url: "postgres://a%00b@db/app" }), [
       "url is not shown here, but must be a URL without a zero character in its parts"
@@ -222,6 +236,108 @@ describe("the options of a PostgreSQL pool", () => {
       assert.include(error.message, "DB_SHARED_READS is \"2\", but must be true or false")
     }))
 
+  it("name one host, and say so where there is more", () => {
+    const addressOf = (host: string) => resolved({ host }).connection.address.host
+    assert.deepStrictEqual(["db.internal", "127.0.0.1", "::1", "[::1]", "fe80::1%eth0"].map(addressOf), [
+      "db.internal",
+      "127.0.0.1",
+      "::1",
+      "::1",
+      "fe80::1%eth0"
+    ])
+    for (const host of ["db:5432", "db1,db2", "postgres://db", "ada@db", " db", "", "[db]"]) {
+      assert.deepStrictEqual(problemsOf({ host }), [`host is ${JSON.stringify(host)}, but must be ${mustBeHost}`])
+    }
+  })
+
+  it("of a URL are taken as they are written", () => {
+    assert.deepStrictEqual(Url.read("postgres://db/app?password=a+b%20c&application_name=x=y"), {
+      host: "db",
+      database: "app",
+      password: "a+b c",
+      applicationName: "x=y"
+    })
+    // The file of a secret often ends with a line break.
+    assert.deepStrictEqual(Url.read(" postgres://db/app\n"), { host: "db", database: "app" })
+    // What is empty says nothing.
+    assert.deepStrictEqual(Url.read("postgres://db/app?host=&user=&password=&port="), { host: "db", database: "app" })
+    const hosts = [{ host: "/run/pg", port: 1 }, { host: "db2", port: 2 }]
+    for (
+      const url of [
+        "postgres://%2Frun%2Fpg:1,db2:2",
+        "postgres:///?host=/run/pg,db2&port=1,2",
+        "postgres:///?port=1,2&host=%2Frun%2Fpg,db2"
+      ]
+    ) assert.deepStrictEqual(Url.read(url), { hosts }, url)
+    assert.deepStrictEqual(Url.read("postgres://a,b/?host=/run"), { host: "/run" })
+    assert.deepStrictEqual(Url.read("postgres://db?channel_binding=prefer"), { host: "db" })
+  })
+
+  it("of TLS are checked before anything is opened, because the driver would meet them where nobody can catch it", () => {
+    const is = "ssl is an object, but must be the options of tls.connect: "
+    const pem = "must be the text of a certificate (PEM), and not the name of its file"
+    const cases: ReadonlyArray<readonly [ssl: object, problem: string]> = [
+      [{ ca: "/etc/ssl/ca.pem" }, `ca ${pem}`],
+      [{ ca: "" }, `ca ${pem}`],
+      [{ ca: [] }, `ca ${pem}`],
+      [{ ca: [certificate, "ca.pem"] }, `ca ${pem}`],
+      [{ cert: "client.pem", key }, "cert and key must be texts (PEM), and not the names of their files"],
+      [{ cert: clientCertificate, key }, "key is not the key of cert"],
+      [{ cert: clientCertificate, key: lockedKey, passphrase: "hunter2" }, "passphrase does not open key"],
+      [{ cert: clientCertificate, key: lockedKey }, "passphrase does not open key"]
+    ]
+    for (const [ssl, problem] of cases) assert.deepStrictEqual(problemsOf({ ssl }), [is + problem])
+    // In the words of Node.
+    const others = [
+      { minVersion: "TLSv9" },
+      { ciphers: "nonsense" },
+      { servername: 5 },
+      { key, passphrase: 7_654_321 },
+      { ALPNProtocols: 5 },
+      { minDHSize: 0 },
+      { checkServerIdentity: 5 }
+    ]
+    for (const ssl of others) {
+      const [problem = "", ...rest] = problemsOf({ ssl })
+      assert.isTrue(problem.startsWith(is), JSON.stringify(ssl))
+      assert.notInclude(problem, "7654321")
+      assert.deepStrictEqual(rest, [])
+    }
+    const getter = {
+      get ca(): string {
+        throw new Error("no")
+      }
+    }
+    assert.deepStrictEqual(problemsOf({ ssl: getter }), [`${is}no`])
+    const valid = [
+      true,
+      false,
+      {},
+      { ca: undefined },
+      { ca: Buffer.from(certificate) },
+      { ca: [certificate, certificate] },
+      { cert: clientCertificate, key: clientKey },
+      { cert: clientCertificate, key: lockedKey, passphrase },
+      { servername: "db" }
+    ]
+    for (const ssl of valid) assert.deepStrictEqual(problemsOf({ ssl }), [])
+  })
+
+  it("keep no key of TLS where somebody looks", () => {
+    const given = {
+      ca: certificate,
+      cert: clientCertificate,
+      key: lockedKey,
+      passphrase,
+      minVersion: "TLSv1.3" as const
+    }
+    const settings = resolved({ password: "hunter2", ssl: given })
+    const shown = inspect(settings, { depth: 20, showHidden: true, maxStringLength: Infinity })
+    for (const secret of [passphrase, "hunter2", "PRIVATE KEY", lockedKey.split("\n")[1]!]) {
+      assert.notInclude(shown, secret)
+    }
+  })
+
   it("never show a secret", () => {
     const secret = "hunter2"
     for (
@@ -233,6 +349,11 @@ describe("the options of a PostgreSQL pool", () => {
         { url: secret },
         { url: Redacted.make(secret) },
         { url: `postgres://db/app?port=${secret}` },
+        // A password whose characters are not written with %.
+        { url: `postgres://ada:1?${secret}@db/app` },
+        { url: `postgres://ada:1/${secret}@db/app` },
+        { url: `postgres://ada:1#${secret}@db/app` },
+        { url: `postgres://ada:1?a&${secret}@db/app` },
         { pasword: secret }
       ]
     ) {
@@ -261,7 +382,7 @@ describe("the options of a PostgreSQL pool", () => {
         "isolatoin is no option; the options are " + Object.keys(Options.pgPoolTable.rules).join(", "),
         "url is not shown here, but must be a URL such as postgres://user:password@host:5432/database",
         "port is 0, but must be a whole number from 1 to 65535",
-        "password is 7, but must be text that is not empty, or a Redacted, or an Effect of one",
+        "password is a number, but must be text that is not empty, or a Redacted, or an Effect of one",
         "ssl is \"yes\", but must be true, false or the options of tls.connect",
         "startupParameters.statement_timeout is \"1\", but must be left out: use statementTimeout",
         "startupParameters.search_path is 7, but must be text without a zero character",
@@ -347,7 +468,23 @@ describe("the options of a PostgreSQL pool", () => {
         "postgres://db?sslmode=prefer",
         "a URL whose sslmode is disable, require, verify-ca or verify-full: with prefer or allow nobody knows"
       ],
-      ["postgres://db?connect_timeout=5", "a URL without the parameter connect_timeout: use the options of the pool"]
+      ["postgres://db?connect_timeout=5", "a URL without the parameter connect_timeout: use the option connectTimeout"],
+      ["postgres://db?foo=5", "a URL without the parameter foo: use the options of the pool"],
+      ["postgres://db?foo=", "a URL without the parameter foo: use the options of the pool"],
+      ["postgres://db?f%20o=", "a URL without parameters that have no name: use the options of the pool"],
+      [
+        "postgres://db?sslmode=require&sslrootcert=/ca.pem",
+        "a URL without the parameter sslrootcert: give the certificate as the option ssl: { ca }; without it, those that " +
+        "Node knows count"
+      ],
+      [
+        "postgres://db?channel_binding=require",
+        "a URL without the parameter channel_binding: the driver has none, and sslmode=verify-full has the server proved " +
+        "by its certificate"
+      ],
+      ["postgres://db?host=/run&port=1,2", "a URL with one port, or with one for each host"],
+      ["postgres://ada:pass\nword@db/app", "a URL without line breaks"],
+      ["postgres://[fe80::1%25eth0]/app", "a URL such as postgres://user:password@host:5432/database"]
     ]
     for (const [url, mustBe] of refused) {
       assert.deepStrictEqual(problemsOf({ url }), [`url is not shown here, but must be ${mustBe}`])

@@ -50,6 +50,25 @@ export const make = Effect.fnUntraced(function*(
 
 export type Made = Effect.Success<ReturnType<typeof make>>
 
+/** Gives a server other rules for who may connect, and how (`pg_hba.conf`), and waits until they count. The superuser must stay. */
+export const rulesOf = Effect.fnUntraced(function*(
+  server: TemporaryPostgres.TemporaryPostgres,
+  rules: ReadonlyArray<string>
+) {
+  const [where] = yield* server.query("show hba_file")
+  const rows = rules.map((rule) => `('${rule}')`).join(", ")
+  yield* server.query(`copy (select * from (values ${rows}) rules) to '${String(where!["hba_file"])}'`)
+  // A session that begins after the reload sees the time of the reload.
+  const before = yield* server.query("select pg_conf_load_time()::text as loaded, pg_reload_conf()")
+  yield* until(
+    "the rules count",
+    Effect.map(
+      server.query("select pg_conf_load_time()::text as loaded"),
+      (after) => after[0]!["loaded"] !== before[0]!["loaded"]
+    )
+  )
+})
+
 /** Waits until a pool of one connection has noticed that this connection is lost. Asks for the connection first. */
 export const lossOf = (db: PgPool.PgPool): Effect.Effect<Effect.Effect<void>, unknown> =>
   Effect.map(

@@ -282,8 +282,11 @@ type SecretRule = Extract<Rule, { readonly kind: "secret" }>
 const problemOfSecret = (rule: SecretRule, field: string, given: unknown): ConfigProblem => {
   const text = textOfSecret(given)
   const must = (text === undefined ? undefined : rule.problem?.(text)) ?? mustBe(rule)
-  // What is no text is no secret.
-  if (text === undefined) return problem(field, given, must)
+  // A number may be the secret too.
+  if (text === undefined) {
+    const shown = typeof given === "object" || typeof given === "function" ? show(given) : `a ${typeof given}`
+    return { field, value: shown, message: `${field} is ${shown}, but must be ${must}` }
+  }
   return { field, value: redacted, message: `${field} is not shown here, but must be ${must}` }
 }
 

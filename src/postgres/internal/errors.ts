@@ -61,3 +61,8 @@ export class NoHost extends Error {
     this.isHopeless = isHopeless
   }
 }
+
+/** The cause of the `SqlError` of a connect attempt that has no password, because the effect for it has failed. */
+export class NoPassword extends Error {
+  override readonly name = "NoPassword"
+}

@@ -20,12 +20,12 @@ import {
   UnknownError
 } from "effect/sql/SqlError"
 import { endsSession, isSqlState, sqlStateOf, textBehind } from "../../internal/sqlClient/sqlState.ts"
-import { NoHost, NoPrimary, NotSent } from "./errors.ts"
+import { NoHost, NoPassword, NoPrimary, NotSent } from "./errors.ts"
 
 export { sqlStateOf }
 
 /** The code of Node behind an error, such as `ECONNREFUSED`. */
-const nodeCodeOf = (error: unknown): string | undefined =>
+export const nodeCodeOf = (error: unknown): string | undefined =>
   textBehind(error, ["code"], (code) => /^(?:E|ERR_|CERT_|[A-Z]+_)[A-Z0-9_]+$/.test(code) && !isSqlState(code))
 
 /** Whether an error says that the session is lost: by its SQLSTATE, or because there was no answer at all. */
@@ -78,11 +78,14 @@ export const isRefusedByReader = (state: string | undefined): boolean =>
  */
 export const isTransient = (error: SqlError): boolean => {
   if (error.reason.cause instanceof NoHost) return !error.reason.cause.isHopeless
+  // Where it comes from may be away for a moment, whatever it says.
+  if (error.reason.cause instanceof NoPassword) return true
   const state = sqlStateOf(error)
   if (state !== undefined) return endsSession(state) || state.startsWith("53") || state === "55000"
   if (error.reason._tag !== "ConnectionError") return false
   const code = nodeCodeOf(error)
   if (code !== undefined) return transientCodes.has(code)
+  if (isTooLarge(error.reason.cause)) return false
   return !/TLS|protocol desync|SSLRequest/i.test(error.message)
 }
 
@@ -167,7 +170,7 @@ const hints: ReadonlyArray<readonly [driver: string, hint: (operation: string, d
  */
 export const toSqlError = (error: SqlError): SqlError => {
   const { cause, operation = "query" } = error.reason
-  if (cause instanceof NotSent) return error
+  if (cause instanceof NotSent || cause instanceof NoPassword) return error
   const state = sqlStateOf(cause)
   if (state === undefined) {
     const detail = cause instanceof Error && cause.message !== "" ? cause.message : undefined
@@ -178,7 +181,7 @@ export const toSqlError = (error: SqlError): SqlError => {
     }
     if (error.reason._tag !== "ConnectionError") return error
     // Another attempt would get the same message. The driver has ended the session.
-    if (isTooLarge(cause)) {
+    if (isTooLarge(cause) && operation !== "connect") {
       const message = `${operation}: ${detail}: read less at a time, or raise maxMessageSize`
       return new SqlError({ reason: new UnknownError({ cause, message, operation }) })
     }

@@ -1,12 +1,14 @@
 /** The factory of connections to PostgreSQL. */
 import * as Driver from "@effect/sql-pg/PgConnection"
-import { Duration, Effect, type Scope } from "effect"
+import { Duration, Effect, Redacted, type Scope } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import * as ConnectionFactory from "../../../ConnectionFactory.ts"
 import type { PgConnection } from "../contract/connection.ts"
 import type { StatementTexts } from "../sql/statementText.ts"
-import { isTransient, toSqlError } from "../sqlState.ts"
+import { isTransient, sqlStateOf, toSqlError } from "../sqlState.ts"
+import { toConnectError } from "./connectFailures.ts"
 import { Leased, leasedOf, sessionOf } from "./leased.ts"
+import * as Passwords from "./passwords.ts"
 import { Session } from "./session.ts"
 import { type Address, Wire } from "./wire.ts"
 
@@ -18,7 +20,8 @@ export interface Settings {
   /** Whether its sessions are meant to read only. */
   readonly isReadOnly: boolean
   /** The settings of the driver, without those that say where the server is. */
-  readonly driver: Driver.Config
+  readonly driver: Omit<Driver.Config, "password">
+  readonly password: Passwords.Password | undefined
 }
 
 /** Opens a session at an address, for the current scope. */
@@ -66,23 +69,39 @@ export const factoryOf = (
 
 /** Opens a session for the current scope. */
 export const open = (
-  { address, cancelTimeoutMillis, driver, isPooled, isReadOnly }: Settings,
+  { address, cancelTimeoutMillis, driver, isPooled, isReadOnly, password: given }: Settings,
   texts: StatementTexts,
   died: () => void
 ): Effect.Effect<Session, SqlError, Scope.Scope> =>
   Effect.gen(function*() {
     const statements = yield* ConnectionFactory.Statements
-    const wire = new Wire(address, cancelTimeoutMillis, driver.ssl !== undefined && driver.ssl !== false, died)
-    // After the driver has said goodbye.
-    yield* Effect.addFinalizer(() => wire.close)
-    const connection = yield* Driver.make({
-      ...driver,
-      host: address.host,
-      port: address.port,
-      stream: wire.open,
-      // The pool has a deadline of its own, and tells what passed it.
-      connectTimeout: Duration.infinity
+    // Nobody else can read what goes through a socket in the file system, and the server encrypts nothing there.
+    const ssl = address.path === undefined ? driver.ssl : false
+    let last: Wire | undefined
+    const attempt = Effect.fnUntraced(function*(password: string | undefined) {
+      const wire: Wire = new Wire(address, cancelTimeoutMillis, ssl !== undefined && ssl !== false, () => {
+        if (wire === last) died()
+      })
+      last = wire
+      // After the driver has said goodbye.
+      yield* Effect.addFinalizer(() => wire.close)
+      const connection = yield* Driver.make({
+        ...driver,
+        ssl,
+        password: password === undefined ? undefined : Redacted.make(password),
+        host: address.host,
+        port: address.port,
+        stream: wire.open,
+        // The pool has a deadline of its own, and tells what passed it.
+        connectTimeout: Duration.infinity
+      })
+      return { connection, wire }
     })
+    const password = yield* Passwords.resolve(given)
+    const [first, second] = password === undefined ? [undefined] : Passwords.formsOf(password)
+    const { connection, wire } = yield* second === undefined
+      ? attempt(first)
+      : Effect.catchIf(attempt(first), (error) => sqlStateOf(error) === "28P01", () => attempt(second))
     // The last word of the server, if it had one: the driver has kept it, and tells nobody until it is asked.
     const explained = Effect.flatMap(
       Effect.flip(connection.query("select 1")),
@@ -90,4 +109,4 @@ export const open = (
     )
     yield* Effect.forkScoped(Effect.ignoreCause(Effect.andThen(wire.closed, explained)))
     return new Session({ driver: connection, wire, statements, texts, isPooled, isReadOnly })
-  }).pipe(Effect.mapError(toSqlError))
+  }).pipe(Effect.mapError(toConnectError))

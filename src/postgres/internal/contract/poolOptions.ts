@@ -14,7 +14,8 @@ export interface Options extends PoolConfig {
   /**
    * Where the database is, as `postgres://user:password@host:5432/database?sslmode=require`. The other options come before
    * what it says. Several hosts are separated by commas, as in `db1,db2:5433`. Parameters: `host`, `port`, `user`, `password`, `dbname`, `application_name`, and `sslmode`, which is
-   * `disable`, or `require`, `verify-ca` or `verify-full`, which all verify the certificate.
+   * `disable`, or `require`, `verify-ca` or `verify-full`, which all verify the certificate. Any other is refused, with what to use in
+   * its place. `/`, `?`, `#` and `@` of a password are written as `%2F`, `%3F`, `%23` and `%40`.
    */
   readonly url?: string | Redacted.Redacted | undefined
   /** The host, or the folder of a socket if it begins with `/`. Default `"localhost"`. */
@@ -38,9 +39,15 @@ export interface Options extends PoolConfig {
   readonly database?: string | undefined
   /** The role. Default: the user of this process. */
   readonly username?: string | undefined
-  /** The password, or an effect that is run for each connect attempt, for passwords that change. Default: none. */
-  readonly password?: string | Redacted.Redacted | Effect.Effect<Redacted.Redacted> | undefined
-  /** Whether the connection is encrypted, or how: the options of Node's `tls.connect`. Default false. */
+  /**
+   * The password, or an effect that is run for each connect attempt, for passwords that change. If it fails, the attempt has
+   * failed, and the pool makes another one. Default: none.
+   */
+  readonly password?: string | Redacted.Redacted | Effect.Effect<Redacted.Redacted, unknown> | undefined
+  /**
+   * Whether the connection is encrypted, or how: the options of Node's `tls.connect`, which are checked and read once. A
+   * socket in the file system is not encrypted. Default false.
+   */
   readonly ssl?: boolean | ConnectionOptions | undefined
   /** What `pg_stat_activity` calls the connections. Default: `name`. */
   readonly applicationName?: string | undefined

@@ -4,7 +4,7 @@
  * The role is asked on the new session itself, so what was seen a moment ago need not be true any more.
  */
 import { Effect, Exit, Scope } from "effect"
-import { ConnectionError, SqlError } from "effect/sql/SqlError"
+import { ConnectionError, SqlError, UnknownError } from "effect/sql/SqlError"
 import type { Choice, OpenAt } from "../connection/factory.ts"
 import type { Session } from "../connection/session.ts"
 import { NoHost } from "../errors.ts"
@@ -149,5 +149,6 @@ export const make = ({ cluster, searchMillis: limitMillis, watch }: Options): Ch
 const noHost = (cluster: Cluster, what: string): SqlError => {
   const message = `no host ${what}: ${cluster.description}`
   const cause = new NoHost(message, cluster.hosts.every(({ isHopeless }) => isHopeless))
-  return new SqlError({ reason: new ConnectionError({ cause, message, operation: "connect" }) })
+  const Reason = cause.isHopeless ? UnknownError : ConnectionError
+  return new SqlError({ reason: new Reason({ cause, message, operation: "connect" }) })
 }

@@ -5,6 +5,7 @@
  * A timeline is fenced: once a newer one was seen on any host, a primary with an older one is refused for ever, also if it is the
  * only one that answers.
  */
+import { isIPv6 } from "node:net"
 import type { Address } from "../connection/wire.ts"
 import type { HostEvent, HostStatus } from "../contract/hosts.ts"
 import type { Answer } from "./role.ts"
@@ -53,7 +54,7 @@ export class Cluster {
     this.#samples = new Samples(options.maxLagMillis)
     this.hosts = addresses.map((address) => ({
       address,
-      name: address.path ?? `${address.host}:${address.port}`,
+      name: address.path ?? `${isIPv6(address.host) ? `[${address.host}]` : address.host}:${address.port}`,
       role: "unknown",
       timeline: 0,
       replayed: 0n,

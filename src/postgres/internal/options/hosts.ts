@@ -1,9 +1,11 @@
 /** The options of several hosts and of replicas. */
 import { Config, Option, Predicate, Schema, SchemaIssue } from "effect"
+import { isIPv6 } from "node:net"
 import { fromEnvironment, together } from "../../../internal/options/environment.ts"
 import { checkRecord, problem, type Resolved, type Rule, table } from "../../../internal/options/rules.ts"
 import type { Address } from "../connection/wire.ts"
 import type { Settings } from "../hosts/settings.ts"
+import { isText } from "../sql/text.ts"
 
 export type { Settings }
 
@@ -29,6 +31,25 @@ export const addressOf = (host: string, port: number): Address => ({
   port,
   path: host.startsWith("/") ? `${host}/.s.PGSQL.${port}` : undefined
 })
+
+/** The address in the brackets of an address of IPv6. */
+export const withoutBrackets = (host: string): string => {
+  const address = /^\[(.+)\]$/.exec(host)?.[1]
+  return address !== undefined && isIPv6(address) ? address : host
+}
+
+/** Whether a text can be one host: a name, an address or the folder of a socket. */
+const isHost = (text: string): boolean => {
+  if (text.startsWith("/")) return isText(text)
+  const host = withoutBrackets(text)
+  return isIPv6(host) || (/^[^\s:,[\]/@]+$/.test(host) && isText(host))
+}
+
+export const hostRule = {
+  kind: "text",
+  accepts: isHost,
+  mustBe: "one host without its port, such as \"db.internal\" or \"::1\", or the folder of a socket"
+} as const satisfies Rule
 
 const mustBeHost = "a host with or without its port, such as \"db1\", \"db1:5433\" or \"[::1]\""
 

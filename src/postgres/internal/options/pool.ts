@@ -1,7 +1,7 @@
 /** The options of a PostgreSQL pool: their rules, and the settings made from them. */
 import type { PgClientConfig } from "@effect/sql-pg/PgClient"
 import type { Registry } from "@effect/sql-pg/PgTypes"
-import { type Config, Predicate, Redacted, Result } from "effect"
+import { type Config, Effect, Predicate, Redacted, Result } from "effect"
 import { userInfo } from "node:os"
 import { fromEnvironment } from "../../../internal/options/environment.ts"
 import { poolTable } from "../../../internal/options/pool.ts"
@@ -10,10 +10,13 @@ import { check, type Checked, problem, type Relation, type Rules, table } from "
 import type { PoolConfig } from "../../../PoolConfig.ts"
 import type { ConfigProblem, PoolConfigError } from "../../../PoolError.ts"
 import type { Settings as ConnectionSettings } from "../connection/factory.ts"
+import type { Password } from "../connection/passwords.ts"
 import type { Options } from "../contract/poolOptions.ts"
+import { isText } from "../sql/text.ts"
 import * as Hosts from "./hosts.ts"
 import * as SharedReads from "./sharedReads.ts"
-import { isText, textRule } from "./text.ts"
+import { textRule } from "./text.ts"
+import * as Tls from "./tls.ts"
 import * as Url from "./url.ts"
 
 export interface PoolSettings {
@@ -77,13 +80,17 @@ const { name: _name, ...ofPool } = poolTable.rules
 const rules = {
   name: { ...textRule, default: "postgres" },
   url: { kind: "secret", problem: urlProblem },
-  host: textRule,
+  host: Hosts.hostRule,
   port: { kind: "count", floor: 1, ceiling: 65_535 },
   hosts: Hosts.hostsRule,
   replicas: Hosts.replicasRule,
   database: textRule,
   username: textRule,
-  password: { kind: "secret", mayBeEffect: true },
+  password: {
+    kind: "secret",
+    mayBeEffect: true,
+    problem: (text) => isText(text) ? undefined : "text without a zero character"
+  },
   ssl: { kind: "flag", or: { accepts: isRecord, mustBe: "the options of tls.connect" } },
   applicationName: textRule,
   startupParameters: { kind: "value", accepts: isRecord, mustBe: "a record of texts", resolve: checkParameters },
@@ -130,6 +137,23 @@ export const pgPoolTable = table(rules, [
     broken: (_, other, given) =>
       given.has("hosts") && given.has("host") ? `left out, or ${other}: one of the two` : undefined
   },
+  {
+    fields: ["username", "username"],
+    broken: ({ url, username }) =>
+      username === undefined && fromUrl(url).username === undefined && userOfProcess() === undefined
+        ? "given, because the user of this process has no name"
+        : undefined
+  },
+  {
+    fields: ["database", "startupParameters"],
+    broken: ({ applicationName, database, startupParameters, username }, other) =>
+      // The server takes 10000 bytes, with some that are sent always, and ends the connection without a word otherwise.
+      Buffer.byteLength(JSON.stringify([database, username, applicationName, startupParameters])) > 9000
+        ? `shorter: it, ${other}, username and applicationName may have 9000 bytes together`
+        : undefined
+  },
+  // The rest of it is checked by Node.
+  { fields: ["ssl", "ssl"], broken: ({ ssl }) => Tls.problemOf(ssl) },
   ...poolTable.relations as unknown as ReadonlyArray<Relation<typeof rules>>,
   {
     fields: ["cancelTimeout", "cancelTimeout"],
@@ -178,14 +202,28 @@ export const resolve = (options: unknown): Result.Result<PoolSettings, PoolConfi
   return Result.map(unless(checked.name, problems, checked), settingsOf)
 }
 
+const fromUrl = (url: unknown): Url.FromUrl =>
+  url === undefined ? {} : Url.read(Redacted.value(url as Redacted.Redacted)) as Url.FromUrl
+
+/** The name of the user of this process. A container may run with a number that has no name. */
+const userOfProcess = (): string | undefined => {
+  try {
+    return userInfo().username
+  } catch {
+    return undefined
+  }
+}
+
 const settingsOf = (checked: Checked<typeof rules>): PoolSettings => {
-  const url = checked.url === undefined ? {} : Url.read(Redacted.value(checked.url as Redacted.Redacted)) as Url.FromUrl
+  const url = fromUrl(checked.url)
   const { cancelTimeout, controlTimeout, maxMessageSize, name, prepare, statementCacheSize } = checked
-  const host = checked.host ?? url.host ?? "localhost"
+  const host = Hosts.withoutBrackets(checked.host ?? url.host ?? "localhost")
   const port = checked.port ?? url.port ?? 5432
-  const username = checked.username ?? url.username ?? userInfo().username
+  const username = checked.username ?? url.username ?? userOfProcess() ?? ""
   const database = checked.database ?? url.database ?? username
   const given = checked as unknown as Options
+  const password = (checked.password as Password | undefined) ??
+    (url.password === undefined ? undefined : Redacted.make(url.password))
   const isPooled = checked.pooler === "transaction"
   const hosts = Hosts.settingsOf({
     hosts: checked.hosts as Hosts.Given | undefined ?? (checked.host === undefined ? url.hosts : undefined),
@@ -198,9 +236,9 @@ const settingsOf = (checked: Checked<typeof rules>): PoolSettings => {
     port,
     username,
     database,
-    password: (checked.password as PgClientConfig["password"]) ??
-      (url.password === undefined ? undefined : Redacted.make(url.password)),
-    ssl: given.ssl ?? url.ssl ?? false,
+    // Who looks at an effect sees what is in it, if it is a value.
+    password: Effect.isEffect(password) ? Effect.suspend(() => Effect.orDie(password)) : password,
+    ssl: Predicate.isObject(given.ssl) ? Tls.optionsOf(given.ssl) : given.ssl ?? url.ssl ?? false,
     applicationName: checked.applicationName ?? url.applicationName ?? name,
     startupParameters: isPooled ? {} : parametersOf(checked),
     types: checked.types as Registry | undefined,
@@ -223,7 +261,8 @@ const settingsOf = (checked: Checked<typeof rules>): PoolSettings => {
       cancelTimeoutMillis: cancelTimeout,
       isPooled,
       isReadOnly: Object.entries(client.startupParameters ?? {}).some(isReadOnly),
-      driver: client
+      driver: client,
+      password
     },
     controlTimeoutMillis: controlTimeout,
     isPooled,

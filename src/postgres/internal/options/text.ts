@@ -1,7 +1,5 @@
-/** Texts that the server takes. */
-
-/** Whether the server takes a text as it is: one with half a surrogate pair would be changed. */
-export const isText = (text: string): boolean => !text.includes("\0") && text.isWellFormed()
+/** The options that are sent to the server as text. */
+import { isText } from "../sql/text.ts"
 
 /** The rule of an option that is sent to the server. */
 export const textRule = {
