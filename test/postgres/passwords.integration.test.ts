@@ -135,7 +135,7 @@ describeServer("the password of a PostgreSQL pool", (it) => {
         ...addressOf(server),
         username: "ada",
         password,
-        acquireTimeout: "200 millis",
+        acquireTimeout: "2 seconds",
         drainTimeout: 0
       })
       const error = yield* failsWith(impatient.sql`select 1`, "SqlError")
