@@ -82,6 +82,28 @@ describeReplicated("a read after a write, with a replica that is late", (it) => 
       }))
     }))
 
+  it.effect("sees what is written on a connection that is still lent", () =>
+    Effect.gen(function*() {
+      const { db, replica } = yield* make("lent", { max: 2 })
+      const { replicaSql, sql } = db
+      const seen = Effect.map(replicaSql<{ n: number }>`select count(*)::int4 as n from lent`, ([row]) => row!.n)
+      const insert = "insert into lent values (1)"
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* replica.pauseReplay
+        const twice = (write: Effect.Effect<unknown, unknown>) =>
+          Effect.andThen(
+            write,
+            Effect.flatMap(seen, (one) => Effect.map(Effect.andThen(write, seen), (two) => [one, two]))
+          )
+        const ofWrite = yield* db.readYourWrites(db.write((connection) => twice(connection.run(insert))))
+        assert.deepStrictEqual(ofWrite, [1, 2])
+        const ofReserve = yield* db.readYourWrites(Effect.scoped(
+          Effect.flatMap(sql.reserve, (connection) => twice(connection.execute(insert, [], undefined)))
+        ))
+        assert.deepStrictEqual(ofReserve, [3, 4])
+      }))
+    }))
+
   it.effect("sees what a function has written that was to read on a replica, and ran on the primary because that was late", () =>
     Effect.gen(function*() {
       const { db, primary, replica } = yield* make("unseen")

@@ -13,10 +13,19 @@ import { isLost } from "../sqlState.ts"
 interface Writes {
   /** How many have ended. */
   count: number
+  /** How many have begun and not ended. What they have committed already is not known. */
+  open: number
   /** How many of them are before `position`. */
   known: number
   position: Position | undefined
 }
+
+/** One that was open has ended. */
+const ended = (writes: Writes): Effect.Effect<void> =>
+  Effect.sync(() => {
+    writes.open--
+    writes.count++
+  })
 
 let nextId = 1
 
@@ -35,22 +44,28 @@ export class OwnWrites {
 
   /** Follows the writes of an effect. It sees what was written before `after`, too. */
   follow<A, E, R>(effect: Effect.Effect<A, E, R>, after: Position | undefined): Effect.Effect<A, E, R> {
-    return Effect.suspend(() => Effect.provideService(effect, this.#reference, { count: 0, known: 0, position: after }))
+    return Effect.suspend(() =>
+      Effect.provideService(effect, this.#reference, { count: 0, open: 0, known: 0, position: after })
+    )
   }
 
   /** Runs an effect whose reads see everything that was committed before it began. */
   fresh<A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
     // As if it had written itself: its first read on a replica asks for the position.
     return Effect.suspend(() =>
-      Effect.provideService(effect, this.#reference, { count: 1, known: 0, position: undefined })
+      Effect.provideService(effect, this.#reference, { count: 1, open: 0, known: 0, position: undefined })
     )
   }
 
-  /** Runs what may write, and notes its end. */
+  /** Runs what may write, and notes its begin and its end. */
   wrote<A, E, R>(fiber: Fiber.Fiber<unknown, unknown>, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
     const writes = fiber.getRef(this.#reference)
     // Also what has failed may be stored.
-    return writes === undefined ? effect : Effect.ensuring(effect, Effect.sync(() => void writes.count++))
+    return writes === undefined ? effect : Effect.acquireUseRelease(
+      Effect.sync(() => void writes.open++),
+      () => effect,
+      () => ended(writes)
+    )
   }
 
   /** A connection of the primary for the scope. What is done on it is a write that ends with the scope. */
@@ -58,9 +73,11 @@ export class OwnWrites {
     fiber: Fiber.Fiber<unknown, unknown>,
     options?: AcquireOptions
   ): Effect.Effect<PgConnection, PoolError<SqlError>, Scope.Scope> {
-    return Effect.tap(
-      this.#primary.acquire(options),
-      () => Effect.addFinalizer(() => this.wrote(fiber, Effect.void))
+    const writes = fiber.getRef(this.#reference)
+    const acquired = this.#primary.acquire(options)
+    return writes === undefined ? acquired : Effect.tap(
+      acquired,
+      () => Effect.acquireRelease(Effect.sync(() => void writes.open++), () => ended(writes))
     )
   }
 
@@ -75,7 +92,7 @@ export class OwnWrites {
   ): Effect.Effect<Position | undefined, SqlError | PoolError<SqlError>> | undefined {
     const writes = fiber.getRef(this.#reference)
     if (writes === undefined) return undefined
-    if (writes.known === writes.count) {
+    if (writes.known === writes.count && writes.open === 0) {
       return writes.position === undefined
         ? undefined
         : Effect.succeed(writes.position)
