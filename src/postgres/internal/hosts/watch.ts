@@ -8,7 +8,7 @@ import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import { passed } from "../connection/deadline.ts"
 import type { Session } from "../connection/session.ts"
 import type { Address } from "../connection/wire.ts"
-import { isLost, isTransient } from "../sqlState.ts"
+import { isLost, isTransient, sqlStateOf } from "../sqlState.ts"
 import type { Cluster, Host } from "./cluster.ts"
 import { ask } from "./role.ts"
 
@@ -67,6 +67,13 @@ export const make = Effect.fnUntraced(
   }
 )
 
+/** How long a host that goes on refusing is left alone. */
+const mostAloneMillis = 10_000
+
+/** Whether the host has answered, and refuses for good: the password, the role, the database or the certificate. */
+const isRefusal = (error: SqlError): boolean =>
+  !isTransient(error) && (sqlStateOf(error) !== undefined || error.reason._tag === "AuthenticationError")
+
 /** Asks one host, on a session that it keeps. */
 class Watcher {
   readonly #host: Host
@@ -75,6 +82,8 @@ class Watcher {
   readonly #timeoutMillis: number
   readonly #scope: Scope.Scope
   #kept: { readonly session: Session; readonly scope: Scope.Closeable } | undefined = undefined
+  /** Until when a host that has refused is left alone: each wrong password counts somewhere. */
+  #leftAlone: { readonly millis: number; readonly until: number } | undefined = undefined
 
   constructor(
     host: Host,
@@ -92,7 +101,8 @@ class Watcher {
 
   /** Asks, and notes the answer. */
   get look(): Effect.Effect<void> {
-    return Effect.suspend(() => {
+    return Effect.flatMap(nowMillis, (begun) => {
+      if (this.#leftAlone !== undefined && begun < this.#leftAlone.until) return Effect.void
       const wasOpen = this.#kept !== undefined
       const once = Effect.flatMap(this.#session, ask)
       // A session that was lost since the last round says nothing about the host.
@@ -102,10 +112,13 @@ class Watcher {
       return Effect.flatMap(Effect.result(limited), (result) =>
         Effect.flatMap(nowMillis, (now) => {
           if (result._tag === "Success") {
+            this.#leftAlone = undefined
             this.#cluster.answered(this.#host, result.success, now)
             return Effect.void
           }
           const error = result.failure
+          const millis = Math.min(2 * (this.#leftAlone?.millis ?? searchMillis), mostAloneMillis)
+          this.#leftAlone = isRefusal(error) ? { millis, until: now + millis } : undefined
           this.#cluster.silent(this.#host, error.message, !isTransient(error), now)
           return this.#drop
         }))
