@@ -84,6 +84,17 @@ describeServer("a session that does not answer", (it) => {
       assert.include(error.message, late("begin"))
     }))
 
+  it.effect("its close does not wait for it, so that another takes its room", () =>
+    Effect.gen(function*() {
+      // No other deadline ends the wait before the next caller gives up.
+      const { db, server } = yield* make({ max: 1, closeTimeout: "2 minutes" })
+      const processId = yield* db.write((connection) => connection.processId)
+      const scope = yield* Effect.scope
+      yield* Scope.provide(server.freeze(processId), scope)
+      yield* db.primary.recycle
+      yield* isReplaced({ db, processId, freeze: Effect.void })
+    }))
+
   it.effect("a reset ends it, and its next caller has another", () =>
     Effect.gen(function*() {
       const { db, server } = yield* make({ max: 1, resetTimeout: "2 seconds", cancelTimeout: "50 millis" })

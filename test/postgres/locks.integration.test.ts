@@ -129,6 +129,8 @@ describeServer("an advisory lock", (it) => {
         assert.strictEqual(yield* locksOf(made), 1)
       }))
       assert.strictEqual(yield* locksOf(made), 0)
+      // It has ended with the transaction, so nothing was left for a reset.
+      assert.strictEqual((yield* db.stats).primary.resets, 0)
     }))
 
   it.effect("with a key that PostgreSQL does not have is refused", () =>
