@@ -120,4 +120,52 @@ describe("the SQLSTATE of an error", () => {
     assert.isFalse(isTransient(unanswered(undefined, "Server refused TLS")))
     assert.isFalse(isTransient(invalidInput("connect", "no")))
   })
+
+  it("takes what PgBouncer says for what it means, although it has one SQLSTATE for all", () => {
+    const said = (message: string) => answered("08P01", message, { severity: "FATAL" })
+    const passing = [
+      "no more connections allowed (max_client_conn)",
+      "query_wait_timeout",
+      "server login has been failing, try again later (server_login_retry)",
+      "client_login_timeout (server down)",
+      "pgbouncer cannot connect to server",
+      "bouncer config error",
+      "the database system is starting up",
+      "sorry, too many clients already"
+    ]
+    for (const message of passing) {
+      const error = toSqlError(said(message))
+      assert.deepStrictEqual(
+        [error.reason._tag, isLost(error), isTransient(error), isCurable(error), commitOutcome(error)],
+        ["ConnectionError", true, true, true, "unknown"],
+        message
+      )
+    }
+    const lasting = [
+      "unsupported startup parameter: lock_timeout",
+      "unsupported options startup parameter: only '-c config=val' is allowed",
+      "no such database: app",
+      "database \"app\" does not exist",
+      "server login has been failing, cached error: database \"app\" does not exist (server_login_retry)",
+      "no such user",
+      "SASL authentication failed",
+      "password authentication failed for user \"app\"",
+      "no pg_hba.conf entry for host \"::1\"",
+      "SSL required"
+    ]
+    for (const message of lasting) {
+      const error = toSqlError(said(message))
+      assert.deepStrictEqual([error.reason._tag, isTransient(error)], ["UnknownError", false], message)
+    }
+    // An error after which the session goes on.
+    const went = answered("08P01", "bind message supplies 0 parameters", {
+      severity: "ERROR",
+      severityUnlocalized: "ERROR"
+    })
+    assert.deepStrictEqual([isLost(went), isTransient(went), toSqlError(went).reason._tag], [
+      false,
+      false,
+      "SqlSyntaxError"
+    ])
+  })
 })

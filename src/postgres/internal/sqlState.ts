@@ -32,7 +32,7 @@ export const nodeCodeOf = (error: unknown): string | undefined =>
 export const isLost = (error: unknown): boolean => {
   if (!isSqlError(error)) return false
   const state = sqlStateOf(error)
-  if (state !== undefined) return endsSession(state)
+  if (state !== undefined) return endsSession(state) || isFatalViolation(error)
   return error.reason._tag === "ConnectionError" && !isOfPool(error.reason.cause)
 }
 
@@ -72,8 +72,27 @@ export const isRefusedByReader = (state: string | undefined): boolean =>
   state === "25006" || state === "55000" || state === "0A000" || state === "40001" || state === "40P01"
 
 /**
+ * Whether the session ends with 08P01. PgBouncer says that for everything: that it has too many clients, that its server is away,
+ * that a client has waited too long. PostgreSQL also answers it to a missing parameter, and goes on.
+ */
+const isFatalViolation = (error: unknown): boolean =>
+  sqlStateOf(error) === "08P01" &&
+  textBehind(error, ["severityUnlocalized", "severity"], (severity) => severity === "FATAL") !== undefined
+
+/** What PgBouncer says when another connect attempt would fail, too. It also passes on, with 08P01, what its server has said. */
+const hopelessAtPooler =
+  /unsupported (?:options )?startup parameter|startup packet|username|password|authentication|no such (?:database|user)|does not exist|login rejected|SSL required|SASL|not allowed|pg_hba|permission denied|protocol/i
+
+/** For a user who has not said that there is a pooler. */
+const ofStartup = (message: string): string =>
+  /unsupported (?:options )?startup parameter/.test(message)
+    ? `${message}: this is a pooler such as PgBouncer, which refuses the settings that sessions begin with: set the option pooler ` +
+      "to \"transaction\", or to \"session\" if it is in session mode"
+    : message
+
+/**
  * Whether another connect attempt may succeed after this failure: the server is not there yet (57P03) or shuts down, has too
- * many connections (53300) or another shortage (class 53), or the network failed. Wrong credentials, an unknown database, a
+ * many connections (53300) or another shortage (class 53), or the network failed; or PgBouncer has no room, or no server. Wrong credentials, an unknown database, a
  * refused certificate or an unknown host are not transient.
  */
 export const isTransient = (error: SqlError): boolean => {
@@ -81,6 +100,7 @@ export const isTransient = (error: SqlError): boolean => {
   // Where it comes from may be away for a moment, whatever it says.
   if (error.reason.cause instanceof NoPassword) return true
   const state = sqlStateOf(error)
+  if (state === "08P01") return isFatalViolation(error) && !hopelessAtPooler.test(error.message)
   if (state !== undefined) return endsSession(state) || state.startsWith("53") || state === "55000"
   if (error.reason._tag !== "ConnectionError") return false
   const code = nodeCodeOf(error)
@@ -191,5 +211,9 @@ export const toSqlError = (error: SqlError): SqlError => {
   const server = cause as { readonly message?: unknown; readonly detail?: unknown; readonly constraint?: unknown }
   const detail = Predicate.isString(server.detail) ? `: ${server.detail}` : ""
   const message = `${String(server.message)}${detail} (SQLSTATE ${state})`
+  if (isFatalViolation(error)) {
+    const Reason = hopelessAtPooler.test(message) ? UnknownError : ConnectionError
+    return new SqlError({ reason: new Reason({ cause, message: ofStartup(message), operation }) })
+  }
   return new SqlError({ reason: reasonOf(state, server.constraint, { cause, message, operation }) })
 }

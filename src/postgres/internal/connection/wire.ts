@@ -9,6 +9,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import { connect, type Socket } from "node:net"
 import { sqlStateOf } from "../sqlState.ts"
 import { Deadline } from "./deadline.ts"
+import { lastWordsIn, mayBeLastWords } from "./lastWords.ts"
 
 export interface Address {
   readonly host: string
@@ -28,6 +29,9 @@ export class Wire {
   readonly #cancels = new Set<Socket>()
   #deadline: Deadline | undefined = undefined
   #isDoubtful = false
+  /** What came last, if it may say why the session ends. PgBouncer says something itself after the last words of its server. */
+  #last: Uint8Array | undefined = undefined
+  #beforeLast: Uint8Array | undefined = undefined
 
   constructor(address: Address, cancelMillis: number, isEncrypted: boolean, died: () => void) {
     this.#address = address
@@ -54,7 +58,7 @@ export class Wire {
 
   /** Why the session has ended, if that is known. */
   get reason(): string | undefined {
-    return this.#reason
+    return this.#reason ?? (this.isOpen ? undefined : this.#lastWords)
   }
 
   /**
@@ -115,15 +119,32 @@ export class Wire {
 
   #own(socket: Socket): void {
     this.#socket = socket
-    socket.on("error", (error) => {
-      this.#reason ??= error.message
+    // The driver drops what the server says when it ends a session during a statement. Encrypted, it cannot be read here.
+    if (!this.#isEncrypted) {
+      socket.on("data", (chunk: Uint8Array) => {
+        const mayBeLast = mayBeLastWords(chunk)
+        this.#beforeLast = mayBeLast ? this.#last : undefined
+        this.#last = mayBeLast ? chunk : undefined
+      })
+    }
+    socket.on("error", ({ message }) => {
+      this.#reason ??= this.#lastWords ?? message
     })
     socket.once("close", () => {
+      this.#reason ??= this.#lastWords
       this.#isClosed = true
       this.#deadline?.stop()
       for (const cancel of this.#cancels) cancel.destroy()
       this.#died()
     })
+  }
+
+  get #lastWords(): string | undefined {
+    for (const bytes of [this.#beforeLast, this.#last]) {
+      const words = bytes && lastWordsIn(bytes)
+      if (words !== undefined) return words
+    }
+    return undefined
   }
 
   #cancel(socket: Socket): void {
