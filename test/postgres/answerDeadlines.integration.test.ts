@@ -45,6 +45,7 @@ const sessionOf = (wire: Wire, query: () => Effect.Effect<unknown>) =>
     statements: { isMeasured: false, run: (_, effect) => effect, runSync: (_, f) => f(), stream: (_, rows) => rows },
     texts: new StatementTexts(),
     isPooled: false,
+    isOfSession: true,
     isReadOnly: false
   })
 
@@ -80,6 +81,7 @@ describe("an answer that has arrived while the process stood still", () => {
         },
         texts: new StatementTexts(),
         isPooled: false,
+        isOfSession: true,
         isReadOnly: false
       })
       const answer = Effect.andThen(answeredWhileStill(there), outcome)

@@ -1,17 +1,30 @@
 /** A pool behind a real PgBouncer in transaction mode, where one is installed. */
 import { assert, describe } from "@effect/vitest"
-import { Effect, Fiber, Schedule, Stream } from "effect"
-import { PgPool } from "effect-connection-pool/postgres"
+import { Effect, Fiber, Schedule, type Scope, Stream } from "effect"
+import { type PoolError, type TransactionError } from "effect-connection-pool"
+import { PgPool, type PgPoolError } from "effect-connection-pool/postgres"
 import { PoolAssert } from "effect-connection-pool/testing"
+import type { SqlError } from "effect/sql/SqlError"
 import * as PgBouncer from "../support/pgBouncer.ts"
 import { version } from "../support/pgBouncerProgram.ts"
 import { describeServer, make as makeAlone, until } from "../support/postgres.ts"
 
 const { failsWith } = PoolAssert
 
-const make = Effect.fnUntraced(function*(options?: Partial<PgPool.Options>) {
+type Failure =
+  | PoolError.LeaseExpiredError
+  | SqlError
+  | PoolError.PoolError<SqlError>
+  | TransactionError.TransactionError
+  | PgPoolError.AdvisoryLockLostError
+
+const make = Effect.fnUntraced(function*(
+  options?: Partial<PgPool.Options>,
+  settings?: Readonly<Record<string, string | number>>
+) {
   const made = yield* makeAlone()
-  const { host, port } = yield* PgBouncer.make(made.server)
+  const bouncer = yield* PgBouncer.make(made.server, settings)
+  const { host, port } = bouncer
   const db = yield* PgPool.make({
     ...made.database,
     host,
@@ -21,7 +34,7 @@ const make = Effect.fnUntraced(function*(options?: Partial<PgPool.Options>) {
     drainTimeout: 0,
     ...options
   })
-  return { ...made, db }
+  return { ...made, db, bouncer }
 })
 
 describe.skipIf(version() === undefined)("with PgBouncer", () => {
@@ -96,6 +109,7 @@ describe.skipIf(version() === undefined)("with PgBouncer", () => {
         yield* kill
         const error = yield* failsWith(Fiber.join(running), "SqlError")
         assert.deepStrictEqual([error.reason._tag, error.isRetryable], ["ConnectionError", true], error.message)
+        assert.include(error.message, "terminating connection due to administrator command (SQLSTATE 57P01)")
         let runs = 0
         yield* db.transaction(
           Effect.gen(function*() {
@@ -126,14 +140,168 @@ describe.skipIf(version() === undefined)("with PgBouncer", () => {
         assert.deepStrictEqual(yield* value("select array_agg(n) from t"), [2])
       }))
 
-    it.effect("refuses at its start what PgBouncer would refuse", () =>
+    it.effect("tells who has not set the option at once what to do", () =>
       Effect.gen(function*() {
-        const { database, server } = yield* makeAlone()
-        const { host, port } = yield* PgBouncer.make(server)
-        // Without the mode, the settings that each session begins with are refused by PgBouncer itself.
-        const plain = yield* PgPool.make({ ...database, host, port, max: 1, drainTimeout: 0, lockTimeout: "1 second" })
-        const refused = yield* Effect.flip(plain.write(() => Effect.void, { timeout: "10 seconds" }))
-        assert.include(refused.message, "unsupported startup parameter")
+        // PgBouncer refuses the settings that each session begins with.
+        const { db } = yield* make({ pooler: "none", max: 1, acquireTimeout: "Infinity" })
+        const refused = yield* failsWith(db.sql`select 1`, "SqlError")
+        assert.include(refused.message, "unsupported startup parameter: idle_in_transaction_session_timeout")
+        assert.include(refused.message, "set the option pooler to \"transaction\"")
+        assert.isFalse(refused.isRetryable)
+      }))
+
+    it.effect("refuses what needs a session to who has not set the option, where PgBouncer ignores the settings", () =>
+      Effect.gen(function*() {
+        const ignored = { ignore_startup_parameters: "idle_in_transaction_session_timeout" }
+        const { db, value } = yield* make({ pooler: "none" }, ignored)
+        let runs = 0
+        const ran = Effect.sync(() => ++runs)
+        const why = "there is a pooler such as PgBouncer in between"
+        const refusals: ReadonlyArray<Effect.Effect<unknown, Failure, Scope.Scope>> = [
+          db.lock("k", ran),
+          Stream.runForEach(db.listen("news"), () => ran),
+          Effect.andThen(db.sql.listen("news"), ran),
+          db.write((connection) => Effect.andThen(connection.query("set work_mem = 1000"), ran)),
+          db.write((connection) => Stream.runDrain(connection.stream("select set_config('a.b', '1', false)"))),
+          db.transaction(Effect.andThen(db.sql`create temp table t (n int)`, ran)),
+          db.read(() => ran)
+        ]
+        for (const refusal of refusals) {
+          assert.include((yield* failsWith(Effect.scoped(refusal), "SqlError")).message, why)
+        }
+        assert.strictEqual(runs, 0)
+        assert.strictEqual(yield* value("select count(*)::int4 from pg_locks where locktype = 'advisory'"), 0)
+        // What ends with its transaction works.
+        assert.deepStrictEqual(yield* db.transaction(db.lock("k", db.sql`select 1 as one`)), [{ one: 1 }])
+      }))
+
+    it.effect("waits for room when PgBouncer has too many clients", () =>
+      Effect.gen(function*() {
+        const { db } = yield* make({ max: 8, connectBackoff: "10 millis", connectBackoffMax: "20 millis" }, {
+          max_client_conn: 3
+        })
+        const read = db.sql<{ n: number }>`select 1 as n from pg_sleep(0.01)`
+        // All of them, although most connect attempts are refused.
+        const all = yield* Effect.forEach(Array.from({ length: 40 }), () => read, { concurrency: 40 })
+        assert.strictEqual(all.length, 40)
+        assert.isAbove((yield* db.stats).primary.connectFailures, 0)
+      }))
+
+    it.effect("waits for a server that is away behind PgBouncer", () =>
+      Effect.gen(function*() {
+        const { bouncer, db, server } = yield* make({
+          max: 1,
+          acquireTimeout: "Infinity",
+          connectBackoff: "10 millis",
+          connectBackoffMax: "50 millis"
+        }, { client_login_timeout: 1 })
+        yield* server.stop("immediate")
+        const waiting = yield* Effect.forkChild(db.sql`select 1 as one`)
+        yield* until("it was refused", Effect.map(db.stats, ({ primary }) => primary.connectFailures > 0))
+        yield* server.start
+        // So that it does not remember that its server was away.
+        yield* bouncer.stop
+        yield* bouncer.start
+        assert.deepStrictEqual(yield* Fiber.join(waiting), [{ one: 1 }])
+      }))
+
+    it.effect("tells at once of what another attempt does not cure", () =>
+      Effect.gen(function*() {
+        const { db } = yield* make({ database: "nowhere", max: 1, acquireTimeout: "Infinity" })
+        const error = yield* failsWith(db.sql`select 1`, "SqlError")
+        assert.include(error.message, "database \"nowhere\" does not exist (SQLSTATE 08P01)")
+        assert.isFalse(error.isRetryable)
+      }))
+
+    it.effect("says why PgBouncer has closed the connection of a statement", () =>
+      Effect.gen(function*() {
+        const { db } = yield* make({ max: 1 }, { pool_mode: "statement" })
+        yield* db.sql`select 1`
+        const error = yield* failsWith(db.transaction(db.sql`select 1`), "TransactionBeginError")
+        assert.include(
+          error.message,
+          "the connection was lost: transaction blocks not allowed in statement pooling mode (SQLSTATE 08P01)"
+        )
+      }))
+
+    it.effect("loses nothing that was acknowledged when PgBouncer is killed and comes back", () =>
+      Effect.gen(function*() {
+        const { bouncer, db, judge } = yield* make({
+          max: 4,
+          connectBackoff: "10 millis",
+          connectBackoffMax: "50 millis"
+        })
+        const { sql } = db
+        yield* sql`create table t (n int)`
+        const acknowledged = new Set<number>()
+        const unknown = new Set<number>()
+        let next = 0
+        let isOver = false
+        const written = (n: number) =>
+          Effect.matchEffect(db.transaction(sql`insert into t values (${n})`), {
+            onSuccess: () => Effect.sync(() => acknowledged.add(n)),
+            onFailure: (error) => {
+              if (error._tag === "TransactionOutcomeUnknownError") unknown.add(n)
+              // It has not begun, or was lost in its body: nothing of it is stored.
+              else if (error._tag === "SqlError") {
+                assert.strictEqual(error.reason._tag, "ConnectionError", error.message)
+              }
+              return Effect.void
+            }
+          })
+        const writer = Effect.whileLoop({ while: () => !isOver, body: () => written(next++), step: () => {} })
+        const writers = yield* Effect.forkChild(Effect.replicateEffect(writer, 6, { concurrency: 6 }))
+        for (let kill = 0; kill < 3; kill++) {
+          const before = acknowledged.size
+          yield* until("they write", Effect.sync(() => acknowledged.size > before + 50))
+          yield* bouncer.stop
+          yield* bouncer.start
+        }
+        const before = acknowledged.size
+        yield* until("they write again", Effect.sync(() => acknowledged.size > before + 50))
+        isOver = true
+        yield* Fiber.join(writers)
+        const rows = yield* judge("select n, count(*)::int4 as times from t group by n")
+        const stored = new Set(rows.map(({ n }) => Number(n)))
+        assert.deepStrictEqual([...acknowledged].filter((n) => !stored.has(n)), [])
+        assert.deepStrictEqual([...stored].filter((n) => !acknowledged.has(n) && !unknown.has(n)), [])
+        assert.deepStrictEqual(rows.filter(({ times }) => times !== 1), [])
+      }))
+
+    it.effect("cancels no statement of another", () =>
+      Effect.gen(function*() {
+        const { db, value } = yield* make()
+        const { sql } = db
+        yield* sql`create table t (n int)`
+        const neighbours = Effect.forEach(
+          Array.from({ length: 300 }, (_, n) => n),
+          (n) => db.transaction(sql`insert into t select ${n}::int4 from pg_sleep(0.001)`),
+          { concurrency: 4, discard: true }
+        )
+        const interrupted = Effect.forever(Effect.timeoutOption(sql`select pg_sleep(0.004)`, "4 millis"))
+        yield* Effect.raceFirst(neighbours, Effect.replicateEffect(interrupted, 3, { concurrency: 3 }))
+        assert.strictEqual(yield* value("select count(*)::int4 from t"), 300)
+      }))
+
+    it.effect("keeps a session where PgBouncer is in session mode", () =>
+      Effect.gen(function*() {
+        const { db, value } = yield* make({ pooler: "session" }, { pool_mode: "session", default_pool_size: 10 })
+        const { sql } = db
+        const locks = value("select count(*)::int4 from pg_locks where locktype = 'advisory'")
+        assert.strictEqual(yield* db.lock("k", locks), 1)
+        assert.strictEqual(yield* locks, 0)
+        const set = db.write((connection) =>
+          Effect.andThen(connection.query("set work_mem = '9MB'"), connection.query("show work_mem"))
+        )
+        assert.deepStrictEqual(yield* set, [{ work_mem: "9MB" }])
+        assert.notDeepEqual(yield* sql`show work_mem`, [{ work_mem: "9MB" }])
+        const heard = yield* Stream.runCollect(Stream.take(
+          Stream.tap(db.listen("news"), ({ _tag }) => _tag === "Listening" ? sql.notify("news", "x") : Effect.void),
+          2
+        ))
+        assert.deepStrictEqual(heard.map(({ _tag }) => _tag), ["Listening", "Notification"])
+        yield* sql`select 42`
+        assert.notDeepEqual(yield* sql`select count(*)::int4 as n from pg_prepared_statements`, [{ n: 0 }])
       }))
   })
 })

@@ -15,6 +15,7 @@ const make = (query: (sql: string) => Effect.Effect<{ readonly command: string }
     statements: { isMeasured: false, run: (_, effect) => effect, runSync: (_, f) => f(), stream: (_, rows) => rows },
     texts: new StatementTexts(),
     isPooled: false,
+    isOfSession: true,
     isReadOnly: false
   })
   return { session, wire }

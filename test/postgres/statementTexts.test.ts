@@ -113,6 +113,15 @@ describe("the text of a statement of PostgreSQL", () => {
     ["select pg_try_advisory_lock_shared(1)", Dirt.locks],
     ["select pg_advisory_xact_lock(1)", Dirt.none],
     ["create temp table a (b int)", Dirt.temporaryTables],
+    ["create temp table a (b int) on commit drop", Dirt.none],
+    ["create temp table a on commit drop as select 1", Dirt.none],
+    ["create temp table a (b text default 'on commit drop')", Dirt.temporaryTables],
+    ["create temp table a (b int) on commit delete rows", Dirt.temporaryTables],
+    ["do $$ begin create temp table a (b int) on commit drop; end $$", Dirt.none],
+    [
+      "do $$ begin create temp table a (b int) on commit drop; create temp table c (b int); end $$",
+      Dirt.temporaryTables
+    ],
     ["create local temporary table a (b int)", Dirt.temporaryTables],
     ["create or replace temp view a as select 1", Dirt.temporaryTables],
     ["select 1 into temp a", Dirt.temporaryTables],
@@ -131,10 +140,31 @@ describe("the text of a statement of PostgreSQL", () => {
   }
 
   it("tells whether it has an effect in a transaction only", () => {
-    for (const sql of ["set local a = 1", "set transaction read only", "set constraints all deferred"]) {
-      assert.isTrue(textOf(sql).isLocal, sql)
+    const texts = [
+      "set local a = 1",
+      "set transaction read only",
+      "set constraints all deferred",
+      "create temp table a (b int) on commit drop"
+    ]
+    for (const sql of texts) assert.isTrue(textOf(sql).isLocal, sql)
+    for (const sql of ["set a = 1", "create temp table a (b int)", "create table a (b int)"]) {
+      assert.isFalse(textOf(sql).isLocal, sql)
     }
-    assert.isFalse(textOf("set a = 1").isLocal)
+  })
+
+  it("tells whether its answer depends on what its session has done before", () => {
+    const cases: ReadonlyArray<readonly [string, "statement" | "sequence" | undefined]> = [
+      ["execute a", "statement"],
+      ["do $$ begin execute 'select 1'; end $$", undefined],
+      ["select lastval()", "sequence"],
+      ["insert into a values (currval('b'))", "sequence"],
+      ["select pg_catalog.\"currval\" ('b')", "sequence"],
+      // It takes the value itself.
+      ["select nextval('b'), currval('b')", undefined],
+      ["select 'lastval()'", undefined],
+      ["select lastval from a", undefined]
+    ]
+    for (const [sql, asks] of cases) assert.strictEqual(textOf(sql).asksSession, asks, sql)
   })
 
   it("tells why the server must not get it", () => {

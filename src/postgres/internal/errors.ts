@@ -16,15 +16,6 @@ export const denied = (operation: string, sql: string, why: string): SqlError =>
   return new SqlError({ reason: new AuthorizationError({ cause: new Error(message), message, operation }) })
 }
 
-/** A statement that leaves something in its session, behind a pooler that keeps none. */
-export const pooled = (operation: string, sql: string, left: string): SqlError =>
-  denied(
-    operation,
-    sql,
-    `it leaves ${left}, and a pooler in transaction mode keeps no session: ` +
-      "use `set local`, or what ends with a transaction"
-  )
-
 /** A session that was lost before the statement was sent, so the server did not get it. */
 export const notSent = (operation: string, why: string): SqlError => {
   const message = `${operation} was not sent, because the connection was lost: ${why}`

@@ -10,7 +10,7 @@ import type { ConnectionPool } from "../../../ConnectionPool.ts"
 import { show } from "../../../internal/options/show.ts"
 import { PoolClosedError, type PoolError } from "../../../PoolError.ts"
 import { sessionOf } from "../connection/leased.ts"
-import type { Session } from "../connection/session.ts"
+import { processOf, type Session } from "../connection/session.ts"
 import type { PgConnection } from "../contract/connection.ts"
 import type { ListenEvent } from "../contract/listen.ts"
 import { invalidInput } from "../errors.ts"
@@ -98,7 +98,14 @@ export const listenOn = (
   const begun = Effect.flatMap(Scope.make(), (scope) =>
     Effect.onError(
       Effect.map(
-        session.within("listen", Scope.provide(driver.listen(channel), scope), millis),
+        session.within(
+          "listen",
+          Effect.andThen(
+            session.keptFor("listen", channel, () => processOf(driver)),
+            Scope.provide(driver.listen(channel), scope)
+          ),
+          millis
+        ),
         (queue) => ({ queue, scope })
       ),
       () => Scope.close(scope, Exit.void)

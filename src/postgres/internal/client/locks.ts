@@ -49,7 +49,10 @@ export const lock = <A, E, R>(
     if (isPooled) return Effect.fail(denied("lock", nameOf(key), pooledLock))
     return pool.use((connection) => {
       const session = sessionOf(connection)
-      const locked = Effect.catchTag(connection.query(of("lock"), params), "LeaseExpiredError", Effect.die)
+      const locked = Effect.andThen(
+        session.keptFor("lock", nameOf(key)),
+        Effect.catchTag(connection.query(of("lock"), params), "LeaseExpiredError", Effect.die)
+      )
       const lost = Effect.andThen(
         session.closed,
         Effect.fail(new AdvisoryLockLostError({ pool: name, key: nameOf(key) }))

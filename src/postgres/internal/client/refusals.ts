@@ -1,17 +1,18 @@
 /** The statements that are refused because they could not have their effect, with the way that works. */
 import type { SqlError } from "effect/sql/SqlError"
-import { denied, pooled } from "../errors.ts"
+import { denied } from "../errors.ts"
+import { whyNotPooled } from "../sql/pooled.ts"
 import { Dirt, nameOfDirt, type Text } from "../sql/statementText.ts"
 
-/** For a statement that has a connection of its own, and so no later statement. */
+/** For a statement that has a connection of its own, and so no later statement: maybe behind a pooler in transaction mode. */
 export const refusalAlone = (operation: string, text: Text, isPooled: boolean): SqlError | undefined => {
   const { control, dirt, isBlock, isLocal, sql } = text
   if (control !== undefined) return denied(operation, sql, controlled)
   if (isLocal) return denied(operation, sql, "it has an effect only inside a transaction: run it in `transaction`")
+  const why = isPooled ? whyNotPooled(text, false) : undefined
+  if (why !== undefined) return denied(operation, sql, why)
   // What a block leaves may be for its own statements. It is removed afterwards.
-  if (dirt === Dirt.none || isBlock) return undefined
-  // Behind a pooler, the ways that work elsewhere are refused too.
-  return isPooled ? pooled(operation, sql, nameOfDirt(dirt)) : denied(operation, sql, alone(dirt))
+  return dirt === Dirt.none || isBlock ? undefined : denied(operation, sql, alone(dirt))
 }
 
 /** For a statement in a transaction. What it leaves in the session is removed after the transaction. */

@@ -17,6 +17,8 @@ export interface Settings {
   readonly cancelTimeoutMillis: number
   /** Whether there is a pooler in between, where only a transaction keeps its session. */
   readonly isPooled: boolean
+  /** Whether there is a pooler in between that keeps the session. */
+  readonly isOfSession: boolean
   /** Whether its sessions are meant to read only. */
   readonly isReadOnly: boolean
   /** The settings of the driver, without those that say where the server is. */
@@ -69,7 +71,7 @@ export const factoryOf = (
 
 /** Opens a session for the current scope. */
 export const open = (
-  { address, cancelTimeoutMillis, driver, isPooled, isReadOnly, password: given }: Settings,
+  { address, cancelTimeoutMillis, driver, isOfSession, isPooled, isReadOnly, password: given }: Settings,
   texts: StatementTexts,
   died: () => void
 ): Effect.Effect<Session, SqlError, Scope.Scope> =>
@@ -108,5 +110,5 @@ export const open = (
       (error) => Effect.sync(() => wire.explain(toSqlError(error)))
     )
     yield* Effect.forkScoped(Effect.ignoreCause(Effect.andThen(wire.closed, explained)))
-    return new Session({ driver: connection, wire, statements, texts, isPooled, isReadOnly })
+    return new Session({ driver: connection, wire, statements, texts, isPooled, isOfSession, isReadOnly })
   }).pipe(Effect.mapError(toConnectError))

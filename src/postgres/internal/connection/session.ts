@@ -9,8 +9,9 @@ import { Cause, Effect, type Exit, Stream } from "effect"
 import { ConnectionError, isSqlError, SqlError } from "effect/sql/SqlError"
 import type { Statements } from "../../../ConnectionFactory.ts"
 import { Recording } from "../../../internal/pool/recording.ts"
-import { denied, invalidInput, invalidSql, noPrimary, NotSent, notSent, pooled } from "../errors.ts"
-import { cleaning, Dirt, nameOfDirt, type StatementTexts, type Text } from "../sql/statementText.ts"
+import { denied, invalidInput, invalidSql, noPrimary, NotSent, notSent } from "../errors.ts"
+import { whyNotPooled } from "../sql/pooled.ts"
+import { cleaning, Dirt, type StatementTexts, type Text } from "../sql/statementText.ts"
 import { isLost, sqlStateOf, toSqlError } from "../sqlState.ts"
 import { ControlDeadlines } from "./controlDeadlines.ts"
 import { Deadline } from "./deadline.ts"
@@ -27,6 +28,8 @@ export interface Parts {
   readonly texts: StatementTexts
   /** Whether there is a pooler in between, where only a transaction keeps its session. */
   readonly isPooled: boolean
+  /** Whether there is a pooler in between that keeps the session. */
+  readonly isOfSession: boolean
   /** Whether it is meant to read only. */
   readonly isReadOnly: boolean
 }
@@ -39,6 +42,8 @@ export class Session {
   readonly #isPooled: boolean
   /** Whether it is meant to read only. */
   readonly #isReadOnly: boolean
+  /** Whether its process is known to be its own, as long as it is open. */
+  #isKept: boolean
   readonly #turns = new Turns()
   /** The session, for the runs of its statements. */
   readonly #owner: Owner
@@ -55,12 +60,13 @@ export class Session {
   #running: string | undefined = undefined
   readonly #waiting = new Set<() => void>()
 
-  constructor({ driver, isPooled, isReadOnly, statements, texts, wire }: Parts) {
+  constructor({ driver, isOfSession, isPooled, isReadOnly, statements, texts, wire }: Parts) {
     this.driver = driver
     this.#wire = wire
     this.#statements = statements
     this.texts = texts
     this.#isPooled = isPooled
+    this.#isKept = isOfSession
     this.#isReadOnly = isReadOnly
     this.#owner = {
       turns: this.#turns,
@@ -108,10 +114,11 @@ export class Session {
     late = operation
   ): Effect.Effect<A, SqlError | E> {
     const run = new StatementRun<A, E>(this.#owner, { operation, text, params, query, check, millis, late })
-    return Effect.mapError(
+    const ran = Effect.mapError(
       this.#owner.recorder === undefined ? this.#statements.run(text.sql, run) : run,
       (error) => isSqlError(error) ? this.#explained(text, error) : error
     )
+    return this.#mayLeave(text) ? ran : Effect.andThen(this.keptFor(operation, text.sql), ran)
   }
 
   /** Whether the pool measures statements. */
@@ -163,6 +170,7 @@ export class Session {
         const ticket = new Ticket()
         yield* Effect.addFinalizer(() => Effect.sync(() => this.#turns.leave(ticket)))
         yield* restore(this.#turns.wait(ticket))
+        if (!this.#mayLeave(text)) yield* restore(this.keptFor("stream", text.sql, processOf))
         const refusal = check() ?? this.#lost("stream")
         if (refusal !== undefined) return yield* Effect.fail(refusal)
         this.#isStreaming = true
@@ -187,6 +195,24 @@ export class Session {
   get validate(): Effect.Effect<boolean, SqlError> {
     return Effect.as(this.control("select 1"), true)
   }
+
+  /**
+   * Fails if there is a pooler in between of which the options do not tell: what it does not keep would be missed without an error,
+   * and others would get it. The server is asked once for each session.
+   */
+  keptFor(operation: string, what: string, ask = this.#ask): Effect.Effect<void, SqlError> {
+    return Effect.suspend(() => {
+      if (this.#isKept) return Effect.void
+      return Effect.flatMap(ask(this.driver), (process) => {
+        this.#isKept = process === this.driver.processId
+        return this.#isKept ? Effect.void : Effect.fail(denied(operation, what, notKept))
+      })
+    })
+  }
+
+  /** Asks for the process of the server when it is its turn. */
+  readonly #ask = (driver: Driver): Effect.Effect<unknown, SqlError> =>
+    this.run("query", this.texts.read(askProcess), [], () => processOf(driver), unchecked)
 
   /** Removes what the last lease has left, and nothing else. Fails if something cannot be removed. */
   get reset(): Effect.Effect<void, SqlError> {
@@ -236,6 +262,11 @@ export class Session {
     this.#dirt &= ~Dirt.locks
   }
 
+  /** Whether nothing has to be asked before a statement leaves what it leaves. Behind a pooler that keeps none, it is refused. */
+  #mayLeave({ dirt }: Text): boolean {
+    return dirt === Dirt.none || this.#isKept || this.#isPooled
+  }
+
   /** Ends the session, which must not be used any more. */
   abort(reason: string): void {
     this.#wire.destroy(reason)
@@ -274,7 +305,8 @@ export class Session {
     if (text.invalid !== undefined) return invalidSql(operation, `${operation}: ${text.invalid}`)
     const problem = problemOf(text, params)
     if (problem !== undefined) return invalidInput(operation, `${operation}: ${problem}`)
-    if (this.#isPooled && text.dirt !== Dirt.none) return pooled(operation, text.sql, nameOfDirt(text.dirt))
+    const why = this.#isPooled ? whyNotPooled(text, this.#isInTransaction) : undefined
+    if (why !== undefined) return denied(operation, text.sql, why)
     return this.#isStreaming
       ? invalidInput(
         operation,
@@ -327,6 +359,16 @@ export class Session {
     if (!isOwnWish) this.#refusesWrites = true
   }
 }
+
+const askProcess = "select pg_backend_pid()"
+
+/** The process of the server behind a connection. Through a pooler, the driver knows another number. */
+export const processOf = (driver: Driver): Effect.Effect<unknown, SqlError> =>
+  Effect.map(driver.queryValues(askProcess), ([row]) => row?.[0])
+
+const notKept =
+  "there is a pooler such as PgBouncer in between, which may give each transaction another session: set the option pooler to " +
+  "\"session\" if it keeps the session of each client, or else to \"transaction\""
 
 const unchecked: Check<never> = () => undefined
 

@@ -86,10 +86,11 @@ export interface Options extends PoolConfig {
   /**
    * What stands between this process and the server. `"transaction"`: a pooler such as PgBouncer in transaction mode, which gives
    * each transaction another session. Then statements are not prepared, and what needs a session is refused: `listen`, `lock`
-   * outside a transaction, settings and the like on a connection, and the options `startupParameters`, `statementTimeout`,
-   * `lockTimeout` and `idleInTransactionTimeout`. Default `"none"`.
+   * outside a transaction, settings and the like on a connection. `"session"`: one in session mode, which keeps the session of each
+   * client. Both refuse the options `startupParameters`, `statementTimeout`, `lockTimeout`, `idleInTransactionTimeout`,
+   * `replicas` and `sharedReads`. Default `"none"`.
    */
-  readonly pooler?: "none" | "transaction" | undefined
+  readonly pooler?: "none" | "session" | "transaction" | undefined
   /** Whether statements are prepared once for each connection. Default true. */
   readonly prepare?: boolean | undefined
   /** How many prepared statements each connection keeps. Default 100, floor 1. */

@@ -100,7 +100,7 @@ const rules = {
   controlTimeout: { kind: "duration", default: "5 seconds" },
   cancelTimeout: { kind: "duration", default: "1 second", finite: true },
   sharedReads: SharedReads.rule,
-  pooler: { kind: "choice", of: ["none", "transaction"], default: "none" },
+  pooler: { kind: "choice", of: ["none", "session", "transaction"], default: "none" },
   prepare: { kind: "flag", default: true },
   statementCacheSize: { kind: "count", default: 100, floor: 1, finite: true },
   maxMessageSize: { kind: "bytes", default: 16 * 1024 * 1024, floor: 1024 },
@@ -116,7 +116,7 @@ const rules = {
   spanAttributes: { kind: "value", accepts: isRecord, mustBe: "a record" }
 } as const satisfies Rules
 
-/** What a pooler in transaction mode cannot keep, because each transaction may have another session. */
+/** What a pooler does not take. In session mode, it takes what is prepared. */
 const notPooled = [
   "prepare",
   "startupParameters",
@@ -127,8 +127,8 @@ const notPooled = [
 
 const mustBeWithPooler = (field: typeof notPooled[number], pooler: string): string =>
   field === "prepare"
-    ? `false with ${pooler} "transaction": each transaction may have another session`
-    : `left out with ${pooler} "transaction", which refuses it: set it for the role (alter role ... set ...)`
+    ? `false with ${pooler}: each transaction may have another session`
+    : `left out with ${pooler}, which refuses it: set it for the role (alter role ... set ...)`
 
 /** The options of a PostgreSQL pool. */
 export const pgPoolTable = table(rules, [
@@ -171,22 +171,22 @@ export const pgPoolTable = table(rules, [
   {
     fields: ["replicas", "pooler"],
     broken: ({ pooler }, other, given) =>
-      pooler === "transaction" && given.has("replicas")
-        ? `left out with ${other} "transaction", which refuses the setting that makes a connection read only`
+      pooler !== "none" && given.has("replicas")
+        ? `left out with ${other} "${pooler}", which refuses the setting that makes a connection read only`
         : undefined
   },
   {
     fields: ["sharedReads", "pooler"],
     broken: ({ pooler, sharedReads }, other) =>
-      pooler === "transaction" && sharedReads !== undefined
-        ? `left out with ${other} "transaction", which refuses the settings of such a connection`
+      pooler !== "none" && sharedReads !== undefined
+        ? `left out with ${other} "${pooler}", which refuses the settings of such a connection`
         : undefined
   },
   ...notPooled.map((field): Relation<typeof rules> => ({
     fields: [field, "pooler"],
     broken: ({ pooler, prepare }, other, given) =>
-      pooler === "transaction" && given.has(field) && (field !== "prepare" || prepare)
-        ? mustBeWithPooler(field, other)
+      pooler !== "none" && given.has(field) && (field !== "prepare" || (prepare && pooler === "transaction"))
+        ? mustBeWithPooler(field, `${other} "${pooler}"`)
         : undefined
   }))
 ])
@@ -240,7 +240,7 @@ const settingsOf = (checked: Checked<typeof rules>): PoolSettings => {
     password: Effect.isEffect(password) ? Effect.suspend(() => Effect.orDie(password)) : password,
     ssl: Predicate.isObject(given.ssl) ? Tls.optionsOf(given.ssl) : given.ssl ?? url.ssl ?? false,
     applicationName: checked.applicationName ?? url.applicationName ?? name,
-    startupParameters: isPooled ? {} : parametersOf(checked),
+    startupParameters: checked.pooler === "none" ? parametersOf(checked) : {},
     types: checked.types as Registry | undefined,
     prepare: prepare && !isPooled,
     preparedStatementCacheSize: statementCacheSize,
@@ -260,6 +260,7 @@ const settingsOf = (checked: Checked<typeof rules>): PoolSettings => {
       address: Hosts.addressOf(host, port),
       cancelTimeoutMillis: cancelTimeout,
       isPooled,
+      isOfSession: checked.pooler === "session",
       isReadOnly: Object.entries(client.startupParameters ?? {}).some(isReadOnly),
       driver: client,
       password

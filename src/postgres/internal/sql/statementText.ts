@@ -45,6 +45,11 @@ export interface Text {
    * changed.
    */
   readonly isRead: boolean
+  /**
+   * Whether its answer depends on what its session has done before: runs a prepared statement, or asks for the last value of a
+   * sequence that it does not take itself.
+   */
+  readonly asksSession: "statement" | "sequence" | undefined
   /** Whether it is a `do`, whose block may take away itself what it leaves. */
   readonly isBlock: boolean
   /** Why the server must not get it; `undefined` if it may. */
@@ -109,7 +114,9 @@ export const textOf = (sql: string): Text => {
     isRead: dirt === Dirt.none && invalid === undefined && isReadOf(code),
     // The name of what `set_config` sets is a literal or a value.
     forbidsWrites: /^(?:begin|start|set)\b.*\b(?:read\s+only|transaction_read_only)\b|\bset_config\s*\(/s.test(code),
-    isLocal: /^set\s+(?:local|transaction|constraints)\b/.test(code),
+    isLocal: /^set\s+(?:local|transaction|constraints)\b/.test(code) ||
+      (dirt === Dirt.none && /^create\s/.test(code) && temporaryTable.test(code)),
+    asksSession: asksSessionOf(code),
     isBlock,
     invalid,
     parameters,
@@ -136,6 +143,11 @@ const isReadOf = (code: string): boolean =>
   // About the server that writes, or about what only it has.
   !/\bpg_(?:current_wal\w*|current_xact_id\w*|(?:try_)?advisory\w*|export_snapshot|logical\w*|snapshot\w*)\s*\(/
     .test(code)
+
+const asksSessionOf = (code: string): Text["asksSession"] => {
+  if (/^execute\b/.test(code)) return "statement"
+  return /\b(?:currval|lastval)\s*\(/.test(code) && !/\bnextval\s*\(/.test(code) ? "sequence" : undefined
+}
 
 const invalidityOf = (sql: string, code: string): string | undefined => {
   if (sql.includes("\0")) return "the statement has a zero character in it, which PostgreSQL does not take"
@@ -174,15 +186,18 @@ const dirtOfCalls = (code: string): number => {
     /\bupdate\s+(?:only\s+)?(?:pg_catalog\s*\.\s*)?pg_settings\b/.test(code)
   ) dirt |= Dirt.settings | Dirt.role
   if (/\bpg_(?:try_)?advisory_lock(?:_shared)?\s*\(/.test(code)) dirt |= Dirt.locks
-  // `insert into temp` has a table of that name.
+  // A table that is dropped at the commit stays for nobody.
   if (
-    /(?:\bcreate|(?<!\b(?:insert|merge)\s+)\binto)\s+(?:(?:local|global)\s+)?temp(?:orary)?\b|\bpg_temp\b/.test(code)
-  ) {
-    dirt |= Dirt.temporaryTables
-  }
-  if (/\btemp(?:orary)?\s+(?:recursive\s+)?(?:view|sequence)\b/.test(code)) dirt |= Dirt.temporaryTables
+    count(code, temporary) > count(code, /\bon\s+commit\s+drop\b/g) ||
+    /\btemp(?:orary)?\s+(?:recursive\s+)?(?:view|sequence)\b|\bpg_temp\b/.test(code)
+  ) dirt |= Dirt.temporaryTables
   return dirt
 }
+
+/** What may make a temporary table. `insert into temp` has a table of that name. */
+const temporary = /(?:\bcreate|(?<!\b(?:insert|merge)\s+)\binto)\s+(?:(?:local|global)\s+)?temp(?:orary)?\b/g
+
+const temporaryTable = /^create\s+(?:(?:local|global)\s+)?temp(?:orary)?\s+table\b/
 
 const count = (text: string, what: RegExp): number => text.match(what)?.length ?? 0
 
