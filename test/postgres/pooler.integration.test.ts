@@ -1,6 +1,6 @@
 /** A pool behind a pooler in transaction mode: what it sends, and what it refuses. `pgBouncer` runs one. */
 import { assert } from "@effect/vitest"
-import { Effect, Result, Stream } from "effect"
+import { Deferred, Effect, Fiber, Result, Stream } from "effect"
 import { PoolAssert } from "effect-connection-pool/testing"
 import * as Options from "../../src/postgres/internal/options/pool.ts"
 import { describeServer, make } from "../support/postgres.ts"
@@ -49,6 +49,34 @@ describeServer("a PostgreSQL pool behind a pooler in transaction mode", (it) => 
       }
       // What ends with its transaction works.
       yield* db.transaction(Effect.andThen(db.sql`set local search_path = pg_catalog`, db.lock("k", db.sql`select 1`)))
+    }))
+
+  it.effect("refuses a write of `read`, and leaves no transaction behind", () =>
+    Effect.gen(function*() {
+      const setup = ["create table t (n int)"]
+      const { backends, db, judge, value } = yield* make({ max: 1, pooler: "transaction", setup })
+      const inserted = db.read((connection) => connection.query("insert into t values (1)"))
+      const refused = yield* failsWith(Effect.catchTag(inserted, "LeaseExpiredError", Effect.die), "SqlError")
+      assert.strictEqual(refused.reason._tag, "AuthorizationError", refused.message)
+      // Each statement sees what was committed before it.
+      const seen = yield* db.read((connection) =>
+        Effect.andThen(
+          Effect.andThen(connection.query("select count(*)::int4 as n from t"), judge("insert into t values (0)")),
+          connection.query("select count(*)::int4 as n from t")
+        )
+      )
+      assert.deepStrictEqual(seen, [{ n: 1 }])
+      const begun = Deferred.makeUnsafe<void>()
+      const reading = yield* Effect.forkChild(
+        db.read(() => Effect.andThen(Deferred.succeed(begun, undefined), Effect.never))
+      )
+      yield* Deferred.await(begun)
+      yield* Fiber.interrupt(reading)
+      assert.deepStrictEqual((yield* backends).map(({ state }) => state), ["idle"])
+      yield* db.sql`insert into t values (2)`
+      assert.strictEqual(yield* value("select count(*)::int4 from t"), 2)
+      const { primary } = yield* db.stats
+      assert.deepStrictEqual([primary.connects, primary.resets], [1, 0])
     }))
 
   it.effect("keeps a temporary table until the commit that drops it", () =>

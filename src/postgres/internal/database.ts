@@ -14,7 +14,7 @@ import * as Client from "./client/client.ts"
 import * as Listeners from "./client/listeners.ts"
 import { lock } from "./client/locks.ts"
 import { OwnWrites } from "./client/ownWrites.ts"
-import { onlyReads, Reading } from "./client/reading.ts"
+import { onlyReads, Reading, readingOnly } from "./client/reading.ts"
 import { pooledListen } from "./client/refusals.ts"
 import * as SharedReads from "./client/sharedReads.ts"
 import { factoryOf } from "./connection/factory.ts"
@@ -153,7 +153,8 @@ const fromParts = (
         if (connection !== undefined) return invalid(options) ?? Body.run(f, connection)
         if (reading !== undefined) return reading.use(fiber, f, options, after)
         const lent = settings.isPooled
-          ? f
+          ? (connection: PgConnection) =>
+            readingOnly(connection, Body.run(f, connection), settings.controlTimeoutMillis)
           : (connection: PgConnection) =>
             Effect.andThen(onlyReads(connection, settings.controlTimeoutMillis), Body.run(f, connection))
         return pool.use(lent, options)

@@ -163,3 +163,21 @@ const poll = Schedule.spaced("2 millis")
 /** Makes a connection of the primary refuse writes until the end of its lease. `millis` is the deadline for its answer. */
 export const onlyReads = (connection: PgConnection, millis: number): Effect.Effect<void, SqlError> =>
   Effect.asVoid(sessionOf(connection).controlWithin("read", "set default_transaction_read_only = on", millis))
+
+/**
+ * Runs an effect on a connection that refuses writes meanwhile, behind a pooler that keeps no setting: in a transaction, in which
+ * each statement still sees the newest state.
+ */
+export const readingOnly = <A, E, R>(
+  connection: PgConnection,
+  effect: Effect.Effect<A, E, R>,
+  millis: number
+): Effect.Effect<A, E | SqlError, R> => {
+  const session = sessionOf(connection)
+  const begun = session.controlWithin("begin", "begin isolation level read committed read only", millis)
+  // If it fails, the session is lost, or the reset after the lease rolls back.
+  const ended = Effect.ignore(session.controlWithin("rollback", "rollback", millis))
+  return Effect.uninterruptibleMask((restore) =>
+    Effect.andThen(restore(begun), Effect.ensuring(restore(effect), ended))
+  )
+}

@@ -118,7 +118,9 @@ export class Session {
       this.#owner.recorder === undefined ? this.#statements.run(text.sql, run) : run,
       (error) => isSqlError(error) ? this.#explained(text, error) : error
     )
-    return this.#mayLeave(text) ? ran : Effect.andThen(this.keptFor(operation, text.sql), ran)
+    return this.#mayLeave(text)
+      ? ran
+      : Effect.andThen(this.keptFor(operation, text.sql, () => this.#process(millis, late)), ran)
   }
 
   /** Whether the pool measures statements. */
@@ -170,7 +172,7 @@ export class Session {
         const ticket = new Ticket()
         yield* Effect.addFinalizer(() => Effect.sync(() => this.#turns.leave(ticket)))
         yield* restore(this.#turns.wait(ticket))
-        if (!this.#mayLeave(text)) yield* restore(this.keptFor("stream", text.sql, processOf))
+        if (!this.#mayLeave(text)) yield* restore(this.keptFor("stream", text.sql, () => processOf(this.driver)))
         const refusal = check() ?? this.#lost("stream")
         if (refusal !== undefined) return yield* Effect.fail(refusal)
         this.#isStreaming = true
@@ -200,10 +202,10 @@ export class Session {
    * Fails if there is a pooler in between of which the options do not tell: what it does not keep would be missed without an error,
    * and others would get it. The server is asked once for each session.
    */
-  keptFor(operation: string, what: string, ask = this.#ask): Effect.Effect<void, SqlError> {
+  keptFor(operation: string, what: string, ask = () => this.#process()): Effect.Effect<void, SqlError> {
     return Effect.suspend(() => {
       if (this.#isKept) return Effect.void
-      return Effect.flatMap(ask(this.driver), (process) => {
+      return Effect.flatMap(ask(), (process) => {
         this.#isKept = process === this.driver.processId
         return this.#isKept ? Effect.void : Effect.fail(denied(operation, what, notKept))
       })
@@ -211,8 +213,9 @@ export class Session {
   }
 
   /** Asks for the process of the server when it is its turn. */
-  readonly #ask = (driver: Driver): Effect.Effect<unknown, SqlError> =>
-    this.run("query", this.texts.read(askProcess), [], () => processOf(driver), unchecked)
+  #process(millis = Infinity, late = "query"): Effect.Effect<unknown, SqlError> {
+    return this.run("query", this.texts.read(askProcess), [], () => processOf(this.driver), unchecked, millis, late)
+  }
 
   /** Removes what the last lease has left, and nothing else. Fails if something cannot be removed. */
   get reset(): Effect.Effect<void, SqlError> {

@@ -58,6 +58,6 @@ export interface PgConnection {
   readonly stream: (sql: string, params?: Params) => Stream.Stream<Row, SqlError | LeaseExpiredError>
   /** Whether a transaction is open, as far as the statements of this connection tell. */
   readonly isTransaction: Effect.Effect<boolean, SqlError | LeaseExpiredError>
-  /** The number of the server's process, as `pg_stat_activity` has it (`pid`). */
+  /** The number of the server's process, as `pg_stat_activity` has it (`pid`). Behind a pooler it is a number of the pooler. */
   readonly processId: Effect.Effect<number, SqlError | LeaseExpiredError>
 }
