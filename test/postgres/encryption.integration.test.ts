@@ -236,6 +236,10 @@ describeServer("a server that asks clients for a certificate", (it) => {
           "connection requires a valid client certificate (SQLSTATE 28000): give one as `ssl: { cert, key }`"
         ],
         [
+          { ca: authority, cert: servers.expired.certificate, key: servers.expired.key },
+          "certificate expired: the server does not accept the certificate of this client"
+        ],
+        [
           { ca: authority, cert: strangeClientCertificate, key: strangeClientKey },
           "the server does not accept the certificate of this client: give one that it knows as `ssl: { cert, key }`"
         ],

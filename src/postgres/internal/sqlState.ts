@@ -24,9 +24,9 @@ import { NoHost, NoPassword, NoPrimary, NotSent } from "./errors.ts"
 
 export { sqlStateOf }
 
-/** The code of Node behind an error, such as `ECONNREFUSED`. */
+/** The code of Node behind an error, such as `ECONNREFUSED`, or `ERR_SSL_SSL/TLS_ALERT_BAD_CERTIFICATE`. */
 export const nodeCodeOf = (error: unknown): string | undefined =>
-  textBehind(error, ["code"], (code) => /^(?:E|ERR_|CERT_|[A-Z]+_)[A-Z0-9_]+$/.test(code) && !isSqlState(code))
+  textBehind(error, ["code"], (code) => /^(?:E|ERR_|CERT_|[A-Z]+_)[A-Z0-9_/]+$/.test(code) && !isSqlState(code))
 
 /** Whether an error says that the session is lost: by its SQLSTATE, or because there was no answer at all. */
 export const isLost = (error: unknown): boolean => {
