@@ -81,6 +81,8 @@ describeServer("an interrupt", (it) => {
       yield* Fiber.interrupt(running)
       const [after] = yield* backends
       assert.deepStrictEqual([after?.processId, after?.state, after?.query], [before?.processId, "idle", "rollback"])
+      // By the transaction itself: nothing was left for a reset.
+      assert.strictEqual((yield* db.stats).primary.resets, 0)
       assert.strictEqual(yield* value("select count(*)::int4 from t"), 0)
     }))
 
