@@ -138,6 +138,16 @@ describeServer("a connection that PostgreSQL ends", (it) => {
       yield* told("terminating connection due to administrator command (SQLSTATE 57P01)", kill)
     }))
 
+  it.effect("tells the transaction whose statement runs why", () =>
+    Effect.gen(function*() {
+      const { db } = yield* make({ max: 1, startupParameters: { transaction_timeout: "200ms" } })
+      const tooLong = yield* failsWith(db.transaction(db.sql`select pg_sleep(60)`), "SqlError")
+      assert.strictEqual(
+        tooLong.message,
+        "the connection was lost: terminating connection due to transaction timeout (SQLSTATE 25P04)"
+      )
+    }))
+
   it.effect("waits for a server that restarts, and fails only what was under way", () =>
     Effect.gen(function*() {
       const server = yield* TemporaryPostgres.make()
