@@ -4,7 +4,9 @@
  */
 
 /** Whether bytes may end with an error: such a message ends with the end of its last text, and its own. */
-export const mayBeLastWords = (bytes: Uint8Array): boolean => bytes.at(-1) === 0 && bytes.at(-2) === 0
+export const mayBeLastWords = (bytes: Uint8Array): boolean =>
+  // Read by index, because it is asked of everything that arrives.
+  bytes[bytes.length - 1] === 0 && bytes[bytes.length - 2] === 0
 
 /** The text of the first error among messages that ends the session. */
 export const lastWordsIn = (bytes: Uint8Array): string | undefined => {
