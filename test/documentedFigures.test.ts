@@ -33,6 +33,7 @@ interface Run extends Measurements {
   readonly date: string
   readonly commit: string
   readonly versions: { readonly node: string }
+  readonly machine: { readonly processor: string }
   readonly goals: ReadonlyArray<Goal>
   readonly otherNodes?: ReadonlyArray<Measurements & { readonly versions: { readonly node: string } }>
 }
@@ -99,7 +100,10 @@ describe("the figures of the benchmark in the documentation", () => {
     const words = partOf(ofWhichRun).replaceAll(/\s+/g, " ")
     const day = new Date(record.date).toLocaleDateString("en-GB", { dateStyle: "long", timeZone: "UTC" })
     assert.include(words, `of the run of ${day}, of commit \`${record.commit}\`, on Node ${record.versions.node} `)
-    for (const { commit } of runs.slice(1)) assert.include(words, `of commit \`${commit}\`.`)
+    for (const { commit, machine } of runs.slice(1)) {
+      const where = machine.processor === record.machine.processor ? "" : `, on another machine (${machine.processor})`
+      assert.include(words, `of commit \`${commit}\`${where}.`)
+    }
     const later = goals.length - record.goals.length
     const expected = later === 0 ? undefined : String(later)
     assert.strictEqual(/(\d+) goals that `bench\/goals\.ts` was given later/.exec(words)?.[1], expected)

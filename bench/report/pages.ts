@@ -26,8 +26,12 @@ const partsOf = (name: string, record: Recorded): ReadonlyArray<string> => {
 const runText = (record: Recorded): string => {
   const { goals: judged, later = [], machine, versions } = record
   const missing = goals.length - judged.length
+  const laterRuns = later.map((run) => {
+    const where = run.machine.processor === machine.processor ? "" : `, on another machine (${run.machine.processor})`
+    return `The cases ${kindsOf(run)} are of the ${runOf(run)}${where}.\n`
+  })
   return `They are of the ${runOf(record)}, on Node ${versions.node} and ${machine.processors} processors ` +
-    `(${machine.processor}).\n${later.map((run) => `The cases ${kindsOf(run)} are of the ${runOf(run)}.\n`).join("")}` +
+    `(${machine.processor}).\n${laterRuns.join("")}` +
     "What was changed after that is not in them" +
     (missing === 0 ? "." : `, and neither are ${missing} goals that \`bench/goals.ts\` was given later.`)
 }

@@ -3,13 +3,18 @@ import { ratio, type Summary } from "../harness/summary.ts"
 
 /** What of it is drawn and quoted. */
 export interface Recorded extends Run {
-  readonly machine: { readonly processor: string; readonly processors: number }
+  readonly machine: Machine
   readonly versions: { readonly node: string }
   readonly goals: ReadonlyArray<RecordedGoal>
   /** What was measured on other Nodes. */
   readonly otherNodes?: ReadonlyArray<Measurements>
   /** The runs after that of all cases, with the cases that are of them. */
-  readonly later?: ReadonlyArray<Run>
+  readonly later?: ReadonlyArray<Run & { readonly machine: Machine }>
+}
+
+interface Machine {
+  readonly processor: string
+  readonly processors: number
 }
 
 /** Some of the cases, and which run they are of. */
@@ -65,7 +70,12 @@ export const newestOf = (records: ReadonlyArray<Recorded>): Recorded => {
     ...all!,
     cases: byDate.flatMap(casesOf),
     goals: byDate.flatMap((record) => record.goals.filter((goal) => newest.get(goal.case) === record)),
-    later: others.map((record) => ({ commit: record.commit, date: record.date, cases: casesOf(record) }))
+    later: others.map((record) => ({
+      commit: record.commit,
+      date: record.date,
+      machine: record.machine,
+      cases: casesOf(record)
+    }))
   }
 }
 
