@@ -164,6 +164,13 @@ const tracer = Tracer.make({
   span: (options) => new Tracer.NativeSpan(options)
 })
 
+const step = (sql: string, isCaught = false) => ({ sql, isCaught })
+
+const body = (...steps: ReadonlyArray<ReturnType<typeof step>>): Caller => ({
+  operation: { kind: "body", steps, ends: "returns" },
+  fate: "served"
+})
+
 describe("callers that write at the same time are told what they would be told alone, and that is stored", () => {
   it("in groups", async () => {
     await test(pooled({}), { isCounted: true, isGrouped: true })
@@ -186,6 +193,32 @@ describe("callers that write at the same time are told what they would be told a
   it("through the drop-in client", async () => {
     await test(droppedIn({ groupCommit: true }), { isCounted: true, isGrouped: true })
   }, timeout)
+
+  it("through the drop-in client, after a pragma that came too late for its transaction", async () => {
+    const program: Program = {
+      hasDeferredKeys: false,
+      waves: [{
+        isHeld: false,
+        callers: [
+          body(step("insert into t(n) values (0), (1)")),
+          // SQLite would run the pragma while it prepares it, for the transaction of the next caller.
+          body(step("update or rollback t set n = n + 1", true), step("pragma defer_foreign_keys = on")),
+          body(step("insert into child values (0)", true))
+        ]
+      }]
+    }
+    const seen: Seen = { callers: 0, told: {}, sizes: [], reasons: new Set() }
+    for (const make of [droppedIn({}), droppedIn({ groupCommit: true }), pooled({})]) {
+      // oxlint-disable-next-line no-await-in-loop -- One after the other.
+      await Effect.runPromise(
+        Effect.flatMap(make(program), (watched) => check(seen, watched, program)).pipe(
+          Effect.scoped,
+          Effect.provide(world, { local: true })
+        )
+      )
+    }
+    assert.deepStrictEqual(seen.told, { rows: 6, failure: 3 })
+  })
 
   it("through the drop-in client without groups", async () => {
     await test(droppedIn({}), { isCounted: false })

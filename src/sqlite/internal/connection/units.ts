@@ -194,6 +194,8 @@ export class Units {
 
   /** Refuses a demand that would affect other callers of a shared unit. `whyAlone` is set, and all work runs again alone. */
   readonly admitDemand = (demand: Demand, operation: string, sql: string): void => {
+    // SQLite runs a pragma while it prepares it, which is before `admit`.
+    if (this.isOpen && demand.kind === "pragma" && isSetting(demand) && !this.isIntact) throw lost(operation)
     if (this.#open !== "shared" || demand.kind === "recall") return
     if (demand.kind === "pragma" && !isSetting(demand)) return
     this.#whyAlone = `${JSON.stringify(sql)} concerns the connection`
