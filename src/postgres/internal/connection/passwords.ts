@@ -54,5 +54,5 @@ export const formsOf = (password: string): ReadonlyArray<string> => {
 const spaces = /[\u00a0\u1680\u2000-\u200b\u202f\u205f\u3000]/g
 
 /** What stands for nothing (B.1 of RFC 3454). */
-// oxlint-disable-next-line no-misleading-character-class
+// oxlint-disable-next-line no-misleading-character-class -- Each of these stands for itself, and joins nothing.
 const nothing = /\u00ad|\u034f|\u1806|[\u180b-\u180d]|[\u200c\u200d]|\u2060|[\ufe00-\ufe0f]|\ufeff/g

@@ -192,7 +192,10 @@ export class Units {
     if (!this.isIntact) throw lost(operation)
   }
 
-  /** Refuses a demand that would affect other callers of a shared unit. `whyAlone` is set, and all work runs again alone. */
+  /**
+   * Refuses a demand that would affect other callers of a shared unit. `whyAlone` is set, and all work runs again alone. Refuses a
+   * pragma in a unit whose transaction SQLite has ended.
+   */
   readonly admitDemand = (demand: Demand, operation: string, sql: string): void => {
     // SQLite runs a pragma while it prepares it, which is before `admit`.
     if (this.isOpen && demand.kind === "pragma" && isSetting(demand) && !this.isIntact) throw lost(operation)

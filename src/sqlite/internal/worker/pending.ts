@@ -170,7 +170,6 @@ export const requestOf = (
   isShared
 })
 
-/** A request that was made just now. */
 /** Limits how long statements run. */
 export interface Timeout {
   readonly millis: number
