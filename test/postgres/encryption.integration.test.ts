@@ -4,7 +4,7 @@ import { Effect, Fiber } from "effect"
 import { PgPool } from "effect-connection-pool/postgres"
 import { PoolAssert, TemporaryPostgres } from "effect-connection-pool/testing"
 import type { ConnectionOptions } from "node:tls"
-import { describeServer, make, rulesOf, Server, until } from "../support/postgres.ts"
+import { describeServer, make, rulesOf, runs, Server, until } from "../support/postgres.ts"
 import {
   authority,
   certificate,
@@ -44,10 +44,7 @@ describeServer("an encrypted connection", (it) => {
     Effect.gen(function*() {
       const { backends, db } = yield* make({ max: 1, cancelTimeout: "5 seconds", ssl: { ca: certificate } })
       const sleeping = yield* Effect.forkChild(db.sql`select pg_sleep(20)`)
-      yield* until(
-        "it runs",
-        Effect.map(backends, (all) => all.some(({ query, state }) => state === "active" && query.includes("pg_sleep")))
-      )
+      yield* runs({ backends }, "pg_sleep")
       const [before] = yield* backends
       yield* Fiber.interrupt(sleeping)
       assert.deepStrictEqual(yield* db.sql`select 1 as one`, [{ one: 1 }])

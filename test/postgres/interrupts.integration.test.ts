@@ -4,16 +4,9 @@ import { Effect, Exit, Fiber, Scope, Stream } from "effect"
 import { PgPool } from "effect-connection-pool/postgres"
 import { PoolAssert } from "effect-connection-pool/testing"
 import { isCancel, network } from "../support/network.ts"
-import { describeServer, type Made, make, until } from "../support/postgres.ts"
+import { describeServer, type Made, make, runs, until } from "../support/postgres.ts"
 
 const { failsWith } = PoolAssert
-
-/** Waits until a statement runs on the server. */
-const runs = ({ backends }: Made, text: string) =>
-  until(
-    `${text} runs`,
-    Effect.map(backends, (all) => all.some(({ query, state }) => state === "active" && query.includes(text)))
-  )
 
 /** Waits until a statement is on its way to the server. */
 const isSent = ({ db }: Made, text: string) =>

@@ -7,7 +7,7 @@ import { PoolAssert } from "effect-connection-pool/testing"
 import type { SqlError } from "effect/sql/SqlError"
 import * as PgBouncer from "../support/pgBouncer.ts"
 import { version } from "../support/pgBouncerProgram.ts"
-import { describeServer, make as makeAlone, until } from "../support/postgres.ts"
+import { describeServer, make as makeAlone, runs, until } from "../support/postgres.ts"
 
 const { failsWith } = PoolAssert
 
@@ -88,11 +88,7 @@ describe.skipIf(version() === undefined)("with PgBouncer", () => {
         yield* sql`create table t (n int)`
         const body = Effect.andThen(sql`insert into t values (1)`, sql`select pg_sleep(20)`)
         const running = yield* Effect.forkChild(db.transaction(body))
-        const isActive = Effect.map(
-          backends,
-          (all) => all.some(({ query, state }) => state === "active" && query.includes("pg_sleep"))
-        )
-        yield* until("it runs", isActive)
+        yield* runs({ backends }, "pg_sleep")
         yield* Fiber.interrupt(running)
         yield* until("all are idle", Effect.map(backends, (all) => all.every(({ state }) => state === "idle")))
         assert.strictEqual(yield* value("select count(*)::int4 from t"), 0)

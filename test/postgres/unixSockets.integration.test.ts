@@ -5,7 +5,7 @@ import { PgPool } from "effect-connection-pool/postgres"
 import { PoolAssert, TemporaryPostgres } from "effect-connection-pool/testing"
 import { symlinkSync } from "node:fs"
 import { folder as temporaryFolder } from "../support/files.ts"
-import { describeServer, make, rulesOf, Server, until } from "../support/postgres.ts"
+import { describeServer, make, rulesOf, runs, Server, until } from "../support/postgres.ts"
 
 const { failsWith } = PoolAssert
 
@@ -49,10 +49,7 @@ describeServer("a connection through a socket", (it) => {
       const host = yield* folderOf(yield* Server)
       const { backends, db } = yield* make({ host, max: 1, cancelTimeout: "5 seconds" })
       const sleeping = yield* Effect.forkChild(db.sql`select pg_sleep(20)`)
-      yield* until(
-        "it runs",
-        Effect.map(backends, (all) => all.some(({ query, state }) => state === "active" && query.includes("pg_sleep")))
-      )
+      yield* runs({ backends }, "pg_sleep")
       const [before] = yield* backends
       yield* Fiber.interrupt(sleeping)
       assert.deepStrictEqual((yield* backends).map(({ state }) => state), ["idle"])

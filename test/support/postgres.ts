@@ -84,3 +84,10 @@ export const until = <E, R>(what: string, holds: Effect.Effect<boolean, E, R>): 
     }),
     () => Effect.logError(`it has not come true: ${what}`)
   )
+
+/** Waits until a statement runs on the server. */
+export const runs = ({ backends }: Pick<Made, "backends">, text: string) =>
+  until(
+    `${text} runs`,
+    Effect.map(backends, (all) => all.some(({ query, state }) => state === "active" && query.includes(text)))
+  )
