@@ -155,6 +155,23 @@ describeServer("a PostgreSQL pool", (it) => {
       })
     }))
 
+  it.effect("refuses several statements in one text, says what to do, and has run none of them", () =>
+    Effect.gen(function*() {
+      const { db, value } = yield* make({ max: 1, setup: ["create table t (n int)"] })
+      const two = "insert into t values (1); insert into t values (2)"
+      const errors = [
+        yield* failsWith(db.sql.unsafe(two), "SqlError"),
+        yield* failsWith(db.transaction(db.sql.unsafe(two)), "SqlError"),
+        yield* failsWith(db.write((connection) => connection.query(two)), "SqlError")
+      ]
+      for (const error of errors) {
+        assert.strictEqual(error.reason._tag, "SqlSyntaxError")
+        assert.include(error.message, "(SQLSTATE 42601): run each statement by itself")
+      }
+      yield* db.sql.unsafe(`do $$ begin ${two}; end $$`)
+      assert.strictEqual(yield* value("select count(*)::int4 from t"), 2)
+    }))
+
   it.effect("refuses everything on a connection whose lease has ended", () =>
     Effect.gen(function*() {
       const { db } = yield* make({ max: 1 })

@@ -61,6 +61,16 @@ describe("the SQLSTATE of an error", () => {
     assert.strictEqual(unnamed.reason._tag === "UniqueViolation" && unnamed.reason.constraint, "unknown")
   })
 
+  it("has advice for several statements in one text, in each language of the server", () => {
+    const message = (routine: string) => toSqlError(answered("42601", "mehrere Befehle", { routine })).message
+    assert.strictEqual(
+      message("exec_parse_message"),
+      "mehrere Befehle (SQLSTATE 42601): run each statement by itself, inside `transaction` if they belong together, or write " +
+        "them as one `do` block"
+    )
+    assert.strictEqual(message("scanner_yyerror"), "mehrere Befehle (SQLSTATE 42601)")
+  })
+
   it("leaves an error without one as it is, with the cause of a lost connection in its message", () => {
     assert.strictEqual(toSqlError(unanswered("ECONNREFUSED")).message, "Socket error: connect ECONNREFUSED")
     const own = invalidInput("query", "no")

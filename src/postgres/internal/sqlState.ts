@@ -184,6 +184,20 @@ const hints: ReadonlyArray<readonly [driver: string, hint: (operation: string, d
   ]
 ]
 
+interface ServerError {
+  readonly message?: unknown
+  readonly detail?: unknown
+  readonly constraint?: unknown
+  /** The function of PostgreSQL that has raised the error. Unlike the message, it is in no language. */
+  readonly routine?: unknown
+}
+
+/** What to do, where the server says only what is wrong. */
+const adviceOf = (state: string, { routine }: ServerError): string =>
+  state === "42601" && routine === "exec_parse_message"
+    ? ": run each statement by itself, inside `transaction` if they belong together, or write them as one `do` block"
+    : ""
+
 /**
  * The error of the driver as the caller gets it: with the message of the server and its SQLSTATE, and with the kind that the
  * SQLSTATE has.
@@ -208,9 +222,9 @@ export const toSqlError = (error: SqlError): SqlError => {
     const message = `${error.message.replace(/^PgConnection: /, "")}: ${detail}`
     return new SqlError({ reason: new ConnectionError({ cause, message, operation }) })
   }
-  const server = cause as { readonly message?: unknown; readonly detail?: unknown; readonly constraint?: unknown }
+  const server = cause as ServerError
   const detail = Predicate.isString(server.detail) ? `: ${server.detail}` : ""
-  const message = `${String(server.message)}${detail} (SQLSTATE ${state})`
+  const message = `${String(server.message)}${detail} (SQLSTATE ${state})${adviceOf(state, server)}`
   if (isFatalViolation(error)) {
     const Reason = hopelessAtPooler.test(message) ? UnknownError : ConnectionError
     return new SqlError({ reason: new Reason({ cause, message: ofStartup(message), operation }) })
