@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Data, Effect, Exit } from "effect"
+import { Data, Effect, Exit, Stream } from "effect"
 import { SqliteConnection, SqlitePool } from "effect-connection-pool/sqlite"
 import { PoolAssert, Sweep } from "effect-connection-pool/testing"
 import { budgets } from "../support/modes/mode.ts"
@@ -275,4 +275,77 @@ describe("a transaction with deferred foreign keys", () => {
       assert.strictEqual(SqliteConnection.codeOf(next), 787)
       assert.deepStrictEqual(yield* rows(pool, "select id from book order by id"), [[10], [20], [30]])
     }))
+
+  // SQLite keeps what it has compiled for them, and does not undo such a statement when it fails later.
+  const orphan = "insert into book values (99, 99, 'Nobody')"
+  const defer = "pragma defer_foreign_keys = on"
+  const ways: Record<string, (pool: SqlitePool.SqlitePool) => Effect.Effect<unknown, unknown>> = {
+    "the option": ({ sql, transaction }) => transaction(sql.unsafe(orphan), { foreignKeys: "deferred" }),
+    "the option, in a batch": (pool) => Stream.runDrain(pool.batch([[orphan]], { foreignKeys: "deferred" })),
+    "the pragma": ({ sql, transaction }) => transaction(Effect.andThen(sql.unsafe(defer), sql.unsafe(orphan))),
+    "the pragma, in a savepoint that is undone": ({ sql, transaction }) =>
+      transaction(Effect.exit(transaction(
+        Effect.andThen(Effect.andThen(sql.unsafe(defer), sql.unsafe(orphan)), Effect.fail("no"))
+      ))),
+    "the pragma, in `writeSync`": ({ writeSync }) =>
+      writeSync((connection) => {
+        connection.queryUnsafe(defer)
+        connection.runUnsafe(orphan)
+      }),
+    "the pragma, in a transaction by hand": ({ write }) =>
+      write((connection) =>
+        Effect.gen(function*() {
+          yield* connection.exec("begin")
+          yield* connection.query(defer)
+          yield* connection.run(orphan)
+          yield* connection.exec("rollback")
+        })
+      ),
+    "the pragma, before a transaction by hand": ({ write }) =>
+      write((connection) =>
+        Effect.gen(function*() {
+          yield* connection.query(defer)
+          yield* connection.query("begin")
+          yield* connection.run(orphan)
+          yield* connection.run("delete from book where id = 99")
+          yield* connection.query("commit")
+        })
+      ),
+    "the pragma, in a script that begins another transaction": ({ write }) =>
+      write((connection) =>
+        Effect.gen(function*() {
+          yield* connection.exec(`begin; ${defer}`)
+          yield* connection.run(orphan)
+          yield* connection.exec("rollback; begin")
+          yield* Effect.exit(connection.run(orphan))
+          yield* connection.exec("commit")
+        })
+      )
+  }
+
+  for (const [way, run] of Object.entries(ways)) {
+    it.effect(`does not change what a failed statement leaves later: ${way}`, () =>
+      Effect.gen(function*() {
+        const pool = yield* make({ groupCommit: true })
+        // It is compiled for keys that are not deferred, first.
+        yield* Effect.exit(pool.sql.unsafe(orphan))
+        yield* Effect.exit(run(pool))
+        const failures = yield* pool.transaction(Effect.gen(function*() {
+          const failure = yield* Effect.flip(pool.sql.unsafe(orphan))
+          yield* pool.sql`insert into author values (3, 'Barbara')`
+          return failure
+        }))
+        assert.strictEqual(SqliteConnection.codeOf(failures), 787)
+        // Callers that share a commit, of whom one fails.
+        const exits = yield* Effect.all([
+          Effect.exit(pool.sql`insert into author values (4, 'Frances')`),
+          Effect.exit(pool.sql.unsafe(orphan)),
+          Effect.exit(pool.sql`insert into author values (5, 'Jean')`)
+        ], { concurrency: "unbounded" })
+        assert.deepStrictEqual(exits.map(Exit.isSuccess), [true, false, true])
+        assert.deepStrictEqual(yield* rows(pool, "select id from author"), [[1], [2], [3], [4], [5]])
+        assert.deepStrictEqual(yield* rows(pool, "select id from book"), [[10], [20]])
+        assert.deepStrictEqual(yield* rows(pool, "pragma foreign_key_check"), [])
+      }))
+  }
 })

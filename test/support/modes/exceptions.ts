@@ -40,6 +40,7 @@ export const exceptions: Readonly<Record<string, ReadonlyArray<Exception>>> = {
     { name: "gives its lease back wherever it is left", modes: both, why: "an abandoned reader is replaced" },
     { name: "runs again once a transaction is committed", modes: both, why: "it makes a client over pools by itself" }
   ],
+  "sqlite/closedIsGarbage": [{ name: "", modes: both, why: "the databases of a thread end with it" }],
   "sqlite/givenFile": [{ name: "has one pool of readers", modes: both, why: twoPools }],
   "sqlite/groupCommit": [{ name: "one writer alone", modes: writer, why: later }],
   "sqlite/groupCommitCallers": [

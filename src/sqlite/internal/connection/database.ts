@@ -66,7 +66,13 @@ export class Database {
     if (log === "empty") this.tryPragma("pragma wal_checkpoint(truncate)")
     // It fails only after it has deleted the log.
     else if (log === "end") this.tryPragma("pragma journal_mode = delete")
-    this.functions.afterwards(() => this.sqlite.isOpen && this.sqlite.close())
+    this.functions.afterwards(() => this.sqlite.isOpen && this.close())
+  }
+
+  /** Closes the file, and lets go of everything, so that the closed connection is garbage. */
+  close(): void {
+    this.authorizer.remove()
+    this.sqlite.close()
   }
 
   /**

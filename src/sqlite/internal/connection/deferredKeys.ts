@@ -13,6 +13,8 @@ export class DeferredKeys {
   /** The names and the schema versions of all databases of the connection, at the last look. */
   #versions: string | undefined = undefined
   #found = false
+  /** Whether a pragma may have deferred all foreign keys, and statements may have been compiled since. */
+  #mayDeferAll = false
 
   constructor(database: Database) {
     this.#database = database
@@ -39,6 +41,23 @@ export class DeferredKeys {
   /** Looks whether `pragma defer_foreign_keys` is on. It defers all foreign keys. */
   areAllDeferred(): boolean {
     return this.#ask("pragma defer_foreign_keys")[0]?.[0] === 1
+  }
+
+  /** `pragma defer_foreign_keys` is about to be set. */
+  deferAll(): void {
+    this.#mayDeferAll = true
+  }
+
+  /**
+   * Has SQLite compile all statements again, as soon as that pragma is off. SQLite turns it off at the end of a transaction,
+   * but keeps what it has compiled for it: an insert of one row that violates a key. In a later transaction it fails without being
+   * undone, and its row is stored with the rest.
+   */
+  recompile(): void {
+    if (!this.#mayDeferAll || this.areAllDeferred()) return
+    // Each time it is set, even to what it is, makes all statements stale.
+    this.#database.own("pragma defer_foreign_keys = off")
+    this.#mayDeferAll = false
   }
 
   /** Makes the next look read the schemas. A rollback may have undone the change that was seen last. */

@@ -236,6 +236,7 @@ export class Handle {
 
   /** Defers the check of foreign keys to the commit of the open transaction. */
   deferForeignKeys(operation: string): void {
+    this.units.deferAllKeys()
     this.#exec(operation, "pragma defer_foreign_keys = on")
   }
 
@@ -300,7 +301,7 @@ export class Handle {
   /** Closes the file and opens it again, which undoes the changes of a lease. */
   reopen(): void {
     this.#isReady = false
-    this.#database.sqlite.close()
+    this.#database.close()
     this.#isOpen = false
     this.#database = new Database(this.settings)
     this.#isOpen = true
@@ -325,7 +326,7 @@ export class Handle {
       // Updates old statistics: https://sqlite.org/lang_analyze.html#recommended_usage_patterns.
       this.#database.tryPragma("pragma optimize")
     }
-    this.#database.sqlite.close()
+    this.#database.close()
   }
 
   #newStatements(): Statements {
@@ -340,6 +341,7 @@ export class Handle {
     this.assertFree(operation)
     this.recorder.begin(sql)
     try {
+      this.units.recompile()
       const prepared = this.#statements[which](operation, sql, isAlone)
       if (prepared.text.controlsTransaction || this.units.isOpen) this.#admit(operation, sql, prepared.text)
       this.observed.runs(prepared.tables)

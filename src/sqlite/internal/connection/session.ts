@@ -74,6 +74,7 @@ export class Session {
     const refusal = refusalOf(demand, at)
     if (refusal !== undefined) throw denied(operation, sql, refusal)
     if (!this.#lasts && alters(demand, at)) this.#isAltered = true
+    if (demand.kind === "pragma" && demand.name === "defer_foreign_keys") this.#units.deferAllKeys()
     if (demand.kind !== "pragma" || demand.value === null || at.isTransaction && demand.name === "foreign_keys") return
     this.#track(demand)
     if (this.#isOpening && isSetting(demand)) this.#baseline.set(keyOf(demand), demand)

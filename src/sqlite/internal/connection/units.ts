@@ -124,6 +124,16 @@ export class Units {
     }
   }
 
+  /** `pragma defer_foreign_keys` is about to be set. */
+  deferAllKeys(): void {
+    this.#deferredKeys.deferAll()
+  }
+
+  /** Has SQLite compile statements again that it has compiled for deferred foreign keys, before the next one runs. */
+  recompile(): void {
+    this.#deferredKeys.recompile()
+  }
+
   /** Whether there are foreign keys that are checked at the commit. */
   hasDeferredKeys(): boolean {
     try {

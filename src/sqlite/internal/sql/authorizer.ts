@@ -2,7 +2,7 @@
  * SQLite's authorizer: SQLite calls it for each action of a statement while it compiles the statement, before the
  * statement has an effect. See https://sqlite.org/c3ref/set_authorizer.html.
  *
- * It is set when a database opens, and never removed, because each change of it makes all prepared statements stale.
+ * It is set when a database opens, and removed when it closes: each change of it makes all prepared statements stale.
  * SQLite does not say which statement a call is about. So `subject` is set before a statement is compiled. SQLite also
  * compiles statements while another runs: again after a change of the schema, or for its own use, as in full-text
  * tables and `vacuum`. These calls go to the subject that is set while statements run.
@@ -74,6 +74,14 @@ export class Authorizer {
     } finally {
       this.subject = before
     }
+  }
+
+  /**
+   * Has SQLite forget the authorizer, before the database closes. It leads to the prepared statements, and each of them keeps its
+   * database, in Node's own code: a cycle that the garbage collector does not see.
+   */
+  remove(): void {
+    this.#database.setAuthorizer(null)
   }
 
   #calls(): void {
