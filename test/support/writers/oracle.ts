@@ -77,9 +77,10 @@ export class Oracle {
     return this.#isCodeVague ? withoutCode(answer) : answer
   }
 
-  #atomic({ ends, steps }: Extract<Operation, { readonly ends: unknown }>): Answer {
+  #atomic({ ends, keys, steps }: Extract<Operation, { readonly ends: unknown }>): Answer {
     const database = this.#database
     database.exec("begin immediate")
+    if (keys === "deferred") database.exec("pragma defer_foreign_keys = on")
     const answer = this.#failing(() => {
       const results = runSteps(steps, (sql) => {
         // After SQLite has ended the transaction, nothing more may be stored.

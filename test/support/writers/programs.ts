@@ -17,6 +17,8 @@ export type Operation =
     readonly kind: "body" | "transaction" | "lease"
     readonly steps: ReadonlyArray<Step>
     readonly ends: "returns" | "throws" | "throws nothing"
+    /** Whether it checks foreign keys at its commit. Only a transaction can be told so without a statement of its own. */
+    readonly keys?: "deferred" | undefined
   }
   /** A read, which may see any state between two writes. */
   | { readonly kind: "read" }
@@ -134,10 +136,12 @@ const stepOf = (change: fc.Arbitrary<string>, isWild: boolean): fc.Arbitrary<Ste
 const body = (
   kind: "body" | "transaction" | "lease",
   step: fc.Arbitrary<Step>,
-  most: number
+  most: number,
+  keys?: "deferred"
 ): fc.Arbitrary<Operation> =>
   fc.record({
     kind: fc.constant(kind),
+    keys: fc.constant(keys),
     steps: fc.array(step, { minLength: 1, maxLength: most }),
     ends: fc.oneof(
       { weight: 6, arbitrary: fc.constant("returns" as const) },
@@ -153,6 +157,7 @@ const operationOf = (isWild: boolean, hasBodies: boolean): fc.Arbitrary<Operatio
     { weight: 1, arbitrary: fc.record({ kind: fc.constant("statement" as const), sql: sqlOf(others) }) },
     { weight: hasBodies ? 12 : 0, arbitrary: body("body", step, 4) },
     { weight: 1, arbitrary: body("transaction", step, 3) },
+    { weight: 1, arbitrary: body("transaction", step, 3, "deferred") },
     { weight: 1, arbitrary: body("lease", step, 3) },
     { weight: 1, arbitrary: fc.constant<Operation>({ kind: "read" }) }
   )

@@ -37,7 +37,7 @@ const effectOf = ({ pool, sql }: Target, { fate, operation }: Caller): Effect.Ef
         return results
       }, fate === "late" ? within : undefined)
     case "transaction":
-      return pool.transaction(stepsOf(operation, (text) => sql.unsafe(text).values))
+      return pool.transaction(stepsOf(operation, (text) => sql.unsafe(text).values), { foreignKeys: operation.keys })
     case "lease":
       return pool.write((connection) =>
         Effect.gen(function*() {
