@@ -4,10 +4,24 @@
  * If that connection is lost, each listener listens again on a new one, and says so.
  */
 import type { Notification, PgConnection as Driver } from "@effect/sql-pg/PgConnection"
-import { Clock, Deferred, Effect, Exit, type Queue, RcRef, Schedule, Scope, Stream } from "effect"
+import {
+  Clock,
+  Context,
+  Deferred,
+  Effect,
+  Exit,
+  Fiber,
+  type Queue,
+  RcRef,
+  Schedule,
+  Scope,
+  Stream,
+  Tracer
+} from "effect"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import type { ConnectionPool } from "../../../ConnectionPool.ts"
 import { show } from "../../../internal/options/show.ts"
+import * as AsyncContext from "../../../internal/structures/asyncContext.ts"
 import { PoolClosedError, type PoolError } from "../../../PoolError.ts"
 import { sessionOf } from "../connection/leased.ts"
 import { processOf, type Session } from "../connection/session.ts"
@@ -41,8 +55,12 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
   const closed = Deferred.makeUnsafe<never, PoolClosedError>()
   const close = Effect.asVoid(Deferred.fail(closed, new PoolClosedError({ pool: name, phase: "closed" })))
   yield* Effect.addFinalizer(() => close)
+  const own = yield* asOwn
   const shared: RcRef.RcRef<Opened, PoolError<SqlError>> = yield* RcRef.make({
-    acquire: Effect.suspend(() => open(options, () => RcRef.invalidate(shared)))
+    acquire: Effect.flatMap(
+      Effect.scope,
+      (scope) => own(Scope.provide(open(options, () => RcRef.invalidate(shared)), scope))
+    )
   })
   const listen = (channel: string): Stream.Stream<ListenEvent, Failure> =>
     Stream.suspend(() => {
@@ -118,6 +136,23 @@ export const listenOn = (
 }
 
 const mustBeChannel = "text of 1 to 63 bytes, without a zero character"
+
+/**
+ * Returns a function that runs an effect as the present fiber would, whoever asks for it. What is opened for the first listener stays
+ * for the others: it must not keep alive, or work with, what that one had.
+ */
+const asOwn = Effect.map(Effect.context<never>(), (context) => {
+  const within = AsyncContext.capture()
+  // The span in which the pool was made may be over.
+  const fork = Effect.runForkWith(Context.omit(Tracer.ParentSpan)(context) as Context.Context<never>)
+  return <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.suspend(() => {
+        const fiber = within(() => fork(effect))
+        return Effect.onInterrupt(restore(Fiber.join(fiber)), () => Fiber.interrupt(fiber))
+      })
+    )
+})
 
 /** The connection for all listeners: its session, and the driver that is theirs alone. */
 interface Opened {

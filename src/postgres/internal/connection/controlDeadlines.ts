@@ -4,6 +4,7 @@
  * Most statements are answered long before their deadline. So the timer is not stopped when they are: it finds nothing to do, at
  * most once in the time of a step. To set and stop a timer for each statement would be a tenth of its way.
  */
+import * as AsyncContext from "../../../internal/structures/asyncContext.ts"
 import * as LinkedList from "../../../internal/structures/linkedList.ts"
 import { steps } from "./deadline.ts"
 
@@ -25,6 +26,8 @@ export class Late extends LinkedList.Linked<Late> {
 
 export class ControlDeadlines {
   readonly #waiting = new LinkedList.LinkedList<Late>()
+  /** Otherwise the timer would keep the context of one caller alive: for a step, and on a busy session for good. */
+  readonly #within = AsyncContext.capture()
   #timer: NodeJS.Timeout | undefined = undefined
   /** When the timer rings. */
   #ringsAt = Infinity
@@ -45,7 +48,7 @@ export class ControlDeadlines {
     clearTimeout(this.#timer)
     this.#ringsAt = at
     // The socket keeps the process alive as long as an answer may come.
-    this.#timer = setTimeout(() => this.#ring(), millis).unref()
+    this.#timer = this.#within(() => setTimeout(() => this.#ring(), millis).unref())
   }
 
   #ring(): void {
