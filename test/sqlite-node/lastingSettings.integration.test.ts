@@ -6,6 +6,7 @@ import { SqliteClient } from "effect-connection-pool/sqlite-node"
 import type { SqlError } from "effect/sql/SqlError"
 import { existsSync, renameSync } from "node:fs"
 import { DatabaseSync } from "node:sqlite"
+import { Lasting } from "../../src/sqlite/internal/sql/lasting.ts"
 import { file, folder } from "../support/files.ts"
 import { open } from "../support/sqliteClient.ts"
 
@@ -165,6 +166,60 @@ describe("with a file", () => {
       assert.deepStrictEqual(yield* pool.write((connection) => connection.values(attached)), expected)
       assert.deepStrictEqual(yield* pool.read((reader) => reader.values(attached)), expected)
     }))
+
+  const gone: Record<string, { readonly file: typeof file; readonly isDetached: boolean }> = {
+    "a file that was detached": { file, isDetached: true },
+    "a database in memory": { file: Effect.succeed(":memory:"), isDetached: false }
+  }
+  for (const [which, { file: attached, isDetached }] of Object.entries(gone)) {
+    it.effect(`a connection can be opened after settings of ${which}`, () =>
+      Effect.gen(function*() {
+        const { pool, sql } = yield* both({ acquireTimeout: "1 second" })
+        yield* sql`attach ${yield* attached} as other`
+        yield* sql`pragma other.cache_size = 77`
+        yield* sql`pragma cache_size = 78`
+        if (isDetached) yield* sql`detach ${"OTHER"}`
+        yield* Effect.andThen(pool.writer.recycle, pool.readers.recycle)
+        const size = "pragma cache_size"
+        assert.deepStrictEqual(yield* pool.write((connection) => connection.values(size)), [[78]])
+        assert.deepStrictEqual(yield* pool.read((reader) => reader.values(size)), [[78]])
+      }))
+  }
+
+  it.effect("settings of an attached file hold for that file, and not for the next one of its name", () =>
+    Effect.gen(function*() {
+      const { pool, sql } = yield* both()
+      const [first, second, third] = [yield* file, yield* file, yield* file]
+      const sizes = Effect.gen(function*() {
+        yield* Effect.andThen(pool.writer.recycle, pool.readers.recycle)
+        const size = "pragma other.cache_size"
+        const written = yield* pool.write((connection) => connection.values(size))
+        assert.deepStrictEqual(yield* pool.read((reader) => reader.values(size)), written)
+        return written
+      })
+      yield* sql`attach ${first} as other`
+      const unset = yield* sizes
+      yield* sql`pragma other.cache_size = 77`
+      assert.deepStrictEqual(yield* sizes, [[77]])
+      yield* sql`detach other`
+      yield* sql`attach ${second} as other`
+      assert.deepStrictEqual(yield* sizes, unset)
+      yield* pool.write((connection) =>
+        connection.exec(`detach other; attach '${third}' as other; pragma other.cache_size = 79`)
+      )
+      assert.deepStrictEqual(yield* sizes, [[79]])
+    }))
+
+  it("remembers no settings of what was detached, however many there were", () => {
+    const lasting = new Lasting(false, false)
+    const set = (schema: string | null) => lasting.set({ kind: "pragma", name: "cache_size", value: "1", schema })
+    for (const schema of [null, "temp", "kept"]) set(schema)
+    for (let n = 0; n < 1000; n++) {
+      set(`n${n}`)
+      lasting.attach(new Map([["kept", "/kept"]]), false)
+    }
+    assert.deepStrictEqual(Array.from(lasting.pragmas.keys()), ["cache_size", "temp.cache_size", "kept.cache_size"])
+  })
 
   it.effect("a setting holds for a stream, also if that is the first read after it", () =>
     Effect.gen(function*() {

@@ -127,6 +127,7 @@ export class Session {
     for (const demand of demands) {
       if (demand.kind === "pragma") lasting.set(demand)
       else if (demand.kind !== "recall") isAboutNames = true
+      if (demand.kind === "detach" && demand.name !== null) lasting.detach(demand.name)
     }
     if (isAboutNames) {
       const { databases, temporary } = this.#database.besides()
@@ -231,7 +232,8 @@ export class Session {
   }
 
   /** Makes the lasting changes that statements made on other connections. */
-  #repeat({ attached, pragmas }: Lasting): void {
+  #repeat(lasting: Lasting): void {
+    const { attached } = lasting
     if (attached !== undefined) {
       const { databases } = this.#database.besides()
       for (const name of databases.keys()) {
@@ -241,8 +243,10 @@ export class Session {
         if (!databases.has(name)) this.#database.own(`attach '${file.replaceAll("'", "''")}' as ${quoteName(name)}`)
       }
     }
-    for (const pragma of pragmas.values()) this.#set(pragma)
-    if (pragmas.size > 0) this.#journalMode = this.#askJournalMode()
+    // Databases in memory, and those that `onOpen` attaches to some connections only, are not here.
+    const pragmas = lasting.pragmas.size === 0 ? [] : lasting.pragmasOf(this.#database.besides().databases)
+    for (const pragma of pragmas) this.#set(pragma)
+    if (pragmas.length > 0) this.#journalMode = this.#askJournalMode()
   }
 
   #set(pragma: Pragma): void {

@@ -32,6 +32,11 @@ export class Lasting implements Imitated {
     if (!ofWriting.has(pragma.name)) this.#changed()
   }
 
+  /** A statement detaches a database, and the settings of that end. The name is in any case. */
+  detach(name: string): void {
+    this.#forget((schema) => schema.toLowerCase() === name.toLowerCase())
+  }
+
   /** Remembers the attached databases with their files, and whether there are temporary tables. */
   attach(databases: ReadonlyMap<string, string>, hasTemporary: boolean): void {
     const files = new Map([...databases].filter(([, file]) => file !== ""))
@@ -40,13 +45,29 @@ export class Lasting implements Imitated {
       [...files].some(([name, file]) => before?.get(name) !== file)
     this.attached = files
     this.hasOwn = hasTemporary || files.size < databases.size
+    this.#forget((schema) => !isOfEvery(schema) && !databases.has(schema))
     if (hasChanged) this.#changed()
+  }
+
+  /** The pragmas that can be set on a connection with these attached databases. */
+  pragmasOf(databases: ReadonlyMap<string, string>): ReadonlyArray<Pragma> {
+    return [...this.pragmas.values()].filter(({ schema }) =>
+      schema === null || isOfEvery(schema) || databases.has(schema)
+    )
+  }
+
+  /** Forgets the pragmas of some schemas. */
+  #forget(isGone: (schema: string) => boolean): void {
+    for (const [key, { schema }] of this.pragmas) if (schema !== null && isGone(schema)) this.pragmas.delete(key)
   }
 
   #changed(): void {
     if (!this.isOneConnection) this.isStale = true
   }
 }
+
+/** Whether every connection has this schema. */
+const isOfEvery = (schema: string): boolean => schema === "main" || schema === "temp"
 
 /** Pragmas that SQLite resets at the end of a transaction. */
 const forOneTransaction: ReadonlySet<string> = new Set(["defer_foreign_keys"])
