@@ -2,7 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import { TransactionConnection } from "effect/sql/SqlClient"
-import { HeardReactivity } from "../../src/internal/transaction/reactivity.ts"
+import { queryObjects } from "node:v8"
+import { Deferral, HeardReactivity } from "../../src/internal/transaction/reactivity.ts"
 import { settle } from "../support/pools.ts"
 
 let clients = 2000
@@ -199,5 +200,44 @@ describe("a query that is asked with another service than that of the client", (
       assert.strictEqual(passed, 1)
       yield* own.invalidate(["notes"])
       assert.strictEqual(passed, 1)
+    }))
+})
+
+describe("a service that asks a client", () => {
+  const ask = ({ heard }: { readonly heard: HeardReactivity }, present: Reactivity.Reactivity) =>
+    Effect.scoped(Effect.provideService(heard.query(["key"], Effect.void), Reactivity.Reactivity, present))
+
+  const alive = (of: new() => object) => queryObjects(of, { format: "count" }) as number
+
+  /** How many more objects of a class are alive after an effect. */
+  const more = Effect.fnUntraced(function*(of: new() => object, effect: Effect.Effect<unknown>) {
+    const before = alive(of)
+    yield* effect
+    // The fibers that run queries end in turns of their own.
+    yield* settle
+    return alive(of) - before
+  })
+
+  it.effect("is not kept by the client, however many there are", () =>
+    Effect.gen(function*() {
+      const client = yield* make
+      const asked = Effect.flatMap(Reactivity.make, (present) => ask(client, present))
+      yield* asked
+      assert.isBelow(yield* more(Set, Effect.repeat(asked, { times: 500 })), 100)
+    }))
+
+  it.effect("keeps no closed client, however many there are", () =>
+    Effect.gen(function*() {
+      const present = yield* Reactivity.make
+      const closed: Array<WeakRef<object>> = []
+      const asked = Effect.gen(function*() {
+        const client = yield* make
+        closed.push(new WeakRef(client.transaction))
+        yield* ask(client, present)
+        client.heard.end()
+      })
+      yield* asked
+      assert.isBelow(yield* more(Deferral, Effect.repeat(asked, { times: 500 })), 3)
+      assert.isBelow(closed.filter((transaction) => transaction.deref() !== undefined).length, 3)
     }))
 })

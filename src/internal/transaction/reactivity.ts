@@ -13,15 +13,21 @@ type Keys = Parameters<Reactivity.Reactivity["invalidate"]>[0]
 /** Transactions in which invalidations wait for the commit. */
 type Transactions = Pick<SqlClient, "transactionService" | "afterCommit">
 
-/** The transactions that delay the invalidations of a `Reactivity`, by a function that all copies of it share. */
-const deferring = new WeakMap<Reactivity.Reactivity["registerUnsafe"], Set<Transactions>>()
+/** What a `Reactivity` knows of a client. A `Reactivity` may live longer than the client, and so keeps nothing else of it. */
+export class Deferral {
+  /** Not set once the client is closed. */
+  transactions: Transactions | undefined = undefined
+}
+
+/** The clients whose transactions delay the invalidations of a `Reactivity`, by a function that all copies of it share. */
+const deferring = new WeakMap<Reactivity.Reactivity["registerUnsafe"], Set<Deferral>>()
 
 /** The `Reactivity` of one client. */
 export class HeardReactivity {
   /** The `Reactivity` with which the client was made. */
   readonly #own: Reactivity.Reactivity
-  readonly #deferred = new Set<Set<Transactions>>()
-  #transactions: Transactions | undefined = undefined
+  /** An application may have a `Reactivity` for each request. So the client keeps none of those that ask. */
+  readonly #deferral = new Deferral()
 
   constructor(own: Reactivity.Reactivity) {
     this.#own = own
@@ -29,14 +35,14 @@ export class HeardReactivity {
 
   /** Makes invalidations in these transactions wait for their commit. */
   defer(transactions: Transactions): void {
-    this.#transactions = transactions
+    this.#deferral.transactions = transactions
     this.#join(this.#own)
   }
 
   /** Stops delaying invalidations. */
   end(): void {
-    for (const all of this.#deferred) all.delete(this.#transactions!)
-    this.#deferred.clear()
+    this.#deferral.transactions = undefined
+    deferring.get(this.#own.registerUnsafe)?.delete(this.#deferral)
   }
 
   /**
@@ -52,7 +58,11 @@ export class HeardReactivity {
       const present = Context.getOrUndefined(fiber.context, Reactivity.Reactivity) ?? own
       if (present.registerUnsafe === own.registerUnsafe) return own.query(keys, effect)
       // In a transaction of this client, Effect provides a copy, which delays invalidations already.
-      if (Context.getOrUndefined(fiber.context, this.#transactions!.transactionService) === undefined) {
+      const { transactions } = this.#deferral
+      if (
+        transactions !== undefined &&
+        Context.getOrUndefined(fiber.context, transactions.transactionService) === undefined
+      ) {
         this.#join(present)
       }
       const mark = `effect-connection-pool/Reactivity/${nextMark++}`
@@ -66,8 +76,10 @@ export class HeardReactivity {
 
   #join(reactivity: Reactivity.Reactivity): void {
     const all = deferring.get(reactivity.registerUnsafe) ?? teach(reactivity)
-    all.add(this.#transactions!)
-    this.#deferred.add(all)
+    if (all.has(this.#deferral)) return
+    // Clients that were closed have not left, except from their own.
+    for (const deferral of all) if (deferral.transactions === undefined) all.delete(deferral)
+    all.add(this.#deferral)
   }
 }
 
@@ -81,8 +93,8 @@ const isList = (keys: Keys): keys is ReadonlyArray<unknown> => Array.isArray(key
  * Changes a `Reactivity` in place, so that its invalidations wait for transactions. Other services may hold this
  * object, and would not see the copy that Effect provides in a transaction.
  */
-const teach = (reactivity: Reactivity.Reactivity): Set<Transactions> => {
-  const all = new Set<Transactions>()
+const teach = (reactivity: Reactivity.Reactivity): Set<Deferral> => {
+  const all = new Set<Deferral>()
   deferring.set(reactivity.registerUnsafe, all)
   // A frozen object cannot be changed, and stays as it is.
   if (Object.isFrozen(reactivity)) return all
@@ -90,7 +102,9 @@ const teach = (reactivity: Reactivity.Reactivity): Set<Transactions> => {
   const invalidate = (keys: Keys): Effect.Effect<void> => later(keys, original(keys))
   const later = (keys: Keys, now: Effect.Effect<void>): Effect.Effect<void> =>
     Effect.withFiber((fiber) => {
-      for (const { afterCommit, transactionService } of all) {
+      for (const { transactions } of all) {
+        if (transactions === undefined) continue
+        const { afterCommit, transactionService } = transactions
         if (Context.getOrUndefined(fiber.context, transactionService) === undefined) continue
         // After the commit, a batch of invalidations may be over, and a transaction of another database may still be
         // open.

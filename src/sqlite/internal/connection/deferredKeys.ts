@@ -10,6 +10,8 @@ import type { Database } from "./database.ts"
 export class DeferredKeys {
   readonly #database: Database
   readonly #own = new Map<string, StatementSync>()
+  /** The statements that ask for the version of a schema, by its name. */
+  readonly #ofSchemas = new Map<string, StatementSync>()
   /** The names and the schema versions of all databases of the connection, at the last look. */
   #versions: string | undefined = undefined
   #found = false
@@ -28,8 +30,9 @@ export class DeferredKeys {
   /** Looks for such keys. Reads the schemas only if one has changed. A change by another process counts too. */
   areThere(): boolean {
     const schemas = this.#ask("pragma database_list").map(([, name]) => quoteName(String(name)))
+    this.#forgetAllBut(schemas)
     const versions = schemas
-      .map((schema) => `${schema} ${String(this.#ask(`pragma ${schema}.schema_version`)[0]?.[0])}`)
+      .map((schema) => `${schema} ${String(this.#versionOf(schema))}`)
       .join("\n")
     if (versions !== this.#versions) {
       this.#found = schemas.some((schema) => this.#areIn(schema))
@@ -70,14 +73,28 @@ export class DeferredKeys {
       .some(([sql]) => deferred.test(String(sql)))
   }
 
-  #ask(sql: string): ReadonlyArray<ReadonlyArray<unknown>> {
-    let statement = this.#own.get(sql)
+  #ask(sql: "pragma database_list" | "pragma defer_foreign_keys"): ReadonlyArray<ReadonlyArray<unknown>> {
+    return this.#keptIn(this.#own, sql, sql).all() as unknown as Array<Array<unknown>>
+  }
+
+  #versionOf(schema: string): unknown {
+    const statement = this.#keptIn(this.#ofSchemas, schema, `pragma ${schema}.schema_version`)
+    return (statement.get() as ReadonlyArray<unknown> | undefined)?.[0]
+  }
+
+  #keptIn(kept: Map<string, StatementSync>, key: string, sql: string): StatementSync {
+    let statement = kept.get(key)
     if (statement === undefined) {
-      // The text contains at most the name of an attached database. There are few of those, so few texts are kept.
       statement = this.#database.prepareOwn(sql)
-      this.#own.set(sql, statement)
+      kept.set(key, statement)
     }
-    return statement.all() as unknown as Array<Array<unknown>>
+    return statement
+  }
+
+  /** Databases that were detached never come back, if each has a name of its own. */
+  #forgetAllBut(schemas: ReadonlyArray<string>): void {
+    if (this.#ofSchemas.size <= schemas.length) return
+    for (const schema of this.#ofSchemas.keys()) if (!schemas.includes(schema)) this.#ofSchemas.delete(schema)
   }
 }
 
