@@ -37,8 +37,11 @@ describe("the client of sqlite-node with workers", () => {
       other.exec("create table o(b); insert into o values (7)")
       other.close()
       yield* sql`attach ${`${filename}.other`} as other`
+      yield* sql`pragma other.cache_size = 77`
       assert.deepStrictEqual(yield* sql`select b from other.o`, [{ b: 7 }])
-      assert.strictEqual(yield* reads, 3)
+      yield* sql`detach other`
+      assert.strictEqual(yield* like, 0)
+      assert.strictEqual(yield* reads, 4)
     }).pipe(Effect.scoped))
 
   it.live("reads on the writer what only that has: temporary tables, and a transaction begun with a statement", () =>

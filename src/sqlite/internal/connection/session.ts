@@ -20,7 +20,7 @@ import {
   spell,
   truthOf
 } from "../sql/demands.ts"
-import type { Lasting } from "../sql/lasting.ts"
+import { type LastingData, pragmasFor } from "../sql/lasting.ts"
 import { Bulk } from "./bulk.ts"
 import type { Besides, Database } from "./database.ts"
 import type { Owner } from "./preparedStatements.ts"
@@ -232,7 +232,7 @@ export class Session {
   }
 
   /** Makes the lasting changes that statements made on other connections. */
-  #repeat(lasting: Lasting): void {
+  #repeat(lasting: LastingData): void {
     const { attached } = lasting
     if (attached !== undefined) {
       const { databases } = this.#database.besides()
@@ -244,7 +244,7 @@ export class Session {
       }
     }
     // Databases in memory, and those that `onOpen` attaches to some connections only, are not here.
-    const pragmas = lasting.pragmas.size === 0 ? [] : lasting.pragmasOf(this.#database.besides().databases)
+    const pragmas = lasting.pragmas.size === 0 ? [] : pragmasFor(lasting, this.#database.besides().databases)
     for (const pragma of pragmas) this.#set(pragma)
     if (pragmas.length > 0) this.#journalMode = this.#askJournalMode()
   }

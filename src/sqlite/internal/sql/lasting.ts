@@ -49,13 +49,6 @@ export class Lasting implements Imitated {
     if (hasChanged) this.#changed()
   }
 
-  /** The pragmas that can be set on a connection with these attached databases. */
-  pragmasOf(databases: ReadonlyMap<string, string>): ReadonlyArray<Pragma> {
-    return [...this.pragmas.values()].filter(({ schema }) =>
-      schema === null || isOfEvery(schema) || databases.has(schema)
-    )
-  }
-
   /** Forgets the pragmas of some schemas. */
   #forget(isGone: (schema: string) => boolean): void {
     for (const [key, { schema }] of this.pragmas) if (schema !== null && isGone(schema)) this.pragmas.delete(key)
@@ -65,6 +58,16 @@ export class Lasting implements Imitated {
     if (!this.isOneConnection) this.isStale = true
   }
 }
+
+/** What lasts, as data: a thread gets a copy without methods. */
+export type LastingData = Pick<Lasting, "attached" | "pragmas">
+
+/** The pragmas that can be set on a connection with these attached databases. */
+export const pragmasFor = (
+  { pragmas }: LastingData,
+  databases: ReadonlyMap<string, string>
+): ReadonlyArray<Pragma> =>
+  [...pragmas.values()].filter(({ schema }) => schema === null || isOfEvery(schema) || databases.has(schema))
 
 /** Whether every connection has this schema. */
 const isOfEvery = (schema: string): boolean => schema === "main" || schema === "temp"
