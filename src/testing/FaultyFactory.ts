@@ -78,6 +78,7 @@ export interface FaultyFactory {
   /** Breaks an open connection so that only `validate` notices it, like a network that drops packets. */
   readonly sever: (connection: number) => Effect.Effect<void>
   readonly counters: Effect.Effect<Counters>
+  /** All operations since the factory was made. So it grows, by some 3 kB for each connection that is opened and used. */
   readonly log: Effect.Effect<ReadonlyArray<LogEntry>>
   /**
    * The mistakes of the pool: it lent a connection twice, or one that was closed, closing or soiled; it ended a lease twice;

@@ -298,6 +298,14 @@ describeServer("reads that share a connection", (it) => {
       assert.strictEqual(holder?.label, "shared reads")
     }))
 
+  it.effect("are sent on connections of no span, also if the pool was made in one, which is over", () =>
+    Effect.gen(function*() {
+      const { db, nap, shared } = yield* Effect.withSpan(make(), "the start of the application")
+      const [holder] = yield* shared(Effect.andThen(nap(1, 0), db.sharedReads!.holders))
+      assert.strictEqual(holder?.label, "shared reads")
+      assert.notProperty(holder, "span")
+    }))
+
   it.effect("see what their fiber has written before", () =>
     Effect.gen(function*() {
       const { numbers, shared, sql } = yield* make({ shared: { max: 2, statementTimeout: "20 seconds" } })

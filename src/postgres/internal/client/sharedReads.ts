@@ -1,5 +1,5 @@
 /** The pool of the connections that reads share, and the lanes on it, for the current scope. */
-import { Effect, Scope } from "effect"
+import { Context, Effect, Scope, Tracer } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import * as ConnectionPool from "../../../ConnectionPool.ts"
 import type { PoolConfig } from "../../../PoolConfig.ts"
@@ -51,7 +51,8 @@ export const make = Effect.fnUntraced(function*(
     texts,
     mayLend: choice?.mayLend,
     scope,
-    context: yield* Effect.context<never>()
+    // The span in which the pool was made may be over.
+    context: Context.omit(Tracer.ParentSpan)(yield* Effect.context<never>()) as Context.Context<never>
   })
   if (options.pool.metrics !== false) yield* Metrics.show(pool.name, lanes.numbers)
   yield* Effect.addFinalizer(() => Effect.sync(() => lanes.close()))
