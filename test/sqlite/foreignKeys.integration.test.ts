@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Data, Effect, Exit, Stream } from "effect"
-import { SqliteConnection, SqlitePool } from "effect-connection-pool/sqlite"
+import { SqliteConnection, SqlitePool, SqliteWorkerPool } from "effect-connection-pool/sqlite"
 import { PoolAssert, Sweep } from "effect-connection-pool/testing"
+import { file } from "../support/files.ts"
 import { budgets } from "../support/modes/mode.ts"
 
 const { failsWith } = PoolAssert
@@ -347,5 +348,50 @@ describe("a transaction with deferred foreign keys", () => {
         assert.deepStrictEqual(yield* rows(pool, "select id from book"), [[10], [20]])
         assert.deepStrictEqual(yield* rows(pool, "pragma foreign_key_check"), [])
       }))
+  }
+})
+
+describe("a key that the schema has checked at the commit", () => {
+  const deferred = `create table parent(id integer primary key);
+    create table child(p references parent deferrable initially deferred); create table t(n)`
+  const on = "pragma defer_foreign_keys = on"
+  // SQLite forgets what is violated so far if the pragma is turned off, even where it is off already.
+  const middles: Record<string, ReadonlyArray<string>> = {
+    "the pragma is set": [on],
+    "the pragma is set, and others run": [on, "insert into t values (1)", "select n from t"],
+    "the pragma is set twice": [on, on],
+    "the pragma is read": ["pragma defer_foreign_keys", "insert into t values (1)", "pragma defer_foreign_keys"]
+  }
+  const writers = {
+    "in process": Effect.flatMap(file, (filename) => SqlitePool.make({ filename, drainTimeout: 0 })),
+    "in a thread": Effect.flatMap(file, (filename) => SqliteWorkerPool.make({ filename, drainTimeout: 0 }))
+  }
+
+  for (const [where, make] of Object.entries(writers)) {
+    for (const [what, middle] of Object.entries(middles)) {
+      it.effect(`is not forgotten when, meanwhile, ${what}, ${where}`, () =>
+        Effect.gen(function*() {
+          const { sql, transaction, write } = yield* make
+          yield* write((connection) => connection.exec(deferred))
+          const all = ["insert into child values (99)", ...middle]
+          // Its statements are prepared, and then they are known.
+          for (let time = 0; time < 3; time++) {
+            const error = yield* failsWith(
+              transaction(Effect.forEach(all, (text) => sql.unsafe(text))),
+              "TransactionCommitError"
+            )
+            assert.strictEqual(SqliteConnection.codeOf(error.cause), 787)
+            const byHand = write((connection) =>
+              Effect.gen(function*() {
+                yield* connection.run("begin immediate")
+                for (const text of all) yield* connection.query(text)
+                yield* connection.run("commit")
+              })
+            )
+            assert.strictEqual(SqliteConnection.codeOf(yield* Effect.flip(byHand)), 787)
+          }
+          assert.deepStrictEqual(yield* sql`select p from child`, [])
+        }))
+    }
   }
 })

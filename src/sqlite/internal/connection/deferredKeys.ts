@@ -58,8 +58,8 @@ export class DeferredKeys {
    */
   recompile(): void {
     if (!this.#mayDeferAll || this.areAllDeferred()) return
-    // Each time it is set, even to what it is, makes all statements stale.
-    this.#database.own("pragma defer_foreign_keys = off")
+    // To set the pragma again would do that too, but in a transaction SQLite would forget the keys that are violated so far.
+    this.#database.authorizer.makeStale()
     this.#mayDeferAll = false
   }
 

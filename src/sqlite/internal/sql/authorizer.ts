@@ -2,7 +2,7 @@
  * SQLite's authorizer: SQLite calls it for each action of a statement while it compiles the statement, before the
  * statement has an effect. See https://sqlite.org/c3ref/set_authorizer.html.
  *
- * It is set when a database opens, and removed when it closes: each change of it makes all prepared statements stale.
+ * It is set when a database opens, and removed when it closes: each time it is set, all prepared statements become stale.
  * SQLite does not say which statement a call is about. So `subject` is set before a statement is compiled. SQLite also
  * compiles statements while another runs: again after a change of the schema, or for its own use, as in full-text
  * tables and `vacuum`. These calls go to the subject that is set while statements run.
@@ -38,11 +38,12 @@ export class Authorizer {
   #isPreparing = false
 
   readonly #database: DatabaseSync
+  readonly #authorize: Parameters<DatabaseSync["setAuthorizer"]>[0]
 
   /** `aggregates` are the names of the aggregates of the application, in lower case. */
   constructor(database: DatabaseSync, aggregates: ReadonlySet<string> = new Set()) {
     this.#database = database
-    database.setAuthorizer((action, first, second, schema, source) => {
+    this.#authorize = (action, first, second, schema, source) => {
       if (this.subject === undefined) return constants.SQLITE_OK
       if (isNoted(action)) this.#note(action, first, second, schema)
       if (action === SQLITE_FUNCTION && aggregates.size > 0 && aggregates.has(second!.toLowerCase())) this.#calls()
@@ -51,7 +52,13 @@ export class Authorizer {
         if (demand !== undefined) this.subject.demanded(demand)
       }
       return constants.SQLITE_OK
-    })
+    }
+    database.setAuthorizer(this.#authorize)
+  }
+
+  /** Makes all prepared statements stale, so that SQLite compiles each again before it runs. Those that run now go on. */
+  makeStale(): void {
+    this.#database.setAuthorizer(this.#authorize)
   }
 
   /** Compiles one statement for a subject. Its tables are noted. */
