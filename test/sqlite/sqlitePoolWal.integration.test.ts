@@ -297,6 +297,32 @@ describe("the care for the log", () => {
       assert.strictEqual(wal(), 0)
     }))
 
+  it.effect("tries again at once where the read that had pinned it has ended meanwhile", () =>
+    Effect.gen(function*() {
+      const { filename, pool, wal } = yield* make({ walLimit: megabyte })
+      yield* pool.write(insert)
+      const other = yield* judge(filename, "begin; select count(*) from t")
+      const real = Handle.prototype.rows
+      let cuts = 0
+      yield* Effect.acquireRelease(
+        Effect.sync(() => {
+          Handle.prototype.rows = function(operation, sql, ...rest) {
+            const rows = real.call(this, operation, sql, ...rest)
+            if (/wal_checkpoint\(truncate\)/i.test(sql) && cuts++ === 0) other.exec("commit")
+            return rows
+          }
+        }),
+        () =>
+          Effect.sync(() => {
+            Handle.prototype.rows = real
+          })
+      )
+      yield* longAgo
+      yield* pool.write((connection) => Effect.forEach(Array.from({ length: 400 }), () => insert(connection)))
+      yield* settle
+      assert.deepStrictEqual([cuts, wal()], [2, 0])
+    }))
+
   it.effect("finds the log behind a symbolic link, also one on the way", () =>
     Effect.gen(function*() {
       const filename = yield* file

@@ -6,6 +6,8 @@ import { connections, select, update, type Where } from "./server.ts"
 
 export const nodePostgres = (isPrepared: boolean) => async ({ username, ...where }: Where): Promise<Client> => {
   const pool = new Pool({ ...where, user: username, min: connections, max: connections, idleTimeoutMillis: 0 })
+  // Its end does not wait until the sockets are closed, so the end of the server may still reach them.
+  pool.on("error", () => {})
   const named = (name: string) => isPrepared ? { name } : undefined
   return {
     style: "promise",

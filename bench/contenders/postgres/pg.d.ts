@@ -23,5 +23,7 @@ declare module "pg" {
     connect(): Promise<Client>
     query(query: Query): Promise<{ readonly rows: ReadonlyArray<unknown> }>
     end(): Promise<void>
+    /** Without a listener, the loss of an idle connection ends the process. */
+    on(event: "error", listener: () => void): void
   }
 }

@@ -68,6 +68,7 @@ export const exceptions: Readonly<Record<string, ReadonlyArray<Exception>>> = {
   "sqlite/sqlitePoolProcesses": [{ name: "makes readers wait too if SQLite locks", modes: both, why: here }],
   "sqlite/sqlitePoolWal": [
     { name: "goes on after SQLite could not move the log", modes: writer, why: here },
+    { name: "tries again at once where the read", modes: writer, why: counted },
     { name: "is cut back between reads that would otherwise overlap", modes: writer, why: care },
     { name: "is not a reason to hold up others for longer", modes: writer, why: care }
   ],

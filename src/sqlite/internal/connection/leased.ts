@@ -44,6 +44,10 @@ export class Leased implements SqliteConnection, Pinning {
     return this.handle("lease").isPinning
   }
 
+  get mayPin(): boolean {
+    return this.isPinning
+  }
+
   revoke(reason: string): void {
     const handle = this.handle("lease")
     this.expire(reason)

@@ -6,6 +6,8 @@ export interface Pinning {
   pin: Pin | undefined
   /** Whether it pins a state now. */
   readonly isPinning: boolean
+  /** Whether it may pin a state now: a thread tells only when its statement has ended. */
+  readonly mayPin: boolean
   /** Ends the lease, and the cursors and the transaction on its connection. */
   readonly revoke: (reason: string) => void
 }

@@ -165,7 +165,7 @@ export class SharedFile {
   /** Whether a reader pins a state of the database, so that the log is needed. */
   get isPinned(): boolean {
     for (const handle of this.#handles.keys()) if (handle.isPinning) return true
-    for (const { host } of this.#threads.keys()) if (host.state.isPinning || host.size > 0) return true
+    for (const { host } of this.#threads.keys()) if (host.mayPin) return true
     return false
   }
 

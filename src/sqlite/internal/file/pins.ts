@@ -37,10 +37,10 @@ export class Pins {
     LinkedList.remove(leased.pin!)
   }
 
-  /** The age of the oldest lease that pins a state of the database now. */
+  /** The age of the oldest lease that may pin a state of the database now. */
   oldestMillis(now: number): number | undefined {
     for (const { begunAt, leased } of LinkedList.members(this.#pins)) {
-      if (leased.isPinning) return now - begunAt
+      if (leased.mayPin) return now - begunAt
     }
     return undefined
   }

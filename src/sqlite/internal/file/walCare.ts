@@ -76,8 +76,8 @@ const shrinkWal = (sides: Sides, file: SharedFile): Effect.Effect<string | undef
     const why = yield* cut(connection)
     if (why === undefined) return undefined
     const age = file.pins.oldestMillis(file.pins.now())
-    // A lease that has pinned for so long will probably not end soon.
-    if (age === undefined || age > barrierMillis) return why
+    // A lease that has pinned for so long will probably not end soon. If there is none, one may have ended since, in a thread.
+    if (age !== undefined && age > barrierMillis) return why
     return yield* Effect.acquireUseRelease(
       file.gate.close,
       () => Effect.andThen(onceUnpinned, cut(connection)),

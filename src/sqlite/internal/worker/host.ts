@@ -82,6 +82,11 @@ export class Host {
     return this.#pending.size + this.#waiting.length
   }
 
+  /** Whether its connection may pin a state of the database. */
+  get mayPin(): boolean {
+    return this.#state.isPinning || this.size > 0
+  }
+
   /** The oldest request that is out, as text. */
   get description(): string | undefined {
     return this.#pending.oldest?.description

@@ -77,6 +77,10 @@ export class WorkerLeased implements AsyncConnection, Pinning {
     return this.#host.state.isPinning
   }
 
+  get mayPin(): boolean {
+    return this.#host.mayPin
+  }
+
   /** Ends the lease, its transaction and its cursors now: its caller may keep it for long. Nobody waits for that. */
   revoke(reason: string): void {
     this.expire(reason)
