@@ -271,8 +271,12 @@ const compare = (model: Model, { faulty, pool }: Real) =>
     if (model.isPaused) return
     const coming = connecting + validating + resetting
     // After five connections in a row that were no good, the next attempt has to wait, as after one that failed.
-    const { dead, driver, fatal, invalid, reset, abandoned: unseen } = stats.evictions
-    const mayWait = model.mayFail || dead + driver + fatal + invalid + reset + unseen >= 5
+    const { dead, driver, fatal, invalid, reset, abandoned: unseen, ...others } = stats.evictions
+    // One that was to leave anyway, and then failed, was no good either, but is counted by the reason that came first.
+    const failures = stats.validationFailures + stats.resetFailures + stats.settlements - invalid - reset - unseen
+    const noGood = dead + driver + fatal + invalid + reset + unseen +
+      Math.max(0, Math.min(sum(Object.values(others)), failures))
+    const mayWait = model.mayFail || noGood >= 5
     if (stats.waiting > 0) {
       // While some are being validated for them, others that would have to be validated as well may stay idle.
       assert.isTrue(idle === 0 || validating >= stats.waiting, `somebody waits beside an idle connection: ${text}`)
