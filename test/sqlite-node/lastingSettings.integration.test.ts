@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Layer, Stream } from "effect"
 import { SqlitePool } from "effect-connection-pool/sqlite"
 import { SqliteClient } from "effect-connection-pool/sqlite-node"
+import { PoolAssert } from "effect-connection-pool/testing"
 import type { SqlError } from "effect/sql/SqlError"
 import { existsSync, renameSync } from "node:fs"
 import { DatabaseSync } from "node:sqlite"
@@ -51,6 +52,21 @@ for (const [name, config] of configs) {
         assert.deepStrictEqual(yield* sql`pragma foreign_keys`.values, [[1]])
         yield* sql`delete from shelf`
         assert.deepStrictEqual(yield* sql`select * from book`, [])
+      }))
+
+    it.effect("temporary tables stay when SQLite ends a transaction with foreign keys off by itself", () =>
+      Effect.gen(function*() {
+        const { pool, sql } = yield* both(config)
+        yield* sql`create temp table mine(n)`
+        yield* sql`insert into person values (1, 'Ada')`
+        const ended = pool.transaction(
+          Effect.andThen(sql`insert into mine values (1)`, sql`insert or rollback into person values (1, 'Grace')`),
+          { foreignKeys: "off" }
+        )
+        yield* PoolAssert.failsWith(ended, "SqlError")
+        yield* sql`insert into mine values (2)`
+        assert.deepStrictEqual(yield* sql`select n from mine`.values, [[2]])
+        assert.deepStrictEqual(yield* sql`pragma foreign_keys`.values, [[1]])
       }))
 
     it.effect("a pragma holds for writing and for reading until another changes it", () =>

@@ -51,6 +51,8 @@ export const reset = Effect.fnUntraced(function*(handle: Handle): Effect.fn.Retu
   // A rollback would not close the cursors, and they would still pin a state of the database.
   handle.closeCursors()
   yield* typed(settings, () => handle.rollback("reset"))
+  // If SQLite has ended a transaction by itself, they are still off. To open the file again would lose what lasts.
+  handle.session.resumeForeignKeys()
   if (!handle.session.isAltered) return
   // A database in memory would be lost if it was closed.
   if (settings.isMemory) return yield* typed(settings, () => handle.session.undo())

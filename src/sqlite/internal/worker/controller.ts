@@ -99,6 +99,7 @@ export class Controller {
       this.#forget()
       handle.closeCursors()
       handle.rollback("reset")
+      handle.session.resumeForeignKeys()
       if (!handle.session.isAltered) return false
       if (handle.settings.isMemory) {
         handle.session.undo()
