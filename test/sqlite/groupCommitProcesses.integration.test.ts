@@ -5,9 +5,6 @@ import type { DatabaseSync } from "node:sqlite"
 import * as Process from "../support/childProcess.ts"
 import { file, judge } from "../support/files.ts"
 
-/** Of a test with other processes: against one that hangs, not one on a machine that is busy. */
-const timeout = 300_000
-
 /** The ids behind a letter, of all lines that were written as a whole. */
 const idsOf = (printed: string, letter: string): ReadonlyArray<number> =>
   printed.slice(0, printed.lastIndexOf("\n") + 1).split("\n")
@@ -25,6 +22,9 @@ const randomFrom = (seed: number) => () => {
 
 const kills = Number(process.env["KILLS"] ?? 6)
 const seed = Number(process.env["SEED"] ?? 7)
+
+/** Of a test with other processes: against one that hangs, not one on a machine that is busy. */
+const timeout = kills * 20_000 + 180_000
 
 describe("a process that is killed while many fibers write", () => {
   for (

@@ -14,7 +14,6 @@ import { file } from "../support/files.ts"
 import { mode } from "../support/modes/mode.ts"
 
 const writers = 10
-const timeout = 300_000
 
 interface State {
   readonly parts: ReadonlyArray<number>
@@ -52,7 +51,9 @@ const bump = (writer: number, by: number, of: number) =>
     ["update total set version = version + ?", [of]]
   ] as const
 
+/** More for a longer look: `MODEL_RUNS=1000 npm test -- test/sqlite/observeModel`. */
 const rounds = Number(process.env["MODEL_RUNS"] ?? 20)
+const timeout = rounds * 5000 + 300_000
 
 describe("observations", () => {
   it.live("show committed states only, in order, and the last one, whoever writes", () =>

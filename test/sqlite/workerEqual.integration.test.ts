@@ -191,7 +191,9 @@ const state = (handle: Handle) => ({
   isPinning: handle.isPinning
 })
 
+/** More for a longer look: `WORKER_RUNS=10000 npm test -- test/sqlite/workerEqual`. */
 const runs = Number(process.env["WORKER_RUNS"] ?? 60)
+const timeout = runs * 1000 + 120_000
 
 const check = async (all: ReadonlyArray<Asked>): Promise<void> => {
   const handle = new Handle(settingsOf({ filename: ":memory:" }))
@@ -218,7 +220,7 @@ const check = async (all: ReadonlyArray<Asked>): Promise<void> => {
 describe("a connection in a thread", () => {
   it("answers every statement as a connection in process does", async () => {
     await fc.assert(fc.asyncProperty(fc.array(asked, { minLength: 1, maxLength: 25 }), check), { numRuns: runs })
-  })
+  }, timeout)
 
   it("keeps a statement that cannot run in a transaction out of one, however often it runs", async () => {
     const vacuum = { sql: "vacuum", params: undefined, way: "result", bigInts: false, isAlone: false } as const
@@ -242,5 +244,5 @@ describe("a connection in a thread", () => {
       }),
       { numRuns: Math.ceil(runs / 3) }
     )
-  })
+  }, timeout)
 })
