@@ -38,11 +38,14 @@ const check = (seen: Seen, watched: Watched, program: Program) =>
     const waves = yield* run(watched, program)
     // The last events are heard of.
     yield* settle
-    const oracle = new Oracle(program)
+    const oracle = new Oracle(program, watched.lasts)
     let served = 0
-    const counts = { interrupted: 0, late: 0 }
-    for (const [at, { callers, isHeld }] of program.waves.entries()) {
+    let mayBeTemporary = false
+    const counts = { interrupted: 0, late: 0, reads: 0 }
+    for (const [at, { callers, isHeld, outside }] of program.waves.entries()) {
+      if (outside !== undefined) oracle.outside(outside)
       if (isHeld) served++
+      mayBeTemporary ||= watched.lasts && /create temp|attach/.test(JSON.stringify(callers))
       for (const [index, caller] of callers.entries()) {
         const answer = waves[at]![index]!
         seen.callers++
@@ -66,6 +69,10 @@ const check = (seen: Seen, watched: Watched, program: Program) =>
           )
         }
       }
+      // Where a temporary table or a database in memory may be meant, a read runs on the connection that has it.
+      if (mayBeTemporary) {
+        counts.reads += callers.filter(({ operation }) => operation.kind === "read").length
+      }
     }
     assert.deepStrictEqual(yield* watched.stored, oracle.dump())
     oracle.close()
@@ -81,19 +88,18 @@ const checkNumbers = ({ groups, pool }: Watched, expected: Effect.Success<Return
   Effect.gen(function*() {
     const { readers, writer } = yield* pool.stats
     const { before } = expected
+    const checkouts = writer.checkouts - before.writer.checkouts
+    const reads = [checkouts - expected.served, writer.cancelled - expected.interrupted] as const
+    assert.isTrue(Math.min(...reads) >= 0 && reads[0] + reads[1] <= expected.reads, `reads: ${reads.join()}`)
     assert.deepStrictEqual(
       {
-        checkouts: writer.checkouts - before.writer.checkouts,
         open: writer.checkouts - writer.returns,
         timeouts: writer.timeouts,
-        cancelled: writer.cancelled,
         left: [writer.waiting, writer.inUse, readers.inUse, readers.waiting]
       },
       {
-        checkouts: expected.served,
         open: 0,
         timeouts: expected.late,
-        cancelled: expected.interrupted,
         left: [0, 0, 0, 0]
       }
     )

@@ -22,8 +22,9 @@ describe("callers that write at the same time, with a writer in a thread", () =>
         Effect.gen(function*() {
           const watched = yield* threaded(program)
           const waves = yield* run(watched, program)
-          const oracle = new Oracle(program)
-          for (const [at, { callers, isHeld }] of program.waves.entries()) {
+          const oracle = new Oracle(program, watched.lasts)
+          for (const [at, { callers, isHeld, outside }] of program.waves.entries()) {
+            if (outside !== undefined) oracle.outside(outside)
             for (const [index, caller] of callers.entries()) {
               const answer = waves[at]![index]!
               told[answer.told] = (told[answer.told] ?? 0) + 1

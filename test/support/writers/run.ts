@@ -1,19 +1,21 @@
 /** Runs programs of writers on a pool, each caller in a fiber of its own. */
-import { Cause, Effect, Exit, Fiber, Latch } from "effect"
+import { Cause, Effect, Exit, Fiber, Latch, Stream } from "effect"
 import { SqliteConnection, type SqlitePool } from "effect-connection-pool/sqlite"
 import type * as SqlClient from "effect/sql/SqlClient"
 import { TestClock } from "effect/testing"
 import { type Answer, defect, runSteps, withoutCode } from "./oracle.ts"
-import type { Caller, Operation, Program, Wave } from "./programs.ts"
+import type { Caller, Ends, Inner, Operation, Program, Step, Wave } from "./programs.ts"
 
 export interface Target {
   readonly pool: SqlitePool.SqlitePool
   readonly sql: SqlClient.SqlClient
+  /** Changes the schema, as another process would, if it can. */
+  readonly outside: (sql: string) => Effect.Effect<void>
 }
 
 type Body = Extract<Operation, { readonly ends: unknown }>
 
-const leave = (ends: Body["ends"]): void => {
+const leave = (ends: Ends): void => {
   if (ends === "throws") throw defect
   if (ends === "throws nothing") throw undefined
 }
@@ -26,27 +28,31 @@ const effectOf = ({ pool, sql }: Target, { fate, operation }: Caller): Effect.Ef
       return sql.unsafe(operation.sql).values
     case "read":
       return Effect.as(sql`select count(*), sum(n) from t`.values, "a read")
+    case "stream":
+      return first(sql.unsafe<object>(operation.sql).stream)
+    case "batch": {
+      const batch = pool.batch(operation.all.map((text) => [text] as const), { foreignKeys: operation.keys })
+      return Effect.as(Stream.runDrain(batch), "a batch")
+    }
     case "body":
-      return pool.writeSync((connection) => {
-        const results = runSteps(
-          operation.steps,
-          (text) => connection.valuesUnsafe(text),
-          (thrown) => SqliteConnection.codeOf(thrown)
-        )
-        leave(operation.ends)
-        return results
-      }, fate === "late" ? within : undefined)
+      return pool.writeSync((connection) => stepsSync(operation, connection), fate === "late" ? within : undefined)
     case "transaction":
-      return pool.transaction(stepsOf(operation, (text) => sql.unsafe(text).values), { foreignKeys: operation.keys })
+      return pool.transaction(inTransaction({ pool, sql }, operation), { foreignKeys: operation.keys })
     case "lease":
       return pool.write((connection) =>
         Effect.gen(function*() {
+          for (const text of operation.settings ?? []) yield* connection.values(text)
           yield* connection.exec("begin immediate")
-          const results = yield* stepsOf(operation, (text) =>
-            Effect.flatMap(
-              connection.isTransaction,
-              (isOpen): Effect.Effect<unknown, unknown> => isOpen ? connection.values(text) : Effect.fail("ended")
-            ))
+          const results = yield* stepsOf(operation, ({ sql: text, way }) =>
+            Effect.flatMap(connection.isTransaction, (isOpen): Effect.Effect<unknown, unknown> => {
+              if (!isOpen) {
+                return Effect.fail("ended")
+              }
+              if (way === "script") {
+                return Effect.as(connection.exec(text), "a script")
+              }
+              return way === "first" ? first(connection.stream(text)) : connection.values(text)
+            }))
           yield* connection.exec("commit")
           return results
         })
@@ -54,18 +60,50 @@ const effectOf = ({ pool, sql }: Target, { fate, operation }: Caller): Effect.Ef
   }
 }
 
+/** The first row, as an array. What comes after it is left. */
+const first = <E>(rows: Stream.Stream<object, E>): Effect.Effect<unknown, E> =>
+  Effect.map(Stream.runCollect(Stream.take(rows, 1)), (taken) => taken.map((row) => Object.values(row)))
+
+const stepsSync = ({ ends, steps }: Body | Inner, connection: SqliteConnection.SqliteConnection): unknown => {
+  const results = runSteps(
+    steps,
+    ({ sql, way }) => {
+      if (way !== "script") {
+        return way === "first"
+          ? connection.valuesUnsafe(sql).slice(0, 1)
+          : connection.valuesUnsafe(sql)
+      }
+      connection.execUnsafe(sql)
+      return "a script"
+    },
+    (thrown) => SqliteConnection.codeOf(thrown)
+  )
+  leave(ends)
+  return results
+}
+
+const inTransaction = (target: Pick<Target, "pool" | "sql">, body: Body | Inner): Effect.Effect<unknown, unknown> => {
+  const { pool, sql } = target
+  return stepsOf(body, ({ inner, sql: text, way }) => {
+    if (inner?.how === "transaction") return pool.transaction(inTransaction(target, inner))
+    if (inner?.how === "writeSync") return pool.writeSync((connection) => stepsSync(inner, connection))
+    if (way === "script") return Effect.as(pool.write((connection) => connection.exec(text)), "a script")
+    return way === "first" ? first(sql.unsafe<object>(text).stream) : sql.unsafe(text).values
+  })
+}
+
 /** The steps of a body as an effect, in which others have their turns. */
 const stepsOf = (
-  { ends, steps }: Body,
-  run: (sql: string) => Effect.Effect<unknown, unknown>
+  { ends, steps }: Body | Inner,
+  run: (step: Step) => Effect.Effect<unknown, unknown>
 ): Effect.Effect<unknown, unknown> =>
   Effect.gen(function*() {
     const results: Array<unknown> = []
-    for (const { isCaught, sql } of steps) {
+    for (const step of steps) {
       yield* Effect.yieldNow
-      const result = run(sql)
+      const result = run(step)
       results.push(
-        yield* isCaught
+        yield* step.isCaught
           ? Effect.catch(result, (error) => Effect.succeed({ caught: SqliteConnection.codeOf(error) }))
           : result
       )
@@ -84,8 +122,9 @@ const answerOf = (exit: Exit.Exit<unknown, unknown>): Answer => {
   return { told: "failure", code: SqliteConnection.codeOf(error) }
 }
 
-const runWave = (target: Target, { callers, isHeld }: Wave) =>
+const runWave = (target: Target, { callers, isHeld, outside }: Wave) =>
   Effect.gen(function*() {
+    if (outside !== undefined) yield* target.outside(outside)
     const gate = yield* Latch.make()
     const holder = isHeld
       ? yield* Effect.forkChild(target.pool.write(() => gate.await), { startImmediately: true })
@@ -107,7 +146,7 @@ const runWave = (target: Target, { callers, isHeld }: Wave) =>
     return exits.map((exit, index) => {
       const { kind } = callers[index]!.operation
       const answer = answerOf(exit)
-      return kind === "transaction" || kind === "lease" ? withoutCode(answer) : answer
+      return kind === "transaction" || kind === "lease" || kind === "batch" ? withoutCode(answer) : answer
     })
   })
 

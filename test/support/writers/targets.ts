@@ -12,13 +12,20 @@ import type { Target } from "./run.ts"
 export interface Watched extends Target {
   /** What is stored, as another process would see it. */
   readonly stored: Effect.Effect<unknown>
+  /** Whether what callers set on their connection is there for all that come later. */
+  readonly lasts: boolean
   /** Sizes of the groups, and why they were undone. */
   readonly groups: Array<readonly [size: number, undoneBecause: string | undefined]>
 }
 
 const options = { name: "writers", drainTimeout: 0, acquireTimeout: "1 hour" } as const
 
-const watch = Effect.fnUntraced(function*(target: Target, filename: string | undefined, program: Program) {
+const watch = Effect.fnUntraced(function*(
+  target: Omit<Target, "outside">,
+  filename: string | undefined,
+  program: Program,
+  lasts = false
+) {
   const { pool } = target
   yield* pool.write((connection) => connection.exec(schema(program.hasDeferredKeys)))
   const groups: Array<readonly [number, string | undefined]> = []
@@ -39,7 +46,28 @@ const watch = Effect.fnUntraced(function*(target: Target, filename: string | und
         other.close()
       }
     })
-  return { ...target, groups, stored: Effect.orDie(stored) } satisfies Watched
+  // A thread may still undo what the last caller has left.
+  const isFree = Effect.repeat(
+    Effect.andThen(Effect.promise(() => new Promise((resolve) => void setImmediate(resolve))), pool.writer.stats),
+    { until: ({ inUse, resetting }) => inUse + resetting === 0 }
+  )
+  const outside = (sql: string) =>
+    filename === undefined
+      ? Effect.ignore(pool.write((connection) => connection.exec(sql)))
+      : Effect.andThen(
+        isFree,
+        Effect.sync(() => {
+          const other = new DatabaseSync(filename)
+          try {
+            other.exec(sql)
+          } catch {
+            // It cannot.
+          } finally {
+            other.close()
+          }
+        })
+      )
+  return { ...target, groups, lasts, outside, stored: Effect.orDie(stored) } satisfies Watched
 })
 
 /** A pool on a file, or in memory. */
@@ -64,5 +92,5 @@ export const droppedIn = (own: { readonly groupCommit?: boolean; readonly disabl
     const filename = yield* file
     const context = yield* Layer.build(SqliteClient.layer({ filename, ...own, ...options }))
     const pool = Context.get(context, SqlitePool.SqlitePool)
-    return yield* watch({ pool, sql: Context.get(context, SqliteClient.SqliteClient) }, filename, program)
+    return yield* watch({ pool, sql: Context.get(context, SqliteClient.SqliteClient) }, filename, program, true)
   })
