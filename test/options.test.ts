@@ -43,8 +43,8 @@ const isWithin = (rule: Rule, value: unknown): boolean => {
       return typeof value === "number" && (rule.zero === true ? value >= 0 : value > 0) &&
         (rule.finite !== true || value < Infinity)
     case "value":
-      // The checked value is made of the accepted one.
-      return rule.resolve === undefined ? rule.accepts(value) : Array.isArray(value)
+      // The checked value is made of the accepted one: a list, or the text of an address.
+      return rule.resolve === undefined || typeof value === "string" ? rule.accepts(value) : Array.isArray(value)
   }
 }
 
@@ -68,6 +68,7 @@ const values = fc.oneof(
     "-1 second",
     "Infinity",
     "wal",
+    "file:///functions.js",
     "eager",
     "file",
     "app.db",
