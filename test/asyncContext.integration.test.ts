@@ -3,9 +3,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Logger } from "effect"
 import { ConnectionFactory, ConnectionPool } from "effect-connection-pool"
 import { AsyncLocalStorage } from "node:async_hooks"
-import { setFlagsFromString } from "node:v8"
-import { runInNewContext } from "node:vm"
 import * as AsyncContext from "../src/internal/structures/asyncContext.ts"
+import { alive } from "./support/garbage.ts"
 import { soon } from "./support/held.ts"
 
 const storage = new AsyncLocalStorage<string>()
@@ -57,8 +56,6 @@ describe("what a pool runs", () => {
 
   it.live("keeps nothing of a request alive once the pool is idle", () =>
     Effect.scoped(Effect.gen(function*() {
-      setFlagsFromString("--expose-gc")
-      const collect = runInNewContext("gc") as () => void
       const objects = new AsyncLocalStorage<object>()
       const pool = yield* ConnectionPool.make({
         factory: { connect: Effect.succeed({}), validate: () => Effect.succeed(true), reset: () => Effect.void },
@@ -76,11 +73,7 @@ describe("what a pool runs", () => {
       }
       const { done, store } = request()
       yield* Effect.promise(() => done)
-      for (let turn = 0; turn < 20 && store.deref() !== undefined; turn++) {
-        yield* Effect.sleep(2)
-        collect()
-      }
-      assert.isUndefined(store.deref())
+      assert.deepStrictEqual(yield* alive([{ ref: store }]), [])
     })))
 
   it.live("hears of a death in the context of the pool, from whichever it is told", () =>

@@ -1,11 +1,11 @@
 /** What has ended must be garbage at once. If it is kept alive by what comes later, the garbage collector copies it again and again. */
 import { assert, describe, it } from "@effect/vitest"
-import { getHeapSpaceStatistics, setFlagsFromString } from "node:v8"
-import { runInNewContext } from "node:vm"
+import { getHeapSpaceStatistics } from "node:v8"
 import { Recorder } from "../../src/internal/pool/recorder.ts"
 import { Statements } from "../../src/internal/pool/statements.ts"
 import { ControlDeadlines } from "../../src/postgres/internal/connection/controlDeadlines.ts"
 import { Outstanding, Pending } from "../../src/sqlite/internal/worker/pending.ts"
+import { collect } from "../support/garbage.ts"
 
 /** Counts the bytes that survive twice, and so become old. */
 const watchOld = () => {
@@ -22,9 +22,6 @@ const watchOld = () => {
     megabytes: () => bytes / 2 ** 20
   }
 }
-
-setFlagsFromString("--expose-gc")
-const collect = runInNewContext("gc") as () => void
 
 const uses = 100_000
 /** Each use holds a kilobyte: all of them hold a hundred megabytes. */

@@ -3,24 +3,16 @@ import { assert } from "@effect/vitest"
 import { Context, Deferred, Effect, Fiber, type Scope, Stream } from "effect"
 import { PgPool } from "effect-connection-pool/postgres"
 import { AsyncLocalStorage } from "node:async_hooks"
-import { setFlagsFromString } from "node:v8"
-import { runInNewContext } from "node:vm"
 import { sessionOf } from "../../src/postgres/internal/connection/leased.ts"
 import type { Session } from "../../src/postgres/internal/connection/session.ts"
+import { alive } from "../support/garbage.ts"
 import { describeServer, type Made, make, runs } from "../support/postgres.ts"
 
-setFlagsFromString("--expose-gc")
-const collect = runInNewContext("gc") as () => void
-
-/** Names those that are still alive. What is alive in a turn stays so until its end, and a session takes a while to close. */
+/** None of them is alive, by their names. */
 const areGarbage = (all: Readonly<Record<string, WeakRef<object>>>) =>
   Effect.gen(function*() {
-    const alive = () => Object.keys(all).filter((name) => all[name]!.deref() !== undefined)
-    for (let turn = 0; turn < 200 && alive().length > 0; turn++) {
-      yield* Effect.sleep(5)
-      collect()
-    }
-    assert.deepStrictEqual(alive(), [])
+    const left = yield* alive(Object.entries(all).map(([name, ref]) => ({ name, ref })))
+    assert.deepStrictEqual(left.map(({ name }) => name), [])
   })
 
 const storage = new AsyncLocalStorage<object>()

@@ -4,21 +4,17 @@ import { Context, Effect, Layer, type Scope, Stream } from "effect"
 import { SqliteConnection, SqlitePool } from "effect-connection-pool/sqlite"
 import { SqliteClient } from "effect-connection-pool/sqlite-node"
 import { DatabaseSync } from "node:sqlite"
-import { setFlagsFromString } from "node:v8"
-import { runInNewContext } from "node:vm"
 import { afterAll, beforeAll } from "vitest"
 import { file } from "../support/files.ts"
 import { total } from "../support/functions.ts"
-
-setFlagsFromString("--expose-gc")
-const collect = runInNewContext("gc") as () => void
+import { alive } from "../support/garbage.ts"
 
 const { close } = DatabaseSync.prototype
-let closed: Array<WeakRef<DatabaseSync>> = []
+let closed: Array<{ readonly ref: WeakRef<DatabaseSync> }> = []
 
 beforeAll(() => {
   DatabaseSync.prototype.close = function(this: DatabaseSync) {
-    closed.push(new WeakRef(this))
+    closed.push({ ref: new WeakRef(this) })
     close.call(this)
   }
 })
@@ -32,14 +28,8 @@ const areGarbage = (least: number) =>
   Effect.gen(function*() {
     const all = closed
     closed = []
-    const alive = () => all.filter((database) => database.deref() !== undefined).length
-    // What is alive in a turn stays so until its end.
-    for (let turn = 0; turn < 20 && alive() > 0; turn++) {
-      yield* Effect.promise(() => new Promise((resolve) => void setImmediate(resolve)))
-      collect()
-    }
     assert.isAtLeast(all.length, least)
-    assert.strictEqual(alive(), 0, `of ${all.length} closed databases`)
+    assert.strictEqual((yield* alive(all)).length, 0, `of ${all.length} closed databases`)
   })
 
 /** Statements of each kind, which are kept for the next time. */

@@ -4,21 +4,17 @@ import { Effect } from "effect"
 import { SqliteConnection, SqlitePool } from "effect-connection-pool/sqlite"
 import { SqliteClient } from "effect-connection-pool/sqlite-node"
 import { DatabaseSync, type StatementSync } from "node:sqlite"
-import { setFlagsFromString } from "node:v8"
-import { runInNewContext } from "node:vm"
 import { afterAll, afterEach, beforeAll } from "vitest"
 import { file } from "../support/files.ts"
-
-setFlagsFromString("--expose-gc")
-const collect = runInNewContext("gc") as () => void
+import { alive } from "../support/garbage.ts"
 
 const { prepare } = DatabaseSync.prototype
-let prepared: Array<readonly [sql: string, statement: WeakRef<StatementSync>]> = []
+let prepared: Array<{ readonly sql: string; readonly ref: WeakRef<StatementSync> }> = []
 
 beforeAll(() => {
   DatabaseSync.prototype.prepare = function(this: DatabaseSync, ...args) {
     const statement = prepare.apply(this, args)
-    prepared.push([args[0], new WeakRef(statement)])
+    prepared.push({ sql: args[0], ref: new WeakRef(statement) })
     return statement
   }
 })
@@ -30,18 +26,6 @@ afterEach(() => {
 afterAll(() => {
   DatabaseSync.prototype.prepare = prepare
 })
-
-/** The references to what is alive, in the end. Fewer than `enough` are not waited for. */
-const alive = (all: ReadonlyArray<WeakRef<object>>, enough: number) =>
-  Effect.gen(function*() {
-    const left = () => all.filter((one) => one.deref() !== undefined).length
-    // What is alive in a turn stays so until its end.
-    for (let turn = 0; turn < 20 && left() > enough; turn++) {
-      yield* Effect.promise(() => new Promise((resolve) => void setImmediate(resolve)))
-      collect()
-    }
-    return left()
-  })
 
 const times = 50
 
@@ -66,9 +50,9 @@ describe("while a handle is lent", () => {
               yield* Effect.sync(() => {
                 for (let n = 0; n < times; n++) end(database.prepare(`select n, ${n} as lent from t`).iterate())
               })
-              const lent = prepared.filter(([sql]) => sql.includes("as lent"))
+              const lent = prepared.filter(({ sql }) => sql.includes("as lent"))
               assert.strictEqual(lent.length, times)
-              assert.isAtMost(yield* alive(lent.map(([, statement]) => statement), 1), 1)
+              assert.isAtMost((yield* alive(lent, 1)).length, 1)
             }))
         )
       }))
@@ -108,8 +92,8 @@ describe("while a client lives", () => {
         yield* Effect.all([insert, insert, insert], { concurrency: "unbounded" })
         yield* sql.unsafe(`detach attached${n}`)
       }
-      const asked = prepared.filter(([text]) => /attached\d+".schema_version/.test(text))
+      const asked = prepared.filter(({ sql: text }) => /attached\d+".schema_version/.test(text))
       assert.strictEqual(asked.length, times)
-      assert.isAtMost(yield* alive(asked.map(([, statement]) => statement), 2), 2)
+      assert.isAtMost((yield* alive(asked, 2)).length, 2)
     }))
 })

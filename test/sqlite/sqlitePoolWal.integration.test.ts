@@ -217,6 +217,25 @@ describe("the care for the log", () => {
   /** So that the log is looked at with the next write. */
   const longAgo = TestClock.adjust("200 millis")
 
+  type Rows = Handle["rows"]
+
+  /** Has all statements of handles in this thread run inside a function, until the test is over. */
+  const aroundRows = (run: (rows: () => ReturnType<Rows>, operation: string, sql: string) => ReturnType<Rows>) => {
+    const real = Handle.prototype.rows
+    return Effect.acquireRelease(
+      Effect.sync(() => {
+        Handle.prototype.rows = function(...given) {
+          const [operation, sql] = given
+          return run(() => real.apply(this, given), operation, sql)
+        }
+      }),
+      () =>
+        Effect.sync(() => {
+          Handle.prototype.rows = real
+        })
+    )
+  }
+
   /** Lets the care try again, which it does every second. */
   const later = Effect.repeat(Effect.andThen(TestClock.adjust("1 second"), settle), { times: 4 })
 
@@ -276,20 +295,11 @@ describe("the care for the log", () => {
   it.effect("goes on after SQLite could not move the log", () =>
     Effect.gen(function*() {
       const { pool, wal } = yield* make({ walLimit: megabyte })
-      const real = Handle.prototype.rows
       let failed = 0
-      yield* Effect.acquireRelease(
-        Effect.sync(() => {
-          Handle.prototype.rows = function(operation, sql, ...rest) {
-            if (sql.includes("wal_checkpoint") && failed++ < 2) throw invalidInput(operation, "planted")
-            return real.call(this, operation, sql, ...rest)
-          }
-        }),
-        () =>
-          Effect.sync(() => {
-            Handle.prototype.rows = real
-          })
-      )
+      yield* aroundRows((rows, operation, sql) => {
+        if (sql.includes("wal_checkpoint") && failed++ < 2) throw invalidInput(operation, "planted")
+        return rows()
+      })
       yield* longAgo
       yield* pool.write((connection) => Effect.forEach(Array.from({ length: 400 }), () => insert(connection)))
       yield* later
@@ -302,21 +312,12 @@ describe("the care for the log", () => {
       const { filename, pool, wal } = yield* make({ walLimit: megabyte })
       yield* pool.write(insert)
       const other = yield* judge(filename, "begin; select count(*) from t")
-      const real = Handle.prototype.rows
       let cuts = 0
-      yield* Effect.acquireRelease(
-        Effect.sync(() => {
-          Handle.prototype.rows = function(operation, sql, ...rest) {
-            const rows = real.call(this, operation, sql, ...rest)
-            if (/wal_checkpoint\(truncate\)/i.test(sql) && cuts++ === 0) other.exec("commit")
-            return rows
-          }
-        }),
-        () =>
-          Effect.sync(() => {
-            Handle.prototype.rows = real
-          })
-      )
+      yield* aroundRows((rows, _, sql) => {
+        const found = rows()
+        if (/wal_checkpoint\(truncate\)/i.test(sql) && cuts++ === 0) other.exec("commit")
+        return found
+      })
       yield* longAgo
       yield* pool.write((connection) => Effect.forEach(Array.from({ length: 400 }), () => insert(connection)))
       yield* settle

@@ -7,9 +7,8 @@ import { Effect, Stream } from "effect"
 import type { ConnectionStats } from "effect-connection-pool"
 import { SqlitePool, SqliteWorkerPool } from "effect-connection-pool/sqlite"
 import { readdirSync } from "node:fs"
-import { setFlagsFromString } from "node:v8"
-import { runInNewContext } from "node:vm"
 import { file } from "../support/files.ts"
+import { collect } from "../support/garbage.ts"
 import { functionsModule } from "../support/held.ts"
 import { counting } from "../support/workerPools.ts"
 
@@ -17,9 +16,6 @@ const runs = Number(process.env["WORKER_LEAKS"] ?? 400)
 
 /** Every so many statements, one ends its thread. */
 const crashEvery = 100
-
-setFlagsFromString("--expose-gc")
-const collect = runInNewContext("gc") as () => void
 
 /** The memory of JavaScript that is in use, in bytes. */
 const used = Effect.gen(function*() {

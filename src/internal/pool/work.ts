@@ -4,13 +4,14 @@
  * It decides nothing. Every function that changes the state calls `attend` or `run` afterwards, and the loop does what
  * is left to do. `Above` has the parts that the modules above it do (`operations`, `callers` and `pool`).
  */
-import { Context, Effect, type Fiber, Random, Scheduler, Tracer } from "effect"
+import { Context, Effect, type Fiber, Random, Scheduler } from "effect"
 import type { ConnectionFactory } from "../../ConnectionFactory.ts"
 import * as PoolEvent from "../../PoolEvent.ts"
 import type { Settings } from "../options/settings.ts"
 import * as AsyncContext from "../structures/asyncContext.ts"
 import * as Deadlines from "../structures/deadlines.ts"
 import * as LinkedList from "../structures/linkedList.ts"
+import { forkWith, withoutSpan } from "../structures/ownFibers.ts"
 import * as Alarm from "../structures/timer.ts"
 import { Events } from "./events.ts"
 import { cannotWait, Gathering } from "./gathering.ts"
@@ -64,14 +65,12 @@ export class Work<C> {
     context: Context.Context<never>,
     above: Above<C>
   ) {
-    // Spans of the factory's effects have no parent: the span in which the pool was built may be over.
-    const own = Context.omit(Tracer.ParentSpan)(context) as Context.Context<never>
-    const fork = Effect.runForkWith(own)
+    const own = withoutSpan(context)
     const random = Context.get(own, Random.Random)
     const { beginLease } = factory
     this.#above = above
     this.context = own
-    this.fork = (effect) => this.within(() => fork(effect))
+    this.fork = forkWith(own, this.within)
     this.#dispatcher = Context.get(own, Scheduler.Scheduler).makeDispatcher()
     this.#alarm = Alarm.make(own, this.#ring)
     this.now = this.#alarm.now

@@ -3,7 +3,7 @@
  *
  * It decides nothing. Every function that changes the state goes through `change`, and the loop does what is left to do.
  */
-import { Cause, Context, Deferred, Effect, Exit, Fiber, Layer, Scheduler, Scope, type Stream, Tracer } from "effect"
+import { Cause, Context, Deferred, Effect, Exit, Fiber, Layer, Scheduler, Scope, type Stream } from "effect"
 import * as PoolMapEvent from "../../PoolMapEvent.ts"
 import type { PoolMapShutdownReport } from "../../PoolMapStats.ts"
 import { noEffect } from "../options/noEffect.ts"
@@ -12,6 +12,7 @@ import { Events } from "../pool/events.ts"
 import { guarded } from "../pool/work.ts"
 import * as AsyncContext from "../structures/asyncContext.ts"
 import * as Deadlines from "../structures/deadlines.ts"
+import { forkWith, withoutSpan } from "../structures/ownFibers.ts"
 import * as Alarm from "../structures/timer.ts"
 import * as Callers from "./callers.ts"
 import { conditionOf, guarded as guardedCondition } from "./condition.ts"
@@ -48,12 +49,10 @@ export class MapOfPools<K, P> {
   #shutdown: { readonly ladder: Ladder.Ladder; readonly deferred: Deferred.Deferred<PoolMapShutdownReport> } | undefined
 
   constructor(settings: PoolMapSettings, pools: Pools<K, P>, context: Context.Context<never>) {
-    // Spans of pools have no parent: the span in which the map was built may be over. A layer that `open` builds must not
-    // be one that the application has built already, over another database.
-    const own = Context.omit(Tracer.ParentSpan, Layer.CurrentMemoMap)(context) as Context.Context<never>
-    const fork = Effect.runForkWith(own)
+    // A layer that `open` builds must not be one that the application has built already, over another database.
+    const own = withoutSpan(Context.omit(Layer.CurrentMemoMap)(context) as Context.Context<never>)
     this.#pools = pools
-    this.#fork = (effect) => this.#within(() => fork(effect))
+    this.#fork = forkWith(own, this.#within)
     this.#dispatcher = Context.get(own, Scheduler.Scheduler).makeDispatcher()
     this.#alarm = Alarm.make(own, this.#ring)
     this.now = this.#alarm.now

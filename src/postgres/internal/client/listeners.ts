@@ -4,24 +4,12 @@
  * If that connection is lost, each listener listens again on a new one, and says so.
  */
 import type { Notification, PgConnection as Driver } from "@effect/sql-pg/PgConnection"
-import {
-  Clock,
-  Context,
-  Deferred,
-  Effect,
-  Exit,
-  Fiber,
-  type Queue,
-  RcRef,
-  Schedule,
-  Scope,
-  Stream,
-  Tracer
-} from "effect"
+import { Clock, Deferred, Effect, Exit, Fiber, type Queue, RcRef, Schedule, Scope, Stream } from "effect"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import type { ConnectionPool } from "../../../ConnectionPool.ts"
 import { show } from "../../../internal/options/show.ts"
 import * as AsyncContext from "../../../internal/structures/asyncContext.ts"
+import { forkWith, withoutSpan } from "../../../internal/structures/ownFibers.ts"
 import { PoolClosedError, type PoolError } from "../../../PoolError.ts"
 import { sessionOf } from "../connection/leased.ts"
 import { processOf, type Session } from "../connection/session.ts"
@@ -142,13 +130,11 @@ const mustBeChannel = "text of 1 to 63 bytes, without a zero character"
  * for the others: it must not keep alive, or work with, what that one had.
  */
 const asOwn = Effect.map(Effect.context<never>(), (context) => {
-  const within = AsyncContext.capture()
-  // The span in which the pool was made may be over.
-  const fork = Effect.runForkWith(Context.omit(Tracer.ParentSpan)(context) as Context.Context<never>)
+  const fork = forkWith(withoutSpan(context), AsyncContext.capture())
   return <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
     Effect.uninterruptibleMask((restore) =>
       Effect.suspend(() => {
-        const fiber = within(() => fork(effect))
+        const fiber = fork(effect)
         return Effect.onInterrupt(restore(Fiber.join(fiber)), () => Fiber.interrupt(fiber))
       })
     )

@@ -1,7 +1,8 @@
 /** The pool of the connections that reads share, and the lanes on it, for the current scope. */
-import { Context, Effect, Scope, Tracer } from "effect"
+import { Effect, Scope } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import * as ConnectionPool from "../../../ConnectionPool.ts"
+import { withoutSpan } from "../../../internal/structures/ownFibers.ts"
 import type { PoolConfig } from "../../../PoolConfig.ts"
 import type { ConnectError, PoolConfigError } from "../../../PoolError.ts"
 import { type Choice, factoryOf, type Settings as ConnectionSettings } from "../connection/factory.ts"
@@ -51,8 +52,7 @@ export const make = Effect.fnUntraced(function*(
     texts,
     mayLend: choice?.mayLend,
     scope,
-    // The span in which the pool was made may be over.
-    context: Context.omit(Tracer.ParentSpan)(yield* Effect.context<never>()) as Context.Context<never>
+    context: withoutSpan(yield* Effect.context<never>())
   })
   if (options.pool.metrics !== false) yield* Metrics.show(pool.name, lanes.numbers)
   yield* Effect.addFinalizer(() => Effect.sync(() => lanes.close()))

@@ -8,6 +8,7 @@ import { type Context, Deferred, Effect, type Exit, type Scope } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { ConnectionPool } from "../../../ConnectionPool.ts"
 import * as AsyncContext from "../../../internal/structures/asyncContext.ts"
+import { forkWith } from "../../../internal/structures/ownFibers.ts"
 import * as Alarm from "../../../internal/structures/timer.ts"
 import { sessionOf } from "../connection/leased.ts"
 import { problemOf } from "../connection/parameters.ts"
@@ -58,12 +59,13 @@ export class Lanes {
   readonly #options: Options
   readonly #slots: ReadonlyArray<Slot>
   readonly now: () => number
-  readonly #within = AsyncContext.capture()
+  readonly #fork: ReturnType<typeof forkWith>
   readonly #slowMillis: number
   #isClosed = false
 
   constructor(options: Options) {
     this.#options = options
+    this.#fork = forkWith(options.context, AsyncContext.capture())
     this.texts = options.texts
     this.now = Alarm.make(options.context, () => {}).now
     this.#slowMillis = slowMillisOf(options.settings.timeoutMillis)
@@ -142,9 +144,9 @@ export class Lanes {
   #open(slot: Slot): void {
     if (this.#isClosed || this.now() < slot.pausedUntil) return
     slot.isTaken = true
-    const { context, scope } = this.#options
+    const { scope } = this.#options
     const life = Effect.onExit(this.#life(slot), (exit) => Effect.sync(() => this.#ended(slot, exit)))
-    this.#within(() => Effect.runForkWith(context)(Effect.forkIn(Effect.ignoreCause(life), scope)))
+    this.#fork(Effect.forkIn(Effect.ignoreCause(life), scope))
   }
 
   #ended(slot: Slot, exit: Exit.Exit<void, unknown>): void {
@@ -166,7 +168,7 @@ export class Lanes {
         timeoutMillis: settings.timeoutMillis,
         left: () => Deferred.doneUnsafe(hasLeft, Effect.void),
         probe: (lane, ended) => {
-          const probe = Effect.runForkWith(context)(Effect.exit(lane.driver.query("select 1")))
+          const probe = this.#fork(Effect.exit(lane.driver.query("select 1")))
           probe.addObserver(ended)
         }
       })

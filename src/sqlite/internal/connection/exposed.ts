@@ -19,7 +19,7 @@ export class Exposed {
   readonly database: DatabaseSync
   readonly #lender: Lender
   /** Those that have not ended. A body may run for as long as its process. */
-  readonly #iterators = new Set<object>()
+  readonly #iterators = new Set<Iterator<unknown>>()
   #hasEnded = false
 
   constructor(sqlite: DatabaseSync, lender: Lender) {
@@ -32,7 +32,7 @@ export class Exposed {
     this.#hasEnded = true
     for (const rows of this.#iterators) {
       try {
-        ;(rows as Iterator<unknown>).return?.()
+        rows.return?.()
       } catch {
         // The statement has ended already.
       }
@@ -92,9 +92,11 @@ export class Exposed {
       if (name === Symbol.iterator) return object
       // Methods that all iterators have, such as `map` and `toArray`, work on the stand-in.
       const result = Reflect.apply(method, kind === "Iterator" && !iterates.has(name) ? object : real, args)
-      if (kind === "Iterator" && (result as IteratorResult<unknown>).done === true) this.#iterators.delete(real)
+      if (kind === "Iterator" && (result as IteratorResult<unknown>).done === true) {
+        this.#iterators.delete(real as Iterator<unknown>)
+      }
       if (given === undefined) return result
-      if (given === "Iterator") this.#iterators.add(result as object)
+      if (given === "Iterator") this.#iterators.add(result as Iterator<unknown>)
       return this.#standIn(result as object, given)
     }
   }
